@@ -1,0 +1,1 @@
+"""Reads the log; knows no engine."""

@@ -1,0 +1,61 @@
+"""The best model of a study, as text and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evolvent.analysis.schedule import flat
+from evolvent.result import Result
+
+
+def print_best(result: Result) -> None:
+    """Print score, hyperparameters, checkpoint and schedule of the best model."""
+    best, record = result.best, result.status.record
+    values = "  ".join(f"{name} {_text(v)}" for name, v in flat(best.hyperparameters).items())
+    print()
+    print(f"best             {record.metric} {_text(best.value)}  (job {best.job.id})")
+    print(f"hyperparameters  {values}")
+    print(f"checkpoint       {best.checkpoint}")
+    print()
+    print(f"schedule of its {best.schedule.rounds} rounds of training")
+    print("\n".join(f"  {line}" for line in str(best.schedule).splitlines()))
+
+
+def best_as_json(result: Result) -> dict[str, Any]:
+    """Return the state of a study and its best model; `best` is None while no job is done."""
+    status = result.status
+    head = {
+        "study": result.name,
+        "state": str(status.state),
+        "jobs": {str(state): n for state, n in status.counts.items()},
+    }
+    if status.best is None:
+        return {**head, "best": None}
+    best = result.best
+    return {
+        **head,
+        "best": {
+            "id": str(best.job.id),
+            "member": best.member,
+            "round": best.round,
+            "score": best.score,
+            "value": best.value,
+            "metrics": dict(best.job.metrics),
+            "hyperparameters": best.hyperparameters,
+            "checkpoint": str(best.checkpoint),
+            "lineage": [str(job.id) for job in best.lineage],
+            "schedule": [
+                {
+                    "start": segment.start,
+                    "rounds": segment.rounds,
+                    "member": segment.member,
+                    "hyperparameters": segment.hyperparameters,
+                }
+                for segment in best.schedule.segments
+            ],
+        },
+    }
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

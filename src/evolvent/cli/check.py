@@ -1,0 +1,86 @@
+"""The command `check`: proofs on the user's own training code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evolvent.cli.options import DEFAULT_STORE, AsJson, StoreUrl, open_study, remembered
+
+if TYPE_CHECKING:
+    from evolvent.testing.check_report import Proof
+
+EXIT_FAILED = 1
+
+
+def register(app: typer.Typer, *, panel: str) -> None:
+    """Add the command of this file."""
+    app.command(rich_help_panel=panel, epilog=_CHECK)(check)
+
+
+_CHECK = """
+[bold]Examples[/bold]
+  evolvent check --file study.toml
+  evolvent check package.module:train --file study.toml
+  evolvent check package.module:train --study digits
+  evolvent check                             what the newest study trains with
+
+The space comes from a study file or from a study.
+Exit code 1 if a proof fails."""
+
+
+def check(
+    trainable: Annotated[
+        str | None,
+        typer.Argument(metavar="TRAINABLE", help="Import path package.module:name."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="STUDY.toml", help="A study file.")
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A study in the store. \\[default: the newest]"),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Train longer when effects are late.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of seeds and hyperparameters.")] = 0,
+    store: StoreUrl = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that training code saves all, loads all, and obeys new hyperparameters."""
+    from evolvent.cli.output import print_json
+    from evolvent.testing.check import check_trainable
+
+    path, space, metric = _subject(trainable, file, study, store)
+    report = check_trainable(
+        path, space, metric=metric, rounds=rounds, seed=seed,
+        on_proof=None if as_json else _print_proof,
+    )  # fmt: skip
+    if as_json:
+        proofs = [
+            {"name": p.name, "verdict": str(p.verdict), "seen": p.seen, "advice": p.advice}
+            for p in report.proofs
+        ]
+        print_json({"trainable": path, "ok": report.ok, "proofs": proofs})
+    else:
+        print(f"{path}: {str(report).splitlines()[-1]}")
+    if not report.ok:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _subject(
+    trainable: str | None, file: Path | None, name: str | None, store: str
+) -> tuple[str, Any, str]:
+    """Return the training code, the space and the metric that are meant."""
+    from evolvent.cli.study_file import read_study_file
+
+    if file is not None:
+        said = read_study_file(file)
+        return trainable or said.trainable, said.settings["space"], said.settings["metric"]
+    study = open_study(name, store)
+    return remembered(study, trainable), study.record.space, study.record.metric
+
+
+def _print_proof(proof: Proof) -> None:
+    print(proof, flush=True)

@@ -1,0 +1,144 @@
+"""Fields of jobs by name: what `--fields`, `--sort` and `--where` understand."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from evolvent.analysis.schedule import flat
+from evolvent.core.records import JobRecord
+
+
+def _seconds(job: JobRecord) -> float | None:
+    if job.started_at is None or job.finished_at is None:
+        return None
+    return job.finished_at - job.started_at
+
+
+_OWN: dict[str, Callable[[JobRecord], Any]] = {
+    "id": lambda job: str(job.id),
+    "member": lambda job: job.member,
+    "round": lambda job: job.round,
+    "state": lambda job: str(job.state),
+    "score": lambda job: job.score,
+    "parent": lambda job: None if job.parent is None else str(job.parent),
+    "donor": lambda job: job.donor,
+    "attempt": lambda job: job.attempt,
+    "checkpoint": lambda job: job.checkpoint,
+    "reason": lambda job: job.reason,
+    "error": lambda job: job.error,
+    "worker": lambda job: job.worker,
+    "started_at": lambda job: job.started_at,
+    "finished_at": lambda job: job.finished_at,
+    "seconds": _seconds,
+}
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "!=": operator.ne,
+    "==": operator.eq,
+    "=": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(>=|<=|!=|==|=|>|<)\s*(.*?)\s*")
+_WORDS = {"true": True, "false": False, "none": None, "null": None, "-": None, "": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The fields that the jobs of one study have.
+
+    Attributes:
+        hyperparameters: their dotted names.
+        metrics: their names.
+    """
+
+    hyperparameters: tuple[str, ...]
+    metrics: tuple[str, ...]
+
+    @classmethod
+    def of(cls, hyperparameters: Iterable[str], jobs: Iterable[JobRecord]) -> Fields:
+        metrics = dict.fromkeys(name for job in jobs for name in job.metrics)
+        return cls(tuple(hyperparameters), tuple(metrics))
+
+    @property
+    def names(self) -> list[str]:
+        """All of them, each by the shortest name that means it."""
+        own = list(_OWN)
+        ours = [n if n not in _OWN else f"hyperparameters.{n}" for n in self.hyperparameters]
+        taken = {*own, *self.hyperparameters}
+        return [*own, *ours, *(n if n not in taken else f"metrics.{n}" for n in self.metrics)]
+
+    def getter(self, name: str) -> Callable[[JobRecord], Any]:
+        """Return what reads a field from a job.
+
+        Raises:
+            typer.BadParameter: no such field; names those there are.
+        """
+        group, _, rest = name.partition(".")
+        if name in _OWN:
+            return _OWN[name]
+        if name in self.hyperparameters:
+            return lambda job: flat(job.hyperparameters).get(name)
+        if name in self.metrics:
+            return lambda job: job.metrics.get(name)
+        if group == "hyperparameters" and rest in self.hyperparameters:
+            return lambda job: flat(job.hyperparameters).get(rest)
+        if group == "metrics" and rest in self.metrics:
+            return lambda job: job.metrics.get(rest)
+        raise typer.BadParameter(f"no field {name!r}; there are {', '.join(self.names)}")
+
+    def condition(self, text: str) -> Callable[[JobRecord], bool]:
+        """Return the test that a condition such as `score>0.9` describes.
+
+        A field without a value meets no condition but `!=` and `=none`.
+
+        Raises:
+            typer.BadParameter: it has no comparison, or no such field.
+        """
+        match = _CONDITION.fullmatch(text)
+        if match is None:
+            raise typer.BadParameter(f"got {text!r}, wanted a comparison such as 'score>0.9'")
+        read, compare, wanted = self.getter(match[1]), _COMPARE[match[2]], _value(match[3])
+
+        def holds(job: JobRecord) -> bool:
+            value = read(job)
+            if compare in (operator.eq, operator.ne):
+                return bool(compare(value, wanted))
+            comparable = _is_number(value) == _is_number(wanted)
+            return (
+                value is not None and wanted is not None and comparable and compare(value, wanted)
+            )
+
+        return holds
+
+    def sorted(self, jobs: Sequence[JobRecord], by: str) -> list[JobRecord]:
+        """Return the jobs sorted by a field, `-field` downwards; those without a value last."""
+        read = self.getter(by.removeprefix("-"))
+        there = [job for job in jobs if read(job) is not None]
+        missing = [job for job in jobs if read(job) is None]
+
+        def key(job: JobRecord) -> tuple[bool, Any]:
+            value = read(job)
+            return (not _is_number(value), value if _is_number(value) else str(value))
+
+        return [*sorted(there, key=key, reverse=by.startswith("-")), *missing]
+
+
+def _value(text: str) -> Any:
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip("'\"")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))

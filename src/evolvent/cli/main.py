@@ -1,0 +1,83 @@
+"""The `evolvent` command: its subcommands, and what their errors mean to a shell."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from evolvent import __version__
+from evolvent.cli import change, check, look, train
+from evolvent.errors import EvolventError, UnknownJob, UnknownStudy
+
+EXIT_ERROR, EXIT_UNKNOWN = 1, 3
+
+_EPILOG = """
+[bold]Examples[/bold]
+  evolvent demo               breed eight small networks on handwritten digits
+  evolvent run study.toml     start a study from a file, or go on with it
+  evolvent show --watch       look at the newest study while it runs
+  evolvent worker --latest    join it from a second terminal; kill it freely
+  evolvent best               the best model, and the schedule that made it
+  evolvent jobs --where 'score>0.9' --sort -score --fields id,score,lr
+
+[bold]Exit codes[/bold]
+  0    fine
+  1    an error, told on stderr
+  2    wrong usage
+  3    no such study or job
+  130  interrupted"""
+
+
+class Commands(TyperGroup):
+    """Turns our errors into one message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a subcommand."""
+        try:
+            return super().invoke(ctx)
+        except EvolventError as e:
+            print(f"error: {e}", file=sys.stderr)
+            unknown = isinstance(e, (UnknownStudy, UnknownJob))
+            raise typer.Exit(EXIT_UNKNOWN if unknown else EXIT_ERROR) from e
+
+
+app = typer.Typer(
+    name="evolvent",
+    cls=Commands,
+    epilog=_EPILOG,
+    help="Population Based Training: breeds hyperparameters while the models train.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"evolvent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Population Based Training: breeds hyperparameters while the models train."""
+
+
+for _module, _panel in ((train, "Train"), (look, "Look"), (change, "Steer"), (check, "Steer")):
+    _module.register(app, panel=_panel)
+
+
+def main() -> None:
+    """Run the command line."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    app()

@@ -1,0 +1,64 @@
+"""Arguments and options that several commands share, and what they open."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from evolvent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from evolvent.study import Study
+
+StoreUrl: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--store", metavar="URL", envvar="EVOLVENT_STORE",
+        help="Where studies live, such as sqlite:///path/to/file.db.",
+    ),
+]  # fmt: skip
+StudyName: TypeAlias = Annotated[
+    str | None, typer.Argument(metavar="STUDY", help="Name of the study. \\[default: the newest]")
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsCsv: TypeAlias = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+DEFAULT_STORE = "sqlite:///evolvent.db"
+
+
+class Format(Enum):
+    """How a listing is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def format_of(*, as_json: bool, as_csv: bool) -> Format:
+    """Return the format that the options ask for."""
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    return Format.JSON if as_json else Format.CSV if as_csv else Format.TABLE
+
+
+def open_study(name: str | None, store: str) -> Study:
+    """Return the study of that name, or the newest one."""
+    from evolvent.studies import load_study
+
+    return load_study(name, store=store)
+
+
+def remembered(study: Study, trainable: str | None) -> str:
+    """Return the import path of the training code, as given or as the study remembers it.
+
+    Raises:
+        ConfigError: neither.
+    """
+    path = trainable or study.record.trainable
+    if path is None:
+        raise ConfigError(
+            f"study {study.name!r} does not know where its training code lies, because it was not "
+            "given by import path: add it as the last argument, such as package.module:name"
+        )
+    return path

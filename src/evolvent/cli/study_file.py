@@ -1,0 +1,113 @@
+"""STUDY.toml: the settings of a study and how to run it, in one file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from evolvent.core.algorithms import Algorithm, algorithm_from_json
+from evolvent.core.space import Space
+from evolvent.errors import ConfigError
+
+_REQUIRED = ("name", "metric", "mode", "population", "rounds", "trainable")
+_SETTINGS = (
+    "name", "metric", "mode", "population", "rounds", "seed", "synchronous", "durability",
+    "target", "max_failures", "trainable",
+)  # fmt: skip
+_RUNNING = ("workers", "devices", "per_device", "threads", "wall_time_s")
+_TABLES = ("study", "space", "algorithm", "initial")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFile:
+    """What a study file says.
+
+    Attributes:
+        path: where it lies.
+        settings: arguments of `create_study`, without the store.
+        running: arguments of `Study.run`.
+        store: URL of the store; None when the file names none.
+        trainable: import path of the training code.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    running: Mapping[str, Any]
+    store: str | None
+    trainable: str
+
+
+def read_study_file(path: Path) -> StudyFile:
+    """Read a study file.
+
+    Raises:
+        ConfigError: it cannot be read, is no TOML, or has an unknown, missing or unusable entry;
+            names the file and the entry.
+    """
+    tables = _load(path)
+    _check_keys(tables, _TABLES, where=f"{path}")
+    study = _table(tables, "study", path)
+    _check_keys(study, (*_SETTINGS, *_RUNNING, "store"), where=f"{path}: [study]")
+    missing = [key for key in _REQUIRED if key not in study]
+    if missing:
+        raise ConfigError(f"{path}: [study] lacks {', '.join(missing)}")
+    settings = {key: study[key] for key in _SETTINGS if key in study}
+    settings["space"] = _read_space(tables, path)
+    if "algorithm" in tables:
+        settings["algorithm"] = _read_algorithm(tables["algorithm"], path)
+    if "initial" in tables:
+        settings["initial"] = _initial(tables["initial"], path)
+    running = {key: study[key] for key in _RUNNING if key in study}
+    return StudyFile(path, settings, running, study.get("store"), study["trainable"])
+
+
+def _read_space(tables: Mapping[str, Any], path: Path) -> Space:
+    try:
+        return Space.from_json(_table(tables, "space", path))
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from e
+
+
+def _read_algorithm(data: Any, path: Path) -> Algorithm:
+    try:
+        return algorithm_from_json(data)
+    except ConfigError as e:
+        raise ConfigError(f"{path}: [algorithm]: {e}") from e
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path}: is not UTF-8 text: {e}") from e
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"{path}: is not TOML: {e}") from e
+
+
+def _table(tables: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
+    if name not in tables:
+        raise ConfigError(f"{path}: lacks the table [{name}]")
+    if not isinstance(tables[name], Mapping):
+        raise ConfigError(f"{path}: {name}: got {tables[name]!r:.80}, wanted a table [{name}]")
+    table: Mapping[str, Any] = tables[name]
+    return table
+
+
+def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], *, where: str) -> None:
+    for key in table:
+        if key not in known:
+            close = get_close_matches(key, known, 1)
+            meant = f": did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"{where}: unknown key {key!r}{meant} There are {', '.join(known)}")
+
+
+def _initial(entries: Any, path: Path) -> list[Mapping[str, Any]]:
+    if not isinstance(entries, list) or not all(isinstance(e, Mapping) for e in entries):
+        raise ConfigError(f"{path}: initial: wanted tables [[initial]], one for each member")
+    return entries

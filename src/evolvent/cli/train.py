@@ -1,0 +1,285 @@
+"""Commands that train: demo, run, resume, worker."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from evolvent.cli.options import DEFAULT_STORE, AsJson, StoreUrl, StudyName, open_study, remembered
+from evolvent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from evolvent.display import Progress
+    from evolvent.result import Result
+
+EXIT_INTERRUPTED = 130
+
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", "-w", min=0,
+        help="Processes to start; 0: train in this one. \\[default: one a core]",
+    ),
+]  # fmt: skip
+Devices: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--devices", metavar="NAMES", help="Dealt to the workers, such as cuda:0,cuda:1."),
+]
+PerDevice: TypeAlias = Annotated[
+    int | None, typer.Option("--per-device", min=1, help="Workers that share a device.")
+]
+Threads: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", min=1, help="Threads of each worker. \\[default: the cores shared out]"
+    ),
+]
+WallTime: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--wall-time", metavar="SECONDS", help="Start no more jobs after so long."),
+]
+TrainablePath: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TRAINABLE",
+        help="Import path package.module:name. \\[default: as the study knows]",
+    ),
+]
+
+
+def register(app: typer.Typer, *, panel: str) -> None:
+    """Add the commands of this file."""
+    app.command(rich_help_panel=panel, epilog=_DEMO)(demo)
+    app.command(rich_help_panel=panel, epilog=_RUN)(run)
+    app.command(rich_help_panel=panel, epilog=_RESUME)(resume)
+    app.command(rich_help_panel=panel, epilog=_WORKER)(worker)
+
+
+_DEMO = """
+[bold]Examples[/bold]
+  evolvent demo
+  evolvent demo --no-control --json | tail -1"""
+
+
+def demo(
+    store: StoreUrl = DEFAULT_STORE,
+    workers: Annotated[int, typer.Option("--workers", "-w", min=0)] = 2,
+    control: Annotated[
+        bool,
+        typer.Option("--control/--no-control", help="Compare with random search, same compute."),
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    r"""Breed eight small convolutional networks on handwritten digits.
+
+    Takes about two minutes on two cores. Needs PyTorch and scikit-learn:
+    pip install 'evolvent\[demo]'
+    """
+    from evolvent.demo.run import demo as run_demo
+
+    run_demo(store=store, workers=workers, control=control, as_json=as_json)
+
+
+_RUN = """
+[bold]A study file[/bold]
+  \\[study]
+  name = "digits"
+  metric = "accuracy"
+  mode = "max"                        # or "min"
+  population = 8
+  rounds = 20
+  trainable = "package.module:name"   # a function, or a Trainable class
+  # and, if you like: seed, synchronous, target, max_failures, durability,
+  # store, workers, devices, per_device, threads, wall_time_s
+
+  \\[space]
+  lr = {type = "LogUniform", low = 1e-5, high = 1.0}
+  layers = {type = "IntUniform", low = 1, high = 4}
+  optimizer.momentum = {type = "Uniform", low = 0.1, high = 0.999}
+
+  \\[algorithm]                         # may be left out
+  type = "PBT"
+  exploit = {type = "Truncation", fraction = 0.2}
+  explore = {type = "Perturb", factors = \\[0.8, 1.2]}
+
+  \\[\\[initial]]                         # the first members by hand; may be left out
+  lr = 0.1
+
+[bold]Examples[/bold]
+  evolvent run study.toml --workers 4
+  evolvent run study.toml --devices cuda:0,cuda:1 --per-device 2
+  evolvent run study.toml --json > result.json
+
+Ctrl-C once finishes the running jobs, twice stops at once.
+The same command goes on from there, and from a kill or a crash."""
+
+
+def run(
+    file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", metavar="URL", envvar="EVOLVENT_STORE",
+            help=f"Where to keep the study. \\[default: as the file says, or {DEFAULT_STORE}]",
+        ),
+    ] = None,
+    workers: Workers = None,
+    devices: Devices = None,
+    per_device: PerDevice = None,
+    threads: Threads = None,
+    wall_time: WallTime = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Start the study that a file describes, or go on with it."""
+    from evolvent.cli.study_file import read_study_file
+    from evolvent.studies import create_study
+
+    wanted = read_study_file(file)
+    _check_importable(wanted.trainable)
+    study = create_study(
+        **wanted.settings, store=store or wanted.store or DEFAULT_STORE, resume=True
+    )
+    if wanted.settings["rounds"] > study.record.rounds:
+        study.extend(wanted.settings["rounds"])
+    given = _given(workers, devices, per_device, threads, wall_time)
+    observer = _observer(as_json)
+    try:
+        result = study.run(wanted.trainable, progress=observer, **{**wanted.running, **given})
+    finally:
+        observer.close()
+    _show(result, as_json=as_json)
+
+
+_RESUME = """
+[bold]Examples[/bold]
+  evolvent resume                              the newest study
+  evolvent resume digits --workers 4
+  evolvent resume digits package.module:train  if the study does not know it"""
+
+
+def resume(
+    study: StudyName = None,
+    trainable: TrainablePath = None,
+    store: StoreUrl = DEFAULT_STORE,
+    workers: Workers = None,
+    devices: Devices = None,
+    per_device: PerDevice = None,
+    threads: Threads = None,
+    wall_time: WallTime = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a study: after Ctrl-C, a crash, `stop` or `extend`."""
+    opened = open_study(study, store)
+    path = remembered(opened, trainable)
+    observer = _observer(as_json)
+    given = _given(workers, devices, per_device, threads, wall_time)
+    try:
+        result = opened.run(path, progress=observer, **given)
+    finally:
+        observer.close()
+    _show(result, as_json=as_json)
+
+
+_WORKER = """
+[bold]Examples[/bold]
+  evolvent worker --latest
+  evolvent worker sqlite:////data/evolvent.db digits package.module:train
+
+Start as many as you like, on any machine that reaches the store, and kill
+them when you like: their jobs go back to the queue."""
+
+
+def worker(
+    store: Annotated[
+        str | None,
+        typer.Argument(metavar="STORE", help="URL of the store. \\[default: as --store]"),
+    ] = None,
+    study: StudyName = None,
+    trainable: TrainablePath = None,
+    store_option: StoreUrl = DEFAULT_STORE,
+    latest: Annotated[bool, typer.Option("--latest", help="Join the newest study.")] = False,
+    device: Annotated[str | None, typer.Option(help="Handed to training as job.device.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of numeric libraries.")] = 1,
+    lease: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Silence after which its job goes to another.")
+    ] = 30.0,
+) -> None:
+    """Join a study that exists, train what is to be trained, and end with it."""
+    from evolvent.engines.local import run_local
+    from evolvent.engines.options import Ending, LocalOptions
+
+    if not latest and study is None:
+        raise typer.BadParameter("name a STORE and a STUDY, or say --latest")
+    opened = open_study(study, store or store_option)
+    path = remembered(opened, trainable)
+    options = LocalOptions(
+        workers=1, devices=(device,) if device else (), threads=threads, lease_s=lease
+    )
+    observer = _observer(False)
+    try:
+        ending = run_local(opened.store, opened.id, path, options=options, observer=observer)
+    finally:
+        observer.close()
+    status = opened.status()
+    observer.finish(status, f"study {status.record.name} is {status.state}")
+    if ending is Ending.INTERRUPTED:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _given(
+    workers: int | None,
+    devices: str | None,
+    per_device: int | None,
+    threads: int | None,
+    wall_time_s: float | None,
+) -> dict[str, Any]:
+    """Return the options of a run that were given, as arguments of `Study.run`."""
+    names = None if devices is None else [name.strip() for name in devices.split(",")]
+    options = {
+        "workers": workers,
+        "devices": names,
+        "per_device": per_device,
+        "threads": threads,
+        "wall_time_s": wall_time_s,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_importable(path: str) -> None:
+    """Refuse a module that is nowhere before a study is written; does not run its code."""
+    module = path.partition(":")[0]
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the working directory, as for `python -m`
+    try:
+        found = find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise ConfigError(
+            f"trainable {path!r}: no module {module!r}: run where it lies, or install it"
+        )
+
+
+def _observer(as_json: bool) -> Progress:
+    """Return what shows a run; beside JSON it goes to stderr."""
+    from rich.console import Console
+
+    from evolvent.display import Progress
+
+    return Progress(Console(stderr=as_json, highlight=False))
+
+
+def _show(result: Result, *, as_json: bool) -> None:
+    from evolvent.cli.best import best_as_json, print_best
+    from evolvent.cli.output import print_json
+
+    if result.status.best is not None and not as_json:
+        print_best(result)
+    elif as_json:
+        print_json(best_as_json(result))
+    if result.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)

@@ -1,0 +1,56 @@
+"""Algorithms: from the newest scores to what a member does next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evolvent.core.algorithms.pbt import PBT
+from evolvent.core.algorithms.protocol import Algorithm
+from evolvent.core.algorithms.random_search import RandomSearch
+from evolvent.core.codec import decode, encode, named
+from evolvent.core.exploit import exploit_from_json, exploit_to_json
+from evolvent.core.explore import as_explore, explore_from_json, explore_to_json
+from evolvent.errors import ConfigError
+
+__all__ = [
+    "ALGORITHMS",
+    "PBT",
+    "Algorithm",
+    "RandomSearch",
+    "algorithm_from_json",
+    "algorithm_to_json",
+]
+
+ALGORITHMS: dict[str, type[Algorithm]] = {"PBT": PBT, "RandomSearch": RandomSearch}
+
+
+def algorithm_to_json(algorithm: Algorithm) -> dict[str, Any]:
+    """Return an algorithm with all its strategies as JSON.
+
+    Raises:
+        ConfigError: a part of it is none of ours, or has no import path.
+    """
+    if isinstance(algorithm, PBT):
+        return {
+            "type": "PBT",
+            "exploit": exploit_to_json(algorithm.exploit),
+            "explore": explore_to_json(as_explore(algorithm.explore)),
+            "copies": algorithm.copies,
+        }
+    if type(algorithm) not in ALGORITHMS.values():
+        raise ConfigError(
+            f"algorithm: {algorithm!r:.80} cannot be stored, only {', '.join(ALGORITHMS)} can"
+        )
+    return encode(algorithm)
+
+
+def algorithm_from_json(data: Any) -> Algorithm:
+    """Undo `algorithm_to_json`; a bare name is an algorithm with its defaults.
+
+    Raises:
+        ConfigError: names the unknown type or field and what there is.
+    """
+    cls, given = named(data, ALGORITHMS, what="algorithm")
+    readers = {"exploit": exploit_from_json, "explore": explore_from_json} if cls is PBT else {}
+    read = {name: readers[name](x) if name in readers else x for name, x in given.items()}
+    return decode({"type": cls.__name__, **read}, ALGORITHMS, what="algorithm")

@@ -1,0 +1,148 @@
+"""Population Based Training: exploit, then explore."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, cast
+
+import numpy as np
+
+from evolvent.core.exploit import Exploit, NoExploit, Truncation
+from evolvent.core.explore import (
+    Explore,
+    ExploreLike,
+    PerName,
+    Perturb,
+    as_explore,
+    warn_of_zero_traps,
+)
+from evolvent.core.population import Population
+from evolvent.core.records import Copy, Decision, Hyperparameters, Keep, Member, Stop, Value
+from evolvent.core.space import Space
+from evolvent.errors import ConfigError
+from evolvent.validation import check_choice
+
+Copies: TypeAlias = Literal["both", "weights", "hyperparameters"]
+COPIES: tuple[Copies, ...] = ("both", "weights", "hyperparameters")
+_DEEDS = {
+    "both": "copied",
+    "weights": "copied the weights of",
+    "hyperparameters": "took the hyperparameters of",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PBT:
+    """Copy a better member now and then, and change the hyperparameters of the copy.
+
+    With `NoExploit()` nobody copies, and everybody explores after every round instead.
+
+    Attributes:
+        exploit: whom to copy.
+        explore: how to change the hyperparameters: one strategy for all, a list of them applied
+            in turn, or a dict of either by name. What a dict leaves out is static: it goes with
+            the checkpoint and is never changed.
+        copies: what is taken from a donor. "weights" and "hyperparameters" alone are there to be
+            compared with; the static hyperparameters always go with the weights.
+
+    Source: Jaderberg et al. 2017, arXiv:1711.09846, algorithm 1.
+    """
+
+    exploit: Exploit = field(default_factory=Truncation)
+    explore: ExploreLike = field(default_factory=Perturb)
+    copies: Copies = field(default="both", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.exploit, type) or not callable(self.exploit):
+            raise ConfigError(
+                f"exploit: got {self.exploit!r:.80}, wanted a strategy such as Truncation(0.2)"
+            )
+        object.__setattr__(self, "explore", as_explore(self.explore))
+        check_choice("copies", self.copies, COPIES)
+
+    def decide(
+        self, me: Member, population: Population, *, space: Space, rng: np.random.Generator
+    ) -> Decision:
+        if isinstance(self.exploit, NoExploit):
+            return self._explore_own(me, space, rng)
+        donor = self.exploit(me, population, rng=rng)
+        if donor is None:
+            if me.failed:
+                return Keep("failed: waits for a healthy donor")
+            return Keep(f"{_standing(me, population)}: goes on")
+        return self._copy(me, donor, population, space, rng)
+
+    def validate(self, space: Space, population: int) -> None:  # noqa: ARG002 - fits any number
+        """Check the explore strategies against the space.
+
+        Raises:
+            ConfigError: a name is not in the space, or its strategy cannot change it.
+        """
+        self._strategy.validate(space)
+        warn_of_zero_traps(self._strategy, space)
+
+    @property
+    def _strategy(self) -> Explore:
+        return cast(Explore, self.explore)
+
+    def _explore_own(self, me: Member, space: Space, rng: np.random.Generator) -> Decision:
+        if me.failed:
+            return Stop("failed; without exploit it copies nobody")
+        new = {**me.hyperparameters, **self._strategy(me.hyperparameters, space, rng=rng)}
+        changed = _changes(me.hyperparameters, new)
+        if not changed:
+            return Keep("copies nobody: goes on")
+        return Keep(f"copies nobody: explores{changed}", new)
+
+    def _copy(
+        self,
+        me: Member,
+        donor: Member,
+        population: Population,
+        space: Space,
+        rng: np.random.Generator,
+    ) -> Decision:
+        revived = me.failed and self.copies == "hyperparameters"  # it needs weights, too
+        copies = "both" if revived else self.copies
+        base = self._inherited(me, donor, copies)
+        new = {**base, **self._strategy(base, space, rng=rng)}
+        reason = (
+            f"{_standing(me, population)}: {_DEEDS[copies]} member {donor.id} "
+            f"({donor.score:.4g}, rank {population.rank(donor) + 1}){_changes(base, new)}"
+        )
+        if copies == "hyperparameters":
+            return Keep(reason, new)
+        return Copy(donor.id, new, reason)
+
+    def _inherited(self, me: Member, donor: Member, copies: Copies) -> Hyperparameters:
+        """Return what exploring starts from."""
+        if copies == "both":
+            return donor.hyperparameters
+        explored = set(donor.hyperparameters)
+        if isinstance(self.explore, PerName):
+            explored = {name for name, _ in self.explore.strategies}
+        of_weights, of_values = (donor, me) if copies == "weights" else (me, donor)
+        return {
+            name: (of_values if name in explored else of_weights).hyperparameters[name]
+            for name in me.hyperparameters
+        }
+
+
+def _standing(me: Member, population: Population) -> str:
+    if me.score is None:
+        return "failed"
+    return f"score {me.score:.4g} ranks {population.rank(me) + 1} of {len(population)}"
+
+
+def _changes(old: Hyperparameters, new: Mapping[str, Value]) -> str:
+    changed = ""
+    for name, value in new.items():
+        before = old[name]
+        if value != before:
+            changed += f", {name} {_short(before)} -> {_short(value)}"
+    return changed
+
+
+def _short(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

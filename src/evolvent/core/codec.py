@@ -1,0 +1,70 @@
+"""Frozen dataclasses as JSON: `{"type": "Uniform", "low": 0.0, "high": 1.0}` and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from typing import Any, TypeVar
+
+from evolvent.errors import ConfigError
+
+_T = TypeVar("_T")
+
+
+def encode(value: Any) -> dict[str, Any]:
+    """Return a dataclass whose fields are JSON scalars or tuples of them as a JSON object."""
+    plain = {f.name: getattr(value, f.name) for f in fields(value)}
+    return {
+        "type": type(value).__name__,
+        **{name: list(x) if isinstance(x, tuple) else x for name, x in plain.items()},
+    }
+
+
+def decode(data: Any, table: Mapping[str, type[_T]], *, what: str) -> _T:
+    """Return the value that `encode` turned into `data`.
+
+    Args:
+        data: a JSON object with `type` and fields; a bare string is a type with all defaults.
+        table: the types there are, by name.
+        what: what is read, to begin an error message with.
+
+    Raises:
+        ConfigError: names the unknown type, the unknown or missing field, or the wrong value.
+    """
+    cls, given = named(data, table, what=what)
+    known: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # tables hold dataclasses
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"{what}: {cls.__name__} has no field {unknown[0]!r}, "
+            f"wanted {_listed(known) or 'no fields'}"
+        )
+    missing = [name for name, f in known.items() if name not in given and _required(f)]
+    if missing:
+        raise ConfigError(f"{what}: {cls.__name__} lacks the field {missing[0]!r}")
+    try:
+        return cls(**given)
+    except ConfigError as e:
+        raise ConfigError(f"{what}: {e}") from e
+
+
+def named(
+    data: Any, table: Mapping[str, type[_T]], *, what: str
+) -> tuple[type[_T], dict[str, Any]]:
+    """Return the type that `data` names and its other fields; arguments as `decode`."""
+    if isinstance(data, str):
+        data = {"type": data}
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{what}: got {data!r:.80}, wanted one of {_listed(table)}")
+    kind = data.get("type")
+    if not isinstance(kind, str) or kind not in table:
+        raise ConfigError(f"{what}: got type {kind!r:.80}, wanted one of {_listed(table)}")
+    return table[kind], {name: value for name, value in data.items() if name != "type"}
+
+
+def _required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,44 @@
+"""What a hyperparameter can be: bounds, scale and type; drawn, checked, clipped, reflected."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from evolvent.core.distributions.listed import Choice, Constant, Ordinal
+from evolvent.core.distributions.numbers import (
+    IntUniform,
+    LogIntUniform,
+    LogUniform,
+    Normal,
+    Uniform,
+)
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "Choice",
+    "Constant",
+    "Distribution",
+    "Floats",
+    "IntUniform",
+    "Integers",
+    "LogIntUniform",
+    "LogUniform",
+    "Normal",
+    "Ordinal",
+    "Uniform",
+]
+
+Integers: TypeAlias = IntUniform | LogIntUniform
+Floats: TypeAlias = Uniform | LogUniform | Normal
+Distribution: TypeAlias = Floats | Integers | Choice | Ordinal | Constant
+
+DISTRIBUTIONS: dict[str, type[Distribution]] = {
+    "Uniform": Uniform,
+    "LogUniform": LogUniform,
+    "IntUniform": IntUniform,
+    "LogIntUniform": LogIntUniform,
+    "Normal": Normal,
+    "Choice": Choice,
+    "Ordinal": Ordinal,
+    "Constant": Constant,
+}

@@ -1,0 +1,38 @@
+"""Checks that all distributions share."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, Protocol
+
+from evolvent.errors import OutOfSpace
+
+
+class Checking(Protocol):
+    """Whatever refuses values that are none of its own."""
+
+    def check(self, value: Any) -> Any: ...
+
+
+def passes(distribution: Checking, value: Any) -> bool:
+    """Return whether the distribution accepts the value."""
+    try:
+        distribution.check(value)
+    except OutOfSpace:
+        return False
+    return True
+
+
+def is_number(value: Any) -> bool:
+    """Return whether the value is a real number, of NumPy or not; a bool is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def as_number(value: Any, wish: str) -> float:
+    """Return a number, perhaps infinite; OutOfSpace when the value is none."""
+    if type(value) is int:
+        return value
+    number = float(value) if is_number(value) else float("nan")
+    if number != number:  # noqa: PLR0124 - that is how one asks for NaN
+        raise OutOfSpace(f"got {value!r:.80}, wanted {wish}")
+    return number

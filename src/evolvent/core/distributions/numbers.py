@@ -1,0 +1,170 @@
+"""Distributions of numbers: an interval or a bell, plain or logarithmic, floats or integers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from sys import float_info
+from typing import Any, ClassVar
+
+import numpy as np
+
+from evolvent.core.distributions.checks import as_number, passes
+from evolvent.core.distributions.draws import draw_normal
+from evolvent.errors import ConfigError, OutOfSpace
+from evolvent.validation import check_number
+
+_EXACT = 2**53
+"""Beyond it a float, with which we compute, no longer tells one integer from the next."""
+_LOG_MAX = math.log(float_info.max)
+
+
+@dataclass(frozen=True, slots=True)
+class _Interval:
+    """Numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float
+
+    _log: ClassVar[bool] = False
+    _whole: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        for name in ("low", "high"):
+            object.__setattr__(self, name, self._bound(f"{owner}.{name}", getattr(self, name)))
+        if not self.low < self.high or not math.isfinite(self.high - self.low):
+            raise ConfigError(
+                f"{owner}: got low={self.low}, high={self.high}, wanted low below high and a "
+                "finite distance; a single value is a Constant"
+            )
+
+    def sample(self, rng: np.random.Generator) -> float:
+        """Draw one value."""
+        low, high = self.scaled(self.low), self.scaled(self.high + 1 if self._whole else self.high)
+        drawn = self.unscaled(low + rng.random() * (high - low))
+        return self.clip(math.floor(drawn) if self._whole else drawn)
+
+    def check(self, value: Any) -> float:
+        """Return the value with its own type; OutOfSpace when it is none of this distribution."""
+        number = as_number(value, self.wish)
+        if not self.low <= number <= self.high or (self._whole and number != round(number)):
+            raise OutOfSpace(f"got {value!r}, wanted {self.wish}")
+        return self._typed(number)
+
+    def contains(self, value: Any) -> bool:
+        return passes(self, value)
+
+    def clip(self, value: Any) -> float:
+        """Return the nearest value there is; OutOfSpace when `value` is no number."""
+        if type(value) is float and self.low <= value <= self.high and not self._whole:
+            return value
+        return self._typed(min(max(as_number(value, self.wish), self.low), self.high))
+
+    def reflect(self, value: Any) -> float:
+        """Return the value, mirrored at the bounds on the distribution's own scale."""
+        number = as_number(value, self.wish)
+        x = self.scaled(number)
+        if self.low <= number <= self.high or not math.isfinite(x):
+            return self.clip(number)
+        low, span = self.scaled(self.low), self.scaled(self.high) - self.scaled(self.low)
+        beyond = (x - low) % (2 * span)
+        return self.clip(self.unscaled(low + min(beyond, 2 * span - beyond)))
+
+    def scaled(self, value: float) -> float:
+        """Return the value on the scale on which the distribution is even."""
+        if not self._log:
+            return value
+        return math.log(value) if value > 0 else -math.inf
+
+    def unscaled(self, x: float) -> float:
+        """Undo `scaled`."""
+        return math.exp(min(x, _LOG_MAX)) if self._log else x
+
+    @property
+    def wish(self) -> str:
+        return f"{'an integer' if self._whole else 'a number'} from {self.low} to {self.high}"
+
+    def _typed(self, number: float) -> float:
+        return round(number) if self._whole else float(number)
+
+    def _bound(self, field: str, value: Any) -> float:
+        number = check_number(field, value)
+        if self._log and number <= 0:
+            raise ConfigError(f"{field}: got {value!r}, wanted a number above 0")
+        if self._whole and (number != round(number) or abs(number) > _EXACT):
+            raise ConfigError(f"{field}: got {value!r}, wanted an integer, at most 2**53 in size")
+        return self._typed(number)
+
+
+class Uniform(_Interval):
+    """A float from `low` to `high`, evenly."""
+
+    __slots__ = ()
+
+
+class LogUniform(_Interval):
+    """A float from `low` to `high`, both above 0: every factor is as likely."""
+
+    __slots__ = ()
+    _log = True
+
+
+class IntUniform(_Interval):
+    """An integer from `low` to `high`, both included, evenly."""
+
+    __slots__ = ()
+    _whole = True
+
+
+class LogIntUniform(_Interval):
+    """An integer from `low` to `high`, both included and above 0: every factor is as likely."""
+
+    __slots__ = ()
+    _log = _whole = True
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """A float around `mean` with standard deviation `sd`; it has no bounds."""
+
+    mean: float
+    sd: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", check_number("Normal.mean", self.mean))
+        object.__setattr__(self, "sd", check_number("Normal.sd", self.sd, above=0))
+
+    def sample(self, rng: np.random.Generator) -> float:
+        """Draw one value."""
+        return self.clip(self.mean + self.sd * draw_normal(rng))
+
+    def check(self, value: Any) -> float:
+        """Return the value as a float; OutOfSpace when it is no finite number."""
+        number = as_number(value, self.wish)
+        if not abs(number) <= float_info.max:
+            raise OutOfSpace(f"got {value!r}, wanted {self.wish}")
+        return float(number)
+
+    def contains(self, value: Any) -> bool:
+        return passes(self, value)
+
+    def clip(self, value: Any) -> float:
+        """Return the nearest finite float; OutOfSpace when `value` is no number."""
+        return float(min(max(as_number(value, self.wish), -float_info.max), float_info.max))
+
+    def reflect(self, value: Any) -> float:
+        """Return `clip(value)`: there are no bounds to be mirrored at."""
+        return self.clip(value)
+
+    def scaled(self, value: float) -> float:
+        """Return the value: the scale is the plain one."""
+        return value
+
+    def unscaled(self, x: float) -> float:
+        """Undo `scaled`."""
+        return x
+
+    @property
+    def wish(self) -> str:
+        return "a finite number"

@@ -1,0 +1,75 @@
+"""Explore: how to change what was copied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evolvent.core.codec import decode, encode
+from evolvent.core.explore.combined import Chain, ExploreLike, PerName, as_explore
+from evolvent.core.explore.custom import CustomExplore
+from evolvent.core.explore.gaussian import Gaussian
+from evolvent.core.explore.no_explore import NoExplore
+from evolvent.core.explore.perturb import Perturb
+from evolvent.core.explore.protocol import Explore
+from evolvent.core.explore.resample import Resample
+from evolvent.core.explore.shift import Shift
+from evolvent.core.explore.zero import ZeroTrap, warn_of_zero_traps
+from evolvent.errors import ConfigError
+
+__all__ = [
+    "EXPLORE",
+    "Chain",
+    "CustomExplore",
+    "Explore",
+    "ExploreLike",
+    "Gaussian",
+    "NoExplore",
+    "PerName",
+    "Perturb",
+    "Resample",
+    "Shift",
+    "ZeroTrap",
+    "as_explore",
+    "explore_from_json",
+    "explore_to_json",
+    "warn_of_zero_traps",
+]
+
+EXPLORE: dict[str, type[Explore]] = {
+    "Perturb": Perturb,
+    "Resample": Resample,
+    "Gaussian": Gaussian,
+    "Shift": Shift,
+    "CustomExplore": CustomExplore,
+    "NoExplore": NoExplore,
+}
+
+
+def explore_to_json(strategy: Explore) -> Any:
+    """Return a strategy as JSON: an object with its type, a list, or an object by name.
+
+    Raises:
+        ConfigError: it is none of ours, or its function has no import path.
+    """
+    match strategy:
+        case Chain(steps=steps):
+            return [explore_to_json(step) for step in steps]
+        case PerName(strategies=strategies):
+            return {name: explore_to_json(one) for name, one in strategies}
+        case CustomExplore():
+            return strategy.to_json()
+    if type(strategy) not in EXPLORE.values():
+        raise ConfigError(
+            f"explore: {strategy!r:.80} cannot be stored, only {', '.join(EXPLORE)} can"
+        )
+    return encode(strategy)
+
+
+def explore_from_json(data: Any) -> Explore:
+    """Undo `explore_to_json`; a bare name is a strategy with its defaults."""
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        return as_explore([explore_from_json(step) for step in data])
+    if isinstance(data, Mapping) and not isinstance(data.get("type"), str):
+        return as_explore({name: explore_from_json(one) for name, one in data.items()})
+    return decode(data, EXPLORE, what="explore")

@@ -1,0 +1,105 @@
+"""Custom explore: a function of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from evolvent.core.records import Hyperparameters, Value
+from evolvent.core.rng import realised
+from evolvent.core.space import Space
+from evolvent.errors import ConfigError, OutOfSpace
+
+
+@dataclass(frozen=True, slots=True)
+class CustomExplore:
+    """Call `fn(hyperparameters, rng)` and take the hyperparameters it returns.
+
+    The function gets a dict of its own, nested as the space is, and a NumPy generator. What it
+    leaves out stays as it was; numbers beyond the bounds are clipped; anything else that does not
+    fit the space is an error.
+
+    With the study only the import path of the function is stored, and workers import it from
+    there: define it in a module. A function without such a path (a lambda, a nested function) works
+    in this process only.
+
+    Attributes:
+        fn: a function, or its path such as `"package.module:function"`.
+    """
+
+    fn: Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]] | str
+
+    def __post_init__(self) -> None:
+        if isinstance(self.fn, str):
+            if not all(self.fn.partition(":")):
+                raise ConfigError(
+                    f"CustomExplore.fn: got {self.fn!r:.120}, wanted a path 'module:function'"
+                )
+        elif not callable(self.fn):
+            raise ConfigError(
+                f"CustomExplore.fn: got {self.fn!r:.80}, wanted a function or its import path"
+            )
+        else:
+            object.__setattr__(self, "fn", _path(self.fn) or self.fn)
+
+    def __call__(
+        self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
+    ) -> dict[str, Value]:
+        mine = {name: hyperparameters[name] for name in space}
+        returned = self._function()(space.nest(mine), realised(rng))
+        try:
+            return {**mine, **space.clip(returned)}
+        except OutOfSpace as e:
+            raise OutOfSpace(f"{self!r} returned {returned!r:.200}: {e}") from e
+
+    def validate(self, space: Space) -> None:  # noqa: ARG002 - any space will do
+        """Import the function.
+
+        Raises:
+            ConfigError: there is none at that path.
+        """
+        self._function()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the strategy as JSON.
+
+        Raises:
+            ConfigError: the function has no import path.
+        """
+        if not isinstance(self.fn, str):
+            raise ConfigError(
+                f"CustomExplore.fn: {self.fn!r:.120} cannot be stored: define it with `def` at the "
+                "top of a module, so that workers can import it"
+            )
+        return {"type": "CustomExplore", "fn": self.fn}
+
+    def _function(self) -> Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]:
+        return _resolve(self.fn) if isinstance(self.fn, str) else self.fn
+
+
+def _path(fn: Callable[..., Any]) -> str | None:
+    """Return the import path of a function; None when the path leads elsewhere."""
+    path = f"{getattr(fn, '__module__', '')}:{getattr(fn, '__qualname__', '')}"
+    try:
+        return path if _resolve(path) is fn else None
+    except ConfigError:
+        return None
+
+
+def _resolve(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    try:
+        found: Any = reduce(getattr, name.split("."), importlib.import_module(module))
+    except (ImportError, AttributeError, ValueError) as e:
+        advice = ""
+        if module == "__main__":
+            advice = ": it was defined in a script; move it to a module that workers can import"
+        raise ConfigError(f"CustomExplore.fn: cannot import {path!r} ({e}){advice}") from e
+    if not callable(found):
+        raise ConfigError(f"CustomExplore.fn: {path!r} is {found!r:.80}, wanted a function")
+    return found  # type: ignore[no-any-return]  # what users write has no types we could know

@@ -1,0 +1,62 @@
+"""Gaussian: add noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+
+from evolvent.core.distributions import (
+    Choice,
+    Constant,
+    Distribution,
+    IntUniform,
+    LogIntUniform,
+    Ordinal,
+)
+from evolvent.core.distributions.draws import draw_normal
+from evolvent.core.explore.moves import move_float, move_integer, move_listed
+from evolvent.core.explore.protocol import BOUNDS, Bounds
+from evolvent.core.records import Hyperparameters, Value
+from evolvent.core.space import Space
+from evolvent.validation import check_choice, check_number
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """Add noise of standard deviation `sigma` to every number, then bring it back inside the space.
+
+    The noise is added on the distribution's own scale: to the natural logarithm in LogUniform and
+    LogIntUniform, where 0.1 is about ten percent. An integer moves by one at least when there is
+    room; a choice is drawn anew, an ordinal moves one place either way, a constant stays.
+
+    Source: Jaderberg et al. 2017, arXiv:1711.09846, figure 2.
+    """
+
+    sigma: float
+    bounds: Bounds = field(default="clip", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_number("Gaussian.sigma", self.sigma, above=0)
+        check_choice("Gaussian.bounds", self.bounds, BOUNDS)
+
+    def __call__(
+        self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
+    ) -> dict[str, Value]:
+        return {
+            name: self._moved(hyperparameters[name], distribution, rng)
+            for name, distribution in space.items()
+        }
+
+    def validate(self, space: Space) -> None:
+        """Accept every space."""
+
+    def _moved(self, value: Value, distribution: Distribution, rng: np.random.Generator) -> Value:
+        if isinstance(distribution, (Choice, Ordinal, Constant)):
+            return move_listed(distribution, value, rng=rng)
+        number, noise = cast(float, value), self.sigma * draw_normal(rng)
+        target = distribution.unscaled(distribution.scaled(number) + noise)
+        if isinstance(distribution, (IntUniform, LogIntUniform)):
+            return move_integer(distribution, number, target, up=noise > 0, bounds=self.bounds)
+        return move_float(distribution, target, bounds=self.bounds)

@@ -1,0 +1,53 @@
+"""Moves that several explore strategies share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evolvent.core.distributions import Choice, Constant, Floats, Integers, Ordinal
+from evolvent.core.explore.protocol import Bounds
+from evolvent.core.records import Value
+
+
+def move_float(distribution: Floats, target: float, *, bounds: Bounds) -> float:
+    """Return `target`, brought inside the bounds."""
+    return distribution.clip(target) if bounds == "clip" else distribution.reflect(target)
+
+
+def move_integer(
+    distribution: Integers, value: float, target: float, *, up: bool, bounds: Bounds
+) -> float:
+    """Return `target` as an integer inside the bounds: `value` itself only where there is no room.
+
+    Args:
+        distribution: the bounds.
+        value: where the move starts.
+        target: where it would end, not rounded.
+        up: the way to go when rounding would undo the move.
+        bounds: what becomes of a target beyond the bounds. "clip" has no room at the bound,
+            "reflect" has room on its other side.
+    """
+    step = 1 if up else -1
+    moved = value + step if abs(target - value) <= 0.5 else target
+    if bounds == "clip":
+        return distribution.clip(moved)
+    reflected = distribution.reflect(moved)
+    if reflected != value:
+        return reflected
+    onward = distribution.clip(value + step)
+    return onward if onward != value else distribution.clip(value - step)
+
+
+def move_listed(
+    distribution: Choice | Ordinal | Constant, value: Value, *, rng: np.random.Generator
+) -> Value:
+    """Redraw a choice, shift an ordinal by one place either way, keep a constant."""
+    if isinstance(distribution, Ordinal):
+        return shift_ordinal(distribution, value, up=rng.random() < 0.5)
+    return distribution.sample(rng)
+
+
+def shift_ordinal(distribution: Ordinal, value: Value, *, up: bool) -> Value:
+    """Return the next value up or down the list; at its end, the value itself."""
+    place = distribution.place(value) + (1 if up else -1)
+    return distribution.values[min(max(place, 0), len(distribution.values) - 1)]

@@ -1,0 +1,101 @@
+"""Perturb: multiply by a factor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from evolvent.core.distributions import (
+    Choice,
+    Constant,
+    Distribution,
+    IntUniform,
+    LogIntUniform,
+    Ordinal,
+)
+from evolvent.core.distributions.draws import draw_index
+from evolvent.core.explore.moves import move_float, move_integer, move_listed
+from evolvent.core.explore.protocol import BOUNDS, Bounds
+from evolvent.core.records import Hyperparameters, Value
+from evolvent.core.space import Space
+from evolvent.errors import ConfigError
+from evolvent.validation import check_choice, check_number
+
+
+@dataclass(frozen=True, slots=True)
+class Perturb:
+    """Multiply every number by a factor of its own, then bring it back inside the space.
+
+    `Perturb()` and `Perturb((0.5, 2))` draw one of the factors, `Perturb(0.8, 1.2)` draws one
+    evenly between the two. The value itself is multiplied, on a logarithmic scale too. An integer
+    moves by one at least, in the direction of the factor, when there is room; a choice is drawn
+    anew, an ordinal moves one place either way, a constant stays.
+
+    Source: Jaderberg et al. 2017, arXiv:1711.09846, section 4.1.1.
+    """
+
+    low: float | Sequence[float] | None = None
+    high: float | None = None
+    factors: Sequence[float] | None = field(default=None, kw_only=True)
+    bounds: Bounds = field(default="clip", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_choice("Perturb.bounds", self.bounds, BOUNDS)
+        if isinstance(self.low, (tuple, list)) and self.high is None and self.factors is None:
+            object.__setattr__(self, "factors", self.low)
+            object.__setattr__(self, "low", None)
+        if self.low is None and self.high is None:
+            factors = (0.8, 1.2) if self.factors is None else self.factors
+            object.__setattr__(self, "factors", _checked(factors))
+        elif self.factors is not None:
+            raise ConfigError(
+                f"Perturb: got low={self.low!r}, high={self.high!r} and factors={self.factors!r}, "
+                "wanted a range or factors"
+            )
+        else:
+            low, high = _factor("low", self.low), _factor("high", self.high)
+            if not low < high:
+                raise ConfigError(f"Perturb: got low={low}, high={high}, wanted low below high")
+            object.__setattr__(self, "low", low)
+            object.__setattr__(self, "high", high)
+
+    def __call__(
+        self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
+    ) -> dict[str, Value]:
+        return {
+            name: self._moved(hyperparameters[name], distribution, rng)
+            for name, distribution in space.items()
+        }
+
+    def validate(self, space: Space) -> None:
+        """Accept every space."""
+
+    def _moved(self, value: Value, distribution: Distribution, rng: np.random.Generator) -> Value:
+        if isinstance(distribution, (Choice, Ordinal, Constant)):
+            return move_listed(distribution, value, rng=rng)
+        number, factor = cast(float, value), self._draw(rng)
+        if not isinstance(distribution, (IntUniform, LogIntUniform)):
+            return move_float(distribution, number * factor, bounds=self.bounds)
+        if factor == 1:
+            return value
+        up = (factor > 1) == (number >= 0)
+        return move_integer(distribution, number, number * factor, up=up, bounds=self.bounds)
+
+    def _draw(self, rng: np.random.Generator) -> float:
+        if self.factors is not None:
+            return self.factors[draw_index(rng, len(self.factors))]
+        low, high = cast(float, self.low), cast(float, self.high)
+        return low + rng.random() * (high - low)
+
+
+def _checked(factors: Any) -> tuple[float, ...]:
+    if isinstance(factors, str) or not isinstance(factors, Sequence) or not factors:
+        raise ConfigError(f"Perturb.factors: got {factors!r:.80}, wanted one or more factors")
+    return tuple(_factor("factors", factor) for factor in factors)
+
+
+def _factor(name: str, value: object) -> float:
+    return check_number(f"Perturb.{name}", value, above=0)

@@ -1,0 +1,42 @@
+"""Resample: forget, and draw again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evolvent.core.records import Hyperparameters, Value
+from evolvent.core.space import Space
+from evolvent.errors import ConfigError
+from evolvent.validation import check_number
+
+
+@dataclass(frozen=True, slots=True)
+class Resample:
+    """Draw every hyperparameter anew from its distribution, each with this probability.
+
+    Source: Jaderberg et al. 2017, arXiv:1711.09846, section 4.1.1; 0.25 is the value in wide use.
+    """
+
+    probability: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not 0 < check_number("Resample.probability", self.probability) <= 1:
+            raise ConfigError(
+                f"Resample.probability: got {self.probability!r}, wanted a number above 0, at most "
+                "1; NoExplore() changes nothing"
+            )
+
+    def __call__(
+        self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
+    ) -> dict[str, Value]:
+        return {
+            name: distribution.sample(rng)
+            if rng.random() < self.probability
+            else hyperparameters[name]
+            for name, distribution in space.items()
+        }
+
+    def validate(self, space: Space) -> None:
+        """Accept every space."""

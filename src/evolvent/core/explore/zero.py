@@ -1,0 +1,45 @@
+"""Zero as a trap: whatever it is multiplied by, it stays zero."""
+
+from __future__ import annotations
+
+import warnings
+
+from evolvent.core.distributions import LogUniform, Normal, Uniform
+from evolvent.core.explore.combined import Chain, PerName
+from evolvent.core.explore.no_explore import NoExplore
+from evolvent.core.explore.perturb import Perturb
+from evolvent.core.explore.protocol import Explore
+from evolvent.core.space import Space
+
+
+class ZeroTrap(UserWarning):
+    """A hyperparameter can become 0 and nothing that explores it can lead it away from there."""
+
+
+def warn_of_zero_traps(explore: Explore, space: Space) -> None:
+    """Warn of every float that may be 0 while exploring it only multiplies."""
+    for name, distribution in space.items():
+        steps = _steps(explore, name)
+        only_multiplied = any(isinstance(s, Perturb) for s in steps) and all(
+            isinstance(s, (Perturb, NoExplore)) for s in steps
+        )
+        floats = isinstance(distribution, (Uniform, LogUniform, Normal))
+        if only_multiplied and floats and distribution.contains(0):
+            warnings.warn(
+                f"{name}: 0 is in the space and stays 0 when Perturb multiplies it: use a "
+                "LogUniform, bounds that leave 0 out, Gaussian(sigma), or "
+                "[Resample(0.25), Perturb()]",
+                ZeroTrap,
+                stacklevel=2,
+            )
+
+
+def _steps(explore: Explore, name: str) -> list[Explore]:
+    """Return the simple strategies that change this hyperparameter."""
+    match explore:
+        case Chain(steps=steps):
+            return [leaf for step in steps for leaf in _steps(step, name)]
+        case PerName(strategies=strategies):
+            return [leaf for n, s in strategies if n == name for leaf in _steps(s, name)]
+        case _:
+            return [explore]

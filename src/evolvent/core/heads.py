@@ -1,0 +1,128 @@
+"""What each member does next: from decisions to the one open job of a member. Pure.
+
+Every store calls these functions inside the transaction that reports a job, so that all stores
+and engines breed alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from evolvent.core.population import Population
+from evolvent.core.records import Copy, Decision, Hyperparameters, JobId, Keep, Member, Stop
+from evolvent.core.rng import deferred, stream
+from evolvent.core.study import StudyRecord
+
+
+class HeadState(StrEnum):
+    """What a member is up to."""
+
+    QUEUED = "queued"  # its next job can be claimed
+    RUNNING = "running"  # a worker holds a lease on its job
+    WAITING = "waiting"  # for the others at the end of a round, or, failed, for a healthy donor
+    ENDED = "ended"  # its rounds are done, or the algorithm stopped it
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a member's part of the log: its one open job, or why there is none.
+
+    Attributes:
+        round: the round of the open job; of the job to come while waiting or ended.
+        parent: the job whose checkpoint the member goes on from; None for fresh weights.
+        reason: why it goes on from there and with these hyperparameters.
+    """
+
+    member: int
+    round: int
+    state: HeadState
+    hyperparameters: Hyperparameters
+    parent: JobId | None
+    reason: str
+
+
+def first_heads(study: StudyRecord) -> list[Head]:
+    """Return the heads of a new study: round 0 of every member, given or drawn from the space."""
+    return [first_head(study, member) for member in range(study.population)]
+
+
+def first_head(study: StudyRecord, member: int, given: Hyperparameters | None = None) -> Head:
+    """Return the first head of one member; what `given` leaves out is drawn from the space.
+
+    Args:
+        study: the study.
+        member: number of the member.
+        given: flat hyperparameters chosen by hand; None takes `study.initial` where it has them.
+    """
+    if given is None:
+        given = study.initial[member] if member < len(study.initial) else {}
+    drawn = study.space.sample(rng=stream(study.seed, "initial", member, 0))
+    if not given:
+        reason = "drawn from the space"
+    elif len(given) == len(drawn):
+        reason = "given by hand"
+    else:
+        reason = f"given by hand: {', '.join(given)}; the rest drawn from the space"
+    return Head(member, 0, HeadState.QUEUED, {**drawn, **given}, None, reason)
+
+
+def next_head(
+    study: StudyRecord, me: Member, *, parent: JobId | None, population: Population
+) -> Head:
+    """Return the head of `me`, which has just finished `me.round`.
+
+    Args:
+        study: the study; `rounds` as they are now.
+        me: the member's new state.
+        parent: the job it had started from, kept by a failed member that has no donor yet.
+        population: the newest state of all, `me` included.
+    """
+    own = parent if me.failed else me.job
+    if me.round + 1 >= study.rounds:
+        return Head(me.id, me.round + 1, HeadState.ENDED, me.hyperparameters, own, "rounds done")
+    if study.synchronous:
+        return Head(me.id, me.round + 1, HeadState.WAITING, me.hyperparameters, own, "end of round")
+    return decided_head(study, me, parent=parent, population=population)
+
+
+def decided_head(
+    study: StudyRecord, me: Member, *, parent: JobId | None, population: Population
+) -> Head:
+    """Ask the algorithm what `me` does next and return it as a head; arguments as `next_head`."""
+    rng = deferred(study.seed, "decide", me.id, me.round)
+    decision = study.algorithm.decide(me, population, space=study.space, rng=rng)
+    return _head(decision, me, parent=parent, population=population)
+
+
+def round_heads(
+    study: StudyRecord, waiting: Iterable[tuple[Member, JobId | None]], *, population: Population
+) -> list[Head]:
+    """Decide for all members at the end of a round, each against the same snapshot.
+
+    Args:
+        study: the study.
+        waiting: the members that wait, each with the parent of its newest job.
+        population: the newest state of all.
+    """
+    return [decided_head(study, me, parent=parent, population=population) for me, parent in waiting]
+
+
+def _head(decision: Decision, me: Member, *, parent: JobId | None, population: Population) -> Head:
+    own = parent if me.failed else me.job
+    state, values = HeadState.QUEUED, me.hyperparameters
+    match decision:
+        case Keep(hyperparameters=new):
+            if me.failed:
+                state = HeadState.WAITING
+            elif new is not None:
+                values = new
+        case Copy(donor=donor, hyperparameters=values):
+            own = population.member(donor).job
+        case Stop():
+            state = HeadState.ENDED
+        case _:
+            assert_never(decision)
+    return Head(me.id, me.round + 1, state, values, own, decision.reason)

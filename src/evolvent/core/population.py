@@ -1,0 +1,164 @@
+"""The population an algorithm decides on: the members' newest finished jobs, always ranked."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, overload
+
+import numpy as np
+
+from evolvent.core.records import JobRecord, Member
+
+_TRIES = 32
+
+
+class History(Protocol):
+    """The finished part of the log, for algorithms that must remember."""
+
+    def scores(self, member: int, window: int) -> Sequence[float]:
+        """Return at most `window` newest scores along the lineage of a member, oldest first.
+
+        The lineage follows the weights from the member's newest job: before a copy it is the
+        donor's. Failed jobs have no score.
+        """
+        ...
+
+    def jobs(self) -> Sequence[JobRecord]:
+        """Return every finished job, in the order in which they finished."""
+        ...
+
+
+class NoHistory:
+    """The history of a population that was put together by hand."""
+
+    def scores(self, member: int, window: int) -> Sequence[float]:  # noqa: ARG002 - there is none
+        return ()
+
+    def jobs(self) -> Sequence[JobRecord]:
+        return ()
+
+
+class Population(Sequence[Member]):
+    """Members in the order of their numbers, with their ranking kept up to date.
+
+    Rank 0 is the best. Equal scores rank by member number; failed members come last.
+    Only stores call `update`; algorithms read.
+    """
+
+    def __init__(self, members: Iterable[Member] = (), history: History | None = None) -> None:
+        self.history: History = history if history is not None else NoHistory()
+        self._members = {m.id: m for m in sorted(members, key=lambda m: m.id)}
+        healthy = [m for m in self._members.values() if m.score is not None]
+        self._healthy = sorted(_key(m) for m in healthy)
+        self._failed = [m.id for m in self._members.values() if m.failed]
+        self._order: list[int] | None = None
+
+    @classmethod
+    def of(cls, members: Sequence[Member]) -> Population:
+        """Return `members` itself if it is a population, else a population of them."""
+        return members if isinstance(members, cls) else cls(members)
+
+    def update(self, member: Member) -> None:
+        """Put the newer state of a member, or a new member, in its place: O(log N) comparisons."""
+        old = self._members.get(member.id)
+        if old is not None:
+            ranks = self._healthy if not old.failed else self._failed
+            del ranks[self._position(old)]
+        else:
+            self._order = None
+        if old is None and self._members and member.id < next(reversed(self._members)):
+            self._members = dict(sorted([*self._members.items(), (member.id, member)]))
+        else:
+            self._members[member.id] = member
+        if member.failed:
+            insort(self._failed, member.id)
+        else:
+            insort(self._healthy, _key(member))
+
+    def member(self, id: int) -> Member:
+        return self._members[id]
+
+    def __contains__(self, member: object) -> bool:
+        return isinstance(member, Member) and self._members.get(member.id) == member
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    @overload
+    def __getitem__(self, index: int) -> Member: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Member]: ...
+    def __getitem__(self, index: int | slice) -> Member | list[Member]:
+        if self._order is None:
+            self._order = list(self._members)
+        if isinstance(index, slice):
+            return [self._members[i] for i in self._order[index]]
+        return self._members[self._order[index]]
+
+    @property
+    def n_healthy(self) -> int:
+        return len(self._healthy)
+
+    def rank(self, member: Member) -> int:
+        """Return the member's rank by its state in this population; 0 is the best."""
+        score = self._members[member.id].score
+        if score is None:
+            return len(self._healthy) + bisect_left(self._failed, member.id)
+        return bisect_left(self._healthy, (-score, member.id))
+
+    def at_rank(self, rank: int) -> Member:
+        """Return the healthy member of this rank, 0 to `n_healthy - 1`."""
+        return self._members[self._healthy[rank][1]]
+
+    def n_above(self, member: Member, *, gap: float = 0.0) -> int:
+        """Return how many healthy members have a higher score, and one higher by at least `gap`.
+
+        They are the first ranks. All healthy members are above a failed one.
+        """
+        score = member.score
+        if score is None:
+            return self.n_healthy
+        if gap <= 0:
+            return bisect_left(self._healthy, (-score, -1))
+
+        def below(key: tuple[float, int]) -> bool:
+            return -key[0] - score < gap
+
+        return bisect_left(self._healthy, True, key=below)
+
+    def draw_donor(
+        self, me: Member, *, rng: np.random.Generator, best: int | None = None
+    ) -> Member | None:
+        """Draw one donor for `me` uniformly: another member, healthy, its checkpoint available.
+
+        Args:
+            me: the member that would copy; never drawn.
+            rng: where the draws come from.
+            best: draw among that many best ranks only; None for all.
+
+        Returns:
+            The donor, or None when there is no such member.
+        """
+        top = self.n_healthy if best is None else min(best, self.n_healthy)
+        if top == 0:
+            return None
+        for _ in range(_TRIES):
+            donor = self.at_rank(int(rng.random() * top))
+            if donor.available and donor.id != me.id:
+                return donor
+        rest = [m for m in map(self.at_rank, range(top)) if m.available and m.id != me.id]
+        return rest[int(rng.random() * len(rest))] if rest else None
+
+    def _position(self, member: Member) -> int:
+        if member.score is None:
+            return bisect_left(self._failed, member.id)
+        return bisect_left(self._healthy, _key(member))
+
+
+def _key(member: Member) -> tuple[float, int]:
+    assert member.score is not None  # for the type checker: callers pass healthy members
+    return (-member.score, member.id)

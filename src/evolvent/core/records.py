@@ -1,0 +1,162 @@
+"""The values everything else passes around: frozen, comparable, printable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+from evolvent.errors import UnknownJob
+
+Value: TypeAlias = float | int | str | bool | None
+"""One hyperparameter: a JSON scalar."""
+
+Hyperparameters: TypeAlias = Mapping[str, Value]
+"""Flat: nested names of the space are joined with dots (`optimizer.lr`)."""
+
+Metrics: TypeAlias = Mapping[str, float]
+
+_JOB_ID = re.compile(r"m(\d+)r(\d+)")
+
+
+class JobId(str):
+    """Names a job by what it is: member 3, round 12 is `m3r12`, on any machine, in any order."""
+
+    __slots__ = ("member", "round")
+    member: int
+    round: int
+
+    def __new__(cls, member: int, round: int) -> JobId:
+        self = super().__new__(cls, f"m{member}r{round}")
+        self.member, self.round = member, round
+        return self
+
+    def __getnewargs__(self) -> tuple[int, int]:  # type: ignore[override]  # copy and pickle
+        return self.member, self.round
+
+    @classmethod
+    def parse(cls, text: str) -> JobId:
+        """Read `m3r12`.
+
+        Raises:
+            UnknownJob: the text is not of that form.
+        """
+        match = _JOB_ID.fullmatch(text)
+        if match is None:
+            raise UnknownJob(f"job: got {text!r}, wanted member and round such as 'm3r12'")
+        return cls(int(match[1]), int(match[2]))
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """One line of the log: member `member` trained for round `round`, starting from `parent`.
+
+    Attributes:
+        id: `m<member>r<round>`.
+        parent: the job whose checkpoint this one starts from; None for fresh weights.
+        score: higher is better (the metric, negated when the study minimises); None unless done.
+        metrics: what the training code returned; empty unless done.
+        checkpoint: content address of what was saved; None unless done.
+        parent_checkpoint: content address that the job starts from; None for fresh weights.
+        attempt: how often the job was handed out; the one that counts is the last.
+        reason: why the job exists with this parent and these hyperparameters, in words.
+        error: the last traceback, or what was wrong; None when nothing was.
+        started_at, finished_at: seconds since 1970 on the store's clock.
+    """
+
+    member: int
+    round: int
+    state: JobState
+    hyperparameters: Hyperparameters
+    parent: JobId | None = None
+    score: float | None = None
+    metrics: Metrics = field(default_factory=dict)
+    checkpoint: str | None = None
+    parent_checkpoint: str | None = None
+    attempt: int = 0
+    reason: str = ""
+    error: str | None = None
+    worker: str | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+
+    @property
+    def id(self) -> JobId:
+        return JobId(self.member, self.round)
+
+    @property
+    def donor(self) -> int | None:
+        """The member that was copied from; None when the job continues its own weights."""
+        if self.parent is None or self.parent.member == self.member:
+            return None
+        return self.parent.member
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member as an algorithm sees it: its newest finished job.
+
+    Attributes:
+        id: number of the member, from 0.
+        round: round of its newest finished job.
+        score: score of that job, higher is better, always finite; None when the job failed.
+        hyperparameters: those the job trained with.
+        available: whether the checkpoint of that job can still be copied. False from the moment
+            the member has itself copied another until it reports again.
+    """
+
+    id: int
+    round: int
+    score: float | None
+    hyperparameters: Hyperparameters = field(default_factory=dict)
+    available: bool = True
+
+    @property
+    def job(self) -> JobId:
+        return JobId(self.id, self.round)
+
+    @property
+    def failed(self) -> bool:
+        return self.score is None
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Go on from the own checkpoint; with `hyperparameters` changed if they are given.
+
+    For a failed member, which has nothing to go on from, it means: wait for a healthy donor.
+    """
+
+    reason: str = ""
+    hyperparameters: Hyperparameters | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Go on from the scored checkpoint of member `donor`, with these hyperparameters."""
+
+    donor: int
+    hyperparameters: Hyperparameters
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Train this member no further."""
+
+    reason: str = ""
+
+
+Decision: TypeAlias = Keep | Copy | Stop

@@ -1,0 +1,72 @@
+"""Randomness is named, not carried: the same name gives the same draws on any machine."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any, cast
+
+import numpy as np
+
+_WORDS = np.dtype("<u8")
+
+
+def stream(seed: int, purpose: str, member: int, round: int) -> np.random.Generator:
+    """Return the generator for one purpose of one member's one round.
+
+    Its state is a hash of the four names: streams are independent however the names are numbered,
+    and none depends on who drew earlier.
+
+    Args:
+        seed: seed of the study.
+        purpose: what is drawn, such as `"initial"` or `"decide"`.
+        member: number of the member, from 0.
+        round: number of the round, from 0.
+    """
+    bits: Any = np.random.PCG64
+    return np.random.Generator(bits(_Hash(_digest(seed, purpose, member, round))))
+
+
+def deferred(seed: int, purpose: str, member: int, round: int) -> np.random.Generator:
+    """Return `stream(...)`, built at its first draw: most decisions draw nothing."""
+    return cast(np.random.Generator, _Deferred(seed, purpose, member, round))
+
+
+def realised(rng: np.random.Generator) -> np.random.Generator:
+    """Return a true generator, also for one that `deferred` made: for code that is not ours."""
+    return rng._realise() if isinstance(rng, _Deferred) else rng
+
+
+def training_seed(seed: int, member: int, round: int) -> int:
+    """Return the seed handed to training code as `job.seed`: 0 to 2**31 - 1."""
+    return int.from_bytes(_digest(seed, "train", member, round)[:4], "little") >> 1
+
+
+def _digest(seed: int, purpose: str, member: int, round: int) -> bytes:
+    return blake2b(f"{seed}/{purpose}/{member}/{round}".encode(), digest_size=32).digest()
+
+
+class _Hash(np.random.bit_generator.ISeedSequence):
+    """Hands a hash to a bit generator as it is; the usual way takes six times as long."""
+
+    def __init__(self, digest: bytes) -> None:
+        self._digest = digest
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> Any:  # noqa: ARG002
+        return np.frombuffer(self._digest, _WORDS)  # PCG64 asks for four words of 64 bits
+
+
+class _Deferred:
+    __slots__ = ("_generator", "_names", "random")
+
+    def __init__(self, *names: Any) -> None:
+        self._names = names
+        self._generator: np.random.Generator | None = None
+
+    def _realise(self) -> np.random.Generator:
+        if self._generator is None:
+            self._generator = stream(*self._names)
+            self.random = self._generator.random  # found without __getattr__ from now on
+        return self._generator
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._realise(), attribute)

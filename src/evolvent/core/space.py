@@ -1,0 +1,205 @@
+"""The space: names of hyperparameters, each with its distribution."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from evolvent.core.codec import decode, encode
+from evolvent.core.distributions import DISTRIBUTIONS, Constant, Distribution
+from evolvent.core.records import Hyperparameters, Value
+from evolvent.errors import ConfigError, OutOfSpace
+
+_KINDS = tuple(DISTRIBUTIONS.values())
+
+
+class Space(Mapping[str, Distribution]):
+    """Flat names (`optimizer.lr`) with their distributions, in the order in which they were given.
+
+    Hyperparameters are drawn in this order: two spaces are equal when their order is, too.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Mapping[str, Distribution]) -> None:
+        if not fields:
+            raise ConfigError("space: got no hyperparameter, wanted one or more")
+        for name, distribution in fields.items():
+            _check_name(name, fields)
+            if not isinstance(distribution, _KINDS):
+                raise ConfigError(
+                    f"space: {name}: got {distribution!r:.80}, wanted a distribution "
+                    f"({', '.join(DISTRIBUTIONS)}) or a single value; of several values make a "
+                    "Choice or an Ordinal"
+                )
+        self._fields = dict(fields)
+
+    @classmethod
+    def of(cls, nested: Mapping[str, Any]) -> Space:
+        """Return the space of a nested dict of distributions; plain values are constants.
+
+        Raises:
+            ConfigError: names the hyperparameter, what came and what was wanted.
+        """
+        if isinstance(nested, Space):
+            return nested
+        if not isinstance(nested, Mapping):
+            raise ConfigError(f"space: got {nested!r:.80}, wanted a dict of names")
+        return cls({name: _distribution(value) for name, value in _walk(nested, whole=True)})
+
+    def sample(self, *, rng: np.random.Generator) -> dict[str, Value]:
+        """Draw flat hyperparameters, each independently."""
+        return {name: distribution.sample(rng) for name, distribution in self._fields.items()}
+
+    def check(self, values: Mapping[str, Any], *, partial: bool = False) -> dict[str, Value]:
+        """Return flat hyperparameters with their own types (a float stays one when given as 1).
+
+        Args:
+            values: flat or nested.
+            partial: whether some may be missing.
+
+        Raises:
+            OutOfSpace: names the hyperparameter, what came and what was wanted.
+        """
+        flat = self.flatten(values)
+        missing = [name for name in self._fields if name not in flat]
+        if missing and not partial:
+            wish = self._fields[missing[0]].wish
+            raise OutOfSpace(f"hyperparameter {missing[0]}: missing, wanted {wish}")
+        return self._each("check", flat)
+
+    def clip(self, values: Mapping[str, Any]) -> dict[str, Value]:
+        """Return the values, flat or nested, moved to the nearest ones inside the space; flat.
+
+        Raises:
+            OutOfSpace: a name is unknown, a number is none, a category is not in its list.
+        """
+        return self._each("clip", self.flatten(values))
+
+    def only(self, names: Iterable[str]) -> Space:
+        """Return the part of the space with these names, in the order of the space."""
+        wanted = set(names)
+        part = object.__new__(Space)  # no checks: the fields have passed them
+        part._fields = {name: d for name, d in self._fields.items() if name in wanted}
+        return part
+
+    @staticmethod
+    def nest(flat: Hyperparameters) -> dict[str, Any]:
+        """Return flat hyperparameters as training code gets them: nested at the dots."""
+        nested: dict[str, Any] = {}
+        for name, value in flat.items():
+            *groups, last = name.split(".")
+            place = nested
+            for group in groups:
+                place = place.setdefault(group, {})
+            place[last] = value
+        return nested
+
+    @staticmethod
+    def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
+        """Undo `nest`; what is flat already stays so.
+
+        Raises:
+            OutOfSpace: `nested` is no mapping, or gives a name twice.
+        """
+        if not isinstance(nested, Mapping):
+            raise OutOfSpace(f"hyperparameters: got {nested!r:.80}, wanted a dict of names")
+        flat: dict[str, Any] = {}
+        for name, value in _walk(nested, whole=False):
+            if name in flat:
+                raise OutOfSpace(f"hyperparameter {name}: given twice, nested and with dots")
+            flat[name] = value
+        return flat
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the space as flat JSON."""
+        return {name: encode(distribution) for name, distribution in self._fields.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Space:
+        """Undo `to_json`; groups and constants may also be written plainly, as in a TOML file."""
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"space: got {data!r:.80}, wanted names with distributions")
+        return cls({name: _decoded(name, value) for name, value in _walk_json(data)})
+
+    def __getitem__(self, name: str) -> Distribution:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def items(self) -> ItemsView[str, Distribution]:
+        return self._fields.items()  # what Mapping gives goes through __getitem__
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Space):
+            return NotImplemented
+        return list(self._fields.items()) == list(other._fields.items())
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._fields.items()))
+
+    def __repr__(self) -> str:
+        return f"Space({self._fields!r})"
+
+    def _each(self, method: str, flat: Mapping[str, Any]) -> dict[str, Value]:
+        unknown = [name for name in flat if name not in self._fields]
+        if unknown:
+            there = ", ".join(self._fields)
+            raise OutOfSpace(f"hyperparameter {unknown[0]}: not in the space, wanted {there}")
+        result: dict[str, Value] = {}
+        for name, distribution in self._fields.items():
+            if name in flat:
+                try:
+                    result[name] = getattr(distribution, method)(flat[name])
+                except OutOfSpace as e:
+                    raise OutOfSpace(f"hyperparameter {name}: {e}") from None
+        return result
+
+
+def _distribution(value: Any) -> Any:
+    plain = value is None or isinstance(value, (str, int, float))
+    return Constant(value) if plain else value
+
+
+def _check_name(name: Any, fields: Mapping[str, Any]) -> None:
+    parts = name.split(".") if isinstance(name, str) else [""]
+    if not all(part.strip() for part in parts):
+        raise ConfigError(f"space: got the name {name!r:.80}, wanted a string that is not empty")
+    for end in range(1, len(parts)):
+        group = ".".join(parts[:end])
+        if group in fields:
+            raise ConfigError(f"space: {group} is a hyperparameter and a group with {name} in it")
+
+
+def _walk(nested: Mapping[str, Any], *, whole: bool, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted names with values; with `whole`, refuse names that have dots themselves."""
+    for name, value in nested.items():
+        if not isinstance(name, str) or not name or (whole and "." in name):
+            raise ConfigError(
+                f"space: got the name {name!r:.80}, wanted a string that is not empty and has no "
+                "dots (nest dicts instead)"
+            )
+        if isinstance(value, Mapping):
+            yield from _walk(value, whole=whole, prefix=f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _walk_json(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in data.items():
+        if isinstance(value, Mapping) and not isinstance(value.get("type"), str):
+            yield from _walk_json(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _decoded(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return decode(value, DISTRIBUTIONS, what=f"space: {name}")
+    return _distribution(value)

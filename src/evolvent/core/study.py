@@ -1,0 +1,82 @@
+"""What a study is before its first job: objective, space, algorithm, population, budget, seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias
+
+from evolvent.core.algorithms import Algorithm, algorithm_from_json, algorithm_to_json
+from evolvent.core.records import Hyperparameters
+from evolvent.core.space import Space
+
+Mode: TypeAlias = Literal["max", "min"]
+Durability: TypeAlias = Literal["power", "process"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRecord:
+    """The settings of a study; everything else about it is in its log.
+
+    Attributes:
+        name: unique in its store, 1 to 100 characters.
+        metric: which of the metrics that training returns is the objective.
+        mode: whether the metric is to be maximised or minimised.
+        space: names of the hyperparameters with their distributions.
+        algorithm: what decides after every job.
+        population: how many members start, 1 or more.
+        rounds: how many rounds each member trains, 1 or more.
+        seed: 0 or more; with `synchronous` it fixes the whole log.
+        synchronous: decide for all at the end of each round, instead of for each when it is ready.
+        initial: flat hyperparameters given by hand for the first members; what they leave out is
+            drawn from the space.
+        durability: `"power"`: synced before acknowledged; `"process"`: survives kill -9, not a
+            power cut.
+        max_failures: how often a job that raised is tried again before its member has failed.
+        target: stop when the metric reaches it; None for no target.
+        trainable: import path `module:name` of the training code, for workers that join without
+            being told; None when it cannot be imported by name.
+    """
+
+    name: str
+    metric: str
+    mode: Mode
+    space: Space
+    algorithm: Algorithm
+    population: int
+    rounds: int
+    seed: int = 0
+    synchronous: bool = False
+    initial: tuple[Hyperparameters, ...] = ()
+    durability: Durability = "power"
+    max_failures: int = 2
+    target: float | None = None
+    trainable: str | None = None
+
+    def score(self, value: float) -> float:
+        """Turn a value of the metric into a score, where higher is better; its own inverse."""
+        return -value if self.mode == "min" else value
+
+    def reached(self, score: float | None) -> bool:
+        """Whether a score reaches the target."""
+        return self.target is not None and score is not None and score >= self.score(self.target)
+
+    def to_json(self) -> dict[str, Any]:
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {
+            **plain,
+            "space": self.space.to_json(),
+            "algorithm": algorithm_to_json(self.algorithm),
+            "initial": [dict(values) for values in self.initial],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StudyRecord:
+        return cls(
+            **{
+                **data,
+                "space": Space.from_json(data["space"]),
+                "algorithm": algorithm_from_json(data["algorithm"]),
+                "initial": tuple(data["initial"]),
+            }
+        )

@@ -1,0 +1,1 @@
+"""What `evolvent demo` runs."""

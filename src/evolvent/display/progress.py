@@ -1,0 +1,179 @@
+"""A run while it runs: a live table in a terminal, plain lines when piped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from evolvent.core.records import JobState
+from evolvent.display.table import SCORE_DIGITS, study_table
+from evolvent.display.words import compact, duration
+from evolvent.store.protocol import MemberView, StudyState, StudyStatus
+
+_LINE_AFTER_S, _LINE_AT_LEAST_EVERY_S = 1.0, 10.0
+_SHARE_OF_READING = 0.02
+"""Reading all members takes at most this share of the time, however many there are."""
+
+Members = Callable[[], list[MemberView]]
+
+
+class Progress:
+    """An observer of a run that shows it to a person.
+
+    In a terminal it redraws a table and a bar in place. Elsewhere (a pipe, a file, a notebook) it
+    prints a line when the population has finished a round, without any control characters.
+    """
+
+    def __init__(
+        self, console: Console | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Show runs on a console, by default on standard output; `clock` counts seconds."""
+        self._console = console if console is not None else Console()
+        self._clock = clock
+        self._live: Live | None = None
+        self._members: Members | None = None
+        self._views: list[MemberView] = []
+        self._read_at = self._line_at = self._started_at = float("-inf")
+        self._finished_before = 0
+        self._line_shown = (0, 0)
+
+    def start(self, status: StudyStatus) -> None:
+        """Begin to show a run."""
+        self._started_at = self._line_at = self._clock()
+        self._finished_before = _finished(status)
+        self._line_shown = (_round(status), _finished(status))
+        if self._console.is_interactive and self._console.file.isatty():
+            self._live = Live(console=self._console, auto_refresh=False, transient=False)
+            self._live.start()
+        self._print(headline(status))
+
+    def update(self, status: StudyStatus, members: Members) -> None:
+        """Show how the run stands; cheap enough to be called several times a second."""
+        self._members = members
+        if self._live is None:
+            self._maybe_line(status)
+            return
+        if self._clock() >= self._read_at:
+            self._read(members)
+        self._live.update(self._picture(status), refresh=True)
+
+    def line(self, text: str) -> None:
+        """Print a line above the table."""
+        last = text.rstrip("\r\n").rpartition("\r")[2]  # a bar that redraws itself: its last state
+        self._print(Text.from_ansi(last))
+
+    def finish(self, status: StudyStatus, summary: str) -> None:
+        """Show the end of a run and let go of the terminal."""
+        if self._live is not None and self._members is not None:
+            self._read(self._members)
+            self._live.update(self._picture(status), refresh=True)
+        self.close()
+        self._print(Text(f"{summary}{_best(status)}"))
+
+    def close(self) -> None:
+        """Let go of the terminal; after an error too. Doing it twice does no harm."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _print(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False)
+
+    def _read(self, members: Members) -> None:
+        before = self._clock()
+        self._views = members()
+        now = self._clock()
+        self._read_at = now + (now - before) / _SHARE_OF_READING
+
+    def _picture(self, status: StudyStatus) -> RenderableType:
+        around = 4  # a blank line, the bar, and a line for the prompt and for wrapped output
+        table = study_table(
+            status, self._views,
+            width=self._console.width, height=self._console.height - around,
+        )  # fmt: skip
+        return Group(table, self._bar(status))
+
+    def _bar(self, status: StudyStatus) -> Table:
+        grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        grid.add_column(ratio=1)
+        for _ in range(3):
+            grid.add_column(no_wrap=True)
+        total, finished = _total(status), _finished(status)
+        bar = ProgressBar(total=total, completed=min(finished, total), complete_style="green")
+        grid.add_row(bar, f"{finished}/{total} jobs", *self._facts(status))
+        return grid
+
+    def _facts(self, status: StudyStatus) -> tuple[Text, Text]:
+        best = Text(_best(status).lstrip(), style="green")
+        left_s = self._left_s(status)
+        return best, Text("" if left_s is None else f"{duration(left_s)} left")
+
+    def _maybe_line(self, status: StudyStatus) -> None:
+        now, shown = self._clock(), (_round(status), _finished(status))
+        rounds_passed = shown[0] > self._line_shown[0] and now >= self._line_at + _LINE_AFTER_S
+        long_silent = shown != self._line_shown and now >= self._line_at + _LINE_AT_LEAST_EVERY_S
+        if rounds_passed or long_silent:
+            self._line_at, self._line_shown = now, shown
+            self._print(Text(self._plain(status)))
+
+    def _plain(self, status: StudyStatus) -> str:
+        left_s = self._left_s(status)
+        eta = "" if left_s is None else f"  eta {duration(left_s)}"
+        return f"round {_round(status)}/{status.record.rounds}{_best(status)}{_failed(status)}{eta}"
+
+    def _left_s(self, status: StudyStatus) -> float | None:
+        """Estimate the seconds left from the pace since the start; None while there is no pace."""
+        finished = _finished(status)
+        n_new, passed_s = finished - self._finished_before, self._clock() - self._started_at
+        if n_new <= 0 or passed_s <= 0 or status.state is not StudyState.OPEN:
+            return None
+        return (_total(status) - finished) * passed_s / n_new
+
+
+def headline(status: StudyStatus) -> Text:
+    """Return what a study is, in one line."""
+    record = status.record
+    goal = "maximise" if record.mode == "max" else "minimise"
+    members = f"{status.members} member{'s' if status.members != 1 else ''}"
+    rounds = f"{record.rounds} round{'s' if record.rounds != 1 else ''}"
+    text = Text.assemble((record.name, "bold"), f"  {goal} {record.metric}  {members}, {rounds}")
+    finished = _finished(status)
+    if finished:
+        text.append(f"  going on after {finished} jobs")
+    return text
+
+
+def standing(status: StudyStatus) -> str:
+    """Return how far a study is and what its best is, in one line."""
+    return f"{_finished(status)}/{_total(status)} jobs{_failed(status)}{_best(status)}"
+
+
+def _finished(status: StudyStatus) -> int:
+    return status.counts.get(JobState.DONE, 0) + status.counts.get(JobState.FAILED, 0)
+
+
+def _total(status: StudyStatus) -> int:
+    return status.members * status.record.rounds
+
+
+def _round(status: StudyStatus) -> int:
+    """Return how many rounds the population has finished, on average and rounded down."""
+    return _finished(status) // max(1, status.members)
+
+
+def _best(status: StudyStatus) -> str:
+    if status.best is None or status.best_score is None:
+        return ""
+    value = compact(status.record.score(status.best_score), digits=SCORE_DIGITS)
+    return f"  best {status.record.metric} {value} (member {status.best.member})"
+
+
+def _failed(status: StudyStatus) -> str:
+    n_failed = status.counts.get(JobState.FAILED, 0)
+    return f"  {n_failed} failed" if n_failed else ""

@@ -1,0 +1,62 @@
+"""Values as short words for people: numbers, spans of time, sizes."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+NOTHING = "-"
+_LONGEST = 14
+_SPELLED_OUT = 1e6  # from here on, powers of ten are easier to read than digits
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def compact(value: Any, *, digits: int = 3) -> str:
+    """Return a value in a few characters: floats to `digits` digits, None and NaN as "-"."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value) if abs(value) < _SPELLED_OUT else _rounded(float(value), digits)
+    if isinstance(value, float):
+        return _rounded(value, digits)
+    return shortened(str(value))
+
+
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """Cut a text to at most `longest` characters, saying that it was cut."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time in its two largest units."""
+    whole = math.ceil(seconds)
+    minutes, s = divmod(whole, 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days:
+        return f"{days} d {h} h"
+    if hours:
+        return f"{hours} h {m:02} min"
+    return f"{minutes} min {s:02} s" if minutes else f"{s} s"
+
+
+def size(n_bytes: int) -> str:
+    """Return a number of bytes in the unit that leaves at most three digits before the point."""
+    scaled, unit = float(n_bytes), 0
+    while scaled >= 1000 and unit < len(_UNITS) - 1:
+        scaled, unit = scaled / 1000, unit + 1
+    return f"{scaled:.1f} {_UNITS[unit]}" if unit else f"{n_bytes} B"
+
+
+def _rounded(value: float, digits: int) -> str:
+    if math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    text = f"{value:#.{digits}g}".removesuffix(".") if value else "0"
+    if "e+" in text and abs(value) < _SPELLED_OUT:
+        return f"{value:.0f}"
+    return re.sub(r"e([+-])0*(\d)", lambda m: f"e{m[1].strip('+')}{m[2]}", text)

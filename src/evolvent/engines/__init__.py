@@ -1,0 +1,1 @@
+"""Run trainables; know no SQL."""

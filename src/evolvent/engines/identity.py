@@ -1,0 +1,51 @@
+"""Who a worker is: a name that tells, on the same host, whether its process still lives."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+
+def worker_name(slot: str = "") -> str:
+    """Return a name for a worker in this process: host, process, and the slot within it."""
+    return name_of(os.getpid(), slot)
+
+
+def name_of(pid: int, slot: str = "") -> str:
+    """Return the name of a worker in process `pid` of this host."""
+    name = f"{_host()}/{pid}/{_birth(pid)}"
+    return f"{name}/{slot}" if slot else name
+
+
+def is_gone(name: str) -> bool:
+    """Whether the worker of that name ran on this host and its process has ended."""
+    host, pid, birth, *_ = [*name.split("/"), "", "", ""]
+    if host != _host() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return _birth(int(pid)) != birth
+
+
+def _host() -> str:
+    """Name the host and the process namespace: containers may share a host name."""
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        namespace = 0
+    return f"{socket.gethostname()}.{namespace:x}"
+
+
+def _birth(pid: int) -> str:
+    """Return the start time of a process in clock ticks: process numbers are used again."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] == "Z" else fields[19]

@@ -1,0 +1,143 @@
+"""The job as training code sees it while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evolvent.core.records import JobId
+from evolvent.errors import LeaseLost, TrainableError
+from evolvent.store.protocol import Point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What stays the same while a trainable lives.
+
+    Attributes:
+        study: name of the study.
+        member: number of the member, from 0.
+        seed: `job.seed` of the job for which the trainable was set up: use it for initial weights.
+        device: such as `"cuda:1"`; None when no devices were given.
+    """
+
+    study: str
+    member: int
+    seed: int
+    device: str | None = None
+
+
+class Job:
+    """One member's one round, as handed to training code.
+
+    Attributes:
+        id: such as `m3r12`: member 3, round 12.
+        member: number of the member, from 0.
+        round: number of the round, from 0.
+        attempt: 1, or more when earlier attempts at this job came to nothing.
+        study: name of the study.
+        hyperparameters: values for this round, nested as the space is.
+        checkpoint: directory to start from, read-only; None for fresh weights.
+        directory: empty directory whose content becomes the checkpoint when the job is reported.
+        seed: 0 to 2**31 - 1; the same for every attempt at this job, another for every job.
+        device: such as `"cuda:1"`; None when no devices were given.
+        metrics: set by the ask/tell form; the other forms return them.
+    """
+
+    def __init__(  # noqa: PLR0913 - a record that users see, filled in one place
+        self,
+        *,
+        id: JobId,
+        study: str,
+        attempt: int,
+        hyperparameters: Mapping[str, Any],
+        checkpoint: Path | None,
+        directory: Path,
+        seed: int,
+        device: str | None = None,
+    ) -> None:
+        self.id = id
+        self.member, self.round = id.member, id.round
+        self.study = study
+        self.attempt = attempt
+        self.hyperparameters = hyperparameters
+        self.checkpoint = checkpoint
+        self.directory = directory
+        self.seed = seed
+        self.device = device
+        self.metrics: Mapping[str, float] | None = None
+        self.last_beat: float | None = None
+        self.lost: str | None = None
+        self._points: deque[Point] = deque()
+
+    def heartbeat(self, *_: object) -> None:
+        """Say that training goes on. Cheap: call it for every batch; arguments are ignored.
+
+        Once a job has called it, a long silence counts as a hang and the worker is replaced.
+
+        Raises:
+            LeaseLost: the job was given to another worker; let it pass.
+        """
+        self.last_beat = time.monotonic()
+        if self.lost is not None:
+            raise LeaseLost(self.lost)
+
+    def log(self, *, step: float, **values: float) -> None:
+        """Keep a point of a curve within this round; counts as a heartbeat.
+
+        Args:
+            step: where on the axis, in the unit you like (batches, samples, environment steps).
+            values: numbers by name.
+
+        Raises:
+            TrainableError: a value is not a number.
+            LeaseLost: the job was given to another worker; let it pass.
+        """
+        self._points.append(Point(float(step), numbers(values, where=f"job.log(step={step})")))
+        self.heartbeat()
+
+    def take_points(self) -> list[Point]:
+        """Return the points logged since the last call."""
+        points = []
+        while self._points:
+            points.append(self._points.popleft())
+        return points
+
+    def return_points(self, points: list[Point]) -> None:
+        """Put points back that could not be stored, in front of those logged since."""
+        self._points.extendleft(reversed(points))
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} of {self.study!r}, attempt {self.attempt}>"
+
+
+def numbers(values: Mapping[str, Any], *, where: str) -> dict[str, float]:
+    """Turn metrics into plain numbers: int, float, NumPy scalars, one-element tensors.
+
+    Raises:
+        TrainableError: names the key, what came and what was wanted.
+    """
+    plain: dict[str, float] = {}
+    for name, value in values.items():
+        if not isinstance(name, str):
+            raise TrainableError(f"{where}: metric names are strings, got {name!r}")
+        plain[name] = _number(name, value, where=where)
+    return plain
+
+
+def _number(name: str, value: Any, *, where: str) -> float:
+    convert: Callable[[], Any] | None = getattr(value, "item", None)
+    if convert is not None:
+        try:
+            value = convert()
+        except (RuntimeError, ValueError, TypeError) as e:
+            raise TrainableError(f"{where}: metric {name!r} has more than one element") from e
+    if isinstance(value, (bool, int, float)):
+        return value
+    raise TrainableError(
+        f"{where}: metric {name!r} must be a number, got {type(value).__name__} {value!r:.80}"
+    )

@@ -1,0 +1,40 @@
+"""What an engine tells those who watch it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from evolvent.store.protocol import MemberView, StudyStatus
+
+
+class Observer(Protocol):
+    """Sees a run from its start to its end; called in one thread, several times a second."""
+
+    def start(self, status: StudyStatus) -> None: ...
+
+    def update(self, status: StudyStatus, members: Callable[[], list[MemberView]]) -> None:
+        """Show how it stands; `members` is only called when they are shown."""
+        ...
+
+    def line(self, text: str) -> None:
+        """Show a line: what a worker printed, or what happened to one."""
+        ...
+
+    def finish(self, status: StudyStatus, summary: str) -> None: ...
+
+
+class Silence:
+    """Watches nothing."""
+
+    def start(self, status: StudyStatus) -> None:  # noqa: ARG002 - silence
+        return
+
+    def update(self, status: StudyStatus, members: Callable[[], list[MemberView]]) -> None:  # noqa: ARG002 - silence
+        return
+
+    def line(self, text: str) -> None:  # noqa: ARG002 - silence
+        return
+
+    def finish(self, status: StudyStatus, summary: str) -> None:  # noqa: ARG002 - silence
+        return

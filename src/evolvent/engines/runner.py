@@ -1,0 +1,94 @@
+"""Runs one job after another with the user's code; keeps a live trainable where it can."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from evolvent.core.records import JobId
+from evolvent.core.study import StudyRecord
+from evolvent.engines.job import Context, Job, numbers
+from evolvent.engines.trainable import AnyTrainable, Trainable
+from evolvent.errors import TrainableError
+from evolvent.store.protocol import Failure, FailureKind
+
+
+class Runner:
+    """Load, apply, train, save, in this order, always.
+
+    A function is called afresh for every job. Of a class one object is kept alive: when the next
+    job starts from what the object saved last, it goes on without a load.
+    """
+
+    def __init__(self, trainable: AnyTrainable) -> None:
+        self._trainable = trainable
+        self._live: Trainable | None = None
+        self._holds: JobId | None = None
+
+    def holds(self, job: JobId | None) -> bool:
+        """Whether the live trainable is in the state that `job` saved."""
+        return job is not None and job == self._holds
+
+    def run(self, job: Job, *, parent: JobId | None) -> Mapping[str, Any]:
+        """Train one round and save it into `job.directory`; return what training returned.
+
+        Whatever training code raises comes out as it is, and the live trainable is thrown away.
+        """
+        if not isinstance(self._trainable, type):
+            return self._trainable(job)
+        try:
+            live = self._alive(self._trainable, job, parent=parent)
+            live.apply(job.hyperparameters)
+            metrics = live.train()
+            live.save(job.directory)
+        except BaseException:
+            self.forget()
+            raise
+        self._holds = job.id
+        return metrics
+
+    def forget(self) -> None:
+        """Throw the live trainable away."""
+        live, self._live, self._holds = self._live, None, None
+        if live is not None:
+            live.close()
+
+    def _alive(self, kind: type[Trainable], job: Job, *, parent: JobId | None) -> Trainable:
+        if self._live is not None and self.holds(parent):
+            self._live.job = job
+            self._holds = None
+            return self._live
+        self.forget()
+        live = kind()
+        live.job = job
+        live.setup(
+            job.hyperparameters,
+            Context(study=job.study, member=job.member, seed=job.seed, device=job.device),
+        )
+        if job.checkpoint is not None:
+            live.load(job.checkpoint)
+        self._live = live
+        return live
+
+
+def judge(returned: Any, study: StudyRecord) -> tuple[float, dict[str, float]] | Failure:
+    """Turn what training returned into (score, metrics); a metric not finite, into a failure.
+
+    Raises:
+        TrainableError: no metrics, a metric that is no number, or the objective is missing.
+    """
+    wanted = f"wanted a dict of numbers with {study.metric!r}, the metric of study {study.name!r}"
+    if not isinstance(returned, Mapping):
+        got = (
+            "nothing (None)" if returned is None else f"{type(returned).__name__} {returned!r:.80}"
+        )
+        raise TrainableError(f"training returned {got}: {wanted}")
+    metrics = numbers(returned, where="training returned")
+    if study.metric not in metrics:
+        names = ", ".join(map(repr, metrics)) or "an empty dict"
+        raise TrainableError(f"training returned {names}: {wanted}")
+    value = float(metrics[study.metric])
+    if not math.isfinite(value):
+        return Failure(FailureKind.INVALID, f"metric {study.metric!r} was {value}")
+    return study.score(value), metrics

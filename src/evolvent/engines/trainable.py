@@ -1,0 +1,95 @@
+"""What user code provides: a function of a job, or a class that stays alive between rounds."""
+
+from __future__ import annotations
+
+import abc
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from evolvent.engines.job import Context, Job
+from evolvent.errors import ConfigError
+
+
+class Trainable(abc.ABC):
+    """One model of the population, alive in a worker for as long as it trains the same member.
+
+    The worker calls, in this order: `setup` once; `load` if the job starts from a checkpoint that
+    this object does not hold already; `apply`; `train`; `save`. In all of them `self.job` is the
+    running job: `self.job.seed`, `self.job.heartbeat()`, `self.job.log(step=…, …)`.
+    """
+
+    job: Job
+
+    @abc.abstractmethod
+    def setup(self, hyperparameters: Mapping[str, Any], context: Context) -> None:
+        """Build the model with fresh weights."""
+
+    @abc.abstractmethod
+    def apply(self, hyperparameters: Mapping[str, Any]) -> None:
+        """Put these values in force on the live model; called after every `setup` and `load`."""
+
+    @abc.abstractmethod
+    def train(self) -> Mapping[str, float]:
+        """Train one round and return the metrics, the objective among them."""
+
+    @abc.abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write everything that training needs to go on: weights, optimizer, counters, buffers."""
+
+    @abc.abstractmethod
+    def load(self, directory: Path) -> None:
+        """Read what `save` wrote, of this member or another. The directory is read-only."""
+
+    def close(self) -> None:  # noqa: B027 - optional
+        """Let go of files and processes before the object is thrown away."""
+
+
+TrainFunction: TypeAlias = Callable[[Job], Mapping[str, float]]
+AnyTrainable: TypeAlias = TrainFunction | type[Trainable]
+
+
+def import_trainable(path: str) -> AnyTrainable:
+    """Import `package.module:name`, looking in the working directory too.
+
+    Raises:
+        ConfigError: no such module or name, or it is neither a function nor a `Trainable` class.
+    """
+    module_name, colon, name = path.partition(":")
+    if not colon or not module_name or not name:
+        raise ConfigError(f"trainable: got {path!r}, wanted 'package.module:name'")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as e:
+        raise ConfigError(
+            f"trainable {path!r}: no module {e.name!r}: run where it lies, or install it"
+        ) from e
+    except AttributeError as e:
+        raise ConfigError(f"trainable {path!r}: {e}") from e
+    return check_trainable(found, path)
+
+
+def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
+    """Return `trainable` if it is one.
+
+    Raises:
+        ConfigError: it is neither a function nor a `Trainable` class with all five methods.
+    """
+    if isinstance(trainable, type) and issubclass(trainable, Trainable):
+        missing = sorted(getattr(trainable, "__abstractmethods__", ()))
+        if missing:
+            raise ConfigError(f"{name}: class {trainable.__name__} lacks {', '.join(missing)}")
+        return trainable
+    if isinstance(trainable, type):
+        raise ConfigError(f"{name}: class {trainable.__name__} must derive from ev.Trainable")
+    if not callable(trainable):
+        raise ConfigError(
+            f"{name}: wanted a function or an ev.Trainable class, got {trainable!r:.80}"
+        )
+    return trainable  # type: ignore[no-any-return]  # any callable taking a job

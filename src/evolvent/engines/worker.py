@@ -1,0 +1,234 @@
+"""The worker: claim, load, apply, train, save, report; the same on every engine."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any, TypeAlias
+
+from evolvent.core.records import JobId
+from evolvent.core.rng import training_seed
+from evolvent.core.study import StudyRecord
+from evolvent.engines.identity import worker_name
+from evolvent.engines.job import Job
+from evolvent.engines.keeper import LeaseKeeper
+from evolvent.engines.loading import starting_point
+from evolvent.engines.runner import Runner, judge
+from evolvent.engines.trainable import AnyTrainable
+from evolvent.errors import CheckpointMissing, EvolventError, LeaseLost
+from evolvent.store.protocol import Failure, FailureKind, Lease, Report, Store, StudyState
+
+Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
+
+_POLL_FIRST_S, _POLL_LAST_S, _STATUS_EVERY_S = 0.001, 0.05, 0.25
+
+
+def _ignore(_: object) -> None:
+    """Do nothing: nobody watches this worker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """How a worker behaves.
+
+    Attributes:
+        name: how the log calls it; unique among living workers.
+        device: handed to training code as `job.device`.
+        lease_s: seconds after which the job of a silent worker is given to another.
+        hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang; None: any.
+        overlap: seal and report a job while the next one trains.
+        on_job: called with the id of every job that was reported or failed.
+        on_hang: called, in another thread, when training hangs.
+        drain: set it to let the worker end after the job it runs.
+    """
+
+    name: str = field(default_factory=worker_name)
+    device: str | None = None
+    lease_s: float = 30.0
+    hang_s: float | None = 600.0
+    overlap: bool = True
+    on_job: Callable[[JobId], None] = _ignore
+    on_hang: Callable[[Job], None] = _ignore
+    drain: Event = field(default_factory=Event)
+
+
+class Worker:
+    """Claims jobs of one study and runs them until the study is over or the worker is drained.
+
+    The report of a job is sealed and sent in the background while the next job trains, so that
+    training does not wait for the disk; at most two jobs are in hand at any time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        study: int,
+        trainable: AnyTrainable,
+        options: WorkerOptions | None = None,
+    ) -> None:
+        self._store = store
+        self._study = study
+        self._record = store.status(study).record
+        self._options = options if options is not None else WorkerOptions()
+        self._runner = Runner(trainable)
+        self._checkpoints = store.checkpoints(study)
+        self._last_member: int | None = None
+        self._pending: Future[bool] | None = None
+
+    def work(self) -> None:
+        """Run until there is nothing left to do.
+
+        Raises:
+            TrainableError: training code broke its contract; the job is back in the queue.
+            EvolventError: the store or the disk cannot be used any more.
+        """
+        options = self._options
+        keeper = LeaseKeeper(
+            self._store, lease_s=options.lease_s, hang_s=options.hang_s, on_hang=options.on_hang
+        )
+        with keeper, ThreadPoolExecutor(1, thread_name_prefix="evolvent-report") as background:
+            try:
+                while lease := self._next_lease():
+                    self._do(lease, keeper, background)
+                self._settle()
+            except BaseException as e:
+                self._hand_back(e)
+                raise
+            finally:
+                self._runner.forget()
+
+    def _next_lease(self) -> Lease | None:
+        """Wait for the next job; None when the study is over or the worker is to end."""
+        wait_s, looked_at = _POLL_FIRST_S, 0.0
+        while not self._options.drain.is_set():
+            lease = self._store.claim(
+                self._study,
+                worker=self._options.name,
+                lease_s=self._options.lease_s,
+                prefer=self._last_member,
+            )
+            if lease is not None:
+                return lease
+            if self._pending is not None:
+                self._settle()  # what it opens may be the next job
+                continue
+            if time.monotonic() - looked_at > _STATUS_EVERY_S:
+                looked_at = time.monotonic()
+                if self._store.status(self._study).state is not StudyState.OPEN:
+                    return None
+            self._options.drain.wait(wait_s)
+            wait_s = min(2 * wait_s, _POLL_LAST_S)
+        return None
+
+    def _do(self, lease: Lease, keeper: LeaseKeeper, background: ThreadPoolExecutor) -> None:
+        self._last_member = lease.job.member
+        staged = self._checkpoints.stage(f"{lease.job.id}a{lease.attempt}")
+        job = open_job(self._record, lease, staged, device=self._options.device)
+        keeper.hold(lease, job)
+        try:
+            lease, verdict = self._train(lease, job)
+        except BaseException as e:  # noqa: BLE001 - noted, and raised again by _failed where due
+            keeper.drop(job)
+            self._checkpoints.drop(staged)
+            if not isinstance(e, LeaseLost):
+                self._failed(lease, e)
+            return
+        keeper.trained(job)
+        self._settle()
+        self._pending = background.submit(self._finish, lease, job, verdict, keeper)
+        if not self._options.overlap:
+            self._settle()
+
+    def _train(self, lease: Lease, job: Job) -> tuple[Lease, Verdict]:
+        parent = lease.job.parent
+        if not self._runner.holds(parent):
+            lease, job.checkpoint = starting_point(self._store, lease)
+        elif lease.job.parent_checkpoint is not None:
+            job.checkpoint = self._checkpoints.path(lease.job.parent_checkpoint)
+        returned = self._runner.run(job, parent=parent)
+        return lease, judge(returned, self._record)
+
+    def _finish(self, lease: Lease, job: Job, verdict: Verdict, keeper: LeaseKeeper) -> bool:
+        """Seal and report; False when the lease was lost. Runs in the background."""
+        try:
+            if isinstance(verdict, Failure):
+                keeper.drop(job)
+                self._store.fail(lease, verdict)
+            else:
+                address = self._checkpoints.seal(job.directory)
+                keeper.drop(job)
+                self._report(lease, job, address, *verdict)
+        except LeaseLost:
+            return False
+        finally:
+            keeper.drop(job)
+            self._checkpoints.drop(job.directory)
+        self._options.on_job(job.id)
+        return True
+
+    def _report(
+        self, lease: Lease, job: Job, address: str, score: float, metrics: dict[str, float]
+    ) -> None:
+        report = Report(score, metrics, address, job.take_points())
+        try:
+            self._store.report(lease, report)
+        except CheckpointMissing:  # equal contents were there, and collected since
+            self._checkpoints.seal(job.directory)
+            self._store.report(lease, report)
+
+    def _settle(self) -> None:
+        """Wait for the report in the background, if there is one, and let its errors out."""
+        pending, self._pending = self._pending, None
+        if pending is not None and not pending.result():
+            self._runner.forget()
+
+    def _failed(self, lease: Lease, error: BaseException) -> None:
+        """Note what training raised; what is no fault of this one job ends the worker too."""
+        self._runner.forget()
+        if not isinstance(error, Exception):
+            raise error
+        text = "".join(traceback.format_exception(error))
+        message = f"{type(error).__name__}: {error}"
+        if isinstance(error, EvolventError):
+            self._fail(lease, Failure(FailureKind.RETURNED, message, text))
+            raise error
+        self._fail(lease, Failure(FailureKind.RAISED, message, text))
+        self._options.on_job(lease.job.id)
+
+    def _fail(self, lease: Lease, failure: Failure) -> None:
+        with contextlib.suppress(LeaseLost):  # another attempt counts: this failure does not
+            self._store.fail(lease, failure)
+
+    def _hand_back(self, error: BaseException) -> None:
+        """Before the worker ends by an error: finish the report under way, return the other job."""
+        try:
+            self._settle()
+            message = f"worker ended: {type(error).__name__}: {error}"
+            failure = Failure(FailureKind.RETURNED, message)
+            self._store.release(self._study, worker=self._options.name, failure=failure)
+        except EvolventError:
+            return  # the store is what broke: the leases will run out
+
+
+def open_job(record: StudyRecord, lease: Lease, staged: Path, *, device: str | None = None) -> Job:
+    """Return the job of a lease as training code sees it; its checkpoint is still to be set."""
+    return Job(**job_fields(record, lease, staged), device=device)
+
+
+def job_fields(record: StudyRecord, lease: Lease, staged: Path) -> dict[str, Any]:
+    """Return what a `Job` is made of."""
+    return {
+        "id": lease.job.id,
+        "study": record.name,
+        "attempt": lease.attempt,
+        "hyperparameters": record.space.nest(lease.job.hyperparameters),
+        "checkpoint": None,
+        "directory": staged,
+        "seed": training_seed(record.seed, lease.job.member, lease.job.round),
+    }

@@ -1,0 +1,84 @@
+"""Every error evolvent raises: one tree, one root.
+
+A message names the field, what came and what was wanted, and what to do next.
+"""
+
+
+class EvolventError(Exception):
+    """The root: catch this to catch all of ours and nothing else."""
+
+
+class ConfigError(EvolventError, ValueError):
+    """An argument, a space, an algorithm or a study file is not usable as given."""
+
+
+class OutOfSpace(ConfigError):
+    """A hyperparameter lies outside its distribution, is missing, or is unknown to the space."""
+
+
+class UnknownStudy(EvolventError, LookupError):
+    """No study of that name in this store."""
+
+
+class StudyExists(EvolventError):
+    """A study of that name is in this store already."""
+
+
+class UnknownJob(EvolventError, LookupError):
+    """The study has no such job or member."""
+
+
+class StoreError(EvolventError):
+    """The store cannot do what was asked of it."""
+
+
+class StoreBusy(StoreError):
+    """The store stayed locked by others for longer than we wait."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be opened, read or written: path, permission, space or network."""
+
+
+class StoreDamaged(StoreError):
+    """The file is not a whole evolvent store."""
+
+
+class SchemaTooNew(StoreError):
+    """The store was written by a newer evolvent than this one."""
+
+
+class LeaseLost(EvolventError):
+    """The job was given to another worker (or its study removed): this attempt no longer counts."""
+
+
+class CheckpointError(EvolventError):
+    """A checkpoint cannot be saved or read."""
+
+
+class CheckpointMissing(CheckpointError):
+    """The checkpoint is not on disk: collected, or removed by hand."""
+
+
+class CheckpointDamaged(CheckpointError):
+    """The files of a checkpoint are not those that were saved."""
+
+
+class TrainableError(EvolventError):
+    """Training code broke its contract: no metrics, a metric that is no number, a wrong name, …
+
+    Not counted as a failure of the member, because every member would fail the same way: the
+    worker stops, the job goes back to the queue, and the study goes on once the code is mended.
+    """
+
+
+class AllMembersFailed(EvolventError):
+    """No member has a usable checkpoint left and none is running; shows the last traceback."""
+
+
+class WorkerError(EvolventError):
+    """Workers die faster than they work, or cannot start."""
+
+
+class MissingExtra(EvolventError, ImportError):
+    """An optional library is not installed; the message says which extra brings it."""

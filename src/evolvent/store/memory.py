@@ -1,0 +1,266 @@
+"""The reference store: a dict and a lock, gone with the process."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from evolvent.core.algorithms import Algorithm
+from evolvent.core.heads import HeadState, first_head, first_heads
+from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
+from evolvent.core.study import StudyRecord
+from evolvent.errors import CheckpointMissing, LeaseLost, StudyExists, UnknownJob, UnknownStudy
+from evolvent.store import memory_rules as rules
+from evolvent.store.checkpoints import Checkpoints
+from evolvent.store.memory_contents import Contents
+from evolvent.store.memory_study import MemoryStudy, Slot
+from evolvent.store.protocol import (
+    FailedAttempt,
+    Failure,
+    Lease,
+    MemberView,
+    Point,
+    Report,
+    StudyStatus,
+)
+
+
+class MemoryStore:
+    """A store that lives as long as this process, or until it is closed when it has no name.
+
+    Checkpoints are in a temporary directory that goes with it.
+
+    Args:
+        name: stores of one name share their studies within this process; "" shares with none.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self._contents = Contents.named(name)
+        self._name = name
+
+    @property
+    def url(self) -> str:
+        return self._contents.url
+
+    def close(self) -> None:
+        if not self._name:
+            self._contents.close()
+
+    # --- studies -------------------------------------------------------------------------------
+
+    def create_study(self, record: StudyRecord) -> int:
+        contents = self._contents
+        with contents.lock:
+            contents.check_open()
+            if any(study.record.name == record.name for study in contents.studies.values()):
+                raise StudyExists(f"name: there is a study {record.name!r} in {self.url} already")
+            number = next(contents.numbers)
+            checkpoints = Checkpoints(contents.directory / str(number), sync=False)
+            slots = [Slot(head) for head in first_heads(record)]
+            study = MemoryStudy(number, record, checkpoints, slots, time.time())
+            contents.studies[number] = study
+            return number
+
+    def status(self, study: int) -> StudyStatus:
+        with self._contents.read(study) as it:
+            return _status(it)
+
+    def find_study(self, name: str) -> StudyStatus:
+        statuses = {status.record.name: status for status in self.studies()}
+        if name not in statuses:
+            close = difflib.get_close_matches(name, statuses) or list(statuses)[-3:]
+            hint = f"there is {', '.join(map(repr, close))}" if close else "it is empty"
+            raise UnknownStudy(f"no study {name!r} in {self.url}: {hint}")
+        return statuses[name]
+
+    def studies(self) -> list[StudyStatus]:
+        with self._contents.lock:
+            self._contents.check_open()
+            return [_status(study) for study in self._contents.studies.values()]
+
+    def delete_study(self, study: int) -> None:
+        with self._contents.read(study) as it:
+            del self._contents.studies[study]
+            it.checkpoints.remove_all()
+
+    def checkpoints(self, study: int) -> Checkpoints:
+        with self._contents.read(study) as it:
+            return it.checkpoints
+
+    def use_algorithm(self, study: int, algorithm: Algorithm) -> None:
+        with self._contents.change(study) as it:
+            it.record = replace(it.record, algorithm=algorithm)
+
+    # --- work ----------------------------------------------------------------------------------
+
+    def claim(
+        self, study: int, *, worker: str, lease_s: float, prefer: int | None = None
+    ) -> Lease | None:
+        with self._contents.change(study) as it:
+            lease = rules.claim(it, worker=worker, lease_s=lease_s, prefer=prefer)
+            return replace(lease, job=_copied(lease.job)) if lease is not None else None
+
+    def heartbeat(self, lease: Lease, *, lease_s: float, points: Sequence[Point] = ()) -> None:
+        with self._held(lease) as it:
+            slot = it.held(lease)
+            slot.lease_until = time.monotonic() + lease_s
+            slot.points.extend(points)
+
+    def report(self, lease: Lease, report: Report) -> None:
+        with self._held(lease) as it:
+            row = it.log.get(lease.job.id)
+            if row is None or row.attempt != lease.attempt or row.state is not JobState.DONE:
+                rules.report(it, lease, report)
+
+    def fail(self, lease: Lease, failure: Failure) -> None:
+        with self._held(lease) as it:
+            rules.fail(it, it.held(lease), failure)
+
+    def release(self, study: int, *, worker: str, failure: Failure) -> int:
+        with self._contents.change(study) as it:
+            running = [slot for slot in it.slots if slot.head.state is HeadState.RUNNING]
+            held = [slot for slot in running if slot.worker == worker]
+            for slot in held:
+                rules.fail(it, slot, failure)
+            return len(held)
+
+    def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
+        with self._held(lease) as it:
+            slot = it.held(lease)
+            address = it.job(parent).checkpoint
+            if address is None or address not in it.checkpoints:
+                raise CheckpointMissing(f"{parent} has no checkpoint on disk")
+            both = f"{slot.head.reason}; {reason}" if slot.head.reason else reason
+            slot.head = replace(slot.head, parent=parent, reason=both)
+            job = it.open_job(slot)
+            assert job is not None  # for the type checker: it is running
+            return replace(lease, job=_copied(job))
+
+    # --- control -------------------------------------------------------------------------------
+
+    def stop(self, study: int, *, reason: str) -> None:
+        with self._contents.change(study) as it:
+            it.stopped, it.at_target = reason, False
+
+    def resume(self, study: int) -> None:
+        with self._contents.change(study) as it:
+            rules.resume(it)
+
+    def extend(self, study: int, *, rounds: int) -> None:
+        with self._contents.change(study) as it:
+            rules.extend(it, rounds)
+
+    def retarget(self, study: int, *, target: float | None) -> None:
+        with self._contents.change(study) as it:
+            it.record = replace(it.record, target=target)
+            best = it.best
+            if it.at_target and not it.record.reached(best.score if best else None):
+                it.stopped, it.at_target = None, False
+
+    def push(self, study: int, hyperparameters: Hyperparameters) -> JobId:
+        with self._contents.change(study) as it:
+            head = first_head(it.record, len(it.slots), dict(hyperparameters))
+            it.slots.append(Slot(head))
+            return JobId(head.member, 0)
+
+    def pin(self, study: int, job: JobId) -> None:
+        with self._contents.change(study) as it:
+            row = it.log.get(job)
+            if row is None or row.checkpoint is None:
+                raise UnknownJob(f"study {it.record.name!r} has no done job {job} to pin")
+            if row.checkpoint not in it.checkpoints:
+                raise CheckpointMissing(f"the checkpoint of {job} has been collected already")
+            it.pins.add(job)
+
+    def unpin(self, study: int, job: JobId) -> None:
+        with self._contents.change(study) as it:
+            it.pins.discard(job)
+
+    def pins(self, study: int) -> list[JobId]:
+        with self._contents.read(study) as it:
+            return sorted(it.pins, key=lambda job: (job.member, job.round))
+
+    def collect(self, study: int) -> int:
+        with self._contents.change(study) as it:
+            running = [slot for slot in it.slots if slot.head.state is HeadState.RUNNING]
+            oldest = min((slot.started_at or 0.0 for slot in running), default=time.time())
+            return it.checkpoints.sweep(it.needed, staged_before=oldest)
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def jobs(
+        self,
+        study: int,
+        *,
+        states: Iterable[JobState] | None = None,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[JobRecord]:
+        wanted = set(JobState) if states is None else set(states)
+        with self._contents.read(study) as it:
+            heads = filter(None, map(it.open_job, it.slots))
+            found = [job for job in [*list(it.log.values())[after:], *heads] if job.state in wanted]
+            return [_copied(job) for job in found[:limit]]
+
+    def job(self, study: int, job: JobId) -> JobRecord:
+        with self._contents.read(study) as it:
+            return _copied(it.job(job))
+
+    def members(self, study: int) -> list[MemberView]:
+        with self._contents.read(study) as it:
+            return [
+                MemberView(
+                    _copied(slot.newest) if slot.newest is not None else None,
+                    _copied(job) if slot.active and (job := it.open_job(slot)) else None,
+                )
+                for slot in it.slots
+            ]
+
+    def lineage(self, study: int, job: JobId) -> list[JobRecord]:
+        with self._contents.read(study) as it:
+            return [_copied(row) for row in it.lineage(job)]
+
+    def points(self, study: int, job: JobId) -> list[Point]:
+        with self._contents.read(study) as it:
+            it.job(job)  # or UnknownJob
+            points = it.points[job] if job in it.points else it.slots[job.member].points
+            return [Point(point.step, dict(point.values)) for point in points]
+
+    def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
+        with self._contents.read(study) as it:
+            return it.failed[max(0, len(it.failed) - limit) :]
+
+    @contextmanager
+    def _held(self, lease: Lease) -> Iterator[MemoryStudy]:
+        try:
+            with self._contents.change(lease.study) as it:
+                yield it
+        except UnknownStudy as e:
+            raise LeaseLost(f"{lease.job.id}: its study has been removed") from e
+
+
+def _status(study: MemoryStudy) -> StudyStatus:
+    jobs = [*study.log.values(), *filter(None, map(study.open_job, study.slots))]
+    best = study.best
+    return StudyStatus(
+        id=study.id,
+        record=study.record,
+        state=study.state,
+        counts=Counter(job.state for job in jobs),
+        members=len(study.slots),
+        best=best.id if best is not None else None,
+        best_score=best.score if best is not None else None,
+        stopped=study.stopped,
+        created_at=study.created_at,
+        started_at=study.started_at,
+        changed_at=study.changed_at,
+    )
+
+
+def _copied(job: JobRecord) -> JobRecord:
+    """Return a record whose mappings the caller may change without changing the log."""
+    return replace(job, hyperparameters=dict(job.hyperparameters), metrics=dict(job.metrics))

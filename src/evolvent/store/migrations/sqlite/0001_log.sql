@@ -1,0 +1,95 @@
+CREATE TABLE failure (
+    id INTEGER NOT NULL,
+    study INTEGER NOT NULL,
+    member INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    message TEXT NOT NULL,
+    traceback TEXT,
+    worker TEXT NOT NULL,
+    at DOUBLE NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX failure_by_study ON failure (study, id);
+CREATE TABLE job (
+    study INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    member INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    score DOUBLE,
+    hyperparameters TEXT NOT NULL,
+    metrics TEXT NOT NULL,
+    checkpoint TEXT,
+    parent_member INTEGER,
+    parent_round INTEGER,
+    parent_checkpoint TEXT,
+    attempt INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    error TEXT,
+    worker TEXT,
+    started_at DOUBLE,
+    finished_at DOUBLE NOT NULL,
+    PRIMARY KEY (study, seq)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX job_by_member ON job (study, member, round);
+CREATE INDEX job_failed ON job (study) WHERE state = 'failed';
+CREATE TABLE member (
+    study INTEGER NOT NULL,
+    member INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    hyperparameters TEXT NOT NULL,
+    parent_member INTEGER,
+    parent_round INTEGER,
+    checkpoint TEXT,
+    reason TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    losses INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    lease_until DOUBLE,
+    worker TEXT,
+    started_at DOUBLE,
+    error TEXT,
+    PRIMARY KEY (study, member)
+) WITHOUT ROWID;
+CREATE INDEX member_by_checkpoint ON member (study, checkpoint);
+CREATE INDEX member_by_state ON member (study, state, round, member, lease_until);
+CREATE TABLE pin (
+    study INTEGER NOT NULL,
+    member INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    checkpoint TEXT NOT NULL,
+    PRIMARY KEY (study, member, round)
+) WITHOUT ROWID;
+CREATE INDEX pin_by_checkpoint ON pin (study, checkpoint);
+CREATE TABLE point (
+    id INTEGER NOT NULL,
+    study INTEGER NOT NULL,
+    member INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    step DOUBLE NOT NULL,
+    metrics TEXT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX point_by_job ON point (study, member, round);
+CREATE TABLE schema_version (
+    version INTEGER NOT NULL
+);
+CREATE TABLE study (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    record TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    stopped TEXT,
+    stopped_by TEXT,
+    best_member INTEGER,
+    best_round INTEGER,
+    best_score DOUBLE,
+    best_checkpoint TEXT,
+    created_at DOUBLE NOT NULL,
+    started_at DOUBLE,
+    UNIQUE (name)
+);

@@ -1,0 +1,350 @@
+"""What a store promises. `evolvent.testing.store_contract` checks every sentence on every store.
+
+A store holds studies, and for each an append-only log of jobs. The head of every member (its one
+open job) sits beside the log; a job moves from the head into the log when it is reported. Methods
+are synchronous, safe to call from several threads and processes, and raise `EvolventError`s only.
+Everything that changes the log is one transaction: it happens whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from evolvent.core.algorithms import Algorithm
+from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState, Metrics
+from evolvent.core.study import StudyRecord
+from evolvent.store.checkpoints import Checkpoints
+
+MAX_LOSSES = 25
+"""A job that lost its worker so often (killed, hung, out of memory) counts as failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run one job until a time: what a worker gets from `claim`.
+
+    The fence is (member, round, attempt): of all leases ever given on a job only the newest counts.
+    """
+
+    study: int
+    job: JobRecord
+    worker: str
+
+    @property
+    def attempt(self) -> int:
+        return self.job.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What training code logged within a round: `job.log(step=…, **values)`."""
+
+    step: float
+    values: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A finished round.
+
+    Attributes:
+        score: finite, higher is better.
+        metrics: everything that training returned; values may be NaN or infinite.
+        checkpoint: address of the sealed checkpoint, which must be in the store's `checkpoints`.
+        points: points not sent with a heartbeat before.
+    """
+
+    score: float
+    metrics: Metrics
+    checkpoint: str
+    points: Sequence[Point] = ()
+
+
+class FailureKind(StrEnum):
+    """Why an attempt came to nothing, and so what happens next."""
+
+    RAISED = "raised"  # an exception in training: tried again `max_failures` times, then failed
+    INVALID = (
+        "invalid"  # a NaN or infinite metric: a repetition would give the same; failed at once
+    )
+    DAMAGED = "damaged"  # its starting checkpoint and all ancestors are unusable: failed at once
+    LOST = "lost"  # the worker died or hung: requeued, up to MAX_LOSSES times
+    RETURNED = "returned"  # handed back unharmed (drained, code broke its contract): requeued
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that came to nothing.
+
+    Attributes:
+        message: one line: what happened.
+        traceback: of the exception, if there was one.
+    """
+
+    kind: FailureKind
+    message: str
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """A `Failure` as the log keeps it."""
+
+    job: JobId
+    attempt: int
+    failure: Failure
+    worker: str
+    at: float
+
+
+class StudyState(StrEnum):
+    """Where a study stands."""
+
+    OPEN = "open"  # there is, or will be, something to claim
+    STOPPED = "stopped"  # stopped by hand or by a reached target; resumes
+    FINISHED = "finished"  # every member has ended
+    FAILED = "failed"  # no member is healthy, queued or running
+
+
+@dataclass(frozen=True, slots=True)
+class StudyStatus:
+    """Counts over one study, cheap to read.
+
+    Attributes:
+        id: number of the study in this store.
+        record: its settings, with `rounds` as they are now.
+        counts: jobs by state; queued and running are heads, cancelled are heads of stopped members.
+        members: how many members there are, pushed ones included.
+        best: the job with the best score; equal scores: the lowest round, then the lowest member.
+        stopped: why it was stopped; None when it was not.
+        created_at, started_at, changed_at: seconds since 1970 on the store's clock; `changed_at`
+            is the newest report.
+    """
+
+    id: int
+    record: StudyRecord
+    state: StudyState
+    counts: Mapping[JobState, int]
+    members: int
+    best: JobId | None
+    best_score: float | None
+    stopped: str | None
+    created_at: float
+    started_at: float | None
+    changed_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    """One member for tables: its newest finished job and its open one."""
+
+    newest: JobRecord | None
+    open: JobRecord | None
+
+
+class Store(Protocol):
+    """Where the log lives."""
+
+    @property
+    def url(self) -> str: ...
+
+    def close(self) -> None:
+        """Let go of files and connections. The store cannot be used afterwards."""
+        ...
+
+    # --- studies -------------------------------------------------------------------------------
+
+    def create_study(self, record: StudyRecord) -> int:
+        """Write the study and the first heads of its members; return its number.
+
+        Raises:
+            StudyExists: the name is taken.
+        """
+        ...
+
+    def status(self, study: int) -> StudyStatus:
+        """Raises UnknownStudy if there is none of that number."""
+        ...
+
+    def find_study(self, name: str) -> StudyStatus:
+        """Raises UnknownStudy, naming the closest names there are."""
+        ...
+
+    def studies(self) -> list[StudyStatus]:
+        """Return all studies, the newest last."""
+        ...
+
+    def delete_study(self, study: int) -> None:
+        """Remove the study, its log and its checkpoints. Leases on it are lost."""
+        ...
+
+    def checkpoints(self, study: int) -> Checkpoints:
+        """Return the checkpoints of one study."""
+        ...
+
+    def use_algorithm(self, study: int, algorithm: Algorithm) -> None:
+        """Decide in this process with this object instead of decoding the stored one.
+
+        For algorithms with functions that cannot be imported by name (a script, a notebook).
+        """
+        ...
+
+    # --- work ----------------------------------------------------------------------------------
+
+    def claim(
+        self, study: int, *, worker: str, lease_s: float, prefer: int | None = None
+    ) -> Lease | None:
+        """Give out one job: queued, or running with an expired lease.
+
+        The lowest round first; within it the member `prefer`, then the lowest member. The attempt
+        number grows by one; an expired lease is noted as a LOST failure of its attempt. None when
+        there is nothing to claim now or the study is not OPEN (see `status`).
+        """
+        ...
+
+    def heartbeat(self, lease: Lease, *, lease_s: float, points: Sequence[Point] = ()) -> None:
+        """Prolong a lease to `lease_s` seconds from now and keep the points.
+
+        Raises:
+            LeaseLost: the job has been given to another, reported, or removed.
+        """
+        ...
+
+    def report(self, lease: Lease, report: Report) -> None:
+        """Append the finished job to the log, decide, and open the next one: one transaction.
+
+        Reporting the same attempt again changes nothing and succeeds, so that a lost answer can
+        be repeated. Checkpoints that nothing needs any more are collected.
+
+        Raises:
+            LeaseLost: this attempt no longer counts.
+            CheckpointMissing: the checkpoint is not there: seal it again and repeat.
+        """
+        ...
+
+    def fail(self, lease: Lease, failure: Failure) -> None:
+        """Note a failed attempt.
+
+        The job is requeued from its parent or, when `failure.kind` says so, appended to the log as
+        failed, and the member waits for, or copies, a healthy donor.
+
+        Raises:
+            LeaseLost: this attempt no longer counts.
+        """
+        ...
+
+    def release(self, study: int, *, worker: str, failure: Failure) -> int:
+        """Note `failure` for every job this worker holds, as `fail` does; return how many."""
+        ...
+
+    def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
+        """Let a claimed job start from an ancestor of its parent, whose checkpoint is damaged.
+
+        `reason` is appended to the job's reason.
+
+        Raises:
+            LeaseLost: this attempt no longer counts.
+            CheckpointMissing: the checkpoint of `parent` is not there.
+        """
+        ...
+
+    # --- control -------------------------------------------------------------------------------
+
+    def stop(self, study: int, *, reason: str) -> None:
+        """Give out no more jobs; running ones may still report."""
+        ...
+
+    def resume(self, study: int) -> None:
+        """Undo `stop`.
+
+        In a FAILED study every member starts again from its last usable checkpoint.
+        """
+        ...
+
+    def extend(self, study: int, *, rounds: int) -> None:
+        """Set the number of rounds, not below what has been trained.
+
+        Members that had ended for want of rounds decide and go on. A synchronous study that is
+        extended goes on exactly as if it had been that long from the start.
+        A study that had stopped at its target stays stopped until `resume`.
+        """
+        ...
+
+    def retarget(self, study: int, *, target: float | None) -> None:
+        """Set or remove the target.
+
+        A study stopped at a target that is not reached any more is open again.
+        """
+        ...
+
+    def push(self, study: int, hyperparameters: Hyperparameters) -> JobId:
+        """Add a member, in round 0, with flat hyperparameters given by hand.
+
+        What they leave out is drawn from the space.
+        """
+        ...
+
+    def pin(self, study: int, job: JobId) -> None:
+        """Keep the checkpoint of a done job until `unpin`.
+
+        Raises:
+            UnknownJob: no such done job.
+            CheckpointMissing: it has been collected already.
+        """
+        ...
+
+    def unpin(self, study: int, job: JobId) -> None:
+        """Let the checkpoint go when nothing else needs it. Not pinned: nothing happens."""
+        ...
+
+    def pins(self, study: int) -> list[JobId]: ...
+
+    def collect(self, study: int) -> int:
+        """Remove all checkpoints and leftovers nothing needs; return how many bytes were freed.
+
+        Staging directories of running jobs are not touched.
+        """
+        ...
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def jobs(
+        self,
+        study: int,
+        *,
+        states: Iterable[JobState] | None = None,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[JobRecord]:
+        """Return finished jobs in the order of their reports, then open and cancelled heads.
+
+        Args:
+            study: number of the study.
+            states: only jobs in these states; None for all.
+            after: leave out so many of the finished ones (for reading on as the log grows).
+            limit: at most so many jobs.
+        """
+        ...
+
+    def job(self, study: int, job: JobId) -> JobRecord:
+        """Raises UnknownJob."""
+        ...
+
+    def members(self, study: int) -> list[MemberView]:
+        """Return the newest and the open job of every member, by number."""
+        ...
+
+    def lineage(self, study: int, job: JobId) -> list[JobRecord]:
+        """Return the job and its ancestors, round 0 first."""
+        ...
+
+    def points(self, study: int, job: JobId) -> list[Point]:
+        """Return the points of the attempt that counts, in the order in which they were logged."""
+        ...
+
+    def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
+        """Return failed attempts, the newest last."""
+        ...

@@ -1,0 +1,152 @@
+"""The tables, as the newest version has them. A change here needs a migration that leads to it.
+
+Only read when a new file is made: statements are plain SQL, so that workers need not import
+SQLAlchemy. Times are seconds since 1970 on the store's clock; JSON is kept as text, because
+numbers must come back bit for bit.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+_JSON = sa.Text
+_SECONDS = sa.Double
+
+
+def _study() -> sa.Column[int]:
+    return sa.Column("study", sa.Integer, nullable=False)
+
+
+schema_version = sa.Table(
+    "schema_version", metadata, sa.Column("version", sa.Integer, nullable=False)
+)
+
+study = sa.Table(
+    "study",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("record", _JSON, nullable=False),
+    # grows with every change that a report does not make: caches of other processes start anew
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("stopped", sa.Text),
+    sa.Column("stopped_by", sa.Text),
+    sa.Column("best_member", sa.Integer),
+    sa.Column("best_round", sa.Integer),
+    sa.Column("best_score", sa.Double),
+    sa.Column("best_checkpoint", sa.Text),
+    sa.Column("created_at", _SECONDS, nullable=False),
+    sa.Column("started_at", _SECONDS),
+    sqlite_autoincrement=True,  # the number of a removed study is never used again
+)
+
+# The head of each member: its one open job, or why it has none.
+member = sa.Table(
+    "member",
+    metadata,
+    _study(),
+    sa.Column("member", sa.Integer, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("hyperparameters", _JSON, nullable=False),
+    sa.Column("parent_member", sa.Integer),
+    sa.Column("parent_round", sa.Integer),
+    sa.Column("checkpoint", sa.Text),  # address of the parent's
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("losses", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("lease_until", _SECONDS),
+    sa.Column("worker", sa.Text),
+    sa.Column("started_at", _SECONDS),
+    sa.Column("error", sa.Text),
+    sa.PrimaryKeyConstraint("study", "member"),
+    sa.Index("member_by_state", "study", "state", "round", "member", "lease_until"),
+    sa.Index("member_by_checkpoint", "study", "checkpoint"),
+    sqlite_with_rowid=False,
+)
+
+# The log: append-only, numbered from 1 in each study.
+job = sa.Table(
+    "job",
+    metadata,
+    _study(),
+    sa.Column("seq", sa.Integer, nullable=False),
+    sa.Column("member", sa.Integer, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("score", sa.Double),
+    sa.Column("hyperparameters", _JSON, nullable=False),
+    sa.Column("metrics", _JSON, nullable=False),
+    sa.Column("checkpoint", sa.Text),
+    sa.Column("parent_member", sa.Integer),
+    sa.Column("parent_round", sa.Integer),
+    sa.Column("parent_checkpoint", sa.Text),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("worker", sa.Text),
+    sa.Column("started_at", _SECONDS),
+    sa.Column("finished_at", _SECONDS, nullable=False),
+    sa.PrimaryKeyConstraint("study", "seq"),
+    sa.Index("job_by_member", "study", "member", "round", unique=True),
+    sa.Index(
+        "job_failed",
+        "study",
+        sqlite_where=sa.text("state = 'failed'"),
+        postgresql_where=sa.text("state = 'failed'"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+point = sa.Table(
+    "point",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _study(),
+    sa.Column("member", sa.Integer, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("step", sa.Double, nullable=False),
+    sa.Column("metrics", _JSON, nullable=False),
+    sa.Index("point_by_job", "study", "member", "round"),
+)
+
+failure = sa.Table(
+    "failure",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _study(),
+    sa.Column("member", sa.Integer, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("traceback", sa.Text),
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("at", _SECONDS, nullable=False),
+    sa.Index("failure_by_study", "study", "id"),
+)
+
+pin = sa.Table(
+    "pin",
+    metadata,
+    _study(),
+    sa.Column("member", sa.Integer, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("checkpoint", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("study", "member", "round"),
+    sa.Index("pin_by_checkpoint", "study", "checkpoint"),
+    sqlite_with_rowid=False,
+)
+
+
+def statements(dialect: sa.Dialect) -> list[str]:
+    """Return the statements that make all tables and indexes in this dialect."""
+    made: list[sa.schema.ExecutableDDLElement] = []
+    for table in metadata.sorted_tables:
+        made.append(sa.schema.CreateTable(table))
+        made += map(sa.schema.CreateIndex, sorted(table.indexes, key=lambda i: str(i.name)))
+    return [str(statement.compile(dialect=dialect)).strip() for statement in made]

@@ -1,0 +1,169 @@
+"""What people do to a study, each within one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from evolvent.core.heads import Head, HeadState, first_head, first_heads
+from evolvent.core.records import Hyperparameters, JobId
+from evolvent.core.study import StudyRecord
+from evolvent.errors import CheckpointMissing, ConfigError, StudyExists, UnknownJob
+from evolvent.store.checkpoints import Checkpoints
+from evolvent.store.protocol import StudyState
+from evolvent.store.sql_breeding import Breeding
+from evolvent.store.sql_read import study_state
+from evolvent.store.sql_rows import HEAD, HeadRow, StudyRow, encode, head_values
+from evolvent.store.sqlite import Transaction
+
+_CREATE = """
+INSERT INTO study (name, record, epoch, created_at) VALUES (:name, :record, 0, :now)
+ON CONFLICT (name) DO NOTHING
+RETURNING id
+"""
+_ADD = """
+INSERT INTO member (study, member, round, state, hyperparameters, parent_member, parent_round,
+                    reason, attempt, losses, failures)
+VALUES (:study, :member, :round, :state, :hyperparameters, :parent_member, :parent_round,
+        :reason, 0, 0, 0)
+"""
+_TABLES = ("member", "job", "point", "failure", "pin")
+_STOP = "UPDATE study SET stopped = :reason, stopped_by = 'hand' WHERE id = :study"
+_REOPEN = "UPDATE study SET stopped = NULL, stopped_by = NULL WHERE id = :study"
+_RESTART = """
+UPDATE member SET state = 'queued', reason = 'starts again: all members had failed'
+WHERE study = :study AND round < :rounds
+"""
+_RECORD = "UPDATE study SET record = :record, epoch = epoch + 1 WHERE id = :study"
+_TRAINED = """
+SELECT max(round + (state IN ('queued', 'running'))) FROM member WHERE study = :study
+"""
+_IDLE = f"""
+SELECT {HEAD} FROM member m
+WHERE m.study = :study AND (m.state = 'waiting' OR m.state = 'ended' AND m.round >= :rounds)
+ORDER BY m.member
+"""
+_NEXT = "SELECT max(member) + 1 FROM member WHERE study = :study"
+_JOB = """
+SELECT checkpoint FROM job
+WHERE study = :study AND member = :member AND round = :round AND state = 'done'
+"""
+_PIN = """
+INSERT INTO pin (study, member, round, checkpoint) VALUES (:study, :member, :round, :checkpoint)
+ON CONFLICT DO NOTHING
+"""
+_UNPIN = """
+DELETE FROM pin WHERE study = :study AND member = :member AND round = :round
+RETURNING checkpoint
+"""
+_KEPT = """
+SELECT checkpoint FROM member WHERE study = :study AND checkpoint IS NOT NULL
+UNION SELECT best_checkpoint FROM study WHERE id = :study AND best_checkpoint IS NOT NULL
+UNION SELECT checkpoint FROM pin WHERE study = :study
+"""
+_OLDEST = "SELECT min(started_at) FROM member WHERE study = :study AND state = 'running'"
+
+
+def create(tx: Transaction, record: StudyRecord) -> int:
+    """Write a study and the first heads of its members."""
+    values = {"name": record.name, "record": encode(record.to_json()), "now": tx.now()}
+    row = tx.execute(_CREATE, values).fetchone()
+    if row is None:
+        raise StudyExists(f"name: there is a study {record.name!r} already: choose another name")
+    study: int = row[0]
+    for head in first_heads(record):
+        _add(tx, study, head)
+    return study
+
+
+def delete(tx: Transaction, study: int) -> None:
+    """Remove everything about a study."""
+    for table in _TABLES:
+        tx.execute(f"DELETE FROM {table} WHERE study = :study", {"study": study})
+    tx.execute("DELETE FROM study WHERE id = :study", {"study": study})
+
+
+def stop(breeding: Breeding, reason: str) -> None:
+    """Give out no more jobs."""
+    breeding.tx.execute(_STOP, {"study": breeding.study, "reason": reason})
+
+
+def resume(breeding: Breeding) -> None:
+    """Undo `stop`; revive a study in which all have failed."""
+    values = {"study": breeding.study, "rounds": breeding.record.rounds}
+    if study_state(breeding.tx, breeding.study, breeding.row.stopped) is StudyState.FAILED:
+        breeding.tx.execute(_RESTART, values)
+        breeding.renew()
+    breeding.tx.execute(_REOPEN, values)
+
+
+def extend(breeding: Breeding, rounds: int) -> None:
+    """Set the number of rounds; members that had ended for want of them go on."""
+    tx, study, before = breeding.tx, breeding.study, breeding.record.rounds
+    (least,) = tx.execute(_TRAINED, {"study": study}).fetchone()
+    if rounds < max(least, 1):
+        raise ConfigError(f"rounds: got {rounds}, wanted at least {max(least, 1)}, trained already")
+    breeding.record = replace(breeding.record, rounds=rounds)
+    _rewrite(breeding)
+    idle = tx.execute(_IDLE, {"study": study, "rounds": before}).fetchall()
+    breeding.go_on([HeadRow._make(row) for row in idle])
+
+
+def retarget(breeding: Breeding, target: float | None) -> None:
+    """Set or remove the target; open the study again if it had stopped at the old one."""
+    breeding.record = replace(breeding.record, target=target)
+    _rewrite(breeding)
+    row: StudyRow = breeding.row
+    if row.stopped_by == "target" and not breeding.record.reached(row.best_score):
+        breeding.tx.execute(_REOPEN, {"study": breeding.study})
+
+
+def push(breeding: Breeding, hyperparameters: Hyperparameters) -> JobId:
+    """Add a member with hyperparameters given by hand."""
+    (number,) = breeding.tx.execute(_NEXT, {"study": breeding.study}).fetchone()
+    head = first_head(breeding.record, number, dict(hyperparameters))
+    _add(breeding.tx, breeding.study, head)
+    return JobId(number, 0)
+
+
+def pin(breeding: Breeding, job: JobId, *, checkpoints: Checkpoints) -> None:
+    """Keep a checkpoint for as long as the user likes."""
+    tx, study = breeding.tx, breeding.study
+    values = {"study": study, "member": job.member, "round": job.round}
+    row = tx.execute(_JOB, values).fetchone()
+    if row is None:
+        raise UnknownJob(f"no done job {job} to pin")
+    if row[0] not in checkpoints:
+        raise CheckpointMissing(f"the checkpoint of {job} has been collected already")
+    tx.execute(_PIN, {**values, "checkpoint": row[0]})
+
+
+def unpin(breeding: Breeding, job: JobId) -> None:
+    """Let a checkpoint go when nothing else needs it."""
+    values = {"study": breeding.study, "member": job.member, "round": job.round}
+    for (address,) in breeding.tx.execute(_UNPIN, values).fetchall():
+        breeding.release(address)
+
+
+def kept(breeding: Breeding) -> tuple[set[str], float]:
+    """Return the checkpoints that are needed, and since when a running job may have staged one."""
+    tx, values = breeding.tx, {"study": breeding.study}
+    addresses = {address for (address,) in tx.execute(_KEPT, values)}
+    (oldest,) = tx.execute(_OLDEST, values).fetchone()
+    return addresses, tx.now() if oldest is None else oldest
+
+
+def _add(tx: Transaction, study: int, head: Head) -> None:
+    values = {
+        **head_values(head.parent, head.hyperparameters),
+        "study": study,
+        "member": head.member,
+        "round": head.round,
+        "state": HeadState(head.state).value,
+        "reason": head.reason,
+    }
+    tx.execute(_ADD, values)
+
+
+def _rewrite(breeding: Breeding) -> None:
+    record = encode(breeding.record.to_json())
+    breeding.tx.execute(_RECORD, {"study": breeding.study, "record": record})

@@ -1,0 +1,152 @@
+"""Rows of the SQL store as records, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from evolvent.core.heads import HeadState
+from evolvent.core.records import JobId, JobRecord, JobState
+
+Row: TypeAlias = tuple[Any, ...]
+
+encode = json.JSONEncoder(separators=(",", ":")).encode
+"""JSON text; numbers come back bit for bit, NaN and infinities included."""
+
+decode = json.JSONDecoder().decode
+
+HEAD = (
+    "m.member, m.round, m.state, m.hyperparameters, m.parent_member, m.parent_round, m.checkpoint,"
+    " m.reason, m.attempt, m.losses, m.failures, m.worker, m.started_at, m.error"
+)
+STUDY = (
+    "s.epoch, s.stopped, s.stopped_by, s.best_member, s.best_round, s.best_score,"
+    " s.best_checkpoint, s.started_at"
+)
+JOB = (
+    "j.member, j.round, j.state, j.hyperparameters, j.parent_member, j.parent_round, j.score,"
+    " j.metrics, j.checkpoint, j.parent_checkpoint, j.attempt, j.reason, j.error, j.worker,"
+    " j.started_at, j.finished_at"
+)
+
+
+class HeadRow(NamedTuple):
+    """A row of `member`, in the order of `HEAD`."""
+
+    member: int
+    round: int
+    state: str
+    hyperparameters: str
+    parent_member: int | None
+    parent_round: int | None
+    checkpoint: str | None
+    reason: str
+    attempt: int
+    losses: int
+    failures: int
+    worker: str | None
+    started_at: float | None
+    error: str | None
+
+    @property
+    def job(self) -> JobId:
+        return JobId(self.member, self.round)
+
+    @property
+    def parent(self) -> JobId | None:
+        return job_id(self.parent_member, self.parent_round)
+
+
+class StudyRow(NamedTuple):
+    """What changes in a row of `study`, in the order of `STUDY`."""
+
+    epoch: int
+    stopped: str | None
+    stopped_by: str | None
+    best_member: int | None
+    best_round: int | None
+    best_score: float | None
+    best_checkpoint: str | None
+    started_at: float | None
+
+    @property
+    def best(self) -> JobId | None:
+        return job_id(self.best_member, self.best_round)
+
+
+_N_HEAD = len(HeadRow._fields)
+
+
+def head_and_study(row: Row) -> tuple[HeadRow, StudyRow]:
+    """Read a row of `HEAD, STUDY`."""
+    return HeadRow._make(row[:_N_HEAD]), StudyRow._make(row[_N_HEAD:])
+
+
+def job_id(member: int | None, round: int | None) -> JobId | None:
+    """Return the job of two columns that are both empty when there is none."""
+    return None if member is None or round is None else JobId(member, round)
+
+
+def finished_job(row: Row) -> JobRecord:
+    """Read a row of `JOB`."""
+    member, round_, state, hyperparameters, parent_member, parent_round = row[:6]
+    score, metrics, checkpoint, parent_checkpoint, attempt, reason, error, worker = row[6:14]
+    return JobRecord(
+        member,
+        round_,
+        JobState(state),
+        decode(hyperparameters),
+        job_id(parent_member, parent_round),
+        score,
+        decode(metrics),
+        checkpoint,
+        parent_checkpoint,
+        attempt,
+        reason,
+        error,
+        worker,
+        row[14],
+        row[15],
+    )
+
+
+def open_job(head: HeadRow, *, rounds: int) -> JobRecord | None:
+    """Return the job of a head: queued, running or cancelled; None when there is none."""
+    match head.state:
+        case HeadState.QUEUED | HeadState.RUNNING:
+            return _head_job(head, JobState(head.state))
+        case HeadState.ENDED if head.round < rounds:
+            return _head_job(head, JobState.CANCELLED)
+        case _:
+            return None
+
+
+def running_job(head: HeadRow) -> JobRecord:
+    """Return the job of a running head."""
+    return _head_job(head, JobState.RUNNING)
+
+
+def _head_job(head: HeadRow, state: JobState) -> JobRecord:
+    return JobRecord(
+        head.member,
+        head.round,
+        state,
+        decode(head.hyperparameters),
+        head.parent,
+        parent_checkpoint=head.checkpoint,
+        attempt=head.attempt,
+        reason=head.reason,
+        error=head.error,
+        worker=head.worker,
+        started_at=head.started_at,
+    )
+
+
+def head_values(parent: JobId | None, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that a head's parent and hyperparameters fill."""
+    return {
+        "parent_member": None if parent is None else parent.member,
+        "parent_round": None if parent is None else parent.round,
+        "hyperparameters": encode(hyperparameters),
+    }

@@ -1,0 +1,39 @@
+"""A lock between processes that keeps its order: one small file beside the database."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class FileLock:
+    """An exclusive `flock`, one holder at a time over all processes.
+
+    SQLite's own waiting is a sleep and another try, which starves some of 32 processes; the kernel
+    hands an `flock` to whoever has waited. It is let go when its holder dies, however it dies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Wait for the lock.
+
+        Raises:
+            OSError: the file cannot be made or opened.
+        """
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Forget the file; a forked child must, or it would keep its parent's lock."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)

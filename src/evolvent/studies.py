@@ -1,0 +1,132 @@
+"""The public way in: create a study, load one, list them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from evolvent.core.algorithms import PBT, Algorithm
+from evolvent.core.space import Space
+from evolvent.core.study import Durability, Mode, StudyRecord
+from evolvent.errors import ConfigError, StudyExists, UnknownStudy
+from evolvent.store import open_store
+from evolvent.store.protocol import Store, StudyStatus
+from evolvent.study import Study
+from evolvent.validation import check_choice, check_count, check_name, check_number
+
+DEFAULT_STORE = "sqlite:///evolvent.db"
+
+
+def create_study(  # noqa: PLR0913 - the settings of a study, all by name
+    name: str,
+    *,
+    metric: str,
+    mode: Mode,
+    space: Mapping[str, Any],
+    population: int,
+    rounds: int,
+    seed: int = 0,
+    algorithm: Algorithm | None = None,
+    initial: Sequence[Mapping[str, Any]] | None = None,
+    synchronous: bool = False,
+    store: str | Store = DEFAULT_STORE,
+    durability: Durability = "power",
+    max_failures: int = 2,
+    target: float | None = None,
+    trainable: str | None = None,
+    resume: bool = False,
+) -> Study:
+    """Write a new study into a store.
+
+    Args:
+        name: unique in the store, 1 to 100 characters.
+        metric: which of the metrics that training returns is the objective.
+        mode: `"max"` or `"min"`.
+        space: names with distributions; nested dicts allowed, plain values are constants.
+        population: how many members train, 1 or more.
+        rounds: how many rounds each of them trains, 1 or more.
+        seed: 0 or more; with `synchronous` it fixes the whole log, whatever the number of workers.
+        algorithm: what decides after every job; `PBT()` by default.
+        initial: hyperparameters given by hand for the first members; what they leave out is drawn.
+        synchronous: decide for all at the end of each round, not for each when it is ready.
+        store: URL (`sqlite:///path`, `memory://`) or an open store.
+        durability: `"power"`: a finished job survives a power cut; `"process"`: kill -9 only.
+        max_failures: how often a job that raised is tried again before its member has failed.
+        target: stop when the metric reaches it.
+        trainable: import path of the training code, so that workers can join without being told.
+        resume: load the study of this name if there is one with the same settings.
+
+    Raises:
+        ConfigError: names the argument, what came and what was wanted; nothing has been written.
+        StudyExists: the name is taken, or, with `resume`, a setting differs.
+    """
+    checked = Space.of(space)
+    record = StudyRecord(
+        name=check_name("name", name),
+        metric=check_name("metric", metric),
+        mode=check_choice("mode", mode, ("max", "min")),
+        space=checked,
+        algorithm=algorithm if algorithm is not None else PBT(),
+        population=check_count("population", population, least=1),
+        rounds=check_count("rounds", rounds, least=1),
+        seed=check_count("seed", seed, least=0),
+        synchronous=bool(synchronous),
+        initial=_check_initial(initial or (), checked, population),
+        durability=check_choice("durability", durability, ("power", "process")),
+        max_failures=check_count("max_failures", max_failures, least=0),
+        target=None if target is None else check_number("target", target),
+        trainable=trainable,
+    )
+    record.algorithm.validate(record.space, record.population)
+    opened = open_store(store) if isinstance(store, str) else store
+    try:
+        opened.create_study(record)
+    except StudyExists:
+        if not resume:
+            raise
+        _check_same(opened.find_study(name).record, record)
+    study = Study(opened, opened.find_study(name).id)
+    opened.use_algorithm(study.id, record.algorithm)
+    return study
+
+
+def load_study(name: str | None = None, *, store: str | Store = DEFAULT_STORE) -> Study:
+    """Return a study by name; the newest of the store when no name is given.
+
+    Raises:
+        UnknownStudy: there is none; names the ones there are.
+    """
+    opened = open_store(store, create=False) if isinstance(store, str) else store
+    if name is not None:
+        return Study(opened, opened.find_study(name).id)
+    studies = opened.studies()
+    if not studies:
+        raise UnknownStudy(f"store {opened.url} holds no study yet: create one first")
+    return Study(opened, studies[-1].id)
+
+
+def list_studies(store: str | Store = DEFAULT_STORE) -> list[StudyStatus]:
+    """Return how every study of a store stands, the newest last."""
+    opened = open_store(store, create=False) if isinstance(store, str) else store
+    return opened.studies()
+
+
+def _check_initial(
+    initial: Sequence[Mapping[str, Any]], space: Space, population: int
+) -> tuple[dict[str, Any], ...]:
+    if len(initial) > population:
+        raise ConfigError(
+            f"initial: got {len(initial)} configurations for a population of {population}"
+        )
+    return tuple(space.check(values, partial=True) for values in initial)
+
+
+def _check_same(there: StudyRecord, wanted: StudyRecord) -> None:
+    for field in fields(StudyRecord):
+        old, new = getattr(there, field.name), getattr(wanted, field.name)
+        if old != new and field.name not in ("rounds", "target", "trainable"):
+            raise StudyExists(
+                f"study {there.name!r} exists with another {field.name}: it has {old!r}, "
+                f"got {new!r}; choose another name, or ev.load_study it as it is"
+            )

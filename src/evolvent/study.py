@@ -1,0 +1,269 @@
+"""One study: run it, read it, steer it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.core.study import StudyRecord
+from evolvent.engines.ask import AskedJob, ask
+from evolvent.engines.local import run_local
+from evolvent.engines.observer import Observer, Silence
+from evolvent.engines.options import Ending, LocalOptions
+from evolvent.engines.trainable import AnyTrainable, check_trainable
+from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
+from evolvent.result import Result, nested, read_jobs
+from evolvent.store.protocol import (
+    FailedAttempt,
+    MemberView,
+    Point,
+    Store,
+    StudyState,
+    StudyStatus,
+)
+from evolvent.validation import check_choice, check_count, check_number
+
+
+class Study:
+    """A study in a store. Holds nothing itself: everything is read from the log when asked for."""
+
+    def __init__(self, store: Store, id: int) -> None:
+        self.store = store
+        self.id = id
+
+    @property
+    def record(self) -> StudyRecord:
+        """The settings, with `rounds` and `target` as they are now."""
+        return self.status().record
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    def run(  # noqa: PLR0913 - one keyword a wish
+        self,
+        trainable: AnyTrainable | str,
+        *,
+        workers: int | None = None,
+        devices: Sequence[str] | None = None,
+        per_device: int = 1,
+        engine: str = "local",
+        threads: int | None = None,
+        lease_s: float = 30.0,
+        hang_s: float | None = 600.0,
+        wall_time_s: float | None = None,
+        progress: bool | Observer = True,
+    ) -> Result:
+        """Start the study or go on with it, until it is over; return what it has come to.
+
+        Ctrl-C once (or SIGTERM) finishes the running jobs and returns; twice stops at once. Both,
+        and kill -9, can be followed by another `run`.
+
+        Args:
+            trainable: a function of a `Job`, a `Trainable` class, or `"module:name"` of either.
+            workers: processes to start; 0 runs in this process. By default one for every device
+                slot, or one for every core, at most one for every member.
+            devices: such as `["cuda:0", "cuda:1"]`, dealt to the workers as `job.device`.
+            per_device: how many workers share a device.
+            engine: `"local"`.
+            threads: threads of each worker's numeric libraries. By default the cores are shared
+                out; a synchronous study takes 1, because results may depend on it in the last bit.
+            lease_s: seconds after which the job of a silent worker is given to another.
+            hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang.
+            wall_time_s: hand out no more jobs after so many seconds.
+            progress: show a table and a bar (plain lines when piped); or an observer of your own.
+
+        Raises:
+            ConfigError: an argument is not usable; nothing has been started.
+            TrainableError: training code broke its contract; mend it and run again.
+            AllMembersFailed: no member is left; shows the last traceback.
+        """
+        if not isinstance(trainable, str):
+            check_trainable(trainable)
+        check_choice("engine", engine, ("local",))
+        options = self._options(workers, devices, per_device, threads)
+        options = replace(
+            options,
+            lease_s=check_number("lease_s", lease_s, above=0),
+            hang_s=None if hang_s is None else check_number("hang_s", hang_s, above=0),
+            wall_time_s=None
+            if wall_time_s is None
+            else check_number("wall_time_s", wall_time_s, above=0),
+        )
+        observer = _observer(progress)
+        self.store.resume(self.id)
+        ending = run_local(self.store, self.id, trainable, options=options, observer=observer)
+        status = self.status()
+        observer.finish(status, _summary(status, ending))
+        if status.state is StudyState.FAILED:
+            raise AllMembersFailed(_last_failure(self))
+        return Result(status, self.store, interrupted=ending is Ending.INTERRUPTED)
+
+    def _options(
+        self,
+        workers: int | None,
+        devices: Sequence[str] | None,
+        per_device: int,
+        threads: int | None,
+    ) -> LocalOptions:
+        if isinstance(devices, str):
+            raise ConfigError(
+                f"devices: got the string {devices!r}, wanted a list such as ['cuda:0']"
+            )
+        check_count("per_device", per_device, least=1)
+        slots = tuple(d for _ in range(per_device) for d in devices or ())
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        record = self.record
+        n = workers if workers is not None else min(len(slots) or cores or 1, record.population)
+        check_count("workers", n, least=0)
+        if n > 0 and self.store.url.startswith("memory:"):
+            raise ConfigError(
+                f"workers: got {n} with store {self.store.url!r}, which lives in this process "
+                "only: use workers=0, or a store such as sqlite:///evolvent.db"
+            )
+        shared = 1 if record.synchronous else max(1, (cores or 1) // max(1, n))
+        wanted = shared if threads is None else check_count("threads", threads, least=1)
+        return LocalOptions(workers=n, devices=slots, threads=wanted)
+
+    def status(self) -> StudyStatus:
+        """Return how the study stands: counts of jobs by state, the best, why it stopped."""
+        return self.store.status(self.id)
+
+    def result(self) -> Result:
+        """Return what the study has come to so far."""
+        return Result(self.status(), self.store)
+
+    def jobs(self, state: JobState | str | None = None) -> list[JobRecord]:
+        """Return the jobs in the order in which they finished, then the open ones by member."""
+        return read_jobs(self.store, self.status(), state)
+
+    def job(self, id: str) -> JobRecord:
+        """Return one job by its id, such as `m3r12`.
+
+        Raises:
+            UnknownJob: there is none of that id.
+        """
+        return nested(self.store.job(self.id, JobId.parse(id)), self.status())
+
+    def members(self) -> list[MemberView]:
+        """Return the newest finished and the open job of every member."""
+        return self.store.members(self.id)
+
+    def lineage(self, id: str) -> list[JobRecord]:
+        """Return a job and its ancestors, round 0 first."""
+        status = self.status()
+        return [nested(job, status) for job in self.store.lineage(self.id, JobId.parse(id))]
+
+    def points(self, id: str) -> list[Point]:
+        """Return what training logged within a job."""
+        return self.store.points(self.id, JobId.parse(id))
+
+    def failures(self) -> list[FailedAttempt]:
+        """Return the newest failed attempts, the newest last."""
+        return self.store.failures(self.id)
+
+    def checkpoint(self, id: str) -> Path:
+        """Return the directory of a job's checkpoint after checking every byte of it.
+
+        Raises:
+            UnknownJob: there is no such job, or it has no checkpoint.
+            CheckpointMissing: it has been collected, because nothing needed it and no pin held it.
+            CheckpointDamaged: names the damaged file.
+        """
+        job = self.job(id)
+        if job.checkpoint is None:
+            raise UnknownJob(f"job {id} is {job.state} and has no checkpoint")
+        return self.store.checkpoints(self.id).verify(job.checkpoint)
+
+    def next_job(self, *, wait: bool = False, timeout_s: float | None = None) -> AskedJob | None:
+        """Claim a job for a loop of your own: `while job := study.next_job(wait=True):`.
+
+        Args:
+            wait: wait until there is a job, or the study is over.
+            timeout_s: wait at most so many seconds.
+
+        Returns:
+            The job, to be used in a `with` block; None when there is none (left).
+        """
+        return ask(self.store, self.id, wait=wait, timeout_s=timeout_s)
+
+    def push(self, hyperparameters: Mapping[str, Any]) -> JobId:
+        """Add a member with hyperparameters given by hand; what they leave out is drawn.
+
+        Raises:
+            OutOfSpace: names the hyperparameter, what came and what was wanted.
+        """
+        return self.store.push(self.id, self.record.space.check(hyperparameters, partial=True))
+
+    def stop(self, reason: str = "stopped by hand") -> None:
+        """Give out no more jobs; running ones may still finish. `run` and `resume` undo it."""
+        self.store.stop(self.id, reason=reason)
+
+    def resume(self) -> None:
+        """Give out jobs again; in a failed study every member starts from its last checkpoint."""
+        self.store.resume(self.id)
+
+    def extend(self, rounds: int) -> None:
+        """Set the total number of rounds of every member; a finished study goes on with `run`.
+
+        Raises:
+            ConfigError: fewer rounds than have been trained.
+        """
+        self.store.extend(self.id, rounds=check_count("rounds", rounds, least=1))
+
+    def retarget(self, target: float | None) -> None:
+        """Set the value of the metric at which the study stops; None for no target."""
+        checked = None if target is None else check_number("target", target)
+        self.store.retarget(self.id, target=checked)
+
+    def pin(self, id: str) -> None:
+        """Keep the checkpoint of a job until `unpin`."""
+        self.store.pin(self.id, JobId.parse(id))
+
+    def unpin(self, id: str) -> None:
+        """Let the checkpoint of a job go when nothing else needs it."""
+        self.store.unpin(self.id, JobId.parse(id))
+
+    def collect(self) -> int:
+        """Remove checkpoints and leftovers that nothing needs; return the bytes freed."""
+        return self.store.collect(self.id)
+
+    def delete(self) -> None:
+        """Remove the study with its log and its checkpoints."""
+        self.store.delete_study(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Study {self.name!r} in {self.store.url}>"
+
+
+def _observer(progress: bool | Observer) -> Observer:
+    if progress is False:
+        return Silence()
+    if progress is True:
+        from evolvent.display import Progress  # noqa: PLC0415 - rich only when shown
+
+        return Progress()
+    return progress
+
+
+def _summary(status: StudyStatus, ending: Ending) -> str:
+    done = status.counts.get(JobState.DONE, 0)
+    if ending is Ending.INTERRUPTED and status.state is StudyState.OPEN:
+        return f"interrupted after {done} jobs; run or resume it to go on"
+    if status.state is StudyState.STOPPED:
+        return f"stopped after {done} jobs: {status.stopped}"
+    return f"{status.state} after {done} jobs"
+
+
+def _last_failure(study: Study) -> str:
+    failures = study.failures()
+    message = f"study {study.name!r}: all {study.status().members} members have failed"
+    if not failures:
+        return message
+    last = failures[-1]
+    detail = last.failure.traceback or last.failure.message
+    return f"{message}; the last was {last.job}:\n{detail}"

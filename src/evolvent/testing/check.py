@@ -1,0 +1,63 @@
+"""Proves on the user's own training code what a study relies on; `evolvent check` prints it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evolvent.engines import trainable as trainables
+from evolvent.engines.trainable import AnyTrainable
+from evolvent.errors import ConfigError
+from evolvent.testing.check_lab import Lab, Values
+from evolvent.testing.check_proofs import Proofs
+from evolvent.testing.check_report import CheckReport, Proof
+
+
+def check_trainable(
+    trainable: AnyTrainable | str,
+    space_or_sets: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    *,
+    metric: str | None = None,
+    rounds: int = 1,
+    seed: int = 0,
+    on_proof: Callable[[Proof], None] | None = None,
+) -> CheckReport:
+    """Train a little, in many ways, and prove that training code can be bred.
+
+    That is: rounds repeat exactly, a save leaves nothing out, a load is where training goes on, and
+    every hyperparameter takes effect, in round 0 and after a load.
+
+    Trains `rounds` rounds 14 + 4 n times for n hyperparameters, in this process and in temporary
+    directories, with the runner that the workers of a study use.
+
+    Args:
+        trainable: what a study would be given: a function, a class, or `"module:name"` of either.
+        space_or_sets: the space, from which two sets of hyperparameters are drawn; or two sets.
+        metric: the objective, if it is known already.
+        rounds: how many rounds to train before comparing; more when effects are late.
+        seed: of the seeds and sets of hyperparameters.
+        on_proof: called with every proof as soon as it is there.
+
+    Returns:
+        The proofs; `report.ok` says whether all went well, `print(report)` says the rest.
+
+    Raises:
+        ConfigError: an argument is not usable, or the trainable cannot be found.
+    """
+    if isinstance(trainable, str):
+        trainable = trainables.import_trainable(trainable)
+    trainable = trainables.check_trainable(trainable)
+    if rounds < 1:
+        raise ConfigError(f"rounds: got {rounds}, wanted 1 or more")
+    values = Values.of(space_or_sets, seed=seed)
+    proofs = []
+    with tempfile.TemporaryDirectory(prefix="evolvent-check-") as root:
+        lab = Lab(trainable, values, root=Path(root), rounds=rounds, seed=seed)
+        for proof in Proofs(lab, metric).all():
+            proofs.append(proof)
+            if on_proof is not None:
+                on_proof(proof)
+    name = getattr(trainable, "__qualname__", repr(trainable))
+    return CheckReport(name, values.a, values.b, tuple(proofs))

@@ -1,0 +1,201 @@
+"""Runs the rounds from which `check_trainable` draws its conclusions."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from evolvent.core.records import JobId
+from evolvent.core.rng import stream, training_seed
+from evolvent.core.space import Space
+from evolvent.engines.job import Job, numbers
+from evolvent.engines.runner import Runner
+from evolvent.engines.trainable import AnyTrainable
+from evolvent.errors import ConfigError, TrainableError
+
+_DRAWS = 101
+
+
+class Raised(Exception):
+    """Training code raised; the message says what and where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Two sets of hyperparameters, flat, and how the trainable gets to see them."""
+
+    a: dict[str, Any]
+    b: dict[str, Any]
+    nest: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, seed: int) -> Values:
+        """Take two sets as they are, or draw two from a space, far apart but not at its ends."""
+        if isinstance(given, Mapping):
+            space = Space.of(given)
+            apart = {name: _far_apart(d, name, seed) for name, d in space.items()}
+            a, b = ({name: pair[i] for name, pair in apart.items()} for i in (0, 1))
+            return cls(a, b, space.nest)
+        if len(given) != 2:
+            raise ConfigError(
+                f"space_or_sets: wanted a space or two sets of hyperparameters, got {len(given)}"
+            )
+        spaces = [Space.of(values) for values in given]
+        a, b = (space.flatten(values) for space, values in zip(spaces, given, strict=True))
+        if a.keys() != b.keys():
+            raise ConfigError(
+                f"space_or_sets: both sets must name the same hyperparameters, got {sorted(a)} "
+                f"and {sorted(b)}"
+            )
+        return cls(a, b, spaces[0].nest)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a stretch of rounds came to.
+
+    Attributes:
+        metrics: of the last round.
+        directory: what was saved at its end.
+        files: hashes of what was saved, by relative name.
+        job: the last job.
+    """
+
+    metrics: dict[str, float]
+    directory: Path
+    files: dict[str, str]
+    job: JobId
+
+
+class Lab:
+    """Trains one member in stretches of `rounds` rounds, in directories of its own."""
+
+    def __init__(
+        self, trainable: AnyTrainable, values: Values, *, root: Path, rounds: int, seed: int
+    ) -> None:
+        self.values = values
+        self._trainable = trainable
+        self._root = root
+        self._rounds = rounds
+        self._seed = seed
+        self._runs: list[Run] = []
+
+    @property
+    def is_class(self) -> bool:
+        return isinstance(self._trainable, type)
+
+    def runner(self) -> Runner:
+        """Return what runs the jobs of one worker; the same as in a study."""
+        return Runner(self._trainable)
+
+    def train(
+        self,
+        hyperparameters: Mapping[str, Any],
+        *,
+        start: Run | None = None,
+        runner: Runner | None = None,
+        first: int | None = None,
+    ) -> Run:
+        """Train one stretch.
+
+        Args:
+            hyperparameters: flat.
+            start: go on from there; None for fresh weights.
+            runner: whoever ran `start`, to go on without a load; None for a new one, that loads.
+            first: number of the first round; by default the one after `start`.
+
+        Raises:
+            Raised: training code did.
+        """
+        own = runner if runner is not None else self.runner()
+        if first is None:
+            first = 0 if start is None else start.job.round + 1
+        run = start
+        for round_ in range(first, first + self._rounds):
+            run = self._round(own, JobId(0, round_), hyperparameters, run)
+        if runner is None:
+            own.forget()
+        assert run is not None  # there is at least one round
+        return run
+
+    def altered(self) -> list[str]:
+        """Return the files of checkpoints that are not as they were saved."""
+        return sorted(
+            {
+                name
+                for run in self._runs
+                for name, _ in run.files.items() ^ hashes(run.directory).items()
+            }
+        )
+
+    def _round(
+        self,
+        runner: Runner,
+        job_id: JobId,
+        hyperparameters: Mapping[str, Any],
+        start: Run | None,
+    ) -> Run:
+        directory = self._root / f"{len(self._runs)}-{job_id}"
+        directory.mkdir()
+        parent = None if start is None else start.job
+        job = Job(
+            id=job_id,
+            study="check",
+            attempt=1,
+            hyperparameters=self.values.nest(hyperparameters),
+            checkpoint=None if start is None or runner.holds(parent) else start.directory,
+            directory=directory,
+            seed=training_seed(self._seed, 0, job_id.round),
+        )
+        metrics = self._metrics(runner, job, parent)
+        run = Run(metrics, directory, hashes(directory), job_id)
+        for name in run.files:
+            (directory / name).chmod(0o444)  # as in a study
+        self._runs.append(run)
+        return run
+
+    def _metrics(self, runner: Runner, job: Job, parent: JobId | None) -> dict[str, float]:
+        try:
+            returned = runner.run(job, parent=parent)
+        except Exception as e:
+            raise Raised(_told(e)) from e
+        if not isinstance(returned, Mapping):
+            raise Raised(
+                f"training returned {type(returned).__name__} {returned!r:.80}: "
+                "wanted a dict of numbers"
+            )
+        try:
+            return numbers(returned, where="training returned")
+        except TrainableError as e:
+            raise Raised(str(e)) from e
+
+
+def hashes(directory: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file by relative name."""
+    return {
+        path.relative_to(directory).as_posix(): sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _told(e: Exception) -> str:
+    last = traceback.extract_tb(e.__traceback__)[-1]
+    message = " ".join(str(e).split())
+    where = f"{Path(last.filename).name}:{last.lineno} in {last.name}"
+    return f"{type(e).__name__}: {message[:200]} ({where})"
+
+
+def _far_apart(distribution: Any, name: str, seed: int) -> tuple[Any, Any]:
+    """Return two typical values: at the ends of a space training diverges or stands still."""
+    rng = stream(seed, f"check {name}", 0, 0)
+    values = list(dict.fromkeys(distribution.sample(rng) for _ in range(_DRAWS)))
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+        return values[0], values[-1]
+    values.sort()
+    low, high = values[3 * len(values) // 10], values[7 * len(values) // 10]
+    return (low, high) if low != high else (values[0], values[-1])

@@ -1,0 +1,295 @@
+"""The proofs of `check_trainable`: each trains a few rounds two ways and compares the ends.
+
+Ends are compared by what was saved, byte by byte, and by the metrics. Two runs that differ only in
+one hyperparameter get one more stretch of training with equal hyperparameters before they are
+compared: a saved copy of the value differs too, but it is no effect on training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from evolvent.testing.check_lab import Lab, Raised, Run
+from evolvent.testing.check_report import Proof, Verdict, short
+
+_SAVE_ALL = (
+    "save() must write everything that training needs to go on, and load() must read it back: "
+    "weights, the optimizer's state, counters, running averages, and the state of random "
+    "generators (or seed them from self.job.seed at the start of train(), then none is needed)"
+)
+_SAME_LIVE = (
+    "a live model and a loaded one must end up the same after apply(): write in apply() every "
+    "value that setup() takes from the hyperparameters"
+)
+_SEED = (
+    "draw everything random from generators seeded with job.seed (ev.torch.seed(job.seed) seeds "
+    "the global ones), and save no times, paths or sets: without this, studies cannot be repeated "
+    "and the proofs below cannot be exact"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Three stretches of training with the same hyperparameters, with a load before each."""
+
+    base: Run
+    then: Run
+    after: Run
+
+
+class Proofs:
+    """Draws one conclusion after another; later ones build on the runs of earlier ones."""
+
+    def __init__(self, lab: Lab, metric: str | None) -> None:
+        self._lab = lab
+        self._metric = metric
+        self._by_files = True
+        self._unsteady: set[str] = set()  # metrics that differ between equal runs, such as seconds
+        self._static: set[str] = set()
+        self._plain: Plain
+
+    def all(self) -> Iterator[Proof]:
+        """Yield every proof; stop early when nothing further can be told."""
+        a = self._lab.values.a
+        try:
+            pairs = [self._pair(), self._pair()]
+            after = self._lab.train(a, start=pairs[0][1])
+        except Raised as e:
+            yield _failed("contract", f"training with a: {e}")
+            return
+        self._plain = Plain(*pairs[0], after)
+        contract = self._contract(self._plain.base)
+        yield contract
+        if contract.verdict is Verdict.FAILED:
+            return
+        yield self._repeats(*pairs)
+        if self._metric in self._unsteady or not (self._by_files or self._steady()):
+            yield _note("the rest", "not tried: equal runs cannot be told from others")
+            return
+        for name in a:
+            yield self._hyperparameter(name)
+        yield from self._unbroken() if self._lab.is_class else self._continues()
+        yield self._untouched()
+
+    # --- single runs ---------------------------------------------------------------------------
+
+    def _pair(self) -> tuple[Run, Run]:
+        a = self._lab.values.a
+        base = self._lab.train(a)
+        return base, self._lab.train(a, start=base)
+
+    def _contract(self, run: Run) -> Proof:
+        names = ", ".join(run.metrics) or "no metrics"
+        seen = f"training returned {names}; saved {len(run.files)} file(s)"
+        if self._metric is not None and self._metric not in run.metrics:
+            return _failed("contract", f"{seen}; the objective {self._metric!r} is not among them")
+        bad = [name for name in self._objectives(run) if not _finite(run.metrics[name])]
+        if bad:
+            return _failed(
+                "contract",
+                f"{bad[0]} is {run.metrics[bad[0]]} after training with a",
+                "give two sets of hyperparameters with which training works",
+            )
+        if not run.files:
+            return _failed("contract", seen, "write the model into the directory that is given")
+        return _ok("contract", seen)
+
+    def _repeats(self, first: tuple[Run, Run], second: tuple[Run, Run]) -> Proof:
+        pairs = list(zip(first, second, strict=True))
+        files = sorted({n for one, two in pairs for n in _differing(one.files, two.files)})
+        metrics = {n for one, two in pairs for n in _differing(one.metrics, two.metrics)}
+        self._unsteady, self._by_files = metrics, not files
+        one, two = pairs[-1]
+        if files or self._metric in metrics or (self._metric is None and metrics):
+            what = ", ".join([*sorted(metrics), *files])
+            seen = f"the same job twice: {self._versus(one, two)}; not the same: {what}"
+            return _failed("repeats", seen, _SEED)
+        left_out = f"; left out: {', '.join(sorted(metrics))}" if metrics else ""
+        seen = f"the same job twice: {self._versus(one, two)}, same bytes{left_out}"
+        return _ok("repeats", seen)
+
+    def _untouched(self) -> Proof:
+        altered = self._lab.altered()
+        if altered:
+            return _failed(
+                "checkpoints",
+                f"training wrote into the checkpoint it started from: {', '.join(altered)}",
+                "write into job.directory only: other members start from the same checkpoint",
+            )
+        return _ok("checkpoints", "left as they were saved")
+
+    # --- one hyperparameter --------------------------------------------------------------------
+
+    def _hyperparameter(self, name: str) -> Proof:
+        a, plain = self._lab.values.a, self._plain
+        old, new = a[name], self._lab.values.b[name]
+        if old == new:
+            return _note(name, f"always {short(old)}: nothing to compare")
+        change = f"{short(old)} -> {short(new)}"
+        changed = a | {name: new}
+        try:
+            fresh = self._lab.train(changed)
+        except Raised as e:
+            return _failed(name, f"{change} in round 0: {e}")
+        try:
+            loaded = self._lab.train(changed, start=plain.base)
+        except Raised as e:
+            self._static.add(name)
+            return _note(
+                name,
+                f"static: {change} after a load: {e}",
+                "fine if it shapes the model: leave it without an explore strategy",
+            )
+        at_setup = self._effect(fresh, plain.base, then=plain.then)
+        after_load = self._effect(loaded, plain.then, then=plain.after)
+        seen = f"{change} in round 0: {self._versus(plain.base, fresh)}"
+        seen += f"; after a load: {self._versus(plain.then, loaded)}"
+        return _effects(name, seen, at_setup=at_setup, after_load=after_load)
+
+    def _effect(self, changed: Run, plain: Run, *, then: Run) -> bool:
+        """Whether two runs under different hyperparameters went different ways.
+
+        Args:
+            changed: the run under another value.
+            plain: the same run under the old value.
+            then: where the old value leads from `plain` in one more stretch.
+        """
+        if self._metric is not None and self._metric in _differing(changed.metrics, plain.metrics):
+            return True
+        try:
+            return not self._equal(self._lab.train(self._lab.values.a, start=changed), then)
+        except Raised:
+            return True  # what was saved cannot even be loaded under the old value
+
+    # --- with and without a load ---------------------------------------------------------------
+
+    def _unbroken(self) -> Iterator[Proof]:
+        a, b = self._lab.values.a, self._lab.values.b
+        b = a | {name: value for name, value in b.items() if name not in self._static}
+        goes_on = self._with_and_without(
+            "goes on", "train, train", a, a, "train, save, load, train", _SAVE_ALL
+        )
+        yield goes_on
+        if a == b or goes_on.verdict is Verdict.FAILED:
+            return  # the others would only repeat it
+        yield self._with_and_without(
+            "goes on with b", "train, train", b, b, "train, save, load, train", _SAVE_ALL
+        )
+        yield self._with_and_without(
+            "changes alive", "train with a, then b", a, b, "with a load between", _SAME_LIVE
+        )
+
+    def _with_and_without(
+        self, name: str, way: str, first: Any, second: Any, other_way: str, advice: str
+    ) -> Proof:
+        runner = self._lab.runner()
+        try:
+            start = self._lab.train(first, runner=runner)
+            alive = self._lab.train(second, start=start, runner=runner)
+            loaded = self._lab.train(second, start=start)
+        except Raised as e:
+            return _failed(name, str(e))
+        finally:
+            runner.forget()
+        seen = f"{way}: {self._shown(alive)}; {other_way}: {self._shown(loaded)}"
+        if self._equal(alive, loaded):
+            return _ok(name, seen)
+        files = ", ".join(_differing(alive.files, loaded.files))
+        return _failed(name, f"{seen}; not the same files: {files or 'none'}", advice)
+
+    def _continues(self) -> Iterator[Proof]:
+        base, then = self._plain.base, self._plain.then
+        try:
+            anew = self._lab.train(self._lab.values.a, first=base.job.round + 1)
+        except Raised as e:
+            yield _ok("goes on", f"without its checkpoint: {e}")
+        else:
+            yield self._goes_on(then, anew)
+        yield _note(
+            "saves all",
+            "cannot be seen from outside: a function keeps nothing alive between rounds, so there "
+            "is no training without a break to compare with; ev.Trainable classes are checked",
+        )
+
+    def _goes_on(self, then: Run, anew: Run) -> Proof:
+        seen = f"from the checkpoint: {self._shown(then)}; from nothing: {self._shown(anew)}"
+        if not self._equal(then, anew):
+            return _ok("goes on", seen)
+        return _failed(
+            "goes on",
+            seen,
+            "load job.checkpoint when it is not None: every round starts from nothing",
+        )
+
+    # --- comparing -----------------------------------------------------------------------------
+
+    def _equal(self, one: Run, two: Run) -> bool:
+        if self._by_files and one.files != two.files:
+            return False
+        return not set(_differing(one.metrics, two.metrics)) - self._unsteady
+
+    def _steady(self) -> set[str]:
+        return self._plain.base.metrics.keys() - self._unsteady
+
+    def _objectives(self, run: Run) -> list[str]:
+        return list(run.metrics) if self._metric is None else [self._metric]
+
+    def _versus(self, one: Run, two: Run) -> str:
+        name = self._shown_name(one)
+        if name is None:
+            return "no metrics"
+        return f"{self._shown(one)} vs {short(two.metrics.get(name))}"
+
+    def _shown(self, run: Run) -> str:
+        name = self._shown_name(run)
+        return "no metrics" if name is None else f"{name} {short(run.metrics[name])}"
+
+    def _shown_name(self, run: Run) -> str | None:
+        if self._metric in run.metrics:
+            return self._metric
+        return next(iter(run.metrics), None)
+
+
+def _effects(name: str, seen: str, *, at_setup: bool, after_load: bool) -> Proof:
+    if after_load and at_setup:
+        return _ok(name, seen)
+    if after_load:
+        return _note(name, f"{seen}; no effect in round 0, but after a load")
+    if at_setup:
+        return _failed(
+            name,
+            f"{seen}; in force in round 0, but not after a load: what was loaded brought the old "
+            "value back",
+            f"set {name!r} again after every load, in apply(): for PyTorch "
+            "ev.torch.apply(optimizer, hyperparameters), elsewhere write it into the live "
+            "optimizer. If it cannot change in a live model, leave it without an explore strategy",
+        )
+    return _failed(
+        name,
+        f"{seen}; no effect at all: training ignores it",
+        f"does training read hyperparameters[{name!r}]? If it acts only later, check more rounds "
+        "or values further apart",
+    )
+
+
+def _ok(name: str, seen: str) -> Proof:
+    return Proof(name, Verdict.OK, seen)
+
+
+def _note(name: str, seen: str, advice: str | None = None) -> Proof:
+    return Proof(name, Verdict.NOTE, seen, advice)
+
+
+def _failed(name: str, seen: str, advice: str | None = None) -> Proof:
+    return Proof(name, Verdict.FAILED, seen, advice)
+
+
+def _differing(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
+    # by repr: a NaN is the same as a NaN here
+    return sorted(n for n in one.keys() | two.keys() if repr(one.get(n)) != repr(two.get(n)))
+
+
+def _finite(value: float) -> bool:
+    return abs(value) < float("inf")

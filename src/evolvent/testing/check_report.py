@@ -1,0 +1,86 @@
+"""What `check_trainable` hands back: proofs, and how they read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Verdict(StrEnum):
+    """What came of a proof."""
+
+    OK = "ok"
+    FAILED = "FAIL"
+    NOTE = "note"  # nothing is proven wrong, but the reader must know
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One line of a report.
+
+    Attributes:
+        name: what was to be proven, such as `"lr"` or `"repeats"`.
+        verdict: what came of it.
+        seen: what was tried and what was seen.
+        advice: how to mend it; None unless there is something to mend.
+    """
+
+    name: str
+    verdict: Verdict
+    seen: str
+    advice: str | None = None
+
+    def __str__(self) -> str:
+        advice = "" if self.advice is None else f"\n      -> {self.advice}"
+        return f"{self.verdict:<4}  {self.name}: {self.seen}{advice}"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What was proven about a trainable; print it.
+
+    Attributes:
+        subject: name of the trainable.
+        first: the one set of hyperparameters it was trained with, by dotted name.
+        second: the other.
+        proofs: in the order in which they were tried.
+    """
+
+    subject: str
+    first: Mapping[str, Any]
+    second: Mapping[str, Any]
+    proofs: tuple[Proof, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failed
+
+    @property
+    def failed(self) -> tuple[Proof, ...]:
+        return tuple(proof for proof in self.proofs if proof.verdict is Verdict.FAILED)
+
+    def __getitem__(self, name: str) -> Proof:
+        """Return the proof of this name."""
+        for proof in self.proofs:
+            if proof.name == name:
+                return proof
+        raise KeyError(name)
+
+    def __str__(self) -> str:
+        n, failed = len(self.proofs), len(self.failed)
+        sets = f"a: {listed(self.first)}\nb: {listed(self.second)}"
+        end = f"{n} proofs, {failed} failed" if failed else f"{n} proofs, none failed"
+        return "\n".join([f"{self.subject}", sets, *map(str, self.proofs), end])
+
+
+def listed(values: Mapping[str, Any]) -> str:
+    """Return `lr 0.1, momentum 0.9`."""
+    return ", ".join(f"{name} {short(value)}" for name, value in values.items())
+
+
+def short(value: Any) -> str:
+    """Return a value as people read it: floats to four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)

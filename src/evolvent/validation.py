@@ -1,0 +1,48 @@
+"""Checks at the border: name the argument, what came and what was wanted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeVar
+
+from evolvent.errors import ConfigError
+
+_Text = TypeVar("_Text", bound=str)
+_MAX_NAME = 100
+
+
+def check_name(argument: str, value: Any) -> str:
+    """Return a name of 1 to 100 printable characters, without blanks around it."""
+    if not isinstance(value, str):
+        raise ConfigError(f"{argument}: got {type(value).__name__} {value!r:.80}, wanted a string")
+    if not 1 <= len(value) <= _MAX_NAME or value != value.strip() or not value.isprintable():
+        raise ConfigError(
+            f"{argument}: got {value!r:.120}, wanted 1 to {_MAX_NAME} printable characters "
+            "without blanks around them"
+        )
+    return value
+
+
+def check_choice(argument: str, value: Any, choices: tuple[_Text, ...]) -> _Text:
+    """Return one of the choices."""
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise ConfigError(f"{argument}: got {value!r:.80}, wanted {' or '.join(map(repr, choices))}")
+
+
+def check_count(argument: str, value: Any, *, least: int) -> int:
+    """Return a whole number of at least `least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < least:
+        raise ConfigError(f"{argument}: got {value!r:.80}, wanted a whole number, {least} or more")
+    return int(value.__index__())
+
+
+def check_number(argument: str, value: Any, *, above: float | None = None) -> float:
+    """Return a finite number, greater than `above` if that is given."""
+    wanted = "a finite number" + ("" if above is None else f" above {above:g}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ConfigError(f"{argument}: got {value!r:.80}, wanted {wanted}")
+    if above is not None and value <= above:
+        raise ConfigError(f"{argument}: got {value!r:.80}, wanted {wanted}")
+    return float(value)

@@ -1,0 +1,14 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# Chance has no place in the suite: the same examples on every machine and in every run.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.load_profile("suite")
+
+# Two threads of linear algebra in each of two workers fight over two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")

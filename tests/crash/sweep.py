@@ -1,0 +1,78 @@
+"""Die at every step of a worker's loop: `python -m tests.crash.sweep HOME TEMPLATE`.
+
+From one template (a study that stands somewhere in its middle) it runs a worker again and again for
+one job each, and kills it with signal 9 at its first, second, third, … step, until it gets through.
+Steps are the calls into C that matter to what is on disk, counted before and after each call by the
+interpreter's profiler: product code knows nothing of it. Each run leaves its store in HOME/<step>.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+from itertools import count
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import evolvent as ev
+from evolvent.engines.worker import Worker, WorkerOptions
+from tests.crash.processes import url_in
+from tests.crash.programs import Quick
+
+STEPS = {
+    *("execute", "executemany", "commit", "rollback", "flock"),
+    *("open", "write", "fsync", "fdatasync", "close", "chmod", "truncate"),
+    *("mkdir", "rename", "replace", "link", "unlink", "rmdir"),
+}
+
+
+class Killer:
+    """A profiler that kills its own process at step `at`."""
+
+    def __init__(self, at: int) -> None:
+        self._left = at
+        self._lock = threading.Lock()
+
+    def __call__(self, frame: FrameType, event: str, called: Any) -> None:
+        if event in ("c_call", "c_return") and called.__name__ in STEPS:
+            with self._lock:
+                self._left -= 1
+                if self._left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work_once(home: Path, *, killer: Killer) -> None:
+    """Let a worker in this process claim, train and report one job, watched by `killer`."""
+    drain = threading.Event()
+    options = WorkerOptions(drain=drain, on_job=lambda _: drain.set(), overlap=False)
+    study = ev.load_study(store=url_in(home))
+    worker = Worker(study.store, study.id, Quick, options)
+    threading.setprofile(killer)
+    sys.setprofile(killer)
+    worker.work()
+    sys.setprofile(None)
+    os._exit(0)
+
+
+def main() -> None:
+    home, template = Path(sys.argv[1]), Path(sys.argv[2])
+    for step in count(1):
+        copied = home / f"{step:04d}"
+        shutil.copytree(template, copied)
+        child = os.fork()
+        if child == 0:
+            work_once(copied, killer=Killer(step))
+        _, status = os.waitpid(child, 0)
+        if os.waitstatus_to_exitcode(status) == 0:
+            shutil.rmtree(copied)
+            break
+        if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
+            raise SystemExit(f"the worker of step {step} ended with status {status}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import evolvent as ev
+from tests.engines.test_local import new_study
+from tests.engines.trainables import climb
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def study(request: pytest.FixtureRequest, tmp_path: Path) -> ev.Study:
+    store = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/e.db"
+    return new_study(tmp_path, store=store)
+
+
+def test_a_loop_of_ones_own_trains_the_whole_study(study: ev.Study) -> None:
+    while job := study.next_job(wait=True):
+        with job:
+            job.metrics = climb(job)
+    assert study.status().state == "finished"
+    assert len(study.jobs("done")) == 12
+
+
+def test_an_exception_fails_the_attempt_and_goes_on_its_way(study: ev.Study) -> None:
+    job = study.next_job()
+    assert job is not None
+    with pytest.raises(RuntimeError, match="by hand"), job:
+        raise RuntimeError("by hand")
+    assert study.failures()[-1].failure.message == "RuntimeError: by hand"
+    assert study.job(job.id).state == "queued"
+
+
+def test_a_job_without_metrics_is_handed_back(study: ev.Study) -> None:
+    job = study.next_job()
+    assert job is not None
+    with pytest.raises(ev.TrainableError, match="'at'"), job:
+        (job.directory / "x").write_text("saved but not scored")
+    assert study.job(job.id).state == "queued"
+
+
+def test_without_waiting_there_may_be_no_job(study: ev.Study) -> None:
+    held = [study.next_job() for _ in range(4)]
+    assert study.next_job() is None
+    assert study.next_job(wait=True, timeout_s=0.1) is None
+    for job in held:
+        assert job is not None
+        with job:
+            job.metrics = climb(job)
+    assert study.next_job() is not None
+
+
+def test_what_was_saved_is_what_the_next_round_gets(study: ev.Study) -> None:
+    saved = {}
+    while job := study.next_job():
+        with job:
+            if job.checkpoint:
+                parent = study.job(job.id).parent
+                assert json.loads((job.checkpoint / "at.json").read_text()) == saved[parent]
+            job.metrics = climb(job)
+            saved[job.id] = job.metrics["at"]

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import evolvent as ev
+from evolvent.core.records import JobId
+from evolvent.engines.runner import Runner, judge
+from evolvent.errors import TrainableError
+from evolvent.store.protocol import Failure, FailureKind
+from evolvent.testing.populations import study_record
+from tests.engines.trainables import Climb, climb
+
+
+def make_job(directory: Path, id: JobId, checkpoint: Path | None = None, step: float = 1.0) -> ev.Job:
+    directory.mkdir()
+    return ev.Job(
+        id=id,
+        study="s",
+        attempt=1,
+        hyperparameters={"step": step},
+        checkpoint=checkpoint,
+        directory=directory,
+        seed=0,
+    )
+
+
+@pytest.fixture
+def calls() -> list[str]:
+    Climb.calls.clear()
+    return Climb.calls
+
+
+def test_a_fresh_class_is_set_up_applied_trained_and_saved(tmp_path: Path, calls: list[str]) -> None:
+    runner = Runner(Climb)
+    assert runner.run(make_job(tmp_path / "a", JobId(0, 0)), parent=None) == {"at": 1.0, "seed": 0}
+    assert calls == ["setup", "apply", "train", "save"]
+
+
+def test_the_same_member_goes_on_without_a_load(tmp_path: Path, calls: list[str]) -> None:
+    runner = Runner(Climb)
+    runner.run(make_job(tmp_path / "a", JobId(0, 0)), parent=None)
+    calls.clear()
+    job = make_job(tmp_path / "b", JobId(0, 1), checkpoint=tmp_path / "a", step=2.0)
+    assert runner.run(job, parent=JobId(0, 0))["at"] == 3.0
+    assert calls == ["apply", "train", "save"]
+
+
+def test_a_copy_loads_then_applies(tmp_path: Path, calls: list[str]) -> None:
+    runner = Runner(Climb)
+    runner.run(make_job(tmp_path / "a", JobId(0, 0)), parent=None)
+    runner.run(make_job(tmp_path / "b", JobId(1, 0), step=5.0), parent=None)
+    calls.clear()
+    job = make_job(tmp_path / "c", JobId(1, 1), checkpoint=tmp_path / "a", step=2.0)
+    assert runner.run(job, parent=JobId(0, 0))["at"] == 3.0
+    assert calls == ["setup", "load", "apply", "train", "save"]
+
+
+def test_after_an_error_nothing_live_is_used_again(tmp_path: Path, calls: list[str]) -> None:
+    runner = Runner(Climb)
+    runner.run(make_job(tmp_path / "a", JobId(0, 0)), parent=None)
+    broken = make_job(tmp_path / "b", JobId(0, 1), checkpoint=tmp_path / "a")
+    broken.hyperparameters = {}
+    with pytest.raises(KeyError):
+        runner.run(broken, parent=JobId(0, 0))
+    calls.clear()
+    again = make_job(tmp_path / "c", JobId(0, 1), checkpoint=tmp_path / "a")
+    assert runner.run(again, parent=JobId(0, 0))["at"] == 2.0
+    assert calls == ["setup", "load", "apply", "train", "save"]
+
+
+def test_a_function_is_called_with_the_job(tmp_path: Path) -> None:
+    assert Runner(climb).run(make_job(tmp_path / "a", JobId(0, 0)), parent=None)["at"] == 1.0
+    assert (tmp_path / "a" / "at.json").read_text() == "1.0"
+
+
+def test_the_score_is_turned_once_when_the_study_minimises() -> None:
+    study = study_record(metric="loss", mode="min")
+    assert judge({"loss": 2.5, "n": 3}, study) == (-2.5, {"loss": 2.5, "n": 3})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_metric_that_is_not_finite_is_a_failure_that_names_it(value: float) -> None:
+    verdict = judge({"at": value}, study_record(metric="at"))
+    assert verdict == Failure(FailureKind.INVALID, f"metric 'at' was {value}")
+
+
+@pytest.mark.parametrize(
+    ("returned", "named"),
+    [
+        (None, "nothing"),
+        (0.5, "float"),
+        ({}, "an empty dict"),
+        ({"loss": 1.0}, "'loss'"),
+        ({"at": "high"}, "str 'high'"),
+        ({"at": None}, "NoneType"),
+        ({"at": 1.0, 3: 1.0}, "3"),
+    ],
+)
+def test_a_broken_contract_is_named(returned: object, named: str) -> None:
+    with pytest.raises(TrainableError, match="at") as error:
+        judge(returned, study_record(metric="at"))
+    assert named in str(error.value)
+
+
+def test_scalars_of_libraries_are_numbers() -> None:
+    np = pytest.importorskip("numpy")
+    assert judge({"at": np.float32(0.5)}, study_record(metric="at")) == (0.5, {"at": 0.5})
+    with pytest.raises(TrainableError, match="more than one element"):
+        judge({"at": np.zeros(2)}, study_record(metric="at"))

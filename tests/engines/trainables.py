@@ -1,0 +1,129 @@
+"""Training code for the tests of the engines: tiny, deterministic, importable in a worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import evolvent as ev
+
+
+def climb(job: ev.Job) -> dict[str, float]:
+    """Add `step` to a number that the checkpoint carries."""
+    at = _read(job.checkpoint) + float(job.hyperparameters["step"]) * (1 + job.seed % 7 / 100)
+    (job.directory / "at.json").write_text(json.dumps(at))
+    return {"at": at, "seed": job.seed}
+
+
+class Climb(ev.Trainable):
+    """`climb` as a class; counts what the worker calls."""
+
+    calls: list[str] = []  # noqa: RUF012 - the tests read it off the class
+
+    def setup(self, hyperparameters: Mapping[str, Any], context: ev.Context) -> None:
+        self.calls.append("setup")
+        self.at = 0.0
+
+    def apply(self, hyperparameters: Mapping[str, Any]) -> None:
+        self.calls.append("apply")
+        self.step = float(hyperparameters["step"])
+
+    def train(self) -> dict[str, float]:
+        self.calls.append("train")
+        self.at += self.step * (1 + self.job.seed % 7 / 100)
+        return {"at": self.at, "seed": self.job.seed}
+
+    def save(self, directory: Path) -> None:
+        self.calls.append("save")
+        (directory / "at.json").write_text(json.dumps(self.at))
+
+    def load(self, directory: Path) -> None:
+        self.calls.append("load")
+        self.at = _read(directory)
+
+
+def raises(job: ev.Job) -> dict[str, float]:
+    raise RuntimeError(f"no luck in {job.id}")
+
+
+def raises_once(job: ev.Job) -> dict[str, float]:
+    """Fail the first attempt at every job."""
+    if job.attempt == 1:
+        raise RuntimeError("first attempt")
+    return climb(job)
+
+
+def unlucky_member(job: ev.Job) -> dict[str, float]:
+    """Member 0 always raises before it has copied another."""
+    if job.member == 0 and job.checkpoint is None:
+        raise RuntimeError("bad start")
+    return climb(job)
+
+
+def nan_first_round(job: ev.Job) -> dict[str, float]:
+    result = climb(job)
+    return {"at": float("nan")} if job.id == "m1r0" else result
+
+
+def no_metric(job: ev.Job) -> dict[str, float]:
+    return {"loss": 1.0}
+
+
+def returns_none(job: ev.Job) -> None:
+    return None
+
+
+def returns_text(job: ev.Job) -> dict[str, Any]:
+    return {"at": "high"}
+
+
+def prints(job: ev.Job) -> dict[str, float]:
+    print(f"hello from {job.id}")
+    return climb(job)
+
+
+def logs(job: ev.Job) -> dict[str, float]:
+    for step in range(3):
+        job.log(step=step, loss=1.0 / (step + 1))
+    return climb(job)
+
+
+def dies_once(job: ev.Job) -> dict[str, float]:
+    """Kill the own process at the first attempt at `m0r1`."""
+    if job.id == "m0r1" and job.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return climb(job)
+
+
+def always_dies(job: ev.Job) -> dict[str, float]:
+    os._exit(7)
+
+
+def hangs_once(job: ev.Job) -> dict[str, float]:
+    """Stop beating at the first attempt at `m0r1`."""
+    job.heartbeat()
+    if job.id == "m0r1" and job.attempt == 1:
+        time.sleep(600)
+    return climb(job)
+
+
+def tells_threads(job: ev.Job) -> dict[str, float]:
+    return climb(job) | {"threads": int(os.environ["OMP_NUM_THREADS"])}
+
+
+def tells_device(job: ev.Job) -> dict[str, float]:
+    return climb(job) | {"device": int((job.device or "none:-1").partition(":")[2])}
+
+
+def slow(job: ev.Job) -> dict[str, float]:
+    time.sleep(0.3)
+    return climb(job)
+
+
+def _read(checkpoint: Path | None) -> float:
+    return 0.0 if checkpoint is None else float(json.loads((checkpoint / "at.json").read_text()))

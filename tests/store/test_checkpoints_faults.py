@@ -1,0 +1,172 @@
+"""Checkpoints under fire: full disks, protected places, crashes at any instant, many processes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from evolvent.errors import CheckpointError
+from evolvent.store.checkpoints import Checkpoints
+
+FUTURE = 4e9
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=64k,nr_inodes=64", "tmpfs"]
+    done = subprocess.run(["mount", *options, place], capture_output=True, check=False)
+    if done.returncode != 0:
+        assert os.environ.get("CI") != "true", done.stderr
+        pytest.skip("mounting a small file system is not permitted here")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def filled(checkpoints: Checkpoints, content: bytes = b"x" * 5000) -> Path:
+    directory = checkpoints.stage("m0r0")
+    (directory / "weights").write_bytes(content)
+    return directory
+
+
+def test_full_disk_is_named_and_leaves_nothing_half_made(small_disk: Path) -> None:
+    checkpoints = Checkpoints(small_disk, sync=True)
+    address = checkpoints.seal(filled(checkpoints))
+    directory = filled(checkpoints, b"y" * 5000)
+    with suppress(OSError):
+        (small_disk / "ballast").write_bytes(bytes(1 << 20))
+    for n in range(64):
+        try:
+            (small_disk / f"node{n}").touch()
+        except OSError:
+            break
+    with pytest.raises(CheckpointError, match="disk is full"):
+        checkpoints.stage("m0r1")
+    with pytest.raises(CheckpointError, match="disk is full"):
+        checkpoints.seal(directory)
+    assert checkpoints.verify(address).is_dir()
+    checkpoints.discard([address])
+    checkpoints.empty_trash()
+    (small_disk / "ballast").unlink()
+    assert checkpoints.verify(checkpoints.seal(directory)).is_dir()
+
+
+def test_read_only_disk_is_named(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoints = Checkpoints(small_disk, sync=False)
+    address = checkpoints.seal(filled(checkpoints))
+    directory = filled(checkpoints, b"y")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for attempt in (lambda: checkpoints.stage("m0r1"), lambda: checkpoints.seal(directory)):
+        with pytest.raises(CheckpointError, match="file system is read-only"):
+            attempt()
+    with pytest.raises(CheckpointError, match="file system is read-only"):
+        checkpoints.remove_all()
+    checkpoints.discard([address])
+    assert checkpoints.verify(address).is_dir()
+    assert checkpoints.sweep(set(), staged_before=FUTURE) == 0
+    assert "cannot discard" in caplog.text
+    assert "cannot delete" in caplog.text
+
+
+def test_place_that_cannot_exist_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    checkpoints = Checkpoints(tmp_path / "file" / "checkpoints", sync=False)
+    with pytest.raises(CheckpointError, match=r"file/checkpoints.*a part of the path is a file"):
+        checkpoints.stage("m0r0")
+
+
+CRASHING = """
+import os, signal, sys
+from pathlib import Path
+from evolvent.store.checkpoints import Checkpoints
+
+def run(checkpoints):
+    for content in ("one", "two", "one"):
+        staged = checkpoints.stage("m0r0")
+        (staged / "weights").write_text(content)
+        address = checkpoints.seal(staged)
+        checkpoints.drop(staged)
+    checkpoints.discard([address])
+    checkpoints.empty_trash()
+
+def child(root, left):
+    def count(event, _):
+        nonlocal left
+        if event == "open" or event.startswith("os."):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+    checkpoints = Checkpoints(root, sync=True)
+    sys.addaudithook(count)
+    run(checkpoints)
+    os._exit(0)
+
+for n in range(10_000):
+    pid = os.fork()
+    if pid == 0:
+        child(Path(sys.argv[1]) / str(n), n)
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
+        break
+print(n)
+"""
+
+
+def test_crash_at_any_instant_leaves_whole_checkpoints_and_sweepable_leftovers(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", CRASHING, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    instants = int(done.stdout)
+    assert instants > 50
+    for n in range(instants):
+        checkpoints = Checkpoints(tmp_path / str(n), sync=False)
+        addresses = {path.name for path in checkpoints.root.glob("objects/*/*") if path.is_dir()}
+        for address in addresses:
+            checkpoints.verify(address)
+        checkpoints.sweep(set(), staged_before=FUTURE)
+        left = [path for path in checkpoints.root.rglob("*") if len(path.name) > 7]
+        assert left == [], f"after event {n}"
+
+
+CROWD = """
+import random, sys, time
+from pathlib import Path
+from evolvent.errors import CheckpointMissing
+from evolvent.store.checkpoints import Checkpoints
+
+draw = random.Random(int(sys.argv[2]))
+checkpoints = Checkpoints(Path(sys.argv[1]), sync=False)
+for _ in range(300):
+    staged = checkpoints.stage("m0r0")
+    (staged / "weights").write_text(draw.choice("abc"))
+    (staged / "deeper").mkdir()
+    (staged / "deeper" / "state").write_text("same")
+    address = checkpoints.seal(staged)
+    for look in (checkpoints.verify, checkpoints.files):
+        try:
+            look(address)
+        except CheckpointMissing:
+            pass
+    checkpoints.drop(staged)
+    checkpoints.discard([address])
+    checkpoints.sweep(set(), staged_before=time.time() - 60)
+    checkpoints.empty_trash()
+"""
+
+
+def test_processes_that_seal_discard_and_sweep_the_same_contents_do_not_disturb_each_other(
+    tmp_path: Path,
+) -> None:
+    commands = [[sys.executable, "-c", CROWD, tmp_path, str(seed)] for seed in range(4)]
+    crowd = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    errors = [process.communicate()[1] for process in crowd]
+    assert errors == [""] * 4
+    checkpoints = Checkpoints(tmp_path, sync=False)
+    checkpoints.sweep(set(), staged_before=FUTURE)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -1,0 +1,309 @@
+"""What a study looks like in a terminal, and what is printed when there is none."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from evolvent.core.algorithms import PBT
+from evolvent.core.distributions import Uniform
+from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.core.space import Space
+from evolvent.core.study import StudyRecord
+from evolvent.display import Progress, study_table
+from evolvent.display.words import compact, duration, size
+from evolvent.store.protocol import MemberView, StudyState, StudyStatus
+
+DONE, FAILED, QUEUED, RUNNING = (
+    JobState.DONE, JobState.FAILED, JobState.QUEUED, JobState.RUNNING,
+)  # fmt: skip
+
+
+def status(
+    *,
+    names: Sequence[str] = ("lr",),
+    members: int = 3,
+    rounds: int = 20,
+    done: int = 0,
+    best: JobId | None = None,
+    best_score: float | None = None,
+    mode: str = "max",
+    state: StudyState = StudyState.OPEN,
+) -> StudyStatus:
+    record = StudyRecord(
+        name="digits",
+        metric="accuracy",
+        mode=mode,  # type: ignore[arg-type]  # a literal, passed on
+        space=Space({name: Uniform(0.0, 1.0) for name in names}),
+        algorithm=PBT(),
+        population=members,
+        rounds=rounds,
+    )
+    return StudyStatus(
+        id=1, record=record, state=state, counts={DONE: done}, members=members, best=best,
+        best_score=best_score, stopped=None, created_at=0.0, started_at=None, changed_at=None,
+    )  # fmt: skip
+
+
+def member(
+    number: int,
+    score: float | None = None,
+    *,
+    round: int = 4,
+    values: dict[str, Any] | None = None,
+    parent: JobId | None = None,
+    ended: bool = False,
+) -> MemberView:
+    """A member that has finished `round` (failed without a score) and is queued for the next."""
+    values = {"lr": 0.1} if values is None else values
+    state = FAILED if score is None else DONE
+    newest = JobRecord(number, round, state, values, parent=JobId(number, round - 1), score=score)
+    own = JobId(number, round)
+    following = JobRecord(number, round + 1, QUEUED, values, parent=parent or own)
+    return MemberView(newest, None if ended else following)
+
+
+def text_of(renderable: object, *, width: int = 80) -> list[str]:
+    console = Console(width=width, file=io.StringIO())
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def piped(clock: Clock) -> tuple[Progress, io.StringIO]:
+    out = io.StringIO()
+    return Progress(Console(file=out, width=80), clock=clock), out
+
+
+def in_terminal(clock: Clock, *, height: int = 24) -> tuple[Progress, Screen]:
+    out = Screen()
+    console = Console(file=out, width=80, height=height, force_terminal=True, _environ={})
+    return Progress(console, clock=clock), out
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.123456, "0.123"),
+        (0.5, "0.500"),
+        (0.0, "0"),
+        (1.0, "1.00"),
+        (123.4, "123"),
+        (12345.6, "12346"),
+        (1.25e7, "1.25e7"),
+        (0.00001234, "1.23e-5"),
+        (-0.25, "-0.250"),
+        (float("nan"), "-"),
+        (float("inf"), "inf"),
+        (float("-inf"), "-inf"),
+        (None, "-"),
+        (True, "true"),
+        (128, "128"),
+        (2**53 + 1, "9.01e15"),
+        ("relu", "relu"),
+        ("a name without end", "a name withou…"),
+    ],
+)
+def test_values_are_shown_in_few_characters(value: Any, text: str) -> None:
+    assert compact(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (12, "12 s"), (75, "1 min 15 s"), (3700, "1 h 01 min"), (90000, "1 d 1 h")],
+)
+def test_spans_of_time_are_shown_in_two_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("n", "text"), [(0, "0 B"), (999, "999 B"), (1_500_000, "1.5 MB")])
+def test_sizes_are_shown_in_the_unit_that_fits(n: int, text: str) -> None:
+    assert size(n) == text
+
+
+def test_table_shows_members_by_number_with_what_they_copied() -> None:
+    views = [member(1, 0.25, parent=JobId(0, 3)), member(0, 0.75)]
+    lines = text_of(study_table(status(), views, width=80))
+    assert lines[0].split() == ["member", "round", "state", "accuracy", "lr", "copied"]
+    assert lines[2].split() == ["0", "5/20", "queued", "0.7500", "0.100"]
+    assert lines[3].split() == ["1", "5/20", "queued", "0.2500", "0.100", "<-", "m0r3"]
+
+
+def test_table_of_a_study_that_minimises_shows_the_metric_as_it_was_reported() -> None:
+    lines = text_of(study_table(status(mode="min"), [member(0, -0.5)], width=80))
+    assert "0.5000" in lines[2].split()
+
+
+def test_member_with_the_best_score_stands_out() -> None:
+    table = study_table(status(), [member(0, 0.25), member(1, 0.75), member(2, None)], width=80)
+    assert [row.style for row in table.rows] == ["", "bold green", ""]
+
+
+def test_failed_member_is_marked_and_never_the_best() -> None:
+    table = study_table(status(), [member(0, None)], width=80)
+    assert [row.style for row in table.rows] == [""]
+    assert "failed" in text_of(table)[2].split()
+
+
+def test_member_without_an_open_job_waits_until_its_rounds_are_done() -> None:
+    views = [member(0, 0.5, ended=True), member(1, 0.5, round=19, ended=True)]
+    lines = text_of(study_table(status(), views, width=80))
+    assert lines[2].split()[1:3] == ["5/20", "waiting"]
+    assert lines[3].split()[1:3] == ["20/20", "ended"]
+
+
+def test_member_that_has_not_begun_has_no_score() -> None:
+    view = MemberView(None, JobRecord(0, 0, RUNNING, {"lr": 0.5}))
+    assert text_of(study_table(status(), [view], width=80))[2].split()[:4] == [
+        "0", "0/20", "running", "-",
+    ]  # fmt: skip
+
+
+def test_nested_names_are_shortened_where_that_is_clear() -> None:
+    names = ("optimizer.lr", "encoder.width", "decoder.width")
+    values = {"optimizer.lr": 0.1, "encoder.width": 1.0, "decoder.width": 2.0}
+    views = [member(0, 0.5, values=values)]
+    title = text_of(study_table(status(names=names), views, width=120), width=120)[0]
+    assert title.split()[4:7] == ["lr", "encoder.width", "decoder.width"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_hyperparameters_that_do_not_fit_are_counted(width: int) -> None:
+    names = [f"hyperparameter{i}" for i in range(12)]
+    views = [member(0, 0.5, values=dict.fromkeys(names, 0.5))]
+    lines = text_of(study_table(status(names=names), views, width=width), width=200)
+    shown = lines[0].count("hyperparameter")
+    assert 0 < shown < 12
+    assert f"+{12 - shown} more" in lines[0]
+    assert max(map(cell_len, lines)) <= width
+    assert "…" not in lines[0]
+
+
+def test_hyperparameters_that_are_equal_for_all_are_cut_first() -> None:
+    names = [f"same{i}" for i in range(12)] + ["lr"]
+    views = [
+        member(i, 0.5, values={**dict.fromkeys(names, 0.5), "lr": i / 10}) for i in range(2)
+    ]
+    assert "lr" in text_of(study_table(status(names=names), views, width=80))[0].split()
+
+
+def test_members_that_do_not_fit_are_counted_and_the_best_are_shown() -> None:
+    views = [*(member(i, i / 100) for i in range(50)), member(50, None)]
+    lines = text_of(study_table(status(members=51), views, width=80, height=8))
+    assert len(lines) == 8
+    assert [line.split()[0] for line in lines[2:7]] == ["49", "48", "47", "46", "45"]
+    assert lines[7] == "+46 more members"
+
+
+def test_piped_run_prints_a_line_for_each_finished_round() -> None:
+    clock = Clock()
+    progress, out = piped(clock)
+    progress.start(status())
+    for done in range(1, 8):
+        clock.now += 2.0
+        now = status(done=done, best=JobId(2, 0), best_score=0.98125)
+        progress.update(now, lambda: pytest.fail("nobody looks at the members"))
+    progress.finish(status(done=7, best=JobId(2, 0), best_score=0.98125), "stopped after 7 jobs")
+    assert out.getvalue().splitlines() == [
+        "digits  maximise accuracy  3 members, 20 rounds",
+        "round 1/20  best accuracy 0.9813 (member 2)  eta 1 min 54 s",
+        "round 2/20  best accuracy 0.9813 (member 2)  eta 1 min 48 s",
+        "stopped after 7 jobs  best accuracy 0.9813 (member 2)",
+    ]
+
+
+def test_piped_run_with_slow_rounds_prints_a_line_now_and_then() -> None:
+    clock = Clock()
+    progress, out = piped(clock)
+    progress.start(status(members=100))
+    for done in (1, 2, 2):
+        clock.now += 11.0
+        progress.update(status(members=100, done=done), list)
+    assert [line.split("  ")[0] for line in out.getvalue().splitlines()[1:]] == ["round 0/20"] * 2
+
+
+def test_piped_run_with_quick_rounds_prints_at_most_a_line_a_second() -> None:
+    clock = Clock()
+    progress, out = piped(clock)
+    progress.start(status(members=1, rounds=100))
+    for done in range(1, 31):
+        clock.now += 0.125
+        progress.update(status(members=1, rounds=100, done=done), list)
+    assert len(out.getvalue().splitlines()) == 1 + 3
+
+
+def test_lines_of_workers_lose_their_control_characters_when_piped() -> None:
+    progress, out = piped(Clock())
+    progress.line("worker 0 | \x1b[31mred\x1b[0m [bold]")
+    progress.line("\r 10%\r 20%")
+    assert out.getvalue() == "worker 0 | red [bold]\n 20%\n"
+
+
+def test_terminal_shows_the_table_and_gives_the_cursor_back() -> None:
+    progress, out = in_terminal(Clock())
+    progress.start(status())
+    progress.update(status(done=6), lambda: [member(0, 0.5)])
+    progress.line("worker 1 | hello")
+    progress.finish(status(done=6), "finished after 60 jobs")
+    shown = out.getvalue()
+    assert "5/20" in shown
+    assert "worker 1 | hello" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    assert shown.rstrip().endswith("finished after 60 jobs")
+
+
+def test_terminal_is_given_back_after_an_error_too() -> None:
+    progress, out = in_terminal(Clock())
+    progress.start(status())
+    progress.close()
+    progress.close()
+    assert "\x1b[?25h" in out.getvalue()
+
+
+def test_reading_all_members_takes_a_small_share_of_the_time() -> None:
+    clock = Clock()
+    progress, _ = in_terminal(clock)
+    reads = 0
+
+    def slow_members() -> list[MemberView]:
+        nonlocal reads
+        reads += 1
+        clock.now += 0.5
+        return [member(0, 0.5)]
+
+    progress.start(status())
+    for _ in range(100):
+        clock.now += 0.25
+        progress.update(status(), slow_members)
+    assert reads == 2
+
+
+def test_nothing_overflows_a_small_terminal() -> None:
+    clock = Clock()
+    progress, out = in_terminal(clock, height=10)
+    progress.start(status(members=64))
+    progress.update(status(members=64, done=100), lambda: [member(i, 0.5) for i in range(64)])
+    progress.close()
+    frame = out.getvalue().split("\n", 1)[1]
+    assert frame.count("\n") < 10
+    assert "+60 more members" in frame

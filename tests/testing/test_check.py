@@ -1,0 +1,437 @@
+"""`check_trainable` passes sound training code and finds each fault that breaks a study."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+
+import evolvent as ev
+from evolvent.errors import ConfigError
+from evolvent.testing.check import check_trainable
+from evolvent.testing.check_report import Verdict
+
+SETS = ({"lr": 0.1, "momentum": 0.9}, {"lr": 0.01, "momentum": 0.5})
+SPACE = {"lr": ev.LogUniform(1e-3, 0.1), "momentum": ev.Uniform(0.1, 0.9)}
+
+
+class Sound(ev.Trainable):
+    """Gradient descent with momentum on a noisy quadratic, in NumPy."""
+
+    def setup(self, hyperparameters, context):
+        self.theta = np.random.default_rng(context.seed).normal(size=3)
+        self.velocity = np.zeros(3)
+        self.settings = {}
+
+    def apply(self, hyperparameters):
+        self.settings = dict(hyperparameters)
+
+    def train(self):
+        rng = np.random.default_rng(self.job.seed)
+        for _ in range(3):
+            gradient = self.theta + 0.1 * rng.normal(size=3)
+            self.velocity = self.settings["momentum"] * self.velocity + gradient
+            self.theta = self.theta - self.settings["lr"] * self.velocity
+        return {"loss": float(self.theta @ self.theta)}
+
+    def state(self):
+        return {"theta": self.theta, "velocity": self.velocity}
+
+    def save(self, directory):
+        state = {name: np.asarray(value).tolist() for name, value in self.state().items()}
+        (directory / "state.json").write_text(json.dumps(state))
+
+    def load(self, directory):
+        for name, value in json.loads((directory / "state.json").read_text()).items():
+            setattr(self, name, np.array(value) if isinstance(value, list) else value)
+
+
+def failed(report) -> list[str]:
+    return [proof.name for proof in report.failed]
+
+
+def test_sound_code_passes_with_a_line_for_every_proof():
+    report = check_trainable(Sound, SETS, metric="loss")
+    assert report.ok
+    assert [p.name for p in report.proofs] == [
+        "contract", "repeats", "lr", "momentum", "goes on", "goes on with b", "changes alive",
+        "checkpoints",
+    ]  # fmt: skip
+    assert {p.verdict for p in report.proofs} == {Verdict.OK}
+    assert "lr: 0.1 -> 0.01 in round 0: loss " in str(report)
+    assert str(report).endswith("8 proofs, none failed")
+
+
+def test_two_sets_of_values_are_drawn_from_a_space():
+    report = check_trainable(Sound, SPACE)
+    assert report.ok
+    assert report.first["lr"] < report.second["lr"] / 2
+    assert all(SPACE[name].contains(value) for name, value in report.first.items())
+    assert report == check_trainable(Sound, SPACE)
+
+
+def test_proofs_are_told_as_they_come():
+    told = []
+    report = check_trainable(Sound, SETS, on_proof=told.append)
+    assert tuple(told) == report.proofs
+
+
+class OldRateComesBack(Sound):
+    """The classic fault: the saved settings win over the applied ones after a load."""
+
+    def setup(self, hyperparameters, context):
+        super().setup(hyperparameters, context)
+        self.settings = dict(hyperparameters)
+
+    def apply(self, hyperparameters):
+        self.settings["momentum"] = hyperparameters["momentum"]
+
+    def state(self):
+        return super().state() | {"lr": self.settings["lr"]}
+
+    def load(self, directory):
+        super().load(directory)
+        self.settings["lr"] = self.lr
+
+
+def test_a_loaded_state_that_brings_the_old_value_back_is_found():
+    report = check_trainable(OldRateComesBack, SETS)
+    assert failed(report) == ["lr"]
+    assert "in force in round 0, but not after a load" in report["lr"].seen
+    assert "set 'lr' again after every load" in report["lr"].advice
+
+
+class SavesNoVelocity(Sound):
+    def state(self):
+        return {"theta": self.theta}
+
+
+def test_a_save_that_forgets_the_optimizer_is_found():
+    report = check_trainable(SavesNoVelocity, SETS)
+    assert failed(report) == ["goes on"]
+    assert "save() must write everything" in report["goes on"].advice
+
+
+class SavesNoGenerator(Sound):
+    def setup(self, hyperparameters, context):
+        super().setup(hyperparameters, context)
+        self.rng = np.random.default_rng(context.seed)
+
+    def train(self):
+        self.theta = self.theta + self.rng.normal(size=3)
+        return super().train()
+
+
+def test_a_save_that_forgets_a_random_generator_is_found():
+    assert "goes on" in failed(check_trainable(SavesNoGenerator, SETS))
+
+
+class IgnoresMomentum(Sound):
+    def apply(self, hyperparameters):
+        self.settings = dict(hyperparameters) | {"momentum": 0.5}
+
+    def state(self):
+        # a saved copy of the value is not an effect
+        return super().state() | {"seen": self.job.hyperparameters["momentum"]}
+
+
+def test_an_ignored_hyperparameter_is_found():
+    report = check_trainable(IgnoresMomentum, SETS)
+    assert failed(report) == ["momentum"]
+    assert "training ignores it" in report["momentum"].seen
+
+
+class OnlySetsUp(Sound):
+    """Takes the learning rate in `setup` only: a live model keeps the old one."""
+
+    def setup(self, hyperparameters, context):
+        super().setup(hyperparameters, context)
+        self.settings = dict(hyperparameters)
+
+    def apply(self, hyperparameters):
+        self.settings["momentum"] = hyperparameters["momentum"]
+
+
+def test_a_live_model_that_changes_otherwise_than_a_loaded_one_is_found():
+    report = check_trainable(OnlySetsUp, SETS)
+    assert failed(report) == ["changes alive"]
+    assert "a live model and a loaded one must end up the same" in report["changes alive"].advice
+
+
+class Unseeded(Sound):
+    counter = itertools.count()
+
+    def train(self):
+        self.theta = self.theta + next(self.counter)
+        return super().train()
+
+
+def test_rounds_that_do_not_repeat_are_found_and_the_rest_is_not_guessed():
+    report = check_trainable(Unseeded, SETS, metric="loss")
+    assert failed(report) == ["repeats"]
+    assert "seeded with job.seed" in report["repeats"].advice
+    assert "not tried" in report["the rest"].seen
+
+
+class SavesTheTime(Sound):
+    def save(self, directory):
+        super().save(directory)
+        (directory / "when").write_text(str(time.perf_counter_ns()))
+
+
+def test_bytes_that_do_not_repeat_are_named_and_metrics_are_compared_instead():
+    report = check_trainable(SavesTheTime, SETS)
+    assert failed(report) == ["repeats"]
+    assert report["repeats"].seen.endswith("not the same: when")
+    assert report["goes on"].verdict is Verdict.OK
+
+
+class TellsTheTime(Sound):
+    def train(self):
+        return {**super().train(), "seconds": time.perf_counter()}
+
+
+def test_a_clock_among_the_metrics_is_left_out_of_the_comparison():
+    report = check_trainable(TellsTheTime, SETS, metric="loss")
+    assert report.ok
+    assert "left out: seconds" in report["repeats"].seen
+
+
+class Sized(Sound):
+    """Its weights have a shape that a hyperparameter decides."""
+
+    def setup(self, hyperparameters, context):
+        super().setup(hyperparameters, context)
+        self.size = hyperparameters["size"]
+        self.weights = np.ones(self.size)
+
+    def train(self):
+        self.weights = self.weights * 0.9
+        metrics = super().train()
+        return {"loss": metrics["loss"] + float(self.weights.sum())}
+
+    def state(self):
+        return super().state() | {"weights": self.weights}
+
+    def load(self, directory):
+        super().load(directory)
+        if len(self.weights) != self.size:
+            raise ValueError(f"{len(self.weights)} weights do not fit into {self.size}")
+
+
+def test_a_hyperparameter_that_shapes_the_model_is_called_static():
+    a, b = ({**values, "size": size} for values, size in zip(SETS, (2, 4), strict=True))
+    report = check_trainable(Sized, (a, b))
+    assert report.ok
+    assert report["size"].verdict is Verdict.NOTE
+    assert "2 weights do not fit into 4 (test_check.py:" in report["size"].seen
+    assert "leave it without an explore strategy" in report["size"].advice
+
+
+def test_a_hyperparameter_with_one_value_is_not_compared():
+    report = check_trainable(Sound, SPACE | {"momentum": 0.5})
+    assert report.ok
+    assert report["momentum"].seen == "always 0.5: nothing to compare"
+
+
+class WritesIntoItsCheckpoint(Sound):
+    def load(self, directory):
+        super().load(directory)
+        (directory / "seen").touch()
+
+
+def test_a_load_that_writes_into_the_checkpoint_is_found():
+    report = check_trainable(WritesIntoItsCheckpoint, SETS)
+    assert failed(report) == ["checkpoints"]
+    assert "seen" in report["checkpoints"].seen
+
+
+class SavesNothing(Sound):
+    def save(self, directory):
+        pass
+
+    def load(self, directory):
+        pass
+
+
+class Raises(Sound):
+    def train(self):
+        raise RuntimeError("out of luck")
+
+
+class TellsNothing(Sound):
+    def train(self):
+        super().train()
+
+
+class TellsText(Sound):
+    def train(self):
+        return {"loss": "low"}
+
+
+class Diverges(Sound):
+    def train(self):
+        return {"loss": math.nan}
+
+
+@pytest.mark.parametrize(
+    ("trainable", "seen"),
+    [
+        (SavesNothing, "saved 0 file(s)"),
+        (Raises, "RuntimeError: out of luck (test_check.py:"),
+        (TellsNothing, "training returned NoneType None: wanted a dict of numbers"),
+        (TellsText, "metric 'loss' must be a number, got str 'low'"),
+        (Diverges, "loss is nan after training with a"),
+    ],
+)
+def test_code_that_breaks_its_contract_is_told_so_and_nothing_else(trainable, seen):
+    report = check_trainable(trainable, SETS)
+    assert failed(report) == ["contract"]
+    assert len(report.proofs) == 1
+    assert seen in str(report)
+
+
+def test_an_objective_that_is_not_returned_is_named():
+    report = check_trainable(Sound, SETS, metric="accuracy")
+    assert "the objective 'accuracy' is not among them" in report["contract"].seen
+
+
+def sound(job: ev.Job):
+    trained = Sound()
+    trained.job = job
+    trained.setup(job.hyperparameters, ev.Context(study="", member=0, seed=job.seed))
+    if job.checkpoint is not None:
+        trained.load(job.checkpoint)
+    trained.apply(job.hyperparameters)
+    metrics = trained.train()
+    trained.save(job.directory)
+    return metrics
+
+
+def test_a_sound_function_passes_and_is_told_what_could_not_be_seen():
+    report = check_trainable(sound, SETS, metric="loss")
+    assert report.ok
+    assert report["goes on"].verdict is Verdict.OK
+    assert "a function keeps nothing alive" in report["saves all"].seen
+
+
+def starts_anew(job: ev.Job):
+    job.checkpoint = None
+    return sound(job)
+
+
+def test_a_function_that_never_loads_is_found():
+    report = check_trainable(starts_anew, SETS)
+    assert "goes on" in failed(report)
+    assert "every round starts from nothing" in report["goes on"].advice
+
+
+class ObeysEverySecondRound(Sound):
+    def train(self):
+        if self.job.round % 2 == 0:
+            self.settings["lr"] = 0.05
+        return super().train()
+
+
+def test_several_rounds_can_be_trained_before_comparing():
+    report = check_trainable(ObeysEverySecondRound, SETS)
+    assert report["lr"].verdict is Verdict.NOTE
+    assert "no effect in round 0, but after a load" in report["lr"].seen
+    assert check_trainable(ObeysEverySecondRound, SETS, rounds=2)["lr"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rounds": 0}, "rounds: got 0, wanted 1 or more"),
+        ({"space_or_sets": SETS[:1]}, "wanted a space or two sets of hyperparameters, got 1"),
+        ({"space_or_sets": (SETS[0], {"lr": 1.0})}, "must name the same hyperparameters"),
+        ({"trainable": 3}, "wanted a function or an ev.Trainable class"),
+        ({"trainable": "no_such_module:f"}, "no module 'no_such_module'"),
+    ],
+)
+def test_unusable_arguments_are_named(changes, message):
+    arguments = {"trainable": Sound, "space_or_sets": SETS} | changes
+    with pytest.raises(ConfigError, match=message):
+        check_trainable(**arguments)
+
+
+class TestPyTorch:
+    """The same faults with a real optimizer."""
+
+    @pytest.fixture
+    def net(self):
+        torch = pytest.importorskip("torch")
+
+        class Net(ev.Trainable):
+            def setup(self, hyperparameters, context):
+                ev.torch.seed(context.seed)
+                self.model = torch.nn.Linear(4, 1)
+                self.optimizer = torch.optim.SGD(self.model.parameters(), **hyperparameters)
+
+            def apply(self, hyperparameters):
+                ev.torch.apply(self.optimizer, hyperparameters)
+
+            def train(self):
+                ev.torch.seed(self.job.seed)
+                for _ in range(3):
+                    self.optimizer.zero_grad()
+                    loss = (self.model(torch.randn(8, 4)) - 1).square().mean()
+                    loss.backward()
+                    self.optimizer.step()
+                return {"loss": loss}
+
+            def save(self, directory):
+                ev.torch.save(directory, model=self.model, optimizer=self.optimizer)
+
+            def load(self, directory):
+                ev.torch.load(directory, model=self.model, optimizer=self.optimizer)
+
+        return Net
+
+    def test_a_sound_one_passes(self, net):
+        assert check_trainable(net, SETS, metric="loss").ok
+
+    def test_an_optimizer_whose_loaded_state_brings_the_old_values_back_is_found(self, net):
+        class Classic(net):
+            def apply(self, hyperparameters):
+                """Believe that the optimizer built in `setup` still has the new values."""
+
+        report = check_trainable(Classic, SETS, metric="loss")
+        assert failed(report) == ["lr", "momentum"]
+        assert all("brought the old value back" in proof.seen for proof in report.failed)
+
+    def test_a_save_that_forgets_the_optimizer_is_found(self, net):
+        class Forgets(net):
+            def save(self, directory):
+                ev.torch.save(directory, model=self.model)
+
+            def load(self, directory):
+                ev.torch.load(directory, model=self.model)
+
+        report = check_trainable(Forgets, SETS, metric="loss")
+        assert failed(report) == ["goes on"]
+
+    def test_an_ignored_hyperparameter_is_found(self, net):
+        class Ignores(net):
+            def setup(self, hyperparameters, context):
+                super().setup(dict(hyperparameters) | {"momentum": 0.5}, context)
+
+            def apply(self, hyperparameters):
+                ev.torch.apply(self.optimizer, hyperparameters, ("lr",))
+
+        report = check_trainable(Ignores, SETS, metric="loss")
+        assert failed(report) == ["momentum"]
+        assert "training ignores it" in report["momentum"].seen
+
+    def test_draws_from_the_global_generator_without_a_seed_are_found(self, net):
+        class Unseeded(net):
+            def train(self):
+                self.job.seed = int.from_bytes(__import__("os").urandom(3), "little")
+                return super().train()
+
+        assert failed(check_trainable(Unseeded, SETS, metric="loss")) == ["repeats"]
