@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from _work import Model, bytes_below, first_step, mark_first_step
-
 import evolvent as ev
+from _work import Model, bytes_below, first_step, mark_first_step
 
 
 class Bench(ev.Trainable):

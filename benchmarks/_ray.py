@@ -18,9 +18,10 @@ os.environ.update(
 )
 
 import ray
-from _work import Model, bytes_below, first_step, mark_first_step
 from ray import tune
 from ray.tune.schedulers import PopulationBasedTraining
+
+from _work import Model, bytes_below, first_step, mark_first_step
 
 
 class Bench(tune.Trainable):

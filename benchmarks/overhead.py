@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
 from _work import calibrated
 
 HERE = Path(__file__).parent
@@ -127,7 +128,7 @@ def table(runs: dict[Contender, list[Figures]], task: dict[str, Any], *, compute
     lines = [
         f"\n{task['members']} members, {task['rounds']} rounds, {task['workers']} workers, "
         f"{compute_ms:g} ms of compute and a checkpoint of {task['bytes'] / 1e6:.1f} MB a round, "
-        f"median of {len(next(iter(runs.values())))}",
+        f"median of {len(next(iter(runs.values())))}, load average now {os.getloadavg()[0]:.1f}",
         f"{'':20} {'train s':>8} {'to bare':>8} {'added ms/round':>15} {'first step s':>13} "
         f"{'peak RSS MB':>12} {'left MB':>8}",
     ]

@@ -68,7 +68,7 @@ def first_step_s(workers: int) -> float:
             mode="max",
             population=2,
             rounds=1,
-            space={"lr": ev.Uniform(0.0, 1.0)},
+            space={"lr": ev.LogUniform(1e-3, 1.0)},
             store=f"sqlite:///{directory}/study.db",
         )
         started = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from evolvent.core.algorithms import PBT, Algorithm
@@ -123,10 +122,10 @@ def _check_initial(
 
 
 def _check_same(there: StudyRecord, wanted: StudyRecord) -> None:
-    for field in fields(StudyRecord):
-        old, new = getattr(there, field.name), getattr(wanted, field.name)
-        if old != new and field.name not in ("rounds", "target", "trainable"):
+    old, new = there.to_json(), wanted.to_json()
+    for field in old:
+        if old[field] != new[field] and field not in ("rounds", "target", "trainable"):
             raise StudyExists(
-                f"study {there.name!r} exists with another {field.name}: it has {old!r}, "
-                f"got {new!r}; choose another name, or ev.load_study it as it is"
+                f"study {there.name!r} exists with another {field}: it has {old[field]!r}, "
+                f"got {new[field]!r}; choose another name, or ev.load_study it as it is"
             )

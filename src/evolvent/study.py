@@ -96,9 +96,12 @@ class Study:
         )
         observer = _observer(progress)
         self.store.resume(self.id)
-        ending = run_local(self.store, self.id, trainable, options=options, observer=observer)
-        status = self.status()
-        observer.finish(status, _summary(status, ending))
+        try:
+            ending = run_local(self.store, self.id, trainable, options=options, observer=observer)
+            status = self.status()
+            observer.finish(status, _summary(status, ending))
+        finally:
+            observer.close()
         if status.state is StudyState.FAILED:
             raise AllMembersFailed(_last_failure(self))
         return Result(status, self.store, interrupted=ending is Ending.INTERRUPTED)

@@ -1,4 +1,4 @@
-"""A driver in a process of its own: `python -m tests.crash.driver URL WORKERS TRAINABLE [LEASE_S]`."""
+"""A driver to be killed: `python -m tests.crash.driver URL WORKERS TRAINABLE LEASE_S`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import evolvent as ev
 
 
 def main() -> None:
-    url, workers, trainable, *lease_s = sys.argv[1:]
+    url, workers, trainable, lease_s = sys.argv[1:]
     study = ev.load_study(store=url)
-    study.run(
-        trainable, workers=int(workers), progress=False, lease_s=float(lease_s[0] if lease_s else 5)
-    )
+    study.run(trainable, workers=int(workers), progress=False, lease_s=float(lease_s))
 
 
 if __name__ == "__main__":

@@ -62,6 +62,17 @@ def _essence(job: JobRecord) -> tuple[Any, ...]:
     )
 
 
+def assert_complete(study: Study, *, population: int, rounds: int) -> None:
+    """Every job is there once, and each went on from exactly what its parent had saved."""
+    jobs = {str(job.id): job for job in study.jobs()}
+    assert sorted(jobs) == sorted(f"m{m}r{r}" for m in range(population) for r in range(rounds))
+    for job in jobs.values():
+        assert job.state == "done"
+        if job.parent is not None:
+            assert job.parent_checkpoint == jobs[job.parent].checkpoint
+            assert job.metrics["steps"] == jobs[job.parent].metrics["steps"] + 3
+
+
 def until(condition: Callable[[], Any], *, what: str) -> Any:
     """Look again and again until `condition` holds; return what it returned."""
     deadline = time.monotonic() + PATIENCE_S

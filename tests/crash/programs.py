@@ -1,4 +1,4 @@
-"""Training code for the crash tests: tiny, deterministic, and slow exactly where a test wants it."""
+"""Training code for the crash tests: tiny, deterministic, slow where a test wants it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import evolvent as ev
 
@@ -53,7 +55,7 @@ class Quick(Walk):
 
 
 class Held(Walk):
-    """Waits where a file such as `hold-at-save-m1r2` asks for it, once, until `held-at-…` is gone."""
+    """Waits where a file `hold-at-save-m1r2` asks for it, once, until `held-at-…` is gone."""
 
     def train(self) -> dict[str, float]:
         metrics = super().train()
@@ -99,8 +101,6 @@ def returns_a_list(job: ev.Job) -> Any:
 
 
 def returns_a_vector(job: ev.Job) -> Any:
-    import numpy as np
-
     return {"score": np.zeros(3)}
 
 

@@ -2,8 +2,8 @@
 
 From one template (a study that stands somewhere in its middle) it runs a worker again and again for
 one job each, and kills it with signal 9 at its first, second, third, … step, until it gets through.
-Steps are the calls into C that matter to what is on disk, counted before and after each call by the
-interpreter's profiler: product code knows nothing of it. Each run leaves its store in HOME/<step>.
+Steps are the calls into C that matter to what is on disk: the interpreter's profiler counts them as
+they return, and product code knows nothing of it. Each run leaves its store in HOME/<step>.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Killer:
         self._lock = threading.Lock()
 
     def __call__(self, frame: FrameType, event: str, called: Any) -> None:
-        if event in ("c_call", "c_return") and called.__name__ in STEPS:
+        if event == "c_return" and called.__name__ in STEPS:
             with self._lock:
                 self._left -= 1
                 if self._left == 0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from evolvent.core.records import JobState
 from evolvent.study import Study
-from tests.crash.processes import Driver, create, driver, kill, log_of, until
+from tests.crash.processes import Driver, assert_complete, create, driver, kill, log_of, until
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +95,8 @@ def test_killed_driver_takes_its_workers_along_and_the_study_resumes(tmp_path, u
             until(lambda n=jobs: finished(study) >= n, what=f"{jobs} jobs")
             workers = running.workers()
             running.kill()
-            until(lambda: not any(map(lives, workers)), what="the workers to end")
+            for worker in workers:
+                until(lambda w=worker: not lives(w), what="a worker to end")
     with driver(tmp_path, "Walk", workers=2) as running:
         running.wait()
     assert_whole(study, undisturbed())
@@ -126,13 +126,7 @@ def test_asynchronous_study_survives_kills_with_every_job_once(tmp_path):
             jitter(chance)
             kill(chance.choice(until(running.workers, what="a worker to kill")).pid)
         running.wait()
-    done = study.jobs("done")
-    assert sorted(job.id for job in done) == sorted(f"m{m}r{r}" for m in range(8) for r in range(20))
-    by_id = {job.id: job for job in done}
-    for job in done:
-        if job.parent is not None:
-            assert job.parent_checkpoint == by_id[job.parent].checkpoint
-            assert job.metrics["steps"] == by_id[job.parent].metrics["steps"] + 3
+    assert_complete(study, population=8, rounds=20)
 
 
 def wait_for_progress(study: Study, running: Driver, *, by: int) -> None:

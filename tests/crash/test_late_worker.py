@@ -54,7 +54,7 @@ def take_over(study: Study) -> Lease:
 
 
 def report(study: Study, lease: Lease) -> str:
-    """Report a job with a checkpoint that the other attempt would never save; return its address."""
+    """Report what the other attempt would never report; return the address."""
     checkpoints = study.store.checkpoints(study.id)
     staged = checkpoints.stage("another")
     (staged / "values.json").write_text(json.dumps([100.0]))

@@ -43,7 +43,7 @@ def test_the_best_weights_are_where_it_says_and_as_good_as_it_says(store, consol
 
 
 def test_both_arms_start_with_the_same_members_and_train_equally_long(store, console):
-    outcome = demo(store=store, workers=0, population=4, rounds=3, console=console)
+    outcome = demo(store=store, workers=0, population=4, rounds=4, console=console)
     bred, control = (
         ev.load_study(name, store=store) for name in (outcome.study, f"{outcome.study}-random")
     )
@@ -52,7 +52,7 @@ def test_both_arms_start_with_the_same_members_and_train_equally_long(store, con
         for study in (bred, control)
     ]
     assert first[0] == first[1]
-    assert len(bred.jobs("done")) == len(control.jobs("done")) == 12
+    assert len(bred.jobs("done")) == len(control.jobs("done")) == 16
     assert outcome.copies > 0
     assert all(job.donor is None for job in control.jobs())
     assert outcome.control_score == control.result().best.value

@@ -33,6 +33,8 @@ class Watcher:
     def finish(self, status: StudyStatus, summary: str) -> None:
         self.ended = summary
 
+    def close(self) -> None: ...
+
 
 def new_study(tmp_path: Path, **changes: Any) -> ev.Study:
     settings: dict[str, Any] = {
@@ -182,9 +184,11 @@ def test_workers_share_the_cores_and_a_synchronous_study_takes_one_each(tmp_path
     assert {j.metrics["threads"] for j in study.jobs()} == {1}
 
 
-def test_devices_are_dealt_to_the_workers(tmp_path: Path) -> None:
-    study = new_study(tmp_path, population=8)
-    study.run(trainables.tells_device, devices=["cuda:0", "cuda:1"], per_device=1, progress=False)
+def test_devices_are_dealt_to_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "marks").mkdir()
+    monkeypatch.setenv("EVOLVENT_TEST_MARKS", str(tmp_path / "marks"))
+    study = new_study(tmp_path)
+    study.run(trainables.meets_the_other_device, devices=["cuda:0", "cuda:1"], progress=False)
     assert {j.metrics["device"] for j in study.jobs()} == {0, 1}
 
 

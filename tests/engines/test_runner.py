@@ -13,7 +13,9 @@ from evolvent.testing.populations import study_record
 from tests.engines.trainables import Climb, climb
 
 
-def make_job(directory: Path, id: JobId, checkpoint: Path | None = None, step: float = 1.0) -> ev.Job:
+def make_job(
+    directory: Path, id: JobId, checkpoint: Path | None = None, step: float = 1.0
+) -> ev.Job:
     directory.mkdir()
     return ev.Job(
         id=id,
@@ -32,7 +34,9 @@ def calls() -> list[str]:
     return Climb.calls
 
 
-def test_a_fresh_class_is_set_up_applied_trained_and_saved(tmp_path: Path, calls: list[str]) -> None:
+def test_a_fresh_class_is_set_up_applied_trained_and_saved(
+    tmp_path: Path, calls: list[str]
+) -> None:
     runner = Runner(Climb)
     assert runner.run(make_job(tmp_path / "a", JobId(0, 0)), parent=None) == {"at": 1.0, "seed": 0}
     assert calls == ["setup", "apply", "train", "save"]

@@ -116,8 +116,13 @@ def tells_threads(job: ev.Job) -> dict[str, float]:
     return climb(job) | {"threads": int(os.environ["OMP_NUM_THREADS"])}
 
 
-def tells_device(job: ev.Job) -> dict[str, float]:
-    return climb(job) | {"device": int((job.device or "none:-1").partition(":")[2])}
+def meets_the_other_device(job: ev.Job) -> dict[str, float]:
+    """Wait in round 0 until a worker on another device trains at the same time."""
+    marks = Path(os.environ["EVOLVENT_TEST_MARKS"])
+    (marks / str(job.device).replace(":", "-")).touch()
+    while len(list(marks.iterdir())) < 2:
+        time.sleep(0.01)
+    return climb(job) | {"device": int(str(job.device).partition(":")[2])}
 
 
 def slow(job: ev.Job) -> dict[str, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tests.examples.loading import EXAMPLES
 
 pytest.importorskip("torch")

@@ -7,6 +7,7 @@ import sys
 from statistics import mean
 
 import pytest
+
 from tests.examples.loading import EXAMPLES, load_example
 
 example = load_example("population_size")

@@ -232,6 +232,48 @@ def test_a_hyperparameter_that_shapes_the_model_is_called_static():
     assert "leave it without an explore strategy" in report["size"].advice
 
 
+class Grows(Sized):
+    """Takes over fewer weights than it has, but not more."""
+
+    def load(self, directory):
+        Sound.load(self, directory)
+        if len(self.weights) > self.size:
+            raise ValueError("too many weights")
+        self.weights = np.append(self.weights, np.ones(self.size - len(self.weights)))
+
+
+def test_a_save_that_cannot_be_loaded_under_the_old_value_shows_an_effect():
+    a, b = ({**values, "size": size} for values, size in zip(SETS, (2, 4), strict=True))
+    report = check_trainable(Grows, (a, b))
+    assert report["size"].verdict is Verdict.OK
+    assert report["goes on"].verdict is Verdict.OK
+
+
+class RefusesB(Sound):
+    def apply(self, hyperparameters):
+        if hyperparameters["momentum"] == SETS[1]["momentum"]:
+            raise ValueError("too slow")
+        super().apply(hyperparameters)
+
+
+def test_a_value_with_which_training_raises_is_a_failure():
+    report = check_trainable(RefusesB, SETS)
+    assert failed(report) == ["momentum", "goes on with b", "changes alive"]
+    assert "0.9 -> 0.5 in round 0: ValueError: too slow" in report["momentum"].seen
+
+
+class Worded(Sound):
+    def apply(self, hyperparameters):
+        nesterov = hyperparameters["kind"] == "nesterov"
+        super().apply({"lr": 0.01, "momentum": 0.9 if nesterov else 0.5})
+
+
+def test_values_that_are_words_are_drawn_from_a_space_too():
+    report = check_trainable(Worded, {"kind": ev.Choice(["nesterov", "plain"])})
+    assert report.ok
+    assert {report.first["kind"], report.second["kind"]} == {"nesterov", "plain"}
+
+
 def test_a_hyperparameter_with_one_value_is_not_compared():
     report = check_trainable(Sound, SPACE | {"momentum": 0.5})
     assert report.ok
@@ -328,6 +370,34 @@ def test_a_function_that_never_loads_is_found():
     report = check_trainable(starts_anew, SETS)
     assert "goes on" in failed(report)
     assert "every round starts from nothing" in report["goes on"].advice
+
+
+def insists(job: ev.Job):
+    if job.round > 0 and job.checkpoint is None:
+        raise ValueError("nothing to go on from")
+    return sound(job)
+
+
+def test_a_function_that_insists_on_its_checkpoint_goes_on_from_it():
+    report = check_trainable(insists, SETS)
+    assert report.ok
+    assert "ValueError: nothing to go on from" in report["goes on"].seen
+
+
+def silent(job: ev.Job):
+    sound(job)
+    return {}
+
+
+def test_without_any_metrics_the_saved_files_are_compared():
+    report = check_trainable(silent, SETS)
+    assert report["lr"].verdict is Verdict.OK
+    assert report["repeats"].seen == "the same job twice: no metrics, same bytes"
+
+
+def test_a_proof_that_was_not_tried_is_not_in_the_report():
+    with pytest.raises(KeyError, match="goes on"):
+        check_trainable(Unseeded, SETS)["goes on"]
 
 
 class ObeysEverySecondRound(Sound):

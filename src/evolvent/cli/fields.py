@@ -76,22 +76,25 @@ class Fields:
         return [*own, *ours, *(n if n not in taken else f"metrics.{n}" for n in self.metrics)]
 
     def getter(self, name: str) -> Callable[[JobRecord], Any]:
-        """Return what reads a field from a job.
+        """Return what reads a field from a job: by its name, or `lr` for `optimizer.lr`.
 
         Raises:
             typer.BadParameter: no such field; names those there are.
         """
         group, _, rest = name.partition(".")
+        alike = [n for n in self.hyperparameters if n.rpartition(".")[2] == name]
         if name in _OWN:
             return _OWN[name]
         if name in self.hyperparameters:
-            return lambda job: flat(job.hyperparameters).get(name)
+            return _hyperparameter(name)
         if name in self.metrics:
-            return lambda job: job.metrics.get(name)
+            return _metric(name)
         if group == "hyperparameters" and rest in self.hyperparameters:
-            return lambda job: flat(job.hyperparameters).get(rest)
+            return _hyperparameter(rest)
         if group == "metrics" and rest in self.metrics:
-            return lambda job: job.metrics.get(rest)
+            return _metric(rest)
+        if len(alike) == 1:
+            return _hyperparameter(alike[0])
         raise typer.BadParameter(f"no field {name!r}; there are {', '.join(self.names)}")
 
     def condition(self, text: str) -> Callable[[JobRecord], bool]:
@@ -129,6 +132,14 @@ class Fields:
             return (not _is_number(value), value if _is_number(value) else str(value))
 
         return [*sorted(there, key=key, reverse=by.startswith("-")), *missing]
+
+
+def _hyperparameter(name: str) -> Callable[[JobRecord], Any]:
+    return lambda job: flat(job.hyperparameters).get(name)
+
+
+def _metric(name: str) -> Callable[[JobRecord], Any]:
+    return lambda job: job.metrics.get(name)
 
 
 def _value(text: str) -> Any:

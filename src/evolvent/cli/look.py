@@ -86,7 +86,9 @@ def show(
     watch: Annotated[
         bool, typer.Option("--watch", "-f", help="Go on showing it until it is over.")
     ] = False,
-    every: Annotated[float, typer.Option(min=0.05, metavar="SECONDS")] = 0.5,
+    every: Annotated[
+        float, typer.Option(min=0.05, metavar="SECONDS", help="How often --watch looks.")
+    ] = 0.5,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -142,23 +144,18 @@ def _because(status: StudyStatus) -> str:
 
 def _print_members(study: Study, form: Format) -> None:
     from evolvent.cli.output import print_csv, print_json
-    from evolvent.cli.records import job_as_json
+    from evolvent.cli.records import member_as_json
 
     status, members = study.status(), study.members()
     if form is Format.JSON:
-        views = [
-            {
-                "newest": None if view.newest is None else job_as_json(view.newest),
-                "open": None if view.open is None else job_as_json(view.open),
-            }
-            for view in members
-        ]
+        views = [member_as_json(view, status) for view in members]
         print_json({**_study_row(status), "settings": status.record.to_json(), "members": views})
         return
-    fields = _fields(study, [job for view in members for job in (view.newest, view.open) if job])
-    chosen = [job for view in members if (job := view.open or view.newest) is not None]
-    names = fields.names
-    print_csv(names, [[fields.getter(name)(job) for name in names] for job in chosen])
+    current = [job for view in members if (job := view.open or view.newest) is not None]
+    seen = [job for view in members for job in (view.newest, view.open) if job is not None]
+    fields = _fields(study, seen)
+    getters = [fields.getter(name) for name in fields.names]
+    print_csv(fields.names, [[get(job) for get in getters] for job in current])
 
 
 _JOBS = """

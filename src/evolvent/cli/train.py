@@ -67,7 +67,7 @@ _DEMO = """
 
 def demo(
     store: StoreUrl = DEFAULT_STORE,
-    workers: Annotated[int, typer.Option("--workers", "-w", min=0)] = 2,
+    workers: Annotated[int, typer.Option("--workers", "-w", min=0, help="Processes to start.")] = 2,
     control: Annotated[
         bool,
         typer.Option("--control/--no-control", help="Compare with random search, same compute."),
@@ -146,12 +146,8 @@ def run(
     if wanted.settings["rounds"] > study.record.rounds:
         study.extend(wanted.settings["rounds"])
     given = _given(workers, devices, per_device, threads, wall_time)
-    observer = _observer(as_json)
-    try:
-        result = study.run(wanted.trainable, progress=observer, **{**wanted.running, **given})
-    finally:
-        observer.close()
-    _show(result, as_json=as_json)
+    options = {**wanted.running, **given, "progress": _observer(as_json)}
+    _show(study.run(wanted.trainable, **options), as_json=as_json)
 
 
 _RESUME = """
@@ -175,12 +171,8 @@ def resume(
     """Go on with a study: after Ctrl-C, a crash, `stop` or `extend`."""
     opened = open_study(study, store)
     path = remembered(opened, trainable)
-    observer = _observer(as_json)
     given = _given(workers, devices, per_device, threads, wall_time)
-    try:
-        result = opened.run(path, progress=observer, **given)
-    finally:
-        observer.close()
+    result = opened.run(path, progress=_observer(as_json), **given)
     _show(result, as_json=as_json)
 
 

@@ -48,10 +48,10 @@ class Population(Sequence[Member]):
 
     def __init__(self, members: Iterable[Member] = (), history: History | None = None) -> None:
         self.history: History = history if history is not None else NoHistory()
-        self._members = {m.id: m for m in sorted(members, key=lambda m: m.id)}
-        healthy = [m for m in self._members.values() if m.score is not None]
-        self._healthy = sorted(_key(m) for m in healthy)
-        self._failed = [m.id for m in self._members.values() if m.failed]
+        self._members = {m.id: m for m in members}
+        all_ = self._members.values()
+        self._healthy = sorted((-m.score, m.id) for m in all_ if m.score is not None)
+        self._failed = sorted(m.id for m in all_ if m.failed)
         self._order: list[int] | None = None
 
     @classmethod
@@ -62,19 +62,17 @@ class Population(Sequence[Member]):
     def update(self, member: Member) -> None:
         """Put the newer state of a member, or a new member, in its place: O(log N) comparisons."""
         old = self._members.get(member.id)
-        if old is not None:
-            ranks = self._healthy if not old.failed else self._failed
-            del ranks[self._position(old)]
-        else:
+        if old is None:
             self._order = None
-        if old is None and self._members and member.id < next(reversed(self._members)):
-            self._members = dict(sorted([*self._members.items(), (member.id, member)]))
+        elif old.score is None:
+            del self._failed[bisect_left(self._failed, old.id)]
         else:
-            self._members[member.id] = member
-        if member.failed:
+            del self._healthy[bisect_left(self._healthy, (-old.score, old.id))]
+        self._members[member.id] = member
+        if member.score is None:
             insort(self._failed, member.id)
         else:
-            insort(self._healthy, _key(member))
+            insort(self._healthy, (-member.score, member.id))
 
     def member(self, id: int) -> Member:
         return self._members[id]
@@ -86,18 +84,17 @@ class Population(Sequence[Member]):
         return len(self._members)
 
     def __iter__(self) -> Iterator[Member]:
-        return iter(self._members.values())
+        return map(self._members.__getitem__, self._numbers())
 
     @overload
     def __getitem__(self, index: int) -> Member: ...
     @overload
     def __getitem__(self, index: slice) -> list[Member]: ...
     def __getitem__(self, index: int | slice) -> Member | list[Member]:
-        if self._order is None:
-            self._order = list(self._members)
+        order = self._numbers()
         if isinstance(index, slice):
-            return [self._members[i] for i in self._order[index]]
-        return self._members[self._order[index]]
+            return [self._members[i] for i in order[index]]
+        return self._members[order[index]]
 
     @property
     def n_healthy(self) -> int:
@@ -153,12 +150,7 @@ class Population(Sequence[Member]):
         rest = [m for m in map(self.at_rank, range(top)) if m.available and m.id != me.id]
         return rest[int(rng.random() * len(rest))] if rest else None
 
-    def _position(self, member: Member) -> int:
-        if member.score is None:
-            return bisect_left(self._failed, member.id)
-        return bisect_left(self._healthy, _key(member))
-
-
-def _key(member: Member) -> tuple[float, int]:
-    assert member.score is not None  # for the type checker: callers pass healthy members
-    return (-member.score, member.id)
+    def _numbers(self) -> list[int]:
+        if self._order is None:
+            self._order = sorted(self._members)
+        return self._order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -111,7 +112,8 @@ class Member:
     Attributes:
         id: number of the member, from 0.
         round: round of its newest finished job.
-        score: score of that job, higher is better, always finite; None when the job failed.
+        score: score of that job, higher is better; None when the job failed. NaN and infinity
+            become None: they cannot be ranked.
         hyperparameters: those the job trained with.
         available: whether the checkpoint of that job can still be copied. False from the moment
             the member has itself copied another until it reports again.
@@ -122,6 +124,10 @@ class Member:
     score: float | None
     hyperparameters: Hyperparameters = field(default_factory=dict)
     available: bool = True
+
+    def __post_init__(self) -> None:
+        if self.score is not None and not math.isfinite(self.score):
+            object.__setattr__(self, "score", None)
 
     @property
     def job(self) -> JobId:

@@ -63,12 +63,12 @@ class Space(Mapping[str, Distribution]):
         Raises:
             OutOfSpace: names the hyperparameter, what came and what was wanted.
         """
-        flat = self.flatten(values)
-        missing = [name for name in self._fields if name not in flat]
+        checked = self._each("check", self.flatten(values))
+        missing = [name for name in self._fields if name not in checked]
         if missing and not partial:
             wish = self._fields[missing[0]].wish
             raise OutOfSpace(f"hyperparameter {missing[0]}: missing, wanted {wish}")
-        return self._each("check", flat)
+        return checked
 
     def clip(self, values: Mapping[str, Any]) -> dict[str, Value]:
         """Return the values, flat or nested, moved to the nearest ones inside the space; flat.

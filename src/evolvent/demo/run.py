@@ -14,7 +14,7 @@ from rich.text import Text
 from evolvent.core.algorithms import PBT, Algorithm, RandomSearch
 from evolvent.core.distributions import LogUniform, Uniform
 from evolvent.core.exploit import Truncation
-from evolvent.core.explore import Perturb
+from evolvent.core.explore import Gaussian, Perturb
 from evolvent.display import Progress, study_table
 from evolvent.errors import MissingExtra
 from evolvent.result import Best, Result
@@ -29,7 +29,12 @@ SPACE = {
     "momentum": Uniform(0.1, 0.99),
     "dropout": Uniform(0.0, 0.8),
 }
-PBT_QUARTER = PBT(exploit=Truncation(0.25), explore=Perturb())
+BREEDING = PBT(
+    # two epochs' grace: as long as all still guess, the ranks are noise
+    exploit=Truncation(0.25, burn_in=2),
+    # dropout may be 0, which no factor can leave: take steps instead
+    explore={"lr": Perturb(), "momentum": Perturb(), "dropout": Gaussian(0.1)},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ def demo(  # noqa: PLR0913 - one keyword an option of the command
     shown = console if console is not None else Console(stderr=as_json)
     opened = open_store(store)
     name = _free_name(opened)
-    arms: dict[str, Algorithm] = {name: PBT_QUARTER}
+    arms: dict[str, Algorithm] = {name: BREEDING}
     if control:
         arms[f"{name}-random"] = RandomSearch()
     results = []

@@ -20,6 +20,9 @@ _LINE_AFTER_S, _LINE_AT_LEAST_EVERY_S = 1.0, 10.0
 _SHARE_OF_READING = 0.02
 """Reading all members takes at most this share of the time, however many there are."""
 
+_ECHO = len("^C^C")
+"""Columns left free at the end of the last line: what the terminal echoes there must not wrap."""
+
 Members = Callable[[], list[MemberView]]
 
 
@@ -51,7 +54,8 @@ class Progress:
         if self._console.is_interactive and self._console.file.isatty():
             self._live = Live(console=self._console, auto_refresh=False, transient=False)
             self._live.start()
-        self._print(headline(status))
+        before = self._finished_before
+        self._print(headline(status).append(f"  going on after {before} jobs" if before else ""))
 
     def update(self, status: StudyStatus, members: Members) -> None:
         """Show how the run stands; cheap enough to be called several times a second."""
@@ -100,7 +104,9 @@ class Progress:
         return Group(table, self._bar(status))
 
     def _bar(self, status: StudyStatus) -> Table:
-        grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        room = max(1, self._console.width - _ECHO)
+        grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+        grid.width = room
         grid.add_column(ratio=1)
         for _ in range(3):
             grid.add_column(no_wrap=True)
@@ -142,11 +148,7 @@ def headline(status: StudyStatus) -> Text:
     goal = "maximise" if record.mode == "max" else "minimise"
     members = f"{status.members} member{'s' if status.members != 1 else ''}"
     rounds = f"{record.rounds} round{'s' if record.rounds != 1 else ''}"
-    text = Text.assemble((record.name, "bold"), f"  {goal} {record.metric}  {members}, {rounds}")
-    finished = _finished(status)
-    if finished:
-        text.append(f"  going on after {finished} jobs")
-    return text
+    return Text.assemble((record.name, "bold"), f"  {goal} {record.metric}  {members}, {rounds}")
 
 
 def standing(status: StudyStatus) -> str:

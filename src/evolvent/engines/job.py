@@ -124,7 +124,7 @@ def numbers(values: Mapping[str, Any], *, where: str) -> dict[str, float]:
     plain: dict[str, float] = {}
     for name, value in values.items():
         if not isinstance(name, str):
-            raise TrainableError(f"{where}: metric names are strings, got {name!r}")
+            raise TrainableError(f"{where} {dict(values)!r:.120}: names must be strings, got {name!r}")
         plain[name] = _number(name, value, where=where)
     return plain
 

@@ -23,6 +23,10 @@ class Observer(Protocol):
 
     def finish(self, status: StudyStatus, summary: str) -> None: ...
 
+    def close(self) -> None:
+        """Let go of the terminal: called at the end, also when the run ends by an error."""
+        ...
+
 
 class Silence:
     """Watches nothing."""
@@ -37,4 +41,7 @@ class Silence:
         return
 
     def finish(self, status: StudyStatus, summary: str) -> None:  # noqa: ARG002 - silence
+        return
+
+    def close(self) -> None:
         return

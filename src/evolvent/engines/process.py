@@ -13,11 +13,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-import cloudpickle
-
 from evolvent import errors
 from evolvent.engines.child import DRAIN, EXIT_HUNG
 from evolvent.engines.identity import name_of
+from evolvent.engines.parcel import pack
 
 _LAST_LINES = 20
 _CHUNK = 65536
@@ -149,7 +148,7 @@ def task_bytes(trainable: Any, algorithm: Any) -> bytes:
         ConfigError: they hold something that cannot be pickled.
     """
     try:
-        return bytes(cloudpickle.dumps((trainable, algorithm)))
+        return pack((trainable, algorithm))
     except Exception as e:
         raise errors.ConfigError(
             f"trainable: cannot be sent to a worker process ({type(e).__name__}: {e}): "
@@ -158,5 +157,5 @@ def task_bytes(trainable: Any, algorithm: Any) -> bytes:
 
 
 def _encode(task: Mapping[str, Any]) -> bytes:
-    data = bytes(cloudpickle.dumps(dict(task)))
+    data = pack(dict(task))
     return len(data).to_bytes(8, "little") + data

@@ -128,6 +128,8 @@ class Worker:
 
     def _do(self, lease: Lease, keeper: LeaseKeeper, background: ThreadPoolExecutor) -> None:
         self._last_member = lease.job.member
+        if self._runner.holds(lease.job.parent):
+            self._settle()  # refused? then the parent is what another attempt reported: load it
         staged = self._checkpoints.stage(f"{lease.job.id}a{lease.attempt}")
         job = open_job(self._record, lease, staged, device=self._options.device)
         keeper.hold(lease, job)

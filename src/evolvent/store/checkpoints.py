@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import logging
 import os
 import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing
 from evolvent.store import files as tree
+from evolvent.store import manifest
 from evolvent.store.files import Entry
 
 _ADDRESS = re.compile(r"[0-9a-f]{64}")
@@ -77,7 +77,7 @@ class Checkpoints:
             raise CheckpointMissing(f"{staged} is gone: nothing to save; train the round again")
         try:
             entries = tree.freeze(staged, sync=self.sync)
-            address = _address(entries)
+            address = manifest.address_of(entries)
             self._settle(staged, address, entries)
         except OSError as e:
             raise tree.explained(e, doing="save the checkpoint at", path=staged) from e
@@ -108,20 +108,14 @@ class Checkpoints:
             CheckpointDamaged: names the file that is missing, added, or has other bytes.
         """
         path = self.path(address)
-        try:
-            entries = tree.read(path)
-        except CheckpointError as e:
-            raise CheckpointDamaged(f"checkpoint {address}: {e}") from e
-        except OSError as e:
-            if not path.is_dir():
-                raise CheckpointMissing(f"checkpoint {address} is not at {path}") from e
-            if e.errno in _DAMAGE:
-                raise CheckpointDamaged(f"checkpoint {address}: {e.filename}: {e.strerror}") from e
-            raise tree.explained(e, doing="read the checkpoint at", path=path) from e
-        if _address(entries) != address:
-            found = _difference(self._manifest(address), entries)
-            raise CheckpointDamaged(f"checkpoint {address} at {path}: {found}")
-        return path
+        while (before := _identity(path)) is not None:
+            found = self._examined(address)
+            if found is None:
+                return path
+            if _identity(path) == before:
+                raise found
+            # Others have discarded or replaced it while we looked: look again.
+        raise CheckpointMissing(f"checkpoint {address} is not at {path}")
 
     def files(self, address: str) -> dict[str, int]:
         """Return the sizes in bytes of its files by relative name.
@@ -134,6 +128,8 @@ class Checkpoints:
             return tree.sizes(path)
         except FileNotFoundError as e:
             raise CheckpointMissing(f"checkpoint {address} is not at {path}") from e
+        except OSError as e:
+            raise tree.explained(e, doing="read the checkpoint at", path=path) from e
 
     def discard(self, addresses: Iterable[str]) -> None:
         """Make checkpoints unreachable at once (a rename): call under the store's write lock.
@@ -180,6 +176,22 @@ class Checkpoints:
                 if e.errno not in _OCCUPIED or attempt == _TRIES - 1:
                     raise tree.explained(e, doing="delete", path=self.root) from e
 
+    def _examined(self, address: str) -> CheckpointError | None:
+        """Return what is wrong with the directory of an address, as it looks just now."""
+        path = self.path(address)
+        try:
+            entries = tree.read(path)
+        except CheckpointError as e:
+            return CheckpointDamaged(f"checkpoint {address}: {e}")
+        except OSError as e:
+            if e.errno in _DAMAGE:
+                return CheckpointDamaged(f"checkpoint {address}: {e.filename}: {e.strerror}")
+            return tree.explained(e, doing="read the checkpoint at", path=path)
+        if manifest.address_of(entries) == address:
+            return None
+        found = manifest.difference(manifest.read(self._beside(address)), entries)
+        return CheckpointDamaged(f"checkpoint {address} at {path}: {found}")
+
     def _settle(self, staged: Path, address: str, entries: Sequence[Entry]) -> None:
         """Give the staged directory its address, unless sound equal contents have it already."""
         path = self.path(address)
@@ -194,7 +206,7 @@ class Checkpoints:
             else:
                 break
             if self._renamed(staged, path):
-                self._write_manifest(address, entries)
+                manifest.write(self._beside(address), entries)
                 break
         else:
             raise CheckpointError(f"{path}: others replace it faster than it can be saved")
@@ -215,52 +227,13 @@ class Checkpoints:
 
     def _move_away(self, address: str) -> None:
         path = self.path(address)
-        target = self._trash / f"{address}-{secrets.token_hex(4)}"
-        try:
-            path.rename(target)
-        except FileNotFoundError:
-            if not path.is_dir():
-                return  # somebody else did it
-            tree.make_directory(self._trash, sync=False)
-            path.rename(target)
-        path.with_suffix(".json").unlink(missing_ok=True)
+        tree.make_directory(self._trash, sync=False)
+        with suppress(FileNotFoundError):  # somebody else did it
+            path.rename(self._trash / f"{address}-{secrets.token_hex(4)}")
+            self._beside(address).unlink()
 
-    def _write_manifest(self, address: str, entries: Sequence[Entry]) -> None:
-        content = json.dumps({entry.name: [entry.size, entry.sha256] for entry in entries})
-        try:
-            self.path(address).with_suffix(".json").write_text(content, encoding="ascii")
-        except OSError as e:
-            _logger.warning("%s", tree.explained(e, doing="write the manifest of", path=self.root))
-
-    def _manifest(self, address: str) -> dict[str, Entry] | None:
-        try:
-            content = json.loads(self.path(address).with_suffix(".json").read_text("ascii"))
-            entries = {name: Entry(name, size, sha) for name, (size, sha) in content.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            return None
-        return entries if _address([entries[name] for name in sorted(entries)]) == address else None
-
-
-def _address(entries: Iterable[Entry]) -> str:
-    digest = hashlib.sha256()
-    for entry in entries:
-        # A name can hold any byte but NUL, so no two lists of files give the same bytes.
-        digest.update(os.fsencode(entry.name) + f"\0{entry.size}\0{entry.sha256}\n".encode())
-    return digest.hexdigest()
-
-
-def _difference(wanted: dict[str, Entry] | None, found: Sequence[Entry]) -> str:
-    if wanted is None:
-        return "the files are not those that were saved (no manifest says which)"
-    have = {entry.name: entry for entry in found}
-    if missing := sorted(wanted.keys() - have.keys()):
-        return f"{missing[0]!r} is missing"
-    if added := sorted(have.keys() - wanted.keys()):
-        return f"{added[0]!r} was added"
-    name = min(name for name in wanted if wanted[name] != have[name])
-    if have[name].size != wanted[name].size:
-        return f"{name!r} has {have[name].size} bytes instead of {wanted[name].size}"
-    return f"{name!r} has other bytes than were saved"
+    def _beside(self, address: str) -> Path:
+        return self.path(address).with_suffix(".json")
 
 
 def _inside(directory: Path) -> Iterator[Path]:
@@ -270,6 +243,17 @@ def _inside(directory: Path) -> Iterator[Path]:
         return
     for name in names:
         yield directory / name
+
+
+def _identity(directory: Path) -> tuple[int, int] | None:
+    """Tell one directory from another that takes its place; None when there is none."""
+    try:
+        info = directory.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as e:
+        raise tree.explained(e, doing="read the checkpoint at", path=directory) from e
+    return info.st_ino, info.st_ctime_ns
 
 
 def _changed_ns(path: Path) -> int:

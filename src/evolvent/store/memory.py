@@ -13,7 +13,14 @@ from evolvent.core.algorithms import Algorithm
 from evolvent.core.heads import HeadState, first_head, first_heads
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.errors import CheckpointMissing, LeaseLost, StudyExists, UnknownJob, UnknownStudy
+from evolvent.errors import (
+    CheckpointMissing,
+    LeaseLost,
+    StoreError,
+    StudyExists,
+    UnknownJob,
+    UnknownStudy,
+)
 from evolvent.store import memory_rules as rules
 from evolvent.store.checkpoints import Checkpoints
 from evolvent.store.memory_contents import Contents
@@ -41,21 +48,22 @@ class MemoryStore:
     def __init__(self, name: str = "") -> None:
         self._contents = Contents.named(name)
         self._name = name
+        self._closed = False
 
     @property
     def url(self) -> str:
         return self._contents.url
 
     def close(self) -> None:
+        self._closed = True
         if not self._name:
             self._contents.close()
 
     # --- studies -------------------------------------------------------------------------------
 
     def create_study(self, record: StudyRecord) -> int:
-        contents = self._contents
+        contents = self._open
         with contents.lock:
-            contents.check_open()
             if any(study.record.name == record.name for study in contents.studies.values()):
                 raise StudyExists(f"name: there is a study {record.name!r} in {self.url} already")
             number = next(contents.numbers)
@@ -66,7 +74,7 @@ class MemoryStore:
             return number
 
     def status(self, study: int) -> StudyStatus:
-        with self._contents.read(study) as it:
+        with self._open.read(study) as it:
             return _status(it)
 
     def find_study(self, name: str) -> StudyStatus:
@@ -78,21 +86,20 @@ class MemoryStore:
         return statuses[name]
 
     def studies(self) -> list[StudyStatus]:
-        with self._contents.lock:
-            self._contents.check_open()
-            return [_status(study) for study in self._contents.studies.values()]
+        with self._open.lock:
+            return [_status(study) for study in self._open.studies.values()]
 
     def delete_study(self, study: int) -> None:
-        with self._contents.read(study) as it:
-            del self._contents.studies[study]
+        with self._open.read(study) as it:
+            del self._open.studies[study]
             it.checkpoints.remove_all()
 
     def checkpoints(self, study: int) -> Checkpoints:
-        with self._contents.read(study) as it:
+        with self._open.read(study) as it:
             return it.checkpoints
 
     def use_algorithm(self, study: int, algorithm: Algorithm) -> None:
-        with self._contents.change(study) as it:
+        with self._open.change(study) as it:
             it.record = replace(it.record, algorithm=algorithm)
 
     # --- work ----------------------------------------------------------------------------------
@@ -100,7 +107,7 @@ class MemoryStore:
     def claim(
         self, study: int, *, worker: str, lease_s: float, prefer: int | None = None
     ) -> Lease | None:
-        with self._contents.change(study) as it:
+        with self._open.change(study) as it:
             lease = rules.claim(it, worker=worker, lease_s=lease_s, prefer=prefer)
             return replace(lease, job=_copied(lease.job)) if lease is not None else None
 
@@ -108,7 +115,7 @@ class MemoryStore:
         with self._held(lease) as it:
             slot = it.held(lease)
             slot.lease_until = time.monotonic() + lease_s
-            slot.points.extend(points)
+            slot.points.extend(rules.copied(points))
 
     def report(self, lease: Lease, report: Report) -> None:
         with self._held(lease) as it:
@@ -121,7 +128,7 @@ class MemoryStore:
             rules.fail(it, it.held(lease), failure)
 
     def release(self, study: int, *, worker: str, failure: Failure) -> int:
-        with self._contents.change(study) as it:
+        with self._open.change(study) as it:
             running = [slot for slot in it.slots if slot.head.state is HeadState.RUNNING]
             held = [slot for slot in running if slot.worker == worker]
             for slot in held:
@@ -131,7 +138,9 @@ class MemoryStore:
     def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
         with self._held(lease) as it:
             slot = it.held(lease)
-            address = it.job(parent).checkpoint
+            if parent not in it.log:
+                raise UnknownJob(f"study {it.record.name!r} has no finished job {parent}")
+            address = it.address(parent)
             if address is None or address not in it.checkpoints:
                 raise CheckpointMissing(f"{parent} has no checkpoint on disk")
             both = f"{slot.head.reason}; {reason}" if slot.head.reason else reason
@@ -143,32 +152,32 @@ class MemoryStore:
     # --- control -------------------------------------------------------------------------------
 
     def stop(self, study: int, *, reason: str) -> None:
-        with self._contents.change(study) as it:
+        with self._open.change(study) as it:
             it.stopped, it.at_target = reason, False
 
     def resume(self, study: int) -> None:
-        with self._contents.change(study) as it:
+        with self._open.change(study) as it:
             rules.resume(it)
 
     def extend(self, study: int, *, rounds: int) -> None:
-        with self._contents.change(study) as it:
+        with self._open.change(study) as it:
             rules.extend(it, rounds)
 
     def retarget(self, study: int, *, target: float | None) -> None:
-        with self._contents.change(study) as it:
+        with self._open.change(study) as it:
             it.record = replace(it.record, target=target)
             best = it.best
             if it.at_target and not it.record.reached(best.score if best else None):
                 it.stopped, it.at_target = None, False
 
     def push(self, study: int, hyperparameters: Hyperparameters) -> JobId:
-        with self._contents.change(study) as it:
+        with self._open.change(study) as it:
             head = first_head(it.record, len(it.slots), dict(hyperparameters))
             it.slots.append(Slot(head))
             return JobId(head.member, 0)
 
     def pin(self, study: int, job: JobId) -> None:
-        with self._contents.change(study) as it:
+        with self._open.change(study) as it:
             row = it.log.get(job)
             if row is None or row.checkpoint is None:
                 raise UnknownJob(f"study {it.record.name!r} has no done job {job} to pin")
@@ -177,15 +186,15 @@ class MemoryStore:
             it.pins.add(job)
 
     def unpin(self, study: int, job: JobId) -> None:
-        with self._contents.change(study) as it:
+        with self._open.change(study) as it:
             it.pins.discard(job)
 
     def pins(self, study: int) -> list[JobId]:
-        with self._contents.read(study) as it:
+        with self._open.read(study) as it:
             return sorted(it.pins, key=lambda job: (job.member, job.round))
 
     def collect(self, study: int) -> int:
-        with self._contents.change(study) as it:
+        with self._open.change(study) as it:
             running = [slot for slot in it.slots if slot.head.state is HeadState.RUNNING]
             oldest = min((slot.started_at or 0.0 for slot in running), default=time.time())
             return it.checkpoints.sweep(it.needed, staged_before=oldest)
@@ -201,17 +210,17 @@ class MemoryStore:
         limit: int | None = None,
     ) -> list[JobRecord]:
         wanted = set(JobState) if states is None else set(states)
-        with self._contents.read(study) as it:
+        with self._open.read(study) as it:
             heads = filter(None, map(it.open_job, it.slots))
             found = [job for job in [*list(it.log.values())[after:], *heads] if job.state in wanted]
             return [_copied(job) for job in found[:limit]]
 
     def job(self, study: int, job: JobId) -> JobRecord:
-        with self._contents.read(study) as it:
+        with self._open.read(study) as it:
             return _copied(it.job(job))
 
     def members(self, study: int) -> list[MemberView]:
-        with self._contents.read(study) as it:
+        with self._open.read(study) as it:
             return [
                 MemberView(
                     _copied(slot.newest) if slot.newest is not None else None,
@@ -221,23 +230,29 @@ class MemoryStore:
             ]
 
     def lineage(self, study: int, job: JobId) -> list[JobRecord]:
-        with self._contents.read(study) as it:
+        with self._open.read(study) as it:
             return [_copied(row) for row in it.lineage(job)]
 
     def points(self, study: int, job: JobId) -> list[Point]:
-        with self._contents.read(study) as it:
+        with self._open.read(study) as it:
             it.job(job)  # or UnknownJob
             points = it.points[job] if job in it.points else it.slots[job.member].points
-            return [Point(point.step, dict(point.values)) for point in points]
+            return rules.copied(points)
 
     def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
-        with self._contents.read(study) as it:
+        with self._open.read(study) as it:
             return it.failed[max(0, len(it.failed) - limit) :]
+
+    @property
+    def _open(self) -> Contents:
+        if self._closed:
+            raise StoreError(f"{self.url} has been closed")
+        return self._contents
 
     @contextmanager
     def _held(self, lease: Lease) -> Iterator[MemoryStudy]:
         try:
-            with self._contents.change(lease.study) as it:
+            with self._open.change(lease.study) as it:
                 yield it
         except UnknownStudy as e:
             raise LeaseLost(f"{lease.job.id}: its study has been removed") from e

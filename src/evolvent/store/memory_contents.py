@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evolvent.errors import StoreError, UnknownStudy
+from evolvent.errors import UnknownStudy
 from evolvent.store.memory_study import MemoryStudy
 
 _by_name: dict[str, Contents] = {}
@@ -46,7 +46,6 @@ class Contents:
     def read(self, number: int) -> Iterator[MemoryStudy]:
         """Look at a study, which nobody changes meanwhile."""
         with self.lock:
-            self.check_open()
             study = self.studies.get(number)
             if study is None:
                 raise UnknownStudy(f"no study number {number} in {self.url}")
@@ -61,10 +60,6 @@ class Contents:
             self.studies[number] = draft
             draft.collect()
         draft.checkpoints.empty_trash()
-
-    def check_open(self) -> None:
-        if not self._remove.alive:
-            raise StoreError(f"{self.url} has been closed")
 
     def close(self) -> None:
         self._remove()

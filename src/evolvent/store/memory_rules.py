@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from evolvent.core.heads import HeadState, next_head, round_heads
@@ -21,6 +21,7 @@ from evolvent.store.protocol import (
     Failure,
     FailureKind,
     Lease,
+    Point,
     Report,
     StudyState,
 )
@@ -46,7 +47,7 @@ def report(study: MemoryStudy, lease: Lease, result: Report) -> None:
     if result.checkpoint not in study.checkpoints:
         raise CheckpointMissing(f"{lease.job.id}: there is no checkpoint {result.checkpoint}")
     study.on_disk.add(result.checkpoint)
-    slot.points.extend(result.points)
+    slot.points.extend(copied(result.points))
     row = replace(
         study.record_of(slot, JobState.DONE),
         score=result.score,
@@ -99,6 +100,11 @@ def extend(study: MemoryStudy, rounds: int) -> None:
             _go_on(study, slot, snapshot)
     if study.record.synchronous:
         _settle(study)
+
+
+def copied(points: Iterable[Point]) -> list[Point]:
+    """Return points whose values nobody else holds."""
+    return [Point(point.step, dict(point.values)) for point in points]
 
 
 def _final(study: MemoryStudy, slot: Slot, kind: FailureKind) -> bool:

@@ -13,6 +13,7 @@ metadata = sa.MetaData()
 
 _JSON = sa.Text
 _SECONDS = sa.Double
+_NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def _study() -> sa.Column[int]:
@@ -28,7 +29,6 @@ study = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("name", sa.Text, nullable=False, unique=True),
-    sa.Column("record", _JSON, nullable=False),
     # grows with every change that a report does not make: caches of other processes start anew
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("stopped", sa.Text),
@@ -39,6 +39,7 @@ study = sa.Table(
     sa.Column("best_checkpoint", sa.Text),
     sa.Column("created_at", _SECONDS, nullable=False),
     sa.Column("started_at", _SECONDS),
+    sa.Column("record", _JSON, nullable=False),  # last: what lies behind it is slower to reach
     sqlite_autoincrement=True,  # the number of a removed study is never used again
 )
 
@@ -46,6 +47,7 @@ study = sa.Table(
 member = sa.Table(
     "member",
     metadata,
+    sa.Column("id", _NUMBER, primary_key=True),  # study * 2**32 + member: one short path to a head
     _study(),
     sa.Column("member", sa.Integer, nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
@@ -62,18 +64,18 @@ member = sa.Table(
     sa.Column("worker", sa.Text),
     sa.Column("started_at", _SECONDS),
     sa.Column("error", sa.Text),
-    sa.PrimaryKeyConstraint("study", "member"),
     sa.Index("member_by_state", "study", "state", "round", "member", "lease_until"),
     sa.Index("member_by_checkpoint", "study", "checkpoint"),
-    sqlite_with_rowid=False,
 )
 
-# The log: append-only, numbered from 1 in each study.
+# The log: append-only, its lines numbered from 1 in each study.
 job = sa.Table(
     "job",
     metadata,
+    sa.Column(
+        "id", _NUMBER, primary_key=True
+    ),  # study * 2**32 + line: a log lies together, in order
     _study(),
-    sa.Column("seq", sa.Integer, nullable=False),
     sa.Column("member", sa.Integer, nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
@@ -90,7 +92,8 @@ job = sa.Table(
     sa.Column("worker", sa.Text),
     sa.Column("started_at", _SECONDS),
     sa.Column("finished_at", _SECONDS, nullable=False),
-    sa.PrimaryKeyConstraint("study", "seq"),
+    # whether its member goes on from it: known at once, or, at the end of a round, with a new epoch
+    sa.Column("kept", sa.Integer, nullable=False),
     sa.Index("job_by_member", "study", "member", "round", unique=True),
     sa.Index(
         "job_failed",
@@ -98,7 +101,6 @@ job = sa.Table(
         sqlite_where=sa.text("state = 'failed'"),
         postgresql_where=sa.text("state = 'failed'"),
     ),
-    sqlite_with_rowid=False,
 )
 
 point = sa.Table(

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from evolvent.core.heads import Head, decided_head, next_head, round_heads
 from evolvent.core.population import Population
-from evolvent.core.records import JobId, JobState, Member
+from evolvent.core.records import JobId, JobRecord, JobState, Member
 from evolvent.core.study import StudyRecord
 from evolvent.store.sql_population import PopulationCache
-from evolvent.store.sql_rows import HeadRow, StudyRow, decode, encode
+from evolvent.store.sql_rows import LINES, HeadRow, Hyper, StudyRow, decode, running_job, text_of
 from evolvent.store.sqlite import Transaction
 
 _APPEND = """
-INSERT INTO job (study, seq, member, round, state, score, hyperparameters, metrics, checkpoint,
+INSERT INTO job (id, study, member, round, state, score, hyperparameters, metrics, checkpoint,
                  parent_member, parent_round, parent_checkpoint, attempt, reason, error, worker,
-                 started_at, finished_at)
-VALUES (:study, (SELECT coalesce(max(seq), 0) + 1 FROM job WHERE study = :study), :member, :round,
-        :state, :score, :hyperparameters, :metrics, :checkpoint, :parent_member, :parent_round,
-        :parent_checkpoint, :attempt, :reason, :error, :worker, :started_at, :now)
-RETURNING seq
+                 started_at, finished_at, kept)
+VALUES (:id, :study, :member, :round, :state, :score, :hyperparameters, :metrics, :checkpoint,
+        :parent_member, :parent_round, :parent_checkpoint, :attempt, :reason, :error, :worker,
+        :started_at, :now, :kept)
 """
+_LAST = "SELECT id FROM job WHERE id >= :begin AND id < :end ORDER BY id DESC LIMIT 1"
 _MOVE = """
 UPDATE member
 SET round = :round, state = :state, hyperparameters = :hyperparameters,
     parent_member = :parent_member, parent_round = :parent_round, checkpoint = :checkpoint,
     reason = :reason, attempt = 0, losses = 0, failures = 0,
     lease_until = NULL, worker = NULL, started_at = NULL, error = NULL
-WHERE study = :study AND member = :member
+WHERE id = :id
 """
 _BEST = """
 UPDATE study
@@ -49,7 +50,7 @@ SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND checkpoint = :addre
 _WAITING = """
 SELECT member, parent_member, parent_round, checkpoint FROM member
 WHERE study = :study AND state = 'waiting' AND round <= :due
-ORDER BY member
+ORDER BY round, member
 """
 _DUE = """
 SELECT m.round
@@ -111,23 +112,23 @@ class Breeding:
 
     def finish(self, head: HeadRow, outcome: Outcome) -> None:
         """Append a job to the log and open what comes next, for its member and those that wait."""
-        seq = self._append(head, outcome)
         me = Member(
             head.member,
             head.round,
             outcome.score,
-            decode(head.hyperparameters),
+            Hyper(head.hyperparameters),
             available=outcome.score is not None,
         )
-        if self._decides_now(me):
-            self.population.update(me)
-            self._cache.seen(seq)
+        new = self._next(head, me, outcome)
+        kept = new.parent == me.job
+        self._append(head, outcome, kept=kept)
+        if self._population is not None and not kept:
+            self._population.update(replace(me, available=False))
         self.release(head.checkpoint, outcome.checkpoint)
-        parent = head.parent if outcome.keeps_parent else None
         addresses = {me.job: outcome.checkpoint}
-        if parent is not None:
-            addresses[parent] = head.checkpoint
-        self._go_on(me, parent, addresses)
+        if head.parent is not None:
+            addresses[head.parent] = head.checkpoint
+        self._move(new, addresses)
         if outcome.score is not None:
             self._note_best(me, outcome.score, outcome.checkpoint)
         self._wake_others(me)
@@ -149,12 +150,10 @@ class Breeding:
 
         A failed member that found no donor at the end of its round tries again at the next one.
         """
-        due = self._due()
-        if due == _EVER:
+        while (due := self._due()) is not None:
             self._decide_waiting(due)
-        while due is not None and due != _EVER:
-            self._decide_waiting(due)
-            due = self._due()
+            if due == _EVER:
+                return
 
     def unneeded(self) -> list[str]:
         """Return which of the checkpoints that were let go nothing else needs."""
@@ -177,9 +176,21 @@ class Breeding:
         values = {"study": self.study, "address": address}
         return bool(self.tx.execute(_NEEDED, values).fetchone()[0])
 
-    def _append(self, head: HeadRow, outcome: Outcome) -> int:
+    def _next(self, head: HeadRow, me: Member, outcome: Outcome) -> Head:
+        """Return what comes after a job that is not in the log yet."""
+        population = _NOBODY
+        if not self.record.synchronous and me.round + 1 < self.record.rounds:
+            population = self.population
+            population.update(me)
+            self._cache.history.end_with(lambda: _record(head, outcome))
+        parent = head.parent if outcome.keeps_parent else None
+        return next_head(self.record, me, parent=parent, population=population)
+
+    def _append(self, head: HeadRow, outcome: Outcome, *, kept: bool) -> None:
+        number = self._last_line() + 1
         values = {
             **head._asdict(),
+            "id": number,
             "study": self.study,
             "state": outcome.state.value,
             "score": outcome.score,
@@ -188,21 +199,18 @@ class Breeding:
             "parent_checkpoint": head.checkpoint,
             "error": outcome.error,
             "now": self.tx.now(),
+            "kept": int(kept),
         }
-        seq: int = self.tx.execute(_APPEND, values).fetchone()[0]
-        return seq
+        self.tx.execute(_APPEND, values)
+        if self._population is not None:
+            self._cache.written(number)
 
-    def _decides_now(self, me: Member) -> bool:
-        return not self.record.synchronous and me.round + 1 < self.record.rounds
-
-    def _go_on(
-        self, me: Member, parent: JobId | None, addresses: Mapping[JobId, str | None]
-    ) -> None:
-        population = self.population if self._decides_now(me) else _NOBODY
-        new = next_head(self.record, me, parent=parent, population=population)
-        self._move(new, addresses)
-        if new.parent != me.job and population is not _NOBODY:
-            population.update(replace(me, available=False))
+    def _last_line(self) -> int:
+        if self._population is not None:
+            return self._cache.seen
+        begin = self.study * LINES
+        row = self.tx.execute(_LAST, {"begin": begin, "end": begin + LINES}).fetchone()
+        return begin if row is None else int(row[0])
 
     def _move(self, head: Head, addresses: Mapping[JobId, str | None]) -> None:
         parent = head.parent
@@ -210,11 +218,10 @@ class Breeding:
         if address is not None:
             self._kept.add(address)
         values: dict[str, Any] = {
-            "study": self.study,
-            "member": head.member,
+            "id": self.study * LINES + head.member,
             "round": head.round,
             "state": head.state.value,
-            "hyperparameters": encode(head.hyperparameters),
+            "hyperparameters": text_of(head.hyperparameters),
             "parent_member": None if parent is None else parent.member,
             "parent_round": None if parent is None else parent.round,
             "checkpoint": address,
@@ -293,7 +300,14 @@ class Breeding:
         self.renew()
 
     def _waiting(self, due: int) -> list[tuple[int, int | None, int, str | None]]:
-        return self.tx.execute(_WAITING, {"study": self.study, "due": due}).fetchall()
+        rows = self.tx.execute(_WAITING, {"study": self.study, "due": due}).fetchall()
+        return sorted(rows, key=itemgetter(0))
+
+
+def _record(head: HeadRow, outcome: Outcome) -> JobRecord:
+    job = running_job(head)
+    metrics = decode(outcome.metrics)
+    return replace(job, state=outcome.state, score=outcome.score, metrics=metrics)
 
 
 _NOBODY = Population()

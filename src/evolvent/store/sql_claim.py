@@ -6,39 +6,28 @@ from dataclasses import dataclass
 
 from evolvent.core.heads import HeadState
 from evolvent.store.protocol import Failure, FailureKind, Lease
-from evolvent.store.sql_rows import HEAD, STUDY, HeadRow, head_and_study, running_job
+from evolvent.store.sql_rows import HEAD, LINES, STUDY, HeadRow, Row, head_and_study, running_job
 from evolvent.store.sql_session import Work
 from evolvent.store.sql_work import note_failure
 from evolvent.store.sqlite import Transaction
 
-_NEXT = f"""
-WITH first AS (
-    SELECT round, member FROM (
-        SELECT * FROM (
-            SELECT round, member FROM member WHERE study = :study AND state = 'queued'
-            ORDER BY round, member LIMIT 1
-        ) AS queued
-        UNION ALL
-        SELECT * FROM (
-            SELECT round, member FROM member
-            WHERE study = :study AND state = 'running' AND lease_until <= :now
-            ORDER BY round, member LIMIT 1
-        ) AS expired
-    ) AS either ORDER BY round, member LIMIT 1
-)
-SELECT {HEAD}, {STUDY}
-FROM first
-JOIN member m ON m.study = :study AND m.member IN (first.member, :prefer)
-JOIN study s ON s.id = m.study
-WHERE s.stopped IS NULL AND m.round = first.round
-  AND (m.state = 'queued' OR m.state = 'running' AND m.lease_until <= :now)
-ORDER BY m.member <> :prefer, m.member LIMIT 1
+_FREE = f"""
+SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study
+WHERE m.study = :study AND s.stopped IS NULL
+"""
+_QUEUED = f"{_FREE} AND m.state = 'queued' ORDER BY m.round, m.member LIMIT 1"
+_EXPIRED = f"""
+{_FREE} AND m.state = 'running' AND m.lease_until <= :now ORDER BY m.round, m.member LIMIT 1
+"""
+_PREFERRED = f"""
+{_FREE} AND m.id = :preferred AND m.round = :round
+AND (m.state = 'queued' OR m.state = 'running' AND m.lease_until <= :now)
 """
 _HAND_OUT = """
 UPDATE member
 SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :now,
     lease_until = :now + :lease_s
-WHERE study = :study AND member = :member
+WHERE id = :id
 """
 _START = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
 
@@ -54,29 +43,44 @@ class Wish:
 
 def anything(tx: Transaction, study: int) -> bool:
     """Whether there is something to claim now; reads only, so that idle workers disturb nobody."""
-    values = {"study": study, "now": tx.now(), "prefer": None}
-    return tx.execute(_NEXT, values).fetchone() is not None
+    values = {"study": study, "now": tx.now()}
+    return any(tx.execute(sql, values).fetchone() for sql in (_QUEUED, _EXPIRED))
 
 
 def claim(work: Work, wish: Wish) -> Lease | None:
     """Give out the first job that is free, noting on the way which ones their workers have lost."""
-    while True:
-        values = {"study": work.study, "now": work.tx.now(), "prefer": wish.prefer}
-        found = work.tx.execute(_NEXT, values).fetchone()
-        if found is None:
-            return None
+    while (found := _first(work, wish)) is not None:
         head, row = head_and_study(found)
         if head.state == HeadState.QUEUED:
             return _hand_out(work, wish, head, first=row.started_at is None)
-        silent = Failure(FailureKind.LOST, f"worker {head.worker} fell silent")
+        silent = Failure(FailureKind.LOST, f"no sign of life from worker {head.worker}")
         note_failure(work.breeding(row), head, silent)
+    return None
+
+
+def _first(work: Work, wish: Wish) -> Row | None:
+    execute = work.tx.execute
+    values = {"study": work.study, "now": work.tx.now()}
+    found = [row for sql in (_QUEUED, _EXPIRED) if (row := execute(sql, values).fetchone())]
+    if not found:
+        return None
+    first: Row = min(found, key=_round_and_member)
+    if wish.prefer is None or first[0] == wish.prefer:
+        return first
+    values |= {"preferred": work.study * LINES + wish.prefer, "round": first[1]}
+    preferred: Row | None = execute(_PREFERRED, values).fetchone()
+    return preferred or first
+
+
+def _round_and_member(row: Row) -> tuple[int, int]:
+    return row[1], row[0]
 
 
 def _hand_out(work: Work, wish: Wish, head: HeadRow, *, first: bool) -> Lease:
     now = work.tx.now()
     values = {
         "study": work.study,
-        "member": head.member,
+        "id": work.study * LINES + head.member,
         "worker": wish.worker,
         "lease_s": wish.lease_s,
         "now": now,

@@ -12,7 +12,7 @@ from evolvent.store.checkpoints import Checkpoints
 from evolvent.store.protocol import StudyState
 from evolvent.store.sql_breeding import Breeding
 from evolvent.store.sql_read import study_state
-from evolvent.store.sql_rows import HEAD, HeadRow, StudyRow, encode, head_values
+from evolvent.store.sql_rows import HEAD, LINES, HeadRow, StudyRow, encode, head_values
 from evolvent.store.sqlite import Transaction
 
 _CREATE = """
@@ -21,9 +21,9 @@ ON CONFLICT (name) DO NOTHING
 RETURNING id
 """
 _ADD = """
-INSERT INTO member (study, member, round, state, hyperparameters, parent_member, parent_round,
+INSERT INTO member (id, study, member, round, state, hyperparameters, parent_member, parent_round,
                     reason, attempt, losses, failures)
-VALUES (:study, :member, :round, :state, :hyperparameters, :parent_member, :parent_round,
+VALUES (:id, :study, :member, :round, :state, :hyperparameters, :parent_member, :parent_round,
         :reason, 0, 0, 0)
 """
 _TABLES = ("member", "job", "point", "failure", "pin")
@@ -155,6 +155,7 @@ def kept(breeding: Breeding) -> tuple[set[str], float]:
 def _add(tx: Transaction, study: int, head: Head) -> None:
     values = {
         **head_values(head.parent, head.hyperparameters),
+        "id": study * LINES + head.member,
         "study": study,
         "member": head.member,
         "round": head.round,

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from evolvent.core.population import Population
-from evolvent.core.records import JobRecord, Member
-from evolvent.store.sql_rows import JOB, decode, finished_job
+from evolvent.core.records import JobId, JobRecord, Member
+from evolvent.store.sql_rows import JOB, LINES, Hyper, Row, finished_job
 from evolvent.store.sqlite import Transaction
 
 _NEWER = """
-SELECT j.seq, j.member, j.round, j.score, j.hyperparameters,
-       m.parent_member = j.member AND m.parent_round = j.round
-FROM job j JOIN member m ON m.study = j.study AND m.member = j.member AND m.round = j.round + 1
-WHERE j.study = :study AND j.seq > :seq
-ORDER BY j.seq
+SELECT id, member, round, score, hyperparameters, kept FROM job
+WHERE id > :seen AND id < :end ORDER BY id
 """
 _ALL = """
-SELECT j.seq, j.member, j.round, j.score, j.hyperparameters,
+SELECT j.id, j.member, j.round, j.score, j.hyperparameters,
        m.parent_member = j.member AND m.parent_round = j.round
 FROM member m JOIN job j ON j.study = m.study AND j.member = m.member AND j.round = m.round - 1
-WHERE m.study = :study
+WHERE m.id >= :begin AND m.id < :end
 """
-_LINE = """
-WITH RECURSIVE line (member, round, score, parent_member, parent_round, age) AS (
-    SELECT j.member, j.round, j.score, j.parent_member, j.parent_round, 0
-    FROM job j JOIN member m ON m.study = j.study AND m.member = j.member AND m.round = j.round + 1
-    WHERE j.study = :study AND j.member = :member
+_SCORES = """
+WITH RECURSIVE line (score, parent_member, parent_round, age) AS (
+    SELECT score, parent_member, parent_round, 0 FROM job
+    WHERE study = :study AND member = :member AND round = :round
     UNION ALL
-    SELECT j.member, j.round, j.score, j.parent_member, j.parent_round, l.age + 1
-    FROM line l JOIN job j
-    ON j.study = :study AND j.member = l.parent_member AND j.round = l.parent_round
-    WHERE l.age < :window
+    SELECT j.score, j.parent_member, j.parent_round, line.age + 1
+    FROM line JOIN job j
+    ON j.study = :study AND j.member = line.parent_member AND j.round = line.parent_round
+    WHERE line.age < :window
 )
 SELECT score FROM line WHERE score IS NOT NULL ORDER BY age LIMIT :window
 """
-_LOG = f"SELECT {JOB} FROM job j WHERE j.study = :study ORDER BY j.seq"
+_NEWEST = "SELECT max(round) FROM job WHERE study = :study AND member = :member"
+_LOG = f"SELECT {JOB} FROM job j WHERE j.id > :begin AND j.id < :end ORDER BY j.id"
 
 
 class LogHistory:
@@ -44,17 +41,40 @@ class LogHistory:
     def __init__(self, tx: Transaction, study: int) -> None:
         self._tx = tx
         self._study = study
+        self._last: Callable[[], JobRecord] | None = None
+
+    def end_with(self, last: Callable[[], JobRecord] | None) -> None:
+        """Let the log end with the job that is being reported, made if asked; None: no more."""
+        self._last = last
 
     def scores(self, member: int, window: int) -> Sequence[float]:
-        values = {"study": self._study, "member": member, "window": window}
-        return [score for (score,) in self._tx.execute(_LINE, values)][::-1]
+        last = None if self._last is None else self._last()
+        own: list[float] = []
+        if last is not None and last.member == member:
+            job = last.parent
+            own = [last.score] if last.score is not None else []
+        else:
+            job = self._newest(member)
+        if job is None:
+            return own
+        values = {"study": self._study, "member": job.member, "round": job.round}
+        rows = self._tx.execute(_SCORES, {**values, "window": window - len(own)})
+        return [score for (score,) in rows][::-1] + own
 
     def jobs(self) -> Sequence[JobRecord]:
-        return tuple(map(finished_job, self._tx.execute(_LOG, {"study": self._study})))
+        begin = self._study * LINES
+        rows = self._tx.execute(_LOG, {"begin": begin, "end": begin + LINES})
+        last = () if self._last is None else (self._last(),)
+        return (*map(finished_job, rows), *last)
+
+    def _newest(self, member: int) -> JobId | None:
+        values = {"study": self._study, "member": member}
+        (newest,) = self._tx.execute(_NEWEST, values).fetchone()
+        return None if newest is None else JobId(member, newest)
 
 
 class PopulationCache:
-    """The population of one study, brought up to date by the log's sequence numbers.
+    """The population of one study, brought up to date by the lines the log has grown by.
 
     Between a change and its commit it is in doubt: whatever keeps the transaction from committing
     (an error, a full disk, a fork) makes the next one read everything again.
@@ -62,10 +82,12 @@ class PopulationCache:
 
     def __init__(self, study: int) -> None:
         self._study = study
+        self._begin, self._end = study * LINES, (study + 1) * LINES
         self._epoch = -1
-        self._seq = 0
         self._population: Population | None = None
         self._sure = False
+        self.seen = self._begin
+        self.history: LogHistory
 
     def read(self, tx: Transaction, *, epoch: int) -> Population:
         """Return the population as this transaction sees it; `confirm` belongs after its commit."""
@@ -75,29 +97,32 @@ class PopulationCache:
         else:
             self._feed(tx, population)
         self._epoch, self._sure = epoch, False
-        population.history = LogHistory(tx, self._study)
+        population.history = self.history = LogHistory(tx, self._study)
         return population
 
-    def seen(self, seq: int) -> None:
-        """Take note that the population holds the log up to this number."""
-        self._seq = seq
+    def written(self, line: int) -> None:
+        """Take note that the log has grown by a line that the population holds already."""
+        self.seen = line
+        self.history.end_with(None)
 
     def confirm(self) -> None:
         """Trust what was read and changed: the transaction has been committed."""
         self._sure = True
 
     def _load(self, tx: Transaction) -> Population:
-        rows = tx.execute(_ALL, {"study": self._study}).fetchall()
-        self._seq = max((row[0] for row in rows), default=0)
-        self._population = Population(
-            Member(member, round_, score, decode(hyperparameters), bool(available))
-            for _, member, round_, score, hyperparameters, available in rows
-        )
+        rows = tx.execute(_ALL, {"begin": self._begin, "end": self._end}).fetchall()
+        self.seen = max((row[0] for row in rows), default=self._begin)
+        self._population = Population(_member(row) for row in rows)
         return self._population
 
     def _feed(self, tx: Transaction, population: Population) -> None:
-        rows = tx.execute(_NEWER, {"study": self._study, "seq": self._seq})
-        for seq, member, round_, score, hyperparameters, available in rows:
-            values = decode(hyperparameters)
-            population.update(Member(member, round_, score, values, bool(available)))
-            self._seq = seq
+        rows = tx.execute(_NEWER, {"seen": self.seen, "end": self._end}).fetchall()
+        for row in {row[1]: row for row in rows}.values():  # the last of each member counts
+            population.update(_member(row))
+        if rows:
+            self.seen = rows[-1][0]
+
+
+def _member(row: Row) -> Member:
+    _, member, round_, score, hyperparameters, available = row
+    return Member(member, round_, score, Hyper(hyperparameters), available == 1)

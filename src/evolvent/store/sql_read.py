@@ -22,6 +22,7 @@ from evolvent.store.protocol import (
 from evolvent.store.sql_rows import (
     HEAD,
     JOB,
+    LINES,
     STUDY,
     HeadRow,
     Row,
@@ -42,9 +43,9 @@ SELECT state, round < :rounds, count(*) FROM member WHERE study = :study
 GROUP BY state, round < :rounds
 """
 _FINISHED = """
-SELECT j.seq, j.finished_at,
-       (SELECT count(*) FROM job f WHERE f.study = :study AND f.state = 'failed')
-FROM job j WHERE j.study = :study ORDER BY j.seq DESC LIMIT 1
+SELECT id - :begin, finished_at,
+       (SELECT count(*) FROM job WHERE study = :study AND state = 'failed')
+FROM job WHERE id > :begin AND id < :end ORDER BY id DESC LIMIT 1
 """
 _ACTIVE = """
 SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'queued')
@@ -57,7 +58,7 @@ SELECT EXISTS (
     WHERE m.study = :study AND j.state = 'done'
 )
 """
-_LOG = f"SELECT {JOB} FROM job j WHERE j.study = :study AND j.seq > :after"
+_LOG = f"SELECT {JOB} FROM job j WHERE j.id > :after AND j.id < :end"
 _NEWEST = f"""
 SELECT {JOB} FROM member m JOIN job j
 ON j.study = m.study AND j.member = m.member AND j.round = m.round - 1
@@ -182,7 +183,7 @@ def _status(tx: Transaction, row: Row, record: StudyRecord) -> StudyStatus:
     study, _, created_at = row[:3]
     changing = StudyRow._make(row[3:])
     counts, n_members = _counts(tx, study, record)
-    last = tx.execute(_FINISHED, {"study": study}).fetchone()
+    last = tx.execute(_FINISHED, _range(study)).fetchone()
     n_finished, changed_at, n_failed = (0, None, 0) if last is None else last
     finished = {JobState.DONE: n_finished - n_failed, JobState.FAILED: n_failed}
     return StudyStatus(
@@ -218,13 +219,18 @@ def _all(
     finished = sorted(wanted & {JobState.DONE, JobState.FAILED})
     if finished:
         which = "" if len(finished) > 1 else " AND j.state = :state"
-        values: dict[str, Any] = {"study": study, "after": max(0, after), "state": finished[0]}
-        yield from map(finished_job, tx.execute(f"{_LOG}{which} ORDER BY j.seq", values))
+        values = {**_range(study), "state": finished[0].value}
+        values["after"] = study * LINES + max(0, after)
+        yield from map(finished_job, tx.execute(f"{_LOG}{which} ORDER BY j.id", values))
     if len(wanted) > len(finished):
         for row in tx.execute(_HEADS, {"study": study}):
             found = open_job(HeadRow._make(row), rounds=rounds)
             if found is not None and found.state in wanted:
                 yield found
+
+
+def _range(study: int) -> dict[str, Any]:
+    return {"study": study, "begin": study * LINES, "end": (study + 1) * LINES}
 
 
 def _active(head: HeadRow) -> bool:

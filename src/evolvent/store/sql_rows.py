@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from evolvent.core.heads import HeadState
-from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState, Value
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -74,6 +74,9 @@ class StudyRow(NamedTuple):
     def best(self) -> JobId | None:
         return job_id(self.best_member, self.best_round)
 
+
+LINES = 2**32
+"""The ids of a study's heads and of the lines of its log begin at the study's number times this."""
 
 _N_HEAD = len(HeadRow._fields)
 
@@ -143,10 +146,42 @@ def _head_job(head: HeadRow, state: JobState) -> JobRecord:
     )
 
 
-def head_values(parent: JobId | None, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+class Hyper(Mapping[str, Value]):
+    """Hyperparameters as text, decoded when somebody looks: most decisions copy them unread."""
+
+    __slots__ = ("_values", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._values: dict[str, Value] | None = None
+
+    def __getitem__(self, name: str) -> Value:
+        return self._decoded()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decoded())
+
+    def __len__(self) -> int:
+        return len(self._decoded())
+
+    def __repr__(self) -> str:
+        return repr(self._decoded())
+
+    def _decoded(self) -> dict[str, Value]:
+        if self._values is None:
+            self._values = decode(self.text)
+        return self._values
+
+
+def text_of(values: Hyperparameters) -> str:
+    """Return hyperparameters as text."""
+    return values.text if isinstance(values, Hyper) else encode(dict(values))
+
+
+def head_values(parent: JobId | None, hyperparameters: Hyperparameters) -> dict[str, Any]:
     """Return the columns that a head's parent and hyperparameters fill."""
     return {
         "parent_member": None if parent is None else parent.member,
         "parent_round": None if parent is None else parent.round,
-        "hyperparameters": encode(hyperparameters),
+        "hyperparameters": text_of(hyperparameters),
     }

@@ -12,6 +12,7 @@ from evolvent.store.protocol import MAX_LOSSES, Failure, FailureKind, Lease, Poi
 from evolvent.store.sql_breeding import Breeding, Outcome
 from evolvent.store.sql_rows import (
     HEAD,
+    LINES,
     STUDY,
     HeadRow,
     StudyRow,
@@ -24,12 +25,10 @@ from evolvent.store.sqlite import Transaction
 
 _PROLONG = """
 UPDATE member SET lease_until = :now + :lease_s
-WHERE study = :study AND member = :member AND round = :round AND attempt = :attempt
-  AND state = 'running'
+WHERE id = :id AND round = :round AND attempt = :attempt AND state = 'running'
 """
 _HEAD = f"""
-SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study
-WHERE m.study = :study AND m.member = :member
+SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study WHERE m.id = :id
 """
 _OF_WORKER = """
 SELECT member FROM member WHERE study = :study AND state = 'running' AND worker = :worker
@@ -51,13 +50,13 @@ _REQUEUE = """
 UPDATE member
 SET state = 'queued', lease_until = NULL, worker = NULL,
     losses = :losses, failures = :failures, error = :error
-WHERE study = :study AND member = :member
+WHERE id = :id
 """
 _REPARENT = """
 UPDATE member
 SET parent_member = :parent_member, parent_round = :parent_round, checkpoint = :checkpoint,
     reason = :reason
-WHERE study = :study AND member = :member
+WHERE id = :id
 """
 _CHECKPOINT = """
 SELECT checkpoint FROM job WHERE study = :study AND member = :member AND round = :round
@@ -106,7 +105,7 @@ def release(work: Work, worker: str, failure: Failure) -> int:
     values = {"study": work.study, "worker": worker}
     numbers = [member for (member,) in work.tx.execute(_OF_WORKER, values).fetchall()]
     for member in numbers:
-        row = work.tx.execute(_HEAD, {"study": work.study, "member": member}).fetchone()
+        row = work.tx.execute(_HEAD, {"id": work.study * LINES + member}).fetchone()
         head, study_row = head_and_study(row)
         note_failure(work.breeding(study_row), head, failure)
     return len(numbers)
@@ -122,7 +121,7 @@ def reparent(work: Work, lease: Lease, *, parent: JobId, reason: str) -> Lease:
         checkpoint=address,
         reason=f"{head.reason}; {reason}" if head.reason else reason,
     )
-    work.tx.execute(_REPARENT, {**new._asdict(), "study": lease.study})
+    work.tx.execute(_REPARENT, {**new._asdict(), "id": lease.study * LINES + head.member})
     breeding = work.breeding(row)
     breeding.release(head.checkpoint)
     breeding.renew()
@@ -150,6 +149,7 @@ def note_failure(breeding: Breeding, head: HeadRow, failure: Failure) -> None:
     values = {**head._asdict(), "study": breeding.study, "now": tx.now(), "kind": kind.value}
     values |= {"message": clean(failure.message), "traceback": clean(failure.traceback)}
     values |= {"failures": failures, "losses": losses, "error": error}
+    values["id"] = breeding.study * LINES + head.member
     tx.execute(_FAILED, values)
     if not _final(kind, failures > breeding.record.max_failures, losses >= MAX_LOSSES):
         tx.execute(_REQUEUE, values)
@@ -192,7 +192,7 @@ def _final(kind: FailureKind, too_often: bool, lost_too_often: bool) -> bool:
 
 
 def _find(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | None:
-    row = tx.execute(_HEAD, {"study": lease.study, "member": lease.job.member}).fetchone()
+    row = tx.execute(_HEAD, {"id": lease.study * LINES + lease.job.member}).fetchone()
     if row is None:
         return None
     head, study_row = head_and_study(row)
@@ -220,6 +220,7 @@ def _reported(tx: Transaction, lease: Lease) -> bool:
 def _fence(lease: Lease) -> dict[str, object]:
     job = lease.job
     return {
+        "id": lease.study * LINES + job.member,
         "study": lease.study,
         "member": job.member,
         "round": job.round,

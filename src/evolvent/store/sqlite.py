@@ -19,6 +19,7 @@ from evolvent.store.sqlite_lock import FileLock
 from evolvent.store.sqlite_place import check_place, explained
 
 _WAITS_S = 30.0
+_LOG_PAGES = 4000  # 16 MB: a page that changes often is written back once for many changes
 _OLDEST = (3, 35, 0)
 _SOUND = (3, 51, 3)
 
@@ -220,13 +221,15 @@ class _Handles:
     def _new(self) -> sqlite3.Connection:
         if self._closed:
             raise StoreUnavailable(f"{self.path}: the store has been closed: open it again")
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             self.path,
             timeout=_WAITS_S,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,
         )
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        return connection
 
     def close(self) -> None:
         """Close everything, under the lock: the last one to close writes the log back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,8 +140,7 @@ class Lab:
         hyperparameters: Mapping[str, Any],
         start: Run | None,
     ) -> Run:
-        directory = self._root / f"{len(self._runs)}-{job_id}"
-        directory.mkdir()
+        directory = Path(tempfile.mkdtemp(dir=self._root, prefix=f"{job_id}-"))
         parent = None if start is None else start.job
         job = Job(
             id=job_id,

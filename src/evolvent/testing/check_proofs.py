@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evolvent.testing.check_lab import Lab, Raised, Run
-from evolvent.testing.check_report import Proof, Verdict, short
+from evolvent.testing.check_report import Proof, Verdict, apart, failed, note, ok, short
 
 _SAVE_ALL = (
     "save() must write everything that training needs to go on, and load() must read it back: "
@@ -57,7 +57,7 @@ class Proofs:
             pairs = [self._pair(), self._pair()]
             after = self._lab.train(a, start=pairs[0][1])
         except Raised as e:
-            yield _failed("contract", f"training with a: {e}")
+            yield failed("contract", f"training with a: {e}")
             return
         self._plain = Plain(*pairs[0], after)
         contract = self._contract(self._plain.base)
@@ -66,7 +66,7 @@ class Proofs:
             return
         yield self._repeats(*pairs)
         if self._metric in self._unsteady or not (self._by_files or self._steady()):
-            yield _note("the rest", "not tried: equal runs cannot be told from others")
+            yield note("the rest", "not tried: equal runs cannot be told from others")
             return
         for name in a:
             yield self._hyperparameter(name)
@@ -84,17 +84,17 @@ class Proofs:
         names = ", ".join(run.metrics) or "no metrics"
         seen = f"training returned {names}; saved {len(run.files)} file(s)"
         if self._metric is not None and self._metric not in run.metrics:
-            return _failed("contract", f"{seen}; the objective {self._metric!r} is not among them")
+            return failed("contract", f"{seen}; the objective {self._metric!r} is not among them")
         bad = [name for name in self._objectives(run) if not _finite(run.metrics[name])]
         if bad:
-            return _failed(
+            return failed(
                 "contract",
                 f"{bad[0]} is {run.metrics[bad[0]]} after training with a",
                 "give two sets of hyperparameters with which training works",
             )
         if not run.files:
-            return _failed("contract", seen, "write the model into the directory that is given")
-        return _ok("contract", seen)
+            return failed("contract", seen, "write the model into the directory that is given")
+        return ok("contract", seen)
 
     def _repeats(self, first: tuple[Run, Run], second: tuple[Run, Run]) -> Proof:
         pairs = list(zip(first, second, strict=True))
@@ -105,20 +105,20 @@ class Proofs:
         if files or self._metric in metrics or (self._metric is None and metrics):
             what = ", ".join([*sorted(metrics), *files])
             seen = f"the same job twice: {self._versus(one, two)}; not the same: {what}"
-            return _failed("repeats", seen, _SEED)
+            return failed("repeats", seen, _SEED)
         left_out = f"; left out: {', '.join(sorted(metrics))}" if metrics else ""
         seen = f"the same job twice: {self._versus(one, two)}, same bytes{left_out}"
-        return _ok("repeats", seen)
+        return ok("repeats", seen)
 
     def _untouched(self) -> Proof:
         altered = self._lab.altered()
         if altered:
-            return _failed(
+            return failed(
                 "checkpoints",
                 f"training wrote into the checkpoint it started from: {', '.join(altered)}",
                 "write into job.directory only: other members start from the same checkpoint",
             )
-        return _ok("checkpoints", "left as they were saved")
+        return ok("checkpoints", "left as they were saved")
 
     # --- one hyperparameter --------------------------------------------------------------------
 
@@ -126,18 +126,18 @@ class Proofs:
         a, plain = self._lab.values.a, self._plain
         old, new = a[name], self._lab.values.b[name]
         if old == new:
-            return _note(name, f"always {short(old)}: nothing to compare")
+            return note(name, f"always {short(old)}: nothing to compare")
         change = f"{short(old)} -> {short(new)}"
         changed = a | {name: new}
         try:
             fresh = self._lab.train(changed)
         except Raised as e:
-            return _failed(name, f"{change} in round 0: {e}")
+            return failed(name, f"{change} in round 0: {e}")
         try:
             loaded = self._lab.train(changed, start=plain.base)
         except Raised as e:
             self._static.add(name)
-            return _note(
+            return note(
                 name,
                 f"static: {change} after a load: {e}",
                 "fine if it shapes the model: leave it without an explore strategy",
@@ -190,24 +190,24 @@ class Proofs:
             alive = self._lab.train(second, start=start, runner=runner)
             loaded = self._lab.train(second, start=start)
         except Raised as e:
-            return _failed(name, str(e))
+            return failed(name, str(e))
         finally:
             runner.forget()
         seen = f"{way}: {self._shown(alive)}; {other_way}: {self._shown(loaded)}"
         if self._equal(alive, loaded):
-            return _ok(name, seen)
+            return ok(name, seen)
         files = ", ".join(_differing(alive.files, loaded.files))
-        return _failed(name, f"{seen}; not the same files: {files or 'none'}", advice)
+        return failed(name, f"{seen}; not the same files: {files or 'none'}", advice)
 
     def _continues(self) -> Iterator[Proof]:
         base, then = self._plain.base, self._plain.then
         try:
             anew = self._lab.train(self._lab.values.a, first=base.job.round + 1)
         except Raised as e:
-            yield _ok("goes on", f"without its checkpoint: {e}")
+            yield ok("goes on", f"without its checkpoint: {e}")
         else:
             yield self._goes_on(then, anew)
-        yield _note(
+        yield note(
             "saves all",
             "cannot be seen from outside: a function keeps nothing alive between rounds, so there "
             "is no training without a break to compare with; ev.Trainable classes are checked",
@@ -216,8 +216,8 @@ class Proofs:
     def _goes_on(self, then: Run, anew: Run) -> Proof:
         seen = f"from the checkpoint: {self._shown(then)}; from nothing: {self._shown(anew)}"
         if not self._equal(then, anew):
-            return _ok("goes on", seen)
-        return _failed(
+            return ok("goes on", seen)
+        return failed(
             "goes on",
             seen,
             "load job.checkpoint when it is not None: every round starts from nothing",
@@ -237,28 +237,33 @@ class Proofs:
         return list(run.metrics) if self._metric is None else [self._metric]
 
     def _versus(self, one: Run, two: Run) -> str:
-        name = self._shown_name(one)
+        """Say what differs between two runs: the objective, another metric, or the files only."""
+        differing = _differing(one.metrics, two.metrics)
+        name = (
+            differing[0] if differing and self._metric not in differing else self._shown_name(one)
+        )
         if name is None:
-            return "no metrics"
-        return f"{self._shown(one)} vs {short(two.metrics.get(name))}"
+            return "no metrics" if one.files == two.files else "no metrics, other files"
+        old, new = apart(one.metrics.get(name), two.metrics.get(name))
+        return f"{name} {old} vs {new}" + (
+            "" if differing or one.files == two.files else ", other files"
+        )
 
     def _shown(self, run: Run) -> str:
         name = self._shown_name(run)
         return "no metrics" if name is None else f"{name} {short(run.metrics[name])}"
 
     def _shown_name(self, run: Run) -> str | None:
-        if self._metric in run.metrics:
-            return self._metric
-        return next(iter(run.metrics), None)
+        return self._metric or next(iter(run.metrics), None)
 
 
 def _effects(name: str, seen: str, *, at_setup: bool, after_load: bool) -> Proof:
     if after_load and at_setup:
-        return _ok(name, seen)
+        return ok(name, seen)
     if after_load:
-        return _note(name, f"{seen}; no effect in round 0, but after a load")
+        return note(name, f"{seen}; no effect in round 0, but after a load")
     if at_setup:
-        return _failed(
+        return failed(
             name,
             f"{seen}; in force in round 0, but not after a load: what was loaded brought the old "
             "value back",
@@ -266,24 +271,12 @@ def _effects(name: str, seen: str, *, at_setup: bool, after_load: bool) -> Proof
             "ev.torch.apply(optimizer, hyperparameters), elsewhere write it into the live "
             "optimizer. If it cannot change in a live model, leave it without an explore strategy",
         )
-    return _failed(
+    return failed(
         name,
         f"{seen}; no effect at all: training ignores it",
         f"does training read hyperparameters[{name!r}]? If it acts only later, check more rounds "
         "or values further apart",
     )
-
-
-def _ok(name: str, seen: str) -> Proof:
-    return Proof(name, Verdict.OK, seen)
-
-
-def _note(name: str, seen: str, advice: str | None = None) -> Proof:
-    return Proof(name, Verdict.NOTE, seen, advice)
-
-
-def _failed(name: str, seen: str, advice: str | None = None) -> Proof:
-    return Proof(name, Verdict.FAILED, seen, advice)
 
 
 def _differing(one: dict[str, Any], two: dict[str, Any]) -> list[str]:

@@ -76,6 +76,21 @@ class CheckReport:
         return "\n".join([f"{self.subject}", sets, *map(str, self.proofs), end])
 
 
+def ok(name: str, seen: str) -> Proof:
+    """Return a proof of what is as it must be."""
+    return Proof(name, Verdict.OK, seen)
+
+
+def note(name: str, seen: str, advice: str | None = None) -> Proof:
+    """Return a proof of nothing wrong, which the reader must know."""
+    return Proof(name, Verdict.NOTE, seen, advice)
+
+
+def failed(name: str, seen: str, advice: str | None = None) -> Proof:
+    """Return a proof that something is wrong, with advice on how to mend it."""
+    return Proof(name, Verdict.FAILED, seen, advice)
+
+
 def listed(values: Mapping[str, Any]) -> str:
     """Return `lr 0.1, momentum 0.9`."""
     return ", ".join(f"{name} {short(value)}" for name, value in values.items())
@@ -84,3 +99,10 @@ def listed(values: Mapping[str, Any]) -> str:
 def short(value: Any) -> str:
     """Return a value as people read it: floats to four digits."""
     return f"{value:.4g}" if isinstance(value, float) else repr(value)
+
+
+def apart(one: Any, two: Any) -> tuple[str, str]:
+    """Return two values with as many digits as it takes to tell them apart."""
+    if short(one) != short(two) or repr(one) == repr(two):
+        return short(one), short(two)
+    return repr(one), repr(two)

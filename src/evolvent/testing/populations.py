@@ -20,7 +20,7 @@ SPACE = Space({"lr": LogUniform(1e-4, 1.0), "momentum": Uniform(0.1, 0.9)})
 def population(
     scores: Iterable[float | None],
     *,
-    round: int = 0,  # noqa: A002 - the word of the field
+    round: int = 0,
     hyperparameters: Sequence[Hyperparameters] | None = None,
     unavailable: Iterable[int] = (),
     history: History | None = None,
@@ -64,7 +64,7 @@ def study_record(**changes: Any) -> StudyRecord:
     return StudyRecord(**{**settings, **changes})
 
 
-def done_job(member: int, round: int, score: float, **changes: Any) -> JobRecord:  # noqa: A002
+def done_job(member: int, round: int, score: float, **changes: Any) -> JobRecord:
     """Return a job that was done, with `score` also as its accuracy; `changes` are its fields."""
     settings: dict[str, Any] = {
         "hyperparameters": {"lr": 0.1, "momentum": 0.5},

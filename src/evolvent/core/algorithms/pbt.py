@@ -70,7 +70,7 @@ class PBT:
         if donor is None:
             if me.failed:
                 return Keep("failed: waits for a healthy donor")
-            return Keep(f"{_standing(me, population)}: goes on")
+            return Keep(f"rank {population.rank(me) + 1} of {len(population)}: goes on")
         return self._copy(me, donor, population, space, rng)
 
     def validate(self, space: Space, population: int) -> None:  # noqa: ARG002 - fits any number

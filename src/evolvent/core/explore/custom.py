@@ -25,8 +25,8 @@ class CustomExplore:
     fit the space is an error.
 
     With the study only the import path of the function is stored, and workers import it from
-    there: define it in a module. A function without such a path (a lambda, a nested function) works
-    in this process only.
+    there. A function of a script or notebook (of `__main__`) reaches the workers that this script
+    starts, but no others: those need it in a module.
 
     Attributes:
         fn: a function, or its path such as `"package.module:function"`.
@@ -44,8 +44,8 @@ class CustomExplore:
             raise ConfigError(
                 f"CustomExplore.fn: got {self.fn!r:.80}, wanted a function or its import path"
             )
-        else:
-            object.__setattr__(self, "fn", _path(self.fn) or self.fn)
+        elif not (path := _path(self.fn) or "__main__:").startswith("__main__:"):
+            object.__setattr__(self, "fn", path)
 
     def __call__(
         self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
@@ -71,12 +71,23 @@ class CustomExplore:
         Raises:
             ConfigError: the function has no import path.
         """
-        if not isinstance(self.fn, str):
+        path = self._name()
+        if not isinstance(path, str):
             raise ConfigError(
                 f"CustomExplore.fn: {self.fn!r:.120} cannot be stored: define it with `def` at the "
-                "top of a module, so that workers can import it"
+                "top of a module or script, so that workers can have it"
             )
-        return {"type": "CustomExplore", "fn": self.fn}
+        return {"type": "CustomExplore", "fn": path}
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both are stored alike: as a function of a script or as its path."""
+        return isinstance(other, CustomExplore) and self._name() == other._name()
+
+    def __hash__(self) -> int:
+        return hash(self._name())
+
+    def _name(self) -> object:
+        return self.fn if isinstance(self.fn, str) else _path(self.fn) or self.fn
 
     def _function(self) -> Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]:
         return _resolve(self.fn) if isinstance(self.fn, str) else self.fn

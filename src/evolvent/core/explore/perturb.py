@@ -76,7 +76,8 @@ class Perturb:
     def _moved(self, value: Value, distribution: Distribution, rng: np.random.Generator) -> Value:
         if isinstance(distribution, (Choice, Ordinal, Constant)):
             return move_listed(distribution, value, rng=rng)
-        number, factor = cast(float, value), self._draw(rng)
+        number: float = value  # type: ignore[assignment]  # the others are distributions of numbers
+        factor = self._draw(rng)
         if not isinstance(distribution, (IntUniform, LogIntUniform)):
             return move_float(distribution, number * factor, bounds=self.bounds)
         if factor == 1:

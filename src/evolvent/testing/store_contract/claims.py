@@ -25,6 +25,8 @@ PATIENCE_S = 20.0
 
 
 class ClaimsContract:
+    """Claims and leases."""
+
     def test_lowest_round_comes_first_then_lowest_member(self, store: Store) -> None:
         crew = Crew(store, population=3, rounds=2)
         assert [crew.claim().job.id for _ in range(2)] == ["m0r0", "m1r0"]
@@ -45,7 +47,12 @@ class ClaimsContract:
         lease = crew.claim("worker ü")
         assert (lease.study, lease.worker, lease.attempt) == (crew.id, "worker ü", 1)
         job = lease.job
-        assert (job.id, job.state, job.worker, job.attempt) == ("m0r0", JobState.RUNNING, "worker ü", 1)
+        assert (job.id, job.state, job.worker, job.attempt) == (
+            "m0r0",
+            JobState.RUNNING,
+            "worker ü",
+            1,
+        )
         assert (job.parent, job.parent_checkpoint) == (None, None)
         assert job.hyperparameters == queued.hyperparameters
         assert job.reason == queued.reason != ""
@@ -86,9 +93,7 @@ class ClaimsContract:
         assert sorted(given) == sorted(JobId(member, 0) for member in range(40))
         handles[1].close()
 
-    def test_threads_that_train_a_study_to_its_end_count_every_job_once(
-        self, store: Store
-    ) -> None:
+    def test_threads_that_train_a_study_to_its_end_count_every_job_once(self, store: Store) -> None:
         crew = Crew(store, population=6, rounds=4)
         address = crew.save()
 

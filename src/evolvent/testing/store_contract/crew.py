@@ -1,4 +1,4 @@
-"""A crew of workers played by a test: it claims, saves, reports, and looks at the disk each time."""
+"""Workers played by a test: they claim, save, report, and look at the disk each time."""
 
 from __future__ import annotations
 
@@ -87,9 +87,11 @@ class Crew:
         checkpoints.drop(staged)
         return address
 
-    def report(self, lease: Lease, score: float, points: Iterable[Point] = ()) -> Report:
+    def report(
+        self, lease: Lease, score: float, points: Iterable[Point] = (), *, text: str | None = None
+    ) -> Report:
         """Report a job with this score; return the report, to be repeated."""
-        report = Report(score, {self.record.metric: score}, self.save(), tuple(points))
+        report = Report(score, {self.record.metric: score}, self.save(text), tuple(points))
         self.store.report(lease, report)
         self.saved.add(report.checkpoint)
         self.check_disk()

@@ -18,6 +18,8 @@ FINAL = [INVALID, Failure(FailureKind.DAMAGED, "no sound ancestor")]
 
 
 class FailuresContract:
+    """Failed attempts and failed jobs."""
+
     def test_exception_is_tried_again_so_often_and_then_the_job_has_failed(
         self, store: Store
     ) -> None:
@@ -26,7 +28,11 @@ class FailuresContract:
         for attempt in (1, 2):
             crew.fail(crew.claim_of(0), RAISED)
             job = crew.open(0)
-            assert (job.state, job.attempt, job.error) == (JobState.QUEUED, attempt, RAISED.traceback)
+            assert (job.state, job.attempt, job.error) == (
+                JobState.QUEUED,
+                attempt,
+                RAISED.traceback,
+            )
             assert (job.hyperparameters, job.parent) == (first.hyperparameters, first.parent)
         crew.fail(crew.claim_of(0, "w3"), RAISED)
         job = store.job(crew.id, M0R0)
@@ -77,7 +83,11 @@ class FailuresContract:
         crew.fail(crew.claim_of(1, "w1"), LOST)
         crew.fail(crew.claim_of(0, "w2"), RAISED)
         kept = [(f.job, f.attempt, f.failure, f.worker) for f in store.failures(crew.id)]
-        assert kept == [("m0r0", 1, RAISED, "w0"), ("m1r0", 1, LOST, "w1"), ("m0r0", 2, RAISED, "w2")]
+        assert kept == [
+            ("m0r0", 1, RAISED, "w0"),
+            ("m1r0", 1, LOST, "w1"),
+            ("m0r0", 2, RAISED, "w2"),
+        ]
         assert [f.worker for f in store.failures(crew.id, limit=2)] == ["w1", "w2"]
         assert store.failures(crew.id, limit=0) == []
         assert all(f.at > 1.5e9 for f in store.failures(crew.id))
@@ -149,8 +159,9 @@ class FailuresContract:
     def test_failed_member_is_never_a_donor(self, store: Store) -> None:
         crew = Crew(store, population=2, algorithm=TRUNCATION, rounds=9)
         crew.train(0.9, member=0)
+        slow = crew.claim_of(1)
         crew.fail(crew.claim_of(0))
-        crew.train(0.1, member=1)
+        crew.report(slow, 0.1)
         assert crew.open(1).parent == "m1r0"
         assert crew.open(0).parent == "m1r0"
 

@@ -8,7 +8,7 @@ from evolvent.core.algorithms import PBT, RandomSearch
 from evolvent.core.exploit import CopyBest
 from evolvent.core.explore import NoExplore
 from evolvent.core.population import Population
-from evolvent.core.records import Copy, Decision, JobId, JobState, Member
+from evolvent.core.records import Copy, Decision, JobId, JobState, Keep, Member
 from evolvent.errors import CheckpointMissing
 from evolvent.store.protocol import Point, Report, Store, StudyState
 from evolvent.testing.store_contract.crew import LONG, Crew
@@ -18,6 +18,8 @@ M0R0 = JobId(0, 0)
 
 
 class ReportsContract:
+    """Reports and what they set off."""
+
     def test_reported_job_is_in_the_log_with_all_it_had(self, store: Store) -> None:
         crew = Crew(store, population=1)
         lease = crew.claim("w7")
@@ -96,6 +98,29 @@ class ReportsContract:
         job = crew.open(1)
         assert (job.parent, job.hyperparameters, job.reason) == (M0R0, {"lr": 0.125}, "because")
 
+    def test_algorithm_sees_the_newest_state_of_all_and_the_whole_log(self, store: Store) -> None:
+        crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
+        slow = crew.claim_of(2)
+        crew.train(0.5, member=0)
+        crew.train(0.4, member=1)  # copies m0r0
+        crew.train(0.3, member=0)
+        watching = _Watching()
+        store.use_algorithm(crew.id, watching)
+        crew.train(0.6, member=1)
+        population, scores, log = watching.seen[-1]
+        assert [(m.id, m.round, m.score, m.available) for m in population] == [
+            (0, 1, 0.3, True),
+            (1, 1, 0.6, True),
+        ]
+        assert scores == [[0.5, 0.3], [0.5, 0.6]]
+        assert log == ["m0r0", "m1r0", "m0r1", "m1r1"]
+        crew.fail(slow)
+        population, scores, log = watching.seen[-1]
+        assert [(m.score, m.failed) for m in population][2] == (None, True)
+        assert scores[2] == []
+        assert log[-1] == "m2r0"
+        assert population[1].hyperparameters == store.job(crew.id, M0R0).hyperparameters
+
     def test_copy_starts_from_the_scored_checkpoint_of_the_donor(self, store: Store) -> None:
         crew = Crew(store, population=2, algorithm=COPY_BEST)
         scored = crew.report(crew.claim_of(0), 0.9)
@@ -124,12 +149,13 @@ class ReportsContract:
 
     def test_member_that_copied_is_no_donor_until_it_reports_again(self, store: Store) -> None:
         crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
+        slow = crew.claim_of(2)
         crew.train(0.5, member=0)
         crew.train(0.4, member=1)  # copies member 0, so its own checkpoint goes
         crew.train(0.3, member=0)  # would copy member 1 (0.4), which is not available
         assert crew.open(0).donor is None
         crew.train(0.35, member=1)
-        crew.train(0.1, member=2)
+        crew.report(slow, 0.1)
         assert crew.open(2).parent == "m1r1"
 
     def test_best_is_the_highest_score_then_the_lowest_round_then_member(
@@ -149,22 +175,22 @@ class ReportsContract:
         assert (crew.status().best, crew.status().best_score) == ("m0r0", 0.5)
         crew.train(0.625, member=0)
         assert (crew.status().best, crew.status().best_score) == ("m0r1", 0.625)
-        crew.run(lambda job: 0.25)
+        crew.run(lambda _: 0.25)
         assert crew.status().best == "m0r1"
 
     def test_checkpoint_of_the_best_outlives_its_member(self, store: Store) -> None:
         crew = Crew(store, population=1, rounds=5)
         best = crew.report(crew.claim(), 0.9)
-        crew.run(lambda job: 0.1)
+        crew.run(lambda _: 0.1)
         assert crew.status().state is StudyState.FINISHED
         assert store.checkpoints(crew.id).verify(best.checkpoint).is_dir()
         assert len(crew.on_disk()) == 2
 
     def test_equal_checkpoints_are_kept_while_any_member_needs_them(self, store: Store) -> None:
         crew = Crew(store, population=2, rounds=3)
-        address = crew.save("same")
-        for lease in (crew.claim(), crew.claim()):
-            store.report(lease, Report(0.1, {}, address))
+        leases = [crew.claim(), crew.claim()]
+        address = crew.report(leases[0], 0.1, text="same").checkpoint
+        assert crew.report(leases[1], 0.1, text="same").checkpoint == address
         crew.train(0.2, member=0)
         assert address in store.checkpoints(crew.id)
         crew.train(0.2, member=1)
@@ -196,7 +222,7 @@ class ReportsContract:
 class _Broken:
     """An algorithm whose code is wrong."""
 
-    def decide(self, me: Member, population: Population, **_: object) -> Decision:
+    def decide(self, *_: object, **__: object) -> Decision:
         raise ZeroDivisionError
 
     def validate(self, *_: object, **__: object) -> None: ...
@@ -205,7 +231,22 @@ class _Broken:
 class _CopyZero:
     """An algorithm that cannot be stored by name."""
 
-    def decide(self, me: Member, population: Population, **_: object) -> Decision:
+    def decide(self, *_: object, **__: object) -> Decision:
         return Copy(0, {"lr": 0.125}, "because")
+
+    def validate(self, *_: object, **__: object) -> None: ...
+
+
+class _Watching:
+    """An algorithm that notes what it is shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[list[Member], list[list[float]], list[str]]] = []
+
+    def decide(self, me: Member, population: Population, **_: object) -> Decision:
+        history = population.history
+        scores = [list(history.scores(member.id, 2)) for member in population]
+        self.seen.append((list(population), scores, [job.id for job in history.jobs()]))
+        return Keep(f"watches {me.id}")
 
     def validate(self, *_: object, **__: object) -> None: ...

@@ -19,6 +19,8 @@ NOWHERE = 10**6
 
 
 class StudiesContract:
+    """Whole studies and their settings."""
+
     def test_new_study_is_open_and_has_one_queued_job_a_member(self, store: Store) -> None:
         crew = Crew(store, population=3)
         status = crew.status()
@@ -46,7 +48,7 @@ class StudiesContract:
             initial=({"act": None}, {"net.width": 2}),
             max_failures=0,
             target=0.1 + 0.2,
-            wall_time_s=1e-3,
+            trainable="some.where:train",
         )
         number = store.create_study(record)
         for handle in (store, reopen()):
@@ -145,16 +147,14 @@ class StudiesContract:
     def test_studies_do_not_touch_each_other(self, store: Store) -> None:
         one, two = Crew(store, name="one"), Crew(store, name="two")
         before = two.log()
-        shared = one.save("same"), two.save("same")
-        assert shared[0] == shared[1]
-        store.report(one.claim(), Report(0.5, {}, shared[0]))
+        shared = one.report(one.claim(), 0.5, text="same").checkpoint
         one.fail(one.claim())
         store.stop(one.id, reason="by hand")
         assert two.log() == before
-        store.report(two.claim(), Report(0.25, {}, shared[1]))
+        assert two.report(two.claim(), 0.25, text="same").checkpoint == shared
         store.delete_study(one.id)
         assert two.status().best_score == 0.25
-        assert shared[1] in store.checkpoints(two.id)
+        assert shared in store.checkpoints(two.id)
         assert store.failures(two.id) == []
 
     def test_another_handle_sees_and_shares_everything(self, store: Store, reopen: Reopen) -> None:

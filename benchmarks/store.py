@@ -1,0 +1,255 @@
+"""How many jobs a second the SQLite store hands out and takes back, beside a bare sqlite3 loop.
+
+    python benchmarks/store.py [--quick] [--seconds 2] [--json]
+
+Each row is one run of both: so many processes claim a job and report it, again and again, on one
+file. The bare loop is what one would write by hand for this purpose alone: the same two
+transactions with the same values, the same lock around them, and no algorithm, population, best,
+leases that expire, history or cleaning up. `share` is ours divided by the bare loop; `slowest` is
+the share that the least lucky worker had of its even part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import multiprocessing
+import os
+import random
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+from evolvent.core.algorithms import PBT
+from evolvent.core.distributions import LogUniform, Uniform
+from evolvent.core.space import Space
+from evolvent.core.study import Durability, StudyRecord
+from evolvent.store.connect import open_store
+from evolvent.store.protocol import Report
+
+PROCESSES = (1, 2, 8, 32)
+MEMBERS = (8, 64, 512, 4096)
+QUICK = ((8, 64), (8, 4096), (32, 64))
+HEATS = 3
+FOREVER = 1_000_000
+NAMES = ("lr", "momentum")
+
+Turn = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the table; rates in claims with reports per second."""
+
+    durability: Durability
+    processes: int
+    members: int
+    bare: float
+    ours: float
+    share: float
+    slowest: float
+
+
+def main() -> None:
+    """Run the table and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="only the sizes that have a goal")
+    parser.add_argument("--seconds", type=float, default=3.0, help="per loop and row")
+    parser.add_argument("--json", action="store_true", help="one JSON object per row")
+    options = parser.parse_args()
+    sizes = QUICK if options.quick else [(p, m) for p in PROCESSES for m in MEMBERS]
+    if not options.json:
+        print(f"{'durability':<11}{'processes':>9}{'members':>9}{'bare/s':>9}{'ours/s':>9}{'share':>8}{'slowest':>9}")
+    for durability in ("process", "power"):
+        for processes, members in sizes:
+            row = measure(durability, processes, members, seconds=options.seconds)
+            print(json.dumps(asdict(row)) if options.json else line(row), flush=True)
+
+
+def line(row: Run) -> str:
+    """Return a row as text."""
+    return (
+        f"{row.durability:<11}{row.processes:>9}{row.members:>9}{row.bare:>9.0f}{row.ours:>9.0f}"
+        f"{row.share:>8.2f}{row.slowest:>9.2f}"
+    )
+
+
+def measure(durability: Durability, processes: int, members: int, *, seconds: float) -> Run:
+    """Run both loops one after the other on fresh files."""
+    with tempfile.TemporaryDirectory() as folder:
+        bare_file = make_bare(folder, durability, members)
+        our_file = make_ours(folder, durability, members)
+        bare, ours = [0] * processes, [0] * processes
+        for _ in range(HEATS):  # in turns, so that other work on the machine disturbs both alike
+            heat = race(bare_turns, bare_file, processes, seconds / HEATS)
+            bare = [a + b for a, b in zip(bare, heat, strict=True)]
+            heat = race(our_turns, our_file, processes, seconds / HEATS)
+            ours = [a + b for a, b in zip(ours, heat, strict=True)]
+    return Run(
+        durability,
+        processes,
+        members,
+        bare=sum(bare) / seconds,
+        ours=sum(ours) / seconds,
+        share=sum(ours) / sum(bare),
+        slowest=min(ours) * processes / sum(ours),
+    )
+
+
+def race(turns: Callable[..., Turn], task: dict[str, Any], processes: int, seconds: float) -> list[int]:
+    """Let processes take turns for some seconds; return how many each of them had."""
+    context = multiprocessing.get_context("spawn")
+    start, counts = context.Barrier(processes), context.Queue()
+    crew = [
+        context.Process(target=compete, args=(turns, task, start, counts, seconds, number))
+        for number in range(processes)
+    ]
+    for process in crew:
+        process.start()
+    found = dict(counts.get(timeout=120 + 5 * seconds) for _ in crew)
+    for process in crew:
+        process.join()
+    return [found[number] for number in range(processes)]
+
+
+def compete(
+    turns: Callable[..., Turn], task: dict[str, Any], start: Barrier, counts: Any, seconds: float, number: int
+) -> None:
+    """Be one of the processes."""
+    turn = turns(**task, number=number)
+    turn(0)
+    start.wait()
+    count, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        turn(count)
+        count += 1
+    counts.put((number, count))
+
+
+# --- the bare loop -------------------------------------------------------------------------------
+
+
+def make_bare(folder: str, durability: Durability, members: int) -> dict[str, Any]:
+    """Make the file of the bare loop."""
+    path = str(Path(folder) / "bare.db")
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.executescript("""
+        PRAGMA journal_mode = WAL;
+        CREATE TABLE member (
+            member INTEGER PRIMARY KEY, round INTEGER, state TEXT, attempt INTEGER, worker TEXT,
+            lease_until REAL, hyperparameters TEXT, checkpoint TEXT);
+        CREATE INDEX free ON member (state, round, member);
+        CREATE TABLE job (
+            seq INTEGER PRIMARY KEY, member INTEGER, round INTEGER, attempt INTEGER, worker TEXT,
+            score REAL, metrics TEXT, hyperparameters TEXT, checkpoint TEXT, finished_at REAL);
+        CREATE UNIQUE INDEX of_member ON job (member, round);
+    """)
+    values = json.dumps({"lr": 0.012345678901234567, "momentum": 0.912345678901234})
+    connection.executemany(
+        "INSERT INTO member VALUES (?, 0, 'queued', 0, NULL, NULL, ?, NULL)",
+        [(number, values) for number in range(members)],
+    )
+    connection.close()
+    return {"path": path, "durability": durability}
+
+
+def bare_turns(path: str, durability: Durability, number: int) -> Turn:
+    """Return one claim and report of the bare loop."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=60)
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
+    lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT)
+    draw = random.Random(number)
+    execute, worker = connection.execute, f"worker-{number}"
+
+    def claim() -> tuple[Any, ...]:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        execute("BEGIN IMMEDIATE")
+        row = execute(
+            "UPDATE member SET state = 'running', attempt = attempt + 1, worker = ?, lease_until = ?"
+            " WHERE member = (SELECT member FROM member WHERE state = 'queued'"
+            " ORDER BY round, member LIMIT 1) RETURNING member, round, attempt, hyperparameters",
+            (worker, time.time() + 30),
+        ).fetchall()[0]
+        execute("COMMIT")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        return row
+
+    def turn(_: int) -> None:
+        member, round_, attempt, text = claim()
+        values = json.loads(text)
+        score = draw.random()
+        metrics = json.dumps({"accuracy": score, "loss": 1 - score})
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        execute("BEGIN IMMEDIATE")
+        moved = execute(
+            "UPDATE member SET state = 'queued', round = round + 1, attempt = 0, worker = NULL,"
+            " lease_until = NULL, hyperparameters = ?, checkpoint = ?"
+            " WHERE member = ? AND round = ? AND attempt = ?",
+            (json.dumps(values), "0" * 64, member, round_, attempt),
+        ).rowcount
+        assert moved == 1
+        execute(
+            "INSERT INTO job (member, round, attempt, worker, score, metrics, hyperparameters,"
+            " checkpoint, finished_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (member, round_, attempt, worker, score, metrics, text, "0" * 64, time.time()),
+        )
+        execute("COMMIT")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+
+    return turn
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+def make_ours(folder: str, durability: Durability, members: int) -> dict[str, Any]:
+    """Make a store with a study and one small checkpoint for all."""
+    url = f"sqlite:///{folder}/ours.db"
+    store = open_store(url)
+    study = store.create_study(
+        StudyRecord(
+            name="bench",
+            metric="accuracy",
+            mode="max",
+            space=Space.of({"lr": LogUniform(1e-5, 1.0), "momentum": Uniform(0.1, 0.999)}),
+            algorithm=PBT(),
+            population=members,
+            rounds=FOREVER,
+            durability=durability,
+        )
+    )
+    checkpoints = store.checkpoints(study)
+    staged = checkpoints.stage("bench")
+    (staged / "weights").write_bytes(b"weights")
+    address = checkpoints.seal(staged)
+    store.close()
+    return {"url": url, "study": study, "address": address}
+
+
+def our_turns(url: str, study: int, address: str, number: int) -> Turn:
+    """Return one claim and report of the store."""
+    store = open_store(url)
+    draw = random.Random(number)
+    worker = f"worker-{number}"
+    last: int | None = None
+
+    def turn(_: int) -> None:
+        nonlocal last
+        lease = store.claim(study, worker=worker, lease_s=30, prefer=last)
+        assert lease is not None
+        last = lease.job.member
+        score = draw.random()
+        store.report(lease, Report(score, {"accuracy": score, "loss": 1 - score}, address))
+
+    return turn
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The tests every store passes: what `evolvent.store.protocol` promises, sentence by sentence.
+
+A store's own test file is a subclass with one fixture, and no exceptions::
+
+    import pytest
+    from evolvent.testing.store_contract import StoreContract
+
+    class TestMyStore(StoreContract):
+        @pytest.fixture
+        def store(self, tmp_path):
+            store = MyStore(tmp_path / "log")
+            yield store
+            store.close()
+
+`store` gives a fresh, empty store. `reopen` gives a function that opens the same one once more, as
+another process would; unless overridden it calls `open_store(store.url)`. For messages that show
+values, call `pytest.register_assert_rewrite("evolvent.testing.store_contract")` in a conftest
+before this is imported. Needs pytest and hypothesis.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from evolvent.store.connect import open_store
+from evolvent.store.protocol import Store
+from evolvent.testing.store_contract.claims import ClaimsContract
+from evolvent.testing.store_contract.collection import CollectionContract
+from evolvent.testing.store_contract.control import ControlContract
+from evolvent.testing.store_contract.crew import Reopen
+from evolvent.testing.store_contract.failures import FailuresContract
+from evolvent.testing.store_contract.histories import HistoriesContract
+from evolvent.testing.store_contract.reading import ReadingContract
+from evolvent.testing.store_contract.reports import ReportsContract
+from evolvent.testing.store_contract.rounds import RoundsContract
+from evolvent.testing.store_contract.studies import StudiesContract
+
+
+class StoreContract(
+    StudiesContract,
+    ClaimsContract,
+    ReportsContract,
+    FailuresContract,
+    RoundsContract,
+    ControlContract,
+    CollectionContract,
+    ReadingContract,
+    HistoriesContract,
+):
+    """Subclass this and provide the fixture `store`."""
+
+    @pytest.fixture
+    def reopen(self, store: Store) -> Reopen:
+        return lambda: open_store(store.url)

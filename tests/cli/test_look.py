@@ -1,0 +1,211 @@
+"""studies, show, jobs, best."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import evolvent as ev
+from tests import trainables
+from tests.cli.commands import evolvent, fine, new_study, trained_study
+
+
+def diverge(job: ev.Job) -> dict[str, float]:
+    return {**trainables.climb(job), "loss": float("inf")}
+
+
+def table(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines() if line and not line.startswith("─")]
+
+
+def rows_of_csv(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_studies_are_listed_with_the_newest_last() -> None:
+    trained_study("hill")
+    new_study("valley", mode="min")
+    assert [row[:4] for row in table(fine("studies"))] == [
+        ["name", "state", "done", "jobs"],
+        ["hill", "finished", "6", "6"],
+        ["valley", "open", "0", "6"],
+    ]
+
+
+def test_studies_are_listed_for_programs_too() -> None:
+    study = trained_study()
+    listed = json.loads(fine("studies", "--json"))
+    assert [(row["name"], row["best"]) for row in listed] == [("hill", study.result().best.value)]
+    assert [row["name"] for row in rows_of_csv(fine("studies", "--csv"))] == ["hill"]
+
+
+def test_store_without_studies_lists_none() -> None:
+    trained_study().delete()
+    assert json.loads(fine("studies", "--json")) == []
+
+
+def test_looking_does_not_make_a_store(tmp_path: Path) -> None:
+    result = evolvent("studies")
+    assert result.exit_code == 1
+    assert "evolvent.db" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_store_is_taken_from_the_environment(monkeypatch: Any) -> None:
+    trained_study(store="sqlite:///elsewhere.db")
+    monkeypatch.setenv("EVOLVENT_STORE", "sqlite:///elsewhere.db")
+    assert "hill" in fine("studies")
+
+
+def test_show_takes_the_newest_study_when_none_is_named() -> None:
+    new_study("older")
+    trained_study("newer")
+    assert fine("show").startswith("newer")
+    assert fine("show", "older").startswith("older")
+
+
+def test_show_has_a_row_for_every_member() -> None:
+    trained_study()
+    lines = fine("show").splitlines()
+    assert lines[1].startswith("finished  6/6 jobs  best height")
+    assert [line.split()[:3] for line in lines[4:]] == [[m, "2/2", "ended"] for m in "012"]
+
+
+def test_show_tells_the_last_failure() -> None:
+    trained_study(train=trainables.stumble, max_failures=0)
+    assert "a stone on the way" in fine("show")
+
+
+def test_show_of_a_program_has_settings_and_members() -> None:
+    trained_study()
+    shown = json.loads(fine("show", "--json"))
+    assert shown["settings"]["population"] == 3
+    assert [m["newest"]["id"] for m in shown["members"]] == ["m0r1", "m1r1", "m2r1"]
+    assert set(shown["members"][0]["newest"]["hyperparameters"]) == {"step", "optimizer"}
+    assert [row["id"] for row in rows_of_csv(fine("show", "--csv"))] == ["m0r1", "m1r1", "m2r1"]
+
+
+def test_watching_ends_when_the_study_is_over() -> None:
+    trained_study()
+    lines = fine("show", "--watch").splitlines()
+    assert lines[-1].startswith("finished  best height")
+    assert "\x1b" not in "".join(lines)
+
+
+def test_watching_does_not_go_with_json() -> None:
+    trained_study()
+    assert evolvent("show", "--watch", "--json").exit_code == 2
+
+
+def test_unknown_study_exits_with_3_and_names_the_ones_there_are() -> None:
+    trained_study("hill")
+    result = evolvent("show", "hil")
+    assert result.exit_code == 3
+    assert "hill" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_jobs_are_listed_in_the_order_in_which_they_finished() -> None:
+    study = trained_study()
+    assert [row[0] for row in table(fine("jobs"))[1:]] == [job.id for job in study.jobs()]
+
+
+def test_open_jobs_are_listed_too() -> None:
+    new_study()
+    assert [row[:2] for row in table(fine("jobs"))[1:]] == [[f"m{i}r0", "queued"] for i in range(3)]
+
+
+def test_jobs_can_be_chosen_sorted_and_cut() -> None:
+    study = trained_study()
+    heights = sorted(
+        (job.metrics["height"] for job in study.jobs() if job.round == 1), reverse=True
+    )
+    listed = fine(
+        "jobs", "--where", "round=1", "--where", "height>0", "--sort", "-height",
+        "--limit", "2", "--fields", "height", "--json",
+    )  # fmt: skip
+    assert [row["height"] for row in json.loads(listed)] == heights[:2]
+
+
+def test_jobs_can_be_chosen_by_state_and_member() -> None:
+    trained_study(train=trainables.stumble, max_failures=0, rounds=1)
+    assert fine("jobs", "--state", "failed", "--csv", "--fields", "id,state") == (
+        "id,state\nm1r0,failed\n"
+    )
+    assert fine("jobs", "--member", "2", "--csv", "--fields", "id") == "id\nm2r0\n"
+
+
+def test_nested_hyperparameter_is_found_by_its_last_name() -> None:
+    study = trained_study()
+    rows = rows_of_csv(fine("jobs", "--csv", "--fields", "lr,optimizer.lr,step"))
+    exact = [job.hyperparameters for job in study.jobs()]
+    assert [float(row["lr"]) for row in rows] == [h["optimizer"]["lr"] for h in exact]
+    assert [float(row["step"]) for row in rows] == [h["step"] for h in exact]
+    assert all(row["lr"] == row["optimizer.lr"] for row in rows)
+
+
+def test_csv_of_jobs_has_every_field() -> None:
+    trained_study()
+    titles = fine("jobs", "--csv").splitlines()[0].split(",")
+    assert titles[:4] == ["id", "member", "round", "state"]
+    assert titles[-4:] == ["step", "optimizer.lr", "height", "depth"]
+
+
+def test_json_has_no_numbers_that_json_has_not() -> None:
+    trained_study(train=diverge)
+    jobs = json.loads(fine("jobs", "--json"), parse_constant=lambda name: 1 / 0)
+    assert [job["metrics"]["loss"] for job in jobs] == [None] * 6
+
+
+def test_unknown_field_is_a_usage_error_that_names_the_fields() -> None:
+    trained_study()
+    result = evolvent("jobs", "--fields", "id,speed")
+    assert result.exit_code == 2
+    assert "'speed'" in result.stderr
+    assert "optimizer.lr" in result.stderr
+
+
+def test_unknown_state_is_a_usage_error_that_names_the_states() -> None:
+    trained_study()
+    result = evolvent("jobs", "--state", "dead")
+    assert result.exit_code == 2
+    assert "cancelled" in result.stderr
+
+
+def test_json_and_csv_exclude_each_other() -> None:
+    trained_study()
+    for command in ("studies", "show", "jobs"):
+        assert evolvent(command, "--json", "--csv").exit_code == 2
+
+
+def test_best_shows_score_checkpoint_and_schedule() -> None:
+    study = trained_study()
+    best = study.result().best
+    text = fine("best")
+    assert f"(job {best.job.id})" in text
+    assert str(best.checkpoint) in text
+    assert str(best.schedule).splitlines()[0].split() == text.splitlines()[6].split()
+
+
+def test_best_of_a_study_that_minimises_shows_the_metric_as_it_was_reported() -> None:
+    study = trained_study(metric="depth", mode="min")
+    assert json.loads(fine("best", "--json"))["best"]["value"] == study.result().best.value < 0
+    assert f"depth {study.result().best.value:.6g}" in fine("best")
+
+
+def test_path_of_the_best_checkpoint_can_be_used_in_a_shell() -> None:
+    trained_study()
+    path = fine("best", "--path").removesuffix("\n")
+    assert (Path(path) / "height.json").is_file()
+
+
+def test_best_before_any_job_is_done_is_an_error() -> None:
+    new_study()
+    for form in ((), ("--path",)):
+        result = evolvent("best", *form)
+        assert result.exit_code == 1
+        assert "no finished job" in result.stderr
+    assert json.loads(fine("best", "--json"))["best"] is None

@@ -1,0 +1,89 @@
+"""The command line as a whole: help, examples, exit codes, how quickly it starts."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from rich.text import Text
+from typer.core import TyperCommand
+from typer.main import get_command
+
+import evolvent as ev
+from evolvent.cli.main import app
+from tests.cli.commands import evolvent, fine
+
+COMMANDS: dict[str, TyperCommand] = get_command(app).commands  # type: ignore[attr-defined]  # a group
+EXAMPLES = {
+    re.split(r"  | [|>&]+ ", line.strip(), maxsplit=1)[0]
+    for owner in (get_command(app), *COMMANDS.values())
+    for line in (owner.epilog or "").splitlines()
+    if line.strip().startswith("evolvent ")
+}
+
+
+def test_help_names_every_command() -> None:
+    text = fine("--help")
+    for name in COMMANDS:
+        assert f"│ {name} " in text
+
+
+def test_no_command_shows_the_help() -> None:
+    result = evolvent()
+    assert result.exit_code == 2
+    assert "Usage" in result.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_and_its_options(name: str) -> None:
+    command = COMMANDS[name]
+    assert (command.help or "").rstrip().endswith((".", "]'"))
+    unexplained = [p.name for p in command.params if not getattr(p, "help", None)]
+    assert unexplained == []
+    assert fine(name, "--help")
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES))
+def test_every_example_uses_commands_and_options_that_exist(example: str) -> None:
+    _, name, *rest = shlex.split(example)
+    known = {option for p in COMMANDS[name].params for option in (*p.opts, *p.secondary_opts)}
+    assert {word for word in rest if word.startswith("--")} <= known
+
+
+def test_help_fits_80_columns() -> None:
+    for name, command in COMMANDS.items():
+        lines = (command.epilog or "").splitlines()
+        assert [line for line in lines if len(Text.from_markup(line)) > 78] == [], name
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert fine("--version") == f"evolvent {ev.__version__}\n"
+
+
+def test_unknown_command_is_a_usage_error() -> None:
+    assert evolvent("train").exit_code == 2
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from evolvent.cli.main import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "print([m for m in ('numpy', 'sqlalchemy', 'cloudpickle', 'torch') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[]\n"
+
+
+def test_command_can_be_run_as_a_module() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "evolvent", "--version"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert result.stdout == f"evolvent {ev.__version__}\n"

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evolvent.core.algorithms import PBT, RandomSearch
+from evolvent.core.distributions import IntUniform, LogUniform, Uniform
+from evolvent.core.exploit import BinaryTournament, CopyBest, NoExploit, Truncation, TTest
+from evolvent.core.explore import Gaussian, NoExplore, Perturb, Resample, Shift
+from evolvent.core.population import Population
+from evolvent.core.records import Copy, Decision, Keep, Member, Stop
+from evolvent.core.rng import deferred
+from evolvent.core.space import Space
+from evolvent.errors import ConfigError
+from tests.core.builders import population, seeded
+
+SPACE = Space.of({"lr": Uniform(0.0, 1.0), "width": IntUniform(1, 100)})
+TWO = [0.1, 0.9]
+
+
+def decide(algorithm: Any, me: int, people: Population, *, seed: int = 0) -> Decision:
+    decision: Decision = algorithm.decide(people.member(me), people, space=SPACE, rng=seeded(seed))
+    return decision
+
+
+def mine(i: int) -> dict[str, Any]:
+    """Member 0 has lr 0.2 and width 10, member 1 lr 0.4 and width 20."""
+    return {"lr": 0.2 * (i + 1), "width": 10 * (i + 1)}
+
+
+def two(*scores: float | None, unavailable: tuple[int, ...] = ()) -> Population:
+    return population(scores or TWO, hyperparameters=mine, unavailable=unavailable)
+
+
+def test_a_copy_takes_weights_and_hyperparameters_and_explores_them() -> None:
+    decision = decide(PBT(explore=Perturb((2.0,))), 0, two())
+    assert decision == Copy(
+        1,
+        {"lr": 0.8, "width": 40},
+        "score 0.1 ranks 2 of 2: copied member 1 (0.9, rank 1), lr 0.4 -> 0.8, width 20 -> 40",
+    )
+
+
+def test_without_a_copy_nothing_is_explored() -> None:
+    assert decide(PBT(), 1, two()) == Keep("rank 1 of 2: goes on")
+
+
+def test_weights_alone_leave_the_own_hyperparameters_to_be_explored() -> None:
+    decision = decide(PBT(explore=Perturb((2.0,)), copies="weights"), 0, two())
+    assert decision == Copy(
+        1,
+        {"lr": 0.4, "width": 20},
+        "score 0.1 ranks 2 of 2: copied the weights of member 1 (0.9, rank 1), "
+        "lr 0.2 -> 0.4, width 10 -> 20",
+    )
+
+
+def test_hyperparameters_alone_leave_the_own_weights() -> None:
+    decision = decide(PBT(explore=Perturb((2.0,)), copies="hyperparameters"), 0, two())
+    assert isinstance(decision, Keep)
+    assert decision.hyperparameters == {"lr": 0.8, "width": 40}
+    assert "took the hyperparameters of member 1" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("copies", "expected"),
+    [
+        ("both", {"lr": 0.8, "width": 20}),
+        ("weights", {"lr": 0.4, "width": 20}),
+        ("hyperparameters", {"lr": 0.8, "width": 10}),
+    ],
+)
+def test_static_hyperparameters_go_with_the_weights(copies: Any, expected: Any) -> None:
+    algorithm = PBT(explore={"lr": Perturb((2.0,))}, copies=copies)
+    decision = decide(algorithm, 0, two())
+    assert isinstance(decision, (Copy, Keep))
+    assert decision.hyperparameters == expected
+
+
+@pytest.mark.parametrize("copies", ["both", "hyperparameters"])
+def test_a_failed_member_takes_the_weights_in_any_case(copies: Any) -> None:
+    decision = decide(PBT(explore=NoExplore(), copies=copies), 0, two(None, 0.9))
+    assert decision == Copy(1, mine(1), "failed: copied member 1 (0.9, rank 1)")
+
+
+def test_a_failed_member_without_a_donor_waits() -> None:
+    waits = Keep("failed: waits for a healthy donor")
+    assert decide(PBT(), 0, two(None, 0.9, unavailable=(1,))) == waits
+    assert decide(PBT(), 0, two(None, None)) == waits
+
+
+def test_without_exploit_everybody_explores_its_own_values() -> None:
+    decision = decide(PBT(NoExploit(), Perturb((2.0,))), 1, two())
+    assert decision == Keep(
+        "copies nobody: explores, lr 0.4 -> 0.8, width 20 -> 40", {"lr": 0.8, "width": 40}
+    )
+
+
+def test_without_exploit_and_explore_it_is_a_grid_search() -> None:
+    assert decide(PBT(NoExploit(), NoExplore()), 0, two()) == Keep("copies nobody: goes on")
+
+
+def test_without_exploit_a_failed_member_stops() -> None:
+    assert decide(PBT(NoExploit()), 0, two(None, 0.9)) == Stop(
+        "failed; without exploit it copies nobody"
+    )
+
+
+def test_random_search_keeps_everything_and_stops_the_failed() -> None:
+    RandomSearch().validate(SPACE, 4)
+    assert decide(RandomSearch(), 0, two()) == Keep("random search keeps its hyperparameters")
+    assert decide(RandomSearch(), 0, two(None, 0.9)) == Stop("failed; random search copies nobody")
+
+
+@given(
+    st.sampled_from([Truncation(0.5), BinaryTournament(), CopyBest(), TTest(2, 0.5), NoExploit()]),
+    st.sampled_from([Perturb(), Gaussian(0.3), [Resample(), Perturb()], {"width": Shift()}]),
+    st.sampled_from(["both", "weights", "hyperparameters"]),
+    st.lists(st.one_of(st.none(), st.integers(-3, 3).map(float)), min_size=1, max_size=12),
+    st.randoms(use_true_random=False),
+)
+def test_decisions_depend_on_the_members_but_not_on_their_order(
+    exploit: Any, explore: Any, copies: Any, scores: list[float | None], random: Any
+) -> None:
+    algorithm = PBT(exploit, explore, copies=copies)
+    people = population(scores, hyperparameters=lambda i: {"lr": i / 20, "width": i + 1})
+    shuffled = list(people)
+    random.shuffle(shuffled)
+    other = Population(shuffled)
+    for me in people:
+        decision = decide(algorithm, me.id, people)
+        assert decision == decide(algorithm, me.id, other)
+        if isinstance(decision, Copy):
+            assert decision.donor != me.id
+            assert people.member(decision.donor).score is not None
+        if not isinstance(decision, Stop) and decision.hyperparameters is not None:
+            assert SPACE.check(decision.hyperparameters) == decision.hyperparameters
+        assert decision.reason
+
+
+def test_deciding_does_not_change_anything() -> None:
+    people = two()
+    before = repr(list(people))
+    for me in people:
+        decide(PBT(CopyBest()), me.id, people)
+    assert repr(list(people)) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PBT(Truncation), "exploit: got <class .* wanted a strategy such as"),
+        (lambda: PBT("Truncation"), "exploit: got 'Truncation'"),
+        (lambda: PBT(explore="Perturb"), "explore: got 'Perturb', wanted a strategy such as"),
+        (lambda: PBT(copies="all"), "copies: got 'all', wanted 'both' or 'weights' or"),
+    ],
+)
+def test_bad_settings_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_a_strategy_that_does_not_suit_the_space_is_refused_before_work_starts() -> None:
+    with pytest.raises(ConfigError, match="explore: 'momentum' is not in the space"):
+        PBT(explore={"momentum": Perturb()}).validate(SPACE, 4)
+    with pytest.raises(ConfigError, match="Shift cannot move lr, a LogUniform"):
+        PBT(explore=Shift()).validate(Space({"lr": LogUniform(0.1, 1)}), 4)
+
+
+def test_most_decisions_of_truncation_draw_nothing() -> None:
+    people = population([float(i) for i in range(10)], hyperparameters=mine)
+    for me in people:
+        rng = deferred(0, "decide", me.id, me.round)
+        PBT().decide(me, people, space=SPACE, rng=rng)
+        drew = object.__getattribute__(rng, "_generator") is not None
+        assert drew is (me.id < 2)
+
+
+def test_a_newcomer_is_a_donor_like_any_other() -> None:
+    people = two()
+    people.update(Member(7, 0, 5.0, mine(7) | {"lr": 0.5}))
+    decision = decide(PBT(CopyBest(), NoExplore()), 0, people)
+    assert isinstance(decision, Copy)
+    assert decision.donor == 7

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evolvent.core.distributions import (
+    Choice,
+    Constant,
+    IntUniform,
+    LogIntUniform,
+    LogUniform,
+    Normal,
+    Ordinal,
+    Uniform,
+)
+from evolvent.errors import ConfigError, OutOfSpace
+from tests.core.builders import distributions, number_distributions, seeded
+
+
+@given(distributions(), st.integers(0, 2**32))
+def test_samples_lie_inside_and_have_plain_types(distribution: Any, seed: int) -> None:
+    value = distribution.sample(seeded(seed))
+    assert distribution.contains(value)
+    assert type(value) in (float, int, str, bool, type(None))
+    assert type(distribution.check(value)) is type(value)
+
+
+@given(number_distributions(), st.floats(allow_nan=False))
+def test_clip_and_reflect_end_inside(distribution: Any, value: float) -> None:
+    assert distribution.contains(distribution.clip(value))
+    assert distribution.contains(distribution.reflect(value))
+
+
+@given(distributions(), st.integers(0, 2**32))
+def test_what_is_inside_is_neither_clipped_nor_reflected(distribution: Any, seed: int) -> None:
+    value = distribution.sample(seeded(seed))
+    assert distribution.clip(value) == distribution.reflect(value) == value
+
+
+def test_reflecting_mirrors_on_the_plain_scale() -> None:
+    assert Uniform(0, 1).reflect(1.25) == 0.75
+    assert Uniform(0, 1).reflect(-0.25) == 0.25
+    assert Uniform(0, 1).reflect(2.25) == 0.25
+    assert IntUniform(1, 10).reflect(12) == 8
+
+
+def test_reflecting_mirrors_a_logarithmic_scale_on_the_logarithm() -> None:
+    assert LogUniform(0.01, 1).reflect(2.0) == pytest.approx(0.5)
+    assert LogUniform(0.01, 1).reflect(0.005) == pytest.approx(0.02)
+    assert LogIntUniform(1, 100).reflect(200) == 50
+
+
+def test_reflecting_what_has_no_logarithm_ends_at_the_bound() -> None:
+    assert LogUniform(0.01, 1).reflect(-3.0) == 0.01
+    assert LogIntUniform(2, 8).reflect(0) == 2
+    assert Uniform(0, 1).reflect(math.inf) == 1.0
+
+
+def test_a_float_stays_a_float_and_an_integer_an_integer() -> None:
+    assert repr(Uniform(0, 1)) == "Uniform(low=0.0, high=1.0)"
+    assert repr(IntUniform(1.0, 8)) == "IntUniform(low=1, high=8)"
+    assert repr(Uniform(0, 2).check(1)) == "1.0"
+    assert repr(IntUniform(0, 2).check(1.0)) == "1"
+    assert repr(IntUniform(0, 9).clip(3.7)) == "4"
+    assert repr(IntUniform(0, 9).check(np.int64(3))) == "3"
+    assert repr(Uniform(0, 9).check(np.float32(0.5))) == "0.5"
+
+
+@pytest.mark.parametrize("value", [True, "1", None, math.nan, [1]])
+@pytest.mark.parametrize("method", ["check", "clip", "reflect"])
+def test_only_numbers_are_numbers(method: str, value: Any) -> None:
+    for distribution in (Uniform(0, 2), IntUniform(0, 2), Normal(0, 1)):
+        with pytest.raises(OutOfSpace, match="wanted a"):
+            getattr(distribution, method)(value)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value", "message"),
+    [
+        (Uniform(0, 1), 1.5, r"got 1\.5, wanted a number from 0\.0 to 1\.0"),
+        (IntUniform(1, 8), 9, "got 9, wanted an integer from 1 to 8"),
+        (IntUniform(1, 8), 2.5, r"got 2\.5, wanted an integer from 1 to 8"),
+        (Normal(0, 1), math.inf, "got inf, wanted a finite number"),
+        (Choice(["a", "b"]), "c", "got 'c', wanted one of 'a', 'b'"),
+        (Ordinal([1, 2]), True, "got True, wanted one of 1, 2"),
+        (Constant("a"), "b", "got 'b', wanted the constant 'a'"),
+        (Constant(1), True, "got True, wanted the constant 1"),
+    ],
+)
+def test_a_value_outside_is_refused_with_what_was_wanted(
+    distribution: Any, value: Any, message: str
+) -> None:
+    assert not distribution.contains(value)
+    with pytest.raises(OutOfSpace, match=message):
+        distribution.check(value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Uniform(1, 0), r"Uniform: got low=1\.0, high=0\.0, wanted low below high"),
+        (lambda: Uniform(1, 1), "a single value is a Constant"),
+        (lambda: Uniform(-1e308, 1e308), "finite distance"),
+        (lambda: Uniform("a", 1), r"Uniform\.low: got 'a', wanted a finite number"),
+        (lambda: Uniform(0, math.nan), r"Uniform\.high: got nan"),
+        (lambda: LogUniform(0, 1), r"LogUniform\.low: got 0, wanted a number above 0"),
+        (lambda: LogIntUniform(0, 1), r"LogIntUniform\.low: got 0, wanted a number above 0"),
+        (lambda: IntUniform(0, 1.5), r"IntUniform\.high: got 1\.5, wanted an integer"),
+        (lambda: IntUniform(0, 2**60), r"at most 2\*\*53"),
+        (lambda: Normal(0, 0), r"Normal\.sd: got 0, wanted a finite number above 0"),
+        (lambda: Choice([]), r"Choice\.values: got \[\], wanted a list of one or more"),
+        (lambda: Choice("abc"), r"Choice\.values: got 'abc'"),
+        (lambda: Choice([1, 1.0]), "wanted each value once"),
+        (lambda: Ordinal([[1]]), r"Ordinal: got \[1\], wanted strings, numbers, booleans or None"),
+        (lambda: Ordinal([math.inf]), "Ordinal: got inf, wanted a finite number"),
+        (lambda: Choice([1, 2], weights=[1]), r"Choice\.weights: got \(1\.0,\), wanted 2 numbers"),
+        (lambda: Choice([1, 2], weights=[1, -1]), r"Choice\.weights"),
+        (lambda: Choice([1, 2], weights=[0, 0]), "not all 0"),
+        (lambda: Constant([1]), r"Constant: got \[1\]"),
+    ],
+)
+def test_bad_distributions_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_listed_values_are_found_by_value_but_not_across_kinds() -> None:
+    mixed = Choice([1, True, "1", None, 0.5])
+    assert [mixed.place(v) for v in (1.0, True, "1", None, np.float32(0.5))] == [0, 1, 2, 3, 4]
+    assert repr(Ordinal([16, 32]).check(32.0)) == "32"
+
+
+def test_every_integer_of_a_range_is_drawn_alike() -> None:
+    rng = seeded(0)
+    counts = Counter(IntUniform(1, 4).sample(rng) for _ in range(4000))
+    assert sorted(counts) == [1, 2, 3, 4]
+    assert all(abs(n - 1000) < 4 * math.sqrt(750) for n in counts.values())
+
+
+def test_a_logarithmic_range_gives_every_factor_the_same_share() -> None:
+    rng = seeded(0)
+    floats = [LogUniform(1e-4, 1).sample(rng) for _ in range(4000)]
+    assert abs(sum(x < 1e-2 for x in floats) - 2000) < 4 * math.sqrt(1000)
+    integers = Counter(LogIntUniform(1, 7).sample(rng) for _ in range(6000))
+    assert abs(integers[1] - 2000) < 4 * math.sqrt(6000 * 2 / 9)  # log(2/1) of log(8/1): a third
+    assert sorted(integers) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_normal_has_its_mean_and_deviation() -> None:
+    rng = seeded(0)
+    values = [Normal(3, 2).sample(rng) for _ in range(10_000)]
+    assert np.mean(values) == pytest.approx(3, abs=0.08)
+    assert np.std(values) == pytest.approx(2, abs=0.06)
+    assert abs(sum(x > 5 for x in values) / 10_000 - 0.1587) < 0.015
+
+
+def test_weights_are_respected() -> None:
+    rng = seeded(0)
+    choice = Choice(["a", "never", "c"], weights=[3, 0, 1])
+    counts = Counter(choice.sample(rng) for _ in range(4000))
+    assert set(counts) == {"a", "c"}
+    assert abs(counts["a"] - 3000) < 4 * math.sqrt(750)
+
+
+def test_samples_are_the_same_on_every_machine() -> None:
+    rng = seeded(5)
+    assert Uniform(1, 3).sample(rng) == 1 + 2 * seeded(5).random()
+    assert [IntUniform(0, 9).sample(seeded(s)) for s in range(5)] == [6, 5, 2, 0, 9]
+
+
+def test_normal_has_no_bounds_but_those_of_floats() -> None:
+    assert Normal(0, 1).reflect(-math.inf) == -1.7976931348623157e308
+    assert Normal(0, 1).clip(1e30) == 1e30
+    assert Normal(0, 1).unscaled(Normal(0, 1).scaled(2.5)) == 2.5

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evolvent.core.population import NoHistory, Population
+from evolvent.core.records import Member
+from tests.core.builders import population, seeded
+
+scores = st.one_of(st.none(), st.integers(-3, 3).map(float))
+members = st.builds(
+    Member,
+    id=st.integers(0, 9),
+    round=st.integers(0, 5),
+    score=scores,
+    hyperparameters=st.just({}),
+    available=st.booleans(),
+)
+
+
+def ranks(people: Population) -> list[int]:
+    return [m.id for m in sorted(people, key=people.rank)]
+
+
+def test_the_best_has_rank_0_and_the_failed_come_last() -> None:
+    people = population([0.5, None, 0.9, math.nan, -7.0])
+    assert ranks(people) == [2, 0, 4, 1, 3]
+    assert people.n_healthy == 3
+    assert [people.at_rank(rank).id for rank in range(3)] == [2, 0, 4]
+
+
+def test_equal_scores_rank_by_member_number() -> None:
+    assert ranks(population([0.5, 0.7, 0.5, 0.7])) == [1, 3, 0, 2]
+
+
+@given(st.lists(members, max_size=20), st.lists(members, max_size=20))
+def test_updating_gives_what_a_fresh_population_has(old: list[Member], new: list[Member]) -> None:
+    newest = {m.id: m for m in old} | {m.id: m for m in new}
+    updated = Population({m.id: m for m in old}.values())
+    for member in new:
+        updated.update(member)
+    fresh = Population(newest.values())
+    assert list(updated) == list(fresh) == [newest[i] for i in sorted(newest)]
+    assert ranks(updated) == ranks(fresh)
+    assert updated.n_healthy == fresh.n_healthy == sum(not m.failed for m in newest.values())
+    assert updated[:] == list(fresh)
+
+
+@given(st.lists(members, min_size=1, unique_by=lambda m: m.id), st.integers(0, 4).map(float))
+def test_those_above_are_counted_by_score_and_gap(people: list[Member], gap: float) -> None:
+    me = people[0]
+    above = [
+        m
+        for m in people
+        if m.score is not None
+        and (me.score is None or (m.score > me.score and m.score - me.score >= gap))
+    ]
+    assert Population(people).n_above(me, gap=gap) == len(above)
+
+
+def test_a_population_is_a_sequence_of_members() -> None:
+    people = population([0.1, 0.2, 0.3])
+    assert len(people) == 3
+    assert people[0].id == 0
+    assert people[-1].score == 0.3
+    assert [m.id for m in people[1:]] == [1, 2]
+    assert people[1] in people
+    assert Member(1, 4, 0.7) not in people
+    assert "other" not in people
+    assert Population.of(people) is people
+    assert ranks(Population.of(list(people))) == [2, 1, 0]
+
+
+def test_a_new_member_joins_at_its_number() -> None:
+    people = population([0.1, 0.2])
+    assert people[1].id == 1
+    people.update(Member(7, 0, 0.9))
+    people.update(Member(5, 0, None))
+    assert [m.id for m in people] == [0, 1, 5, 7]
+    assert people[2].id == 5
+    assert ranks(people) == [7, 1, 0, 5]
+
+
+def drawn(people: Population, me: int, **limits: int) -> Counter[int | None]:
+    found = (people.draw_donor(people.member(me), rng=seeded(s), **limits) for s in range(3000))
+    return Counter(None if donor is None else donor.id for donor in found)
+
+
+def test_donors_are_drawn_evenly_among_the_healthy_and_available() -> None:
+    found = drawn(population([0.1, 0.2, 0.3, None, 0.5, 0.6], unavailable=[4]), 0)
+    assert set(found) == {1, 2, 5}
+    assert all(abs(n - 1000) < 4 * math.sqrt(3000 * 2 / 9) for n in found.values())
+
+
+def test_donors_can_be_drawn_from_the_best_ranks_only() -> None:
+    assert set(drawn(population([0.1, 0.2, 0.3, 0.4]), 0, best=2)) == {2, 3}
+
+
+def test_a_rare_donor_is_found_among_many() -> None:
+    people = population([float(i) for i in range(300)], unavailable=set(range(300)) - {7, 9})
+    found = {people.draw_donor(people.member(0), rng=seeded(s)).id for s in range(40)}  # type: ignore[union-attr]  # there are two
+    assert found == {7, 9}
+
+
+@pytest.mark.parametrize("best", [None, 0, 1])
+def test_without_a_donor_none_is_drawn(best: int | None) -> None:
+    people = population([0.9, 0.5, None], unavailable=[1])
+    assert people.draw_donor(people.member(0), rng=seeded(0), best=best) is None
+    assert population([None]).draw_donor(people.member(0), rng=seeded(0)) is None
+
+
+def test_a_population_made_by_hand_has_no_history() -> None:
+    people = population([0.1])
+    assert isinstance(people.history, NoHistory)
+    assert people.history.scores(0, 10) == ()
+    assert people.history.jobs() == ()

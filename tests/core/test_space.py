@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evolvent.core.distributions import (
+    Choice,
+    Constant,
+    IntUniform,
+    LogUniform,
+    Ordinal,
+    Uniform,
+)
+from evolvent.core.space import Space
+from evolvent.errors import ConfigError, OutOfSpace
+from tests.core.builders import seeded, spaces
+
+NESTED = {
+    "optimizer": {"lr": LogUniform(1e-5, 1.0), "momentum": Uniform(0.1, 0.999)},
+    "layers": IntUniform(1, 4),
+    "activation": Choice(["relu", "gelu"]),
+    "epochs": 3,
+}
+
+
+@given(spaces())
+def test_a_space_survives_json_and_pickle_exactly(space: Space) -> None:
+    there = Space.from_json(json.loads(json.dumps(space.to_json())))
+    assert there == space
+    assert hash(there) == hash(space)
+    assert repr(there) == repr(space)
+    assert pickle.loads(pickle.dumps(space)) == space
+
+
+@given(spaces(), st.integers(0, 2**32))
+def test_what_a_space_draws_it_accepts_flat_and_nested(space: Space, seed: int) -> None:
+    values = space.sample(rng=seeded(seed))
+    assert space.check(values) == space.check(space.nest(values)) == values
+    assert space.clip(values) == values
+    assert space.flatten(space.nest(values)) == values
+
+
+def test_nested_names_become_flat_in_their_order() -> None:
+    space = Space.of(NESTED)
+    assert list(space) == [
+        "optimizer.lr",
+        "optimizer.momentum",
+        "layers",
+        "activation",
+        "epochs",
+    ]
+    assert space["epochs"] == Constant(3)
+    assert len(space) == 5
+    assert "optimizer.lr" in space
+    assert Space.of(space) is space
+
+
+def test_values_get_the_types_of_their_distributions() -> None:
+    space = Space.of({"lr": Uniform(0, 2), "n": IntUniform(1, 8), "width": Ordinal([16, 32])})
+    checked = space.check({"width": 16.0, "n": 2.0, "lr": 1})
+    assert repr(checked) == "{'lr': 1.0, 'n': 2, 'width': 16}"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lr": 3.0}, r"hyperparameter lr: got 3\.0, wanted a number from 0\.0 to 1\.0"),
+        ({"lr": True}, r"hyperparameter lr: got True"),
+        ({"lr": 0.5, "l": 1}, "hyperparameter l: not in the space, wanted lr, net\\.width"),
+        ({"lr": 0.5}, r"hyperparameter net\.width: missing, wanted an integer from 1 to 8"),
+        ({"net": {"width": 9}, "lr": 0}, r"hyperparameter net\.width: got 9"),
+        ({"net": {"width": 2}, "net.width": 3, "lr": 0}, r"net\.width: given twice"),
+        (3, "hyperparameters: got 3, wanted a dict"),
+        ({1: 2}, "got the name 1"),
+    ],
+)
+def test_values_outside_are_refused_by_name(values: Any, message: str) -> None:
+    space = Space.of({"lr": Uniform(0, 1), "net": {"width": IntUniform(1, 8)}})
+    with pytest.raises(ConfigError, match=message):
+        space.check(values)
+
+
+def test_some_values_may_be_missing_when_asked() -> None:
+    assert Space.of(NESTED).check({"layers": 2}, partial=True) == {"layers": 2}
+
+
+def test_clipping_moves_numbers_but_not_categories() -> None:
+    space = Space.of(NESTED)
+    assert space.clip({"layers": 7.2, "optimizer": {"lr": 5}}) == {
+        "optimizer.lr": 1.0,
+        "layers": 4,
+    }
+    with pytest.raises(OutOfSpace, match="activation: got 'tanh', wanted one of 'relu', 'gelu'"):
+        space.clip({"activation": "tanh"})
+
+
+@pytest.mark.parametrize(
+    ("nested", "message"),
+    [
+        ({}, "space: got no hyperparameter"),
+        ({"a": {}}, "space: got no hyperparameter"),
+        ([1], r"space: got \[1\], wanted a dict"),
+        ({"lr": [0.1, 0.2]}, r"space: lr: got \[0\.1, 0\.2\], wanted a distribution"),
+        ({"lr": Uniform}, "space: lr: got <class"),
+        ({"": Uniform(0, 1)}, "got the name ''"),
+        ({" ": Uniform(0, 1)}, "got the name ' '"),
+        ({"a.b": Uniform(0, 1)}, "got the name 'a.b', wanted a string"),
+        ({1: Uniform(0, 1)}, "got the name 1"),
+    ],
+)
+def test_bad_spaces_are_refused(nested: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Space.of(nested)
+
+
+def test_a_name_is_a_hyperparameter_or_a_group() -> None:
+    with pytest.raises(ConfigError, match=r"a is a hyperparameter and a group with a\.b"):
+        Space({"a": Constant(1), "a.b": Constant(2)})
+    with pytest.raises(ConfigError, match="got the name 1"):
+        Space({1: Constant(1)})  # type: ignore[dict-item]  # what a user may do
+
+
+def test_a_space_may_be_written_plainly_as_in_toml() -> None:
+    plain = {
+        "optimizer": {"lr": {"type": "LogUniform", "low": 1e-5, "high": 1}, "name": "sgd"},
+        "width": {"type": "Ordinal", "values": [16, 32]},
+        "epochs": 3,
+    }
+    assert Space.from_json(plain) == Space.of(
+        {
+            "optimizer": {"lr": LogUniform(1e-5, 1), "name": "sgd"},
+            "width": Ordinal([16, 32]),
+            "epochs": 3,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"lr": {"type": "Loguniform"}}, "space: lr: got type 'Loguniform', wanted one of Uniform"),
+        ({"lr": {"type": "Uniform", "low": 0}}, "space: lr: Uniform lacks the field 'high'"),
+        (
+            {"lr": {"type": "Uniform", "low": 0, "hi": 1}},
+            "space: lr: Uniform has no field 'hi', wanted low, high",
+        ),
+        ({"lr": {"type": "Uniform", "low": 1, "high": 0}}, "space: lr: Uniform: got low"),
+        ([], r"space: got \[\]"),
+    ],
+)
+def test_bad_json_is_refused_by_name(data: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Space.from_json(data)
+
+
+def test_a_part_of_a_space_keeps_its_order() -> None:
+    part = Space.of(NESTED).only({"epochs", "layers", "nothing"})
+    assert list(part) == ["layers", "epochs"]
+
+
+def test_spaces_differ_when_their_order_does() -> None:
+    a, b = Uniform(0, 1), Uniform(0, 2)
+    assert Space({"a": a, "b": b}) != Space({"b": b, "a": a})
+    assert Space({"a": a}) != {"a": a}
+
+
+def test_hyperparameters_are_drawn_independently() -> None:
+    space = Space.of({"a": Uniform(0, 1), "b": Uniform(0, 1)})
+    drawn = space.sample(rng=seeded(1))
+    assert drawn["a"] != drawn["b"]

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+
+from evolvent.core.algorithms import PBT
+from evolvent.core.distributions import LogUniform, Ordinal
+from evolvent.core.exploit import TTest
+from evolvent.core.explore import Perturb, Resample, Shift
+from evolvent.core.space import Space
+from evolvent.core.study import StudyRecord
+from tests.core.builders import study
+
+
+def test_a_study_survives_json_exactly() -> None:
+    there = study(
+        mode="min",
+        space=Space.of({"net": {"width": Ordinal([16, 32])}, "lr": LogUniform(1e-5, 1)}),
+        algorithm=PBT(TTest(5), {"net.width": Shift(), "lr": [Resample(), Perturb(0.5, 2)]}),
+        initial=({"lr": 0.1}, {}),
+        synchronous=True,
+        target=0.01,
+    )
+    assert StudyRecord.from_json(json.loads(json.dumps(there.to_json()))) == there
+
+
+def test_a_metric_to_be_minimised_is_turned_once_and_back() -> None:
+    minimise = study(mode="min")
+    assert minimise.score(0.25) == -0.25
+    assert minimise.score(minimise.score(0.25)) == 0.25
+    assert study(mode="max").score(0.25) == 0.25
+
+
+def test_the_target_is_reached_in_the_direction_of_the_metric() -> None:
+    maximise, minimise = study(target=0.9), study(mode="min", target=0.1)
+    assert maximise.reached(0.9)
+    assert not maximise.reached(0.89)
+    assert minimise.reached(-0.1)
+    assert not minimise.reached(-0.11)
+    assert not maximise.reached(None)
+    assert not study().reached(1e9)

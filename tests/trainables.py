@@ -1,0 +1,71 @@
+"""Training code for tests of the surfaces: tiny, deterministic, importable by its path."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import evolvent as ev
+
+
+def climb(job: ev.Job) -> dict[str, float]:
+    """Add `step` to a number that the checkpoint carries."""
+    height = _read(job.checkpoint) + float(job.hyperparameters["step"])
+    (job.directory / "height.json").write_text(json.dumps(height))
+    return {"height": height, "depth": -height}
+
+
+def climb_slowly(job: ev.Job) -> dict[str, float]:
+    time.sleep(0.2)
+    return climb(job)
+
+
+def stumble(job: ev.Job) -> dict[str, float]:
+    """Member 1 always raises."""
+    if job.member == 1:
+        raise RuntimeError("a stone on the way")
+    return climb(job)
+
+
+def fall(job: ev.Job) -> dict[str, float]:
+    raise RuntimeError("no ground below")
+
+
+class Climber(ev.Trainable):
+    """`climb` as a class."""
+
+    def setup(self, hyperparameters: Mapping[str, Any], context: ev.Context) -> None:
+        self.height = 0.0
+
+    def apply(self, hyperparameters: Mapping[str, Any]) -> None:
+        self.step = float(hyperparameters["step"])
+
+    def train(self) -> dict[str, float]:
+        self.height += self.step
+        return {"height": self.height}
+
+    def save(self, directory: Path) -> None:
+        (directory / "height.json").write_text(json.dumps(self.height))
+
+    def load(self, directory: Path) -> None:
+        self.height = _read(directory)
+
+
+class Stubborn(Climber):
+    """Ignores new values on a live model."""
+
+    def setup(self, hyperparameters: Mapping[str, Any], context: ev.Context) -> None:
+        self.height = 0.0
+        self.step = float(hyperparameters["step"])
+
+    def apply(self, hyperparameters: Mapping[str, Any]) -> None:
+        return
+
+
+def _read(checkpoint: Path | None) -> float:
+    return (
+        0.0 if checkpoint is None else float(json.loads((checkpoint / "height.json").read_text()))
+    )
