@@ -14,7 +14,7 @@ demo: $(VENV)/.demo  ## Breed eight small networks on handwritten digits in two 
 	$(BIN)/evolvent demo
 
 test: $(VENV)/.dev  ## Run the whole test suite with coverage
-	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 check: $(VENV)/.dev  ## Check format, lint, types, layers and file sizes; changes nothing
 	$(BIN)/ruff format --check $(RUFF_PATHS)

@@ -140,24 +140,48 @@ def make_bare(folder: str, durability: Durability, members: int) -> dict[str, An
     """Make the file of the bare loop."""
     path = str(Path(folder) / "bare.db")
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.executescript("""
-        PRAGMA journal_mode = WAL;
-        CREATE TABLE member (
-            member INTEGER PRIMARY KEY, round INTEGER, state TEXT, attempt INTEGER, worker TEXT,
-            lease_until REAL, hyperparameters TEXT, checkpoint TEXT);
-        CREATE INDEX free ON member (state, round, member);
-        CREATE TABLE job (
-            seq INTEGER PRIMARY KEY, member INTEGER, round INTEGER, attempt INTEGER, worker TEXT,
-            score REAL, metrics TEXT, hyperparameters TEXT, checkpoint TEXT, finished_at REAL);
-        CREATE UNIQUE INDEX of_member ON job (member, round);
-    """)
+    connection.executescript(BARE_TABLES)
     values = json.dumps({"lr": 0.012345678901234567, "momentum": 0.912345678901234})
     connection.executemany(
-        "INSERT INTO member VALUES (?, 0, 'queued', 0, NULL, NULL, ?, NULL)",
+        "INSERT INTO member (member, round, state, attempt, hyperparameters, reason)"
+        " VALUES (?, 0, 'queued', 0, ?, 'drawn from the space')",
         [(number, values) for number in range(members)],
     )
     connection.close()
     return {"path": path, "durability": durability}
+
+
+BARE_TABLES = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE member (
+    member INTEGER PRIMARY KEY, round INTEGER, state TEXT, attempt INTEGER, worker TEXT,
+    started_at REAL, lease_until REAL, hyperparameters TEXT, parent TEXT, checkpoint TEXT,
+    reason TEXT);
+CREATE INDEX free ON member (state, round, member);
+CREATE TABLE job (
+    seq INTEGER PRIMARY KEY, member INTEGER, round INTEGER, attempt INTEGER, worker TEXT,
+    score REAL, metrics TEXT, hyperparameters TEXT, parent TEXT, parent_checkpoint TEXT,
+    checkpoint TEXT, reason TEXT, started_at REAL, finished_at REAL);
+CREATE UNIQUE INDEX of_member ON job (member, round);
+"""
+BARE_CLAIM = """
+UPDATE member
+SET state = 'running', attempt = attempt + 1, worker = ?, started_at = ?, lease_until = ?
+WHERE member = (
+    SELECT member FROM member WHERE state = 'queued' ORDER BY round, member LIMIT 1)
+RETURNING member, round, attempt, hyperparameters, parent, checkpoint, reason, started_at
+"""
+BARE_MOVE = """
+UPDATE member
+SET state = 'queued', round = round + 1, attempt = 0, worker = NULL, lease_until = NULL,
+    started_at = NULL, hyperparameters = ?, parent = ?, checkpoint = ?, reason = ?
+WHERE member = ? AND round = ? AND attempt = ?
+"""
+BARE_APPEND = """
+INSERT INTO job (member, round, attempt, worker, score, metrics, hyperparameters, parent,
+                 parent_checkpoint, checkpoint, reason, started_at, finished_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 
 
 def bare_turns(path: str, durability: Durability, number: int) -> Turn:
@@ -166,40 +190,25 @@ def bare_turns(path: str, durability: Durability, number: int) -> Turn:
     connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
     lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT)
     draw = random.Random(number)
-    execute, worker = connection.execute, f"worker-{number}"
-
-    def claim() -> tuple[Any, ...]:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        execute("BEGIN IMMEDIATE")
-        row = execute(
-            "UPDATE member SET state = 'running', attempt = attempt + 1, worker = ?, lease_until = ?"
-            " WHERE member = (SELECT member FROM member WHERE state = 'queued'"
-            " ORDER BY round, member LIMIT 1) RETURNING member, round, attempt, hyperparameters",
-            (worker, time.time() + 30),
-        ).fetchall()[0]
-        execute("COMMIT")
-        fcntl.flock(lock, fcntl.LOCK_UN)
-        return row
+    execute, worker, address = connection.execute, f"worker-{number}", "0" * 64
 
     def turn(_: int) -> None:
-        member, round_, attempt, text = claim()
-        values = json.loads(text)
-        score = draw.random()
-        metrics = json.dumps({"accuracy": score, "loss": 1 - score})
         fcntl.flock(lock, fcntl.LOCK_EX)
         execute("BEGIN IMMEDIATE")
-        moved = execute(
-            "UPDATE member SET state = 'queued', round = round + 1, attempt = 0, worker = NULL,"
-            " lease_until = NULL, hyperparameters = ?, checkpoint = ?"
-            " WHERE member = ? AND round = ? AND attempt = ?",
-            (json.dumps(values), "0" * 64, member, round_, attempt),
-        ).rowcount
+        now = time.time()
+        (claimed,) = execute(BARE_CLAIM, (worker, now, now + 30)).fetchall()
+        execute("COMMIT")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        member, round_, attempt, text, parent, parent_checkpoint, reason, started_at = claimed
+        values, score = json.loads(text), draw.random()
+        metrics = json.dumps({"accuracy": score, "loss": 1 - score})
+        log = (text, parent, parent_checkpoint, address, reason, started_at)
+        head = (json.dumps(values), f"m{member}r{round_}", address, "goes on with its own weights")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        execute("BEGIN IMMEDIATE")
+        moved = execute(BARE_MOVE, (*head, member, round_, attempt)).rowcount
         assert moved == 1
-        execute(
-            "INSERT INTO job (member, round, attempt, worker, score, metrics, hyperparameters,"
-            " checkpoint, finished_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (member, round_, attempt, worker, score, metrics, text, "0" * 64, time.time()),
-        )
+        execute(BARE_APPEND, (member, round_, attempt, worker, score, metrics, *log, time.time()))
         execute("COMMIT")
         fcntl.flock(lock, fcntl.LOCK_UN)
 

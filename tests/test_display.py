@@ -205,6 +205,12 @@ def test_hyperparameters_that_are_equal_for_all_are_cut_first() -> None:
     assert "lr" in text_of(study_table(status(names=names), views, width=80))[0].split()
 
 
+def test_terminal_too_narrow_for_any_hyperparameter_counts_them_all() -> None:
+    views = [member(0, 0.5, values={"lr": 0.1, "momentum": 0.9})]
+    table = study_table(status(names=("lr", "momentum")), views, width=10)
+    assert text_of(table)[0].split()[4:] == ["+2", "more", "copied"]
+
+
 def test_members_that_do_not_fit_are_counted_and_the_best_are_shown() -> None:
     views = [*(member(i, i / 100) for i in range(50)), member(50, None)]
     lines = text_of(study_table(status(members=51), views, width=80, height=8))

@@ -26,6 +26,7 @@ _HOMES = {
         "Perturb",
         "Resample",
         "Shift",
+        "ZeroTrap",
     ),
     "evolvent.core.distributions": (
         "Choice",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from evolvent.core.explore import Perturb as Perturb
     from evolvent.core.explore import Resample as Resample
     from evolvent.core.explore import Shift as Shift
+    from evolvent.core.explore import ZeroTrap as ZeroTrap
     from evolvent.core.population import Population as Population
     from evolvent.core.records import Copy as Copy
     from evolvent.core.records import JobRecord as JobRecord

@@ -65,7 +65,7 @@ class CheckpointDamaged(CheckpointError):
 
 
 class TrainableError(EvolventError):
-    """Training code broke its contract: no metrics, a metric that is no number, a wrong name, …
+    """Training code broke its contract: no metrics, a metric that is no number, a wrong name.
 
     Not counted as a failure of the member, because every member would fail the same way: the
     worker stops, the job goes back to the queue, and the study goes on once the code is mended.

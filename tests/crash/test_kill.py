@@ -57,6 +57,7 @@ def test_worker_killed_while_it_trains_or_saves(place, job, tmp_path, undisturbe
     (tmp_path / f"hold-at-{place}-{job}").touch()
     with driver(tmp_path, "Held", workers=1) as running:
         until((tmp_path / f"held-at-{place}-{job}").exists, what=f"{job} to {place}")
+        until(lambda: len(study.jobs("running")) == 1, what="the report of the job before")
         kill(running.workers()[0].pid)
         running.wait()
     assert_whole(study, undisturbed())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,12 @@ def test_two_workers_find_what_one_finds(store, console, tmp_path):
     ]
     assert logs[0] == logs[1]
     assert alone.best_score == two.best_score
+
+
+def test_without_scikit_learn_it_says_what_to_install_and_writes_nothing(
+    store, console, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ev.EvolventError, match=r"pip install 'evolvent\[demo\]'"):
+        demo(store=store, workers=0, console=console)
+    assert list(tmp_path.iterdir()) == []

@@ -151,6 +151,16 @@ def test_any_other_contents_have_another_address(
     assert set(checkpoints.files(address)) == {name for name in files if not name.endswith("/")}
 
 
+def test_empty_directories_are_part_of_the_contents(checkpoints: Checkpoints) -> None:
+    directory = staged(checkpoints)
+    (directory / "logs" / "deep").mkdir(parents=True)
+    address = checkpoints.seal(directory)
+    assert address != sealed(checkpoints)
+    (checkpoints.path(address) / "logs" / "deep").rmdir()
+    with pytest.raises(CheckpointDamaged, match="'logs/deep/' is missing"):
+        checkpoints.verify(address)
+
+
 def test_links_and_special_files_are_refused_by_name(checkpoints: Checkpoints) -> None:
     directory = staged(checkpoints)
     (directory / "latest").symlink_to("model.pt")
@@ -282,7 +292,9 @@ def test_sweep_deletes_all_but_what_is_kept(checkpoints: Checkpoints) -> None:
 def test_sweep_spares_what_was_staged_or_sealed_since(checkpoints: Checkpoints) -> None:
     checkpoints.drop(staged(checkpoints))
     now = time.time()
-    young, directory = sealed(checkpoints), staged(checkpoints, {"a": b"x"})
+    old = staged(checkpoints)
+    os.utime(old, (1, 1))  # the time of sealing counts
+    young, directory = checkpoints.seal(old), staged(checkpoints, {"a": b"x"})
     os.utime(directory, (1, 1))  # whatever the job does to it: the time of staging counts
     assert checkpoints.sweep(set(), staged_before=now) == 0
     assert young in checkpoints
@@ -336,7 +348,6 @@ def test_power_durability_syncs_files_and_names_before_the_address_and_the_addre
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoints = Checkpoints(tmp_path / "new" / "root", sync=True)
-    directory = staged(checkpoints)
     events: list[tuple[str, str]] = []
     fsync, rename = os.fsync, os.rename
 
@@ -350,13 +361,14 @@ def test_power_durability_syncs_files_and_names_before_the_address_and_the_addre
 
     monkeypatch.setattr(os, "fsync", recording_fsync)
     monkeypatch.setattr(os, "rename", recording_rename)
+    directory = staged(checkpoints)
     path = checkpoints.path(checkpoints.seal(directory))
     at = events.index(("rename", str(path)))
     before, after = {name for _, name in events[:at]}, {name for _, name in events[at + 1 :]}
     inside = {directory, directory / "optimizer", *(directory / name for name in FILES)}
-    above = {checkpoints.root, path.parent.parent}
+    above = {tmp_path, tmp_path / "new", checkpoints.root}
     assert before >= {str(name) for name in inside | above}
-    assert after == {str(path.parent)}
+    assert after == {str(path.parent), str(path.parent.parent)}
 
 
 def test_process_durability_syncs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

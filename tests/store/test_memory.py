@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,16 @@ def test_store_that_nobody_holds_any_more_removes_its_checkpoints():
     del store
     gc.collect()
     assert not staged.exists()
+
+
+def test_forked_child_leaves_what_its_parent_still_needs(monkeypatch: pytest.MonkeyPatch):
+    store = open_store("memory://")
+    staged = directory(store)
+    with monkeypatch.context() as forked:
+        forked.setattr(os, "getpid", lambda: -1)
+        store.close()
+    assert staged.exists()
+    shutil.rmtree(staged.parent.parent.parent)
 
 
 LEAVING = """

@@ -126,12 +126,13 @@ def _watch(study: Study, *, every_s: float) -> None:
 def _print_study(study: Study) -> None:
     from evolvent.cli.output import output_console
     from evolvent.display import headline, standing, study_table
+    from evolvent.store.protocol import FailureKind
 
     console, status = output_console(), study.status()
     console.print(headline(status), soft_wrap=True)
     console.print(f"{status.state}{_because(status)}  {standing(status)}", soft_wrap=True)
     console.print(study_table(status, study.members(), width=console.width))
-    failures = study.failures()
+    failures = [f for f in study.failures() if f.failure.kind is not FailureKind.RETURNED]
     if failures:
         last = failures[-1]
         text = f"last failure: {last.job}, attempt {last.attempt}: {last.failure.message}"

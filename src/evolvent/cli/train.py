@@ -81,7 +81,9 @@ def demo(
     """
     from evolvent.demo.run import demo as run_demo
 
-    run_demo(store=store, workers=workers, control=control, as_json=as_json)
+    outcome = run_demo(store=store, workers=workers, control=control, as_json=as_json)
+    if outcome.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 _RUN = """
@@ -101,12 +103,12 @@ _RUN = """
   layers = {type = "IntUniform", low = 1, high = 4}
   optimizer.momentum = {type = "Uniform", low = 0.1, high = 0.999}
 
-  \\[algorithm]                         # may be left out
+  \\[algorithm]                         # optional
   type = "PBT"
   exploit = {type = "Truncation", fraction = 0.2}
   explore = {type = "Perturb", factors = \\[0.8, 1.2]}
 
-  \\[\\[initial]]                         # the first members by hand; may be left out
+  \\[\\[initial]]                         # first members, by hand; optional
   lr = 0.1
 
 [bold]Examples[/bold]
@@ -242,7 +244,7 @@ def _given(
 
 
 def _check_importable(path: str) -> None:
-    """Refuse a module that is nowhere before a study is written; does not run its code."""
+    """Refuse a module that is nowhere before a study is written; imports only its packages."""
     module = path.partition(":")[0]
     if "" not in sys.path:
         sys.path.insert(0, "")  # the working directory, as for `python -m`
@@ -269,9 +271,9 @@ def _show(result: Result, *, as_json: bool) -> None:
     from evolvent.cli.best import best_as_json, print_best
     from evolvent.cli.output import print_json
 
-    if result.status.best is not None and not as_json:
-        print_best(result)
-    elif as_json:
+    if as_json:
         print_json(best_as_json(result))
+    elif result.status.best is not None:
+        print_best(result)
     if result.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)

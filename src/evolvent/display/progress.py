@@ -55,7 +55,7 @@ class Progress:
             self._live = Live(console=self._console, auto_refresh=False, transient=False)
             self._live.start()
         before = self._finished_before
-        self._print(headline(status).append(f"  going on after {before} jobs" if before else ""))
+        self._print(headline(status).append(f"  from job {before} on" if before else ""))
 
     def update(self, status: StudyStatus, members: Members) -> None:
         """Show how the run stands; cheap enough to be called several times a second."""
@@ -96,7 +96,7 @@ class Progress:
         self._read_at = now + (now - before) / _SHARE_OF_READING
 
     def _picture(self, status: StudyStatus) -> RenderableType:
-        around = 4  # a blank line, the bar, and a line for the prompt and for wrapped output
+        around = 4  # the headline, the bar, the line of the prompt, and one to spare
         table = study_table(
             status, self._views,
             width=self._console.width, height=self._console.height - around,

@@ -124,7 +124,8 @@ def numbers(values: Mapping[str, Any], *, where: str) -> dict[str, float]:
     plain: dict[str, float] = {}
     for name, value in values.items():
         if not isinstance(name, str):
-            raise TrainableError(f"{where} {dict(values)!r:.120}: names must be strings, got {name!r}")
+            got = f"{where} {dict(values)!r:.120}"
+            raise TrainableError(f"{got}: names must be strings, got {name!r}")
         plain[name] = _number(name, value, where=where)
     return plain
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +12,10 @@ from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
 from evolvent.engines.job import Context, Job, numbers
 from evolvent.engines.trainable import AnyTrainable, Trainable
-from evolvent.errors import TrainableError
+from evolvent.errors import EvolventError, TrainableError
 from evolvent.store.protocol import Failure, FailureKind
+
+_logger = logging.getLogger("evolvent")
 
 
 class Runner:
@@ -33,12 +37,29 @@ class Runner:
     def run(self, job: Job, *, parent: JobId | None) -> Mapping[str, Any]:
         """Train one round and save it into `job.directory`; return what training returned.
 
-        Whatever training code raises comes out as it is, and the live trainable is thrown away.
+        Whatever training code raises comes out as it is, and the live trainable is thrown away;
+        only `sys.exit` is turned into an error, for it is not the worker's end that was meant.
         """
-        if not isinstance(self._trainable, type):
-            return self._trainable(job)
         try:
-            live = self._alive(self._trainable, job, parent=parent)
+            if not isinstance(self._trainable, type):
+                return self._trainable(job)
+            return self._round(self._trainable, job, parent=parent)
+        except SystemExit as e:
+            raise RuntimeError(f"training called sys.exit({e.code!r})") from e
+
+    def forget(self) -> None:
+        """Throw the live trainable away. That it cannot be closed is no fault of any job."""
+        live, self._live, self._holds = self._live, None, None
+        if live is None:
+            return
+        try:
+            live.close()
+        except Exception:
+            _logger.warning("%s.close() failed", type(live).__name__, exc_info=True)
+
+    def _round(self, kind: type[Trainable], job: Job, *, parent: JobId | None) -> Mapping[str, Any]:
+        try:
+            live = self._alive(kind, job, parent=parent)
             live.apply(job.hyperparameters)
             metrics = live.train()
             live.save(job.directory)
@@ -48,19 +69,13 @@ class Runner:
         self._holds = job.id
         return metrics
 
-    def forget(self) -> None:
-        """Throw the live trainable away."""
-        live, self._live, self._holds = self._live, None, None
-        if live is not None:
-            live.close()
-
     def _alive(self, kind: type[Trainable], job: Job, *, parent: JobId | None) -> Trainable:
         if self._live is not None and self.holds(parent):
             self._live.job = job
             self._holds = None
             return self._live
         self.forget()
-        live = kind()
+        self._live = live = kind()  # from now on to be closed, whatever happens
         live.job = job
         live.setup(
             job.hyperparameters,
@@ -68,7 +83,6 @@ class Runner:
         )
         if job.checkpoint is not None:
             live.load(job.checkpoint)
-        self._live = live
         return live
 
 
@@ -92,3 +106,11 @@ def judge(returned: Any, study: StudyRecord) -> tuple[float, dict[str, float]] |
     if not math.isfinite(value):
         return Failure(FailureKind.INVALID, f"metric {study.metric!r} was {value}")
     return study.score(value), metrics
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return what the log says of an exception that came out of training."""
+    told = traceback.TracebackException.from_exception(error)  # also one that cannot say itself
+    returned = isinstance(error, EvolventError) or not isinstance(error, Exception)
+    kind = FailureKind.RETURNED if returned else FailureKind.RAISED
+    return Failure(kind, f"{type(error).__name__}: {told}", "".join(told.format()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,9 +18,9 @@ from evolvent.engines.identity import worker_name
 from evolvent.engines.job import Job
 from evolvent.engines.keeper import LeaseKeeper
 from evolvent.engines.loading import starting_point
-from evolvent.engines.runner import Runner, judge
+from evolvent.engines.runner import Runner, failure_of, judge
 from evolvent.engines.trainable import AnyTrainable
-from evolvent.errors import CheckpointMissing, EvolventError, LeaseLost
+from evolvent.errors import CheckpointError, CheckpointMissing, EvolventError, LeaseLost
 from evolvent.store.protocol import Failure, FailureKind, Lease, Report, Store, StudyState
 
 Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
@@ -142,8 +141,11 @@ class Worker:
                 self._failed(lease, e)
             return
         keeper.trained(job)
-        self._settle()
-        self._pending = background.submit(self._finish, lease, job, verdict, keeper)
+        before, self._pending = (
+            self._pending,
+            background.submit(self._finish, lease, job, verdict, keeper),
+        )
+        self._wait_for(before)  # should it fail, this one is still reported
         if not self._options.overlap:
             self._settle()
 
@@ -163,7 +165,7 @@ class Worker:
                 keeper.drop(job)
                 self._store.fail(lease, verdict)
             else:
-                address = self._checkpoints.seal(job.directory)
+                address = self._seal(lease, job)
                 keeper.drop(job)
                 self._report(lease, job, address, *verdict)
         except LeaseLost:
@@ -173,6 +175,14 @@ class Worker:
             self._checkpoints.drop(job.directory)
         self._options.on_job(job.id)
         return True
+
+    def _seal(self, lease: Lease, job: Job) -> str:
+        try:
+            return self._checkpoints.seal(job.directory)
+        except CheckpointError:
+            # With the lease lost, the directory may have been swept: then this says LeaseLost.
+            self._store.heartbeat(lease, lease_s=self._options.lease_s)
+            raise
 
     def _report(
         self, lease: Lease, job: Job, address: str, score: float, metrics: dict[str, float]
@@ -187,6 +197,9 @@ class Worker:
     def _settle(self) -> None:
         """Wait for the report in the background, if there is one, and let its errors out."""
         pending, self._pending = self._pending, None
+        self._wait_for(pending)
+
+    def _wait_for(self, pending: Future[bool] | None) -> None:
         if pending is not None and not pending.result():
             self._runner.forget()
 
@@ -195,27 +208,20 @@ class Worker:
         self._runner.forget()
         if not isinstance(error, Exception):
             raise error
-        text = "".join(traceback.format_exception(error))
-        message = f"{type(error).__name__}: {error}"
-        if isinstance(error, EvolventError):
-            self._fail(lease, Failure(FailureKind.RETURNED, message, text))
-            raise error
-        self._fail(lease, Failure(FailureKind.RAISED, message, text))
-        self._options.on_job(lease.job.id)
-
-    def _fail(self, lease: Lease, failure: Failure) -> None:
         with contextlib.suppress(LeaseLost):  # another attempt counts: this failure does not
-            self._store.fail(lease, failure)
+            self._store.fail(lease, failure_of(error))
+        if isinstance(error, EvolventError):
+            raise error
+        self._options.on_job(lease.job.id)
 
     def _hand_back(self, error: BaseException) -> None:
         """Before the worker ends by an error: finish the report under way, return the other job."""
-        try:
+        with contextlib.suppress(Exception):  # it came second: `error` is what is told
             self._settle()
-            message = f"worker ended: {type(error).__name__}: {error}"
-            failure = Failure(FailureKind.RETURNED, message)
+        message = f"worker ended: {failure_of(error).message}"
+        failure = Failure(FailureKind.RETURNED, message)
+        with contextlib.suppress(EvolventError):  # the store is what broke: the leases will run out
             self._store.release(self._study, worker=self._options.name, failure=failure)
-        except EvolventError:
-            return  # the store is what broke: the leases will run out
 
 
 def open_job(record: StudyRecord, lease: Lease, staged: Path, *, device: str | None = None) -> Job:

@@ -58,7 +58,8 @@ class Checkpoints:
         plain = re.sub(r"[^\w.-]", "_", label)[:100]
         staged = self._staging / f"{plain}-{time.time_ns():016x}-{secrets.token_hex(4)}"
         try:
-            tree.make_directory(staged, sync=False)
+            tree.make_directory(self._staging, sync=self.sync)
+            staged.mkdir()
         except OSError as e:
             raise tree.explained(e, doing="make the directory", path=staged) from e
         return staged
@@ -108,13 +109,16 @@ class Checkpoints:
             CheckpointDamaged: names the file that is missing, added, or has other bytes.
         """
         path = self.path(address)
-        while (before := _identity(path)) is not None:
-            found = self._examined(address)
-            if found is None:
-                return path
-            if _identity(path) == before:
-                raise found
-            # Others have discarded or replaced it while we looked: look again.
+        try:
+            while (before := _identity(path)) is not None:
+                found = self._damage(address)
+                if found is None:
+                    return path
+                if _identity(path) == before:
+                    raise found
+                # Others have discarded or replaced it while we looked: look again.
+        except OSError as e:
+            raise tree.explained(e, doing="read the checkpoint at", path=path) from e
         raise CheckpointMissing(f"checkpoint {address} is not at {path}")
 
     def files(self, address: str) -> dict[str, int]:
@@ -126,7 +130,7 @@ class Checkpoints:
         path = self.path(address)
         try:
             return tree.sizes(path)
-        except FileNotFoundError as e:
+        except (FileNotFoundError, NotADirectoryError) as e:
             raise CheckpointMissing(f"checkpoint {address} is not at {path}") from e
         except OSError as e:
             raise tree.explained(e, doing="read the checkpoint at", path=path) from e
@@ -167,16 +171,16 @@ class Checkpoints:
         Raises:
             CheckpointError: something could not be deleted.
         """
-        for attempt in range(_TRIES):
+        tries = _TRIES  # a worker that has not noticed yet may still be writing in there
+        while self.root.exists():
             try:
                 tree.remove(self.root)
-                return
             except OSError as e:
-                # A worker that has not noticed yet may still be writing in there.
-                if e.errno not in _OCCUPIED or attempt == _TRIES - 1:
+                tries -= 1
+                if e.errno not in _OCCUPIED or tries == 0:
                     raise tree.explained(e, doing="delete", path=self.root) from e
 
-    def _examined(self, address: str) -> CheckpointError | None:
+    def _damage(self, address: str) -> CheckpointDamaged | None:
         """Return what is wrong with the directory of an address, as it looks just now."""
         path = self.path(address)
         try:
@@ -184,9 +188,9 @@ class Checkpoints:
         except CheckpointError as e:
             return CheckpointDamaged(f"checkpoint {address}: {e}")
         except OSError as e:
-            if e.errno in _DAMAGE:
-                return CheckpointDamaged(f"checkpoint {address}: {e.filename}: {e.strerror}")
-            return tree.explained(e, doing="read the checkpoint at", path=path)
+            if e.errno not in _DAMAGE:
+                raise
+            return CheckpointDamaged(f"checkpoint {address}: {e.filename or path}: {e.strerror}")
         if manifest.address_of(entries) == address:
             return None
         found = manifest.difference(manifest.read(self._beside(address)), entries)
@@ -195,35 +199,34 @@ class Checkpoints:
     def _settle(self, staged: Path, address: str, entries: Sequence[Entry]) -> None:
         """Give the staged directory its address, unless sound equal contents have it already."""
         path = self.path(address)
-        for _ in range(_TRIES):
+        tree.make_directory(self._objects, sync=self.sync)
+        while not self._holds(address):
+            tree.make_directory(path.parent, sync=False)
+            os.utime(staged)  # the time of sealing, for `sweep`
             try:
-                self.verify(address)
-                os.utime(path)
-            except CheckpointDamaged:
-                self._move_away(address)
-            except (CheckpointMissing, FileNotFoundError):
-                pass  # never there, or collected while we looked
-            else:
-                break
-            if self._renamed(staged, path):
-                manifest.write(self._beside(address), entries)
-                break
-        else:
-            raise CheckpointError(f"{path}: others replace it faster than it can be saved")
+                staged.rename(path)
+            except OSError as e:
+                if e.errno not in _OCCUPIED:
+                    raise
+                continue  # others came in between: look what they put there
+            manifest.write(self._beside(address), entries)
+            break
         if self.sync:
-            # Also for equal contents: whoever put them there may not have come so far yet.
+            # Also what others have made: they may not have come so far yet.
             tree.sync_directory(path.parent)
+            tree.sync_directory(self._objects)
 
-    def _renamed(self, staged: Path, path: Path) -> bool:
-        tree.make_directory(path.parent, sync=self.sync)
-        os.utime(staged)  # the time of sealing, for `sweep`
+    def _holds(self, address: str) -> bool:
+        """Whether sound contents are there, now as young as if they had just been sealed."""
         try:
-            staged.rename(path)
-        except OSError as e:
-            if e.errno not in _OCCUPIED:
-                raise
-            return False  # equal contents came in between
-        return True
+            os.utime(self.verify(address))
+        except CheckpointDamaged:
+            self._move_away(address)
+        except (CheckpointMissing, FileNotFoundError):
+            pass  # never there, or discarded while we looked
+        else:
+            return True
+        return False
 
     def _move_away(self, address: str) -> None:
         path = self.path(address)
@@ -251,8 +254,6 @@ def _identity(directory: Path) -> tuple[int, int] | None:
         info = directory.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as e:
-        raise tree.explained(e, doing="read the checkpoint at", path=directory) from e
     return info.st_ino, info.st_ctime_ns
 
 

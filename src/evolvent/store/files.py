@@ -46,10 +46,7 @@ class Entry:
 def explained(error: OSError, *, doing: str, path: Path) -> CheckpointError:
     """Return the error of ours that says what failed where and what to do."""
     cause = _HINTS.get(error.errno or 0, error.strerror or str(error))
-    where = error.filename or path
-    if isinstance(where, bytes):
-        where = os.fsdecode(where)
-    return CheckpointError(f"cannot {doing} {where}: {cause}")
+    return CheckpointError(f"cannot {doing} {error.filename or path}: {cause}")
 
 
 def read(directory: Path) -> list[Entry]:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import assert_never
 
 from evolvent.core.heads import HeadState, next_head, round_heads
 from evolvent.core.population import Population
@@ -117,6 +118,8 @@ def _final(study: MemoryStudy, slot: Slot, kind: FailureKind) -> bool:
             return True
         case FailureKind.RETURNED:
             return False
+        case _:
+            assert_never(kind)
 
 
 def _hand_out(study: MemoryStudy, slot: Slot, *, worker: str, lease_s: float) -> Lease:

@@ -97,19 +97,19 @@ class SqlStore:
             return None
         wish = sql_claim.Wish(worker=worker, lease_s=lease_s, prefer=prefer)
         with self._session.work(study, synced=False) as work:
-            lease = sql_claim.claim(work, wish)
-            if lease is None:
+            given = sql_claim.claim(work, wish)
+            if given is None:
                 work.breeding()  # refuses a study that is not there
-        memory.idle = lease is None
-        return lease
+        memory.idle = given is None
+        return None if given is None else sql_claim.lease(study, given, worker)
 
     def heartbeat(self, lease: Lease, *, lease_s: float, points: Sequence[Point] = ()) -> None:
         with self._session.database.write(synced=False) as tx:
             sql_work.heartbeat(tx, lease, lease_s=lease_s, points=points)
 
     def report(self, lease: Lease, report: Report) -> None:
-        with self._leased(lease) as sealed_in:
-            sealed = sealed_in.path(report.checkpoint)
+        with self._leased(lease) as checkpoints:
+            sealed = checkpoints.path(report.checkpoint)
             metrics = encode(report.metrics)
             with self._session.work(lease.study) as work:
                 sql_work.report(work, lease, report, metrics=metrics, sealed=sealed)

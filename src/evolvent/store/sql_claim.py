@@ -47,8 +47,12 @@ def anything(tx: Transaction, study: int) -> bool:
     return any(tx.execute(sql, values).fetchone() for sql in (_QUEUED, _EXPIRED))
 
 
-def claim(work: Work, wish: Wish) -> Lease | None:
-    """Give out the first job that is free, noting on the way which ones their workers have lost."""
+def claim(work: Work, wish: Wish) -> HeadRow | None:
+    """Give out the first job that is free, noting on the way which ones their workers have lost.
+
+    Returns:
+        The head as it has been given out; None when there is nothing to claim.
+    """
     while (found := _first(work, wish)) is not None:
         head, row = head_and_study(found)
         if head.state == HeadState.QUEUED:
@@ -76,7 +80,12 @@ def _round_and_member(row: Row) -> tuple[int, int]:
     return row[1], row[0]
 
 
-def _hand_out(work: Work, wish: Wish, head: HeadRow, *, first: bool) -> Lease:
+def lease(study: int, given: HeadRow, worker: str) -> Lease:
+    """Return what `claim` has given out as the worker wants it; not while others wait."""
+    return Lease(study, running_job(given), worker)
+
+
+def _hand_out(work: Work, wish: Wish, head: HeadRow, *, first: bool) -> HeadRow:
     now = work.tx.now()
     values = {
         "study": work.study,
@@ -88,7 +97,5 @@ def _hand_out(work: Work, wish: Wish, head: HeadRow, *, first: bool) -> Lease:
     work.tx.execute(_HAND_OUT, values)
     if first:
         work.tx.execute(_START, values)
-    given = head._replace(
-        state="running", attempt=head.attempt + 1, worker=wish.worker, started_at=now
-    )
-    return Lease(work.study, running_job(given), wish.worker)
+    attempt = head.attempt + 1
+    return head._replace(state="running", attempt=attempt, worker=wish.worker, started_at=now)

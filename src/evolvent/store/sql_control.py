@@ -92,7 +92,7 @@ def resume(breeding: Breeding) -> None:
     values = {"study": breeding.study, "rounds": breeding.record.rounds}
     if study_state(breeding.tx, breeding.study, breeding.row.stopped) is StudyState.FAILED:
         breeding.tx.execute(_RESTART, values)
-        breeding.renew()
+        breeding.log.renew()
     breeding.tx.execute(_REOPEN, values)
 
 
@@ -141,7 +141,7 @@ def unpin(breeding: Breeding, job: JobId) -> None:
     """Let a checkpoint go when nothing else needs it."""
     values = {"study": breeding.study, "member": job.member, "round": job.round}
     for (address,) in breeding.tx.execute(_UNPIN, values).fetchall():
-        breeding.release(address)
+        breeding.log.release(address)
 
 
 def kept(breeding: Breeding) -> tuple[set[str], float]:

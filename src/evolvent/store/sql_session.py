@@ -84,7 +84,7 @@ class Work:
     def clear_up(self) -> None:
         """Arrange that what nothing needs any more is discarded after the commit."""
         for breeding in self._breedings:
-            self.garbage += breeding.unneeded()
+            self.garbage += breeding.log.unneeded()
         if self.garbage:
             self.tx.afterwards(self._discard)
 

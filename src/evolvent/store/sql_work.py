@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from evolvent.core.heads import HeadState
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
 from evolvent.store.protocol import MAX_LOSSES, Failure, FailureKind, Lease, Point, Report
-from evolvent.store.sql_breeding import Breeding, Outcome
+from evolvent.store.sql_breeding import Breeding
+from evolvent.store.sql_log import Outcome
 from evolvent.store.sql_rows import (
     HEAD,
     LINES,
@@ -86,7 +88,7 @@ def report(work: Work, lease: Lease, report: Report, *, metrics: str, sealed: Pa
         if _reported(work.tx, lease):
             return
         raise lost(lease)
-    if not sealed.is_dir():
+    if not os.path.isdir(sealed):
         raise CheckpointMissing(f"{lease.job.id}: there is no checkpoint at {sealed}")
     keep_points(work.tx, lease, report.points)
     head, row = found
@@ -123,8 +125,8 @@ def reparent(work: Work, lease: Lease, *, parent: JobId, reason: str) -> Lease:
     )
     work.tx.execute(_REPARENT, {**new._asdict(), "id": lease.study * LINES + head.member})
     breeding = work.breeding(row)
-    breeding.release(head.checkpoint)
-    breeding.renew()
+    breeding.log.release(head.checkpoint)
+    breeding.log.renew()
     return Lease(lease.study, running_job(new), lease.worker)
 
 

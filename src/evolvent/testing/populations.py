@@ -1,4 +1,4 @@
-"""Builders for tests: a population, a study's settings, a job, in one line each."""
+"""Builders for tests: a population, the settings of a study, a generator, in one line each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from evolvent.core.algorithms import RandomSearch
 from evolvent.core.distributions import LogUniform, Uniform
 from evolvent.core.population import History, Population
-from evolvent.core.records import Hyperparameters, JobRecord, JobState, Member
+from evolvent.core.records import Hyperparameters, Member
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
 
@@ -62,18 +62,6 @@ def study_record(**changes: Any) -> StudyRecord:
         "durability": "process",
     }
     return StudyRecord(**{**settings, **changes})
-
-
-def done_job(member: int, round: int, score: float, **changes: Any) -> JobRecord:
-    """Return a job that was done, with `score` also as its accuracy; `changes` are its fields."""
-    settings: dict[str, Any] = {
-        "hyperparameters": {"lr": 0.1, "momentum": 0.5},
-        "score": score,
-        "metrics": {"accuracy": score},
-        "checkpoint": f"{member:032x}{round:032x}",
-        "attempt": 1,
-    }
-    return JobRecord(member, round, JobState.DONE, **{**settings, **changes})
 
 
 def seeded(seed: int) -> np.random.Generator:

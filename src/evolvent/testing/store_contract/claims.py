@@ -133,6 +133,17 @@ class ClaimsContract:
         assert lease is not None
         assert lease.attempt == 2
 
+    def test_lease_is_counted_in_seconds(self, store: Store) -> None:
+        crew = Crew(store, population=1)
+        store.heartbeat(crew.claim(lease_s=30.0), lease_s=30.0)
+        assert crew.nothing_to_claim()
+
+    def test_study_has_started_with_its_first_claim(self, store: Store) -> None:
+        crew = Crew(store, population=2)
+        first = crew.claim().job.started_at
+        crew.claim()
+        assert crew.status().started_at == first
+
     def test_expired_lease_takes_its_turn_by_round_and_member(self, store: Store) -> None:
         crew = Crew(store, population=3, rounds=2)
         crew.train(0.5, member=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evolvent.core.algorithms import PBT
-from evolvent.core.exploit import Truncation
+from evolvent.core.exploit import CopyBest, Truncation
 from evolvent.core.explore import NoExplore
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import CheckpointDamaged, CheckpointMissing, ConfigError, UnknownJob
@@ -55,6 +55,15 @@ class ControlContract:
         assert [crew.open(member).parent for member in (0, 1)] == [M0R0, M0R0]
         crew.run()
         assert crew.status().counts.get(JobState.DONE) == 6
+
+    def test_members_of_an_extended_study_decide_against_the_same_snapshot(
+        self, store: Store
+    ) -> None:
+        crew = Crew(store, population=2, rounds=1, algorithm=PBT(CopyBest(), NoExplore()))
+        crew.run(lambda _: 0.5)
+        store.extend(crew.id, rounds=2)
+        crew.check_disk()
+        assert [crew.open(member).parent for member in (0, 1)] == ["m1r0", "m0r0"]
 
     def test_extending_leaves_members_at_work_alone(self, store: Store) -> None:
         crew = Crew(store, population=2, rounds=2)
@@ -106,6 +115,19 @@ class ControlContract:
         store.stop(crew.id, reason="by hand")
         store.retarget(crew.id, target=0.75)
         assert crew.status().stopped == "by hand"
+
+    def test_stop_by_hand_and_a_reached_target_do_not_mix(self, store: Store) -> None:
+        first = Crew(store, name="first by hand", population=1, rounds=9, target=0.5)
+        lease = first.claim()
+        store.stop(first.id, reason="by hand")
+        first.report(lease, 0.75)
+        then = Crew(store, name="then by hand", population=1, rounds=9, target=0.5)
+        then.train(0.75)
+        store.stop(then.id, reason="by hand")
+        for crew in (first, then):
+            assert crew.status().stopped == "by hand"
+            store.retarget(crew.id, target=None)
+            assert crew.status().state is StudyState.STOPPED
 
     def test_new_target_counts_for_the_next_report(self, store: Store) -> None:
         crew = Crew(store, population=1, rounds=9)

@@ -33,6 +33,7 @@ class FailuresContract:
                 attempt,
                 RAISED.traceback,
             )
+            assert job.worker is None
             assert (job.hyperparameters, job.parent) == (first.hyperparameters, first.parent)
         crew.fail(crew.claim_of(0, "w3"), RAISED)
         job = store.job(crew.id, M0R0)
@@ -59,7 +60,8 @@ class FailuresContract:
         crew = Crew(store, population=1, max_failures=0)
         for _ in range(MAX_LOSSES + 5):
             crew.fail(crew.claim(), RETURNED)
-        assert crew.claim().attempt == MAX_LOSSES + 6
+        crew.fail(crew.claim(), LOST)
+        assert crew.claim().attempt == MAX_LOSSES + 7
 
     def test_lost_job_is_requeued_until_it_was_lost_too_often(self, store: Store) -> None:
         crew = Crew(store, population=1, max_failures=0)
@@ -192,6 +194,16 @@ class FailuresContract:
         assert all(job.reason for job in jobs)
         crew.run()
         assert crew.status().state is StudyState.FINISHED
+
+    def test_study_that_failed_in_its_last_round_needs_more_rounds(self, store: Store) -> None:
+        crew = Crew(store, population=1, rounds=1, algorithm=TRUNCATION)
+        crew.fail(crew.claim())
+        store.resume(crew.id)
+        assert crew.status().state is StudyState.FAILED
+        assert crew.nothing_to_claim()
+        store.extend(crew.id, rounds=2)
+        store.resume(crew.id)
+        assert crew.train(0.5) == "m0r1"
 
     def test_member_without_a_sound_ancestor_starts_afresh(self, store: Store) -> None:
         crew = Crew(store, population=1, rounds=3)

@@ -26,7 +26,7 @@ from evolvent.core.records import JobId, JobRecord
 from evolvent.core.study import StudyRecord
 from evolvent.errors import EvolventError
 from evolvent.store.connect import open_store
-from evolvent.store.protocol import Failure, FailureKind, Lease, Point, Report, Store
+from evolvent.store.protocol import Failure, FailureKind, Lease, Point, Report, Store, StudyStatus
 from evolvent.testing.populations import study_record
 from evolvent.testing.store_contract.crew import LONG, OVER
 
@@ -162,6 +162,13 @@ class Histories(RuleBasedStateMachine):
 
         self.with_lease(index, reparent)
 
+    @precondition(lambda self: self.sides[0].leases and self.status().best)
+    @rule()
+    def reparent_newest_to_best(self) -> None:
+        best = self.status().best
+        assert best is not None
+        self.reparent(index=-1, parent=best)
+
     @rule(worker=WORKERS, kind=KINDS)
     def release(self, worker: str, kind: FailureKind) -> None:
         failure = Failure(kind, "gone", "Traceback …")
@@ -183,7 +190,7 @@ class Histories(RuleBasedStateMachine):
     def retarget(self, wanted: float | None) -> None:
         self.both(lambda side: side.store.retarget(side.study, target=wanted))
 
-    @precondition(lambda self: self.n_members() < 6)
+    @precondition(lambda self: self.status().members < 6)
     @rule(lr=st.sampled_from([0.001, 0.5]))
     def push(self, lr: float) -> None:
         self.both(lambda side: side.store.push(side.study, {"lr": lr}))
@@ -225,8 +232,8 @@ class Histories(RuleBasedStateMachine):
         here, there = (_outcome(call, side) for side in self.sides)
         assert here == there
 
-    def n_members(self) -> int:
-        return self.sides[0].store.status(self.sides[0].study).members
+    def status(self) -> StudyStatus:
+        return self.sides[0].store.status(self.sides[0].study)
 
     def with_lease(self, index: int, call: Callable[[Side, Lease], object]) -> None:
         self.both(lambda side: call(side, side.leases[index % len(side.leases)]))

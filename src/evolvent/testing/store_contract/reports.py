@@ -104,16 +104,18 @@ class ReportsContract:
         crew.train(0.5, member=0)
         crew.train(0.4, member=1)  # copies m0r0
         crew.train(0.3, member=0)
+        crew.train(0.6, member=1)
+        crew.train(0.3, member=0)
         watching = _Watching()
         store.use_algorithm(crew.id, watching)
-        crew.train(0.6, member=1)
+        crew.train(0.7, member=1)
         population, scores, log = watching.seen[-1]
         assert [(m.id, m.round, m.score, m.available) for m in population] == [
-            (0, 1, 0.3, True),
-            (1, 1, 0.6, True),
+            (0, 2, 0.3, False),
+            (1, 2, 0.7, True),
         ]
-        assert scores == [[0.5, 0.3], [0.5, 0.6]]
-        assert log == ["m0r0", "m1r0", "m0r1", "m1r1"]
+        assert scores == [[0.3, 0.3], [0.6, 0.7]]
+        assert log == ["m0r0", "m1r0", "m0r1", "m1r1", "m0r2", "m1r2"]
         crew.fail(slow)
         population, scores, log = watching.seen[-1]
         assert [(m.score, m.failed) for m in population][2] == (None, True)
@@ -177,6 +179,15 @@ class ReportsContract:
         assert (crew.status().best, crew.status().best_score) == ("m0r1", 0.625)
         crew.run(lambda _: 0.25)
         assert crew.status().best == "m0r1"
+
+    def test_lower_round_makes_the_best_before_the_lower_member(self, store: Store) -> None:
+        crew = Crew(store, population=2, rounds=2)
+        slow = crew.claim_of(1)
+        crew.train(0.25, member=0)
+        crew.train(0.5, member=0)
+        assert crew.status().best == "m0r1"
+        crew.report(slow, 0.5)
+        assert crew.status().best == "m1r0"
 
     def test_checkpoint_of_the_best_outlives_its_member(self, store: Store) -> None:
         crew = Crew(store, population=1, rounds=5)

@@ -53,8 +53,9 @@ class RoundsContract:
         crew = Crew(store, population=3, synchronous=True, algorithm=COPY_BEST)
         crew.train(0.1, member=0)
         crew.train(0.3, member=2)
-        crew.train(0.2, member=1)
-        assert [crew.open(member).parent for member in range(3)] == ["m2r0"] * 3
+        crew.train(0.3, member=1)
+        assert [crew.open(member).parent for member in range(3)] == ["m1r0", "m2r0", "m1r0"]
+        crew.check_disk()
 
     def test_queued_job_holds_the_round_back_as_a_running_one_does(self, store: Store) -> None:
         crew = Crew(store, population=2, synchronous=True)
@@ -148,6 +149,8 @@ class RoundsContract:
         running = crew.claim()
         assert store.push(crew.id, {"lr": 0.5}) == "m2r0"
         crew.finish(running, smooth)
+        crew.finish(crew.claim_of(2), smooth)
+        assert [view.open is None for view in store.members(crew.id)] == [True, True, False]
         order: list[str] = []
 
         def noted(job: JobRecord) -> float:
@@ -155,8 +158,27 @@ class RoundsContract:
             return smooth(job)
 
         crew.run(noted)
-        assert order[:3] == ["m2r0", "m2r1", "m0r2"]
+        assert order[:2] == ["m2r1", "m0r2"]
         assert crew.status().state is StudyState.FINISHED
+
+    def test_pushed_member_does_not_wait_for_those_who_are_a_round_ahead(
+        self, store: Store
+    ) -> None:
+        crew = Crew(store, population=2, rounds=3, synchronous=True, algorithm=MOVING[0])
+        crew.train(0.5)
+        crew.train(0.5)
+        store.push(crew.id, {"lr": 0.5})
+        crew.finish(crew.claim_of(2), smooth)
+        assert crew.open(2).id == "m2r1"
+
+    def test_rounds_can_be_taken_back_while_members_wait_for_them(self, store: Store) -> None:
+        crew = Crew(store, population=2, rounds=3, synchronous=True)
+        running = crew.claim_of(1)
+        crew.train(0.5, member=0)
+        store.extend(crew.id, rounds=1)
+        crew.report(running, 0.5)
+        assert crew.status().state is StudyState.FINISHED
+        assert len(store.jobs(crew.id)) == 2
 
 
 def _run_shuffled(crew: Crew, scores: Scores, draw: random.Random) -> None:

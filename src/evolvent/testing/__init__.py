@@ -1,0 +1,1 @@
+"""For tests, also of users: builders, the contract of stores, the check of training code."""
