@@ -12,7 +12,7 @@ from evolvent.errors import ConfigError, StudyExists, UnknownStudy
 from evolvent.store import open_store
 from evolvent.store.protocol import Store, StudyStatus
 from evolvent.study import Study
-from evolvent.validation import check_choice, check_count, check_name, check_number
+from evolvent.validation import check_choice, check_count, check_name, check_number, check_path
 
 DEFAULT_STORE = "sqlite:///evolvent.db"
 
@@ -54,7 +54,8 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         max_failures: how often a job that raised is tried again before its member has failed.
         target: stop when the metric reaches it.
         trainable: import path of the training code, so that workers can join without being told.
-        resume: load the study of this name if there is one with the same settings.
+        resume: load the study of this name if there is one with the same settings; more `rounds`
+            extend it, another `target` replaces its own.
 
     Raises:
         ConfigError: names the argument, what came and what was wanted; nothing has been written.
@@ -66,7 +67,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         metric=check_name("metric", metric),
         mode=check_choice("mode", mode, ("max", "min")),
         space=checked,
-        algorithm=algorithm if algorithm is not None else PBT(),
+        algorithm=_check_algorithm(algorithm) if algorithm is not None else PBT(),
         population=check_count("population", population, least=1),
         rounds=check_count("rounds", rounds, least=1),
         seed=check_count("seed", seed, least=0),
@@ -75,10 +76,10 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         durability=check_choice("durability", durability, ("power", "process")),
         max_failures=check_count("max_failures", max_failures, least=0),
         target=None if target is None else check_number("target", target),
-        trainable=trainable,
+        trainable=None if trainable is None else check_path("trainable", trainable),
     )
     record.algorithm.validate(record.space, record.population)
-    opened = open_store(store) if isinstance(store, str) else store
+    opened = _opened(store, create=True)
     try:
         opened.create_study(record)
     except StudyExists:
@@ -87,6 +88,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         _check_same(opened.find_study(name).record, record)
     study = Study(opened, opened.find_study(name).id)
     opened.use_algorithm(study.id, record.algorithm)
+    _go_further(study, record)
     return study
 
 
@@ -96,7 +98,7 @@ def load_study(name: str | None = None, *, store: str | Store = DEFAULT_STORE) -
     Raises:
         UnknownStudy: there is none; names the ones there are.
     """
-    opened = open_store(store, create=False) if isinstance(store, str) else store
+    opened = _opened(store, create=False)
     if name is not None:
         return Study(opened, opened.find_study(name).id)
     studies = opened.studies()
@@ -107,8 +109,25 @@ def load_study(name: str | None = None, *, store: str | Store = DEFAULT_STORE) -
 
 def list_studies(store: str | Store = DEFAULT_STORE) -> list[StudyStatus]:
     """Return how every study of a store stands, the newest last."""
-    opened = open_store(store, create=False) if isinstance(store, str) else store
-    return opened.studies()
+    return _opened(store, create=False).studies()
+
+
+def _opened(store: str | Store, *, create: bool) -> Store:
+    if isinstance(store, str):
+        return open_store(store, create=create)
+    if not hasattr(store, "create_study"):
+        raise ConfigError(
+            f"store: got {type(store).__name__} {store!r:.80}, wanted a URL such as "
+            f"{DEFAULT_STORE!r}, or an open store"
+        )
+    return store
+
+
+def _check_algorithm(algorithm: Any) -> Algorithm:
+    if isinstance(algorithm, type) or not hasattr(algorithm, "decide"):
+        raise ConfigError(f"algorithm: got {algorithm!r:.80}, wanted one such as ev.PBT()")
+    checked: Algorithm = algorithm
+    return checked
 
 
 def _check_initial(
@@ -119,6 +138,15 @@ def _check_initial(
             f"initial: got {len(initial)} configurations for a population of {population}"
         )
     return tuple(space.check(values, partial=True) for values in initial)
+
+
+def _go_further(study: Study, wanted: StudyRecord) -> None:
+    """Take over what may change in a study that was there already."""
+    there = study.record
+    if wanted.rounds > there.rounds:  # fewer: it has been extended since
+        study.extend(wanted.rounds)
+    if wanted.target is not None and wanted.target != there.target:
+        study.retarget(wanted.target)
 
 
 def _check_same(there: StudyRecord, wanted: StudyRecord) -> None:

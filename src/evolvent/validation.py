@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any, TypeVar
 
 from evolvent.errors import ConfigError
@@ -20,6 +21,13 @@ def check_name(argument: str, value: Any) -> str:
             f"{argument}: got {value!r:.120}, wanted 1 to {_MAX_NAME} printable characters "
             "without blanks around them"
         )
+    return value
+
+
+def check_path(argument: str, value: Any) -> str:
+    """Return an import path `package.module:name`."""
+    if not isinstance(value, str) or not all(value.partition(":")):
+        raise ConfigError(f"{argument}: got {value!r:.80}, wanted 'package.module:name'")
     return value
 
 
@@ -41,7 +49,7 @@ def check_count(argument: str, value: Any, *, least: int) -> int:
 def check_number(argument: str, value: Any, *, above: float | None = None) -> float:
     """Return a finite number, greater than `above` if that is given."""
     wanted = "a finite number" + ("" if above is None else f" above {above:g}")
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise ConfigError(f"{argument}: got {value!r:.80}, wanted {wanted}")
     if above is not None and value <= above:
         raise ConfigError(f"{argument}: got {value!r:.80}, wanted {wanted}")

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
 
 import evolvent as ev
+from evolvent.engines.ask import AskedJob
+from evolvent.store.protocol import Failure, FailureKind
+from tests.engines.test_hostile import wait_until
 from tests.engines.test_local import new_study
 from tests.engines.trainables import climb
 
@@ -61,3 +65,57 @@ def test_what_was_saved_is_what_the_next_round_gets(study: ev.Study) -> None:
                 assert json.loads((job.checkpoint / "at.json").read_text()) == saved[parent]
             job.metrics = climb(job)
             saved[job.id] = job.metrics["at"]
+
+
+def ask(study: ev.Study) -> AskedJob:
+    job = study.next_job()
+    assert job is not None
+    return job
+
+
+def take_away(study: ev.Study, job: ev.Job) -> None:
+    """Give the job to another worker."""
+    worker = study.job(job.id).worker
+    assert worker is not None
+    lost = Failure(FailureKind.LOST, "taken away")
+    study.store.release(study.id, worker=worker, failure=lost)
+    assert study.store.claim(study.id, worker="another", lease_s=60.0) is not None
+
+
+@pytest.mark.parametrize("notices", ["in training", "at the end", "when swept"])
+def test_a_lost_lease_ends_the_block_and_the_loop_goes_on(
+    study: ev.Study, notices: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING), ask(study) as job:
+        take_away(study, job)
+        if notices == "in training":
+            job.lost = "told by the keeper"
+            job.heartbeat()
+        job.metrics = climb(job)
+        if notices == "when swept":
+            study.store.checkpoints(study.id).drop(job.directory)
+    assert "m0r0" in caplog.text or "told by the keeper" in caplog.text
+    assert study.job("m0r0").state == "running"
+
+
+def test_a_job_that_cannot_be_saved_is_handed_back(study: ev.Study) -> None:
+    job = ask(study)
+    job.metrics = climb(job)
+    (job.directory / "linked").symlink_to("/etc/hosts")
+    with pytest.raises(ev.CheckpointError, match="symbolic link"), job:
+        pass
+    assert study.job("m0r0").state == "queued"
+    assert not job.directory.exists()
+
+
+def test_an_exception_is_not_hidden_by_a_lost_lease(study: ev.Study) -> None:
+    job = ask(study)
+    take_away(study, job)
+    with pytest.raises(RuntimeError, match="by hand"), job:
+        raise RuntimeError("by hand")
+
+
+def test_a_job_that_is_dropped_goes_back_to_the_queue(study: ev.Study) -> None:
+    ask(study)
+    wait_until(lambda: study.job("m0r0").state == "queued")
+    assert "without" in study.failures()[-1].failure.message

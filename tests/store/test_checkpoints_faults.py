@@ -191,7 +191,7 @@ def test_bad_blocks_are_damage_but_other_trouble_is_not(
     def failing(*_: object) -> bytes:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "read", failing)
+    monkeypatch.setattr(os, "readv", failing)
     with pytest.raises(CheckpointError, match=address) as caught:
         checkpoints.verify(address)
     assert caught.type is error
@@ -206,15 +206,15 @@ def test_checkpoint_replaced_by_equal_contents_while_it_is_read_is_sound(
     checkpoints = Checkpoints(tmp_path, sync=False)
     address = checkpoints.seal(filled(checkpoints))
     again = filled(checkpoints)
-    read = os.read
+    readv = os.readv
 
-    def replacing(descriptor: int, size: int) -> bytes:
-        monkeypatch.setattr(os, "read", read)
+    def replacing(*_: object) -> int:
+        monkeypatch.setattr(os, "readv", readv)
         checkpoints.discard([address])
         checkpoints.seal(again)
         raise FileNotFoundError(errno.ENOENT, "gone")
 
-    monkeypatch.setattr(os, "read", replacing)
+    monkeypatch.setattr(os, "readv", replacing)
     assert checkpoints.verify(address).is_dir()
     assert not again.exists()
 

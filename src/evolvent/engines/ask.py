@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-import traceback
 from types import TracebackType
 from typing import Any
 
@@ -12,12 +13,14 @@ from evolvent.engines.identity import worker_name
 from evolvent.engines.job import Job
 from evolvent.engines.keeper import LeaseKeeper
 from evolvent.engines.loading import starting_point
-from evolvent.engines.runner import judge
-from evolvent.engines.worker import job_fields
+from evolvent.engines.runner import failure_of, judge
+from evolvent.engines.worker import job_fields, report_sealed, seal_leased
 from evolvent.errors import EvolventError, LeaseLost
-from evolvent.store.protocol import Failure, FailureKind, Lease, Report, Store, StudyState
+from evolvent.store.protocol import Failure, Lease, Report, Store, StudyState
 
 _POLL_S, _LEASE_S = 0.05, 30.0
+
+_logger = logging.getLogger("evolvent")
 
 
 class AskedJob(Job):
@@ -25,7 +28,8 @@ class AskedJob(Job):
 
     Set `job.metrics` inside the block. At its end the content of `job.directory` becomes the
     checkpoint and the job is done. An exception inside marks the attempt as failed and goes on
-    its way. When the process dies, the job is given out again.
+    its way; but when the lease is lost the block just ends, with a warning in the log, for another
+    attempt counts. When the process dies, or lets go of the job, it is given out again.
     """
 
     def __init__(self, store: Store, lease: Lease, record: StudyRecord, **fields: Any) -> None:
@@ -35,6 +39,18 @@ class AskedJob(Job):
         self._keeper.hold(lease, self)
         self._keeper.__enter__()
 
+    def start(self) -> None:
+        """Find the checkpoint to start from; if there is none to be had, give the job back.
+
+        Raises:
+            LeaseLost: this attempt no longer counts, also because it was failed here.
+        """
+        try:
+            self._lease, self.checkpoint = starting_point(self._store, self._lease)
+        except BaseException as e:
+            self.__exit__(type(e), e, e.__traceback__)
+            raise
+
     def __enter__(self) -> AskedJob:
         return self
 
@@ -43,36 +59,37 @@ class AskedJob(Job):
         kind: type[BaseException] | None,
         error: BaseException | None,
         tb: TracebackType | None,
-    ) -> None:
+    ) -> bool:
         try:
             if error is None:
                 self._report()
-            else:
+            elif not isinstance(error, LeaseLost):
                 self._fail(error)
-        finally:
-            self._let_go()
-
-    def _report(self) -> None:
-        try:
-            verdict = judge(self.metrics, self._record)
-        except EvolventError as e:
+        except LeaseLost as e:
+            error = e
+        except BaseException as e:
             self._fail(e)
             raise
+        finally:
+            self._let_go()
+        if isinstance(error, LeaseLost):
+            _logger.warning("%s", error)
+            return True
+        return False
+
+    def _report(self) -> None:
+        verdict = judge(self.metrics, self._record)
         if isinstance(verdict, Failure):
             self._store.fail(self._lease, verdict)
             return
-        address = self._store.checkpoints(self._lease.study).seal(self.directory)
+        address = seal_leased(self._store, self._lease, self.directory)
         self._keeper.drop(self)
-        score, metrics = verdict
-        self._store.report(self._lease, Report(score, metrics, address, self.take_points()))
+        report = Report(*verdict, address, self.take_points())
+        report_sealed(self._store, self._lease, report, self.directory)
 
     def _fail(self, error: BaseException) -> None:
-        if isinstance(error, LeaseLost):
-            return
-        returned = isinstance(error, EvolventError) or not isinstance(error, Exception)
-        kind = FailureKind.RETURNED if returned else FailureKind.RAISED
-        text = "".join(traceback.format_exception(error))
-        self._store.fail(self._lease, Failure(kind, f"{type(error).__name__}: {error}", text))
+        with contextlib.suppress(EvolventError):  # `error` is what is told; the lease will run out
+            self._store.fail(self._lease, failure_of(error))
 
     def _let_go(self) -> None:
         self._keeper.drop(self)
@@ -97,13 +114,16 @@ def ask(store: Store, study: int, *, wait: bool, timeout_s: float | None = None)
 
 
 def _hand_out(store: Store, lease: Lease) -> AskedJob | None:
-    record = store.status(lease.study).record
-    checkpoints = store.checkpoints(lease.study)
     try:
-        lease, checkpoint = starting_point(store, lease)
+        record = store.status(lease.study).record
+        staged = store.checkpoints(lease.study).stage(f"{lease.job.id}a{lease.attempt}")
+    except EvolventError as e:
+        with contextlib.suppress(EvolventError):
+            store.fail(lease, failure_of(e))
+        raise
+    job = AskedJob(store, lease, record, **job_fields(record, lease, staged))
+    try:
+        job.start()
     except LeaseLost:
         return None
-    staged = checkpoints.stage(f"{lease.job.id}a{lease.attempt}")
-    job = AskedJob(store, lease, record, **job_fields(record, lease, staged))
-    job.checkpoint = checkpoint
     return job

@@ -1,12 +1,14 @@
 """The process of a local worker: `python -m evolvent.engines.child FD`, started by `process.py`.
 
 Standard input brings the task, then commands; its end means that the driver has died, and the
-worker goes with it at once. `FD` takes a line a second (a sign of life) and, last, what went wrong.
+worker goes with it at once, with all that it has started. `FD` takes a line a second (a sign of
+life) and, last, how it ended: a process that ends without a word has been ended by something else.
 Nothing of the user's script is run again here: the trainable comes pickled by cloudpickle.
 """
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import io
 import json
@@ -16,6 +18,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from typing import Any
 
 from evolvent import errors
@@ -24,6 +27,8 @@ from evolvent.engines.job import Job
 EXIT_ERROR = 3
 EXIT_HUNG = 75
 DRAIN = b"drain\n"
+
+_telling = threading.Lock()
 
 
 def main() -> int:
@@ -40,6 +45,7 @@ def main() -> int:
     except errors.EvolventError as e:
         _tell(status, {"error": type(e).__name__, "message": str(e)})
         return EXIT_ERROR
+    _tell(status, {"over": ""})
     return 0
 
 
@@ -63,6 +69,8 @@ def _obey(control: io.BufferedReader, drain: threading.Event) -> None:
     for command in control:
         if command == DRAIN:
             drain.set()
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # what training has started must not outlive the driver
     os._exit(EXIT_ERROR)
 
 
@@ -74,7 +82,8 @@ def _beat(status: io.FileIO) -> None:
 
 def _tell(status: io.FileIO, message: dict[str, str]) -> None:
     try:
-        status.write(json.dumps(message).encode() + b"\n")
+        with _telling:
+            status.write(json.dumps(message).encode() + b"\n")
     except OSError:
         os._exit(EXIT_ERROR)
 
@@ -107,14 +116,25 @@ def _unpickle(task: dict[str, Any]) -> tuple[Any, Any]:
 
 def _exit_hung(job: Job) -> None:
     """End a process whose training hangs: nothing else can end it."""
-    sys.stderr.write(f"job {job.id} has not called heartbeat() for too long; where it hangs:\n")
-    faulthandler.dump_traceback(all_threads=True)
-    sys.stderr.flush()
-    os._exit(EXIT_HUNG)
+    try:
+        sys.stderr.write(f"job {job.id} has not called heartbeat() for too long; where it hangs:\n")
+        faulthandler.dump_traceback(all_threads=True)
+        sys.stderr.flush()
+    finally:  # training may have closed the stream
+        os._exit(EXIT_HUNG)
+
+
+def _exit(code: int) -> None:
+    """End now: threads of user code must not keep a worker alive that has nothing to do."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # training may have closed it
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # threads of user code must not keep a finished worker alive
+    try:
+        _exit(main())
+    except BaseException:  # noqa: BLE001 - shown; the exit code says that it was not foreseen
+        traceback.print_exc()
+        _exit(1)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from evolvent.engines.observer import Observer
@@ -46,7 +46,8 @@ def run_here(
             raise KeyboardInterrupt
         ending = Ending.INTERRUPTED
         drain.set()
-        observer.line("finishing the running job; once more stops at once")
+        with contextlib.suppress(RuntimeError):  # the signal came amid a print of training code
+            observer.line("finishing the running job; once more stops at once")
 
     def hang(job: object) -> None:
         observer.line(f"{job} has not called heartbeat() for {options.hang_s} s")
@@ -68,7 +69,7 @@ def run_here(
     return ending
 
 
-@contextmanager
+@contextlib.contextmanager
 def _torch_threads(threads: int) -> Iterator[None]:
     """Give PyTorch, if the user has loaded it, the threads that a worker process would have."""
     torch: Any = sys.modules.get("torch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -94,10 +95,14 @@ class Job:
             values: numbers by name.
 
         Raises:
-            TrainableError: a value is not a number.
+            TrainableError: a value is not a number, or the step is not finite.
             LeaseLost: the job was given to another worker; let it pass.
         """
-        self._points.append(Point(float(step), numbers(values, where=f"job.log(step={step})")))
+        where = f"job.log(step={step!r:.80})"
+        at = float(_number("step", step, where=where))
+        if not math.isfinite(at):
+            raise TrainableError(f"{where}: the step must be a finite number")
+        self._points.append(Point(at, numbers(values, where=where)))
         self.heartbeat()
 
     def take_points(self) -> list[Point]:
@@ -115,7 +120,7 @@ class Job:
         return f"<Job {self.id} of {self.study!r}, attempt {self.attempt}>"
 
 
-def numbers(values: Mapping[str, Any], *, where: str) -> dict[str, float]:
+def numbers(values: Mapping[Any, Any], *, where: str) -> dict[str, float]:
     """Turn metrics into plain numbers: int, float, NumPy scalars, one-element tensors.
 
     Raises:

@@ -79,8 +79,7 @@ class LeaseKeeper:
                 next_beat = time.monotonic() + interval
                 with self._lock:
                     for lease, kept in list(self._held.values()):
-                        if (job := kept()) is not None:
-                            self._beat(lease, job)
+                        self._beat(lease, kept())
 
     def _watch(self) -> None:
         job = self._trains()
@@ -99,10 +98,13 @@ class LeaseKeeper:
             for id, (lease, kept) in list(self._held.items()):
                 if kept() is None:
                     del self._held[id]
+                    self._closed.set()  # whoever asked for it will not do so
                     with contextlib.suppress(LeaseLost, StoreError):
                         self._store.fail(lease, _FORGOTTEN)
 
-    def _beat(self, lease: Lease, job: Job) -> None:
+    def _beat(self, lease: Lease, job: Job | None) -> None:
+        if job is None:
+            return
         points = job.take_points()
         try:
             self._store.heartbeat(lease, lease_s=self._lease_s, points=points)

@@ -6,6 +6,7 @@ goes on from its log.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import sys
@@ -32,6 +33,7 @@ _THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 _TICK_S, _LOOK_EVERY_S = 0.05, 0.25
+_SILENT_S = 10.0  # at least so long without a sign of life, which comes once a second
 _MAX_CRASHES, _MAX_KILLS = 5, 25  # in a row, with no job finished in between
 
 
@@ -51,6 +53,7 @@ def run_local(
         KeyboardInterrupt: at the second Ctrl-C; all running jobs are back in the queue.
     """
     release_dead(store, study)
+    _clear_up(store, study)
     observer.start(store.status(study))
     if options.workers == 0:
         return run_here(store, study, trainable, options, observer)
@@ -63,6 +66,12 @@ def release_dead(store: Store, study: int) -> int:
     gone = {job.worker for job in running if job.worker and is_gone(job.worker)}
     failure = Failure(FailureKind.LOST, "the process of its worker has ended")
     return sum(store.release(study, worker=name, failure=failure) for name in gone)
+
+
+def _clear_up(store: Store, study: int) -> None:
+    """Remove what workers that died have left; failing to is no reason not to train."""
+    with contextlib.suppress(EvolventError, OSError):
+        store.collect(study)
 
 
 class _Driver:
@@ -79,7 +88,7 @@ class _Driver:
         self._task: Mapping[str, Any] = {
             "store": store.url,
             "study": study,
-            "sys_path": [os.path.abspath(p) if p == "" else p for p in ["", *sys.path]],
+            "sys_path": [os.path.abspath(p) for p in sys.path],
             "pickled": task_bytes(trainable, algorithm),
         }
         self._env = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(options.threads))}
@@ -87,6 +96,7 @@ class _Driver:
         self._selector = selectors.DefaultSelector()
         self._error: EvolventError | None = None
         self._interrupts = 0
+        self._draining = False
         self._ending = Ending.OVER
         self._deaths = 0
         self._finished = -1
@@ -115,6 +125,8 @@ class _Driver:
         }
         worker = WorkerProcess(slot, {**self._task, "options": options}, env=self._env)
         self._workers.append(worker)
+        if self._draining:
+            worker.drain()
         for fd in worker.pipes:
             self._selector.register(fd, selectors.EVENT_READ)
 
@@ -122,16 +134,21 @@ class _Driver:
         looked_at = 0.0
         while self._workers:
             self._selector.select(_TICK_S)
+            if self._interrupts and self._ending is not Ending.INTERRUPTED:
+                self._interrupted()
             for worker in list(self._workers):
-                self._print(worker)
-                if worker.ended():
-                    self._ended(worker)
-                elif time.monotonic() - worker.seen > 3 * self._options.lease_s:
-                    self._observer.line(f"worker {worker.slot} is silent: replacing it")
-                    worker.kill()
+                self._attend(worker)
             if time.monotonic() - looked_at >= _LOOK_EVERY_S:
                 looked_at = time.monotonic()
                 self._look(until)
+
+    def _attend(self, worker: WorkerProcess) -> None:
+        self._print(worker)
+        if worker.ended():
+            self._ended(worker)
+        elif time.monotonic() - worker.seen > max(3 * self._options.lease_s, _SILENT_S):
+            self._observer.line(f"worker {worker.slot} is silent: replacing it")
+            worker.kill()
 
     def _look(self, until: float | None) -> None:
         status = self._store.status(self._study)
@@ -144,14 +161,15 @@ class _Driver:
             self._store.stop(self._study, reason=out_of_time(self._options.wall_time_s))
 
     def _ended(self, worker: WorkerProcess) -> None:
-        self._print(worker)
         worker.kill()  # what it had started must not outlive it
+        self._print(worker)
         self._close(worker)
         self._workers.remove(worker)
         if worker.clean:
             return
         how = f"worker {worker.slot} {worker.how()}"
         self._store.release(self._study, worker=worker.name, failure=Failure(FailureKind.LOST, how))
+        _clear_up(self._store, self._study)
         if worker.error is not None:
             self._give_up(worker.error)
         elif self._error is None and self._ending is not Ending.INTERRUPTED:
@@ -172,24 +190,32 @@ class _Driver:
 
     def _give_up(self, error: EvolventError) -> None:
         self._error = self._error or error
-        for worker in self._workers:
-            worker.drain()
+        self._drain()
 
     def _on_interrupt(self) -> None:
+        """Note a signal, and no more: it may have come in the middle of anything."""
         self._interrupts += 1
         if self._interrupts > 1:
             raise KeyboardInterrupt
+
+    def _interrupted(self) -> None:
         self._ending = Ending.INTERRUPTED
         self._observer.line("finishing the running jobs; once more stops at once")
+        self._drain()
+
+    def _drain(self) -> None:
+        self._draining = True
         for worker in self._workers:
             worker.drain()
 
     def _print(self, worker: WorkerProcess) -> None:
         for line in worker.read():
             self._observer.line(f"worker {worker.slot} | {line}")
+        for fd in worker.at_end & self._selector.get_map().keys():
+            self._selector.unregister(fd)  # its end would wake us again and again
 
     def _close(self, worker: WorkerProcess) -> None:
-        for fd in worker.pipes:
+        for fd in worker.pipes & self._selector.get_map().keys():
             self._selector.unregister(fd)
         worker.close()
 

@@ -20,6 +20,8 @@ from evolvent.engines.parcel import pack
 
 _LAST_LINES = 20
 _CHUNK = 65536
+_CHUNKS_AT_ONCE = 16  # a worker that never stops printing must not keep its driver busy
+_LONGEST_LINE = 16 * _CHUNK
 
 
 class WorkerProcess:
@@ -30,13 +32,14 @@ class WorkerProcess:
         name: how the log calls it.
         error: what it said went wrong; None while nothing did.
         seen: when it last gave a sign of life, on the monotonic clock.
+        at_end: those of its pipes on which nothing can come any more.
     """
 
     def __init__(self, slot: int, task: Mapping[str, Any], *, env: Mapping[str, str]) -> None:
         status, theirs = os.pipe()
         try:
             self._process = subprocess.Popen(  # our own module
-                [sys.executable, "-m", "evolvent.engines.child", str(theirs)],
+                [sys.executable, "-P", "-m", "evolvent.engines.child", str(theirs)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -54,6 +57,8 @@ class WorkerProcess:
         self.pipes = (self._process.stdout.fileno(), status)
         for fd in self.pipes:
             os.set_blocking(fd, False)
+        self.at_end: set[int] = set()
+        self._over = False
         self._rest = dict.fromkeys(self.pipes, b"")
         self._lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._send(_encode({**task, "options": {**task["options"], "name": self.name}}))
@@ -86,8 +91,8 @@ class WorkerProcess:
 
     @property
     def clean(self) -> bool:
-        """Whether it ended because its work was done."""
-        return self._process.returncode == 0
+        """Whether it ended because its work was done, and said so."""
+        return self._over and self._process.returncode == 0
 
     @property
     def killed(self) -> bool:
@@ -121,21 +126,27 @@ class WorkerProcess:
             self._process.stdin.flush()
 
     def _read(self, fd: int) -> list[str]:
-        while True:
+        for _ in range(_CHUNKS_AT_ONCE):
             try:
                 chunk = os.read(fd, _CHUNK)
             except BlockingIOError:
                 break
             if not chunk:
-                if self._rest[fd]:
-                    self._rest[fd] += b"\n"
+                self.at_end.add(fd)
                 break
             self._rest[fd] += chunk
+        torn = fd in self.at_end or len(self._rest[fd]) > _LONGEST_LINE
+        if torn and self._rest[fd][-1:] not in (b"", b"\n"):
+            self._rest[fd] += b"\n"
         *lines, self._rest[fd] = self._rest[fd].split(b"\n")
         return [line.decode(errors="replace").rstrip("\r") for line in lines]
 
     def _note(self, message: str) -> None:
-        said = json.loads(message)
+        try:
+            said = json.loads(message)
+        except ValueError:
+            return  # torn: it was killed while it told
+        self._over = self._over or "over" in said
         if "error" in said:
             kind = getattr(errors, said["error"], errors.WorkerError)
             self.error = kind(said["message"])

@@ -25,4 +25,5 @@ def interrupts(handle: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # it was none of Python's
+                signal.signal(number, handler)

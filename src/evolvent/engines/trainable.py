@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -85,6 +86,11 @@ def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
         missing = sorted(getattr(trainable, "__abstractmethods__", ()))
         if missing:
             raise ConfigError(f"{name}: class {trainable.__name__} lacks {', '.join(missing)}")
+        if not _takes(trainable):
+            raise ConfigError(
+                f"{name}: the __init__ of class {trainable.__name__} wants arguments, but the "
+                "worker gives none: take what you need in setup(hyperparameters, context)"
+            )
         return trainable
     if isinstance(trainable, type):
         raise ConfigError(f"{name}: class {trainable.__name__} must derive from ev.Trainable")
@@ -92,4 +98,17 @@ def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
         raise ConfigError(
             f"{name}: wanted a function or an ev.Trainable class, got {trainable!r:.80}"
         )
+    if not _takes(trainable, None):
+        raise ConfigError(f"{name}: wanted a function of one argument, the job; got {trainable!r}")
     return trainable  # type: ignore[no-any-return]  # any callable taking a job
+
+
+def _takes(called: Any, *arguments: object) -> bool:
+    """Whether it can be called with these arguments; as far as it says what it takes."""
+    try:
+        inspect.signature(called).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # written in C, without a signature
+        return True
+    return True

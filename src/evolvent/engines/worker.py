@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,11 +21,13 @@ from evolvent.engines.keeper import LeaseKeeper
 from evolvent.engines.loading import starting_point
 from evolvent.engines.runner import Runner, failure_of, judge
 from evolvent.engines.trainable import AnyTrainable
-from evolvent.errors import CheckpointError, CheckpointMissing, EvolventError, LeaseLost
+from evolvent.errors import CheckpointError, CheckpointMissing, EvolventError, LeaseLost, StoreError
 from evolvent.store.protocol import Failure, FailureKind, Lease, Report, Store, StudyState
 
 Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
 
+_GRACE_S = 60.0
+_numbers = itertools.count()
 _POLL_FIRST_S, _POLL_LAST_S, _STATUS_EVERY_S = 0.001, 0.05, 0.25
 
 
@@ -47,7 +50,7 @@ class WorkerOptions:
         drain: set it to let the worker end after the job it runs.
     """
 
-    name: str = field(default_factory=worker_name)
+    name: str = field(default_factory=lambda: worker_name(f"w{next(_numbers)}"))
     device: str | None = None
     lease_s: float = 30.0
     hang_s: float | None = 600.0
@@ -165,9 +168,10 @@ class Worker:
                 keeper.drop(job)
                 self._store.fail(lease, verdict)
             else:
-                address = self._seal(lease, job)
+                address = seal_leased(self._store, lease, job.directory)
                 keeper.drop(job)
-                self._report(lease, job, address, *verdict)
+                report = Report(*verdict, address, job.take_points())
+                report_sealed(self._store, lease, report, job.directory)
         except LeaseLost:
             return False
         finally:
@@ -175,24 +179,6 @@ class Worker:
             self._checkpoints.drop(job.directory)
         self._options.on_job(job.id)
         return True
-
-    def _seal(self, lease: Lease, job: Job) -> str:
-        try:
-            return self._checkpoints.seal(job.directory)
-        except CheckpointError:
-            # With the lease lost, the directory may have been swept: then this says LeaseLost.
-            self._store.heartbeat(lease, lease_s=self._options.lease_s)
-            raise
-
-    def _report(
-        self, lease: Lease, job: Job, address: str, score: float, metrics: dict[str, float]
-    ) -> None:
-        report = Report(score, metrics, address, job.take_points())
-        try:
-            self._store.report(lease, report)
-        except CheckpointMissing:  # equal contents were there, and collected since
-            self._checkpoints.seal(job.directory)
-            self._store.report(lease, report)
 
     def _settle(self) -> None:
         """Wait for the report in the background, if there is one, and let its errors out."""
@@ -222,6 +208,30 @@ class Worker:
         failure = Failure(FailureKind.RETURNED, message)
         with contextlib.suppress(EvolventError):  # the store is what broke: the leases will run out
             self._store.release(self._study, worker=self._options.name, failure=failure)
+
+
+def seal_leased(store: Store, lease: Lease, staged: Path) -> str:
+    """Seal what a job has saved and return the address.
+
+    Raises:
+        LeaseLost: this attempt no longer counts, and what it saved has been swept.
+        CheckpointError: it cannot be saved.
+    """
+    try:
+        return store.checkpoints(lease.study).seal(staged)
+    except CheckpointError:
+        with contextlib.suppress(StoreError):  # the disk may be full for the store too
+            store.heartbeat(lease, lease_s=_GRACE_S)
+        raise
+
+
+def report_sealed(store: Store, lease: Lease, report: Report, staged: Path) -> None:
+    """Report a job whose checkpoint was sealed from `staged`."""
+    try:
+        store.report(lease, report)
+    except CheckpointMissing:  # equal contents were there, and collected since
+        store.checkpoints(lease.study).seal(staged)
+        store.report(lease, report)
 
 
 def open_job(record: StudyRecord, lease: Lease, staged: Path, *, device: str | None = None) -> Job:

@@ -94,12 +94,15 @@ class Checkpoints:
         Raises:
             CheckpointError: not an address.
         """
-        if not _ADDRESS.fullmatch(address):
-            raise CheckpointError(f"checkpoint: got {address!r:.100}, wanted 64 hexadecimal digits")
-        return self._objects / address[:2] / address
+        return Path(self._where(address))
 
     def __contains__(self, address: str) -> bool:
-        return self.path(address).is_dir()
+        return os.path.isdir(self._where(address))
+
+    def _where(self, address: str) -> str:
+        if not _ADDRESS.fullmatch(address):
+            raise CheckpointError(f"checkpoint: got {address!r:.100}, wanted 64 hexadecimal digits")
+        return f"{self._objects}/{address[:2]}/{address}"
 
     def verify(self, address: str) -> Path:
         """Return the directory after checking every byte.

@@ -24,7 +24,7 @@ from evolvent.store.protocol import (
 )
 from evolvent.store.sql_breeding import Breeding
 from evolvent.store.sql_rows import encode
-from evolvent.store.sql_session import Session, unknown
+from evolvent.store.sql_session import Session, Work, unknown
 
 
 class SqlStore:
@@ -95,27 +95,26 @@ class SqlStore:
         memory = self._session.memory(study)
         if memory.idle and not self._anything(study):
             return None
-        wish = sql_claim.Wish(worker=worker, lease_s=lease_s, prefer=prefer)
-        with self._session.work(study, synced=False) as work:
-            given = sql_claim.claim(work, wish)
-            if given is None:
-                work.breeding()  # refuses a study that is not there
+        wish = sql_claim.Wish(study, worker=worker, lease_s=lease_s, prefer=prefer)
+        with self._session.database.alone() as tx:
+            given = sql_claim.claim_at_once(tx, wish)
+        if given is None:
+            with self._session.work(study, synced=False) as work:
+                given = sql_claim.claim(work, wish)
         memory.idle = given is None
-        return None if given is None else sql_claim.lease(study, given, worker)
+        return None if given is None else sql_claim.lease(given, wish)
 
     def heartbeat(self, lease: Lease, *, lease_s: float, points: Sequence[Point] = ()) -> None:
         with self._session.database.write(synced=False) as tx:
             sql_work.heartbeat(tx, lease, lease_s=lease_s, points=points)
 
     def report(self, lease: Lease, report: Report) -> None:
-        with self._leased(lease) as checkpoints:
-            sealed = checkpoints.path(report.checkpoint)
-            metrics = encode(report.metrics)
-            with self._session.work(lease.study) as work:
-                sql_work.report(work, lease, report, metrics=metrics, sealed=sealed)
+        metrics = encode(report.metrics)
+        with self._work(lease) as work:
+            sql_work.report(work, lease, report, metrics=metrics)
 
     def fail(self, lease: Lease, failure: Failure) -> None:
-        with self._leased(lease), self._session.work(lease.study) as work:
+        with self._work(lease) as work:
             sql_work.fail(work, lease, failure)
 
     def release(self, study: int, *, worker: str, failure: Failure) -> int:
@@ -123,7 +122,7 @@ class SqlStore:
             return sql_work.release(work, worker, failure)
 
     def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
-        with self._leased(lease), self._session.work(lease.study) as work:
+        with self._work(lease) as work:
             return sql_work.reparent(work, lease, parent=parent, reason=reason)
 
     # --- control -------------------------------------------------------------------------------
@@ -160,9 +159,10 @@ class SqlStore:
             return sql_read.pins(tx, study)
 
     def collect(self, study: int) -> int:
-        with self._changing(study) as breeding:
-            addresses, oldest = sql_control.kept(breeding)
-            return self.checkpoints(study).sweep(addresses, staged_before=oldest)
+        checkpoints = self.checkpoints(study)
+        with self._session.database.alone() as tx:
+            addresses, oldest = sql_control.kept(tx, study)
+            return checkpoints.sweep(addresses, staged_before=oldest)
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -204,10 +204,9 @@ class SqlStore:
         with self._session.work(study) as work:
             yield work.breeding()
 
-    @contextmanager
-    def _leased(self, lease: Lease) -> Iterator[Checkpoints]:
+    def _work(self, lease: Lease) -> Work:
         try:
-            yield self._session.memory(lease.study).checkpoints
+            return self._session.work(lease.study)
         except UnknownStudy as e:
             raise sql_work.lost(lease) from e
 

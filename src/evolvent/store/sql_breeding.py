@@ -12,7 +12,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.store.sql_log import EVER, Log, Outcome
 from evolvent.store.sql_population import PopulationCache
 from evolvent.store.sql_rows import HeadRow, Hyper, StudyRow
-from evolvent.store.sqlite import Transaction
+from evolvent.store.sqlite import Writing
 
 _BEST = """
 UPDATE study
@@ -28,7 +28,7 @@ class Breeding:
 
     def __init__(
         self,
-        tx: Transaction,
+        tx: Writing,
         study: int,
         *,
         record: StudyRecord,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from evolvent.core.heads import HeadState
 from evolvent.store.protocol import Failure, FailureKind, Lease
@@ -23,28 +24,55 @@ _PREFERRED = f"""
 {_FREE} AND m.id = :preferred AND m.round = :round
 AND (m.state = 'queued' OR m.state = 'running' AND m.lease_until <= :now)
 """
-_HAND_OUT = """
+_SET = """
 UPDATE member
 SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :now,
     lease_until = :now + :lease_s
-WHERE id = :id
+"""
+_HAND_OUT = f"{_SET} WHERE id = :id"
+_AT_ONCE = f"""
+{_SET}
+WHERE id = (
+    SELECT coalesce(
+        (SELECT p.id FROM member p
+         WHERE p.id = :preferred AND p.state = 'queued' AND p.round = first.round),
+        first.id)
+    FROM member first WHERE first.study = :study AND first.state = 'queued'
+    ORDER BY first.round, first.member LIMIT 1)
+AND NOT EXISTS (
+    SELECT 1 FROM member WHERE study = :study AND state = 'running' AND lease_until <= :now)
+AND EXISTS (
+    SELECT 1 FROM study WHERE id = :study AND stopped IS NULL AND started_at IS NOT NULL)
+RETURNING {HEAD.replace("m.", "")}
 """
 _START = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Wish:
     """Who asks for a job, for how long, and which member it would rather go on with."""
 
+    study: int
     worker: str
     lease_s: float
     prefer: int | None
 
+    def values(self, tx: Transaction) -> dict[str, Any]:
+        """Return what the statements need."""
+        first = self.study * LINES
+        return {
+            "study": self.study,
+            "now": tx.now(),
+            "worker": self.worker,
+            "lease_s": self.lease_s,
+            "preferred": None if self.prefer is None else first + self.prefer,
+        }
 
-def anything(tx: Transaction, study: int) -> bool:
-    """Whether there is something to claim now; reads only, so that idle workers disturb nobody."""
-    values = {"study": study, "now": tx.now()}
-    return any(tx.execute(sql, values).fetchone() for sql in (_QUEUED, _EXPIRED))
+
+def claim_at_once(tx: Transaction, wish: Wish) -> HeadRow | None:
+    """Claim by one statement, as nearly always: when the study runs and no lease has expired."""
+    rows = tx.execute(_AT_ONCE, wish.values(tx)).fetchall()
+    return HeadRow._make(rows[0]) if rows else None
 
 
 def claim(work: Work, wish: Wish) -> HeadRow | None:
@@ -53,26 +81,35 @@ def claim(work: Work, wish: Wish) -> HeadRow | None:
     Returns:
         The head as it has been given out; None when there is nothing to claim.
     """
-    while (found := _first(work, wish)) is not None:
+    work.breeding()  # refuses a study that is not there
+    while (found := _first(work.tx, wish)) is not None:
         head, row = head_and_study(found)
         if head.state == HeadState.QUEUED:
-            return _hand_out(work, wish, head, first=row.started_at is None)
+            return _hand_out(work.tx, wish, head)
         silent = Failure(FailureKind.LOST, f"no sign of life from worker {head.worker}")
         note_failure(work.breeding(row), head, silent)
     return None
 
 
-def _first(work: Work, wish: Wish) -> Row | None:
-    execute = work.tx.execute
-    values = {"study": work.study, "now": work.tx.now()}
-    found = [row for sql in (_QUEUED, _EXPIRED) if (row := execute(sql, values).fetchone())]
+def lease(given: HeadRow, wish: Wish) -> Lease:
+    """Return what has been given out as the worker wants it; not while others wait."""
+    return Lease(wish.study, running_job(given), wish.worker)
+
+
+def anything(tx: Transaction, study: int) -> bool:
+    """Whether there is something to claim now; reads only, so that idle workers disturb nobody."""
+    values = {"study": study, "now": tx.now()}
+    return any(tx.execute(sql, values).fetchone() for sql in (_QUEUED, _EXPIRED))
+
+
+def _first(tx: Transaction, wish: Wish) -> Row | None:
+    values = wish.values(tx)
+    found = [row for sql in (_QUEUED, _EXPIRED) if (row := tx.execute(sql, values).fetchone())]
     if not found:
         return None
     first: Row = min(found, key=_round_and_member)
-    if wish.prefer is None or first[0] == wish.prefer:
-        return first
-    values |= {"preferred": work.study * LINES + wish.prefer, "round": first[1]}
-    preferred: Row | None = execute(_PREFERRED, values).fetchone()
+    values["round"] = first[1]
+    preferred: Row | None = tx.execute(_PREFERRED, values).fetchone()
     return preferred or first
 
 
@@ -80,22 +117,11 @@ def _round_and_member(row: Row) -> tuple[int, int]:
     return row[1], row[0]
 
 
-def lease(study: int, given: HeadRow, worker: str) -> Lease:
-    """Return what `claim` has given out as the worker wants it; not while others wait."""
-    return Lease(study, running_job(given), worker)
-
-
-def _hand_out(work: Work, wish: Wish, head: HeadRow, *, first: bool) -> HeadRow:
-    now = work.tx.now()
-    values = {
-        "study": work.study,
-        "id": work.study * LINES + head.member,
-        "worker": wish.worker,
-        "lease_s": wish.lease_s,
-        "now": now,
-    }
-    work.tx.execute(_HAND_OUT, values)
-    if first:
-        work.tx.execute(_START, values)
-    attempt = head.attempt + 1
-    return head._replace(state="running", attempt=attempt, worker=wish.worker, started_at=now)
+def _hand_out(tx: Transaction, wish: Wish, head: HeadRow) -> HeadRow:
+    values = wish.values(tx)
+    values["id"] = wish.study * LINES + head.member
+    tx.execute(_HAND_OUT, values)
+    tx.execute(_START, values)
+    return head._replace(
+        state="running", attempt=head.attempt + 1, worker=wish.worker, started_at=values["now"]
+    )

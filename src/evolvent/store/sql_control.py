@@ -144,9 +144,9 @@ def unpin(breeding: Breeding, job: JobId) -> None:
         breeding.log.release(address)
 
 
-def kept(breeding: Breeding) -> tuple[set[str], float]:
+def kept(tx: Transaction, study: int) -> tuple[set[str], float]:
     """Return the checkpoints that are needed, and since when a running job may have staged one."""
-    tx, values = breeding.tx, {"study": breeding.study}
+    values = {"study": study}
     addresses = {address for (address,) in tx.execute(_KEPT, values)}
     (oldest,) = tx.execute(_OLDEST, values).fetchone()
     return addresses, tx.now() if oldest is None else oldest

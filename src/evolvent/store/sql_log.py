@@ -172,9 +172,10 @@ class Log:
                 self._released.add(address)
                 self._taken.discard(address)
 
-    def unneeded(self) -> list[str]:
-        """Return which of the checkpoints that were let go nothing else needs."""
-        return [a for a in sorted(self._released - self._taken) if not self._is_needed(a)]
+    @property
+    def released(self) -> set[str]:
+        """Checkpoints that were let go and not taken up again; others may need them."""
+        return self._released - self._taken
 
     def renew(self) -> None:
         """Make all processes read the study anew: something changed that the log does not say."""
@@ -207,6 +208,8 @@ class Log:
         address: str | None = self._tx.execute(_ADDRESS, values).fetchone()[0]
         return address
 
-    def _is_needed(self, address: str) -> bool:
-        values = {"study": self._study, "address": address}
-        return bool(self._tx.execute(_NEEDED, values).fetchone()[0])
+
+def is_needed(tx: Transaction, study: int, address: str) -> bool:
+    """Whether a member, the best or a pin needs this checkpoint."""
+    values = {"study": study, "address": address}
+    return bool(tx.execute(_NEEDED, values).fetchone()[0])

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 
 from evolvent.core.algorithms import Algorithm
 from evolvent.core.study import StudyRecord
-from evolvent.errors import CheckpointError, UnknownStudy
+from evolvent.errors import EvolventError, UnknownStudy
 from evolvent.store.checkpoints import Checkpoints
 from evolvent.store.sql_breeding import Breeding
+from evolvent.store.sql_log import is_needed
 from evolvent.store.sql_population import PopulationCache
 from evolvent.store.sql_rows import STUDY, StudyRow, decode
-from evolvent.store.sqlite import SqliteDatabase, Transaction
+from evolvent.store.sqlite import SqliteDatabase, Transaction, Writing
 
 _NAMED = "SELECT name, record FROM study WHERE id = :study"
 _RECORD = "SELECT record FROM study WHERE id = :study"
@@ -54,14 +56,36 @@ class StudyMemory:
 
 
 class Work:
-    """One write transaction on one study."""
+    """One write transaction on one study: `with session.work(study) as work:`.
 
-    def __init__(self, tx: Transaction, study: int, memory: StudyMemory) -> None:
-        self.tx = tx
+    When it is over, and on the disk if need be, the checkpoints that nothing needs any more go.
+    """
+
+    __slots__ = ("_breedings", "_session", "_writing", "memory", "study", "tx")
+    tx: Writing
+
+    def __init__(self, session: Session, study: int, memory: StudyMemory, writing: Writing) -> None:
         self.study = study
         self.memory = memory
-        self.garbage: list[str] = []
+        self._session = session
+        self._writing = writing
         self._breedings: list[Breeding] = []
+
+    def __enter__(self) -> Work:
+        self.tx = self._writing.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writing.__exit__(kind, error, trace)
+        if error is None:
+            released = {a for breeding in self._breedings for a in breeding.log.released}
+            if released:
+                self._session.discard(self.study, self.memory, released)
 
     def breeding(self, row: StudyRow | None = None) -> Breeding:
         """Return the study with its rules, ready for change.
@@ -81,22 +105,11 @@ class Work:
         self._breedings.append(breeding)
         return breeding
 
-    def clear_up(self) -> None:
-        """Arrange that what nothing needs any more is discarded after the commit."""
-        for breeding in self._breedings:
-            self.garbage += breeding.log.unneeded()
-        if self.garbage:
-            self.tx.afterwards(self._discard)
-
     def _row(self) -> StudyRow:
         row = self.tx.execute(_ROW, {"study": self.study}).fetchone()
         if row is None:
             raise unknown(self.study)
         return StudyRow._make(row)
-
-    def _discard(self) -> None:
-        with _later():
-            self.memory.checkpoints.discard(self.garbage)
 
 
 class Session:
@@ -106,9 +119,8 @@ class Session:
         self.database = SqliteDatabase(path, create=create)
         self._memories: dict[int, StudyMemory] = {}
 
-    @contextmanager
-    def work(self, study: int, *, synced: bool | None = None) -> Iterator[Work]:
-        """Open a write transaction on a study and clear up after it.
+    def work(self, study: int, *, synced: bool | None = None) -> Work:
+        """Return a context: a write transaction on a study that clears up after itself.
 
         Args:
             study: number of the study.
@@ -119,13 +131,22 @@ class Session:
         """
         memory = self.memory(study)
         synced = memory.synced if synced is None else synced
-        with self.database.write(synced=synced) as tx:
-            work = Work(tx, study, memory)
-            yield work
-            work.clear_up()
-        if work.garbage:
-            with _later():
+        return Work(self, study, memory, self.database.write(synced=synced))
+
+    def discard(self, study: int, memory: StudyMemory, released: Iterable[str]) -> None:
+        """Discard those of these checkpoints that nothing needs.
+
+        Not within the transaction that let them go: after a power cut the log must not want back
+        what has been removed already. So it may have been taken up again: look, alone.
+        """
+        try:
+            with self.database.alone() as tx:
+                unneeded = [a for a in sorted(released) if not is_needed(tx, study, a)]
+                memory.checkpoints.discard(unneeded)
+            if unneeded:
                 memory.checkpoints.empty_trash()
+        except (EvolventError, OSError) as e:  # the log has been written: `collect` can try again
+            _logger.warning("a checkpoint that nothing needs could not be removed: %s", e)
 
     @contextmanager
     def read(self, study: int) -> Iterator[tuple[Transaction, StudyRecord]]:
@@ -176,12 +197,3 @@ def unknown(study: int) -> UnknownStudy:
 def _slug(name: str) -> str:
     """Return what of a name may stand in a path on any system."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:40] or "study"
-
-
-@contextmanager
-def _later() -> Iterator[None]:
-    """Leave a checkpoint that cannot be removed now to `collect`: the log has been written."""
-    try:
-        yield
-    except (CheckpointError, OSError) as e:
-        _logger.warning("a checkpoint that nothing needs could not be removed: %s", e)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from evolvent.core.heads import HeadState
 from evolvent.core.records import JobId, JobState
@@ -73,7 +71,7 @@ def heartbeat(tx: Transaction, lease: Lease, *, lease_s: float, points: Sequence
     keep_points(tx, lease, points)
 
 
-def report(work: Work, lease: Lease, report: Report, *, metrics: str, sealed: Path) -> None:
+def report(work: Work, lease: Lease, report: Report, *, metrics: str) -> None:
     """Append a finished job; nothing happens when this very attempt has been reported before.
 
     Args:
@@ -81,16 +79,16 @@ def report(work: Work, lease: Lease, report: Report, *, metrics: str, sealed: Pa
         lease: the right to report.
         report: what training came to.
         metrics: `report.metrics` as text, encoded before anybody had to wait for it.
-        sealed: where the checkpoint must be.
     """
     found = _find(work.tx, lease)
     if found is None:
         if _reported(work.tx, lease):
             return
         raise lost(lease)
-    if not os.path.isdir(sealed):
-        raise CheckpointMissing(f"{lease.job.id}: there is no checkpoint at {sealed}")
-    keep_points(work.tx, lease, report.points)
+    if report.checkpoint not in work.memory.checkpoints:
+        raise CheckpointMissing(f"{lease.job.id}: there is no checkpoint {report.checkpoint}")
+    if report.points:
+        keep_points(work.tx, lease, report.points)
     head, row = found
     outcome = Outcome(JobState.DONE, report.score, metrics, report.checkpoint)
     work.breeding(row).finish(head, outcome)

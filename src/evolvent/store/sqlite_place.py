@@ -31,7 +31,6 @@ def check_place(path: Path, *, create: bool, mounts: Path = Path("/proc/self/mou
 
     Raises:
         StoreUnavailable: names the path, what is wrong and what to do.
-        StoreDamaged: the file was cut short.
     """
     directory = path.parent
     if path.is_dir():
@@ -44,25 +43,12 @@ def check_place(path: Path, *, create: bool, mounts: Path = Path("/proc/self/mou
         raise StoreUnavailable(f"{path}: directory {directory} is read-only for this user")
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise StoreUnavailable(f"{path}: {_ADVICE[sqlite3.SQLITE_READONLY]}")
-    if path.exists() and _is_ragged(path):
-        raise StoreDamaged(f"{path} ends within a page: it was cut short: take another copy")
     kind = filesystem(directory, mounts)
     if kind in _NETWORK:
         raise StoreUnavailable(
             f"{path} is on a network file system ({kind}), where SQLite loses data:"
             " put it on a local disk"
         )
-
-
-def _is_ragged(path: Path) -> bool:
-    """Whether a SQLite file ends within a page: SQLite itself would read zeros for the rest."""
-    with path.open("rb") as file:
-        header = file.read(18)
-        size = file.seek(0, os.SEEK_END)
-    if len(header) < 18 or not header.startswith(b"SQLite format 3"):
-        return False
-    page = int.from_bytes(header[16:18], "big")
-    return size % (65536 if page == 1 else page) != 0
 
 
 def filesystem(directory: Path, mounts: Path) -> str:

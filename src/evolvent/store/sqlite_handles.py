@@ -1,0 +1,190 @@
+"""What one process holds open of one SQLite file: connections, the lock, the log on the disk."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import weakref
+from pathlib import Path
+
+from evolvent.errors import StoreDamaged, StoreUnavailable
+from evolvent.store.migrate import migrate
+from evolvent.store.sqlite_lock import FileLock
+
+_WAITS_S = 30.0
+_LOG_PAGES = 4000  # 16 MB: a page that changes often is written back once for many changes
+_SOUND = (3, 51, 3)
+
+_logger = logging.getLogger("evolvent")
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
+
+
+class Handles:
+    """Connections to one file, and the two locks that guard its one writer.
+
+    Commits are not synced by SQLite: whoever must be sure calls `sync` when others may write
+    already, so that many processes share one turn of the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.mutex = threading.Lock()
+        self.lock = FileLock(path.with_name(f"{path.name}.lock"))
+        self._writer: sqlite3.Connection | None = None
+        self._idle: list[sqlite3.Connection] = []
+        self._log: int | None = None
+        self._closed = False
+        _ALIVE.add(self)
+
+    def open(self, *, create: bool) -> None:
+        """Make the file if need be and bring its tables to the newest version."""
+        with self.mutex:
+            self.lock.acquire()
+            try:
+                self._prepare(new=create and not _has_content(self.path))
+            finally:
+                self.lock.release()
+
+    def _prepare(self, *, new: bool) -> None:
+        if new:
+            self._make()
+        connection = self._connect()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            _check_size(connection, self.path)
+            migrate(connection)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def alone(self) -> sqlite3.Connection:
+        """Take the lock and return the connection for writing; the caller holds the mutex."""
+        self.lock.acquire()
+        try:
+            return self._writer or self._connect()
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def _make(self) -> None:
+        connection = self._new()
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
+        _warn_of_old_sqlite()
+
+    def begin(self) -> sqlite3.Connection:
+        """Take the lock and begin a transaction; the caller holds the mutex."""
+        connection = self.alone()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self.lock.release()
+            raise
+        return connection
+
+    def sync(self) -> None:
+        """Return when everything that has been committed so far is on the disk.
+
+        SQLite syncs its log before it writes it back, so what is not in the log any more is safe.
+        """
+        if self._log is not None:
+            _sync(self._log)
+
+    def _connect(self) -> sqlite3.Connection:
+        self._writer = connection = self._new()
+        connection.execute("BEGIN IMMEDIATE")  # makes the log, if need be
+        connection.execute("ROLLBACK")
+        self._log = os.open(f"{self.path}-wal", os.O_RDONLY)
+        return connection
+
+    def reader(self) -> sqlite3.Connection:
+        """Take an idle connection for reading, or open one."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            connection = self._new()
+            connection.execute("PRAGMA query_only = ON")
+            return connection
+
+    def give_back(self, connection: sqlite3.Connection) -> None:
+        self._idle.append(connection)
+
+    def _new(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreUnavailable(f"{self.path}: the store has been closed: open it again")
+        connection = sqlite3.connect(
+            self.path,
+            timeout=_WAITS_S,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        return connection
+
+    def close(self) -> None:
+        """Close everything, under the lock: the last one to close writes the log back."""
+        with self.mutex:
+            self._closed = True
+            connections = [c for c in (self._writer, *self._idle) if c is not None]
+            self._writer, self._idle = None, []
+            if connections:
+                self.lock.acquire()
+            for connection in connections:
+                connection.close()
+            self._forget_files()
+
+    def abandon(self) -> None:
+        """Forget everything in a forked child, closing nothing that SQLite holds."""
+        _INHERITED.append((self._writer, self._idle))
+        self._writer, self._idle = None, []
+        self.mutex = threading.Lock()
+        self._forget_files()
+
+    def _forget_files(self) -> None:
+        log, self._log = self._log, None
+        if log is not None:
+            os.close(log)
+        self.lock.close()
+
+
+_ALIVE: weakref.WeakSet[Handles] = weakref.WeakSet()
+_INHERITED: list[object] = []  # closing a parent's connection in a child would corrupt its locks
+
+
+def _abandon_all() -> None:
+    for handles in list(_ALIVE):
+        handles.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _check_size(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that ends within a page: SQLite would read zeros for the rest of it.
+
+    Asks for the size only: to open and close the file would drop the locks that SQLite holds on it.
+    """
+    page = connection.execute("PRAGMA page_size").fetchone()[0]
+    if path.stat().st_size % page:
+        raise StoreDamaged("the file has been cut short: take another copy")
+
+
+def _warn_of_old_sqlite() -> None:
+    if sqlite3.sqlite_version_info < _SOUND:
+        _logger.warning(
+            "SQLite %s has a rare fault when two programs write its log back at once (mended in"
+            " 3.51.3). evolvent never does; keep other programs from writing to the file",
+            sqlite3.sqlite_version,
+        )
