@@ -12,7 +12,14 @@ from evolvent.errors import ConfigError, StudyExists, UnknownStudy
 from evolvent.store import open_store
 from evolvent.store.protocol import Store, StudyStatus
 from evolvent.study import Study
-from evolvent.validation import check_choice, check_count, check_name, check_number, check_path
+from evolvent.validation import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_name,
+    check_number,
+    check_path,
+)
 
 DEFAULT_STORE = "sqlite:///evolvent.db"
 
@@ -71,7 +78,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         population=check_count("population", population, least=1),
         rounds=check_count("rounds", rounds, least=1),
         seed=check_count("seed", seed, least=0),
-        synchronous=bool(synchronous),
+        synchronous=check_flag("synchronous", synchronous),
         initial=_check_initial(initial or (), checked, population),
         durability=check_choice("durability", durability, ("power", "process")),
         max_failures=check_count("max_failures", max_failures, least=0),

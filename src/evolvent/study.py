@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.engines.ask import AskedJob, ask
 from evolvent.engines.local import run_local
 from evolvent.engines.observer import Observer, Silence
-from evolvent.engines.options import Ending, LocalOptions
+from evolvent.engines.options import Ending, LocalOptions, local_options
 from evolvent.engines.trainable import AnyTrainable, check_trainable
 from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
 from evolvent.result import Result, nested, read_jobs
@@ -61,7 +59,7 @@ class Study:
         """Start the study or go on with it, until it is over; return what it has come to.
 
         Ctrl-C once (or SIGTERM) finishes the running jobs and returns; twice stops at once. Both,
-        and kill -9, can be followed by another `run`.
+        and kill -9, can be followed by another `run`. A study that has reached its target is over.
 
         Args:
             trainable: a function of a `Job`, a `Trainable` class, or `"module:name"` of either.
@@ -82,22 +80,38 @@ class Study:
             TrainableError: training code broke its contract; mend it and run again.
             AllMembersFailed: no member is left; shows the last traceback.
         """
-        if not isinstance(trainable, str):
-            check_trainable(trainable)
         check_choice("engine", engine, ("local",))
-        options = self._options(workers, devices, per_device, threads)
-        options = replace(
-            options,
-            lease_s=check_number("lease_s", lease_s, above=0),
-            hang_s=None if hang_s is None else check_number("hang_s", hang_s, above=0),
-            wall_time_s=None
-            if wall_time_s is None
-            else check_number("wall_time_s", wall_time_s, above=0),
+        options = local_options(
+            self.record,
+            workers=workers,
+            devices=devices,
+            per_device=per_device,
+            threads=threads,
+            lease_s=lease_s,
+            hang_s=hang_s,
+            wall_time_s=wall_time_s,
         )
-        observer = _observer(progress)
-        self.store.resume(self.id)
+        self._check(trainable, options)
+        status = self.status()
+        if not status.record.reached(status.best_score):
+            self.store.resume(self.id)
+        return self.join(trainable, options=options, progress=progress)
+
+    def join(
+        self,
+        trainable: AnyTrainable | str,
+        *,
+        options: LocalOptions,
+        progress: bool | Observer = True,
+    ) -> Result:
+        """Work on the study as it stands: as `run`, but a stopped study stays stopped."""
+        self._check(trainable, options)
+        observer, ending = _observer(progress), Ending.OVER
         try:
-            ending = run_local(self.store, self.id, trainable, options=options, observer=observer)
+            if self.status().state is StudyState.OPEN:
+                ending = run_local(
+                    self.store, self.id, trainable, options=options, observer=observer
+                )
             status = self.status()
             observer.finish(status, _summary(status, ending))
         finally:
@@ -106,31 +120,14 @@ class Study:
             raise AllMembersFailed(_last_failure(self))
         return Result(status, self.store, interrupted=ending is Ending.INTERRUPTED)
 
-    def _options(
-        self,
-        workers: int | None,
-        devices: Sequence[str] | None,
-        per_device: int,
-        threads: int | None,
-    ) -> LocalOptions:
-        if isinstance(devices, str):
+    def _check(self, trainable: AnyTrainable | str, options: LocalOptions) -> None:
+        if not isinstance(trainable, str):
+            check_trainable(trainable)
+        if options.workers > 0 and self.store.url.startswith("memory:"):
             raise ConfigError(
-                f"devices: got the string {devices!r}, wanted a list such as ['cuda:0']"
+                f"workers: got {options.workers} with store {self.store.url!r}, which lives in "
+                "this process only: use workers=0, or a store such as sqlite:///evolvent.db"
             )
-        check_count("per_device", per_device, least=1)
-        slots = tuple(d for _ in range(per_device) for d in devices or ())
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        record = self.record
-        n = workers if workers is not None else min(len(slots) or cores or 1, record.population)
-        check_count("workers", n, least=0)
-        if n > 0 and self.store.url.startswith("memory:"):
-            raise ConfigError(
-                f"workers: got {n} with store {self.store.url!r}, which lives in this process "
-                "only: use workers=0, or a store such as sqlite:///evolvent.db"
-            )
-        shared = 1 if record.synchronous else max(1, (cores or 1) // max(1, n))
-        wanted = shared if threads is None else check_count("threads", threads, least=1)
-        return LocalOptions(workers=n, devices=slots, threads=wanted)
 
     def status(self) -> StudyStatus:
         """Return how the study stands: counts of jobs by state, the best, why it stopped."""

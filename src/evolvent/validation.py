@@ -54,3 +54,10 @@ def check_number(argument: str, value: Any, *, above: float | None = None) -> fl
     if above is not None and value <= above:
         raise ConfigError(f"{argument}: got {value!r:.80}, wanted {wanted}")
     return float(value)
+
+
+def check_flag(argument: str, value: Any) -> bool:
+    """Return True or False."""
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(f"{argument}: got {value!r:.80}, wanted True or False")

@@ -151,12 +151,12 @@ def test_worker_ends_with_the_study() -> None:
     new_study()
     text = fine("worker", "sqlite:///evolvent.db", "hill", "tests.trainables:climb")
     assert done() == 6
-    assert text.splitlines()[-1].startswith("study hill is finished")
+    assert text.splitlines()[-1].startswith("finished after 6 jobs")
 
 
 def test_worker_does_not_start_a_stopped_study_again() -> None:
     new_study().stop("lunch")
-    assert "study hill is stopped" in fine("worker", "--latest")
+    assert "stopped after 0 jobs: lunch" in fine("worker", "--latest")
     assert done() == 0
 
 

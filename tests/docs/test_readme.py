@@ -42,7 +42,8 @@ def test_the_python_code_runs_from_top_to_bottom_as_one_script(tmp_path: Path) -
 
 def test_every_command_is_in_the_readme_and_every_one_in_it_exists() -> None:
     commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    named = set(re.findall(r"evolvent ([a-z]+)", " ".join(re.findall(r"`[^`]+`", README))))
+    prose = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
+    named = set(re.findall(r"evolvent ([a-z]+)", " ".join(re.findall(r"`[^`]+`", prose))))
     listed = set(re.findall(r"[a-z]+", _shell_block()))
     assert commands <= named | listed, f"missing: {commands - named - listed}"
     assert named <= commands, f"no such command: {named - commands}"

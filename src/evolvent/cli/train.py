@@ -145,8 +145,6 @@ def run(
     study = create_study(
         **wanted.settings, store=store or wanted.store or DEFAULT_STORE, resume=True
     )
-    if wanted.settings["rounds"] > study.record.rounds:
-        study.extend(wanted.settings["rounds"])
     given = _given(workers, devices, per_device, threads, wall_time)
     options = {**wanted.running, **given, "progress": _observer(as_json)}
     _show(study.run(wanted.trainable, **options), as_json=as_json)
@@ -203,8 +201,7 @@ def worker(
     ] = 30.0,
 ) -> None:
     """Join a study that exists, train what is to be trained, and end with it."""
-    from evolvent.engines.local import run_local
-    from evolvent.engines.options import Ending, LocalOptions
+    from evolvent.engines.options import LocalOptions
 
     if not latest and study is None:
         raise typer.BadParameter("name a STORE and a STUDY, or say --latest")
@@ -213,14 +210,8 @@ def worker(
     options = LocalOptions(
         workers=1, devices=(device,) if device else (), threads=threads, lease_s=lease
     )
-    observer = _observer(False)
-    try:
-        ending = run_local(opened.store, opened.id, path, options=options, observer=observer)
-    finally:
-        observer.close()
-    status = opened.status()
-    observer.finish(status, f"study {status.record.name} is {status.state}")
-    if ending is Ending.INTERRUPTED:
+    result = opened.join(path, options=options, progress=_observer(False))
+    if result.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 

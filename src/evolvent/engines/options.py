@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+
+from evolvent.core.study import StudyRecord
+from evolvent.errors import ConfigError
+from evolvent.validation import check_count, check_number
 
 
 class Ending(Enum):
@@ -37,6 +43,58 @@ class LocalOptions:
 
     def device(self, slot: int) -> str | None:
         return self.devices[slot % len(self.devices)] if self.devices else None
+
+
+def local_options(
+    record: StudyRecord,
+    *,
+    workers: int | None = None,
+    devices: Sequence[str] | None = None,
+    per_device: int = 1,
+    threads: int | None = None,
+    **seconds: float | None,
+) -> LocalOptions:
+    """Check what a user asks of a run and fill in what is left open; see `Study.run`.
+
+    Args:
+        record: the study to be run.
+        workers: one for every device slot or core by default, at most one for every member.
+        devices: names of accelerators.
+        per_device: how many workers share one.
+        threads: by default the cores are shared out; a synchronous study takes 1.
+        seconds: `lease_s`, `hang_s`, `wall_time_s`.
+
+    Raises:
+        ConfigError: names the argument, what came and what was wanted.
+    """
+    if isinstance(devices, str):
+        raise ConfigError(f"devices: got the string {devices!r}, wanted a list such as ['cuda:0']")
+    check_count("per_device", per_device, least=1)
+    slots = tuple(d for _ in range(per_device) for d in devices or ())
+    cores = _cores()
+    n = workers if workers is not None else min(len(slots) or cores, record.population)
+    check_count("workers", n, least=0)
+    if slots and n > len(slots):
+        raise ConfigError(
+            f"workers: got {n} for {len(slots)} device slots: leave it out, or raise per_device"
+        )
+    shared = 1 if record.synchronous else max(1, cores // max(1, n))
+    checked = {
+        name: None if value is None else check_number(name, value, above=0)
+        for name, value in seconds.items()
+    }
+    return LocalOptions(
+        workers=n,
+        devices=slots,
+        threads=shared if threads is None else check_count("threads", threads, least=1),
+        **checked,  # type: ignore[arg-type]  # lease_s is never None
+    )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def deadline(wall_time_s: float | None) -> float | None:

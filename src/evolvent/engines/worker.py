@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
 
 _GRACE_S = 60.0
 _numbers = itertools.count()
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _POLL_FIRST_S, _POLL_LAST_S, _STATUS_EVERY_S = 0.001, 0.05, 0.25
 
 
@@ -158,7 +160,12 @@ class Worker:
             lease, job.checkpoint = starting_point(self._store, lease)
         elif lease.job.parent_checkpoint is not None:
             job.checkpoint = self._checkpoints.path(lease.job.parent_checkpoint)
-        returned = self._runner.run(job, parent=parent)
+        try:
+            returned = self._runner.run(job, parent=parent)
+        except OSError as e:
+            if e.errno in _DISK_TROUBLE:  # every job would end so: no fault of this member
+                raise CheckpointError(f"job {job.id} could not be saved: {e}") from e
+            raise
         return lease, judge(returned, self._record)
 
     def _finish(self, lease: Lease, job: Job, verdict: Verdict, keeper: LeaseKeeper) -> bool:
@@ -230,8 +237,17 @@ def report_sealed(store: Store, lease: Lease, report: Report, staged: Path) -> N
     try:
         store.report(lease, report)
     except CheckpointMissing:  # equal contents were there, and collected since
-        store.checkpoints(lease.study).seal(staged)
+        _seal_again(store, lease, staged)
         store.report(lease, report)
+
+
+def _seal_again(store: Store, lease: Lease, staged: Path) -> None:
+    try:
+        store.checkpoints(lease.study).seal(staged)
+    except CheckpointMissing as e:  # ours was the equal content, renamed away before
+        message = f"the checkpoint of {lease.job.id} was collected before it was reported"
+        store.fail(lease, Failure(FailureKind.RETURNED, message))
+        raise LeaseLost(message) from e
 
 
 def open_job(record: StudyRecord, lease: Lease, staged: Path, *, device: str | None = None) -> Job:

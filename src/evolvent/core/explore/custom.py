@@ -51,7 +51,11 @@ class CustomExplore:
         self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
     ) -> dict[str, Value]:
         mine = {name: hyperparameters[name] for name in space}
-        returned = self._function()(space.nest(mine), realised(rng))
+        function = self._function()
+        try:
+            returned = function(space.nest(mine), realised(rng))
+        except Exception as e:
+            raise ConfigError(f"{self!r} raised {type(e).__name__}: {e}") from e
         try:
             return {**mine, **space.clip(returned)}
         except OutOfSpace as e:
