@@ -21,6 +21,7 @@ from evolvent.validation import (
     check_path,
 )
 
+_MAX_POPULATION = 1_000_000
 DEFAULT_STORE = "sqlite:///evolvent.db"
 
 
@@ -75,7 +76,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         mode=check_choice("mode", mode, ("max", "min")),
         space=checked,
         algorithm=_check_algorithm(algorithm) if algorithm is not None else PBT(),
-        population=check_count("population", population, least=1),
+        population=check_count("population", population, least=1, most=_MAX_POPULATION),
         rounds=check_count("rounds", rounds, least=1),
         seed=check_count("seed", seed, least=0),
         synchronous=check_flag("synchronous", synchronous),

@@ -39,11 +39,15 @@ def check_choice(argument: str, value: Any, choices: tuple[_Text, ...]) -> _Text
     raise ConfigError(f"{argument}: got {value!r:.80}, wanted {' or '.join(map(repr, choices))}")
 
 
-def check_count(argument: str, value: Any, *, least: int) -> int:
-    """Return a whole number of at least `least`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < least:
-        raise ConfigError(f"{argument}: got {value!r:.80}, wanted a whole number, {least} or more")
-    return int(value.__index__())
+def check_count(argument: str, value: Any, *, least: int, most: int | None = None) -> int:
+    """Return a whole number of at least `least`, and at most `most` if that is given."""
+    wanted = f"{least} or more" if most is None else f"{least} to {most}"
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ConfigError(f"{argument}: got {value!r:.80}, wanted a whole number, {wanted}")
+    count = int(value.__index__())
+    if count < least or (most is not None and count > most):
+        raise ConfigError(f"{argument}: got {value!r:.80}, wanted a whole number, {wanted}")
+    return count
 
 
 def check_number(argument: str, value: Any, *, above: float | None = None) -> float:

@@ -106,7 +106,9 @@ class Alone(Transaction):
             self.execute = handles.alone().execute
         except BaseException as e:
             handles.mutex.release()
-            raise self._explained(e) from e
+            if isinstance(e, (sqlite3.Error, OSError)):
+                raise explained(e, handles.path) from e
+            raise
         return self
 
     def __exit__(
@@ -118,11 +120,7 @@ class Alone(Transaction):
         self._handles.lock.release()
         self._handles.mutex.release()
         if isinstance(error, sqlite3.Error):
-            raise self._explained(error) from error
-
-    def _explained(self, error: BaseException) -> BaseException:
-        known = isinstance(error, (sqlite3.Error, OSError))
-        return explained(error, self._handles.path) if known else error
+            raise explained(error, self._handles.path) from error
 
 
 class Writing(Transaction):
