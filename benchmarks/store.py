@@ -32,7 +32,7 @@ from evolvent.core.distributions import LogUniform, Uniform
 from evolvent.core.space import Space
 from evolvent.core.study import Durability, StudyRecord
 from evolvent.store.connect import open_store
-from evolvent.store.protocol import Report
+from evolvent.store.records import Report
 
 PROCESSES = (1, 2, 8, 32)
 MEMBERS = (8, 64, 512, 4096)
@@ -59,14 +59,18 @@ class Run:
 
 def main() -> None:
     """Run the table and print it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="only the sizes that have a goal")
     parser.add_argument("--seconds", type=float, default=3.0, help="per loop and row")
     parser.add_argument("--json", action="store_true", help="one JSON object per row")
     options = parser.parse_args()
     sizes = QUICK if options.quick else [(p, m) for p in PROCESSES for m in MEMBERS]
     if not options.json:
-        print(f"{'durability':<11}{'processes':>9}{'members':>9}{'bare/s':>9}{'ours/s':>9}{'share':>8}{'slowest':>9}")
+        print(
+            f"{'durability':<11}{'processes':>9}{'members':>9}{'bare/s':>9}{'ours/s':>9}{'share':>8}{'slowest':>9}"
+        )
     for durability in ("process", "power"):
         for processes, members in sizes:
             row = measure(durability, processes, members, seconds=options.seconds)
@@ -103,7 +107,9 @@ def measure(durability: Durability, processes: int, members: int, *, seconds: fl
     )
 
 
-def race(turns: Callable[..., Turn], task: dict[str, Any], processes: int, seconds: float) -> list[int]:
+def race(
+    turns: Callable[..., Turn], task: dict[str, Any], processes: int, seconds: float
+) -> list[int]:
     """Let processes take turns for some seconds; return how many each of them had."""
     context = multiprocessing.get_context("spawn")
     start, counts = context.Barrier(processes), context.Queue()
@@ -120,7 +126,12 @@ def race(turns: Callable[..., Turn], task: dict[str, Any], processes: int, secon
 
 
 def compete(
-    turns: Callable[..., Turn], task: dict[str, Any], start: Barrier, counts: Any, seconds: float, number: int
+    turns: Callable[..., Turn],
+    task: dict[str, Any],
+    start: Barrier,
+    counts: Any,
+    seconds: float,
+    number: int,
 ) -> None:
     """Be one of the processes."""
     turn = turns(**task, number=number)

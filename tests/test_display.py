@@ -17,7 +17,7 @@ from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
 from evolvent.display import Progress, study_table
 from evolvent.display.words import compact, duration, size
-from evolvent.store.protocol import MemberView, StudyState, StudyStatus
+from evolvent.store.records import MemberView, StudyState, StudyStatus
 
 DONE, FAILED, QUEUED, RUNNING = (
     JobState.DONE, JobState.FAILED, JobState.QUEUED, JobState.RUNNING,

@@ -10,7 +10,8 @@ from typing import Any
 from evolvent.analysis.schedule import Schedule
 from evolvent.core.records import JobRecord, JobState
 from evolvent.errors import EvolventError
-from evolvent.store.protocol import Store, StudyStatus
+from evolvent.store.protocol import Store
+from evolvent.store.records import StudyStatus
 
 
 @dataclass(frozen=True, slots=True)

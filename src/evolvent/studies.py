@@ -10,7 +10,8 @@ from evolvent.core.space import Space
 from evolvent.core.study import Durability, Mode, StudyRecord
 from evolvent.errors import ConfigError, StudyExists, UnknownStudy
 from evolvent.store import open_store
-from evolvent.store.protocol import Store, StudyStatus
+from evolvent.store.protocol import Store
+from evolvent.store.records import StudyStatus
 from evolvent.study import Study
 from evolvent.validation import (
     check_choice,

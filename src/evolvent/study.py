@@ -15,14 +15,8 @@ from evolvent.engines.options import Ending, LocalOptions, local_options
 from evolvent.engines.trainable import AnyTrainable, check_trainable
 from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
 from evolvent.result import Result, nested, read_jobs
-from evolvent.store.protocol import (
-    FailedAttempt,
-    MemberView,
-    Point,
-    Store,
-    StudyState,
-    StudyStatus,
-)
+from evolvent.store.protocol import Store
+from evolvent.store.records import FailedAttempt, MemberView, Point, StudyState, StudyStatus
 from evolvent.validation import check_choice, check_count, check_number
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from evolvent.store.protocol import Lease, Report
+from evolvent.store.records import Lease, Report
 from evolvent.study import Study
 from tests.crash.processes import PATIENCE_S, ROOT, create, until, url_in
 from tests.crash.programs import HOME

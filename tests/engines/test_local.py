@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import evolvent as ev
-from evolvent.store.protocol import StudyStatus
+from evolvent.store.records import StudyStatus
 from tests.engines import trainables
 
 

@@ -8,7 +8,7 @@ import evolvent as ev
 from evolvent.core.records import JobId
 from evolvent.engines.runner import Runner, judge
 from evolvent.errors import TrainableError
-from evolvent.store.protocol import Failure, FailureKind
+from evolvent.store.records import Failure, FailureKind
 from evolvent.testing.populations import study_record
 from tests.engines.trainables import Climb, climb
 

@@ -21,7 +21,7 @@ from evolvent.cli.options import (
 if TYPE_CHECKING:
     from evolvent.cli.fields import Fields
     from evolvent.core.records import JobRecord
-    from evolvent.store.protocol import StudyStatus
+    from evolvent.store.records import StudyStatus
     from evolvent.study import Study
 
 
@@ -107,7 +107,7 @@ def show(
 
 def _watch(study: Study, *, every_s: float) -> None:
     from evolvent.display import Progress
-    from evolvent.store.protocol import StudyState
+    from evolvent.store.records import StudyState
 
     progress = Progress()
     try:
@@ -126,7 +126,7 @@ def _watch(study: Study, *, every_s: float) -> None:
 def _print_study(study: Study) -> None:
     from evolvent.cli.output import output_console
     from evolvent.display import headline, standing, study_table
-    from evolvent.store.protocol import FailureKind
+    from evolvent.store.records import FailureKind
 
     console, status = output_console(), study.status()
     console.print(headline(status), soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from evolvent.core.records import JobRecord
 from evolvent.result import nested
-from evolvent.store.protocol import MemberView, StudyStatus
+from evolvent.store.records import MemberView, StudyStatus
 
 
 def job_as_json(job: JobRecord) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.text import Text
 from evolvent.core.records import JobState
 from evolvent.display.table import SCORE_DIGITS, study_table
 from evolvent.display.words import compact, duration
-from evolvent.store.protocol import MemberView, StudyState, StudyStatus
+from evolvent.store.records import MemberView, StudyState, StudyStatus
 
 _LINE_AFTER_S, _LINE_AT_LEAST_EVERY_S = 1.0, 10.0
 _SHARE_OF_READING = 0.02

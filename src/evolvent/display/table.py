@@ -10,7 +10,7 @@ from rich.table import Table
 from evolvent.core.records import JobRecord, JobState
 from evolvent.display.columns import LONGEST_NAME, Column, as_table, fitting, short_names
 from evolvent.display.words import NOTHING, compact, shortened
-from evolvent.store.protocol import MemberView, StudyState, StudyStatus
+from evolvent.store.records import MemberView, StudyState, StudyStatus
 
 SCORE_DIGITS = 4
 STATE_STYLES = {

@@ -16,7 +16,8 @@ from evolvent.engines.loading import starting_point
 from evolvent.engines.runner import failure_of, judge
 from evolvent.engines.worker import job_fields, report_sealed, seal_leased
 from evolvent.errors import EvolventError, LeaseLost
-from evolvent.store.protocol import Failure, Lease, Report, Store, StudyState
+from evolvent.store.protocol import Store
+from evolvent.store.records import Failure, Lease, Report, StudyState
 
 _POLL_S, _LEASE_S = 0.05, 30.0
 

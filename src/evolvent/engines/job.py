@@ -12,7 +12,7 @@ from typing import Any
 
 from evolvent.core.records import JobId
 from evolvent.errors import LeaseLost, TrainableError
-from evolvent.store.protocol import Point
+from evolvent.store.records import Point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ from types import TracebackType
 
 from evolvent.engines.job import Job
 from evolvent.errors import LeaseLost, StoreError
-from evolvent.store.protocol import Failure, FailureKind, Lease, Store
+from evolvent.store.protocol import Store
+from evolvent.store.records import Failure, FailureKind, Lease
 
 _BEATS_PER_LEASE = 3
 _FORGOTTEN = Failure(FailureKind.RETURNED, "the job was dropped without `with job:`")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from evolvent.core.records import JobId
 from evolvent.errors import CheckpointDamaged, CheckpointMissing, LeaseLost
-from evolvent.store.protocol import Failure, FailureKind, Lease, Store
+from evolvent.store.protocol import Store
+from evolvent.store.records import Failure, FailureKind, Lease
 
 
 def starting_point(store: Store, lease: Lease) -> tuple[Lease, Path | None]:

@@ -23,7 +23,8 @@ from evolvent.engines.process import WorkerProcess, task_bytes
 from evolvent.engines.signals import interrupts
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import EvolventError, WorkerError
-from evolvent.store.protocol import Failure, FailureKind, Store, StudyState
+from evolvent.store.protocol import Store
+from evolvent.store.records import Failure, FailureKind, StudyState
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

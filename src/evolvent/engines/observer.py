@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from evolvent.store.protocol import MemberView, StudyStatus
+from evolvent.store.records import MemberView, StudyStatus
 
 
 class Observer(Protocol):

@@ -13,7 +13,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.engines.job import Context, Job, numbers
 from evolvent.engines.trainable import AnyTrainable, Trainable
 from evolvent.errors import EvolventError, TrainableError
-from evolvent.store.protocol import Failure, FailureKind
+from evolvent.store.records import Failure, FailureKind
 
 _logger = logging.getLogger("evolvent")
 

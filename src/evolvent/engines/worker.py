@@ -23,7 +23,8 @@ from evolvent.engines.loading import starting_point
 from evolvent.engines.runner import Runner, failure_of, judge
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import CheckpointError, CheckpointMissing, EvolventError, LeaseLost, StoreError
-from evolvent.store.protocol import Failure, FailureKind, Lease, Report, Store, StudyState
+from evolvent.store.protocol import Store
+from evolvent.store.records import Failure, FailureKind, Lease, Report, StudyState
 
 Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
 

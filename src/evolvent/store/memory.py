@@ -25,7 +25,7 @@ from evolvent.store import memory_rules as rules
 from evolvent.store.checkpoints import Checkpoints
 from evolvent.store.memory_contents import Contents
 from evolvent.store.memory_study import MemoryStudy, Slot
-from evolvent.store.protocol import (
+from evolvent.store.records import (
     FailedAttempt,
     Failure,
     Lease,

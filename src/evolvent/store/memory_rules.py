@@ -16,7 +16,7 @@ from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.errors import CheckpointMissing, ConfigError
 from evolvent.store.memory_study import MemoryStudy, Slot
-from evolvent.store.protocol import (
+from evolvent.store.records import (
     MAX_LOSSES,
     FailedAttempt,
     Failure,

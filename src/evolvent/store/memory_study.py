@@ -15,7 +15,7 @@ from evolvent.core.records import JobId, JobRecord, JobState, Member
 from evolvent.core.study import StudyRecord
 from evolvent.errors import LeaseLost, UnknownJob
 from evolvent.store.checkpoints import Checkpoints
-from evolvent.store.protocol import FailedAttempt, Lease, Point, StudyState
+from evolvent.store.records import FailedAttempt, Lease, Point, StudyState
 
 _ACTIVE = {HeadState.QUEUED, HeadState.RUNNING}
 

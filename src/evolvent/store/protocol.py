@@ -8,141 +8,22 @@ Everything that changes the log is one transaction: it happens whole or not at a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from evolvent.core.algorithms import Algorithm
-from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState, Metrics
+from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.store.checkpoints import Checkpoints
-
-MAX_LOSSES = 25
-"""A job that lost its worker so often (killed, hung, out of memory) counts as failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to run one job until a time: what a worker gets from `claim`.
-
-    The fence is (member, round, attempt): of all leases ever given on a job only the newest counts.
-    """
-
-    study: int
-    job: JobRecord
-    worker: str
-
-    @property
-    def attempt(self) -> int:
-        return self.job.attempt
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What training code logged within a round: `job.log(step=…, **values)`."""
-
-    step: float
-    values: Metrics
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A finished round.
-
-    Attributes:
-        score: finite, higher is better.
-        metrics: everything that training returned; values may be NaN or infinite.
-        checkpoint: address of the sealed checkpoint, which must be in the store's `checkpoints`.
-        points: points not sent with a heartbeat before.
-    """
-
-    score: float
-    metrics: Metrics
-    checkpoint: str
-    points: Sequence[Point] = ()
-
-
-class FailureKind(StrEnum):
-    """Why an attempt came to nothing, and so what happens next."""
-
-    RAISED = "raised"  # an exception in training: tried again `max_failures` times, then failed
-    INVALID = (
-        "invalid"  # a NaN or infinite metric: a repetition would give the same; failed at once
-    )
-    DAMAGED = "damaged"  # its starting checkpoint and all ancestors are unusable: failed at once
-    LOST = "lost"  # the worker died or hung: requeued, up to MAX_LOSSES times
-    RETURNED = "returned"  # handed back unharmed (drained, code broke its contract): requeued
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An attempt that came to nothing.
-
-    Attributes:
-        message: one line: what happened.
-        traceback: of the exception, if there was one.
-    """
-
-    kind: FailureKind
-    message: str
-    traceback: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FailedAttempt:
-    """A `Failure` as the log keeps it."""
-
-    job: JobId
-    attempt: int
-    failure: Failure
-    worker: str
-    at: float
-
-
-class StudyState(StrEnum):
-    """Where a study stands."""
-
-    OPEN = "open"  # there is, or will be, something to claim
-    STOPPED = "stopped"  # stopped by hand or by a reached target; resumes
-    FINISHED = "finished"  # every member has ended
-    FAILED = "failed"  # no member is healthy, queued or running
-
-
-@dataclass(frozen=True, slots=True)
-class StudyStatus:
-    """Counts over one study, cheap to read.
-
-    Attributes:
-        id: number of the study in this store.
-        record: its settings, with `rounds` as they are now.
-        counts: jobs by state; queued and running are heads, cancelled are heads of stopped members.
-        members: how many members there are, pushed ones included.
-        best: the job with the best score; equal scores: the lowest round, then the lowest member.
-        stopped: why it was stopped; None when it was not.
-        created_at, started_at, changed_at: seconds since 1970 on the store's clock; `changed_at`
-            is the newest report.
-    """
-
-    id: int
-    record: StudyRecord
-    state: StudyState
-    counts: Mapping[JobState, int]
-    members: int
-    best: JobId | None
-    best_score: float | None
-    stopped: str | None
-    created_at: float
-    started_at: float | None
-    changed_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class MemberView:
-    """One member for tables: its newest finished job and its open one."""
-
-    newest: JobRecord | None
-    open: JobRecord | None
+from evolvent.store.records import (
+    FailedAttempt,
+    Failure,
+    Lease,
+    MemberView,
+    Point,
+    Report,
+    StudyStatus,
+)
 
 
 class Store(Protocol):

@@ -13,7 +13,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import UnknownStudy
 from evolvent.store import sql_claim, sql_control, sql_read, sql_work
 from evolvent.store.checkpoints import Checkpoints
-from evolvent.store.protocol import (
+from evolvent.store.records import (
     FailedAttempt,
     Failure,
     Lease,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evolvent.core.heads import HeadState
-from evolvent.store.protocol import Failure, FailureKind, Lease
+from evolvent.store.records import Failure, FailureKind, Lease
 from evolvent.store.sql_rows import HEAD, LINES, STUDY, HeadRow, Row, head_and_study, running_job
 from evolvent.store.sql_session import Work
 from evolvent.store.sql_work import note_failure

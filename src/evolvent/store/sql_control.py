@@ -9,7 +9,7 @@ from evolvent.core.records import Hyperparameters, JobId
 from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, ConfigError, StudyExists, UnknownJob
 from evolvent.store.checkpoints import Checkpoints
-from evolvent.store.protocol import StudyState
+from evolvent.store.records import StudyState
 from evolvent.store.sql_breeding import Breeding
 from evolvent.store.sql_read import study_state
 from evolvent.store.sql_rows import HEAD, LINES, HeadRow, StudyRow, encode, head_values

@@ -10,7 +10,7 @@ from evolvent.core.heads import HeadState
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import UnknownJob
-from evolvent.store.protocol import (
+from evolvent.store.records import (
     FailedAttempt,
     Failure,
     FailureKind,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from evolvent.core.heads import HeadState
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
-from evolvent.store.protocol import MAX_LOSSES, Failure, FailureKind, Lease, Point, Report
+from evolvent.store.records import MAX_LOSSES, Failure, FailureKind, Lease, Point, Report
 from evolvent.store.sql_breeding import Breeding
 from evolvent.store.sql_log import Outcome
 from evolvent.store.sql_rows import (

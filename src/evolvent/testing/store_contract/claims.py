@@ -10,15 +10,8 @@ import pytest
 
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import LeaseLost
-from evolvent.store.protocol import (
-    MAX_LOSSES,
-    FailureKind,
-    Lease,
-    Point,
-    Report,
-    Store,
-    StudyState,
-)
+from evolvent.store.protocol import Store
+from evolvent.store.records import MAX_LOSSES, FailureKind, Lease, Point, Report, StudyState
 from evolvent.testing.store_contract.crew import INVALID, LONG, OVER, Crew
 
 PATIENCE_S = 20.0

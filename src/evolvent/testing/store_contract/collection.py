@@ -8,7 +8,8 @@ from evolvent.core.algorithms import PBT
 from evolvent.core.exploit import BinaryTournament
 from evolvent.core.records import JobId
 from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
-from evolvent.store.protocol import Report, Store
+from evolvent.store.protocol import Store
+from evolvent.store.records import Report
 from evolvent.testing.store_contract.crew import LONG, OVER, Crew
 from evolvent.testing.store_contract.rounds import often_failing
 

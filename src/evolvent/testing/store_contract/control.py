@@ -9,7 +9,8 @@ from evolvent.core.exploit import CopyBest, Truncation
 from evolvent.core.explore import NoExplore
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import CheckpointDamaged, CheckpointMissing, ConfigError, UnknownJob
-from evolvent.store.protocol import Store, StudyState
+from evolvent.store.protocol import Store
+from evolvent.store.records import StudyState
 from evolvent.testing.store_contract.crew import Crew
 
 M0R0 = JobId(0, 0)

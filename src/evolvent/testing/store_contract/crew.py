@@ -8,14 +8,14 @@ from typing import Any, TypeAlias
 
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.store.protocol import (
+from evolvent.store.protocol import Store
+from evolvent.store.records import (
     Failure,
     FailureKind,
     Lease,
     MemberView,
     Point,
     Report,
-    Store,
     StudyStatus,
 )
 from evolvent.testing.populations import study_record

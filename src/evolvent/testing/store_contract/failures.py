@@ -9,7 +9,8 @@ from evolvent.core.exploit import Truncation
 from evolvent.core.explore import NoExplore
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import LeaseLost
-from evolvent.store.protocol import MAX_LOSSES, Failure, FailureKind, Report, Store, StudyState
+from evolvent.store.protocol import Store
+from evolvent.store.records import MAX_LOSSES, Failure, FailureKind, Report, StudyState
 from evolvent.testing.store_contract.crew import INVALID, LOST, RAISED, RETURNED, Crew
 
 TRUNCATION = PBT(exploit=Truncation(0.5), explore=NoExplore())

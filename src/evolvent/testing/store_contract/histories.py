@@ -26,7 +26,8 @@ from evolvent.core.records import JobId, JobRecord
 from evolvent.core.study import StudyRecord
 from evolvent.errors import EvolventError
 from evolvent.store.connect import open_store
-from evolvent.store.protocol import Failure, FailureKind, Lease, Point, Report, Store, StudyStatus
+from evolvent.store.protocol import Store
+from evolvent.store.records import Failure, FailureKind, Lease, Point, Report, StudyStatus
 from evolvent.testing.populations import study_record
 from evolvent.testing.store_contract.crew import LONG, OVER
 

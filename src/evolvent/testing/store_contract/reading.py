@@ -11,7 +11,8 @@ from evolvent.core.algorithms import PBT
 from evolvent.core.exploit import CopyBest
 from evolvent.core.explore import NoExplore
 from evolvent.core.records import JobId, JobRecord, JobState
-from evolvent.store.protocol import Point, Store
+from evolvent.store.protocol import Store
+from evolvent.store.records import Point
 from evolvent.testing.store_contract.crew import LONG, RETURNED, Crew
 
 COPY_BEST = PBT(exploit=CopyBest(), explore=NoExplore())

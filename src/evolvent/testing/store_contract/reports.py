@@ -10,7 +10,8 @@ from evolvent.core.explore import NoExplore
 from evolvent.core.population import Population
 from evolvent.core.records import Copy, Decision, JobId, JobState, Keep, Member
 from evolvent.errors import CheckpointMissing
-from evolvent.store.protocol import Point, Report, Store, StudyState
+from evolvent.store.protocol import Store
+from evolvent.store.records import Point, Report, StudyState
 from evolvent.testing.store_contract.crew import LONG, Crew
 
 COPY_BEST = PBT(exploit=CopyBest(), explore=NoExplore())

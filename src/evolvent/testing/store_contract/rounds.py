@@ -11,7 +11,8 @@ from evolvent.core.algorithms import PBT
 from evolvent.core.exploit import BinaryTournament, CopyBest, Truncation, TTest
 from evolvent.core.explore import NoExplore, Perturb
 from evolvent.core.records import JobId, JobRecord
-from evolvent.store.protocol import Store, StudyState
+from evolvent.store.protocol import Store
+from evolvent.store.records import StudyState
 from evolvent.testing.store_contract.crew import LOST, RETURNED, Crew, Scores
 
 COPY_BEST = PBT(exploit=CopyBest(), explore=NoExplore())

@@ -11,7 +11,8 @@ from evolvent.core.distributions import Choice, Constant, IntUniform, LogUniform
 from evolvent.core.records import JobId, JobState
 from evolvent.core.space import Space
 from evolvent.errors import LeaseLost, StoreError, StudyExists, UnknownJob, UnknownStudy
-from evolvent.store.protocol import Report, Store, StudyState
+from evolvent.store.protocol import Store
+from evolvent.store.records import Report, StudyState
 from evolvent.testing.populations import study_record
 from evolvent.testing.store_contract.crew import INVALID, LONG, Crew, Reopen
 
