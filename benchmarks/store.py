@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import random
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -39,7 +38,8 @@ MEMBERS = (8, 64, 512, 4096)
 QUICK = ((8, 64), (8, 4096), (32, 64))
 HEATS = 3
 FOREVER = 1_000_000
-NAMES = ("lr", "momentum")
+
+HEADING = "durability processes  members   bare/s   ours/s   share  slowest"
 
 Turn = Callable[[int], None]
 
@@ -68,9 +68,7 @@ def main() -> None:
     options = parser.parse_args()
     sizes = QUICK if options.quick else [(p, m) for p in PROCESSES for m in MEMBERS]
     if not options.json:
-        print(
-            f"{'durability':<11}{'processes':>9}{'members':>9}{'bare/s':>9}{'ours/s':>9}{'share':>8}{'slowest':>9}"
-        )
+        print(HEADING)
     for durability in ("process", "power"):
         for processes, members in sizes:
             row = measure(durability, processes, members, seconds=options.seconds)
@@ -272,4 +270,4 @@ def our_turns(url: str, study: int, address: str, number: int) -> Turn:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -52,7 +52,7 @@ def trained(study: ev.Study, trainable: Any = climb) -> ev.Study:
         ({"seed": True}, "seed: got True"),
         ({"algorithm": "pbt"}, "algorithm: got 'pbt'"),
         ({"algorithm": ev.PBT}, "algorithm: got"),
-        ({"initial": {"step": 0.5}}, "got 'step', wanted a dict"),
+        ({"initial": {"step": 0.5}}, "initial: got {'step': 0.5}, wanted a list of dicts"),
         ({"initial": [{"step": 5}]}, "step: got 5"),
         ({"initial": [{"stop": 1}]}, "stop: not in the space"),
         ({"initial": [{}] * 5}, "initial: got 5 configurations for a population of 4"),

@@ -70,6 +70,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         ConfigError: names the argument, what came and what was wanted; nothing has been written.
         StudyExists: the name is taken, or, with `resume`, a setting differs.
     """
+    check_flag("resume", resume)
     checked = Space.of(space)
     record = StudyRecord(
         name=check_name("name", name),
@@ -91,9 +92,12 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
     opened = _opened(store, create=True)
     try:
         opened.create_study(record)
-    except StudyExists:
+    except StudyExists as e:
         if not resume:
-            raise
+            raise StudyExists(
+                f"name: there is a study {name!r} already: go on with it by resume=True, remove it "
+                "by ev.load_study(...).delete() or `evolvent rm`, or choose another name"
+            ) from e
         _check_same(opened.find_study(name).record, record)
     study = Study(opened, opened.find_study(name).id)
     opened.use_algorithm(study.id, record.algorithm)
@@ -142,6 +146,8 @@ def _check_algorithm(algorithm: Any) -> Algorithm:
 def _check_initial(
     initial: Sequence[Mapping[str, Any]], space: Space, population: int
 ) -> tuple[dict[str, Any], ...]:
+    if isinstance(initial, (str, Mapping)) or not isinstance(initial, Sequence):
+        raise ConfigError(f"initial: got {initial!r:.80}, wanted a list of dicts")
     if len(initial) > population:
         raise ConfigError(
             f"initial: got {len(initial)} configurations for a population of {population}"
@@ -164,5 +170,6 @@ def _check_same(there: StudyRecord, wanted: StudyRecord) -> None:
         if old[field] != new[field] and field not in ("rounds", "target", "trainable"):
             raise StudyExists(
                 f"study {there.name!r} exists with another {field}: it has {old[field]!r}, "
-                f"got {new[field]!r}; choose another name, or ev.load_study it as it is"
+                f"got {new[field]!r}; choose another name, remove it (`evolvent rm`), or "
+                "ev.load_study it as it is"
             )

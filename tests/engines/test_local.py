@@ -99,6 +99,16 @@ def test_a_hung_worker_is_replaced(tmp_path: Path) -> None:
     assert any("hangs_once" in line for line in watcher.lines), "shows where it hung"
 
 
+def test_a_member_whose_process_dies_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    study.run(trainables.first_member_dies, workers=1, progress=False)
+    failed = study.job("m0r0")
+    assert (failed.state, failed.attempt) == ("failed", 3)
+    assert "exit code 9" in (failed.error or "")
+    assert study.status().state == "finished"
+    assert study.job("m0r1").donor is not None
+
+
 def test_workers_that_always_die_end_the_run_with_their_last_words(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     with pytest.raises(ev.EvolventError, match="exit code 7"):

@@ -100,6 +100,13 @@ def dies_once(job: ev.Job) -> dict[str, float]:
     return climb(job)
 
 
+def first_member_dies(job: ev.Job) -> dict[str, float]:
+    """Member 0 ends its process before it has copied another."""
+    if job.member == 0 and job.checkpoint is None:
+        os._exit(9)
+    return climb(job)
+
+
 def always_dies(job: ev.Job) -> dict[str, float]:
     os._exit(7)
 

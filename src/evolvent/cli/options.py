@@ -58,7 +58,8 @@ def remembered(study: Study, trainable: str | None) -> str:
     path = trainable or study.record.trainable
     if path is None:
         raise ConfigError(
-            f"study {study.name!r} does not know where its training code lies, because it was not "
-            "given by import path: add it as the last argument, such as package.module:name"
+            f"study {study.name!r} does not know where its training code lies: add it as the last "
+            "argument, such as package.module:name, or give it to the study when you make it: "
+            "ev.create_study(..., trainable='package.module:name')"
         )
     return path

@@ -165,7 +165,11 @@ def _show(console: Console, results: list[Result], outcome: Outcome) -> None:
     _say(console, str(best.schedule))
     _say(console, _comparison(bred, outcome))
     _say(console, _how_to_load(outcome))
-    _say(console, f"\n{outcome.seconds:.0f} s in all")
+    _say(
+        console,
+        f"\nAll of it is kept: evolvent best {outcome.study}, evolvent jobs {outcome.study}",
+    )
+    _say(console, f"{outcome.seconds:.0f} s in all")
 
 
 def _comparison(bred: Result, outcome: Outcome) -> str:

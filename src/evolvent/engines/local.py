@@ -35,7 +35,7 @@ _THREAD_VARIABLES = (
 )
 _TICK_S, _LOOK_EVERY_S = 0.05, 0.25
 _SILENT_S = 10.0  # at least so long without a sign of life, which comes once a second
-_MAX_CRASHES, _MAX_KILLS = 5, 25  # in a row, with no job finished in between
+_MORE_CRASHES, _MAX_KILLS = 5, 25  # in a row, with no job finished in between
 
 
 def run_local(
@@ -100,6 +100,8 @@ class _Driver:
         self._draining = False
         self._ending = Ending.OVER
         self._deaths = 0
+        tries = store.status(study).record.max_failures + 1
+        self._max_crashes = tries * options.workers + _MORE_CRASHES  # the jobs at hand fail first
         self._finished = -1
 
     def run(self) -> Ending:
@@ -169,7 +171,7 @@ class _Driver:
         if worker.clean:
             return
         how = f"worker {worker.slot} {worker.how()}"
-        self._store.release(self._study, worker=worker.name, failure=Failure(FailureKind.LOST, how))
+        self._store.release(self._study, worker=worker.name, failure=Failure(worker.guilt(), how))
         _clear_up(self._store, self._study)
         if worker.error is not None:
             self._give_up(worker.error)
@@ -178,13 +180,10 @@ class _Driver:
 
     def _replace(self, worker: WorkerProcess, how: str) -> None:
         self._deaths += 1
-        if self._deaths > (_MAX_KILLS if worker.killed else _MAX_CRASHES):
+        if self._deaths > (_MAX_KILLS if worker.killed else self._max_crashes):
             words = worker.last_words()
-            self._give_up(
-                WorkerError(
-                    f"{self._deaths} workers in a row died at work; the last {how}:\n{words}"
-                )
-            )
+            last = f"the last {how}:\n{words}" if words else f"the last {how}"
+            self._give_up(WorkerError(f"{self._deaths} workers in a row died at work; {last}"))
         elif self._store.status(self._study).state is StudyState.OPEN:
             self._observer.line(f"{how}: replacing it")
             self._start(worker.slot)

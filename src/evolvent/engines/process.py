@@ -17,8 +17,10 @@ from evolvent import errors
 from evolvent.engines.child import DRAIN, EXIT_HUNG
 from evolvent.engines.identity import name_of
 from evolvent.engines.parcel import pack
+from evolvent.store.records import FailureKind
 
 _LAST_LINES = 20
+_OWN_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 _CHUNK = 65536
 _CHUNKS_AT_ONCE = 16  # a worker that never stops printing must not keep its driver busy
 _LONGEST_LINE = 16 * _CHUNK
@@ -98,6 +100,15 @@ class WorkerProcess:
     def killed(self) -> bool:
         """Whether it was ended from outside: kill -9, or the kernel for want of memory."""
         return self._process.returncode == -signal.SIGKILL
+
+    def guilt(self) -> FailureKind:
+        """Say whose fault its end was: what training did to itself counts against the member."""
+        code = self._process.returncode
+        if self.error is not None:
+            return FailureKind.RETURNED
+        if code is not None and (code > 0 or -code in _OWN_FAULTS):
+            return FailureKind.RAISED
+        return FailureKind.LOST
 
     def how(self) -> str:
         """Say in words how it ended."""

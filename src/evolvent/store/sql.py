@@ -22,7 +22,6 @@ from evolvent.store.records import (
     Report,
     StudyStatus,
 )
-from evolvent.store.sql_breeding import Breeding
 from evolvent.store.sql_rows import encode
 from evolvent.store.sql_session import Session, Work, unknown
 
@@ -76,8 +75,8 @@ class SqlStore:
 
     def delete_study(self, study: int) -> None:
         with self._session.work(study) as work:
-            work.breeding()  # refuses a study that is not there
-            sql_control.delete(work.tx, study)
+            work.know()  # refuses a study that is not there
+            sql_control.delete(work, study)
         self._session.forget(study)
         work.memory.checkpoints.remove_all()
 
@@ -127,32 +126,32 @@ class SqlStore:
 
     # --- control -------------------------------------------------------------------------------
     def stop(self, study: int, *, reason: str) -> None:
-        with self._changing(study) as breeding:
-            sql_control.stop(breeding, reason)
+        with self._changing(study) as work:
+            sql_control.stop(work, reason)
 
     def resume(self, study: int) -> None:
-        with self._changing(study) as breeding:
-            sql_control.resume(breeding)
+        with self._changing(study) as work:
+            sql_control.resume(work)
 
     def extend(self, study: int, *, rounds: int) -> None:
-        with self._changing(study) as breeding:
-            sql_control.extend(breeding, rounds)
+        with self._changing(study) as work:
+            sql_control.extend(work, rounds)
 
     def retarget(self, study: int, *, target: float | None) -> None:
-        with self._changing(study) as breeding:
-            sql_control.retarget(breeding, target)
+        with self._changing(study) as work:
+            sql_control.retarget(work, target)
 
     def push(self, study: int, hyperparameters: Hyperparameters) -> JobId:
-        with self._changing(study) as breeding:
-            return sql_control.push(breeding, hyperparameters)
+        with self._changing(study) as work:
+            return sql_control.push(work, hyperparameters)
 
     def pin(self, study: int, job: JobId) -> None:
-        with self._changing(study) as breeding:
-            sql_control.pin(breeding, job, checkpoints=self.checkpoints(study))
+        with self._changing(study) as work:
+            sql_control.pin(work, job, checkpoints=self.checkpoints(study))
 
     def unpin(self, study: int, job: JobId) -> None:
-        with self._changing(study) as breeding:
-            sql_control.unpin(breeding, job)
+        with self._changing(study) as work:
+            sql_control.unpin(work, job)
 
     def pins(self, study: int) -> list[JobId]:
         with self._session.read(study) as (tx, _):
@@ -200,9 +199,10 @@ class SqlStore:
             return sql_read.failures(tx, study, limit=limit)
 
     @contextmanager
-    def _changing(self, study: int) -> Iterator[Breeding]:
+    def _changing(self, study: int) -> Iterator[Work]:
         with self._session.work(study) as work:
-            yield work.breeding()
+            work.know()
+            yield work
 
     def _work(self, lease: Lease) -> Work:
         try:

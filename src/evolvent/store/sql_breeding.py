@@ -8,11 +8,10 @@ from dataclasses import replace
 from evolvent.core.heads import Head, decided_head, next_head, round_heads
 from evolvent.core.population import Population
 from evolvent.core.records import JobId, Member
-from evolvent.core.study import StudyRecord
-from evolvent.store.sql_log import EVER, Log, Outcome
-from evolvent.store.sql_population import PopulationCache
-from evolvent.store.sql_rows import HeadRow, Hyper, StudyRow
-from evolvent.store.sqlite import Writing
+from evolvent.store import sql_log
+from evolvent.store.sql_log import EVER, Outcome
+from evolvent.store.sql_rows import HeadRow, Hyper
+from evolvent.store.sql_session import Work
 
 _BEST = """
 UPDATE study
@@ -23,131 +22,108 @@ _STOP = "UPDATE study SET stopped = :why, stopped_by = 'target' WHERE id = :stud
 _NOBODY = Population()
 
 
-class Breeding:
-    """One study within one write transaction, with the rules of breeding."""
+def finish(work: Work, head: HeadRow, outcome: Outcome) -> None:
+    """Append a job to the log and open what comes next, for its member and those that wait."""
+    score, values = outcome.score, Hyper(head.hyperparameters)
+    me = Member(head.member, head.round, score, values, score is not None)
+    own = me.job
+    parent = head.parent if score is None and outcome.keeps_parent else None
+    new = _next(work, head, me, outcome, parent=parent)
+    _append(work, head, outcome, me, kept=new.parent == own)
+    known: dict[JobId | None, str | None] = {None: None, own: outcome.checkpoint}
+    if parent is not None:
+        known[parent] = head.checkpoint
+    sql_log.move(work, new, known)
+    if score is not None:
+        _note_best(work, own, score, outcome.checkpoint)
+    _wake_others(work, healthy=score is not None)
 
-    def __init__(
-        self,
-        tx: Writing,
-        study: int,
-        *,
-        record: StudyRecord,
-        row: StudyRow,
-        cache: PopulationCache,
-    ) -> None:
-        self.tx = tx
-        self.study = study
-        self.record = record
-        self.row = row
-        self.log = Log(tx, study)
-        self._cache = cache
-        self._population: Population | None = None
 
-    @property
-    def population(self) -> Population:
-        """The newest state of all members."""
-        if self._population is None:
-            self._population = self._cache.read(self.tx, epoch=self.row.epoch)
-            self.tx.afterwards(self._cache.confirm)
-        return self._population
+def go_on(work: Work, heads: Sequence[HeadRow]) -> None:
+    """Let members decide anew what comes after their newest job, all against one snapshot."""
+    snapshot = work.population
+    for head in heads:
+        me = snapshot.member(head.member)
+        new = next_head(work.record, me, parent=head.parent, population=snapshot)
+        work.release(head.checkpoint)
+        sql_log.move(work, new)
+    work.renew()
+    if work.record.synchronous:
+        _settle(work)
 
-    def finish(self, head: HeadRow, outcome: Outcome) -> None:
-        """Append a job to the log and open what comes next, for its member and those that wait."""
-        values, available = Hyper(head.hyperparameters), outcome.score is not None
-        me = Member(head.member, head.round, outcome.score, values, available)
-        own, parent = me.job, head.parent
-        new = self._next(head, me, outcome, parent=parent if outcome.keeps_parent else None)
-        self._append(head, outcome, me, kept=new.parent == own)
-        known = {own: outcome.checkpoint}
-        if parent is not None:
-            known[parent] = head.checkpoint
-        self.log.move(new, known)
-        if outcome.score is not None:
-            self._note_best(own, outcome.score, outcome.checkpoint)
-        self._wake_others(healthy=available)
 
-    def go_on(self, heads: Sequence[HeadRow]) -> None:
-        """Let members decide anew what comes after their newest job, all against one snapshot."""
-        all_ = self.population
-        for head in heads:
-            me = all_.member(head.member)
-            self.log.release(head.checkpoint)
-            self.log.move(next_head(self.record, me, parent=head.parent, population=all_), {})
-        self._changed_otherwise()
-        if self.record.synchronous:
-            self._settle()
+def _next(work: Work, head: HeadRow, me: Member, outcome: Outcome, *, parent: JobId | None) -> Head:
+    """Return what comes after a job that is not in the log yet."""
+    record = work.record
+    population = _NOBODY  # nothing is decided yet at the end of a round, nor at the very end
+    if not record.synchronous and me.round + 1 < record.rounds:
+        population = work.population
+        population.update(me)
+        work.memory.population.history.last = lambda: outcome.record(head)
+    return next_head(record, me, parent=parent, population=population)
 
-    # --- steps ---------------------------------------------------------------------------------
 
-    def _next(self, head: HeadRow, me: Member, outcome: Outcome, *, parent: JobId | None) -> Head:
-        """Return what comes after a job that is not in the log yet."""
-        population = _NOBODY  # nothing is decided yet at the end of a round, nor at the very end
-        if not self.record.synchronous and me.round + 1 < self.record.rounds:
-            population = self.population
-            population.update(me)
-            self._cache.history.end_with(lambda: outcome.record(head))
-        return next_head(self.record, me, parent=parent, population=population)
+def _append(work: Work, head: HeadRow, outcome: Outcome, me: Member, *, kept: bool) -> None:
+    population, cache = work.known_population, work.memory.population
+    line = None if population is None else cache.seen
+    line = sql_log.append(work, head, outcome, kept=kept, line=line)
+    if population is not None:
+        cache.written(line)
+        if not kept:
+            population.update(replace(me, available=False))
 
-    def _append(self, head: HeadRow, outcome: Outcome, me: Member, *, kept: bool) -> None:
-        known = self._population is not None
-        line = self._cache.seen if known else None
-        line = self.log.append(head, outcome, kept=kept, line=line)
-        if self._population is not None:
-            self._cache.written(line)
-            if not kept:
-                self._population.update(replace(me, available=False))
 
-    def _note_best(self, job: JobId, score: float, checkpoint: str | None) -> None:
-        row = self.row
-        rank = (score, row.best_round, row.best_member)
-        if row.best_score is None or rank > (row.best_score, job.round, job.member):
-            values = {"study": self.study, "member": job.member, "round": job.round}
-            self.tx.execute(_BEST, {**values, "score": score, "checkpoint": checkpoint})
-            self.log.release(row.best_checkpoint)
-        if row.stopped is None and self.record.reached(score):
-            self.tx.execute(_STOP, {"study": self.study, "why": f"{job} reached the target"})
+def _note_best(work: Work, job: JobId, score: float, checkpoint: str | None) -> None:
+    row = work.row
+    rank = (score, row.best_round, row.best_member)
+    if row.best_score is None or rank > (row.best_score, job.round, job.member):
+        values = {"study": work.study, "member": job.member, "round": job.round}
+        work.execute(_BEST, {**values, "score": score, "checkpoint": checkpoint})
+        work.release(row.best_checkpoint)
+        work.take(checkpoint)
+    if row.stopped is None and work.record.reached(score):
+        work.execute(_STOP, {"study": work.study, "why": f"{job} reached the target"})
 
-    def _wake_others(self, *, healthy: bool) -> None:
-        if self.record.synchronous:
-            self._settle()
-        elif healthy:
-            self._revive()
 
-    def _revive(self) -> None:
-        """Let failed members look again for a donor, one after the other."""
-        known = self._population
-        if known is not None and known.n_healthy == len(known):
+def _wake_others(work: Work, *, healthy: bool) -> None:
+    if work.record.synchronous:
+        _settle(work)
+    elif healthy:
+        _revive(work)
+
+
+def _revive(work: Work) -> None:
+    """Let failed members look again for a donor, one after the other."""
+    population = work.known_population
+    if population is not None and population.n_healthy == len(population):
+        return
+    for head in sql_log.waiting(work, EVER):
+        me, population = work.population.member(head.member), work.population
+        new = decided_head(work.record, me, parent=head.parent, population=population)
+        work.release(head.checkpoint)
+        sql_log.move(work, new)
+
+
+def _settle(work: Work) -> None:
+    """Decide at the end of a round, as far as nobody that is waited for is still at work.
+
+    A failed member that found no donor at the end of its round tries again at the next one.
+    """
+    while (due := sql_log.due(work)) is not None:
+        _decide_together(work, due)
+        if due == EVER:
             return
-        for head in self.log.waiting(EVER):
-            me, population = self.population.member(head.member), self.population
-            new = decided_head(self.record, me, parent=head.parent, population=population)
-            self.log.release(head.checkpoint)
-            self.log.move(new, {})
 
-    def _settle(self) -> None:
-        """Decide at the end of a round, as far as nobody that is waited for is still at work.
 
-        A failed member that found no donor at the end of its round tries again at the next one.
-        """
-        while (due := self.log.due()) is not None:
-            self._decide_together(due)
-            if due == EVER:
-                return
-
-    def _decide_together(self, due: int) -> None:
-        waiting = self.log.waiting(due)
-        if not waiting:
-            return
-        population = self.population
-        pairs = [(population.member(head.member), head.parent) for head in waiting]
-        heads = round_heads(self.record, pairs, population=population)
-        known = {head.parent: head.checkpoint for head in waiting if head.parent is not None}
-        self.log.release(*known.values())
-        for new in heads:
-            self.log.move(new, known)
-        self._changed_otherwise()
-
-    def _changed_otherwise(self) -> None:
-        """Take note that heads have moved without a line in the log: read everything anew."""
-        self._population = None
-        self.log.renew()
+def _decide_together(work: Work, due: int) -> None:
+    waiting = sql_log.waiting(work, due)
+    if not waiting:
+        return
+    population = work.population
+    pairs = [(population.member(head.member), head.parent) for head in waiting]
+    heads = round_heads(work.record, pairs, population=population)
+    known = {None: None, **{head.parent: head.checkpoint for head in waiting}}
+    work.release(*known.values())
+    for new in heads:
+        sql_log.move(work, new, known)
+    work.renew()

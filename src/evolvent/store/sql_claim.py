@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from evolvent.core.heads import HeadState
 from evolvent.store.records import Failure, FailureKind, Lease
@@ -48,8 +47,7 @@ RETURNING {HEAD.replace("m.", "")}
 _START = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """Who asks for a job, for how long, and which member it would rather go on with."""
 
     study: int
@@ -81,13 +79,13 @@ def claim(work: Work, wish: Wish) -> HeadRow | None:
     Returns:
         The head as it has been given out; None when there is nothing to claim.
     """
-    work.breeding()  # refuses a study that is not there
-    while (found := _first(work.tx, wish)) is not None:
+    work.know()  # refuses a study that is not there
+    while (found := _first(work, wish)) is not None:
         head, row = head_and_study(found)
         if head.state == HeadState.QUEUED:
-            return _hand_out(work.tx, wish, head)
+            return _hand_out(work, wish, head)
         silent = Failure(FailureKind.LOST, f"no sign of life from worker {head.worker}")
-        note_failure(work.breeding(row), head, silent)
+        note_failure(work, head, row, silent)
     return None
 
 

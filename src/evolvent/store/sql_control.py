@@ -10,9 +10,10 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, ConfigError, StudyExists, UnknownJob
 from evolvent.store.checkpoints import Checkpoints
 from evolvent.store.records import StudyState
-from evolvent.store.sql_breeding import Breeding
+from evolvent.store.sql_breeding import go_on
 from evolvent.store.sql_read import study_state
 from evolvent.store.sql_rows import HEAD, LINES, HeadRow, StudyRow, encode, head_values
+from evolvent.store.sql_session import Work
 from evolvent.store.sqlite import Transaction
 
 _CREATE = """
@@ -82,66 +83,66 @@ def delete(tx: Transaction, study: int) -> None:
     tx.execute("DELETE FROM study WHERE id = :study", {"study": study})
 
 
-def stop(breeding: Breeding, reason: str) -> None:
+def stop(work: Work, reason: str) -> None:
     """Give out no more jobs."""
-    breeding.tx.execute(_STOP, {"study": breeding.study, "reason": reason})
+    work.execute(_STOP, {"study": work.study, "reason": reason})
 
 
-def resume(breeding: Breeding) -> None:
+def resume(work: Work) -> None:
     """Undo `stop`; revive a study in which all have failed."""
-    values = {"study": breeding.study, "rounds": breeding.record.rounds}
-    if study_state(breeding.tx, breeding.study, breeding.row.stopped) is StudyState.FAILED:
-        breeding.tx.execute(_RESTART, values)
-        breeding.log.renew()
-    breeding.tx.execute(_REOPEN, values)
+    values = {"study": work.study, "rounds": work.record.rounds}
+    if study_state(work, work.study, work.row.stopped) is StudyState.FAILED:
+        work.execute(_RESTART, values)
+        work.renew()
+    work.execute(_REOPEN, values)
 
 
-def extend(breeding: Breeding, rounds: int) -> None:
+def extend(work: Work, rounds: int) -> None:
     """Set the number of rounds; members that had ended for want of them go on."""
-    tx, study, before = breeding.tx, breeding.study, breeding.record.rounds
-    (least,) = tx.execute(_TRAINED, {"study": study}).fetchone()
+    study, before = work.study, work.record.rounds
+    (least,) = work.execute(_TRAINED, {"study": study}).fetchone()
     if rounds < max(least, 1):
         raise ConfigError(f"rounds: got {rounds}, wanted at least {max(least, 1)}, trained already")
-    breeding.record = replace(breeding.record, rounds=rounds)
-    _rewrite(breeding)
-    idle = tx.execute(_IDLE, {"study": study, "rounds": before}).fetchall()
-    breeding.go_on([HeadRow._make(row) for row in idle])
+    work.record = replace(work.record, rounds=rounds)
+    _rewrite(work)
+    idle = work.execute(_IDLE, {"study": study, "rounds": before}).fetchall()
+    go_on(work, [HeadRow._make(row) for row in idle])
 
 
-def retarget(breeding: Breeding, target: float | None) -> None:
+def retarget(work: Work, target: float | None) -> None:
     """Set or remove the target; open the study again if it had stopped at the old one."""
-    breeding.record = replace(breeding.record, target=target)
-    _rewrite(breeding)
-    row: StudyRow = breeding.row
-    if row.stopped_by == "target" and not breeding.record.reached(row.best_score):
-        breeding.tx.execute(_REOPEN, {"study": breeding.study})
+    work.record = replace(work.record, target=target)
+    _rewrite(work)
+    row: StudyRow = work.row
+    if row.stopped_by == "target" and not work.record.reached(row.best_score):
+        work.execute(_REOPEN, {"study": work.study})
 
 
-def push(breeding: Breeding, hyperparameters: Hyperparameters) -> JobId:
+def push(work: Work, hyperparameters: Hyperparameters) -> JobId:
     """Add a member with hyperparameters given by hand."""
-    (number,) = breeding.tx.execute(_NEXT, {"study": breeding.study}).fetchone()
-    head = first_head(breeding.record, number, dict(hyperparameters))
-    _add(breeding.tx, breeding.study, head)
+    (number,) = work.execute(_NEXT, {"study": work.study}).fetchone()
+    head = first_head(work.record, number, dict(hyperparameters))
+    _add(work, work.study, head)
     return JobId(number, 0)
 
 
-def pin(breeding: Breeding, job: JobId, *, checkpoints: Checkpoints) -> None:
+def pin(work: Work, job: JobId, *, checkpoints: Checkpoints) -> None:
     """Keep a checkpoint for as long as the user likes."""
-    tx, study = breeding.tx, breeding.study
+    study = work.study
     values = {"study": study, "member": job.member, "round": job.round}
-    row = tx.execute(_JOB, values).fetchone()
+    row = work.execute(_JOB, values).fetchone()
     if row is None:
         raise UnknownJob(f"no done job {job} to pin")
     if row[0] not in checkpoints:
         raise CheckpointMissing(f"the checkpoint of {job} has been collected already")
-    tx.execute(_PIN, {**values, "checkpoint": row[0]})
+    work.execute(_PIN, {**values, "checkpoint": row[0]})
 
 
-def unpin(breeding: Breeding, job: JobId) -> None:
+def unpin(work: Work, job: JobId) -> None:
     """Let a checkpoint go when nothing else needs it."""
-    values = {"study": breeding.study, "member": job.member, "round": job.round}
-    for (address,) in breeding.tx.execute(_UNPIN, values).fetchall():
-        breeding.log.release(address)
+    values = {"study": work.study, "member": job.member, "round": job.round}
+    for (address,) in work.execute(_UNPIN, values).fetchall():
+        work.release(address)
 
 
 def kept(tx: Transaction, study: int) -> tuple[set[str], float]:
@@ -165,6 +166,6 @@ def _add(tx: Transaction, study: int, head: Head) -> None:
     tx.execute(_ADD, values)
 
 
-def _rewrite(breeding: Breeding) -> None:
-    record = encode(breeding.record.to_json())
-    breeding.tx.execute(_RECORD, {"study": breeding.study, "record": record})
+def _rewrite(work: Work) -> None:
+    record = encode(work.record.to_json())
+    work.execute(_RECORD, {"study": work.study, "record": record})

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import NamedTuple
 
 from evolvent.core.heads import Head
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.store.sql_rows import LINES, HeadRow, decode, head_values, job_id, running_job
-from evolvent.store.sqlite import Transaction
+from evolvent.store.sql_session import Work
+
+_NONE: Mapping[JobId | None, str | None] = {None: None}
 
 EVER = 2**62
 """A round that nobody reaches."""
@@ -33,14 +35,8 @@ SET round = :round, state = :state, hyperparameters = :hyperparameters,
     lease_until = NULL, worker = NULL, started_at = NULL, error = NULL
 WHERE id = :id
 """
-_EPOCH = "UPDATE study SET epoch = epoch + 1 WHERE id = :study"
 _ADDRESS = """
 SELECT checkpoint FROM job WHERE study = :study AND member = :member AND round = :round
-"""
-_NEEDED = """
-SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND checkpoint = :address)
-    OR EXISTS (SELECT 1 FROM study WHERE id = :study AND best_checkpoint = :address)
-    OR EXISTS (SELECT 1 FROM pin WHERE study = :study AND checkpoint = :address)
 """
 _WAITING = """
 SELECT member, parent_member, parent_round, checkpoint FROM member
@@ -59,8 +55,7 @@ SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'queued' AN
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a job ended.
 
     Attributes:
@@ -106,110 +101,83 @@ class Waiting:
     checkpoint: str | None
 
 
-class Log:
-    """One study's log and heads; keeps count of the checkpoints that heads let go or take up."""
+def append(work: Work, head: HeadRow, outcome: Outcome, *, kept: bool, line: int | None) -> int:
+    """Write the running job of a head as finished.
 
-    def __init__(self, tx: Transaction, study: int) -> None:
-        self._tx = tx
-        self._study = study
-        self._released: set[str] = set()
-        self._taken: set[str] = set()
+    Args:
+        work: the transaction.
+        head: the head.
+        outcome: how the job ended.
+        kept: whether its member goes on from it.
+        line: id of the log's last line; None when it is not known.
 
-    def append(self, head: HeadRow, outcome: Outcome, *, kept: bool, line: int | None) -> int:
-        """Write the running job of a head as finished.
-
-        Args:
-            head: the head.
-            outcome: how the job ended.
-            kept: whether its member goes on from it.
-            line: id of the log's last line; None when it is not known.
-
-        Returns:
-            The id of the new line.
-        """
-        number = (self._last() if line is None else line) + 1
-        values = {
-            "id": number,
-            "head": self._study * LINES + head.member,
-            "state": outcome.state.value,
-            "score": outcome.score,
-            "metrics": outcome.metrics,
-            "checkpoint": outcome.checkpoint,
-            "error": outcome.error,
-            "now": self._tx.now(),
-            "kept": int(kept),
-        }
-        self._tx.execute(_APPEND, values)
-        self.release(head.checkpoint, outcome.checkpoint)
-        return number
-
-    def move(self, head: Head, known: Mapping[JobId, str | None]) -> None:
-        """Write what a member does next.
-
-        Args:
-            head: its new head.
-            known: addresses of checkpoints by job, as far as the caller knows them.
-        """
-        parent = head.parent
-        if parent is None:
-            address = None
-        else:
-            address = known[parent] if parent in known else self._address(parent)
-        if address is not None:
-            self._taken.add(address)
-        values = head_values(parent, head.hyperparameters)
-        values["id"] = self._study * LINES + head.member
-        values["round"] = head.round
-        values["state"] = head.state.value
-        values["checkpoint"] = address
-        values["reason"] = head.reason
-        self._tx.execute(_MOVE, values)
-
-    def release(self, *addresses: str | None) -> None:
-        """Let checkpoints go, as far as nothing else needs them."""
-        for address in addresses:
-            if address is not None:
-                self._released.add(address)
-                self._taken.discard(address)
-
-    @property
-    def released(self) -> set[str]:
-        """Checkpoints that were let go and not taken up again; others may need them."""
-        return self._released - self._taken
-
-    def renew(self) -> None:
-        """Make all processes read the study anew: something changed that the log does not say."""
-        self._tx.execute(_EPOCH, {"study": self._study})
-
-    def waiting(self, due: int) -> list[Waiting]:
-        """Return the members that wait to begin this round or an earlier one, by number."""
-        rows = self._tx.execute(_WAITING, {"study": self._study, "due": due}).fetchall()
-        return [
-            Waiting(member, job_id(parent_member, parent_round), address)
-            for member, parent_member, parent_round, address in sorted(rows, key=itemgetter(0))
-        ]
-
-    def due(self) -> int | None:
-        """Return which round those that wait may begin: None for none yet, EVER for no round."""
-        values = {"study": self._study, "due": EVER}
-        row = self._tx.execute(_DUE, values).fetchone()
-        if row is not None:
-            values["due"] = row[0]
-        at_work = self._tx.execute(_AT_WORK, values).fetchone()[0]
-        return None if at_work else values["due"]
-
-    def _last(self) -> int:
-        begin = self._study * LINES
-        row = self._tx.execute(_LAST, {"begin": begin, "end": begin + LINES}).fetchone()
-        return begin if row is None else int(row[0])
-
-    def _address(self, job: JobId) -> str | None:
-        values: dict[str, Any] = {"study": self._study, "member": job.member, "round": job.round}
-        address: str | None = self._tx.execute(_ADDRESS, values).fetchone()[0]
-        return address
+    Returns:
+        The id of the new line.
+    """
+    number = (_last(work) if line is None else line) + 1
+    values = {
+        "id": number,
+        "head": work.study * LINES + head.member,
+        "state": outcome.state.value,
+        "score": outcome.score,
+        "metrics": outcome.metrics,
+        "checkpoint": outcome.checkpoint,
+        "error": outcome.error,
+        "now": work.now(),
+        "kept": int(kept),
+    }
+    work.execute(_APPEND, values)
+    work.release(head.checkpoint, outcome.checkpoint)
+    return number
 
 
-def is_needed(tx: Transaction, study: int, address: str) -> bool:
-    """Whether a member, the best or a pin needs this checkpoint."""
-    values = {"study": study, "address": address}
-    return bool(tx.execute(_NEEDED, values).fetchone()[0])
+def move(work: Work, head: Head, known: Mapping[JobId | None, str | None] = _NONE) -> None:
+    """Write what a member does next.
+
+    Args:
+        work: the transaction.
+        head: the member's new head.
+        known: addresses of checkpoints by job, as far as the caller knows them.
+    """
+    parent = head.parent
+    address = known[parent] if parent in known else _address(work, parent)
+    work.take(address)
+    values = head_values(parent, head.hyperparameters)
+    values["id"] = work.study * LINES + head.member
+    values["round"] = head.round
+    values["state"] = head.state.value
+    values["checkpoint"] = address
+    values["reason"] = head.reason
+    work.execute(_MOVE, values)
+
+
+def waiting(work: Work, due: int) -> list[Waiting]:
+    """Return the members that wait to begin this round or an earlier one, by number."""
+    rows = work.execute(_WAITING, {"study": work.study, "due": due}).fetchall()
+    return [
+        Waiting(member, job_id(parent_member, parent_round), address)
+        for member, parent_member, parent_round, address in sorted(rows, key=itemgetter(0))
+    ]
+
+
+def due(work: Work) -> int | None:
+    """Return which round those that wait may begin: None for none yet, EVER for no round."""
+    values = {"study": work.study, "due": EVER}
+    row = work.execute(_DUE, values).fetchone()
+    if row is not None:
+        values["due"] = row[0]
+    at_work = work.execute(_AT_WORK, values).fetchone()[0]
+    return None if at_work else values["due"]
+
+
+def _last(work: Work) -> int:
+    begin = work.study * LINES
+    row = work.execute(_LAST, {"begin": begin, "end": begin + LINES}).fetchone()
+    return begin if row is None else int(row[0])
+
+
+def _address(work: Work, job: JobId | None) -> str | None:
+    assert job is not None  # the address of no job is always known
+    values = {"study": work.study, "member": job.member, "round": job.round}
+    address: str | None = work.execute(_ADDRESS, values).fetchone()[0]
+    return address

@@ -38,17 +38,13 @@ _LOG = f"SELECT {JOB} FROM job j WHERE j.id > :begin AND j.id < :end ORDER BY j.
 class LogHistory:
     """The finished part of a study's log, read within a transaction when an algorithm asks."""
 
-    def __init__(self, tx: Transaction, study: int) -> None:
-        self._tx = tx
+    def __init__(self, study: int) -> None:
+        self.tx: Transaction
+        self.last: Callable[[], JobRecord] | None = None  # makes the job that is being reported
         self._study = study
-        self._last: Callable[[], JobRecord] | None = None
-
-    def end_with(self, last: Callable[[], JobRecord] | None) -> None:
-        """Let the log end with the job that is being reported, made if asked; None: no more."""
-        self._last = last
 
     def scores(self, member: int, window: int) -> Sequence[float]:
-        last = None if self._last is None else self._last()
+        last = None if self.last is None else self.last()
         own: list[float] = []
         if last is not None and last.member == member:
             job = last.parent
@@ -58,18 +54,18 @@ class LogHistory:
         if job is None:
             return own
         values = {"study": self._study, "member": job.member, "round": job.round}
-        rows = self._tx.execute(_SCORES, {**values, "window": window - len(own)})
+        rows = self.tx.execute(_SCORES, {**values, "window": window - len(own)})
         return [score for (score,) in rows][::-1] + own
 
     def jobs(self) -> Sequence[JobRecord]:
         begin = self._study * LINES
-        rows = self._tx.execute(_LOG, {"begin": begin, "end": begin + LINES})
-        last = () if self._last is None else (self._last(),)
+        rows = self.tx.execute(_LOG, {"begin": begin, "end": begin + LINES})
+        last = () if self.last is None else (self.last(),)
         return (*map(finished_job, rows), *last)
 
     def _newest(self, member: int) -> JobId | None:
         values = {"study": self._study, "member": member}
-        (newest,) = self._tx.execute(_NEWEST, values).fetchone()
+        (newest,) = self.tx.execute(_NEWEST, values).fetchone()
         return None if newest is None else JobId(member, newest)
 
 
@@ -81,13 +77,12 @@ class PopulationCache:
     """
 
     def __init__(self, study: int) -> None:
-        self._study = study
-        self._begin, self._end = study * LINES, (study + 1) * LINES
+        self.history = LogHistory(study)
+        self.seen = self._begin = study * LINES
+        self._end = (study + 1) * LINES
         self._epoch = -1
         self._population: Population | None = None
         self._sure = False
-        self.seen = self._begin
-        self.history: LogHistory
 
     def read(self, tx: Transaction, *, epoch: int) -> Population:
         """Return the population as this transaction sees it; `confirm` belongs after its commit."""
@@ -96,14 +91,13 @@ class PopulationCache:
             population = self._load(tx)
         else:
             self._feed(tx, population)
+        self.history.tx, self.history.last = tx, None
         self._epoch, self._sure = epoch, False
-        population.history = self.history = LogHistory(tx, self._study)
         return population
 
     def written(self, line: int) -> None:
         """Take note that the log has grown by a line that the population holds already."""
-        self.seen = line
-        self.history.end_with(None)
+        self.seen, self.history.last = line, None
 
     def confirm(self) -> None:
         """Trust what was read and changed: the transaction has been committed."""
@@ -112,7 +106,7 @@ class PopulationCache:
     def _load(self, tx: Transaction) -> Population:
         rows = tx.execute(_ALL, {"begin": self._begin, "end": self._end}).fetchall()
         self.seen = max((row[0] for row in rows), default=self._begin)
-        self._population = Population(_member(row) for row in rows)
+        self._population = Population(map(_member, rows), self.history)
         return self._population
 
     def _feed(self, tx: Transaction, population: Population) -> None:

@@ -50,10 +50,6 @@ class HeadRow(NamedTuple):
     error: str | None
 
     @property
-    def job(self) -> JobId:
-        return JobId(self.member, self.round)
-
-    @property
     def parent(self) -> JobId | None:
         return job_id(self.parent_member, self.parent_round)
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from types import TracebackType
 
 from evolvent.core.algorithms import Algorithm
+from evolvent.core.population import Population
 from evolvent.core.study import StudyRecord
 from evolvent.errors import EvolventError, UnknownStudy
 from evolvent.store.checkpoints import Checkpoints
-from evolvent.store.sql_breeding import Breeding
-from evolvent.store.sql_log import is_needed
 from evolvent.store.sql_population import PopulationCache
 from evolvent.store.sql_rows import STUDY, StudyRow, decode
 from evolvent.store.sqlite import SqliteDatabase, Transaction, Writing
@@ -24,6 +23,13 @@ _NAMED = "SELECT name, record FROM study WHERE id = :study"
 _RECORD = "SELECT record FROM study WHERE id = :study"
 _ROW = f"SELECT {STUDY} FROM study s WHERE s.id = :study"
 
+_RENEW = "UPDATE study SET epoch = epoch + 1 WHERE id = :study"
+_NEEDED = """
+SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND checkpoint = :address)
+    OR EXISTS (SELECT 1 FROM study WHERE id = :study AND best_checkpoint = :address)
+    OR EXISTS (SELECT 1 FROM pin WHERE study = :study AND checkpoint = :address)
+"""
+
 _logger = logging.getLogger("evolvent")
 
 
@@ -31,49 +37,116 @@ class StudyMemory:
     """What a process keeps of one study: its decoded record, its population, its checkpoints."""
 
     def __init__(self, study: int, text: str, *, directory: Path) -> None:
-        self.record = StudyRecord.from_json(decode(text))
+        self.record = _record(text)
         self.synced = self.record.durability == "power"
         self.checkpoints = Checkpoints(directory, sync=self.synced)
         self.population = PopulationCache(study)
         self.idle = False
         self.epoch = -1
-        self._text = text
+        self._decoded = text, self.record
         self._algorithm: Algorithm | None = None
 
-    def learn(self, text: str) -> StudyRecord:
+    def decode(self, text: str) -> StudyRecord:
         """Return the record of this text, decoded only when it has changed."""
-        if text != self._text:
-            self._text, self.record = text, self._own(StudyRecord.from_json(decode(text)))
-        return self.record
+        known, record = self._decoded
+        if text != known:
+            record = self._own(_record(text))
+            self._decoded = text, record
+        return record
 
     def use(self, algorithm: Algorithm) -> None:
         """Decide with this object from now on."""
         self._algorithm = algorithm
-        self.record = self._own(self.record)
+        text, record = self._decoded
+        self.record, self._decoded = self._own(self.record), (text, self._own(record))
 
     def _own(self, record: StudyRecord) -> StudyRecord:
         return record if self._algorithm is None else replace(record, algorithm=self._algorithm)
 
 
-class Work:
+class Work(Writing):
     """One write transaction on one study: `with session.work(study) as work:`.
 
     When it is over, and on the disk if need be, the checkpoints that nothing needs any more go.
+
+    Attributes:
+        record: the study's settings, once `know` has been called.
+        row: what changes of the study, likewise.
     """
 
-    __slots__ = ("_breedings", "_session", "_writing", "memory", "study", "tx")
-    tx: Writing
+    __slots__ = (
+        "_bred",
+        "_population",
+        "_released",
+        "_session",
+        "_taken",
+        "memory",
+        "record",
+        "row",
+        "study",
+    )
+    record: StudyRecord
+    row: StudyRow
 
-    def __init__(self, session: Session, study: int, memory: StudyMemory, writing: Writing) -> None:
+    def __init__(self, session: Session, study: int, memory: StudyMemory, *, synced: bool) -> None:
+        super().__init__(session.database, synced=synced)
         self.study = study
         self.memory = memory
         self._session = session
-        self._writing = writing
-        self._breedings: list[Breeding] = []
+        self._bred = False
+        self._population: Population | None = None
+        self._released: set[str] = set()
+        self._taken: set[str] = set()
 
-    def __enter__(self) -> Work:
-        self.tx = self._writing.__enter__()
-        return self
+    def know(self, row: StudyRow | None = None) -> None:
+        """Make `row` and `record` those that this transaction sees.
+
+        Args:
+            row: what it has read of the study just now; None reads it.
+
+        Raises:
+            UnknownStudy: it has been removed.
+        """
+        self.row = self._read_row() if row is None else row
+        memory = self.memory
+        if self.row.epoch != memory.epoch:
+            memory.record = memory.decode(
+                self.execute(_RECORD, {"study": self.study}).fetchone()[0]
+            )
+            memory.epoch = self.row.epoch
+        self.record = memory.record
+
+    @property
+    def population(self) -> Population:
+        """The newest state of all members."""
+        if self._population is None:
+            self._bred = True
+            self._population = self.memory.population.read(self, epoch=self.row.epoch)
+        return self._population
+
+    @property
+    def known_population(self) -> Population | None:
+        """The population if it has been asked for already."""
+        return self._population
+
+    def renew(self) -> None:
+        """Make everybody read the study anew: something changed that the log does not say."""
+        self.execute(_RENEW, {"study": self.study})
+        self._population = None
+
+    def take(self, address: str | None) -> None:
+        """Something needs this checkpoint from now on."""
+        if address is not None:
+            self._taken.add(address)
+
+    def release(self, *addresses: str | None) -> None:
+        """Let checkpoints go, as far as nothing else needs them."""
+        self._released.update(filter(None, addresses))
+        self._taken.difference_update(addresses)
+
+    def committed(self) -> None:
+        if self._bred:
+            self.memory.population.confirm()
 
     def __exit__(
         self,
@@ -81,32 +154,13 @@ class Work:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._writing.__exit__(kind, error, trace)
-        if error is None:
-            released = {a for breeding in self._breedings for a in breeding.log.released}
-            if released:
-                self._session.discard(self.study, self.memory, released)
+        super().__exit__(kind, error, trace)
+        released = self._released - self._taken
+        if released and error is None:
+            self._session.discard(self.study, self.memory, released)
 
-    def breeding(self, row: StudyRow | None = None) -> Breeding:
-        """Return the study with its rules, ready for change.
-
-        Args:
-            row: what this transaction has read of the study just now; None reads it.
-        """
-        if row is None:
-            row = self._row()
-        memory = self.memory
-        if row.epoch != memory.epoch:
-            memory.learn(self.tx.execute(_RECORD, {"study": self.study}).fetchone()[0])
-            memory.epoch = row.epoch
-        breeding = Breeding(
-            self.tx, self.study, record=memory.record, row=row, cache=memory.population
-        )
-        self._breedings.append(breeding)
-        return breeding
-
-    def _row(self) -> StudyRow:
-        row = self.tx.execute(_ROW, {"study": self.study}).fetchone()
+    def _read_row(self) -> StudyRow:
+        row = self.execute(_ROW, {"study": self.study}).fetchone()
         if row is None:
             raise unknown(self.study)
         return StudyRow._make(row)
@@ -131,7 +185,7 @@ class Session:
         """
         memory = self.memory(study)
         synced = memory.synced if synced is None else synced
-        return Work(self, study, memory, self.database.write(synced=synced))
+        return Work(self, study, memory, synced=synced)
 
     def discard(self, study: int, memory: StudyMemory, released: Iterable[str]) -> None:
         """Discard those of these checkpoints that nothing needs.
@@ -141,7 +195,7 @@ class Session:
         """
         try:
             with self.database.alone() as tx:
-                unneeded = [a for a in sorted(released) if not is_needed(tx, study, a)]
+                unneeded = [a for a in sorted(released) if not _is_needed(tx, study, a)]
                 memory.checkpoints.discard(unneeded)
             if unneeded:
                 memory.checkpoints.empty_trash()
@@ -160,7 +214,7 @@ class Session:
             row = tx.execute(_RECORD, {"study": study}).fetchone()
             if row is None:
                 raise unknown(study)
-            yield tx, memory.learn(row[0])
+            yield tx, memory.decode(row[0])
 
     def memory(self, study: int) -> StudyMemory:
         """Return what is kept of a study, read first if need be."""
@@ -178,7 +232,7 @@ class Session:
     def decoded(self, study: int, text: str) -> StudyRecord:
         """Return the record of a study whose text has been read."""
         memory = self._memories.get(study)
-        return StudyRecord.from_json(decode(text)) if memory is None else memory.learn(text)
+        return _record(text) if memory is None else memory.decode(text)
 
     def forget(self, study: int) -> None:
         self._memories.pop(study, None)
@@ -192,6 +246,15 @@ class Session:
 def unknown(study: int) -> UnknownStudy:
     """Return the error for a number that no study has."""
     return UnknownStudy(f"no study of number {study}: it has been removed, or never was")
+
+
+def _is_needed(tx: Transaction, study: int, address: str) -> bool:
+    values = {"study": study, "address": address}
+    return bool(tx.execute(_NEEDED, values).fetchone()[0])
+
+
+def _record(text: str) -> StudyRecord:
+    return StudyRecord.from_json(decode(text))
 
 
 def _slug(name: str) -> str:

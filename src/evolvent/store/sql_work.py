@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 from evolvent.core.heads import HeadState
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
 from evolvent.store.records import MAX_LOSSES, Failure, FailureKind, Lease, Point, Report
-from evolvent.store.sql_breeding import Breeding
+from evolvent.store.sql_breeding import finish
 from evolvent.store.sql_log import Outcome
 from evolvent.store.sql_rows import (
     HEAD,
@@ -80,40 +81,40 @@ def report(work: Work, lease: Lease, report: Report, *, metrics: str) -> None:
         report: what training came to.
         metrics: `report.metrics` as text, encoded before anybody had to wait for it.
     """
-    found = _find(work.tx, lease)
+    found = _find(work, lease)
     if found is None:
-        if _reported(work.tx, lease):
+        if _reported(work, lease):
             return
         raise lost(lease)
     if report.checkpoint not in work.memory.checkpoints:
         raise CheckpointMissing(f"{lease.job.id}: there is no checkpoint {report.checkpoint}")
     if report.points:
-        keep_points(work.tx, lease, report.points)
+        keep_points(work, lease, report.points)
     head, row = found
     outcome = Outcome(JobState.DONE, report.score, metrics, report.checkpoint)
-    work.breeding(row).finish(head, outcome)
+    work.know(row)
+    finish(work, head, outcome)
 
 
 def fail(work: Work, lease: Lease, failure: Failure) -> None:
     """Note a failed attempt, and requeue the job or end it."""
-    head, row = held(work.tx, lease)
-    note_failure(work.breeding(row), head, failure)
+    note_failure(work, *held(work, lease), failure)
 
 
 def release(work: Work, worker: str, failure: Failure) -> int:
     """Note a failure for all jobs of a worker; return how many."""
     values = {"study": work.study, "worker": worker}
-    numbers = [member for (member,) in work.tx.execute(_OF_WORKER, values).fetchall()]
+    numbers = [member for (member,) in work.execute(_OF_WORKER, values).fetchall()]
     for member in numbers:
-        row = work.tx.execute(_HEAD, {"id": work.study * LINES + member}).fetchone()
+        row = work.execute(_HEAD, {"id": work.study * LINES + member}).fetchone()
         head, study_row = head_and_study(row)
-        note_failure(work.breeding(study_row), head, failure)
+        note_failure(work, head, study_row, failure)
     return len(numbers)
 
 
 def reparent(work: Work, lease: Lease, *, parent: JobId, reason: str) -> Lease:
     """Let a claimed job start from another checkpoint than it was opened with."""
-    head, row = held(work.tx, lease)
+    head, row = held(work, lease)
     address = _address(work, parent)
     new = head._replace(
         parent_member=parent.member,
@@ -121,10 +122,11 @@ def reparent(work: Work, lease: Lease, *, parent: JobId, reason: str) -> Lease:
         checkpoint=address,
         reason=f"{head.reason}; {reason}" if head.reason else reason,
     )
-    work.tx.execute(_REPARENT, {**new._asdict(), "id": lease.study * LINES + head.member})
-    breeding = work.breeding(row)
-    breeding.log.release(head.checkpoint)
-    breeding.log.renew()
+    work.execute(_REPARENT, {**new._asdict(), "id": lease.study * LINES + head.member})
+    work.know(row)
+    work.release(head.checkpoint)
+    work.take(address)
+    work.renew()
     return Lease(lease.study, running_job(new), lease.worker)
 
 
@@ -140,22 +142,23 @@ def held(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow]:
     return found
 
 
-def note_failure(breeding: Breeding, head: HeadRow, failure: Failure) -> None:
+def note_failure(work: Work, head: HeadRow, row: StudyRow, failure: Failure) -> None:
     """Keep the failure of a running job; requeue the job, or end it as failed."""
-    tx, kind = breeding.tx, failure.kind
+    work.know(row)
+    kind = failure.kind
     failures = head.failures + (kind is FailureKind.RAISED)
     losses = head.losses + (kind is FailureKind.LOST)
     error = clean(failure.traceback or failure.message)
-    values = {**head._asdict(), "study": breeding.study, "now": tx.now(), "kind": kind.value}
+    values = {**head._asdict(), "study": work.study, "now": work.now(), "kind": kind.value}
     values |= {"message": clean(failure.message), "traceback": clean(failure.traceback)}
     values |= {"failures": failures, "losses": losses, "error": error}
-    values["id"] = breeding.study * LINES + head.member
-    tx.execute(_FAILED, values)
-    if not _final(kind, failures > breeding.record.max_failures, losses >= MAX_LOSSES):
-        tx.execute(_REQUEUE, values)
+    values["id"] = work.study * LINES + head.member
+    work.execute(_FAILED, values)
+    if not _final(kind, failures > work.record.max_failures, losses >= MAX_LOSSES):
+        work.execute(_REQUEUE, values)
         return
     sound = kind is not FailureKind.DAMAGED
-    breeding.finish(head, Outcome(JobState.FAILED, error=error, keeps_parent=sound))
+    finish(work, head, Outcome(JobState.FAILED, error=error, keeps_parent=sound))
 
 
 def keep_points(tx: Transaction, lease: Lease, points: Iterable[Point]) -> None:
@@ -189,6 +192,8 @@ def _final(kind: FailureKind, too_often: bool, lost_too_often: bool) -> bool:
             return True
         case FailureKind.RETURNED:
             return False
+        case _:
+            assert_never(kind)
 
 
 def _find(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | None:
@@ -203,7 +208,7 @@ def _find(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | None:
 
 def _address(work: Work, parent: JobId) -> str:
     values = {"study": work.study, "member": parent.member, "round": parent.round}
-    row = work.tx.execute(_CHECKPOINT, values).fetchone()
+    row = work.execute(_CHECKPOINT, values).fetchone()
     if row is None:
         raise UnknownJob(f"no finished job {parent} to start from")
     address: str | None = row[0]

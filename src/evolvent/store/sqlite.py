@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
 from evolvent.store.sqlite_handles import Handles
@@ -48,10 +49,10 @@ class SqliteDatabase:
         if sqlite3.sqlite_version_info < _OLDEST:
             raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
         check_place(self.path, create=create)
-        self._handles = Handles(self.path)
-        self._finalizer = weakref.finalize(self, self._handles.close)
+        self.handles = Handles(self.path)
+        self._finalizer = weakref.finalize(self, self.handles.close)
         try:
-            self._handles.open(create=create)
+            self.handles.open(create=create)
         except (sqlite3.Error, OSError) as e:
             self.close()
             raise explained(e, self.path) from e
@@ -65,13 +66,13 @@ class SqliteDatabase:
         Args:
             synced: on disk before the context ends; else it survives the death of the process.
         """
-        return Writing(self._handles, synced=synced)
+        return Writing(self, synced=synced)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Give one snapshot to read from, whoever writes meanwhile."""
         try:
-            connection = self._handles.reader()
+            connection = self.handles.reader()
             connection.execute("BEGIN")
             tx = Transaction()
             tx.execute = connection.execute
@@ -79,13 +80,13 @@ class SqliteDatabase:
                 yield tx
             finally:
                 connection.execute("ROLLBACK")
-                self._handles.give_back(connection)
+                self.handles.give_back(connection)
         except sqlite3.Error as e:
             raise explained(e, self.path) from e
 
     def alone(self) -> Alone:
         """Return a context: nobody else writes; each statement is a transaction, not synced."""
-        return Alone(self._handles)
+        return Alone(self)
 
     def close(self) -> None:
         self._finalizer()
@@ -96,10 +97,10 @@ class Alone(Transaction):
 
     __slots__ = ("_handles",)
 
-    def __init__(self, handles: Handles) -> None:
-        self._handles = handles
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._handles = database.handles
 
-    def __enter__(self) -> Alone:
+    def __enter__(self) -> Self:
         handles = self._handles
         handles.mutex.acquire()
         try:
@@ -126,19 +127,23 @@ class Alone(Transaction):
 class Writing(Transaction):
     """`with database.write(...) as tx:`; commits at the end, rolls back on an exception."""
 
-    __slots__ = ("_connection", "_deeds", "_handles", "_synced")
+    __slots__ = ("_connection", "_handles", "_synced")
     _connection: sqlite3.Connection
 
-    def __init__(self, handles: Handles, *, synced: bool) -> None:
-        self._handles = handles
+    def __init__(self, database: SqliteDatabase, *, synced: bool) -> None:
+        """Make a context; it begins to wait for its turn when it is entered.
+
+        Args:
+            database: where to write.
+            synced: on the disk before the context ends; else it survives the death of the process.
+        """
+        self._handles = database.handles
         self._synced = synced
-        self._deeds: list[Callable[[], None]] = []
 
-    def afterwards(self, deed: Callable[[], None]) -> None:
-        """Do this after the commit, before anybody else can write; never when it is rolled back."""
-        self._deeds.append(deed)
+    def committed(self) -> None:
+        """Called after the commit, before anybody else can write."""
 
-    def __enter__(self) -> Writing:
+    def __enter__(self) -> Self:
         handles = self._handles
         handles.mutex.acquire()
         try:
@@ -160,12 +165,11 @@ class Writing(Transaction):
         try:
             if error is None:
                 self.execute("COMMIT")
-                for deed in self._deeds:
-                    deed()
+                self.committed()
         except sqlite3.Error as e:
             error = e
         finally:
-            if error is not None and self._connection.in_transaction:
+            if self._connection.in_transaction:
                 self._roll_back()
             self._handles.lock.release()
             self._handles.mutex.release()

@@ -14,7 +14,8 @@ from evolvent.store.migrate import migrate
 from evolvent.store.sqlite_lock import FileLock
 
 _WAITS_S = 30.0
-_LOG_PAGES = 4000  # 16 MB: a page that changes often is written back once for many changes
+_PAGE_BYTES = 2048  # a change rewrites, and all others read again, pages of which little differs
+_LOG_PAGES = 4000  # 8 MB: a page that changes often is written back once for many changes
 _SOUND = (3, 51, 3)
 
 _logger = logging.getLogger("evolvent")
@@ -48,9 +49,11 @@ class Handles:
                 self.lock.release()
 
     def _prepare(self, *, new: bool) -> None:
-        if new:
-            self._make()
         connection = self._connect()
+        if new:
+            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            _note_old_sqlite()
         connection.execute("BEGIN IMMEDIATE")
         try:
             _check_size(connection, self.path)
@@ -59,27 +62,21 @@ class Handles:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+        connection.execute("PRAGMA journal_mode = WAL")  # in case a tool has changed it
 
     def alone(self) -> sqlite3.Connection:
         """Take the lock and return the connection for writing; the caller holds the mutex."""
+        connection = self._writer or self._connect()
         self.lock.acquire()
-        try:
-            return self._writer or self._connect()
-        except BaseException:
-            self.lock.release()
-            raise
-
-    def _make(self) -> None:
-        connection = self._new()
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.close()
-        _warn_of_old_sqlite()
+        return connection
 
     def begin(self) -> sqlite3.Connection:
         """Take the lock and begin a transaction; the caller holds the mutex."""
         connection = self.alone()
         try:
             connection.execute("BEGIN IMMEDIATE")
+            if self._log is None:
+                self._log = os.open(f"{self.path}-wal", os.O_RDONLY)
         except BaseException:
             self.lock.release()
             raise
@@ -90,15 +87,12 @@ class Handles:
 
         SQLite syncs its log before it writes it back, so what is not in the log any more is safe.
         """
-        if self._log is not None:
-            _sync(self._log)
+        assert self._log is not None  # opened with the first transaction
+        _sync(self._log)
 
     def _connect(self) -> sqlite3.Connection:
-        self._writer = connection = self._new()
-        connection.execute("BEGIN IMMEDIATE")  # makes the log, if need be
-        connection.execute("ROLLBACK")
-        self._log = os.open(f"{self.path}-wal", os.O_RDONLY)
-        return connection
+        self._writer = self._new()
+        return self._writer
 
     def reader(self) -> sqlite3.Connection:
         """Take an idle connection for reading, or open one."""
@@ -138,7 +132,7 @@ class Handles:
                 connection.close()
             self._forget_files()
 
-    def abandon(self) -> None:
+    def abandon(self) -> None:  # pragma: no cover - in a forked child, where nothing is counted
         """Forget everything in a forked child, closing nothing that SQLite holds."""
         _INHERITED.append((self._writer, self._idle))
         self._writer, self._idle = None, []
@@ -156,7 +150,7 @@ _ALIVE: weakref.WeakSet[Handles] = weakref.WeakSet()
 _INHERITED: list[object] = []  # closing a parent's connection in a child would corrupt its locks
 
 
-def _abandon_all() -> None:
+def _abandon_all() -> None:  # pragma: no cover - as above
     for handles in list(_ALIVE):
         handles.abandon()
 
@@ -181,9 +175,9 @@ def _check_size(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreDamaged("the file has been cut short: take another copy")
 
 
-def _warn_of_old_sqlite() -> None:
+def _note_old_sqlite() -> None:
     if sqlite3.sqlite_version_info < _SOUND:
-        _logger.warning(
+        _logger.info(
             "SQLite %s has a rare fault when two programs write its log back at once (mended in"
             " 3.51.3). evolvent never does; keep other programs from writing to the file",
             sqlite3.sqlite_version,

@@ -10,6 +10,7 @@ import numpy as np
 
 from evolvent.core.exploit import Exploit, NoExploit, Truncation
 from evolvent.core.explore import (
+    EXPLORE,
     Explore,
     ExploreLike,
     PerName,
@@ -54,7 +55,8 @@ class PBT:
     copies: Copies = field(default="both", kw_only=True)
 
     def __post_init__(self) -> None:
-        if isinstance(self.exploit, type) or not callable(self.exploit):
+        explores = tuple(EXPLORE.values())
+        if isinstance(self.exploit, (type, *explores)) or not callable(self.exploit):
             raise ConfigError(
                 f"exploit: got {self.exploit!r:.80}, wanted a strategy such as Truncation(0.2)"
             )

@@ -1,3 +1,4 @@
+-- The tables of version 1: studies, heads of members, the log of jobs, points, failures, pins.
 CREATE TABLE failure (
     id INTEGER NOT NULL,
     study INTEGER NOT NULL,
@@ -13,8 +14,8 @@ CREATE TABLE failure (
 );
 CREATE INDEX failure_by_study ON failure (study, id);
 CREATE TABLE job (
+    id INTEGER NOT NULL,
     study INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
     member INTEGER NOT NULL,
     round INTEGER NOT NULL,
     state TEXT NOT NULL,
@@ -31,11 +32,13 @@ CREATE TABLE job (
     worker TEXT,
     started_at DOUBLE,
     finished_at DOUBLE NOT NULL,
-    PRIMARY KEY (study, seq)
-) WITHOUT ROWID;
+    kept INTEGER NOT NULL,
+    PRIMARY KEY (id)
+);
 CREATE UNIQUE INDEX job_by_member ON job (study, member, round);
 CREATE INDEX job_failed ON job (study) WHERE state = 'failed';
 CREATE TABLE member (
+    id INTEGER NOT NULL,
     study INTEGER NOT NULL,
     member INTEGER NOT NULL,
     round INTEGER NOT NULL,
@@ -52,8 +55,8 @@ CREATE TABLE member (
     worker TEXT,
     started_at DOUBLE,
     error TEXT,
-    PRIMARY KEY (study, member)
-) WITHOUT ROWID;
+    PRIMARY KEY (id)
+);
 CREATE INDEX member_by_checkpoint ON member (study, checkpoint);
 CREATE INDEX member_by_state ON member (study, state, round, member, lease_until);
 CREATE TABLE pin (
@@ -81,7 +84,6 @@ CREATE TABLE schema_version (
 CREATE TABLE study (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,
-    record TEXT NOT NULL,
     epoch INTEGER NOT NULL,
     stopped TEXT,
     stopped_by TEXT,
@@ -91,5 +93,6 @@ CREATE TABLE study (
     best_checkpoint TEXT,
     created_at DOUBLE NOT NULL,
     started_at DOUBLE,
+    record TEXT NOT NULL,
     UNIQUE (name)
 );
