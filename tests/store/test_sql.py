@@ -12,7 +12,7 @@ from evolvent.core.algorithms import PBT
 from evolvent.core.exploit import Truncation, TTest
 from evolvent.core.population import Population
 from evolvent.core.records import Copy, Decision, JobId, JobState, Keep, Member
-from evolvent.errors import UnknownStudy
+from evolvent.errors import LeaseLost, UnknownStudy
 from evolvent.store import sql_claim, sql_log, sql_population, sql_read, sql_session, sql_work
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
@@ -177,6 +177,16 @@ def test_a_removed_study_is_unknown_to_those_who_were_idle_on_it(store: Store) -
             store.claim(crew.id, worker="w0", lease_s=1.0)
     with pytest.raises(UnknownStudy):
         store.delete_study(crew.id)
+
+
+def test_a_report_on_a_study_that_another_has_removed_has_lost_its_lease(store: Store) -> None:
+    crew = Crew(store)
+    lease, report = crew.claim(), Report(0.5, {"accuracy": 0.5}, crew.save())
+    other = open_store(store.url)
+    other.delete_study(crew.id)
+    other.close()
+    with pytest.raises(LeaseLost, match="m0r0"):
+        store.report(lease, report)
 
 
 def test_a_traceback_that_utf_8_cannot_hold_is_kept_readable(store: Store) -> None:

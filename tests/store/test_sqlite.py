@@ -14,7 +14,7 @@ import pytest
 
 from evolvent.core.algorithms import PBT
 from evolvent.core.records import JobState
-from evolvent.errors import CheckpointError, StoreBusy, StoreUnavailable
+from evolvent.errors import CheckpointError, StoreBusy, StoreError, StoreUnavailable
 from evolvent.store import sqlite_handles
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
@@ -221,6 +221,16 @@ def test_power_syncs_once_a_report_and_process_never(
     assert len(synced) == syncs
 
 
+def test_a_commit_that_fails_is_explained_and_leaves_the_file_usable(path: Path) -> None:
+    database = SqliteDatabase(path)
+    with pytest.raises(StoreError, match=r"log\.db: cannot commit"):  # noqa: SIM117 - one at a time
+        with database.write(synced=True) as tx:
+            tx.execute("ROLLBACK")
+    with database.write(synced=True) as tx:
+        tx.execute("DELETE FROM study")
+    database.close()
+
+
 # --- opening and closing -------------------------------------------------------------------------
 
 
@@ -230,7 +240,7 @@ def test_a_closed_store_says_so(path: Path) -> None:
     crew.train(0.5)
     store.close()
     store.close()
-    for use in (crew.claim, crew.status):
+    for use in (crew.claim, crew.status, lambda: store.stop(crew.id, reason="by hand")):
         with pytest.raises(StoreUnavailable, match=r"log\.db: the store has been closed"):
             use()
 

@@ -103,3 +103,12 @@ def test_what_sqlite_says_becomes_one_of_our_errors_with_the_path(
     assert type(told) is error
     assert "/data/log.db" in str(told)
     assert says in str(told)
+
+
+def test_a_file_that_ends_within_a_page_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    open_store(f"sqlite:///{path}").close()
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 100)
+    with pytest.raises(StoreDamaged, match=r"log\.db: the file has been cut short"):
+        open_store(f"sqlite:///{path}")
