@@ -1,40 +1,25 @@
-"""One study: run it, read it, steer it."""
+"""One study: run it, steer it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from evolvent.core.records import JobId, JobRecord, JobState
-from evolvent.core.study import StudyRecord
+from evolvent.core.records import JobId, JobState
 from evolvent.engines.ask import AskedJob, ask
 from evolvent.engines.local import run_local
 from evolvent.engines.observer import Observer, Silence
 from evolvent.engines.options import Ending, LocalOptions, local_options
 from evolvent.engines.trainable import AnyTrainable, check_trainable
-from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
-from evolvent.result import Result, nested, read_jobs
-from evolvent.store.protocol import Store
-from evolvent.store.records import FailedAttempt, MemberView, Point, StudyState, StudyStatus
+from evolvent.errors import AllMembersFailed, ConfigError
+from evolvent.reader import StudyReader
+from evolvent.result import Result
+from evolvent.store.records import StudyState, StudyStatus
 from evolvent.validation import check_choice, check_count, check_number
 
 
-class Study:
+class Study(StudyReader):
     """A study in a store. Holds nothing itself: everything is read from the log when asked for."""
-
-    def __init__(self, store: Store, id: int) -> None:
-        self.store = store
-        self.id = id
-
-    @property
-    def record(self) -> StudyRecord:
-        """The settings, with `rounds` and `target` as they are now."""
-        return self.status().record
-
-    @property
-    def name(self) -> str:
-        return self.record.name
 
     def run(  # noqa: PLR0913 - one keyword a wish
         self,
@@ -123,56 +108,6 @@ class Study:
                 "this process only: use workers=0, or a store such as sqlite:///evolvent.db"
             )
 
-    def status(self) -> StudyStatus:
-        """Return how the study stands: counts of jobs by state, the best, why it stopped."""
-        return self.store.status(self.id)
-
-    def result(self) -> Result:
-        """Return what the study has come to so far."""
-        return Result(self.status(), self.store)
-
-    def jobs(self, state: JobState | str | None = None) -> list[JobRecord]:
-        """Return the jobs in the order in which they finished, then the open ones by member."""
-        return read_jobs(self.store, self.status(), state)
-
-    def job(self, id: str) -> JobRecord:
-        """Return one job by its id, such as `m3r12`.
-
-        Raises:
-            UnknownJob: there is none of that id.
-        """
-        return nested(self.store.job(self.id, JobId.parse(id)), self.status())
-
-    def members(self) -> list[MemberView]:
-        """Return the newest finished and the open job of every member."""
-        return self.store.members(self.id)
-
-    def lineage(self, id: str) -> list[JobRecord]:
-        """Return a job and its ancestors, round 0 first."""
-        status = self.status()
-        return [nested(job, status) for job in self.store.lineage(self.id, JobId.parse(id))]
-
-    def points(self, id: str) -> list[Point]:
-        """Return what training logged within a job."""
-        return self.store.points(self.id, JobId.parse(id))
-
-    def failures(self) -> list[FailedAttempt]:
-        """Return the newest failed attempts, the newest last."""
-        return self.store.failures(self.id)
-
-    def checkpoint(self, id: str) -> Path:
-        """Return the directory of a job's checkpoint after checking every byte of it.
-
-        Raises:
-            UnknownJob: there is no such job, or it has no checkpoint.
-            CheckpointMissing: it has been collected, because nothing needed it and no pin held it.
-            CheckpointDamaged: names the damaged file.
-        """
-        job = self.job(id)
-        if job.checkpoint is None:
-            raise UnknownJob(f"job {id} is {job.state} and has no checkpoint")
-        return self.store.checkpoints(self.id).verify(job.checkpoint)
-
     def next_job(self, *, wait: bool = False, timeout_s: float | None = None) -> AskedJob | None:
         """Claim a job for a loop of your own: `while job := study.next_job(wait=True):`.
 
@@ -229,9 +164,6 @@ class Study:
     def delete(self) -> None:
         """Remove the study with its log and its checkpoints."""
         self.store.delete_study(self.id)
-
-    def __repr__(self) -> str:
-        return f"<Study {self.name!r} in {self.store.url}>"
 
 
 def _observer(progress: bool | Observer) -> Observer:
