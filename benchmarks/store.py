@@ -12,10 +12,8 @@ the share that the least lucky worker had of its even part.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import multiprocessing
-import os
 import random
 import sqlite3
 import tempfile
@@ -32,6 +30,7 @@ from evolvent.core.space import Space
 from evolvent.core.study import Durability, StudyRecord
 from evolvent.store.connect import open_store
 from evolvent.store.records import Report
+from evolvent.store.sqlite_lock import FileLock
 
 PROCESSES = (1, 2, 8, 32)
 MEMBERS = (8, 64, 512, 4096)
@@ -197,29 +196,29 @@ def bare_turns(path: str, durability: Durability, number: int) -> Turn:
     """Return one claim and report of the bare loop."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=60)
     connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
-    lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT)
+    lock = FileLock(Path(path + ".lock"))
     draw = random.Random(number)
     execute, worker, address = connection.execute, f"worker-{number}", "0" * 64
 
     def turn(_: int) -> None:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.acquire()
         execute("BEGIN IMMEDIATE")
         now = time.time()
         (claimed,) = execute(BARE_CLAIM, (worker, now, now + 30)).fetchall()
         execute("COMMIT")
-        fcntl.flock(lock, fcntl.LOCK_UN)
+        lock.release()
         member, round_, attempt, text, parent, parent_checkpoint, reason, started_at = claimed
         values, score = json.loads(text), draw.random()
         metrics = json.dumps({"accuracy": score, "loss": 1 - score})
         log = (text, parent, parent_checkpoint, address, reason, started_at)
         head = (json.dumps(values), f"m{member}r{round_}", address, "goes on with its own weights")
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.acquire()
         execute("BEGIN IMMEDIATE")
         moved = execute(BARE_MOVE, (*head, member, round_, attempt)).rowcount
         assert moved == 1
         execute(BARE_APPEND, (member, round_, attempt, worker, score, metrics, *log, time.time()))
         execute("COMMIT")
-        fcntl.flock(lock, fcntl.LOCK_UN)
+        lock.release()
 
     return turn
 

@@ -50,6 +50,18 @@ def test_updating_gives_what_a_fresh_population_has(old: list[Member], new: list
     assert updated[:] == list(fresh)
 
 
+@given(st.lists(members, max_size=20), st.lists(members, max_size=20, unique_by=lambda m: m.id))
+def test_updating_many_at_once_gives_what_one_by_one_gives(
+    old: list[Member], new: list[Member]
+) -> None:
+    together, one_by_one = Population(old), Population(old)
+    together.update(*new)
+    for member in new:
+        one_by_one.update(member)
+    assert list(together) == list(one_by_one)
+    assert ranks(together) == ranks(one_by_one)
+
+
 @given(st.lists(members, min_size=1, unique_by=lambda m: m.id), st.integers(0, 4).map(float))
 def test_those_above_are_counted_by_score_and_gap(people: list[Member], gap: float) -> None:
     me = people[0]

@@ -11,6 +11,7 @@ import numpy as np
 from evolvent.core.records import JobRecord, Member
 
 _TRIES = 32
+_SORTS_FROM = 6  # as a share of the members: from there on, sorting anew is cheaper
 
 
 class History(Protocol):
@@ -59,20 +60,39 @@ class Population(Sequence[Member]):
         """Return `members` itself if it is a population, else a population of them."""
         return members if isinstance(members, cls) else cls(members)
 
-    def update(self, member: Member) -> None:
-        """Put the newer state of a member, or a new member, in its place: O(log N) comparisons."""
-        old = self._members.get(member.id)
-        if old is None:
+    def update(self, *members: Member) -> None:
+        """Put the newer states of members, or new ones, in their places.
+
+        One by one each costs O(log N) comparisons; many at once are sorted anew together.
+        """
+        if len(members) * _SORTS_FROM > len(self._members):
+            self._update_together(members)
+            return
+        for member in members:
+            old = self._members.get(member.id)
+            if old is None:
+                self._order = None
+            elif old.score is None:
+                del self._failed[bisect_left(self._failed, old.id)]
+            else:
+                del self._healthy[bisect_left(self._healthy, (-old.score, old.id))]
+            self._members[member.id] = member
+            if member.score is None:
+                insort(self._failed, member.id)
+            else:
+                insort(self._healthy, (-member.score, member.id))
+
+    def _update_together(self, members: Iterable[Member]) -> None:
+        newer = {member.id: member for member in members}
+        if not newer.keys() <= self._members.keys():
             self._order = None
-        elif old.score is None:
-            del self._failed[bisect_left(self._failed, old.id)]
-        else:
-            del self._healthy[bisect_left(self._healthy, (-old.score, old.id))]
-        self._members[member.id] = member
-        if member.score is None:
-            insort(self._failed, member.id)
-        else:
-            insort(self._healthy, (-member.score, member.id))
+        self._members.update(newer)
+        self._healthy = [key for key in self._healthy if key[1] not in newer]
+        self._failed = [id for id in self._failed if id not in newer]
+        self._healthy += [(-m.score, m.id) for m in newer.values() if m.score is not None]
+        self._failed += [m.id for m in newer.values() if m.score is None]
+        self._healthy.sort()
+        self._failed.sort()
 
     def member(self, id: int) -> Member:
         return self._members[id]

@@ -111,9 +111,9 @@ class PopulationCache:
 
     def _feed(self, tx: Transaction, population: Population) -> None:
         rows = tx.execute(_NEWER, {"seen": self.seen, "end": self._end}).fetchall()
-        for row in {row[1]: row for row in rows}.values():  # the last of each member counts
-            population.update(_member(row))
         if rows:
+            newest = {row[1]: row for row in rows}  # the last of each member counts
+            population.update(*map(_member, newest.values()))
             self.seen = rows[-1][0]
 
 
