@@ -74,6 +74,15 @@ def test_those_above_are_counted_by_score_and_gap(people: list[Member], gap: flo
     assert Population(people).n_above(me, gap=gap) == len(above)
 
 
+def test_ranks_are_the_same_however_often_they_are_asked_for() -> None:
+    people = population([float(score) for score in range(19)])
+    people.update(Member(19, 0, None))
+    expected = [*reversed(range(19)), 19]
+    assert [ranks(people) for _ in range(3)] == [expected] * 3
+    people.update(Member(0, 1, 99.0))
+    assert ranks(people) == [0, *reversed(range(1, 19)), 19]
+
+
 def test_a_population_is_a_sequence_of_members() -> None:
     people = population([0.1, 0.2, 0.3])
     assert len(people) == 3

@@ -13,6 +13,8 @@ from evolvent.core.records import JobRecord, Member
 _TRIES = 32
 _SORTS_FROM = 6  # as a share of the members: from there on, sorting anew is cheaper
 
+_MANY = 16  # who asks for so many ranks without an update between them will ask for all
+
 
 class History(Protocol):
     """The finished part of the log, for algorithms that must remember."""
@@ -54,6 +56,8 @@ class Population(Sequence[Member]):
         self._healthy = sorted((-m.score, m.id) for m in all_ if m.score is not None)
         self._failed = sorted(m.id for m in all_ if m.failed)
         self._order: list[int] | None = None
+        self._ranks: dict[int, int] | None = None
+        self._asked = 0  # for ranks, since the last update
 
     @classmethod
     def of(cls, members: Sequence[Member]) -> Population:
@@ -65,6 +69,7 @@ class Population(Sequence[Member]):
 
         One by one each costs O(log N) comparisons; many at once are sorted anew together.
         """
+        self._ranks, self._asked = None, 0
         if len(members) * _SORTS_FROM > len(self._members):
             self._update_together(members)
             return
@@ -122,6 +127,11 @@ class Population(Sequence[Member]):
 
     def rank(self, member: Member) -> int:
         """Return the member's rank by its state in this population; 0 is the best."""
+        if self._ranks is not None:
+            return self._ranks[member.id]
+        self._asked += 1
+        if self._asked == _MANY:
+            self._ranks = {id: rank for rank, id in enumerate(self._ranked())}
         score = self._members[member.id].score
         if score is None:
             return len(self._healthy) + bisect_left(self._failed, member.id)
@@ -169,6 +179,10 @@ class Population(Sequence[Member]):
                 return donor
         rest = [m for m in map(self.at_rank, range(top)) if m.available and m.id != me.id]
         return rest[int(rng.random() * len(rest))] if rest else None
+
+    def _ranked(self) -> Iterator[int]:
+        yield from (id for _, id in self._healthy)
+        yield from self._failed
 
     def _numbers(self) -> list[int]:
         if self._order is None:
