@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -20,48 +19,15 @@ from typing import Any
 import numpy as np
 
 from evolvent.errors import CheckpointError, ConfigError, MissingExtra
+from evolvent.integrations.torch_schedule import schedule
+from evolvent.integrations.torch_settings import apply, listed
 
 try:
     import torch
 except ImportError as e:
     raise MissingExtra("ev.torch needs PyTorch: pip install 'evolvent[torch]'") from e
 
-_BETAS = {"beta1": 0, "beta2": 1}
-"""Settings that Adam and its kin keep together in one tuple, `betas`."""
-
-
-def apply(
-    optimizer: torch.optim.Optimizer,
-    hyperparameters: Mapping[str, Any],
-    names: Sequence[str] | Mapping[str, str] | None = None,
-) -> None:
-    """Put hyperparameters in force in all parameter groups of an optimizer, and prove it.
-
-    Call it after every load: the loaded state of an optimizer brings the old values along. A
-    learning rate scheduler writes its own rate at its next step; do not breed `lr` under one.
-
-    Args:
-        optimizer: a live optimizer; its state (momentum buffers, step counts) is left alone.
-        hyperparameters: values by name, such as `job.hyperparameters`.
-        names: which of them, where they bear the name of the setting (`("lr", "momentum")`), or
-            what each is called in the optimizer (`{"learning_rate": "lr"}`). `"beta1"` and
-            `"beta2"` are the two of Adam's `betas`. None: all that the optimizer has.
-
-    Raises:
-        ConfigError: there is no such hyperparameter or setting, or the value did not take.
-    """
-    settings = _settings(optimizer)
-    for name, setting in _chosen(names, hyperparameters, settings).items():
-        if name not in hyperparameters:
-            raise ConfigError(f"no hyperparameter {name!r}: there are {_list(hyperparameters)}")
-        if setting not in settings:
-            raise ConfigError(
-                f"{name!r}: {type(optimizer).__name__} has no setting {setting!r}: "
-                f"it has {_list(settings)}"
-            )
-        for group in optimizer.param_groups:
-            _write(group, setting, hyperparameters[name])
-        _prove(optimizer, setting, hyperparameters[name])
+__all__ = ["apply", "load", "save", "schedule", "seed"]
 
 
 def save(directory: Path, **objects: Any) -> None:
@@ -111,54 +77,6 @@ def seed(seed: int) -> None:
     random.seed(seed)
 
 
-def _settings(optimizer: torch.optim.Optimizer) -> list[str]:
-    group = optimizer.param_groups[0]
-    names = [name for name in group if name not in {"params", "param_names", "betas"}]
-    return names + (list(_BETAS) if "betas" in group else [])
-
-
-def _chosen(
-    names: Sequence[str] | Mapping[str, str] | None,
-    hyperparameters: Mapping[str, Any],
-    settings: Sequence[str],
-) -> Mapping[str, str]:
-    if isinstance(names, Mapping):
-        return names
-    if isinstance(names, str):
-        raise ConfigError(f"names: wanted a tuple of names, got {names!r}: write ({names!r},)")
-    if names is not None:
-        return {name: name for name in names}
-    chosen = {name: name for name in hyperparameters if name in settings}
-    if not chosen:
-        raise ConfigError(
-            f"none of the hyperparameters {_list(hyperparameters)} is a setting of the optimizer, "
-            f"which has {_list(settings)}: say which is which, names={{'learning_rate': 'lr'}}"
-        )
-    return chosen
-
-
-def _write(group: dict[str, Any], setting: str, value: Any) -> None:
-    if setting in _BETAS:
-        betas = list(group["betas"])
-        betas[_BETAS[setting]] = value
-        group["betas"] = tuple(betas)
-    elif isinstance(group[setting], torch.Tensor):
-        group[setting].fill_(value)  # a captured graph or compiled step reads this very tensor
-    else:
-        group[setting] = value
-
-
-def _prove(optimizer: torch.optim.Optimizer, setting: str, value: Any) -> None:
-    for group in optimizer.param_groups:
-        now = group["betas"][_BETAS[setting]] if setting in _BETAS else group[setting]
-        wanted = torch.as_tensor(value).to(now) if isinstance(now, torch.Tensor) else value
-        if now != wanted:
-            raise ConfigError(
-                f"{setting}: set to {value!r}, but {type(optimizer).__name__} says {now!r}: "
-                "does it hand out copies of its param_groups? Apply to the optimizer it wraps"
-            )
-
-
 def _state(name: str, thing: Any) -> Any:
     if isinstance(thing, torch.Generator):
         return thing.get_state()
@@ -180,7 +98,7 @@ def _read(directory: Path, name: str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as e:
         saved = sorted(file.stem for file in directory.glob("*.pt"))
-        raise CheckpointError(f"{path} is not there: saved were {_list(saved)}") from e
+        raise CheckpointError(f"{path} is not there: saved were {listed(saved)}") from e
     except (UnpicklingError, EOFError, RuntimeError) as e:
         raise CheckpointError(
             f"{path} cannot be read as weights and plain values (code in checkpoints is not run): "
@@ -199,7 +117,3 @@ def _canonical(state: Any) -> Any:
     if type(state) in {list, tuple}:
         return type(state)(_canonical(value) for value in state)
     return sys.intern(state) if type(state) is str else state
-
-
-def _list(names: Sequence[str] | Mapping[str, Any]) -> str:
-    return ", ".join(map(repr, names)) or "none"

@@ -1,0 +1,133 @@
+"""Segments: stretches of training with the same hyperparameters, end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evolvent.errors import ConfigError
+from evolvent.validation import check_count
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of training with the same hyperparameters.
+
+    Attributes:
+        start: where it begins, in the unit of its schedule, counted along the lineage from 0.
+        length: how long it lasts, 1 or more.
+        hyperparameters: as training code got them, nested as the space is.
+        member: the member that trained it; None where no member of a study did.
+    """
+
+    start: int
+    length: int
+    hyperparameters: Mapping[str, Any]
+    member: int | None = None
+
+    @property
+    def end(self) -> int:
+        """Where the next one begins."""
+        return self.start + self.length
+
+    @property
+    def span(self) -> str:
+        """Its first and last round or step, such as `4-7`."""
+        return str(self.start) if self.length == 1 else f"{self.start}-{self.end - 1}"
+
+
+def check_segments(segments: Sequence[Segment]) -> None:
+    """Raise ConfigError unless the segments follow each other from 0 without gaps."""
+    if not segments:
+        raise ConfigError("schedule: got no segment, wanted one or more")
+    end = 0
+    for i, segment in enumerate(segments):
+        if not isinstance(segment, Segment):
+            raise ConfigError(f"segment {i}: got {segment!r:.80}, wanted a Segment")
+        start = check_count(f"segment {i}: start", segment.start, least=0)
+        if start != end:
+            raise ConfigError(
+                f"segment {i}: start: got {start}, wanted {end}, where the one before ends"
+            )
+        end += check_count(f"segment {i}: length", segment.length, least=1)
+        if not isinstance(segment.hyperparameters, Mapping):
+            raise ConfigError(
+                f"segment {i}: hyperparameters: got {segment.hyperparameters!r:.80}, "
+                "wanted a dict of names"
+            )
+
+
+def joined(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """Lay segments end to end from 0 by their lengths; equal neighbours become one."""
+    laid: list[Segment] = []
+    for segment in segments:
+        last = laid[-1] if laid else None
+        if last is not None and _same(last.hyperparameters, segment.hyperparameters):
+            length = last.length + segment.length
+            laid[-1] = Segment(last.start, length, last.hyperparameters, last.member)
+        else:
+            start = 0 if last is None else last.end
+            laid.append(Segment(start, segment.length, segment.hyperparameters, segment.member))
+    return tuple(laid)
+
+
+def stretched(segments: Sequence[Segment], total: int) -> tuple[Segment, ...]:
+    """Move the borders of at most `total` segments so that they fill `total`, none empty."""
+    old = sum(segment.length for segment in segments)
+    ends, end = [], 0
+    for segment in segments:
+        end += segment.length
+        ends.append((2 * end * total + old) // (2 * old))  # rounded; in integers, so exactly
+    for i in range(len(ends)):  # each is one long at least ...
+        ends[i] = max(ends[i], (ends[i - 1] if i else 0) + 1)
+    for i in reversed(range(len(ends))):  # ... and leaves one for each that follows
+        ends[i] = min(ends[i], total - (len(ends) - 1 - i))
+    lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    return joined(
+        Segment(0, length, s.hyperparameters, s.member)
+        for s, length in zip(segments, lengths, strict=True)
+    )
+
+
+def longest(segments: Sequence[Segment], n: int) -> list[Segment]:
+    """Return the `n` longest in their order; of equals the later, which training ended with."""
+    order = sorted(range(len(segments)), key=lambda i: (segments[i].length, i))
+    return [segments[i] for i in sorted(order[-n:])]
+
+
+def as_text(segments: Sequence[Segment], *, unit: str) -> str:
+    """Return a table, a line for each segment; with the members where there are any."""
+    names = list(dict.fromkeys(name for s in segments for name in flat(s.hyperparameters)))
+    of_study = any(segment.member is not None for segment in segments)
+    rows = [[unit, *names, *(["member"] if of_study else [])]]
+    for segment in segments:
+        values = flat(segment.hyperparameters)
+        row = [segment.span, *(_text(values.get(name)) for name in names)]
+        rows.append([*row, _text(segment.member)] if of_study else row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(lines)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested hyperparameters with dotted names."""
+    flattened: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flattened |= flat(value, f"{prefix}{name}.")
+        else:
+            flattened[prefix + name] = value
+    return flattened
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether values are equal and of equal types: True is not 1."""
+    if one != other:
+        return False
+    types = {name: type(value) for name, value in flat(one).items()}
+    return types == {name: type(value) for name, value in flat(other).items()}
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
