@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.analysis.columns import Column as Column  # noqa: PLC0414 - part of a log
+from evolvent.analysis.columns import Numbers, Texts, Values, decoded, joined, pages, uncollected
+from evolvent.core.records import JobId, JobRecord
 from evolvent.errors import UnknownJob
 from evolvent.store.protocol import Store
-from evolvent.store.records import StudyStatus
+from evolvent.store.records import JobColumn, StudyStatus
 
-Column: TypeAlias = NDArray[Any]
-
-_PAGE = 20_000
+_COLUMNS: tuple[JobColumn, ...] = (
+    "member",
+    "round",
+    "parent_member",
+    "parent_round",
+    "score",
+    "attempt",
+    "started_at",
+    "finished_at",
+    "hyperparameters",
+    "metrics",
+)
+_NUMBERS = len(_COLUMNS) - 2  # all but the mappings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,13 +38,16 @@ class Log:
     Attributes:
         status: how the study stood when the log was read, with its settings.
         member, round: int32 [n].
-        parent: int64 [n], the row of the job whose checkpoint it started from; -1: fresh weights.
+        parent: int64 [n], the row of the job whose checkpoint it started from; -1: fresh weights,
+            or a parent that is not in the log.
         score: float64 [n], higher is better; NaN where the job has failed.
         failed: bool [n].
         attempt: int32 [n].
         started_at, finished_at: float64 [n], seconds since 1970 on the store's clock.
-        hyperparameters: by flat name: float64 [n], or object [n] for what is not a number.
+        hyperparameters: by flat name: int64 [n] or float64 [n] where all are numbers, else
+            object [n].
         metrics: by name: float64 [n]; NaN where training did not report it.
+        reported: by name of the metric: bool [n], whether training reported it (NaN included).
         rows: int64 [members, rounds]: the row of a member's round; -1 where there is none.
     """
 
@@ -47,6 +62,7 @@ class Log:
     finished_at: NDArray[np.float64]
     hyperparameters: Mapping[str, Column]
     metrics: Mapping[str, NDArray[np.float64]]
+    reported: Mapping[str, NDArray[np.bool_]]
     rows: NDArray[np.int64]
 
     @classmethod
@@ -56,39 +72,24 @@ class Log:
         Raises:
             UnknownStudy: there is none of that number.
         """
-        return cls.of(store.status(study), list(_pages(store, study)))
+        return read_with(store, study, ())[0]
 
     @classmethod
     def of(cls, status: StudyStatus, jobs: Sequence[JobRecord]) -> Log:
-        """Return finished jobs, in the order of their reports, as columns."""
-        member = np.array([job.member for job in jobs], np.int32)
-        round_ = np.array([job.round for job in jobs], np.int32)
-        score = [np.nan if job.score is None else job.score for job in jobs]
-        rows = _rows(member, round_)
-        parents = [(-1, -1) if (p := job.parent) is None else (p.member, p.round) for job in jobs]
-        return cls(
-            status=status,
-            member=member,
-            round=round_,
-            parent=np.array([-1 if m < 0 else rows[m, r] for m, r in parents], np.int64),
-            score=np.array(score, np.float64),
-            failed=np.array([job.state is JobState.FAILED for job in jobs], np.bool_),
-            attempt=np.array([job.attempt for job in jobs], np.int32),
-            started_at=_numbers([job.started_at for job in jobs]),
-            finished_at=_numbers([job.finished_at for job in jobs]),
-            hyperparameters={
-                name: _column([job.hyperparameters.get(name) for job in jobs])
-                for name in _names(job.hyperparameters for job in jobs)
-            },
-            metrics={
-                name: _numbers([job.metrics.get(name) for job in jobs])
-                for name in _names(job.metrics for job in jobs)
-            },
-            rows=rows,
-        )
+        """Return jobs, finished ones in the order of their reports, as columns."""
+        plain, hyperparameters, metrics = _Plain(), Values(), Numbers()
+        if jobs:
+            plain.add(list(zip(*map(_cells, jobs), strict=True)))
+        hyperparameters.add([job.hyperparameters for job in jobs])
+        metrics.add([job.metrics for job in jobs])
+        return _log(status, plain, hyperparameters.columns(), metrics)
 
     def __len__(self) -> int:
         return len(self.member)
+
+    def __contains__(self, job: object) -> bool:
+        """Whether a job, given by its id, has finished."""
+        return isinstance(job, JobId) and self._row(job) >= 0
 
     def id(self, row: int) -> JobId:
         """Return the id of the job in a row."""
@@ -100,12 +101,12 @@ class Log:
         Raises:
             UnknownJob: no such job has finished.
         """
-        members, rounds = self.rows.shape
-        there = job.member < members and job.round < rounds
-        row = self.rows[job.member, job.round] if there else -1
+        row = self._row(job)
         if row < 0:
-            raise UnknownJob(f"study {self.status.record.name!r} has no finished job {job}")
-        return int(row)
+            raise UnknownJob(
+                f"study {self.status.record.name!r} has no finished job {job}: {self._there(job)}"
+            )
+        return row
 
     def lineage(self, row: int) -> NDArray[np.int64]:
         """Return the rows of a job and its ancestors, round 0 first."""
@@ -115,14 +116,94 @@ class Log:
             row = int(self.parent[row])
         return np.array(line[::-1], np.int64)
 
+    def _row(self, job: JobId) -> int:
+        members, rounds = self.rows.shape
+        there = 0 <= job.member < members and 0 <= job.round < rounds
+        return int(self.rows[job.member, job.round]) if there else -1
 
-def _pages(store: Store, study: int) -> Iterator[JobRecord]:
-    after = 0
-    while page := store.jobs(
-        study, states=(JobState.DONE, JobState.FAILED), after=after, limit=_PAGE
-    ):
-        yield from page
-        after += len(page)
+    def _there(self, job: JobId) -> str:
+        members, rounds = self.rows.shape
+        if not len(self):
+            return "none has finished yet"
+        if job.member >= members:
+            return f"members 0 to {members - 1} have finished jobs"
+        of_member = self.rows[job.member] >= 0
+        return f"of member {job.member} there are {int(of_member.sum())} of {rounds} rounds"
+
+
+def read_with(
+    store: Store, study: int, columns: Sequence[JobColumn]
+) -> tuple[Log, list[list[Any]]]:
+    """Read a log with more of its columns, each a list with one value a job.
+
+    Raises:
+        UnknownStudy: there is none of that number.
+    """
+    status, n = store.status(study), len(_COLUMNS)
+    plain, hyperparameters, metrics = _Plain(), Texts(), Numbers()
+    more: list[list[Any]] = [[] for _ in columns]
+    with uncollected():
+        for page in pages(store, study, (*_COLUMNS, *columns)):
+            plain.add(page[:_NUMBERS])
+            hyperparameters.add(page[n - 2])
+            metrics.add(decoded(page[n - 1]))
+            for column, cells in zip(more, page[n:], strict=True):
+                column.extend(cells)
+        return _log(status, plain, hyperparameters.columns(), metrics), more
+
+
+class _Plain:
+    """The columns that hold one number each, in the order of `_COLUMNS`."""
+
+    def __init__(self) -> None:
+        self._chunks: list[list[Column]] = [[] for _ in range(_NUMBERS)]
+
+    def add(self, page: Sequence[Sequence[Any]]) -> None:
+        member, round_, parent_member, parent_round, score, attempt, started, finished = page
+        columns = (
+            np.array(member, np.int32),
+            np.array(round_, np.int32),
+            _whole(parent_member),
+            _whole(parent_round),
+            np.array(score, np.float64),  # None becomes NaN
+            np.array(attempt, np.int32),
+            np.array(started, np.float64),
+            np.array(finished, np.float64),
+        )
+        for chunks, column in zip(self._chunks, columns, strict=True):
+            chunks.append(column)
+
+    def columns(self) -> list[Column]:
+        dtypes = [*["i4"] * 2, *["i8"] * 2, "f8", "i4", *["f8"] * 2]
+        return [joined(c, dtype) for c, dtype in zip(self._chunks, dtypes, strict=True)]
+
+
+def _log(
+    status: StudyStatus, plain: _Plain, hyperparameters: Mapping[str, Column], metrics: Numbers
+) -> Log:
+    member, round_, parent_member, parent_round, score, attempt, *times = plain.columns()
+    rows = _rows(member, round_)
+    return Log(
+        status=status,
+        member=member,
+        round=round_,
+        parent=_parents(rows, parent_member, parent_round),
+        score=score,
+        failed=np.isnan(score),  # a done job has a score, always
+        attempt=attempt,
+        started_at=times[0],
+        finished_at=times[1],
+        hyperparameters=_in_order(status.record.space, hyperparameters, len(member)),
+        metrics=metrics.columns(),
+        reported=metrics.there(),
+        rows=rows,
+    )
+
+
+def _cells(job: JobRecord) -> tuple[Any, ...]:
+    parent = (None, None) if job.parent is None else (job.parent.member, job.parent.round)
+    times = (job.started_at, job.finished_at)
+    return (job.member, job.round, *parent, job.score, job.attempt, *times)
 
 
 def _rows(member: NDArray[np.int32], round_: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -133,20 +214,24 @@ def _rows(member: NDArray[np.int32], round_: NDArray[np.int32]) -> NDArray[np.in
     return rows
 
 
-def _names(found: Iterator[Mapping[str, Any]]) -> list[str]:
-    names: dict[str, None] = {}
-    for values in found:
-        names.update(dict.fromkeys(values))
-    return list(names)
+def _parents(
+    rows: NDArray[np.int64], member: NDArray[np.int64], round_: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the rows of parents; -1 for none, and for one that is not in the log."""
+    parent = np.full(len(member), -1, np.int64)
+    known = (member >= 0) & (member < rows.shape[0]) & (round_ < rows.shape[1])
+    parent[known] = rows[member[known], round_[known]]
+    return parent
 
 
-def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in values], np.float64)
+def _in_order(space: Mapping[str, Any], columns: Mapping[str, Column], n: int) -> dict[str, Column]:
+    """Return hyperparameters in the order of the space, also those of a log without jobs."""
+    names = dict.fromkeys([*space, *columns]) if not n else dict.fromkeys(columns)
+    order = {name: place for place, name in enumerate(space)}
+    ranked = sorted(names, key=lambda name: order.get(name, len(order)))
+    return {name: columns[name] if name in columns else np.zeros(0) for name in ranked}
 
 
-def _column(values: Sequence[Any]) -> Column:
-    if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
-        return np.array(values, np.float64)
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column
+def _whole(values: Sequence[int | None]) -> NDArray[np.int64]:
+    """Return whole numbers with -1 for none."""
+    return np.array([-1 if value is None else value for value in values], np.int64)

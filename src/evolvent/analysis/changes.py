@@ -1,0 +1,239 @@
+"""What became of each hyperparameter in a decision, and which strategy did it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from evolvent.core.algorithms import PBT
+from evolvent.core.distributions import (
+    Choice,
+    Constant,
+    Distribution,
+    IntUniform,
+    LogIntUniform,
+    LogUniform,
+    Normal,
+    Ordinal,
+)
+from evolvent.core.exploit import NoExploit
+from evolvent.core.explore import (
+    Chain,
+    CustomExplore,
+    Explore,
+    Gaussian,
+    NoExplore,
+    PerName,
+    Perturb,
+    Resample,
+    Shift,
+)
+from evolvent.core.population import Population
+from evolvent.core.records import Copy, Hyperparameters, Keep, Member, Value
+from evolvent.core.rng import stream
+from evolvent.core.space import Space
+from evolvent.core.study import StudyRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One hyperparameter before and after a decision.
+
+    Attributes:
+        name: flat.
+        before: what the member itself had trained with.
+        base: what exploring started from: its own value or the donor's.
+        after: what the job trains with.
+        how: what turned `base` into `after`, in words; "" when nothing did or it is not known.
+        clipped: whether the step led out of the space and was brought back.
+    """
+
+    name: str
+    before: Value
+    base: Value
+    after: Value
+    how: str = ""
+    clipped: bool = False
+
+
+def unexplained(before: Hyperparameters, after: Hyperparameters) -> tuple[Change, ...]:
+    """Return what changed where nobody knows how."""
+    return tuple(Change(name, before.get(name), before.get(name), x) for name, x in after.items())
+
+
+def explained(
+    record: StudyRecord, me: Member, population: Population, after: Hyperparameters
+) -> tuple[Change, ...]:
+    """Return how a decision came to the hyperparameters `after`, by exploring again.
+
+    Args:
+        record: the study; its algorithm has decided `after`.
+        me: the member that decided.
+        population: as the decision saw it.
+        after: flat.
+    """
+    algorithm = record.algorithm
+    if not isinstance(algorithm, PBT):
+        return unexplained(me.hyperparameters, after)
+    trace = _Trace(stream(record.seed, "decide", me.id, me.round))
+    base: Hyperparameters = me.hyperparameters
+    explores = True
+    if not isinstance(algorithm.exploit, NoExploit):
+        explores = algorithm.exploit(me, population, rng=trace.rng) is not None
+        base = _inherited(algorithm, record, me, population)
+    traced = trace.walk(_strategy(algorithm), base, record.space) if explores else {}
+    if {**base, **traced} != dict(after):  # a strategy that does not give the same twice
+        trace = _Trace(trace.rng)
+    return tuple(
+        Change(
+            name, me.hyperparameters[name], base[name], value,
+            ", then ".join(trace.notes.get(name, ())), name in trace.clipped,
+        )
+        for name, value in after.items()
+    )  # fmt: skip
+
+
+def short(value: Any) -> str:
+    """Return a hyperparameter in a few characters."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _strategy(algorithm: PBT) -> Explore:
+    explore: Any = algorithm.explore
+    return explore  # type: ignore[no-any-return]  # PBT has made one strategy of what it was given
+
+
+def _inherited(
+    algorithm: PBT, record: StudyRecord, me: Member, population: Population
+) -> Hyperparameters:
+    """Return what exploring started from: what the same algorithm decides without exploring."""
+    still: Any = NoExplore()
+    if isinstance(algorithm.explore, PerName):  # it says which hyperparameters are static
+        still = {name: NoExplore() for name, _ in algorithm.explore.strategies}
+    decision = replace(algorithm, explore=still).decide(
+        me, population, space=record.space, rng=stream(record.seed, "decide", me.id, me.round)
+    )
+    match decision:
+        case Copy(hyperparameters=inherited):
+            return inherited
+        case Keep(hyperparameters=inherited) if inherited is not None:
+            return inherited
+        case _:
+            return me.hyperparameters
+
+
+class _Trace:
+    """Explores with the draws of the decision, one hyperparameter at a time, and takes notes."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.notes: dict[str, list[str]] = {}
+        self.clipped: set[str] = set()
+
+    def walk(self, strategy: Explore, values: Hyperparameters, space: Space) -> Mapping[str, Value]:
+        """Return the new values of the hyperparameters of `space`."""
+        match strategy:
+            case Chain(steps=steps):
+                for step in steps:
+                    values = {**values, **self.walk(step, values, space)}
+                return values
+            case PerName(strategies=strategies):
+                for name, one in strategies:
+                    values = {**values, **self.walk(one, values, space.only((name,)))}
+                return values
+            case Perturb() | Gaussian() | Resample() | Shift() | NoExplore():
+                return {name: self._one(strategy, values, space.only((name,))) for name in space}
+            case _:
+                return self._whole(strategy, values, space)
+
+    def _one(self, strategy: Explore, values: Hyperparameters, space: Space) -> Value:
+        [(name, distribution)] = space.items()
+        again = _again(self.rng)
+        new = strategy(values, space, rng=self.rng)[name]
+        note, clipped = _note(strategy, distribution, values[name], new, again)
+        if note:
+            self.notes.setdefault(name, []).append(note)
+        if clipped:
+            self.clipped.add(name)
+        return new
+
+    def _whole(
+        self, strategy: Explore, values: Hyperparameters, space: Space
+    ) -> Mapping[str, Value]:
+        own = {name: values[name] for name in space}
+        new = strategy(own, space, rng=self.rng)
+        label = type(strategy).__name__
+        if isinstance(strategy, CustomExplore):
+            label = str(getattr(strategy.fn, "__name__", strategy.fn)).rpartition(":")[2]
+        for name in space:
+            if new[name] != own[name]:
+                self.notes.setdefault(name, []).append(f"set by {label}")
+        return new
+
+
+def _again(rng: np.random.Generator) -> np.random.Generator:
+    """Return a generator that will draw what `rng` is about to draw."""
+    twin = np.random.PCG64(0)
+    state: Any = rng.bit_generator.state
+    twin.state = state
+    return np.random.Generator(twin)
+
+
+def _note(
+    strategy: Explore, distribution: Distribution, old: Value, new: Value,
+    rng: np.random.Generator,
+) -> tuple[str, bool]:  # fmt: skip
+    """Return what a strategy did to a value in words, and whether a bound held it back."""
+    if isinstance(strategy, NoExplore) or isinstance(distribution, Constant):
+        return "", False
+    if isinstance(strategy, Resample):
+        drawn = rng.random() < strategy.probability
+        return ("drawn anew" if drawn else ""), False
+    if isinstance(distribution, Choice):
+        return "drawn anew", False
+    if isinstance(distribution, Ordinal):
+        return _place(distribution.place(new) - distribution.place(old)), False
+    if isinstance(strategy, (Perturb, Gaussian)):
+        return _moved(strategy, distribution, float(old), rng)  # type: ignore[arg-type]
+    return _place(float(new) - float(old)), False  # type: ignore[arg-type]  # Shift of an integer
+
+
+def _place(step: float) -> str:
+    if step == 0:
+        return "at the end, stays"
+    return "one up" if step > 0 else "one down"
+
+
+def _moved(
+    strategy: Perturb | Gaussian, distribution: Any, old: float, rng: np.random.Generator
+) -> tuple[str, bool]:
+    """Say how a number was moved: the same step without bounds tells the factor or the noise."""
+    log = isinstance(strategy, Gaussian) and isinstance(distribution, (LogUniform, LogIntUniform))
+    start = math.log(old) if log else old
+    end = float(strategy({"x": start}, Space({"x": Normal(0, 1)}), rng=rng)["x"])  # type: ignore[arg-type]
+    target = math.exp(end) if log else end
+    if isinstance(strategy, Perturb):
+        note = f"x{_factor(strategy, old, target):.4g}"
+    else:
+        note = f"x{math.exp(end - start):.4g} (noise)" if log else f"{end - start:+.4g} (noise)"
+    if not isinstance(distribution, Normal) and not distribution.low <= target <= distribution.high:
+        held = "clipped" if strategy.bounds == "clip" else "mirrored"
+        return f"{note}, {held} at {short(_bound(distribution, target))}", True
+    if isinstance(distribution, (IntUniform, LogIntUniform)):
+        note += ", rounded"
+    return note, False
+
+
+def _factor(strategy: Perturb, old: float, target: float) -> float:
+    if strategy.factors is not None and old:
+        return min(strategy.factors, key=lambda factor: abs(old * factor - target))
+    return target / old if old else 1.0
+
+
+def _bound(distribution: Any, target: float) -> Value:
+    bound: Value = distribution.low if target < distribution.low else distribution.high
+    return bound

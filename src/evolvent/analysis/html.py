@@ -1,0 +1,189 @@
+"""Small tables for notebooks: readable on light and on dark, everything escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from evolvent.analysis.segments import Segment, flat
+from evolvent.core.records import JobRecord, JobState
+from evolvent.store.records import MemberView, StudyStatus
+
+MOST_ROWS = 20
+_DIGITS = 5
+_FINISHED = (JobState.DONE, JobState.FAILED)
+_LONGEST = 80
+# Colours come from the page; greys with alpha are seen on white and on black.
+_STYLE = """<style>
+.evolvent { font-size: 0.9em; line-height: 1.4; }
+.evolvent table { border-collapse: collapse; margin: 0.4em 0 0.6em; color: inherit; }
+.evolvent th, .evolvent td { padding: 0.1em 0.8em 0.1em 0; text-align: right; border: 0;
+  background: none; white-space: nowrap; font-variant-numeric: tabular-nums; color: inherit; }
+.evolvent thead th { border-bottom: 1px solid rgba(128, 128, 128, 0.6); font-weight: 600; }
+.evolvent tbody th { font-weight: 400; opacity: 0.7; text-align: left; }
+.evolvent .words { text-align: left; }
+.evolvent .best td { font-weight: 700; }
+.evolvent .failed td { opacity: 0.55; }
+.evolvent .note { opacity: 0.7; }
+</style>"""
+
+
+def framed(title: str, note: str, *parts: str) -> str:
+    """Return a title with a note beside it and parts below it, which are HTML already."""
+    head = f"<div><strong>{escape(title)}</strong> <span class='note'>{escape(note)}</span></div>"
+    return f"<div class='evolvent'>{_STYLE}{head}{''.join(parts)}</div>"
+
+
+def facts(values: Mapping[str, Any]) -> str:
+    """Return names with their values, one below the other; None is left out."""
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th><td class='words'>{escape(_short(value, _LONGEST))}</td></tr>"
+        for name, value in values.items()
+        if value is not None
+    )
+    return f"<table><tbody>{rows}</tbody></table>"
+
+
+def rows(
+    titles: Sequence[str], values: Sequence[Sequence[Any]], *, classes: Sequence[str] = ()
+) -> str:
+    """Return a table with a line of titles, words to the left, of at most `MOST_ROWS` rows.
+
+    Args:
+        titles: of the columns.
+        values: row by row.
+        classes: of the rows; none of them stands out when it is empty.
+    """
+    columns = list(zip(*values, strict=True)) or [()] * len(titles)
+    words = [" class='words'" if any(isinstance(v, str) for v in c) else "" for c in columns]
+    head = "".join(f"<th{w}>{escape(t)}</th>" for t, w in zip(titles, words, strict=True))
+    body = "".join(
+        f"<tr class='{escape(kind)}'>{''.join(_cells(row, words))}</tr>"
+        for row, kind in zip(values, classes or [""] * len(values), strict=True)
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def note(text: str) -> str:
+    """Return a line of small print."""
+    return f"<div class='note'>{escape(text)}</div>"
+
+
+def schedule_html(segments: Sequence[Segment], unit: str) -> str:
+    """Return a schedule as a page of its own."""
+    total = segments[-1].end if segments else 0
+    return framed("Schedule", f"{total} {unit}", segments_table(segments, unit))
+
+
+def segments_table(segments: Sequence[Segment], unit: str) -> str:
+    """Return segments, one row each; of many, the first and the last."""
+    shown, left_out = _ends(segments)
+    names = list(dict.fromkeys(n for s in segments for n in flat(s.hyperparameters)))
+    titles = [unit, *names, "member"]
+    table = []
+    for segment in shown:
+        values = flat(segment.hyperparameters)
+        table.append([segment.span, *(values.get(name) for name in names), segment.member])
+    if not left_out:
+        return rows(titles, table)
+    half = len(shown) // 2
+    gap = ["…", *[None] * (len(titles) - 1)]
+    more = note(f"{left_out} segments between them are not shown")
+    return rows(titles, [*table[:half], gap, *table[half:]]) + more
+
+
+def standing(status: StudyStatus) -> dict[str, Any]:
+    """Return how a study stands, as facts."""
+    record, counts = status.record, status.counts
+    best = None
+    if status.best_score is not None:
+        best = f"{_short(record.score(status.best_score))} ({status.best})"
+    finished = sum(counts.get(state, 0) for state in _FINISHED)
+    others = [f"{n} {state}" for state, n in counts.items() if n and state not in _FINISHED]
+    failed = [f"{counts[JobState.FAILED]} of them failed"] if counts.get(JobState.FAILED) else []
+    jobs = f"{finished} of {status.members * record.rounds} finished"
+    return {
+        f"best {record.metric}": best,
+        "metric": f"{record.metric} ({record.mode})",
+        "members": status.members,
+        "jobs": ", ".join([jobs, *failed, *others]),
+        "algorithm": str(record.algorithm),
+    }
+
+
+def state_of(status: StudyStatus) -> str:
+    """Return the state of a study with why it was stopped."""
+    return f"{status.state} ({status.stopped})" if status.stopped else str(status.state)
+
+
+def study_html(status: StudyStatus, members: Iterable[MemberView], url: str) -> str:
+    """Return a study with its members, the best ones first, as a page of its own."""
+    table = members_table(status, members)
+    return framed(
+        f"Study {status.record.name}",
+        state_of(status),
+        facts({**standing(status), "store": url}),
+        table,
+    )
+
+
+def members_table(status: StudyStatus, members: Iterable[MemberView]) -> str:
+    """Return the members, one row each, the best first; of many, only those."""
+    views = sorted((view for view in members if view.newest or view.open), key=_rank)
+    names = list(status.record.space)
+    values = [_member(view, status, names) for view in views[:MOST_ROWS]]
+    classes = [_class(view, status) for view in views[:MOST_ROWS]]
+    titles = ["member", "round", "state", status.record.metric, *names, "copied"]
+    table = rows(titles, values, classes=classes)
+    more = len(views) - len(values)
+    return table + (note(f"{more} more members") if more else "")
+
+
+def _member(view: MemberView, status: StudyStatus, names: Sequence[str]) -> list[Any]:
+    job = _current(view)
+    score = view.newest.score if view.newest is not None else None
+    value = None if score is None else status.record.score(score)
+    copied = "" if job.donor is None else f"from {job.parent}"
+    values = [job.hyperparameters.get(name) for name in names]
+    return [job.member, job.round, str(job.state), value, *values, copied]
+
+
+def _current(view: MemberView) -> JobRecord:
+    job = view.open if view.open is not None else view.newest
+    assert job is not None  # members without any job are not shown
+    return job
+
+
+def _rank(view: MemberView) -> tuple[bool, float, int]:
+    score = view.newest.score if view.newest is not None else None
+    return (score is None, -(score or 0.0), _current(view).member)
+
+
+def _class(view: MemberView, status: StudyStatus) -> str:
+    newest = view.newest
+    if newest is None:
+        return ""
+    if newest.state is JobState.FAILED:
+        return "failed"
+    return "best" if newest.id == status.best else ""
+
+
+def _ends(segments: Sequence[Segment]) -> tuple[Sequence[Segment], int]:
+    if len(segments) <= MOST_ROWS:
+        return segments, 0
+    half = MOST_ROWS // 2
+    return [*segments[:half], *segments[-half:]], len(segments) - 2 * half
+
+
+def _cells(row: Sequence[Any], words: Sequence[str]) -> list[str]:
+    return [f"<td{w}>{escape(_short(v))}</td>" for v, w in zip(row, words, strict=True)]
+
+
+def _short(value: Any, longest: int = 40) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.{_DIGITS}g}"
+    text = str(value)
+    return text if len(text) <= longest else text[: longest - 1] + "…"

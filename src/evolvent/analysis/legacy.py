@@ -1,0 +1,79 @@
+"""What came of a job: who went on from it, and whether its checkpoint is still there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from evolvent.analysis.lines import Lines
+from evolvent.analysis.moment import Moment
+from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.store.records import MemberView
+
+_LOOKED_AT = 20_000  # lines
+
+
+@dataclass(frozen=True, slots=True)
+class Legacy:
+    """What came of a done job.
+
+    Attributes:
+        onward: what its own member did next; None: nothing yet.
+        copies: the jobs of other members that started from its checkpoint, by round.
+        complete: whether all of the log has been looked through where copies may be.
+        checkpoint: "kept", "pinned" or "collected"; None when there is none.
+    """
+
+    onward: JobRecord | None = None
+    copies: tuple[JobId, ...] = ()
+    complete: bool = True
+    checkpoint: str | None = None
+
+    def told(self, job: JobRecord) -> Iterator[str]:
+        """Say what came of the job, sentence by sentence."""
+        if self.onward is not None:
+            own = "went on from it" if self.onward.parent == job.id else "did not go on from it"
+            yield f"Its own member {own} ({self.onward.id})."
+        more = "" if self.complete else ", as far as the log was read"
+        copies = f"Copied by {', '.join(self.copies)}" if self.copies else "Nobody copied it"
+        yield f"{copies}{more}."
+        match self.checkpoint:
+            case "pinned":
+                yield "Its checkpoint is still there, and pinned."
+            case "kept":
+                yield "Its checkpoint is still there."
+            case _:
+                yield "Its checkpoint has been collected: nothing needed it any more."
+
+
+def legacy(job: JobRecord, *, lines: Lines, views: Sequence[MemberView]) -> Legacy:
+    """Return what came of a job.
+
+    It can be copied while it is its member's newest: by whoever decides meanwhile, and by members
+    that had failed and waited.
+    """
+    if job.state is not JobState.DONE:
+        return Legacy()
+    first = lines.find(job)
+    moment = Moment(lines, views, first, settled=True)
+    deciders = list(moment.newest.values())
+    most = min(len(lines), first + 1 + _LOOKED_AT)
+    line = first + 1
+    while line < most and lines[line].member != job.member:
+        deciders.append(lines[line])
+        line += 1
+    nexts = filter(None, map(moment.following, deciders))
+    copies = {j.id for j in nexts if j.parent == job.id and j.donor is not None}
+    return Legacy(
+        onward=moment.following(job),
+        copies=tuple(sorted(copies, key=lambda id: (id.round, id.member))),
+        complete=line < most or most == len(lines),
+        checkpoint=_checkpoint(job, lines),
+    )
+
+
+def _checkpoint(job: JobRecord, lines: Lines) -> str | None:
+    store, study = lines.store, lines.study
+    if job.checkpoint is None or job.checkpoint not in store.checkpoints(study):
+        return None if job.checkpoint is None else "collected"
+    return "pinned" if job.id in store.pins(study) else "kept"

@@ -1,0 +1,97 @@
+"""The finished lines of a log by their number, read only where somebody looks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.errors import UnknownJob
+from evolvent.store.protocol import Store
+from evolvent.store.records import StudyStatus
+
+_FINISHED = (JobState.DONE, JobState.FAILED)
+_PAGE = 256
+_KEPT = 64  # pages
+
+
+class Lines:
+    """Line 0 is the job that was reported first. A log of a million jobs costs what is read."""
+
+    def __init__(self, store: Store, status: StudyStatus) -> None:
+        self.store = store
+        self.study = status.id
+        self._n = sum(status.counts.get(state, 0) for state in _FINISHED)
+        self._pages: OrderedDict[int, list[JobRecord]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, line: int) -> JobRecord:
+        return self._page(line // _PAGE)[line % _PAGE]
+
+    def find(self, job: JobRecord) -> int:
+        """Return the line of a finished job.
+
+        Times of reports lead there; where the clock was set back meanwhile, all lines are read.
+        """
+        first = self._first_at(job.finished_at or 0.0)
+        for line in range(first, self._n):
+            there = self[line]
+            if there.id == job.id:
+                return line
+            if (there.finished_at or 0.0) > (job.finished_at or 0.0):
+                break
+        return next(line for line in range(self._n) if self[line].id == job.id)
+
+    def _first_at(self, time: float) -> int:
+        """Return the first line reported at this time or later."""
+        low, high = 0, self._n
+        while low < high:
+            middle = (low + high) // 2
+            if (self._peek(middle).finished_at or 0.0) < time:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _peek(self, line: int) -> JobRecord:
+        """Return one line without its neighbours."""
+        if line // _PAGE in self._pages:
+            return self[line]
+        return self.store.jobs(self.study, states=_FINISHED, after=line, limit=1)[0]
+
+    def _page(self, number: int) -> list[JobRecord]:
+        page = self._pages.get(number)
+        if page is None:
+            page = self._pages[number] = self.store.jobs(
+                self.study, states=_FINISHED, after=number * _PAGE, limit=_PAGE
+            )
+            if len(self._pages) > _KEPT:
+                self._pages.popitem(last=False)
+        return page
+
+
+def find_job(store: Store, status: StudyStatus, job: str) -> JobRecord:
+    """Return a job, finished or open, by its id such as `m3r12`.
+
+    Raises:
+        UnknownJob: there is none of that id; says which there are.
+    """
+    id = JobId.parse(job)
+    try:
+        return store.job(status.id, id)
+    except UnknownJob:
+        raise UnknownJob(
+            f"study {status.record.name!r} has no job {id}: {_there_is(store, status, id)}"
+        ) from None
+
+
+def _there_is(store: Store, status: StudyStatus, wanted: JobId) -> str:
+    if wanted.member >= status.members:
+        return f"it has members 0 to {status.members - 1}, rounds 0 to {status.record.rounds - 1}"
+    view = store.members(status.id)[wanted.member]
+    last = view.open if view.open is not None else view.newest
+    if last is None:
+        return f"member {wanted.member} has none yet"
+    rounds = f"rounds 0 to {last.round}" if last.round else "round 0"
+    return f"member {wanted.member} has {rounds} of {status.record.rounds} so far"

@@ -1,0 +1,157 @@
+"""Commands about descent: explain, lineage, tree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evolvent.cli.options import (
+    DEFAULT_STORE,
+    AsCsv,
+    AsJson,
+    Format,
+    StoreUrl,
+    StudyName,
+    format_of,
+    open_study,
+)
+
+if TYPE_CHECKING:
+    from evolvent.result import Result
+
+_Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[STUDY] [JOB]",
+        help="The study, and a job such as m3r12. \\[default: the newest, its best job]",
+        show_default=False,
+    ),
+]
+
+
+def register(app: typer.Typer, *, panel: str) -> None:
+    """Add the commands of this file."""
+    app.command(rich_help_panel=panel, epilog=_EXPLAIN)(explain)
+    app.command(rich_help_panel=panel, epilog=_LINEAGE)(lineage)
+    app.command(rich_help_panel=panel, epilog=_TREE)(tree)
+
+
+_EXPLAIN = """
+[bold]Examples[/bold]
+  evolvent explain                    the best job of the newest study
+  evolvent explain m3r12              another job of it
+  evolvent explain digits m3r12
+  evolvent explain digits m3r12 --json | jq .changes
+
+Nothing of this was recorded: the population is put together from the log as
+the decision saw it, the decision is taken again, and the last line says
+whether that gives what the log says."""
+
+
+def explain(names: _Names = None, store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Say in plain words why a job exists.
+
+    Who was compared with whom, the ranks and scores, the rule that fired, every hyperparameter
+    before and after, and what came of it.
+    """
+    from evolvent.cli.explained import explanation_as_json, print_explanation
+    from evolvent.cli.output import print_json
+
+    result, job = _chosen(names, store)
+    told = result.explain(job)
+    if as_json:
+        print_json(explanation_as_json(told))
+    else:
+        print_explanation(told)
+
+
+_LINEAGE = """
+[bold]Examples[/bold]
+  evolvent lineage                    of the best job of the newest study
+  evolvent lineage digits m3r12
+  evolvent lineage digits --csv > lineage.csv"""
+
+
+def lineage(
+    names: _Names = None,
+    store: StoreUrl = DEFAULT_STORE,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List the ancestors of a job from round 0 on, with what each trained with."""
+    from evolvent.analysis.schedule import flat
+    from evolvent.cli.output import print_json, print_rows
+    from evolvent.cli.records import job_as_json
+    from evolvent.display.columns import short_names
+
+    form = format_of(as_json=as_json, as_csv=as_csv)
+    result, job = _chosen(names, store)
+    line, record = result.lineage(job), result.status.record
+    if form is Format.JSON:
+        print_json([job_as_json(ancestor) for ancestor in line])
+        return
+    hyperparameters = list(record.space)
+    rows = []
+    for ancestor in line:
+        value = None if ancestor.score is None else record.score(ancestor.score)
+        values = flat(ancestor.hyperparameters)
+        copied = "" if ancestor.donor is None else f"<- {ancestor.parent}"
+        rows.append([str(ancestor.id), value, copied, *(values[n] for n in hyperparameters)])
+    titles = short_names(hyperparameters) if form is Format.TABLE else {}
+    names = [titles.get(name, name) for name in hyperparameters]
+    print_rows(["id", record.metric, "copied", *names], rows, form)
+
+
+_TREE = """
+[bold]Examples[/bold]
+  evolvent tree
+  evolvent tree digits --all
+  evolvent tree digits --json | jq .diversity.warning
+
+Every line is a stretch of weights from its first to its last job, up to where
+its descendants part or end. What has died out is not shown."""
+
+
+def tree(
+    study: StudyName = None,
+    store: StoreUrl = DEFAULT_STORE,
+    every: Annotated[bool, typer.Option("--all", help="Draw all branches, not only 40.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw the family tree of the members that are left, and how much variety they have."""
+    from evolvent.analysis.branches import branches
+    from evolvent.analysis.diversity import Diversity
+    from evolvent.cli.family import print_family, tree_as_json
+    from evolvent.cli.output import print_json
+
+    result = open_study(study, store).result()
+    family = result.family_tree()
+    stems, diversity = branches(family), Diversity.of(family.log, family)
+    if as_json:
+        print_json(tree_as_json(family, stems, diversity))
+    else:
+        print_family(family, stems, diversity, most=None if every else 40)
+
+
+def _chosen(names: list[str] | None, store: str) -> tuple[Result, str]:
+    """Return the study and the job that are meant: one name alone is a job if it reads like one."""
+    given: list[Any] = list(names or [])
+    if len(given) > 2:
+        raise typer.BadParameter(f"got {len(given)} names, wanted at most a study and a job")
+    if len(given) == 1 and _reads_like_a_job(given[0]):
+        given.insert(0, None)
+    study, job = [*given, None, None][:2]
+    result = open_study(study, store).result()
+    return result, str(result.best.job.id) if job is None else job
+
+
+def _reads_like_a_job(name: str) -> bool:
+    from evolvent.core.records import JobId
+    from evolvent.errors import UnknownJob
+
+    try:
+        JobId.parse(name)
+    except UnknownJob:
+        return False
+    return True
