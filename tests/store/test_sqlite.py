@@ -1,5 +1,6 @@
 """Many processes and threads on one SQLite file; commits that fail; children that are forked."""
 
+import gc
 import multiprocessing
 import os
 import sqlite3
@@ -248,6 +249,20 @@ def test_a_closed_store_says_so(path: Path) -> None:
 def test_a_store_that_nobody_holds_closes_itself(path: Path) -> None:
     open_store(f"sqlite:///{path}")
     assert sorted(file.name for file in path.parent.iterdir()) == ["log.db", "log.db.lock"]
+
+
+def test_a_store_that_is_collected_within_a_transaction_waits_for_its_turn(path: Path) -> None:
+    store = open_store(f"sqlite:///{path}")
+    forgotten: list[Any] = [open_store(store.url)]
+    forgotten.append(forgotten)  # only the garbage collector finds out that nobody holds it
+    database = SqliteDatabase(path)
+    with database.write(synced=False):
+        forgotten.clear()
+        gc.collect()
+        assert len(sqlite_handles._RETIRED) == 1
+    open_store(store.url)
+    assert not sqlite_handles._RETIRED
+    database.close()
 
 
 def test_a_lock_that_cannot_be_made_is_a_clear_error(path: Path) -> None:

@@ -50,7 +50,7 @@ class SqliteDatabase:
             raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
         check_place(self.path, create=create)
         self.handles = Handles(self.path)
-        self._finalizer = weakref.finalize(self, self.handles.close)
+        self._finalizer = weakref.finalize(self, self.handles.retire)
         try:
             self.handles.open(create=create)
         except (sqlite3.Error, OSError) as e:
@@ -89,7 +89,8 @@ class SqliteDatabase:
         return Alone(self)
 
     def close(self) -> None:
-        self._finalizer()
+        self._finalizer.detach()
+        self.handles.close()
 
 
 class Alone(Transaction):

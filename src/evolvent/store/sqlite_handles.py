@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sqlite3
@@ -41,6 +42,7 @@ class Handles:
 
     def open(self, *, create: bool) -> None:
         """Make the file if need be and bring its tables to the newest version."""
+        _close_retired()
         with self.mutex:
             self.lock.acquire()
             try:
@@ -124,13 +126,31 @@ class Handles:
         """Close everything, under the lock: the last one to close writes the log back."""
         with self.mutex:
             self._closed = True
-            connections = [c for c in (self._writer, *self._idle) if c is not None]
-            self._writer, self._idle = None, []
-            if connections:
+            if self._is_open():
                 self.lock.acquire()
-            for connection in connections:
-                connection.close()
-            self._forget_files()
+            self._close_connections()
+
+    def retire(self) -> None:
+        """Close everything if the lock is free; else when the next file is opened, or at exit.
+
+        The garbage collector calls this at any time, also while this very thread holds the lock
+        on the same file through other handles: to wait for it here would be to wait for ever.
+        """
+        self._closed = True
+        if not self._is_open() or self.lock.acquire_at_once():
+            self._close_connections()
+        else:
+            _RETIRED.append(self)
+
+    def _is_open(self) -> bool:
+        return self._writer is not None or bool(self._idle)
+
+    def _close_connections(self) -> None:
+        connections = [c for c in (self._writer, *self._idle) if c is not None]
+        self._writer, self._idle = None, []
+        for connection in connections:
+            connection.close()
+        self._forget_files()
 
     def abandon(self) -> None:  # pragma: no cover - in a forked child, where nothing is counted
         """Forget everything in a forked child, closing nothing that SQLite holds."""
@@ -147,7 +167,13 @@ class Handles:
 
 
 _ALIVE: weakref.WeakSet[Handles] = weakref.WeakSet()
+_RETIRED: list[Handles] = []
 _INHERITED: list[object] = []  # closing a parent's connection in a child would corrupt its locks
+
+
+def _close_retired() -> None:
+    while _RETIRED:
+        _RETIRED.pop().close()
 
 
 def _abandon_all() -> None:  # pragma: no cover - as above
@@ -155,6 +181,7 @@ def _abandon_all() -> None:  # pragma: no cover - as above
         handles.abandon()
 
 
+atexit.register(_close_retired)
 os.register_at_fork(after_in_child=_abandon_all)
 
 

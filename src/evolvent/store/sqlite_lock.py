@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 
 _PAUSES_S = (0.002, 0.004, 0.008, 0.016, 0.032)
@@ -31,19 +30,29 @@ class FileLock:
         Raises:
             OSError: the file cannot be made or opened.
         """
-        if self._descriptor is None:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         for pause in _PAUSES_S:
-            with suppress(BlockingIOError):
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self.acquire_at_once():
                 return
             time.sleep(pause)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        fcntl.flock(self._open(), fcntl.LOCK_EX)
+
+    def acquire_at_once(self) -> bool:
+        """Take the lock if nobody has it; return whether that was so."""
+        try:
+            fcntl.flock(self._open(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def release(self) -> None:
         """Let the next one have it; nothing happens in a child that was forked meanwhile."""
         if self._descriptor is not None:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        return self._descriptor
 
     def close(self) -> None:
         """Forget the file; a forked child must, or it would keep its parent's lock."""
