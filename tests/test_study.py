@@ -43,6 +43,7 @@ def trained(study: ev.Study, trainable: Any = climb) -> ev.Study:
         ({"mode": ["max"]}, "mode: got"),
         ({"space": [1]}, "space: got"),
         ({"space": {}}, "space: got no hyperparameter"),
+        ({"space": {"lr": "Uniform"}}, "lr: got the text 'Uniform', wanted the distribution"),
         ({"space": {"a.b": 1}}, "'a.b'"),
         ({"population": "8"}, "population: got '8', wanted a whole number, 1 to 1000000"),
         ({"population": 0}, "population: got 0"),
@@ -349,3 +350,13 @@ def test_a_deleted_study_is_gone_with_its_checkpoints(tmp_path: Path) -> None:
     assert list(tmp_path.glob("e.checkpoints/*")) == []
     with pytest.raises(ev.UnknownStudy):
         study.status()
+
+
+def test_run_remembers_training_code_that_can_be_imported(tmp_path: Path) -> None:
+    study = trained(ev.create_study("s", **settings(tmp_path)))
+    assert study.record.trainable == "tests.engines.trainables:climb"
+
+
+def test_run_does_not_remember_training_code_that_cannot_be_imported(tmp_path: Path) -> None:
+    study = trained(ev.create_study("s", **settings(tmp_path)), lambda job: climb(job))
+    assert study.record.trainable is None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from evolvent.core.algorithms import PBT, Algorithm
 from evolvent.core.space import Space
 from evolvent.core.study import Durability, Mode, StudyRecord
 from evolvent.errors import ConfigError, StudyExists, UnknownStudy
+from evolvent.siblings import check_same
 from evolvent.store import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
@@ -98,7 +100,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
                 f"name: there is a study {name!r} already: go on with it by resume=True, remove it "
                 "by ev.load_study(...).delete() or `evolvent rm`, or choose another name"
             ) from e
-        _check_same(opened.find_study(name).record, record)
+        check_same(opened.find_study(name).record, record)
     study = Study(opened, opened.find_study(name).id)
     opened.use_algorithm(study.id, record.algorithm)
     _go_further(study, record)
@@ -118,6 +120,32 @@ def load_study(name: str | None = None, *, store: str | Store = DEFAULT_STORE) -
     if not studies:
         raise UnknownStudy(f"store {opened.url} holds no study yet: create one first")
     return Study(opened, studies[-1].id)
+
+
+def import_study(
+    path: str | Path, *, store: str | Store = DEFAULT_STORE, name: str | None = None
+) -> Study:
+    """Write a study out of an archive, made by `Study.export`, into a store; return it.
+
+    The archive is checked in full before anything is written. No code that it names is imported
+    until somebody runs the study. Without the checkpoints that its members go on from (exported
+    with `checkpoints="kept"`) it can be looked at, and refuses to be run.
+
+    Args:
+        path: the archive.
+        store: URL or an open store; made if it is not there.
+        name: of the study in this store; by default the one it had.
+
+    Raises:
+        ArchiveError: it is no archive, damaged, or of a newer evolvent; nothing has been written.
+        StudyExists: the name is taken.
+    """
+    from evolvent.archive.importing import checked_archive  # noqa: PLC0415 - rarely needed
+
+    checked = None if name is None else check_name("name", name)
+    with checked_archive(path) as packed:
+        opened = _opened(store, create=True)
+        return Study(opened, packed.restore(opened, name=checked))
 
 
 def list_studies(store: str | Store = DEFAULT_STORE) -> list[StudyStatus]:
@@ -162,14 +190,3 @@ def _go_further(study: Study, wanted: StudyRecord) -> None:
         study.extend(wanted.rounds)
     if wanted.target is not None and wanted.target != there.target:
         study.retarget(wanted.target)
-
-
-def _check_same(there: StudyRecord, wanted: StudyRecord) -> None:
-    old, new = there.to_json(), wanted.to_json()
-    for field in old:
-        if old[field] != new[field] and field not in ("rounds", "target", "trainable"):
-            raise StudyExists(
-                f"study {there.name!r} exists with another {field}: it has {old[field]!r}, "
-                f"got {new[field]!r}; choose another name, remove it (`evolvent rm`), or "
-                "ev.load_study it as it is"
-            )

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from evolvent.analysis.replay_report import ReplayReport
+from evolvent.analysis.schedule import Schedule
 from evolvent.core.records import JobId, JobState
 from evolvent.engines.ask import AskedJob, ask
+from evolvent.engines.following import followed
 from evolvent.engines.local import run_local
+from evolvent.engines.loggers import Logger
 from evolvent.engines.observer import Observer, Silence
 from evolvent.engines.options import Ending, LocalOptions, local_options
+from evolvent.engines.parcel import import_path
+from evolvent.engines.pushing import push_done
 from evolvent.engines.trainable import AnyTrainable, check_trainable
 from evolvent.errors import AllMembersFailed, ConfigError
 from evolvent.reader import StudyReader
+from evolvent.replay import ReplayWish, replay
 from evolvent.result import Result
+from evolvent.siblings import control_record, find_or_create
 from evolvent.store.records import StudyState, StudyStatus
 from evolvent.validation import check_choice, check_count, check_number
 
@@ -34,6 +43,7 @@ class Study(StudyReader):
         hang_s: float | None = 600.0,
         wall_time_s: float | None = None,
         progress: bool | Observer = True,
+        loggers: Sequence[Logger] = (),
     ) -> Result:
         """Start the study or go on with it, until it is over; return what it has come to.
 
@@ -53,6 +63,8 @@ class Study(StudyReader):
             hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang.
             wall_time_s: hand out no more jobs after so many seconds.
             progress: show a table and a bar (plain lines when piped); or an observer of your own.
+            loggers: such as `[ev.tensorboard.Logger("runs")]`; they follow the log and never stop
+                training.
 
         Raises:
             ConfigError: an argument is not usable; nothing has been started.
@@ -71,10 +83,14 @@ class Study(StudyReader):
             wall_time_s=wall_time_s,
         )
         self._check(trainable, options)
+        observer = followed(_observer(progress), self.store, self.id, loggers)
         status = self.status()
+        path = import_path(trainable)
+        if path is not None and path != status.record.trainable:
+            self.store.remember(self.id, trainable=path)
         if not status.record.reached(status.best_score):
             self.store.resume(self.id)
-        return self.join(trainable, options=options, progress=progress)
+        return self.join(trainable, options=options, progress=observer)
 
     def join(
         self,
@@ -93,6 +109,9 @@ class Study(StudyReader):
                 )
             status = self.status()
             observer.finish(status, _summary(status, ending))
+        except KeyboardInterrupt:
+            observer.finish(self.status(), "stopped at once; run or resume it to go on")
+            raise
         finally:
             observer.close()
         if status.state is StudyState.FAILED:
@@ -108,6 +127,72 @@ class Study(StudyReader):
                 "this process only: use workers=0, or a store such as sqlite:///evolvent.db"
             )
 
+    def replay(
+        self,
+        schedule: Schedule | str | Path | None = None,
+        trainable: AnyTrainable | str | None = None,
+        *,
+        seeds: int = 3,
+        rounds: int | None = None,
+        name: str | None = None,
+        last_only: bool = True,
+        **options: Any,
+    ) -> ReplayReport:
+        """Train fresh models under a schedule, and hold them against the best of this study.
+
+        They are a study of their own, a member for each seed; those with the last hyperparameters
+        only are a second one, `<name>-last`, with the same seeds. A call that was cut short is
+        gone on with by the same call.
+
+        Args:
+            schedule: or a file of one: `.json`, `.csv`, or Ray's `pbt_policy_<trial>.txt`; by
+                default that of the best job.
+            trainable: as with `run`; by default what the study remembers.
+            seeds: how many models are trained alike, 1 or more.
+            rounds: how long they train; the schedule is stretched or shrunk to it.
+            name: of the study that is made; by default `<this study>-replay`.
+            last_only: train models with the last hyperparameters only, too.
+            options: as with `run`, for each of the two studies.
+
+        Raises:
+            OutOfSpace: the schedule does not fit the space; says where.
+            StudyExists: the name is taken, by a replay of another schedule for instance.
+        """
+        wish = ReplayWish(
+            schedule=schedule, seeds=seeds, rounds=rounds, name=name, last_only=last_only
+        )
+        code = self._remembered(trainable)
+
+        def train(id: int) -> Result:
+            return Study(self.store, id).run(code, **options)
+
+        return replay(self.store, self.status(), wish, train=train)
+
+    def control(self, name: str | None = None) -> Study:
+        """Make the control arm, a random search, or find it; `run` trains it.
+
+        It has the same first members (pushed ones too), seed and rounds, and no target. Of a study
+        that was stopped before its end it gets the jobs that were trained, shared out and rounded
+        up to whole rounds of all members; `ev.compare` looks at equally many of both.
+
+        Args:
+            name: of the study that is made; by default `<this study>-control`.
+
+        Raises:
+            StudyExists: the name is taken by another study.
+        """
+        record = control_record(self.store, self.status(), name=name)
+        return Study(self.store, *find_or_create(self.store, record))
+
+    def _remembered(self, trainable: AnyTrainable | str | None) -> AnyTrainable | str:
+        known = self.record.trainable if trainable is None else trainable
+        if known is None:
+            raise ConfigError(
+                f"trainable: got none, and study {self.name!r} does not remember one: wanted a "
+                "function, a Trainable class, or 'module:name' of either"
+            )
+        return known
+
     def next_job(self, *, wait: bool = False, timeout_s: float | None = None) -> AskedJob | None:
         """Claim a job for a loop of your own: `while job := study.next_job(wait=True):`.
 
@@ -120,13 +205,30 @@ class Study(StudyReader):
         """
         return ask(self.store, self.id, wait=wait, timeout_s=timeout_s)
 
-    def push(self, hyperparameters: Mapping[str, Any]) -> JobId:
+    def push(
+        self,
+        hyperparameters: Mapping[str, Any],
+        *,
+        metrics: Mapping[str, float] | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> JobId:
         """Add a member with hyperparameters given by hand; what they leave out is drawn.
+
+        With `metrics` and `checkpoint` it is a model that was trained elsewhere: its round 0 is
+        done and can be copied at once, so all hyperparameters must be given.
+
+        Args:
+            hyperparameters: flat or nested.
+            metrics: what the model reached, the study's metric among them.
+            checkpoint: directory with its files, which are copied.
 
         Raises:
             OutOfSpace: names the hyperparameter, what came and what was wanted.
+            ConfigError: names the argument; one of `metrics` and `checkpoint` without the other.
         """
-        return self.store.push(self.id, self.record.space.check(hyperparameters, partial=True))
+        if metrics is None and checkpoint is None:
+            return self.store.push(self.id, self.record.space.check(hyperparameters, partial=True))
+        return push_done(self.store, self.id, hyperparameters, metrics, checkpoint)
 
     def stop(self, reason: str = "stopped by hand") -> None:
         """Give out no more jobs; running ones may still finish. `run` and `resume` undo it."""

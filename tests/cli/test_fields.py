@@ -10,7 +10,7 @@ import typer
 from evolvent.cli.fields import Fields
 from evolvent.core.records import JobId, JobRecord, JobState
 
-FIELDS = Fields(("lr", "layer.width", "kind", "round"), ("height", "lr"))
+FIELDS = Fields(("lr", "layer.width", "kind", "round"), ("height", "lr"), frozenset({"kind"}))
 
 
 def job(**changes: Any) -> JobRecord:
@@ -83,3 +83,22 @@ def test_numbers_and_words_in_one_column_can_be_sorted() -> None:
 def test_seconds_are_what_the_job_took() -> None:
     assert FIELDS.getter("seconds")(job(started_at=10.0, finished_at=12.5)) == 2.5
     assert FIELDS.getter("seconds")(job()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("score>>1", "wanted a comparison"),
+        ("lr=abc", "lr is compared with numbers"),
+        ("height<tall", "height is compared with numbers"),
+        ("seconds=long", "seconds is compared with numbers"),
+    ],
+)
+def test_condition_that_can_never_hold_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(typer.BadParameter, match=complaint):
+        FIELDS.condition(text)
+
+
+def test_hyperparameter_with_some_text_is_compared_with_text() -> None:
+    known = Fields.of(["kind"], [job(), job(hyperparameters={"kind": 3})])
+    assert known.condition("kind=relu")(job())

@@ -15,9 +15,11 @@ def print_best(result: Result) -> None:
     print()
     print(f"best             {record.metric} {_text(best.value)}  (job {best.job.id})")
     print(f"hyperparameters  {values}")
-    print(f"checkpoint       {best.checkpoint}")
+    gone = "" if best.directory.is_dir() else "  (not there)"
+    print(f"checkpoint       {best.directory}{gone}")
     print()
-    print(f"schedule of its {best.schedule.rounds} rounds of training")
+    rounds = best.schedule.rounds
+    print(f"schedule of its {rounds} round{'' if rounds == 1 else 's'} of training")
     print("\n".join(f"  {line}" for line in str(best.schedule).splitlines()))
 
 
@@ -42,12 +44,12 @@ def best_as_json(result: Result) -> dict[str, Any]:
             "value": best.value,
             "metrics": dict(best.job.metrics),
             "hyperparameters": best.hyperparameters,
-            "checkpoint": str(best.checkpoint),
+            "checkpoint": str(best.directory) if best.directory.is_dir() else None,
             "lineage": [str(job.id) for job in best.lineage],
             "schedule": [
                 {
                     "start": segment.start,
-                    "rounds": segment.rounds,
+                    "rounds": segment.length,
                     "member": segment.member,
                     "hyperparameters": segment.hyperparameters,
                 }

@@ -46,7 +46,8 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(>=|<=|!=|==|=|>|<)\s*(.*?)\s*")
+_CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(>=|<=|!=|==|=|>|<)\s*((?![<>=!]).*?)\s*")
+_NUMBERS = ("member", "round", "score", "donor", "attempt", "started_at", "finished_at", "seconds")
 _WORDS = {"true": True, "false": False, "none": None, "null": None, "-": None, "": None}
 
 
@@ -57,15 +58,20 @@ class Fields:
     Attributes:
         hyperparameters: their dotted names.
         metrics: their names.
+        texts: hyperparameters that have, in some job, a value that is no number.
     """
 
     hyperparameters: tuple[str, ...]
     metrics: tuple[str, ...]
+    texts: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, hyperparameters: Iterable[str], jobs: Iterable[JobRecord]) -> Fields:
-        metrics = dict.fromkeys(name for job in jobs for name in job.metrics)
-        return cls(tuple(hyperparameters), tuple(metrics))
+        seen = list(jobs)
+        metrics = dict.fromkeys(name for job in seen for name in job.metrics)
+        values = (item for job in seen for item in flat(job.hyperparameters).items())
+        texts = frozenset(name for name, value in values if not _is_number(value))
+        return cls(tuple(hyperparameters), tuple(metrics), texts)
 
     @property
     def names(self) -> list[str]:
@@ -81,21 +87,34 @@ class Fields:
         Raises:
             typer.BadParameter: no such field; names those there are.
         """
+        group, found = self._found(name)
+        match group:
+            case "own":
+                return _OWN[found]
+            case "hyperparameters":
+                return lambda job: flat(job.hyperparameters).get(found)
+            case _:
+                return lambda job: job.metrics.get(found)
+
+    def _found(self, name: str) -> tuple[str, str]:
         group, _, rest = name.partition(".")
-        alike = [n for n in self.hyperparameters if n.rpartition(".")[2] == name]
         if name in _OWN:
-            return _OWN[name]
+            return "own", name
         if name in self.hyperparameters:
-            return _hyperparameter(name)
+            return "hyperparameters", name
         if name in self.metrics:
-            return _metric(name)
-        if group == "hyperparameters" and rest in self.hyperparameters:
-            return _hyperparameter(rest)
-        if group == "metrics" and rest in self.metrics:
-            return _metric(rest)
+            return "metrics", name
+        if group in ("hyperparameters", "metrics") and rest in getattr(self, group):
+            return group, rest
+        alike = [n for n in self.hyperparameters if n.rpartition(".")[2] == name]
         if len(alike) == 1:
-            return _hyperparameter(alike[0])
+            return "hyperparameters", alike[0]
         raise typer.BadParameter(f"no field {name!r}; there are {', '.join(self.names)}")
+
+    def _is_numeric(self, name: str) -> bool:
+        group, found = self._found(name)
+        texts = self.texts if group == "hyperparameters" else set(_OWN) - set(_NUMBERS)
+        return group == "metrics" or found not in texts
 
     def condition(self, text: str) -> Callable[[JobRecord], bool]:
         """Return the test that a condition such as `score>0.9` describes.
@@ -109,6 +128,8 @@ class Fields:
         if match is None:
             raise typer.BadParameter(f"got {text!r}, wanted a comparison such as 'score>0.9'")
         read, compare, wanted = self.getter(match[1]), _COMPARE[match[2]], _value(match[3])
+        if isinstance(wanted, str) and self._is_numeric(match[1]):
+            raise typer.BadParameter(f"got {text!r}, but {match[1]} is compared with numbers")
 
         def holds(job: JobRecord) -> bool:
             value = read(job)
@@ -132,14 +153,6 @@ class Fields:
             return (not _is_number(value), value if _is_number(value) else str(value))
 
         return [*sorted(there, key=key, reverse=by.startswith("-")), *missing]
-
-
-def _hyperparameter(name: str) -> Callable[[JobRecord], Any]:
-    return lambda job: flat(job.hyperparameters).get(name)
-
-
-def _metric(name: str) -> Callable[[JobRecord], Any]:
-    return lambda job: job.metrics.get(name)
 
 
 def _value(text: str) -> Any:

@@ -132,6 +132,8 @@ def _print_study(study: Study) -> None:
     console.print(headline(status), soft_wrap=True)
     console.print(f"{status.state}{_because(status)}  {standing(status)}", soft_wrap=True)
     console.print(study_table(status, study.members(), width=console.width))
+    if pinned := study.store.pins(study.id):
+        console.print(f"pinned: {', '.join(pinned)}", markup=False, soft_wrap=True)
     failures = [f for f in study.failures() if f.failure.kind is not FailureKind.RETURNED]
     if failures:
         last = failures[-1]
@@ -140,7 +142,8 @@ def _print_study(study: Study) -> None:
 
 
 def _because(status: StudyStatus) -> str:
-    return f" ({status.stopped})" if status.stopped else ""
+    over = status.state in ("finished", "failed")
+    return f" ({status.stopped})" if status.stopped and not over else ""
 
 
 def _print_members(study: Study, form: Format) -> None:
@@ -150,7 +153,8 @@ def _print_members(study: Study, form: Format) -> None:
     status, members = study.status(), study.members()
     if form is Format.JSON:
         views = [member_as_json(view, status) for view in members]
-        print_json({**_study_row(status), "settings": status.record.to_json(), "members": views})
+        settings, pinned = status.record.to_json(), study.store.pins(study.id)
+        print_json({**_study_row(status), "settings": settings, "pinned": pinned, "members": views})
         return
     current = [job for view in members if (job := view.open or view.newest) is not None]
     seen = [job for view in members for job in (view.newest, view.open) if job is not None]

@@ -76,7 +76,7 @@ def demo(
 ) -> None:
     r"""Breed eight small convolutional networks on handwritten digits.
 
-    Takes about two minutes on two cores. Needs PyTorch and scikit-learn:
+    Takes about half a minute on two cores. Needs PyTorch and scikit-learn:
     pip install 'evolvent\[demo]'
     """
     from evolvent.demo.run import demo as run_demo
@@ -141,13 +141,18 @@ def run(
     from evolvent.studies import create_study
 
     wanted = read_study_file(file)
+    if wanted.trainable is None:
+        raise ConfigError(
+            f"{file}: [study] lacks trainable, such as \"package.module:name\"; for a command of "
+            f"any language: evolvent exec {file} -- COMMAND"
+        )
     _check_importable(wanted.trainable)
     study = create_study(
         **wanted.settings, store=store or wanted.store or DEFAULT_STORE, resume=True
     )
-    given = _given(workers, devices, per_device, threads, wall_time)
-    options = {**wanted.running, **given, "progress": _observer(as_json)}
-    _show(study.run(wanted.trainable, **options), as_json=as_json)
+    given = run_options(workers, devices, per_device, threads, wall_time)
+    options = {**wanted.running, **given, "progress": observer(as_json)}
+    show_result(study.run(wanted.trainable, **options), as_json=as_json)
 
 
 _RESUME = """
@@ -171,9 +176,9 @@ def resume(
     """Go on with a study: after Ctrl-C, a crash, `stop` or `extend`."""
     opened = open_study(study, store)
     path = remembered(opened, trainable)
-    given = _given(workers, devices, per_device, threads, wall_time)
-    result = opened.run(path, progress=_observer(as_json), **given)
-    _show(result, as_json=as_json)
+    given = run_options(workers, devices, per_device, threads, wall_time)
+    result = opened.run(path, progress=observer(as_json), **given)
+    show_result(result, as_json=as_json)
 
 
 _WORKER = """
@@ -210,12 +215,12 @@ def worker(
     options = LocalOptions(
         workers=1, devices=(device,) if device else (), threads=threads, lease_s=lease
     )
-    result = opened.join(path, options=options, progress=_observer(False))
+    result = opened.join(path, options=options, progress=observer(False))
     if result.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _given(
+def run_options(
     workers: int | None,
     devices: str | None,
     per_device: int | None,
@@ -249,7 +254,7 @@ def _check_importable(path: str) -> None:
         )
 
 
-def _observer(as_json: bool) -> Progress:
+def observer(as_json: bool) -> Progress:
     """Return what shows a run; beside JSON it goes to stderr."""
     from rich.console import Console
 
@@ -258,7 +263,8 @@ def _observer(as_json: bool) -> Progress:
     return Progress(Console(stderr=as_json, highlight=False))
 
 
-def _show(result: Result, *, as_json: bool) -> None:
+def show_result(result: Result, *, as_json: bool) -> None:
+    """Print what a run came to; an interrupted one ends the command with its own exit code."""
     from evolvent.cli.best import best_as_json, print_best
     from evolvent.cli.output import print_json
 

@@ -47,7 +47,7 @@ class Space(Mapping[str, Distribution]):
             return nested
         if not isinstance(nested, Mapping):
             raise ConfigError(f"space: got {nested!r:.80}, wanted a dict of names")
-        return cls({name: _distribution(value) for name, value in _walk(nested, whole=True)})
+        return cls({name: _distribution(name, value) for name, value in _walk(nested, whole=True)})
 
     def sample(self, *, rng: np.random.Generator) -> dict[str, Value]:
         """Draw flat hyperparameters, each independently."""
@@ -162,7 +162,12 @@ class Space(Mapping[str, Distribution]):
         return result
 
 
-def _distribution(value: Any) -> Any:
+def _distribution(name: str, value: Any) -> Any:
+    if isinstance(value, str) and value in DISTRIBUTIONS:
+        raise ConfigError(
+            f"space: {name}: got the text {value!r}, wanted the distribution, such as "
+            f"ev.Uniform(0, 1); if the text is meant: ev.Constant({value!r})"
+        )
     plain = value is None or isinstance(value, (str, int, float))
     return Constant(value) if plain else value
 
@@ -202,4 +207,4 @@ def _walk_json(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def _decoded(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return decode(value, DISTRIBUTIONS, what=f"space: {name}")
-    return _distribution(value)
+    return _distribution(name, value)

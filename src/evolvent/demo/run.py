@@ -11,13 +11,13 @@ from importlib.util import find_spec
 from rich.console import Console
 from rich.text import Text
 
-from evolvent.core.algorithms import PBT, Algorithm, RandomSearch
+from evolvent.core.algorithms import PBT
 from evolvent.core.distributions import LogUniform, Uniform
 from evolvent.core.exploit import Truncation
 from evolvent.core.explore import Gaussian, Perturb
 from evolvent.display import Progress, study_table
 from evolvent.errors import MissingExtra
-from evolvent.result import Best, Result
+from evolvent.result import Best, Result, read_jobs
 from evolvent.store import open_store
 from evolvent.store.protocol import Store
 from evolvent.studies import create_study
@@ -94,16 +94,11 @@ def demo(  # noqa: PLR0913 - one keyword an option of the command
     started = time.perf_counter()
     shown = console if console is not None else Console(stderr=as_json)
     opened = open_store(store)
-    name = _free_name(opened)
-    arms: dict[str, Algorithm] = {name: BREEDING}
-    if control:
-        arms[f"{name}-random"] = RandomSearch()
-    results = []
-    for arm, algorithm in arms.items():
-        study = _study(opened, arm, algorithm, population=population, rounds=rounds)
-        results.append(study.run(TRAINABLE, workers=workers, progress=Progress(shown)))
-        if results[-1].interrupted:
-            break
+    study = _study(opened, _free_name(opened), population=population, rounds=rounds)
+    results = [study.run(TRAINABLE, workers=workers, progress=Progress(shown))]
+    if control and not results[0].interrupted:
+        random = study.control(f"{study.name}-random")
+        results.append(random.run(TRAINABLE, workers=workers, progress=Progress(shown)))
     outcome = _outcome(results, seconds=time.perf_counter() - started)
     _show(shown, results, outcome)
     if as_json:
@@ -117,12 +112,11 @@ def _check_installed() -> None:
         raise MissingExtra("the demo needs PyTorch and scikit-learn: pip install 'evolvent[demo]'")
 
 
-def _study(store: Store, name: str, algorithm: Algorithm, *, population: int, rounds: int) -> Study:
-    # equal seeds: both arms start with the same weights and hyperparameters. Synchronous: the same
-    # result on every run, with any number of workers
+def _study(store: Store, name: str, *, population: int, rounds: int) -> Study:
+    # synchronous: the same result on every run, with any number of workers
     return create_study(
         name, metric="accuracy", mode="max", space=SPACE, population=population, rounds=rounds,
-        seed=0, algorithm=algorithm, synchronous=True, store=store, trainable=TRAINABLE,
+        seed=0, algorithm=BREEDING, synchronous=True, store=store, trainable=TRAINABLE,
     )  # fmt: skip
 
 
@@ -136,15 +130,15 @@ def _free_name(store: Store) -> str:
 
 
 def _outcome(results: list[Result], *, seconds: float) -> Outcome:
-    best = results[0].best
+    bred, best = results[0], results[0].best
     control = results[1].best if len(results) > 1 else None
     return Outcome(
-        study=results[0].name,
+        study=bred.name,
         best_job=best.job.id,
         best_score=best.value,
         best_test_score=_test(best),
         best_checkpoint=str(best.checkpoint),
-        copies=sum(job.donor is not None for job in results[0].jobs("done")),
+        copies=sum(job.donor is not None for job in read_jobs(bred.store, bred.status, "done")),
         control_score=control.value if control is not None else None,
         control_test_score=_test(control) if control is not None else None,
         seconds=round(seconds, 1),

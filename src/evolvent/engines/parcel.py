@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import sys
 from typing import Any
 
 import cloudpickle
@@ -14,6 +15,16 @@ def pack(thing: Any) -> bytes:
     with io.BytesIO() as file:
         _Pickler(file).dump(thing)
         return file.getvalue()
+
+
+def import_path(thing: Any) -> str | None:
+    """Return the `module:name` that other processes import a thing by; None if there is none."""
+    if isinstance(thing, str):
+        return thing
+    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", "")
+    if module in (None, "__main__") or getattr(sys.modules.get(module), name, None) is not thing:
+        return None
+    return f"{module}:{name}"
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed

@@ -7,6 +7,7 @@ from typing import Any
 from evolvent.core.algorithms.pbt import PBT
 from evolvent.core.algorithms.protocol import Algorithm
 from evolvent.core.algorithms.random_search import RandomSearch
+from evolvent.core.algorithms.replay import Replay
 from evolvent.core.codec import decode, encode, named
 from evolvent.core.exploit import exploit_from_json, exploit_to_json
 from evolvent.core.explore import as_explore, explore_from_json, explore_to_json
@@ -17,11 +18,16 @@ __all__ = [
     "PBT",
     "Algorithm",
     "RandomSearch",
+    "Replay",
     "algorithm_from_json",
     "algorithm_to_json",
 ]
 
-ALGORITHMS: dict[str, type[Algorithm]] = {"PBT": PBT, "RandomSearch": RandomSearch}
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    "PBT": PBT,
+    "RandomSearch": RandomSearch,
+    "Replay": Replay,
+}
 
 
 def algorithm_to_json(algorithm: Algorithm) -> dict[str, Any]:

@@ -1,0 +1,161 @@
+"""Commands that hold studies against each other: compare, control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from evolvent.cli.options import (
+    DEFAULT_STORE,
+    AsCsv,
+    AsJson,
+    Format,
+    StoreUrl,
+    StudyName,
+    format_of,
+    open_study,
+    remembered,
+)
+from evolvent.cli.train import (
+    Devices,
+    PerDevice,
+    Threads,
+    TrainablePath,
+    WallTime,
+    Workers,
+    observer,
+    run_options,
+    show_result,
+)
+
+VERSUS = "vs"
+
+
+def register(app: typer.Typer, *, panel: str) -> None:
+    """Add the commands of this file."""
+    app.command(rich_help_panel=panel, epilog=_COMPARE)(compare)
+    app.command(rich_help_panel=panel, epilog=_CONTROL)(control)
+
+
+_COMPARE = """
+[bold]Examples[/bold]
+  evolvent compare digits digits-control --test test_accuracy
+  evolvent compare 'pbt-?' 'rs-?'                   groups by pattern (quoted)
+  evolvent compare pbt-1 pbt-2 pbt-3 vs rs-1 rs-2 rs-3
+  evolvent compare 'pbt-?' 'rs-?' 'grid-?' --csv
+
+[bold]What is compared[/bold]
+  best   the best value of the metric
+  area   the mean, over the jobs, of the best value so far: high when a study
+         is good early, not only at its end
+  test   the --test metric in the job that was best by validation
+
+Each after equally many jobs of every study: as many as the shortest has.
+Means, standard deviations and 95 % intervals are over the studies of a group,
+which differ by their seeds; differences are the first group minus
+every other, seed by seed where the seeds are the same. Below six seeds the
+intervals are Student's t, from six on a percentile bootstrap, widened for so
+few seeds; a difference whose interval holds 0 is called noise."""
+
+
+def compare(
+    studies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STUDIES", show_default=False,
+            help="Names or patterns; each is a group, unless 'vs' stands between groups.",
+        ),
+    ],
+    store: StoreUrl = DEFAULT_STORE,
+    test: Annotated[
+        str | None,
+        typer.Option(metavar="METRIC", help="A metric that had no say in choosing the best."),
+    ] = None,
+    test_mode: Annotated[
+        str | None,
+        typer.Option(metavar="MODE", help="max or min. \\[default: as with the metric]"),
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:  # fmt: skip
+    """Compare studies, or groups of seeds, at equal compute; say when it is noise."""
+    from evolvent.analysis.comparison import ROW
+    from evolvent.cli.output import print_csv, print_json
+    from evolvent.comparing import compare as compare_studies
+
+    form = format_of(as_json=as_json, as_csv=as_csv)
+    found = compare_studies(*arms_of(studies), store=store, test=test, test_mode=test_mode)  # type: ignore[arg-type]  # checked there
+    if form is Format.JSON:
+        print_json(found.to_json())
+    elif form is Format.CSV:
+        print_csv(ROW, [list(row.values()) for row in found.rows()])
+    else:
+        print_verdicts(str(found))
+
+
+def arms_of(words: list[str]) -> Sequence[str | list[str]]:
+    """Return the groups: what stands between `vs`, or each word where there is none."""
+    if VERSUS not in words:
+        return words
+    arms: list[list[str]] = [[]]
+    for word in words:
+        if word == VERSUS:
+            arms.append([])
+        else:
+            arms[-1].append(word)
+    if not all(arms):
+        raise typer.BadParameter("a study is wanted on either side of 'vs'")
+    return arms
+
+
+def print_verdicts(text: str) -> None:
+    """Print a comparison; in a terminal, verdicts stand out."""
+    from rich.text import Text
+
+    from evolvent.cli.output import output_console
+
+    shown = Text(text)
+    shown.highlight_regex(r"(?m) better$", "bold green")
+    shown.highlight_regex(r"(?m) worse$", "bold red")
+    shown.highlight_regex(r"(?m) noise$", "yellow")
+    shown.highlight_regex(r"UNEQUAL COMPUTE|^Failed", "bold red")
+    output_console().print(shown, soft_wrap=True)
+
+
+_CONTROL = """
+[bold]Examples[/bold]
+  evolvent control digits --workers 2      makes and trains digits-control
+  evolvent compare digits digits-control --test test_accuracy
+
+The same command goes on after Ctrl-C, a kill or a crash."""
+
+
+def control(
+    study: StudyName = None,
+    trainable: TrainablePath = None,
+    store: StoreUrl = DEFAULT_STORE,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of the control arm. \\[default: STUDY-control]"),
+    ] = None,
+    workers: Workers = None,
+    devices: Devices = None,
+    per_device: PerDevice = None,
+    threads: Threads = None,
+    wall_time: WallTime = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the control arm: random search, same first members, seed and compute."""
+    from evolvent.comparing import compare as compare_studies
+
+    opened = open_study(study, store)
+    path = remembered(opened, trainable)
+    options = run_options(workers, devices, per_device, threads, wall_time)
+    result = opened.control(name).run(path, progress=observer(as_json), **options)
+    show_result(result, as_json=as_json)
+    arms = opened.result(), result
+    if not as_json and all(arm.status.best is not None for arm in arms):
+        print()
+        print_verdicts(str(compare_studies(*arms)))

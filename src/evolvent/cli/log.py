@@ -1,0 +1,159 @@
+"""The command that writes a study into TensorBoard, MLflow or Weights & Biases."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyName, open_study
+
+if TYPE_CHECKING:
+    from evolvent.engines.loggers import Logger
+    from evolvent.study import Study
+
+EXIT_INTERRUPTED = 130
+_LOOK_EVERY_S = 1.0
+
+
+def register(app: typer.Typer, *, panel: str) -> None:
+    """Add the command of this file."""
+    app.command(rich_help_panel=panel, epilog=_LOG)(log)
+
+
+class Backend(StrEnum):
+    """Whereto."""
+
+    TENSORBOARD = "tensorboard"
+    MLFLOW = "mlflow"
+    WANDB = "wandb"
+
+
+class By(StrEnum):
+    """What has a run of its own."""
+
+    MEMBER = "member"
+    LINEAGE = "lineage"
+
+
+_LOG = """
+[bold]Examples[/bold]
+  evolvent log --to tensorboard          the newest study, into runs/
+  tensorboard --logdir runs
+
+  evolvent log digits --to mlflow        into mlflow.db
+  mlflow server --backend-store-uri sqlite:///mlflow.db
+
+  evolvent log digits --to wandb --project digits --offline
+  wandb sync wandb/offline-run-*
+
+  evolvent log digits --to tensorboard --follow    while it trains elsewhere
+
+Every member has a run that goes on through all its copies: steps never go
+back, a copy is marked in evolvent/copied_from, and evolvent/weights_age says
+how long the weights have been trained. With --by lineage a copy starts a new
+run where its donor stood. Say it again when there is more: what is there
+already stays as it is. Study.run(..., loggers=\\[...]) does the same."""
+
+
+def log(
+    to: Annotated[Backend, typer.Option(metavar="TOOL", help="tensorboard, mlflow or wandb.")],
+    study: StudyName = None,
+    store: StoreUrl = DEFAULT_STORE,
+    place: Annotated[
+        str | None,
+        typer.Option(
+            "--dir", "-o", metavar="PATH",
+            help="Where to write; for MLflow also a tracking URI. \\[default: runs for TensorBoard,"
+            " MLFLOW_TRACKING_URI for MLflow, or the working directory]",
+        ),
+    ] = None,
+    project: Annotated[
+        str, typer.Option(metavar="NAME", help="W&B project, or MLflow experiment.")
+    ] = "evolvent",
+    by: Annotated[
+        By, typer.Option(metavar="WHAT", help="member or lineage: what has a run of its own.")
+    ] = By.MEMBER,
+    steps_per_round: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N",
+            help="Length of a round on the axis, such as your training steps in a round."
+            " \\[default: 1000, of W&B 1]",
+        ),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the study is over, or Ctrl-C.")
+    ] = False,
+    online: Annotated[
+        bool | None,
+        typer.Option(
+            "--online/--offline", help="W&B only. \\[default: as WANDB_MODE, or by the API key]"
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Write a study for TensorBoard, MLflow or Weights & Biases, now or while it trains."""
+    if online is not None and to is not Backend.WANDB:
+        raise typer.BadParameter("--online and --offline are for --to wandb")
+    options: dict[str, Any] = {"by": by.value}
+    if place is not None:
+        options["place"] = place
+    if steps_per_round is not None:
+        options["steps_per_round"] = steps_per_round
+    mode = None if online is None else "online" if online else "offline"
+    logger = _logger(to, project=project, mode=mode, **options)
+    if _write(open_study(study, store), logger, follow=follow):
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _logger(to: Backend, *, project: str, mode: Any, **options: Any) -> Logger:
+    """Return the logger that was asked for; only its library is imported."""
+    place = [options.pop("place")] if "place" in options else []
+    match to:
+        case Backend.TENSORBOARD:
+            from evolvent.integrations import tensorboard
+
+            return tensorboard.Logger(*place, **options)
+        case Backend.MLFLOW:
+            from evolvent.integrations import mlflow
+
+            return mlflow.Logger(*place, experiment=project, **options)
+        case Backend.WANDB:
+            from evolvent.integrations import wandb
+
+            return wandb.Logger(*place, project=project, mode=mode, **options)
+
+
+def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
+    """Write a study; return whether that was interrupted."""
+    from evolvent.engines.following import Follower
+    from evolvent.engines.signals import interrupts
+    from evolvent.store.records import StudyState
+
+    stop = threading.Event()
+
+    def interrupt() -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    follower = Follower(study.store, study.id, logger)
+    logger.check(study.status())
+    if follow:
+        print(f"{logger.place}: following study {study.name}; Ctrl-C ends", file=sys.stderr)
+    with interrupts(interrupt):
+        try:
+            is_over = False
+            while not is_over:  # what was reported before it was over is written after
+                is_over = not follow or study.status().state is not StudyState.OPEN
+                follower.catch_up(until=stop.is_set)
+                is_over = is_over or stop.wait(0 if is_over else _LOOK_EVERY_S)
+        finally:
+            follower.close()
+    jobs = f"{follower.n_jobs} job{'s' if follower.n_jobs != 1 else ''}"
+    copies = f"{follower.n_copies} cop{'ies' if follower.n_copies != 1 else 'y'}"
+    print(f"{logger.place}: {jobs} of study {study.name}, {copies}")
+    return stop.is_set()

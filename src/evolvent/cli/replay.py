@@ -1,0 +1,98 @@
+"""The command that replays a schedule."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from evolvent.cli.compare import print_verdicts
+from evolvent.cli.options import DEFAULT_STORE, AsJson, StoreUrl, StudyName, open_study, remembered
+from evolvent.cli.train import (
+    EXIT_INTERRUPTED,
+    Devices,
+    PerDevice,
+    Threads,
+    TrainablePath,
+    WallTime,
+    Workers,
+    observer,
+    run_options,
+)
+
+
+def register(app: typer.Typer, *, panel: str) -> None:
+    """Add the commands of this file."""
+    app.command(rich_help_panel=panel, epilog=_REPLAY)(replay)
+
+
+_REPLAY = """
+[bold]Examples[/bold]
+  evolvent replay digits --seeds 5 --workers 2
+  evolvent replay digits --rounds 100            the same schedule, stretched
+  evolvent replay digits --schedule mine.csv --name mine
+  evolvent replay digits --schedule pbt_policy_0.txt     as Ray Tune wrote it
+
+Trains one fresh model for each seed under the schedule of the best job, as a
+study of its own (STUDY-replay), and as many under its last hyperparameters
+only (STUDY-replay-last), with the same seeds. Then it says whether the
+schedule made the score, or luck did. The same command goes on after Ctrl-C,
+a kill or a crash. A model that fails is told, and left out of the means."""
+
+
+def replay(
+    study: StudyName = None,
+    trainable: TrainablePath = None,
+    store: StoreUrl = DEFAULT_STORE,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help=".json, .csv, or Ray's pbt_policy_*.txt. \\[default: that of the best job]",
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many models are trained alike.")] = 3,
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stretch or shrink the schedule. \\[default: as long as it is]"),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of the study it makes. \\[default: STUDY-replay]"),
+    ] = None,
+    last_only: Annotated[
+        bool,
+        typer.Option(
+            "--last-only/--no-last-only", help="Also train with the last hyperparameters only."
+        ),
+    ] = True,
+    workers: Workers = None,
+    devices: Devices = None,
+    per_device: PerDevice = None,
+    threads: Threads = None,
+    wall_time: WallTime = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train fresh models under a schedule, and see whether it made the score."""
+    from evolvent.cli.output import print_json
+
+    opened = open_study(study, store)
+    report = opened.replay(
+        schedule,
+        remembered(opened, trainable),
+        seeds=seeds,
+        rounds=rounds,
+        name=name,
+        last_only=last_only,
+        progress=observer(as_json),
+        **run_options(workers, devices, per_device, threads, wall_time),
+    )
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print()
+        print_verdicts(str(report))
+    if report.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if not report.replay.values:
+        raise typer.Exit(1)

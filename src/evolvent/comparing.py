@@ -1,0 +1,164 @@
+"""The front door of comparisons: from names of studies to arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from itertools import takewhile
+from typing import Any, Protocol, TypeAlias
+
+from evolvent.analysis.compare import compare_logs
+from evolvent.analysis.comparison import Comparison
+from evolvent.analysis.log import Log
+from evolvent.core.study import Mode
+from evolvent.errors import ConfigError, UnknownStudy
+from evolvent.store import open_store
+from evolvent.store.protocol import Store
+from evolvent.validation import check_choice
+
+_WILD = frozenset("*?[")
+_DEFAULT_STORE = "sqlite:///evolvent.db"
+
+
+class InStore(Protocol):
+    """A `Study` or a `Result`: knows where its log lies."""
+
+    @property
+    def store(self) -> Store: ...
+
+
+One: TypeAlias = str | InStore
+ArmLike: TypeAlias = One | Sequence[One]
+
+
+def compare(
+    *arms: ArmLike | Mapping[str, ArmLike],
+    store: str | Store = _DEFAULT_STORE,
+    test: str | None = None,
+    test_mode: Mode | None = None,
+) -> Comparison:
+    """Compare studies, or groups of them that differ by their seeds, at equal compute.
+
+    Compute is counted in jobs. When the studies have not trained equally many, that is said, and
+    every one is looked at after as many jobs as the shortest has.
+
+    Example:
+        Three seeds of each, by pattern, by list, or with names of your own::
+
+            ev.compare("pbt-*", "rs-*", test="test_accuracy")
+            ev.compare(["pbt-1", "pbt-2", "pbt-3"], ["rs-1", "rs-2", "rs-3"])
+            ev.compare({"PBT": "pbt-*", "random search": "rs-*"})
+
+    Args:
+        arms: a study, the name of one, a pattern of names (`*`, `?`, `[…]`), or a list of these:
+            the seeds of one arm. The first arm is held against every other. A dict names arms.
+        store: where names are looked up.
+        test: a metric that had no say in choosing the best job, such as `"test_accuracy"`.
+        test_mode: `"max"` or `"min"`; by default as with the metric of the studies.
+
+    Raises:
+        UnknownStudy: there is no study of that name or pattern; names the ones there are.
+        ConfigError: a study is in two arms, has no finished job, or another metric or mode; or it
+            does not report the test metric.
+    """
+    if test_mode is not None:
+        check_choice("test_mode", test_mode, ("max", "min"))
+    return compare_logs(read_arms(*arms, store=store), test=test, test_mode=test_mode)
+
+
+def read_arms(
+    *arms: ArmLike | Mapping[str, ArmLike], store: str | Store = _DEFAULT_STORE
+) -> dict[str, list[Log]]:
+    """Return the logs of every arm by its name; arguments and errors as `compare`."""
+    named: list[tuple[str | None, ArmLike]] = []
+    for arm in arms:
+        named.extend(arm.items() if isinstance(arm, Mapping) else [(None, arm)])
+    if not named:
+        raise ConfigError("compare: got no study, wanted two or more")
+    shelf = _Shelf(store)
+    found: dict[str, list[tuple[Store, int, str]]] = {}
+    for name, arm in named:
+        studies = [study for one in _ones(arm) for study in shelf.find(one)]
+        if not studies:
+            raise ConfigError("compare: got an arm without a study, wanted one or more in each")
+        label = name if name is not None else _label(arm, [study for *_, study in studies])
+        found[_free(label, found)] = studies
+    _check_apart(found)
+    return {name: [Log.read(s, id) for s, id, _ in studies] for name, studies in found.items()}
+
+
+class _Shelf:
+    """Looks names up in a store that is opened when the first is."""
+
+    def __init__(self, store: str | Store) -> None:
+        self._store = store
+
+    def find(self, one: One) -> list[tuple[Store, int, str]]:
+        """Return the studies that are meant: store, number and name of each."""
+        if not isinstance(one, str):
+            return [_of_object(one)]
+        if isinstance(self._store, str):
+            self._store = open_store(self._store, create=False)
+        store = self._store
+        there = {status.record.name: status.id for status in store.studies()}
+        if one in there or not _WILD & set(one):
+            return [(store, store.find_study(one).id, one)]
+        names = [name for name in there if fnmatchcase(name, one)]
+        if not names:
+            raise UnknownStudy(
+                f"no study fits the pattern {one!r} in {store.url}, there are "
+                f"{', '.join(there) or 'none'}"
+            )
+        return [(store, there[name], name) for name in names]
+
+
+def _ones(arm: Any) -> list[One]:
+    if isinstance(arm, Sequence) and not isinstance(arm, str):
+        return list(arm)
+    return [arm]
+
+
+def _of_object(study: Any) -> tuple[Store, int, str]:
+    status = getattr(study, "status", None)
+    if callable(status):  # a Study has a method, a Result what it returned
+        status = status()
+    if status is None or not hasattr(study, "store"):
+        raise ConfigError(
+            f"compare: got {type(study).__name__} {study!r:.80}, wanted a Study, the name of one, "
+            "a pattern, or a list of these"
+        )
+    return study.store, status.id, status.record.name
+
+
+def _label(arm: Any, names: Sequence[str]) -> str:
+    """Return the pattern, the one name, or what the names begin with."""
+    ones = _ones(arm)
+    if len(ones) == 1 and isinstance(ones[0], str):
+        return ones[0]
+    if len(names) == 1:
+        return names[0]
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    stem = "".join(letters[0] for letters in alike).rstrip(" -_./:0123456789")
+    return stem or f"{names[0]} and {len(names) - 1} more"
+
+
+def _free(label: str, taken: Mapping[str, Any]) -> str:
+    n, free = 1, label
+    while free in taken:
+        n += 1
+        free = f"{label} ({n})"
+    return free
+
+
+def _check_apart(found: Mapping[str, Sequence[tuple[Store, int, str]]]) -> None:
+    seen: dict[tuple[Any, int], str] = {}
+    for arm, studies in found.items():
+        for store, id, name in studies:
+            place = store if store.url.startswith("memory:") else store.url
+            if (place, id) in seen:
+                where = f"twice in {arm!r}" if seen[place, id] == arm else f"also in {arm!r}"
+                raise ConfigError(
+                    f"study {name!r} is in the arm {seen[place, id]!r} and {where}: wanted every "
+                    "study once"
+                )
+            seen[place, id] = arm

@@ -1,0 +1,246 @@
+"""MLflow: one parent run for a study, one nested run for every member.
+
+Example:
+    While it trains, or afterwards from the log::
+
+        study.run(train, loggers=[ev.mlflow.Logger()])
+        # mlflow server --backend-store-uri sqlite:///mlflow.db
+
+Parameters are what never changes; hyperparameters change, so they are metrics over steps, and tags
+for the values in force. A metric has the times and the step of the log, so that MLflow's database
+takes one that is written again for the one it has: nothing comes twice, wherever a writer died.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from evolvent.engines.alone import Alone
+from evolvent.engines.loggers import (
+    BEST,
+    COPIES,
+    ROUND,
+    Axis,
+    By,
+    Entry,
+    Values,
+    file_name,
+    key,
+    local_directory,
+    make_directory,
+    settings,
+)
+from evolvent.engines.standing import Standing, Standings
+from evolvent.errors import ConfigError, MissingExtra
+from evolvent.store.records import StudyState, StudyStatus
+from evolvent.validation import check_name
+
+try:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when it is imported
+    from mlflow.entities import Metric, Run
+    from mlflow.tracking import MlflowClient
+
+    from evolvent.integrations.mlflow_run import RunState, milliseconds, named
+except ImportError as e:
+    raise MissingExtra("ev.mlflow needs MLflow: pip install 'evolvent[mlflow]'") from e
+
+_KEY, _RUN = "evolvent.key", "evolvent.run"
+_ENDS = {
+    StudyState.FINISHED: "FINISHED",
+    StudyState.FAILED: "FAILED",
+    StudyState.STOPPED: "KILLED",
+}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep MLflow from telling on the terminal how it makes its tables; what fails is raised."""
+    chatty = logging.getLogger("mlflow.store.db.utils")
+    before = chatty.level
+    chatty.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        chatty.setLevel(before)
+
+
+class Logger:
+    """Writes a study into MLflow.
+
+    Steps are rounds times `steps_per_round`, because MLflow knows whole steps only: by default the
+    5th round of a member ends at step 5000. Metrics are what training reported and logged, the
+    hyperparameters (`hyperparameters/…`; of a category its place in the list),
+    `evolvent/weights_age` in rounds and, in rounds that began with a copy, `evolvent/copied_from`
+    (the member). The description of a run tells its newest changes and their reasons.
+    """
+
+    def __init__(
+        self,
+        place: str | Path | None = None,
+        *,
+        experiment: str = "evolvent",
+        by: By = "member",
+        steps_per_round: int = 1000,
+    ) -> None:
+        """Set up; nothing is written before the study is opened.
+
+        Args:
+            place: a tracking URI (`http://…`, `sqlite:///…`), or a directory, made if it is not
+                there, for `mlflow.db`; by default MLFLOW_TRACKING_URI, or the working directory.
+            experiment: name of the experiment; made if it is not there.
+            by: `"member"`, or `"lineage"` for a run for every unbroken line of weights.
+            steps_per_round: whole steps of a round: such as your own training steps in a round.
+
+        Raises:
+            ConfigError: names the argument, what came and what was wanted.
+        """
+        wished = place if place is not None else os.environ.get("MLFLOW_TRACKING_URI") or "."
+        if str(wished).startswith("file:"):
+            raise ConfigError(
+                f"place: got {str(wished)!r}: MLflow has given up its store of plain files; wanted "
+                "a directory for a database, or a URI such as sqlite:///mlflow.db"
+            )
+        remote = isinstance(wished, str) and (":/" in wished or wished.startswith("databricks"))
+        self._directory = None if remote else local_directory(wished).absolute()
+        self._uri = str(wished) if remote else f"sqlite:///{self._directory}/mlflow.db"
+        self._experiment = check_name("experiment", experiment)
+        self._axis = Axis(by, steps_per_round)
+        self._alone: Alone | None = None
+        self._client: MlflowClient | None = None
+        self._runs: dict[str, RunState] = {}
+
+    @property
+    def place(self) -> str:
+        return f"MLflow at {self._uri}"
+
+    def check(self, status: StudyStatus) -> None:  # noqa: ARG002 - any study will do
+        """Make the directory of a local database.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        if self._directory is not None:
+            make_directory(self._directory)
+
+    @_quiet()
+    def open(self, status: StudyStatus) -> None:
+        """Find the runs of the study, or make its parent run."""
+        self._runs = {}
+        self._take(status)
+        self._status, self._values = status, Values(status.record.space)
+        self._key = key(status, self._axis)
+        self._client = MlflowClient(self._uri)
+        self._experiment_id = _experiment(self._client, self._experiment, self._directory)
+        self._runs = {run.data.tags[_RUN]: RunState.of(run) for run in self._found(self._client)}
+        self._parent = self._run(self._client, "", status.created_at)
+        self._parent.new_params = named(settings(status.record))
+        self._parent.send(self._client)
+        self._standings = Standings(status.record)
+
+    @_quiet()
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Add what the runs lack."""
+        assert self._client is not None
+        touched: dict[str, RunState] = {}
+        for entry in entries:
+            name = self._axis.run(entry)
+            run = touched[name] = self._run(self._client, name, entry.at(0.0))
+            run.tell(entry)
+            if entry.job.round + 1 > run.n_rounds:
+                run.metrics += self._metrics(entry)
+            standing = self._standings.take(entry)
+            if standing is not None:
+                touched[""] = self._parent
+                self._tell_standing(standing, entry)
+        for run in touched.values():
+            if run.metrics:
+                run.be("RUNNING", self._client, since=0.0)
+            run.send(self._client)
+
+    @_quiet()
+    def close(self, status: StudyStatus) -> None:
+        """Say how the runs have ended, if they have."""
+        if self._client is not None:
+            since = status.changed_at or status.created_at
+            for run in self._runs.values():
+                run.be(_ENDS.get(status.state, "RUNNING"), self._client, since=since)
+        self._client = None
+        if self._alone is not None:
+            self._alone.release()
+            self._alone = None
+
+    def _take(self, status: StudyStatus) -> None:
+        if self._directory is not None:
+            make_directory(self._directory)
+            lock = f".{file_name(status.record.name)}.mlflow.lock"
+            self._alone = self._alone or Alone(self._directory / lock)
+            self._alone.take()
+
+    def _found(self, client: MlflowClient) -> Iterator[Run]:
+        token = None
+        while True:
+            page = client.search_runs(
+                [self._experiment_id], f"tags.`{_KEY}` = '{self._key}'", page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _run(self, client: MlflowClient, name: str, since: float) -> RunState:
+        """Return a run by its name, made if it is not there; that without a name is the parent."""
+        if name not in self._runs:
+            study = self._status.record.name
+            tags = {_KEY: self._key, _RUN: name, "evolvent.study": study}
+            if name:
+                tags["mlflow.parentRunId"] = self._parent.id
+            made = client.create_run(
+                self._experiment_id,
+                start_time=milliseconds(since),
+                tags=tags,
+                run_name=name or study,
+            )
+            self._runs[name] = RunState.of(made)
+        return self._runs[name]
+
+    def _metrics(self, entry: Entry) -> list[Metric]:
+        metrics = [
+            Metric(name, value, milliseconds(entry.at(place)), self._axis.step(entry, place))
+            for place, values in entry.points
+            for name, value in named(values).items()
+        ]
+        values = named(self._values.of(entry))
+        values[ROUND] = values.pop(ROUND)  # comes last: where it is, all before it is there, too
+        at, step = milliseconds(entry.at(1.0)), self._axis.step(entry)
+        return [*metrics, *(Metric(name, value, at, step) for name, value in values.items())]
+
+    def _tell_standing(self, standing: Standing, entry: Entry) -> None:
+        if standing.copies:
+            self._parent.note(standing.copies)
+        if standing.rounds <= self._parent.n_rounds:
+            return
+        values = {COPIES: float(len(standing.copies)), ROUND: standing.rounds}
+        if standing.best is not None:
+            values = {BEST: standing.best} | values
+        step = int(standing.rounds * self._axis.steps_per_round)
+        at = milliseconds(entry.at(1.0))
+        self._parent.metrics += [Metric(name, v, at, step) for name, v in values.items()]
+
+
+def _experiment(client: MlflowClient, name: str, directory: Path | None) -> str:
+    """Return the number of an experiment, made if it is not there."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        artifacts = None if directory is None else (directory / "mlartifacts").as_uri()
+        made: str = client.create_experiment(name, artifact_location=artifacts)
+        return made
+    if found.lifecycle_stage != "active":
+        raise ConfigError(
+            f"experiment: {name!r} has been deleted in MLflow: restore it, or choose another"
+        )
+    number: str = found.experiment_id
+    return number

@@ -1,0 +1,189 @@
+"""Replay: train fresh models under a schedule, and see whether the schedule made the score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evolvent.analysis.log import Log
+from evolvent.analysis.replay_report import Original, ReplayArm, ReplayReport
+from evolvent.analysis.schedule import Schedule
+from evolvent.core.algorithms import Replay
+from evolvent.core.distributions import Constant
+from evolvent.core.records import JobId, JobState
+from evolvent.core.rng import stream
+from evolvent.core.space import Space
+from evolvent.core.study import StudyRecord
+from evolvent.errors import AllMembersFailed, ConfigError
+from evolvent.result import Result
+from evolvent.siblings import find_or_create
+from evolvent.store.protocol import Store
+from evolvent.store.records import StudyState, StudyStatus
+from evolvent.validation import check_count, check_flag, check_name
+
+_RAY = ".txt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayWish:
+    """What is to be replayed; see `Study.replay`."""
+
+    schedule: Schedule | str | Path | None
+    seeds: int
+    rounds: int | None
+    name: str | None
+    last_only: bool
+
+
+def replay(
+    store: Store, status: StudyStatus, wish: ReplayWish, *, train: Callable[[int], Result]
+) -> ReplayReport:
+    """Train the arms of a replay, or go on with them, and report.
+
+    Args:
+        store: where the study lives and the replay will.
+        status: how the study stands.
+        wish: what is to be replayed.
+        train: runs the study of this number until it is over.
+    """
+    wanted = _schedule(store, status, wish.schedule)
+    schedule = _fitted(wanted, status.record, wish.rounds)
+    arms = [_arm_record(status.record, schedule, wish)]
+    if check_flag("last_only", wish.last_only) and len(schedule.segments) > 1:
+        name = check_name("name", f"{arms[0].name}-last")
+        arms.append(replace(_arm_record(status.record, schedule.last, wish), name=name))
+    ids = find_or_create(store, *arms)
+    reports: list[ReplayArm] = []
+    interrupted = False
+    for id in ids:
+        interrupted = _train(store, id, train)
+        reports.append(_arm(store, id))
+        if interrupted or len(reports[-1].failed) == wish.seeds:
+            break  # the other arm would have nothing to be held against
+    return ReplayReport(
+        metric=status.record.metric,
+        mode=status.record.mode,
+        schedule=schedule,
+        original=_original(store, status, schedule=wanted),
+        replay=reports[0],
+        last=reports[1] if len(reports) > 1 else None,
+        interrupted=interrupted,
+    )
+
+
+def _schedule(store: Store, status: StudyStatus, wanted: Schedule | str | Path | None) -> Schedule:
+    """Return the wanted schedule; that of the best job by default."""
+    if wanted is None:
+        return Result(status, store).best.schedule
+    if isinstance(wanted, Schedule):
+        return wanted
+    if not isinstance(wanted, (str, Path)):
+        raise ConfigError(
+            f"schedule: got {type(wanted).__name__} {wanted!r:.80}, wanted a Schedule or a file"
+        )
+    if Path(wanted).suffix != _RAY:
+        return Schedule.load(wanted)
+    read = Schedule.from_ray(wanted)
+    return read.only(*(name for name in read.names if name in status.record.space))
+
+
+def _fitted(schedule: Schedule, record: StudyRecord, rounds: int | None) -> Schedule:
+    """Return the schedule with as many rounds as wanted and every value checked by the space."""
+    if rounds is not None:
+        check_count("rounds", rounds, least=1)
+    elif schedule.unit == "rounds":
+        rounds = schedule.total
+    else:
+        rounds = record.rounds
+    whole = Schedule(
+        tuple(
+            replace(s, hyperparameters=_with_constants(s.hyperparameters, record.space))
+            for s in schedule.segments
+        ),
+        schedule.unit,
+    ).check(record.space)
+    if (rounds, "rounds") == (whole.total, whole.unit):
+        return whole
+    return whole.rescaled(rounds, unit="rounds")
+
+
+def _with_constants(values: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """Add what the space has no choice about, which schedules from elsewhere do not know."""
+    fixed = {name: d.value for name, d in space.items() if isinstance(d, Constant)}
+    return space.nest({**fixed, **space.flatten(values)})
+
+
+def _arm_record(record: StudyRecord, schedule: Schedule, wish: ReplayWish) -> StudyRecord:
+    """Return the study that trains one fresh model for each seed under a schedule.
+
+    The seeds are new ones, but the same for every replay of a study: arms can be compared seed by
+    seed, and none gets the initial weights that the original was lucky with.
+    """
+    flat = [(s.start, record.space.flatten(s.hyperparameters)) for s in schedule.segments]
+    algorithm, seeds = Replay.of(flat), check_count("seeds", wish.seeds, least=1)
+    algorithm.validate(record.space, seeds)
+    name = wish.name if wish.name is not None else f"{record.name}-replay"
+    return replace(
+        record,
+        name=check_name("name", name),
+        algorithm=algorithm,
+        population=seeds,
+        rounds=schedule.total,
+        initial=(algorithm.at(0),) * seeds,
+        seed=int(stream(record.seed, "replay", 0, 0).integers(2**31)),
+        target=None,
+    )
+
+
+def _train(store: Store, id: int, train: Callable[[int], Result]) -> bool:
+    """Train an arm until it is over; return whether it was cut short.
+
+    An arm in which all have failed stays so: to start a member again would skip a round.
+    """
+    if store.status(id).state is StudyState.FAILED:
+        return False
+    try:
+        result = train(id)
+    except AllMembersFailed:
+        return False
+    return result.interrupted or result.status.state is not StudyState.FINISHED
+
+
+def _original(store: Store, status: StudyStatus, *, schedule: Schedule) -> Original:
+    job, score = status.best, status.best_score
+    if job is None or score is None:
+        return Original(status.record.name, None, None, 0, 0, own=False)
+    made_by = Result(status, store).best.schedule
+    return Original(
+        study=status.record.name,
+        job=job,
+        value=status.record.score(score),
+        rounds=made_by.total,
+        jobs=status.counts.get(JobState.DONE, 0),
+        own=schedule == made_by,
+    )
+
+
+def _arm(store: Store, id: int) -> ReplayArm:
+    log = Log.read(store, id)
+    record = log.status.record
+    scores: list[float | None] = []
+    failed = []
+    for member in range(record.population):
+        rows = log.rows[member] if member < len(log.rows) else np.empty(0, np.int64)
+        rows = rows[rows >= 0]
+        fell = rows[log.failed[rows]]
+        whole = len(rows) == record.rounds and not len(fell)
+        scores.append(record.score(float(log.score[rows[-1]])) if whole else None)
+        if len(fell):
+            failed.append(_failure(store, id, log.id(int(fell[0]))))
+    return ReplayArm(record.name, tuple(scores), tuple(failed))
+
+
+def _failure(store: Store, id: int, job: JobId) -> str:
+    told = [line for line in (store.job(id, job).error or "").splitlines() if line.strip()]
+    return f"{job} of {store.status(id).record.name}" + (f": {told[-1]:.120}" if told else "")

@@ -1,0 +1,94 @@
+"""Studies made from another one: its control arm; found again when they are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from evolvent.core.algorithms import RandomSearch
+from evolvent.core.records import Hyperparameters, JobId, JobState
+from evolvent.core.study import StudyRecord
+from evolvent.errors import StudyExists, UnknownStudy
+from evolvent.store.protocol import Store
+from evolvent.store.records import StudyState, StudyStatus
+from evolvent.validation import check_name
+
+
+def find_or_create(store: Store, *records: StudyRecord) -> list[int]:
+    """Write studies, or find them when they are there with the same settings; return their numbers.
+
+    More rounds than one has extend it.
+
+    Raises:
+        StudyExists: a name is taken by another study; then none has been written.
+    """
+    for record in records:
+        there = _find(store, record.name)
+        if there is not None:
+            check_same(there.record, record)
+    return [_found_or_created(store, record) for record in records]
+
+
+def check_same(there: StudyRecord, wanted: StudyRecord) -> None:
+    """Check that a study is the one that is wanted; `rounds`, `target`, `trainable` may differ.
+
+    Raises:
+        StudyExists: names the setting that differs.
+    """
+    old, new = there.to_json(), wanted.to_json()
+    for field in old:
+        if old[field] != new[field] and field not in ("rounds", "target", "trainable"):
+            raise StudyExists(
+                f"study {there.name!r} exists with another {field}: it has {old[field]!r:.300}, "
+                f"got {new[field]!r:.300}; choose another name, remove it (`evolvent rm`), or "
+                "ev.load_study it as it is"
+            )
+
+
+def control_record(store: Store, status: StudyStatus, *, name: str | None) -> StudyRecord:
+    """Return the random search with the same first members, seed and compute as a study.
+
+    Same compute: every member trains as many rounds. Of a study that was stopped before its end,
+    the jobs it has trained are shared out, rounded up to whole rounds of all members.
+    """
+    record = status.record
+    return replace(
+        record,
+        name=check_name("name", name if name is not None else f"{record.name}-control"),
+        algorithm=RandomSearch(),
+        population=status.members,
+        initial=tuple(_first(store, status)),
+        rounds=_rounds(status),
+        target=None,  # it would end before its compute is used up
+    )
+
+
+def _first(store: Store, status: StudyStatus) -> Iterator[Hyperparameters]:
+    """Yield the hyperparameters of every member's round 0, of pushed members too."""
+    for member in range(status.members):
+        yield dict(store.job(status.id, JobId(member, 0)).hyperparameters)
+
+
+def _rounds(status: StudyStatus) -> int:
+    if status.state in (StudyState.OPEN, StudyState.FINISHED):
+        return status.record.rounds
+    trained = sum(status.counts.get(state, 0) for state in (JobState.DONE, JobState.FAILED))
+    return max(1, -(-trained // status.members))
+
+
+def _find(store: Store, name: str) -> StudyStatus | None:
+    try:
+        return store.find_study(name)
+    except UnknownStudy:
+        return None
+
+
+def _found_or_created(store: Store, record: StudyRecord) -> int:
+    try:
+        return store.create_study(record)
+    except StudyExists:
+        there = store.find_study(record.name)
+        check_same(there.record, record)  # another process may have been faster
+    if record.rounds > there.record.rounds:
+        store.extend(there.id, rounds=record.rounds)
+    return there.id
