@@ -1,0 +1,176 @@
+"""Rows of the log as numpy columns, page by page, so that a long log is never a list of objects."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evolvent.store.protocol import Store
+from evolvent.store.records import JobColumn
+
+Column: TypeAlias = NDArray[Any]
+_Key = TypeVar("_Key", bound=Hashable)
+
+_PAGE = 1_000  # rows that stay in the nearest cache while they are turned into columns
+
+
+def pages(store: Store, study: int, columns: Sequence[JobColumn]) -> Iterator[list[Sequence[Any]]]:
+    """Read columns of the finished jobs page by page; each page is one sequence a column."""
+    after = 0
+    while rows := store.scan(study, columns, after=after, limit=_PAGE):
+        yield list(zip(*rows, strict=True))
+        after += len(rows)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Read without looking for garbage in cycles: there is none, and the search doubles the time.
+
+    Millions of small objects come and go, and each of them may set off a search through all.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def decoded(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Decode JSON texts all at once, which takes half the time of one after the other."""
+    found: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")
+    return found
+
+
+def places(values: Sequence[_Key], known: dict[_Key, int]) -> NDArray[np.int64]:
+    """Return the place of each value in `known`; new ones are added at its end."""
+    for value in dict.fromkeys(values):
+        if value not in known:
+            known[value] = len(known)
+    return np.fromiter(map(known.__getitem__, values), np.int64, len(values))
+
+
+class Texts:
+    """Columns of mappings that come as JSON text, most of them more than once.
+
+    Members keep their hyperparameters for many rounds, so each text is decoded only once.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+        self._taken: list[NDArray[np.int64]] = []
+
+    def add(self, texts: Sequence[str]) -> None:
+        self._taken.append(places(texts, self._known))
+
+    def columns(self) -> dict[str, Column]:
+        """Return by name: int64, float64, or object for what is not a number."""
+        values, texts = Values(), list(self._known)
+        for start in range(0, len(texts), _PAGE):
+            values.add(decoded(texts[start : start + _PAGE]))
+        taken = joined(self._taken, np.int64)
+        return {name: column[taken] for name, column in values.columns().items()}
+
+
+class Values:
+    """Columns of mappings; a name may be missing here and there."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[str, list[Column]] = {}
+        self._n = 0
+
+    def add(self, mappings: Sequence[Mapping[str, Any]]) -> None:
+        found = by_name(mappings)
+        for name in found:
+            if name not in self._chunks:
+                self._chunks[name] = [_nothing(self._n)]
+        for name, chunks in self._chunks.items():
+            chunks.append(typed(found.get(name) or [None] * len(mappings)))
+        self._n += len(mappings)
+
+    def columns(self) -> dict[str, Column]:
+        """Return by name: int64, float64, or object for what is not a number, None if missing."""
+        return {name: together(chunks) for name, chunks in self._chunks.items()}
+
+
+class Numbers:
+    """Columns of mappings to numbers; a name may be missing here and there."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[str, list[tuple[NDArray[np.float64], NDArray[np.bool_]]]] = {}
+        self._n = 0
+
+    def add(self, mappings: Sequence[Mapping[str, float]]) -> None:
+        found, n = by_name(mappings), len(mappings)
+        for name in found:
+            if name not in self._chunks:
+                self._chunks[name] = [_gap(self._n)]
+        for name, chunks in self._chunks.items():
+            chunks.append(_numbers(found[name]) if name in found else _gap(n))
+        self._n += n
+
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """Return by name; NaN where it is missing, too."""
+        return {n: np.concatenate([c for c, _ in chunks]) for n, chunks in self._chunks.items()}
+
+    def there(self) -> dict[str, NDArray[np.bool_]]:
+        """Return by name whether a value was there."""
+        return {n: np.concatenate([c for _, c in chunks]) for n, chunks in self._chunks.items()}
+
+
+def by_name(mappings: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
+    """Return what mappings hold, name by name; None where one does not have it."""
+    shapes = dict.fromkeys(filter(None, map(tuple, mappings)))
+    if len(shapes) == 1:  # as good as always, and five times as fast
+        blank: Mapping[str, Any] = dict.fromkeys(next(iter(shapes)))
+        values = zip(*((mapping or blank).values() for mapping in mappings), strict=True)
+        return dict(zip(blank, values, strict=True))
+    names = dict.fromkeys(name for shape in shapes for name in shape)
+    return {name: [mapping.get(name) for mapping in mappings] for name in names}
+
+
+def typed(values: Sequence[Any]) -> Column:
+    """Return values as int64 or float64 if all are numbers, else as objects."""
+    kinds = set(map(type, values)) or {object}
+    with suppress(OverflowError):  # an integer of more than 64 bits, which a choice may hold
+        if bool not in kinds and all(issubclass(kind, int) for kind in kinds):
+            return np.array(values, np.int64)
+        if bool not in kinds and all(issubclass(kind, (int, float)) for kind in kinds):
+            return np.array(values, np.float64)
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+def joined(chunks: Sequence[Column], dtype: Any) -> Column:
+    """Join chunks, of which there may be none."""
+    return np.concatenate(chunks) if chunks else np.zeros(0, dtype)
+
+
+def together(chunks: Sequence[Column]) -> Column:
+    """Join chunks; numbers beside other values keep their own types."""
+    chunks = [chunk for chunk in chunks if len(chunk)]
+    if any(chunk.dtype == object for chunk in chunks):
+        chunks = [chunk.astype(object) for chunk in chunks]
+    return joined(chunks, object)
+
+
+def _numbers(values: Sequence[float | None]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return numbers, with NaN for None, and whether they were there."""
+    there = [value is not None for value in values] if None in values else True
+    return np.array(values, np.float64), np.full(len(values), there, np.bool_)
+
+
+def _gap(n: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    return np.full(n, np.nan), np.zeros(n, np.bool_)
+
+
+def _nothing(n: int) -> Column:
+    return np.full(n, None, object)

@@ -1,0 +1,121 @@
+"""A typed table that belongs to no library: what frames and files are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evolvent.analysis.columns import Column, places, typed
+
+
+class Kind(Enum):
+    """What a column holds; its type in a frame follows from it, whatever the values are."""
+
+    WHOLE = auto()  # int64
+    NUMBER = auto()  # float64, in which NaN is a value
+    FLAG = auto()  # bool
+    TEXT = auto()  # str objects
+    CATEGORY = auto()  # int32: places in `categories`
+    TIME = auto()  # datetime64[us], UTC
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """One column.
+
+    Attributes:
+        values: [n], of the type that `kind` says; anything where they are missing.
+        missing: bool [n].
+        categories: of a CATEGORY, all there may be.
+    """
+
+    kind: Kind
+    values: Column
+    missing: NDArray[np.bool_]
+    categories: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def where(self, chosen: NDArray[np.bool_] | slice) -> Cells:
+        """Return some of the rows."""
+        return replace(self, values=self.values[chosen], missing=self.missing[chosen])
+
+
+Table: TypeAlias = Mapping[str, Cells]
+
+
+def whole(values: Column, missing: NDArray[np.bool_] | None = None) -> Cells:
+    """Return whole numbers."""
+    return Cells(Kind.WHOLE, values.astype(np.int64, copy=False), _mask(values, missing))
+
+
+def number(values: Column, missing: NDArray[np.bool_] | None = None) -> Cells:
+    """Return numbers."""
+    return Cells(Kind.NUMBER, values.astype(np.float64, copy=False), _mask(values, missing))
+
+
+def time(seconds: NDArray[np.float64]) -> Cells:
+    """Return times, given in seconds since 1970; NaN for missing ones."""
+    missing = np.isnan(seconds)
+    micros = np.round(np.where(missing, 0.0, seconds) * 1e6).astype(np.int64)
+    return Cells(Kind.TIME, micros.astype("datetime64[us]"), missing)
+
+
+def text(values: Sequence[str | None] | Column) -> Cells:
+    """Return texts."""
+    column = np.empty(len(values), object)
+    column[:] = values
+    return Cells(Kind.TEXT, column, _is_none(column))
+
+
+def category(values: Sequence[str | None], known: Sequence[str] = ()) -> Cells:
+    """Return texts of which there are few.
+
+    Args:
+        values: the texts.
+        known: those that come first among the categories, whether there or not.
+    """
+    there: dict[str | None, int] = {None: 0, **{name: place for place, name in enumerate(known, 1)}}
+    codes = places(values, there) - 1
+    return coded(codes, [name for name in there if name is not None])
+
+
+def coded(codes: Column, categories: Sequence[str]) -> Cells:
+    """Return a category given by places; -1 for missing ones."""
+    return Cells(Kind.CATEGORY, codes.astype(np.int32), codes < 0, tuple(categories))
+
+
+def scalars(values: Column, known: Sequence[Any] = ()) -> Cells:
+    """Return numbers, booleans, texts or a mixture of them, which becomes text.
+
+    Args:
+        values: int64, float64 or object.
+        known: the values that there may be, if they are listed.
+    """
+    if values.dtype != object:
+        return whole(values) if values.dtype.kind == "i" else number(values)
+    missing = _is_none(values)
+    there = values[~missing].tolist()
+    if set(map(type, there)) == {bool}:
+        return Cells(Kind.FLAG, values.astype(np.bool_), missing)
+    numbers = typed(there)
+    if numbers.dtype == object:
+        listed = [str(value) for value in known if value is not None]
+        return category([None if v is None else str(v) for v in values.tolist()], listed)
+    filled = np.zeros(len(values), numbers.dtype)
+    filled[~missing] = numbers
+    return whole(filled, missing) if numbers.dtype.kind == "i" else number(filled, missing)
+
+
+def _mask(values: Column, missing: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    return np.zeros(len(values), np.bool_) if missing is None else missing
+
+
+def _is_none(values: Column) -> NDArray[np.bool_]:
+    return np.asarray(values == np.array(None), np.bool_)

@@ -1,0 +1,159 @@
+"""The layout of an archive: a zip file with a table of contents, a log in lines, checkpoints.
+
+`manifest.json` names every other entry with its size and SHA-256. `study.json` holds the settings;
+`members.jsonl`, `jobs.jsonl`, `points.jsonl` and `failures.jsonl` hold one JSON object a line;
+`checkpoints/ADDRESS/` holds files as training saved them. JSON is strict: where a metric is not
+finite it is the string "NaN", "Infinity" or "-Infinity".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+from urllib.parse import quote
+
+from evolvent.store.fields import Malformed, check, counted, listed, mapped, text
+from evolvent.store.files import Entry
+from evolvent.store.manifest import address_of
+
+FORMAT = "evolvent study"
+VERSION = 1
+"""Grows when an older evolvent could not read, or would misread, what a newer one writes."""
+
+MANIFEST, STUDY = "manifest.json", "study.json"
+MEMBERS, JOBS, POINTS, FAILURES = "members.jsonl", "jobs.jsonl", "points.jsonl", "failures.jsonl"
+PARTS = (STUDY, MEMBERS, JOBS, POINTS, FAILURES)
+_LONGEST_NAME = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One checkpoint in an archive.
+
+    Attributes:
+        jobs: whose it is; jobs with equal contents share one.
+        files: by name, with empty directories, whose names end with a slash.
+    """
+
+    jobs: Sequence[str]
+    files: Mapping[str, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The table of contents.
+
+    Attributes:
+        study: name of the study.
+        written_by: name and version of the program that wrote it.
+        parts: study.json and the parts of the log, by name.
+        lines: how many lines each part of the log has.
+        checkpoints: by address.
+    """
+
+    study: str
+    written_by: str
+    parts: Mapping[str, Entry]
+    lines: Mapping[str, int]
+    checkpoints: Mapping[str, Packed]
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """All entries of the archive but the manifest, by their names in there."""
+        files = {
+            place(address, name): file
+            for address, packed in self.checkpoints.items()
+            for name, file in packed.files.items()
+        }
+        return {**self.parts, **files}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "written_by": self.written_by,
+            "study": self.study,
+            "parts": {
+                name: {"lines": self.lines.get(name, 1), "size": part.size, "sha256": part.sha256}
+                for name, part in self.parts.items()
+            },
+            "checkpoints": {
+                address: {
+                    "jobs": list(packed.jobs),
+                    "files": {f.name: [f.size, f.sha256] for f in packed.files.values()},
+                }
+                for address, packed in self.checkpoints.items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Manifest:
+        """Undo `to_json`.
+
+        Raises:
+            Malformed: it is none, of a newer format, or names a file that must not be written.
+        """
+        check_version(data)
+        parts = {name: mapped(mapped(data, "parts"), name) for name in PARTS}
+        packed = mapped(data, "checkpoints")
+        return cls(
+            study=text(data, "study"),
+            written_by=text(data, "written_by"),
+            parts={n: Entry(n, counted(p, "size"), text(p, "sha256")) for n, p in parts.items()},
+            lines={name: counted(part, "lines") for name, part in parts.items()},
+            checkpoints={address: _packed(packed, address) for address in packed},
+        )
+
+
+def written_by() -> str:
+    """Return name and version of this program."""
+    try:
+        return f"evolvent {metadata.version('evolvent')}"
+    except metadata.PackageNotFoundError:
+        return "evolvent"
+
+
+def check_version(data: Any) -> None:
+    """Refuse what is no manifest of ours, or one that only a newer evolvent understands."""
+    found = data.get("format") if isinstance(data, Mapping) else data
+    check(found == FORMAT, "format", found, repr(FORMAT))
+    version = counted(data, "version")
+    if version > VERSION:
+        raise Malformed(
+            f"written in format {version} by {data.get('written_by')!r:.40}, this evolvent reads "
+            f"formats up to {VERSION}: install a newer one"
+        )
+
+
+def place(address: str, name: str) -> str:
+    """Return the name of a checkpoint's file in the archive.
+
+    As it is, so that any program can unpack it; unless it is no text: then percent-encoded.
+    """
+    try:
+        name.encode()
+        plain = "%" not in name
+    except UnicodeEncodeError:
+        plain = False
+    return f"checkpoints/{address}/{name if plain else quote(os.fsencode(name), safe='/')}"
+
+
+def _packed(packed: Mapping[str, Any], address: str) -> Packed:
+    data = mapped(packed, address)
+    files = {name: _file(name, mapped(data, "files")) for name in sorted(mapped(data, "files"))}
+    if address_of(files.values()) != address:
+        raise Malformed(f"checkpoint {address:.80}: the address is not that of its files")
+    return Packed([str(job) for job in listed(data, "jobs")], files)
+
+
+def _file(name: str, files: Mapping[str, Any]) -> Entry:
+    parts = name.removesuffix("/").split("/")
+    sound = all(part not in {"", ".", ".."} for part in parts) and "\0" not in name
+    check(sound and len(name) <= _LONGEST_NAME, "file name", name, "one inside the checkpoint")
+    told = listed(files, name)
+    check(len(told) == 2, name, told, "size and SHA-256")
+    size, sha256 = told
+    return Entry(name, counted({"size": size}, "size"), text({"sha256": sha256}, "sha256"))

@@ -1,0 +1,95 @@
+"""Commands that carry a study elsewhere: export, import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyName, open_study
+
+if TYPE_CHECKING:
+    from evolvent.store.records import StudyStatus
+
+
+def register(app: typer.Typer, *, panel: str) -> None:
+    """Add the commands of this file."""
+    app.command("export", rich_help_panel=panel, epilog=_EXPORT)(export_)
+    app.command("import", rich_help_panel=panel, epilog=_IMPORT)(import_)
+
+
+_EXPORT = """
+[bold]Which checkpoints[/bold]
+  best    that of the best job: look at the study, use its best model
+  kept    all that the study needs to go on somewhere else
+  pinned  those of pinned jobs
+  none    the log alone
+  JOBS    those of these jobs: m3r12,m0r7
+
+[bold]Examples[/bold]
+  evolvent export digits -o digits.zip
+  evolvent export digits -o digits.zip --checkpoints kept
+  unzip -p digits.zip jobs.jsonl | jq -r 'select(.state == "done") | .score'"""
+
+
+def export_(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Archive to write: a zip file.")
+    ],
+    study: StudyName = None,
+    store: StoreUrl = DEFAULT_STORE,
+    checkpoints: Annotated[
+        str,
+        typer.Option("--checkpoints", metavar="WHICH", help="best, kept, pinned, none or jobs."),
+    ] = "best",
+) -> None:
+    """Write a study, its log and chosen checkpoints, into one file for another machine.
+
+    The study may be running: the archive shows it as of one instant.
+    """
+    from evolvent.archive.choice import chosen
+    from evolvent.archive.manifest import JOBS
+    from evolvent.archive.writing import export_study
+    from evolvent.display.words import size
+
+    opened = open_study(study, store)
+    written = export_study(opened.store, opened.id, output, checkpoints=chosen(checkpoints))
+    n = len(written.checkpoints)
+    print(
+        f"{output}: study {written.study} with {written.lines[JOBS]} finished jobs and "
+        f"{n} checkpoint{'' if n == 1 else 's'}, {size(output.stat().st_size)}"
+    )
+
+
+_IMPORT = """
+[bold]Examples[/bold]
+  evolvent import digits.zip
+  evolvent import digits.zip --name digits-from-paris --store sqlite:///all.db
+  evolvent import digits.zip && evolvent resume digits    when all checkpoints came along"""
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Archive made by `export`.")],
+    store: StoreUrl = DEFAULT_STORE,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NEW", help="Of the study here. \\[default: its own]"),
+    ] = None,
+) -> None:
+    """Write a study out of an archive into a store. Checked in full first; runs no code."""
+    from evolvent.core.records import JobState
+    from evolvent.studies import import_study
+
+    study = import_study(file, store=store, name=name)
+    status = study.status()
+    done = status.counts.get(JobState.DONE, 0)
+    print(f"study {study.name} is in {study.store.url} with {done} done jobs: {_outlook(status)}")
+
+
+def _outlook(status: StudyStatus) -> str:
+    from evolvent.store.records import StudyState
+
+    if status.state is StudyState.OPEN:
+        return "`evolvent resume` goes on with it"
+    return f"{status.state}" + ("" if status.stopped is None else f", {status.stopped}")

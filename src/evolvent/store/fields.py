@@ -1,0 +1,132 @@
+"""Fields of JSON objects that nobody vouches for, each checked as it is read."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_MOST = 2**62
+_LARGEST = sys.float_info.max
+
+
+class Malformed(ValueError):
+    """What was read is not what it should be; says what came and what was wanted."""
+
+
+def wrong(name: str, got: Any, wanted: str) -> Malformed:
+    """Return the error for a field that is not as it should be."""
+    return Malformed(f"{name}: got {got!r:.80}, wanted {wanted}")
+
+
+def check(holds: bool, name: str, got: Any, wanted: str) -> None:
+    """Refuse a field unless something holds."""
+    if not holds:
+        raise wrong(name, got, wanted)
+
+
+def text(data: Mapping[str, Any], name: str) -> str:
+    """Return a string."""
+    value = data.get(name)
+    if not isinstance(value, str):
+        raise wrong(name, value, "a string")
+    return value
+
+
+def optional_text(data: Mapping[str, Any], name: str) -> str | None:
+    """Return a string, or None where there is none."""
+    return None if data.get(name) is None else text(data, name)
+
+
+def one_of(data: Mapping[str, Any], name: str, choices: Sequence[str]) -> str:
+    """Return one of these words."""
+    value = text(data, name)
+    check(value in choices, name, value, " or ".join(map(repr, choices)))
+    return value
+
+
+def counted(data: Mapping[str, Any], name: str) -> int:
+    """Return a whole number, 0 or more."""
+    value = data.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST:
+        raise wrong(name, value, "a whole number, 0 or more")
+    return value
+
+
+def number(data: Mapping[str, Any], name: str) -> float:
+    """Return a finite number."""
+    value = data.get(name)
+    if not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
+        raise wrong(name, value, "a finite number")
+    return value
+
+
+def optional_number(data: Mapping[str, Any], name: str) -> float | None:
+    """Return a finite number, or None where there is none."""
+    return None if data.get(name) is None else number(data, name)
+
+
+def mapped(data: Any, name: str) -> dict[str, Any]:
+    """Return an object."""
+    value = data.get(name) if isinstance(data, Mapping) else None
+    if not isinstance(value, dict):
+        raise wrong(name, value, "an object")
+    return value
+
+
+def listed(data: Mapping[str, Any], name: str) -> list[Any]:
+    """Return a list."""
+    value = data.get(name)
+    if not isinstance(value, list):
+        raise wrong(name, value, "a list")
+    return value
+
+
+def metrics(data: Mapping[str, Any], name: str) -> dict[str, float]:
+    """Return numbers by name; those not finite are told by strings."""
+    values = mapped(data, name)
+    for key, value in values.items():
+        if not isinstance(value, (float, int)):
+            if not isinstance(value, str) or value not in _NOT_FINITE:
+                raise wrong(f"{name}: {key}", value, f"a number, or {', '.join(_NOT_FINITE)}")
+            values[key] = _NOT_FINITE[value]
+    return values
+
+
+def plain_metrics(values: Mapping[str, float]) -> dict[str, Any]:
+    """Undo `metrics`: return what strict JSON can hold."""
+    return {name: x if abs(x) <= _LARGEST else _word(x) for name, x in values.items()}
+
+
+def strict_json(line: bytes | str) -> Any:
+    """Return the value of JSON text.
+
+    Raises:
+        Malformed: it is none, has NaN or infinities, or nests beyond reason.
+    """
+    try:
+        return _decode(line if isinstance(line, str) else line.decode())
+    except Malformed:
+        raise
+    except (ValueError, RecursionError) as e:
+        raise Malformed(f"no JSON: {e}") from e
+
+
+encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+"""Strict JSON in one line of ASCII; numbers come back bit for bit."""
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise Malformed(f"no JSON: got {constant}")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse).decode
+
+
+def _word(value: float) -> float | str:
+    if isinstance(value, int):
+        return value  # of hundreds of digits
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

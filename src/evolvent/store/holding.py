@@ -1,0 +1,110 @@
+"""Checkpoints held for a while: they outlive a collection, and cost no space."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from evolvent.core.records import JobId
+from evolvent.errors import CheckpointMissing
+from evolvent.store import files as tree
+from evolvent.store.checkpoints import Checkpoints
+from evolvent.store.checkpoints_like import CheckpointsLike
+
+_SPARED_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Checkpoints that stay for a while.
+
+    Attributes:
+        addresses: by the job that was asked for; jobs with equal contents share one.
+        directories: by address, with the files.
+    """
+
+    addresses: Mapping[JobId, str]
+    directories: Mapping[str, Path]
+
+
+@contextmanager
+def held(checkpoints: Checkpoints, chosen: Mapping[JobId, str]) -> Iterator[Held]:
+    """Hold checkpoints; enter while nobody can discard any.
+
+    Their files are linked into a staging directory, which a `sweep` spares for a day: so long may
+    it take to read them, whatever is collected meanwhile.
+
+    Args:
+        checkpoints: where they are.
+        chosen: addresses by job.
+
+    Yields:
+        What is held.
+
+    Raises:
+        CheckpointMissing: names the job and the address.
+        CheckpointError: they cannot be linked; says where.
+    """
+    for job, address in chosen.items():
+        there(checkpoints, job, address)
+    if not chosen:
+        yield Held({}, {})
+        return
+    staged = checkpoints.stage("export", spare_s=_SPARED_S)
+    try:
+        addresses = dict.fromkeys(chosen.values())
+        yield Held(chosen, {a: _linked(checkpoints.path(a), staged / a) for a in addresses})
+    finally:
+        checkpoints.drop(staged)
+
+
+def verified(checkpoints: CheckpointsLike, job: JobId, address: str) -> Path:
+    """Return the directory of a job's checkpoint after checking every byte of it.
+
+    Raises:
+        CheckpointMissing: names the job.
+        CheckpointDamaged: names the damaged file.
+    """
+    try:
+        return checkpoints.verify(address)
+    except CheckpointMissing as e:
+        raise missing(job, checkpoints.path(address)) from e
+
+
+def there(checkpoints: CheckpointsLike, job: JobId, address: str) -> Path:
+    """Return the directory of a job's checkpoint.
+
+    Raises:
+        CheckpointMissing: names the job, the address and the place.
+    """
+    try:
+        return checkpoints.fetch(address)
+    except CheckpointMissing as e:
+        raise missing(job, checkpoints.path(address)) from e
+
+
+def missing(job: JobId, path: Path) -> CheckpointMissing:
+    """Return the error for a checkpoint that is not at its path."""
+    return CheckpointMissing(
+        f"the checkpoint of {job} ({path.name}) is not at {path}: it was collected, as nothing "
+        "needed it, or it was not in the archive that the study came from"
+    )
+
+
+def _linked(source: Path, target: Path) -> Path:
+    try:
+        shutil.copytree(source, target, copy_function=_link, symlinks=True)
+    except OSError as e:  # of copytree's own kind, too, which tells many at once
+        raise tree.explained(e, doing="hold the checkpoint at", path=source) from e
+    return target
+
+
+def _link(source: str, target: str, *, follow_symlinks: bool = True) -> None:  # noqa: ARG001 - as shutil calls it
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)
