@@ -28,7 +28,12 @@ def test_push_goes_to_the_newest_study_when_none_is_named() -> None:
         (("step=7",), 1, "step"),
         (("pace=1",), 1, "pace"),
         (("step=fast",), 1, "fast"),
+        (("step=nan",), 1, "nan"),
+        (("optimizer.lr=2",), 1, "optimizer.lr"),
+        (('optimizer={"pace": 1}',), 1, "optimizer.pace"),
         (("hill", "step"), 2, "NAME=VALUE"),
+        (("=1",), 2, "NAME=VALUE"),
+        (("step=0.5", "step=0.6"), 2, "given twice"),
     ],
 )
 def test_push_refuses_what_is_not_in_the_space(
@@ -45,6 +50,62 @@ def test_words_and_flags_can_be_pushed() -> None:
     study = new_study(space={"kind": ev.Choice(["relu", "tanh"]), "bias": ev.Choice([True, False])})
     fine("push", "kind=relu", "bias=true")
     assert study.job("m3r0").hyperparameters == {"kind": "relu", "bias": True}
+
+
+def test_values_are_read_as_the_space_means_them() -> None:
+    space = {
+        "kind": ev.Choice(["1", "2"]),
+        "decay": ev.Choice([None, 0.1]),
+        "name": ev.Choice(["null", "true"]),
+        "step": ev.Uniform(0.1, 1.0),
+    }
+    study = new_study(space=space)
+    fine("push", "kind=1", "decay=null", "name=null", "step=.5")
+    assert study.job("m3r0").hyperparameters == {
+        "kind": "1", "decay": None, "name": "null", "step": 0.5,
+    }  # fmt: skip
+
+
+def test_group_can_be_pushed_as_json() -> None:
+    study = new_study()
+    fine("push", "hill", 'optimizer={"lr": 0.01}')
+    assert study.job("m3r0").hyperparameters["optimizer"] == {"lr": 0.01}
+
+
+ALL = ("step=0.5", "optimizer.lr=0.01")
+
+
+def test_model_that_was_trained_elsewhere_is_pushed_with_its_metrics(tmp_path: Path) -> None:
+    study = new_study()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "height.json").write_text("9.5")
+    text = fine("push", *ALL, "-m", "height=9.5", "--metrics", "depth=1", "--checkpoint", "model")
+    assert text == "member 3 is m3r0, done: height 9.5\n"
+    assert study.job("m3r0").metrics == {"height": 9.5, "depth": 1.0}
+    assert "(job m3r0)" in fine("best")
+    fine("resume", "--workers", "0")
+    assert study.job("m3r1").metrics["height"] == 10.0
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "told"),
+    [
+        ((*ALL, "--metrics", "height=9.5"), 1, "checkpoint: missing"),
+        ((*ALL, "--checkpoint", "."), 1, "metrics: missing"),
+        ((*ALL, "--metrics", "height=nan", "--checkpoint", "."), 1, "wanted a finite number"),
+        ((*ALL, "--metrics", "depth=1", "--checkpoint", "."), 1, "'height'"),
+        ((*ALL, "--metrics", "height=high", "--checkpoint", "."), 2, "height"),
+        ((*ALL, "--metrics", "height", "--checkpoint", "."), 2, "NAME=VALUE"),
+        (("step=0.5", "--metrics", "height=1", "--checkpoint", "."), 1, "optimizer.lr: missing"),
+        ((*ALL, "--metrics", "height=1", "--checkpoint", "nowhere"), 1, "nowhere"),
+    ],
+)
+def test_push_of_a_model_says_what_it_lacks(given: tuple[str, ...], code: int, told: str) -> None:
+    study = new_study()
+    result = evolvent("push", *given)
+    assert result.exit_code == code
+    assert told in result.stderr
+    assert study.status().members == 3
 
 
 def test_stopped_study_says_why() -> None:

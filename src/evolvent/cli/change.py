@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyName, open_study
+from evolvent.errors import OutOfSpace
+
+if TYPE_CHECKING:
+    from evolvent.core.distributions import Distribution
 
 StudyAndJob: TypeAlias = Annotated[
     list[str], typer.Argument(metavar="[STUDY] JOB", help="Name of the study, and a job: m3r12.")
@@ -28,32 +34,91 @@ def register(app: typer.Typer, *, panel: str) -> None:
 _PUSH = """
 [bold]Examples[/bold]
   evolvent push lr=0.1 dropout=0.3
-  evolvent push digits optimizer.lr=0.1"""
+  evolvent push digits optimizer.lr=0.1 activation=relu decay=null
+  evolvent push digits 'optimizer={"lr": 0.1, "momentum": 0.9}'
+
+A model that was trained elsewhere, to be copied at once if it is good:
+  evolvent push digits lr=0.1 dropout=0.3 --metrics accuracy=0.93 --checkpoint runs/7
+
+It needs all hyperparameters; its files are copied into the store."""
 
 
 def push(
     values: Annotated[
         list[str],
-        typer.Argument(metavar="[STUDY] NAME=VALUE...", help="Study; hyperparameters by hand."),
+        typer.Argument(
+            metavar="[STUDY] NAME=VALUE...", help="Study; hyperparameters by hand, as JSON or text."
+        ),
     ],
     store: StoreUrl = DEFAULT_STORE,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metrics", "-m", metavar="NAME=VALUE", help="What the model has reached; repeatable."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", metavar="DIRECTORY", help="Files of the model."),
+    ] = None,
 ) -> None:
-    """Add a member with hyperparameters given by hand; those left out are drawn."""
+    """Add a member with hyperparameters given by hand; those left out are drawn.
+
+    With --metrics and --checkpoint its first round counts as done.
+    """
     name = values[0] if "=" not in values[0] else None
-    pairs = values if name is None else values[1:]
-    hyperparameters = dict(_pair(text) for text in pairs)
-    job = open_study(name, store).push(hyperparameters)
-    print(f"member {job.member} is queued as {job}")
+    pairs = _pairs(values if name is None else values[1:], "lr=0.1")
+    reached = _pairs(metrics or [], "accuracy=0.9")
+    study = open_study(name, store)
+    space = study.record.space
+    hyperparameters = {name: _value(text, space.get(name)) for name, text in pairs.items()}
+    if metrics is None and checkpoint is None:
+        job = study.push(hyperparameters)
+        print(f"member {job.member} is queued as {job}")
+        return
+    numbers = {name: _number(name, text) for name, text in reached.items()} or None
+    job = study.push(hyperparameters, metrics=numbers, checkpoint=checkpoint)
+    metric = study.record.metric
+    print(f"member {job.member} is {job}, done: {metric} {study.job(job).metrics[metric]:g}")
 
 
-def _pair(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise typer.BadParameter(f"got {text!r}, wanted NAME=VALUE such as lr=0.1")
+def _pairs(texts: list[str], example: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"got {text!r}, wanted NAME=VALUE such as {example}")
+        if name in pairs:
+            raise typer.BadParameter(f"{name}: given twice, {pairs[name]!r} and {value!r}")
+        pairs[name] = value
+    return pairs
+
+
+def _value(text: str, distribution: Distribution | None) -> Any:
+    """Return what a text means: the first of JSON, a number such as `.5`, and text that fits."""
+    readings = [*_read(json.loads, text), *_read(float, text), text]
+    for value in readings:
+        if distribution is None:
+            break
+        try:
+            return distribution.check(value)
+        except OutOfSpace:
+            continue
+    return readings[0]
+
+
+def _read(reader: Callable[[str], Any], text: str) -> list[Any]:
     try:
-        return name, json.loads(value)
+        return [reader(text)]
+    except (ValueError, RecursionError):
+        return []
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
     except ValueError:
-        return name, value
+        raise typer.BadParameter(f"--metrics: {name}: got {text!r}, wanted a number") from None
 
 
 def stop(

@@ -13,7 +13,7 @@ from evolvent.core.algorithms import Algorithm, algorithm_from_json
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError
 
-_REQUIRED = ("name", "metric", "mode", "population", "rounds", "trainable")
+_REQUIRED = ("name", "metric", "mode", "population", "rounds")
 _SETTINGS = (
     "name", "metric", "mode", "population", "rounds", "seed", "synchronous", "durability",
     "target", "max_failures", "trainable",
@@ -31,14 +31,14 @@ class StudyFile:
         settings: arguments of `create_study`, without the store.
         running: arguments of `Study.run`.
         store: URL of the store; None when the file names none.
-        trainable: import path of the training code.
+        trainable: import path of the training code; None when it is a command, for `exec`.
     """
 
     path: Path
     settings: Mapping[str, Any]
     running: Mapping[str, Any]
     store: str | None
-    trainable: str
+    trainable: str | None
 
 
 def read_study_file(path: Path) -> StudyFile:
@@ -62,7 +62,7 @@ def read_study_file(path: Path) -> StudyFile:
     if "initial" in tables:
         settings["initial"] = _initial(tables["initial"], path)
     running = {key: study[key] for key in _RUNNING if key in study}
-    return StudyFile(path, settings, running, study.get("store"), study["trainable"])
+    return StudyFile(path, settings, running, study.get("store"), study.get("trainable"))
 
 
 def _read_space(tables: Mapping[str, Any], path: Path) -> Space:

@@ -23,6 +23,7 @@ from evolvent.engines.process import WorkerProcess, task_bytes
 from evolvent.engines.signals import interrupts
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import EvolventError, WorkerError
+from evolvent.store.connect import address
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, StudyState
 
@@ -87,7 +88,7 @@ class _Driver:
         self._store, self._study, self._options, self._observer = store, study, options, observer
         algorithm = store.status(study).record.algorithm
         self._task: Mapping[str, Any] = {
-            "store": store.url,
+            "store": address(store),
             "study": study,
             "sys_path": [os.path.abspath(p) for p in sys.path],
             "pickled": task_bytes(trainable, algorithm),

@@ -34,7 +34,7 @@ class Runner:
         """Whether the live trainable is in the state that `job` saved."""
         return job is not None and job == self._holds
 
-    def run(self, job: Job, *, parent: JobId | None) -> Mapping[str, Any]:
+    def run(self, job: Job, *, parent: JobId | None) -> Mapping[str, Any] | Failure:
         """Train one round and save it into `job.directory`; return what training returned.
 
         Whatever training code raises comes out as it is, and the live trainable is thrown away;
@@ -92,6 +92,8 @@ def judge(returned: Any, study: StudyRecord) -> tuple[float, dict[str, float]] |
     Raises:
         TrainableError: no metrics, a metric that is no number, or the objective is missing.
     """
+    if isinstance(returned, Failure):  # of a command: it has told itself
+        return returned
     wanted = f"wanted a dict of numbers with {study.metric!r}, the metric of study {study.name!r}"
     if not isinstance(returned, Mapping):
         got = (

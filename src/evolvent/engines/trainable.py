@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from evolvent.engines.job import Context, Job
 from evolvent.errors import ConfigError
+from evolvent.store.records import Failure
 
 
 class Trainable(abc.ABC):
@@ -48,7 +49,7 @@ class Trainable(abc.ABC):
         """Let go of files and processes before the object is thrown away."""
 
 
-TrainFunction: TypeAlias = Callable[[Job], Mapping[str, float]]
+TrainFunction: TypeAlias = Callable[[Job], Mapping[str, float] | Failure]
 AnyTrainable: TypeAlias = TrainFunction | type[Trainable]
 
 

@@ -1,0 +1,194 @@
+"""The command that trains by a command of any language: exec."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from evolvent.cli.options import DEFAULT_STORE, StoreUrl, open_study
+from evolvent.cli.train import EXIT_INTERRUPTED, observer
+
+if TYPE_CHECKING:
+    from evolvent.engines.command import Command
+    from evolvent.study import Study
+
+_WORDS = "evolvent.exec"
+EXIT_FAILED = 1
+
+_EXEC = """
+[bold]Placeholders[/bold]
+  {lr} {optimizer.lr}  a hyperparameter; in full {hyperparameters.lr}
+  {hyperparameters}    all of them, as --lr 0.1 --batch-size 32; null is left
+                       out, true is --name, false is --no-name
+  {checkpoint}         directory to start from, read-only; none in round 0
+  {directory}          empty directory: what is saved there is the checkpoint
+  {seed} {round} {member} {job} {study} {attempt} {device} {job_file}
+
+No shell reads the command: each word is one argument. {{ and }} are braces.
+Where there is no checkpoint (or device, or the value is null), an option goes
+with its value (--load {checkpoint}); any other argument is empty.
+All this is also in the environment as EVOLVENT_CHECKPOINT, EVOLVENT_SEED, …,
+and as JSON, with the hyperparameters, in the file $EVOLVENT_JOB_FILE.
+
+[bold]Metrics[/bold]
+  The last line of standard output that is a JSON object, such as
+  {"accuracy": 0.93}; or metrics.json in {directory}, which goes before and
+  does not become part of the checkpoint.
+
+[bold]Examples[/bold]
+  evolvent exec digits -- python train.py {hyperparameters} \\
+      --load {checkpoint} --save {directory}
+  evolvent exec http://host:8080 digits -- ./train --lr={lr} --out={directory}
+  evolvent exec study.toml -- ./train.sh {lr} {checkpoint} {directory}
+  evolvent exec digits -- sh -c 'cp "$1"/w "$2"; ./train "$2"' sh \\
+      {checkpoint} {directory}
+  evolvent exec digits --once --device cuda:1 -- ./train --gpu {device}
+
+[bold]When the command fails[/bold]
+  Its job is tried again, as often as the study says (max_failures). If no job
+  is done in between, one failure more ends the worker with exit code 1 and
+  the end of what the command said, and the job is back in the queue. With
+  --ignore-errors the member fails instead, and lives on as a copy.
+
+Ctrl-C once finishes the running jobs, twice stops at once."""
+
+
+class _TakesCommand(TyperCommand):
+    """Keeps what comes after `--` from the parser of options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta[_WORDS] = args[at + 1 :]
+            args = args[:at]
+        return super().parse_args(ctx, args)
+
+
+def register(app: typer.Typer, *, panel: str) -> None:
+    """Add the command of this file."""
+    app.command("exec", cls=_TakesCommand, rich_help_panel=panel, epilog=_EXEC)(exec_)
+
+
+def exec_(
+    ctx: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STORE] STUDY -- COMMAND...",
+            help="URL of a store; name of a study, or a study file; a command with placeholders.",
+        ),
+    ] = None,
+    store: StoreUrl = DEFAULT_STORE,
+    latest: Annotated[bool, typer.Option("--latest", help="Join the newest study.")] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", "-w", min=1, help="Commands that run at the same time.")
+    ] = 1,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="The command's {device}; several are dealt out."),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="OMP_NUM_THREADS and its like for the command.")
+    ] = 1,
+    lease: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Silence after which its job goes to another.")
+    ] = 30.0,
+    hang: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Kill a command that prints nothing for so long."),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Run one job, in this process.")] = False,
+    ignore_errors: Annotated[
+        bool, typer.Option("--ignore-errors", help="Go on when members fail.")
+    ] = False,
+) -> None:
+    """Join a study with a command of any language: it runs once for every job."""
+    from evolvent.engines.command import Command
+
+    words = ctx.meta.get(_WORDS)
+    if not words:
+        raise typer.BadParameter("wanted a command after --, such as: -- python train.py --lr {lr}")
+    if once and workers > 1:
+        raise typer.BadParameter(f"--once runs one job, and --workers asks for {workers} at a time")
+    _check_seconds("--lease", lease)
+    _check_seconds("--hang", hang)
+    study = _study(names or [], store, words, latest=latest)
+    command = Command(words, study.record, hang_s=hang, ignore_errors=ignore_errors)
+    if once:
+        _run_one(study, command, device[0] if device else None, lease, forgiving=ignore_errors)
+    else:
+        _join(study, command, workers, tuple(device or ()), threads, lease)
+
+
+def _study(names: list[str], store: str, words: list[str], *, latest: bool) -> Study:
+    """Return the study of `[STORE] STUDY`; one of a file is made if need be."""
+    if names and "://" in names[0]:
+        store, *names = names
+    if len(names) > 1 or not (names or latest):
+        raise typer.BadParameter(
+            f"got {' '.join(names) or 'no study'}, wanted [STORE] STUDY, or --latest"
+        )
+    name = names[0] if names else None
+    if name is None or not name.endswith(".toml"):
+        return open_study(name, store)
+    return _study_of_file(Path(name), store, words)
+
+
+def _study_of_file(path: Path, store: str, words: list[str]) -> Study:
+    from evolvent.cli.study_file import read_study_file
+    from evolvent.engines.command import check_command
+    from evolvent.studies import create_study
+
+    wanted = read_study_file(path)
+    check_command(words, wanted.settings["space"])  # before anything is written
+    if store == DEFAULT_STORE and wanted.store is not None:
+        store = wanted.store
+    return create_study(**wanted.settings, store=store, resume=True)
+
+
+def _join(
+    study: Study,
+    command: Command,
+    workers: int,
+    devices: tuple[str, ...],
+    threads: int,
+    lease: float,
+) -> None:
+    from evolvent.engines.options import LocalOptions
+
+    options = LocalOptions(
+        workers=workers, devices=devices, threads=threads, lease_s=lease, hang_s=None
+    )
+    if study.join(command, options=options, progress=observer(False)).interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _run_one(
+    study: Study, command: Command, device: str | None, lease: float, *, forgiving: bool
+) -> None:
+    from evolvent.engines.once import run_once
+
+    def tell(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    id = run_once(study.store, study.id, command, device=device, lease_s=lease, tell=tell)
+    if id is None:
+        tell(f"study {study.name} is {study.status().state}: no job is left")
+        return
+    job = study.job(id)
+    if job.score is not None:
+        metric = study.record.metric
+        tell(f"{id} is done: {metric} {job.metrics[metric]:g}")
+        return
+    tell(f"{id} is {job.state}: {job.error}")
+    if not forgiving:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _check_seconds(option: str, value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise typer.BadParameter(f"{option}: got {value:g}, wanted seconds above 0")

@@ -1,0 +1,179 @@
+"""Runs a program of the user's with all that it starts: nothing outlives us, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, TextIO
+
+from evolvent.errors import TrainableError
+
+_GUARD = "trap '' HUP INT TERM; read _; kill -KILL 0"
+_LOOK_S = 0.5
+_GRACE_S = 2.0  # for what a program has left running, such as a `tee` in its pipe
+_CHUNK = 65536
+_LONGEST_LINE = 16 * _CHUNK
+_LONGEST_SHOWN = 1000
+_LAST_LINES, _LAST_OBJECTS = 40, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program has ended.
+
+    Attributes:
+        code: its exit code; negative for the signal that ended it.
+        hung: whether we ended it, because it was silent for too long.
+        objects: the last lines of its standard output that look like JSON objects, newest last.
+        last_words: the end of its standard error, or of its output when it wrote no error.
+    """
+
+    code: int
+    hung: bool
+    objects: Sequence[str]
+    last_words: Sequence[str]
+
+
+def run_program(
+    words: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    beat: Callable[[], None],
+    hang_s: float | None,
+) -> Ended:
+    """Run a program to its end; what it prints is passed on line by line.
+
+    It runs in a process group of its own: Ctrl-C does not reach it. The whole group is killed when
+    the program has ended, when it hangs, when `beat` raises, and when this process dies.
+
+    Args:
+        words: the program and its arguments.
+        environment: all of it.
+        beat: called twice a second; what it raises ends the program and comes out.
+        hang_s: seconds without a byte of output that count as a hang; None: any.
+
+    Raises:
+        TrainableError: it cannot be started.
+    """
+    with _group() as group:
+        process = _start(words, environment, group)
+        streams = _Stream(process.stdout, sys.stdout), _Stream(process.stderr, sys.stderr)
+        try:
+            hung = _wait(process, streams, beat, hang_s)
+            if not hung:
+                _join(streams)
+        finally:
+            _kill(group)
+            process.wait()
+        _join(streams)  # what has left the group may still hold the pipes
+    out, err = streams
+    last_words = list(err.tail) or list(out.tail)
+    return Ended(process.returncode, hung, list(out.objects), last_words)
+
+
+class _Stream(threading.Thread):
+    """Passes on what comes out of a pipe, and keeps the end of it."""
+
+    def __init__(self, pipe: IO[bytes] | None, to: TextIO) -> None:
+        super().__init__(name="evolvent-output", daemon=True)
+        assert pipe is not None  # opened as one
+        self._pipe, self._to = pipe, to
+        self.heard = time.monotonic()
+        self.tail: deque[str] = deque(maxlen=_LAST_LINES)
+        self.objects: deque[str] = deque(maxlen=_LAST_OBJECTS)
+        self.start()
+
+    def run(self) -> None:
+        rest = b""
+        with self._pipe as pipe:
+            while chunk := pipe.read(_CHUNK):
+                self.heard = time.monotonic()
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > _LONGEST_LINE:
+                    lines, rest = [*lines, rest], b""
+                for line in lines:
+                    self._take(line)
+        if rest:
+            self._take(rest)
+
+    def _take(self, line: bytes) -> None:
+        shown = line.decode(errors="replace").rstrip("\r")
+        with suppress(OSError, ValueError):  # ours has been closed: no reason to stop training
+            self._to.write(f"{shown}\n")
+            self._to.flush()
+        last = shown.rpartition("\r")[2]  # of a progress bar, only how it stands
+        self.tail.append(last[:_LONGEST_SHOWN])
+        if last.lstrip().startswith("{"):
+            self.objects.append(last)
+
+
+@contextmanager
+def _group() -> Iterator[int]:
+    """Make a process group that is killed when this process dies, however it dies.
+
+    Its leader is a shell that waits for the end of a pipe which only we hold open.
+    """
+    with subprocess.Popen(
+        ["/bin/sh", "-c", _GUARD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    ) as guard:
+        try:
+            yield guard.pid
+        finally:
+            _kill(guard.pid)
+
+
+def _join(streams: Sequence[_Stream]) -> None:
+    until = time.monotonic() + _GRACE_S
+    for stream in streams:
+        stream.join(max(0.0, until - time.monotonic()))
+
+
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _start(
+    words: Sequence[str], environment: Mapping[str, str], group: int
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            words,
+            bufsize=0,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            process_group=group,
+        )
+    except OSError as e:
+        raise TrainableError(f"command: {words[0]!r} cannot be started: {e.strerror}") from e
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    streams: Sequence[_Stream],
+    beat: Callable[[], None],
+    hang_s: float | None,
+) -> bool:
+    """Wait for the end; True when it has to be brought about, because the program hangs."""
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK_S if hang_s is None else min(_LOOK_S, hang_s))
+            return False
+        beat()
+        silent_s = time.monotonic() - max(stream.heard for stream in streams)
+        if hang_s is not None and silent_s > hang_s:
+            return True
