@@ -1,10 +1,11 @@
 """MNIST: breed the learning rate and momentum of a small convolutional network.
 
-    python examples/mnist.py [--data mnist.npz] [--workers 2]
+    python examples/mnist.py [--data mnist.npz] [--workers 2] [--control] [--figure mnist.svg]
 
 Fifteen members train at once and are compared after every half epoch: the worst three take the
 weights of one of the best three, then try hyperparameters near theirs. What comes out is a network
-and the schedule that made it. Interrupt it and start it again: it goes on where it was.
+and the schedule that made it. Interrupt it and start it again: it goes on where it was. With
+`--control` a random search follows: the same first members, seed and compute, but nobody copies.
 
 The images come from `--data` (or the variable EVOLVENT_DATA), an .npz file with `train_images`,
 `train_labels`, `test_images` and `test_labels`; without one, from OpenML, over the network, once.
@@ -142,6 +143,8 @@ def main() -> None:
     parser.add_argument("--devices", nargs="*", help="such as cuda:0 cuda:1")
     parser.add_argument("--store", default="sqlite:///mnist.db")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--control", action="store_true", help="then a random search, to compare")
+    parser.add_argument("--figure", metavar="FILE", help="draw it: .png, .svg, .pdf or .html")
     arguments = parser.parse_args()
     if arguments.data:
         os.environ["EVOLVENT_DATA"] = str(arguments.data.resolve())  # workers inherit it
@@ -159,12 +162,21 @@ def main() -> None:
         store=arguments.store,
         resume=True,
     )
-    result = study.run(Mnist, workers=arguments.workers, devices=arguments.devices)
+    options = {"workers": arguments.workers, "devices": arguments.devices}
+    arms = [study.run(Mnist, **options)]
+    if arguments.control and not arms[0].interrupted:
+        arms.append(study.control().run(Mnist, **options))
+    for arm in arms:
+        show(arm)
+    if arguments.figure:
+        ev.plot("scores", *arms, file=arguments.figure)
 
+
+def show(result: ev.Result) -> None:
     # members were chosen by validation images, so these say nothing any more: test on others
     best, model = result.best, ConvNet()
     ev.torch.load(best.checkpoint, model=model)
-    print(f"\nbest: member {best.member} in round {best.round}")
+    print(f"\n{result.name}, best: member {best.member} in round {best.round}")
     print(f"accuracy: validation {best.value:.4f}, test {accuracy(model, 'test'):.4f}")
     print(f"weights: {best.checkpoint / 'model.pt'}\n")
     print(best.schedule)

@@ -1,6 +1,6 @@
 """Figure 2 of the paper: four ways to climb a hill when the gradient shown is only a guess.
 
-    python examples/toy.py [--steps 200] [--interval 4] [--seed 0]
+    python examples/toy.py [--steps 200] [--interval 4] [--seed 0] [--figure fig2.svg]
 
 Wanted is the top of Q = 1.2 - θ0² - θ1². Training sees only Q' = 1.2 - h0 θ0² - h1 θ1² and takes
 gradient steps on it; the hyperparameters h say which of the two weights it may move. Two members
@@ -79,14 +79,22 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="gradient steps of each member")
     parser.add_argument("--interval", type=int, default=4, help="steps between two decisions")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--figure", metavar="FILE", help="draw it: .png, .svg, .pdf or .html")
+    parser.add_argument("--dark", action="store_true", help="draw it on a dark ground")
     arguments = parser.parse_args()
 
     print("mode           best Q   theta of the best")
+    runs = {}
     for mode in MODES:
         members = run_mode(mode, arguments.seed, steps=arguments.steps, interval=arguments.interval)
+        runs[mode] = members
         best = max((history[-1] for history in members), key=lambda end: end["Q"])
         print(f"{mode:13} {best['Q']:7.4f}   ({best['theta0']:.4f}, {best['theta1']:.4f})")
     print("the top is    1.2000   (0, 0)")
+    if arguments.figure:
+        from figures import draw_modes  # noqa: PLC0415 - Altair only when something is drawn
+
+        draw_modes(runs, arguments.figure, interval=arguments.interval, dark=arguments.dark)
 
 
 if __name__ == "__main__":

@@ -41,10 +41,12 @@ _HOMES = {
     "evolvent.core.records": ("Copy", "JobRecord", "Keep", "Member", "Stop"),
     "evolvent.core.population": ("Population",),
     "evolvent.analysis.schedule": ("Schedule",),
+    "evolvent.comparing": ("compare",),
     "evolvent.engines.job": ("Context", "Job"),
     "evolvent.engines.trainable": ("Trainable",),
     "evolvent.errors": (
         "AllMembersFailed",
+        "ArchiveError",
         "CheckpointError",
         "ConfigError",
         "EvolventError",
@@ -55,18 +57,27 @@ _HOMES = {
         "UnknownJob",
         "UnknownStudy",
     ),
+    "evolvent.plotting": ("plot",),
     "evolvent.result": ("Result",),
     "evolvent.store": ("open_store",),
-    "evolvent.studies": ("create_study", "list_studies", "load_study"),
+    "evolvent.studies": ("create_study", "import_study", "list_studies", "load_study"),
     "evolvent.study": ("Study",),
 }
-_MODULES = {"torch": "evolvent.integrations.torch"}
+_MODULES = {
+    "keras": "evolvent.integrations.keras",
+    "mlflow": "evolvent.integrations.mlflow",
+    "optax": "evolvent.integrations.optax",
+    "tensorboard": "evolvent.integrations.tensorboard",
+    "torch": "evolvent.integrations.torch",
+    "wandb": "evolvent.integrations.wandb",
+}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *_HOME_OF, *_MODULES]  # noqa: PLE0604 - no name is told twice
 
 if TYPE_CHECKING:
     from evolvent.analysis.schedule import Schedule as Schedule
+    from evolvent.comparing import compare as compare
     from evolvent.core.algorithms import PBT as PBT
     from evolvent.core.algorithms import RandomSearch as RandomSearch
     from evolvent.core.distributions import Choice as Choice
@@ -99,6 +110,7 @@ if TYPE_CHECKING:
     from evolvent.engines.job import Job as Job
     from evolvent.engines.trainable import Trainable as Trainable
     from evolvent.errors import AllMembersFailed as AllMembersFailed
+    from evolvent.errors import ArchiveError as ArchiveError
     from evolvent.errors import CheckpointError as CheckpointError
     from evolvent.errors import ConfigError as ConfigError
     from evolvent.errors import EvolventError as EvolventError
@@ -108,10 +120,17 @@ if TYPE_CHECKING:
     from evolvent.errors import TrainableError as TrainableError
     from evolvent.errors import UnknownJob as UnknownJob
     from evolvent.errors import UnknownStudy as UnknownStudy
+    from evolvent.integrations import keras as keras
+    from evolvent.integrations import mlflow as mlflow
+    from evolvent.integrations import optax as optax
+    from evolvent.integrations import tensorboard as tensorboard
     from evolvent.integrations import torch as torch
+    from evolvent.integrations import wandb as wandb
+    from evolvent.plotting import plot as plot
     from evolvent.result import Result as Result
     from evolvent.store import open_store as open_store
     from evolvent.studies import create_study as create_study
+    from evolvent.studies import import_study as import_study
     from evolvent.studies import list_studies as list_studies
     from evolvent.studies import load_study as load_study
     from evolvent.study import Study as Study

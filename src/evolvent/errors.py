@@ -64,6 +64,18 @@ class CheckpointDamaged(CheckpointError):
     """The files of a checkpoint are not those that were saved."""
 
 
+class CheckpointTooLarge(CheckpointError):
+    """The service does not take checkpoints of so many bytes or files."""
+
+
+class UploadConflict(CheckpointError):
+    """What was sent of a checkpoint does not go on where the service is: ask it, and send that."""
+
+
+class ArchiveError(EvolventError):
+    """An archive of a study cannot be written, or is not whole; nothing has been left behind."""
+
+
 class TrainableError(EvolventError):
     """Training code broke its contract: no metrics, a metric that is no number, a wrong name.
 
@@ -74,6 +86,14 @@ class TrainableError(EvolventError):
 
 class AllMembersFailed(EvolventError):
     """No member has a usable checkpoint left and none is running; shows the last traceback."""
+
+
+class Unauthenticated(EvolventError):
+    """The service wants a token, and none came, or none that it knows."""
+
+
+class Forbidden(EvolventError):
+    """The token does not allow this: its role is too low, or it is for another study."""
 
 
 class WorkerError(EvolventError):

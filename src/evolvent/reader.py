@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from evolvent.analysis.explain import Explanation
+from evolvent.analysis.html import study_html
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import UnknownJob
 from evolvent.result import Result, nested, read_jobs
+from evolvent.store.holding import verified
 from evolvent.store.protocol import Store
 from evolvent.store.records import FailedAttempt, MemberView, Point, StudyStatus
 
@@ -57,6 +61,14 @@ class StudyReader:
         status = self.status()
         return [nested(job, status) for job in self.store.lineage(self.id, JobId.parse(id))]
 
+    def explain(self, id: str) -> Explanation:
+        """Return why a job exists: who was compared with whom, which rule fired, what changed.
+
+        Raises:
+            UnknownJob: there is none of that id; says which there are.
+        """
+        return self.result().explain(id)
+
     def points(self, id: str) -> list[Point]:
         """Return what training logged within a job."""
         return self.store.points(self.id, JobId.parse(id))
@@ -76,7 +88,36 @@ class StudyReader:
         job = self.job(id)
         if job.checkpoint is None:
             raise UnknownJob(f"job {id} is {job.state} and has no checkpoint")
-        return self.store.checkpoints(self.id).verify(job.checkpoint)
+        return verified(self.store.checkpoints(self.id), job.id, job.checkpoint)
+
+    def export(self, path: str | Path, *, checkpoints: str | Iterable[str] = "best") -> Path:
+        """Write the study as it is now into one file, which `ev.import_study` opens anywhere.
+
+        It may be running meanwhile. The file is a zip: settings and log as JSON lines, files of
+        checkpoints as training saved them. An archive that is there already is replaced.
+
+        Args:
+            path: name of the file, such as `digits.zip`.
+            checkpoints: which ones come along: `"best"`, that of the best job; `"kept"`, all that
+                the study needs to go on; `"pinned"`; `"none"`; or ids of jobs.
+
+        Returns:
+            The path.
+
+        Raises:
+            ConfigError: `checkpoints` is none of these.
+            UnknownJob: a job of that id is not done.
+            CheckpointMissing, CheckpointDamaged: names the job and the address.
+            ArchiveError: the file cannot be written; what was there before still is.
+        """
+        from evolvent.archive.choice import chosen  # noqa: PLC0415 - workers need no archives
+        from evolvent.archive.writing import export_study  # noqa: PLC0415 - likewise
+
+        export_study(self.store, self.id, path, checkpoints=chosen(checkpoints))
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        return study_html(self.status(), self.members(), self.store.url)
 
     def __repr__(self) -> str:
         return f"<Study {self.name!r} in {self.store.url}>"

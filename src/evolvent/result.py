@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evolvent.analysis import html, table_files
+from evolvent.analysis.diversity import Diversity
+from evolvent.analysis.explain import Explanation, explain
+from evolvent.analysis.family import FamilyTree
+from evolvent.analysis.frames import Engine, framing, jobs_table
+from evolvent.analysis.lines import find_job
+from evolvent.analysis.log import Log
+from evolvent.analysis.plots.wish import plot_studies
+from evolvent.analysis.points import metrics_table
 from evolvent.analysis.schedule import Schedule
+from evolvent.analysis.table import Table
 from evolvent.core.records import JobRecord, JobState
 from evolvent.errors import EvolventError
+from evolvent.store.holding import missing
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
+from evolvent.validation import check_choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +36,7 @@ class Best:
         score: its score, higher is better.
         value: the metric as training reported it.
         hyperparameters: what the job trained with, nested as the space is.
-        checkpoint: directory with what the job saved, read-only.
+        directory: where what the job saved is, or would be if it were still there.
         lineage: the job and its ancestors, round 0 first.
         schedule: the hyperparameters along the lineage.
     """
@@ -32,9 +45,20 @@ class Best:
     score: float
     value: float
     hyperparameters: Mapping[str, Any]
-    checkpoint: Path
+    directory: Path
     lineage: tuple[JobRecord, ...]
     schedule: Schedule
+
+    @property
+    def checkpoint(self) -> Path:
+        """Directory with what the job saved, read-only.
+
+        Raises:
+            CheckpointMissing: it is not there: the study was imported without it.
+        """
+        if not self.directory.is_dir():
+            raise missing(self.job.id, self.directory)
+        return self.directory
 
     @property
     def member(self) -> int:
@@ -43,6 +67,13 @@ class Best:
     @property
     def round(self) -> int:
         return self.job.round
+
+    def _repr_html_(self) -> str:
+        values = {"checkpoint": self.directory, "lineage": f"{len(self.lineage)} jobs"}
+        schedule = html.segments_table(self.schedule.segments, self.schedule.unit)
+        return html.framed(
+            f"Best: {self.job.id}", f"{self.value:.6g}", html.facts(values), schedule
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +113,130 @@ class Result:
             score=job.score,
             value=record.score(job.score),
             hyperparameters=job.hyperparameters,
-            checkpoint=self.store.checkpoints(status.id).path(job.checkpoint),
+            directory=self.store.checkpoints(status.id).path(job.checkpoint),
             lineage=tuple(lineage),
             schedule=Schedule.of(lineage),
         )
 
-    def jobs(self, state: JobState | str | None = None) -> list[JobRecord]:
-        """Return the jobs of the study; see `Study.jobs`."""
-        return read_jobs(self.store, self.status, state)
+    def jobs(self, state: JobState | str | None = None, *, engine: Engine = "pandas") -> Any:
+        """Return the jobs of the study as they are now, open ones too: a frame, one row a job.
+
+        Finished jobs come in the order in which they finished, then the open ones by member. The
+        columns: id, member, round, state, score (higher is better), every metric, every
+        hyperparameter by its dotted name, parent, donor, attempt, checkpoint, reason, error,
+        worker, started_at, finished_at (UTC), seconds. A hyperparameter or metric whose name is
+        taken is called `hyperparameters.NAME` or `metrics.NAME`. For records see `Study.jobs`.
+
+        Args:
+            state: only jobs in this state; None for all. The columns are always the same.
+            engine: `"pandas"` or `"polars"`.
+
+        Raises:
+            ConfigError: there is no such state or engine.
+            MissingExtra: that library is not installed.
+        """
+        wanted, frame = check_state(state), framing(engine)
+        return frame(jobs_table(self.store, self.status.id, state=wanted))
+
+    def metrics(self, *names: str, engine: Engine = "pandas") -> Any:
+        """Return what training reported: a frame with one row a value, by member and round.
+
+        The columns: member, round, step, name, value. First come the points that training logged
+        within a round, each with its step; then, without a step, what the round came to.
+
+        Args:
+            names: only these metrics; all without any.
+            engine: `"pandas"` or `"polars"`.
+
+        Raises:
+            ConfigError: there is no such metric (names those there are) or engine.
+            MissingExtra: that library is not installed.
+        """
+        frame = framing(engine)
+        return frame(metrics_table(self.store, self.status.id, names))
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write the jobs, with the columns of `jobs`, as CSV; missing values are empty.
+
+        Raises:
+            EvolventError: it cannot be written; what was there before still is.
+        """
+        return table_files.to_csv(self._jobs, path)
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write the jobs as a JSON list of objects; missing values, NaN and infinities are null.
+
+        Raises:
+            EvolventError: it cannot be written; what was there before still is.
+        """
+        return table_files.to_json(self._jobs, path)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> Path:
+        """Write the jobs as a Parquet file; missing values are null.
+
+        Raises:
+            EvolventError: it cannot be written; what was there before still is.
+            MissingExtra: pyarrow is not installed.
+        """
+        return table_files.to_parquet(self._jobs, path)
+
+    def lineage(self, job: str) -> list[JobRecord]:
+        """Return a job, given by its id such as `m3r12`, and its ancestors, round 0 first.
+
+        Raises:
+            UnknownJob: there is none of that id; says which there are.
+        """
+        last = find_job(self.store, self.status, job)
+        line = self.store.lineage(self.status.id, last.id)
+        return [nested(ancestor, self.status) for ancestor in line]
+
+    def family_tree(self) -> FamilyTree:
+        """Return who descends from whom, over all finished jobs."""
+        return FamilyTree.of(Log.read(self.store, self.status.id))
+
+    def diversity(self) -> Diversity:
+        """Return how many founders and how much spread are left, with a warning when too little."""
+        return Diversity.of(Log.read(self.store, self.status.id))
+
+    def explain(self, job: str) -> Explanation:
+        """Return why a job exists: who was compared with whom, which rule fired, what changed.
+
+        Raises:
+            UnknownJob: there is none of that id; says which there are.
+        """
+        return explain(self.store, self.status, job)
+
+    def plot(
+        self,
+        kind: str = "scores",
+        *others: Result,
+        file: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Draw a figure of this study, beside others where the kind shows several.
+
+        Kinds, options, the Altair chart it returns and errors are those of `ev.plot`.
+        """
+        shown = [(result.store, result.status) for result in (self, *others)]
+        return plot_studies(shown, kind, file=file, options=options)
+
+    def _jobs(self) -> Table:
+        return jobs_table(self.store, self.status.id)
+
+    def _repr_html_(self) -> str:
+        values = html.standing(self.status)
+        if self.status.best is None:
+            return html.framed(
+                f"Result of {self.name}", html.state_of(self.status), html.facts(values)
+            )
+        best = self.best
+        return html.framed(
+            f"Result of {self.name}",
+            html.state_of(self.status),
+            html.facts({**values, "checkpoint": best.directory}),
+            html.note(f"The schedule that made {best.job.id}:"),
+            html.segments_table(best.schedule.segments, best.schedule.unit),
+        )
 
     def __repr__(self) -> str:
         status = self.status
@@ -109,5 +256,16 @@ def read_jobs(
     store: Store, status: StudyStatus, state: JobState | str | None = None
 ) -> list[JobRecord]:
     """Return jobs with nested hyperparameters, of one state or all."""
-    states = None if state is None else [JobState(state)]
+    wanted = check_state(state)
+    states = None if wanted is None else [wanted]
     return [nested(job, status) for job in store.jobs(status.id, states=states)]
+
+
+def check_state(state: JobState | str | None) -> JobState | None:
+    """Return a state of jobs by its name.
+
+    Raises:
+        ConfigError: there is no such state.
+    """
+    names = tuple(str(state) for state in JobState)
+    return None if state is None else JobState(check_choice("state", state, names))

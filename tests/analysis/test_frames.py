@@ -13,8 +13,11 @@ import pytest
 
 import evolvent as ev
 from evolvent.cli.fields import Fields
+from evolvent.core.records import JobRecord
 from evolvent.core.space import Space
+from evolvent.errors import MissingExtra
 from evolvent.result import Result
+from evolvent.store.protocol import Store
 from evolvent.store.records import Point, Report
 from evolvent.testing.store_contract.crew import INVALID, LONG, RETURNED, Crew
 from tests.analysis.test_log import bred, crew
@@ -189,6 +192,32 @@ def test_what_is_missing_is_null_and_nan_is_a_value():
     assert result(made).jobs()["loss"].isna().all()
 
 
+class Busy:
+    """A store in which something happens right after the open jobs have been read."""
+
+    def __init__(self, store: Store, then: Callable[[], object]) -> None:
+        self.store, self.then = store, then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def jobs(self, study: int, **how: Any) -> list[JobRecord]:
+        found = self.store.jobs(study, **how)
+        self.then()
+        return found
+
+
+def test_a_job_that_is_reported_while_we_read_is_there_once():
+    made = crew(population=2, rounds=2)
+    running = made.claim_of(1)
+    store: Any = Busy(made.store, lambda: made.report(running, 0.5))
+    frame = Result(made.status(), store).jobs()
+    assert frame[["id", "state"]].astype(str).to_numpy().tolist() == [
+        ["m1r0", "done"],
+        ["m0r0", "queued"],
+    ]
+
+
 def test_times_are_in_utc():
     made = crew(population=1, rounds=1)
     made.train(0.5)
@@ -281,6 +310,6 @@ def test_a_library_that_is_missing_is_named_with_its_extra(
 ):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.delitem(sys.modules, f"evolvent.analysis.{owner}", raising=False)
-    with pytest.raises(ev.MissingExtra, match=r"pip install 'evolvent\[\w+\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'evolvent\[\w+\]'"):
         read(result(crew()), tmp_path)
     assert list(tmp_path.iterdir()) == []

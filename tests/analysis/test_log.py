@@ -150,9 +150,14 @@ def test_a_pushed_member_has_its_rows():
 
 def test_a_parent_that_is_not_in_the_log_counts_as_none():
     made = crew()
-    jobs = [job(0, 3, parent=JobId(7, 99)), job(0, 4, parent=JobId(0, 3))]
+    jobs = [
+        job(0, 3, parent=JobId(7, 3)),
+        job(0, 4, parent=JobId(0, 3)),
+        job(0, 5, parent=JobId(0, 99)),
+        job(1, 5, parent=JobId(1, 4)),
+    ]
     log = Log.of(made.status(), jobs)
-    assert log.parent.tolist() == [-1, 0]
+    assert log.parent.tolist() == [-1, 0, -1, -1]
     assert log.lineage(1).tolist() == [0, 1]
 
 

@@ -45,7 +45,7 @@ def test_what_is_no_url_of_a_store_is_refused_with_what_there_is(url: str) -> No
         open_store(url)
 
 
-@pytest.mark.parametrize("url", ["postgresql://host/db", "http://host:8080", "https://host"])
+@pytest.mark.parametrize("url", ["http://host:8080", "https://host"])
 def test_stores_to_come_are_refused_by_name(url: str) -> None:
     with pytest.raises(ConfigError, match="not in this version"):
         open_store(url)

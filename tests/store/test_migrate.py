@@ -51,7 +51,7 @@ def test_an_older_store_gets_the_steps_it_lacks_each_once(monkeypatch: pytest.Mo
     connection = by_steps()
     newest = migrate.VERSION
     steps = {newest + 1: "ALTER TABLE study ADD COLUMN a TEXT", newest + 2: "CREATE TABLE b (c)"}
-    monkeypatch.setattr(migrate, "step", steps.__getitem__)
+    monkeypatch.setattr(migrate, "step", lambda number, _: steps[number])
     migrate.upgrade(connection, to=newest + 1)
     migrate.upgrade(connection, to=newest + 2)
     migrate.upgrade(connection, to=newest + 2)

@@ -23,10 +23,10 @@ from evolvent.testing.populations import study_record
 from evolvent.testing.store_contract.crew import RAISED, Crew
 
 PER_REPORT = {
-    "claim": sql_claim._AT_ONCE,
-    "next queued": sql_claim._QUEUED,
-    "next expired": sql_claim._EXPIRED,
-    "preferred": sql_claim._PREFERRED,
+    "claim": sql_claim.AT_ONCE,
+    "next queued": sql_claim.QUEUED,
+    "next expired": sql_claim.EXPIRED,
+    "preferred": sql_claim.PREFERRED,
     "prolong": sql_work._PROLONG,
     "head": sql_work._HEAD,
     "append": sql_log._APPEND,

@@ -122,13 +122,14 @@ class Log:
         return int(self.rows[job.member, job.round]) if there else -1
 
     def _there(self, job: JobId) -> str:
-        members, rounds = self.rows.shape
-        if not len(self):
+        members = len(self.rows)
+        if not members:
             return "none has finished yet"
         if job.member >= members:
             return f"members 0 to {members - 1} have finished jobs"
-        of_member = self.rows[job.member] >= 0
-        return f"of member {job.member} there are {int(of_member.sum())} of {rounds} rounds"
+        done = np.flatnonzero(self.rows[job.member] >= 0)
+        there = f"rounds {done[0]} to {done[-1]}" if done.size else "none"
+        return f"member {job.member} has finished {there}"
 
 
 def read_with(
@@ -160,7 +161,7 @@ class _Plain:
 
     def add(self, page: Sequence[Sequence[Any]]) -> None:
         member, round_, parent_member, parent_round, score, attempt, started, finished = page
-        columns = (
+        columns: tuple[Column, ...] = (
             np.array(member, np.int32),
             np.array(round_, np.int32),
             _whole(parent_member),

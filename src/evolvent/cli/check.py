@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evolvent.cli.options import DEFAULT_STORE, AsJson, StoreUrl, open_study, remembered
+from evolvent.errors import ConfigError
 
 if TYPE_CHECKING:
     from evolvent.testing.check_report import Proof
@@ -77,7 +78,10 @@ def _subject(
 
     if file is not None:
         said = read_study_file(file)
-        return trainable or said.trainable, said.settings["space"], said.settings["metric"]
+        path = trainable or said.trainable
+        if path is None:
+            raise ConfigError(f"{file}: [study] lacks trainable, such as \"package.module:name\"")
+        return path, said.settings["space"], said.settings["metric"]
     study = open_study(name, store)
     return remembered(study, trainable), study.record.space, study.record.metric
 

@@ -10,7 +10,22 @@ import typer
 from typer.core import TyperGroup
 
 from evolvent import __version__
-from evolvent.cli import change, check, look, train
+from evolvent.cli import (
+    archive,
+    change,
+    check,
+    compare,
+    exec,
+    explain,
+    log,
+    look,
+    plot,
+    replay,
+    schedule,
+    serve,
+    token,
+    train,
+)
 from evolvent.errors import EvolventError, UnknownJob, UnknownStudy
 
 EXIT_ERROR, EXIT_UNKNOWN = 1, 3
@@ -73,7 +88,22 @@ def _root(
     """Population Based Training: breeds hyperparameters while the models train."""
 
 
-for _module, _panel in ((train, "Train"), (look, "Look"), (change, "Steer"), (check, "Steer")):
+for _module, _panel in (
+    (train, "Train"),
+    (exec, "Train"),
+    (replay, "Train"),
+    (look, "Look"),
+    (log, "Look"),
+    (compare, "Look"),
+    (explain, "Look"),
+    (plot, "Look"),
+    (change, "Steer"),
+    (check, "Steer"),
+    (schedule, "Keep"),
+    (archive, "Keep"),
+    (serve, "Serve"),
+    (token, "Serve"),
+):
     _module.register(app, panel=_panel)
 
 

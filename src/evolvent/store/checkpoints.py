@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,23 +40,30 @@ class Checkpoints:
     Args:
         root: where they live; made when first needed.
         sync: survive a power cut: `seal` returns after the bytes and names are on disk.
+        clock: tells the seconds since 1970 as `sweep` understands them.
     """
 
-    def __init__(self, root: Path, *, sync: bool) -> None:
+    def __init__(self, root: Path, *, sync: bool, clock: Callable[[], float] = time.time) -> None:
         self.root = root.absolute()  # training code may change the working directory
         self.sync = sync
+        self._clock = clock
         self._staging = self.root / "staging"
         self._objects = self.root / "objects"
         self._trash = self.root / "trash"
 
-    def stage(self, label: str) -> Path:
+    def stage(self, label: str, *, spare_s: float = 0.0) -> Path:
         """Make and return a fresh private directory; `label` (job and attempt) only helps people.
+
+        Args:
+            label: part of its name.
+            spare_s: for so long no `sweep` may take it for a leftover.
 
         Raises:
             CheckpointError: the disk is full or read-only; says where.
         """
         plain = re.sub(r"[^\w.-]", "_", label)[:100]
-        staged = self._staging / f"{plain}-{time.time_ns():016x}-{secrets.token_hex(4)}"
+        young_until = int((self._clock() + spare_s) * 1e9)
+        staged = self._staging / f"{plain}-{young_until:016x}-{secrets.token_hex(4)}"
         try:
             tree.make_directory(self._staging, sync=self.sync)
             staged.mkdir()
@@ -74,11 +81,26 @@ class Checkpoints:
             CheckpointMissing: the staged directory is gone.
             CheckpointError: a link or special file, or the disk is full or read-only: says where.
         """
+        return self.settle(staged, self.freeze(staged))
+
+    def freeze(self, staged: Path) -> list[Entry]:
+        """Hash the files of a staged directory and make them read-only and, if asked, durable.
+
+        Raises:
+            CheckpointMissing: the staged directory is gone.
+            CheckpointError: a link or special file, or the disk fails: says where.
+        """
         if not staged.is_dir():
             raise CheckpointMissing(f"{staged} is gone: nothing to save; train the round again")
         try:
-            entries = tree.freeze(staged, sync=self.sync)
-            address = manifest.address_of(entries)
+            return tree.freeze(staged, sync=self.sync)
+        except OSError as e:
+            raise tree.explained(e, doing="save the checkpoint at", path=staged) from e
+
+    def settle(self, staged: Path, entries: Sequence[Entry]) -> str:
+        """Give a staged directory the address of its frozen files; errors as with `seal`."""
+        address = manifest.address_of(entries)
+        try:
             self._settle(staged, address, entries)
         except OSError as e:
             raise tree.explained(e, doing="save the checkpoint at", path=staged) from e
@@ -99,6 +121,13 @@ class Checkpoints:
     def __contains__(self, address: str) -> bool:
         return os.path.isdir(self._where(address))
 
+    def fetch(self, address: str) -> Path:
+        """Return the directory, unread; raises CheckpointMissing when it is not there."""
+        path = self.path(address)
+        if not path.is_dir():
+            raise CheckpointMissing(f"checkpoint {address} is not at {path}")
+        return path
+
     def _where(self, address: str) -> str:
         if not _ADDRESS.fullmatch(address):
             raise CheckpointError(f"checkpoint: got {address!r:.100}, wanted 64 hexadecimal digits")
@@ -113,16 +142,21 @@ class Checkpoints:
         """
         path = self.path(address)
         try:
-            while (before := _identity(path)) is not None:
+            while (before := tree.identity(path)) is not None:
                 found = self._damage(address)
                 if found is None:
                     return path
-                if _identity(path) == before:
+                if tree.identity(path) == before:
                     raise found
                 # Others have discarded or replaced it while we looked: look again.
         except OSError as e:
             raise tree.explained(e, doing="read the checkpoint at", path=path) from e
         raise CheckpointMissing(f"checkpoint {address} is not at {path}")
+
+    def addresses(self) -> list[str]:
+        """Return the addresses of all that are there."""
+        found = (path for bucket in tree.inside(self._objects) for path in tree.inside(bucket))
+        return [path.name for path in found if _ADDRESS.fullmatch(path.name)]
 
     def files(self, address: str) -> dict[str, int]:
         """Return the sizes in bytes of its files by relative name.
@@ -152,7 +186,7 @@ class Checkpoints:
 
     def empty_trash(self) -> int:
         """Delete what was discarded; return the bytes freed. Needs no lock."""
-        return sum(_remove(path) for path in _inside(self._trash))
+        return sum(_remove(path) for path in tree.inside(self._trash))
 
     def sweep(self, keep: set[str], *, staged_before: float) -> int:
         """Delete what is not in `keep`; return bytes freed.
@@ -161,11 +195,12 @@ class Checkpoints:
         since 1970): they may belong to a job that is about to be reported.
         """
         before_ns = int(staged_before * 1e9)
-        found = [path for bucket in _inside(self._objects) for path in _inside(bucket)]
-        doomed = [path for path in found if path.stem not in keep and _changed_ns(path) < before_ns]
+        found = [path for bucket in tree.inside(self._objects) for path in tree.inside(bucket)]
+        unwanted = [path for path in found if path.stem not in keep]
+        doomed = [path for path in unwanted if tree.changed_ns(path) < before_ns]
         self.discard(path.name for path in doomed if _ADDRESS.fullmatch(path.name))
         strays = [path for path in doomed if not _ADDRESS.fullmatch(path.name)]
-        staged = [path for path in _inside(self._staging) if _staged_ns(path) < before_ns]
+        staged = [path for path in tree.inside(self._staging) if _staged_ns(path) < before_ns]
         return sum(map(_remove, [*strays, *staged])) + self.empty_trash()
 
     def remove_all(self) -> None:
@@ -203,9 +238,9 @@ class Checkpoints:
         """Give the staged directory its address, unless sound equal contents have it already."""
         path = self.path(address)
         tree.make_directory(self._objects, sync=self.sync)
-        while not self._holds(address):
+        while not self.renew(address):
             tree.make_directory(path.parent, sync=False)
-            os.utime(staged)  # the time of sealing, for `sweep`
+            self._mark(staged)
             try:
                 staged.rename(path)
             except OSError as e:
@@ -219,10 +254,18 @@ class Checkpoints:
             tree.sync_directory(path.parent)
             tree.sync_directory(self._objects)
 
-    def _holds(self, address: str) -> bool:
+    def _mark(self, path: Path) -> None:
+        """Note the time of sealing, for `sweep`."""
+        now_ns = int(self._clock() * 1e9)
+        try:
+            os.utime(path, ns=(now_ns, now_ns))
+        except PermissionError:  # another user's: that it is of now is all that may be said
+            os.utime(path)
+
+    def renew(self, address: str) -> bool:
         """Whether sound contents are there, now as young as if they had just been sealed."""
         try:
-            os.utime(self.verify(address))
+            self._mark(self.verify(address))
         except CheckpointDamaged:
             self._move_away(address)
         except (CheckpointMissing, FileNotFoundError):
@@ -242,35 +285,10 @@ class Checkpoints:
         return self.path(address).with_suffix(".json")
 
 
-def _inside(directory: Path) -> Iterator[Path]:
-    try:
-        names = os.listdir(directory)  # a snapshot: others change the directory
-    except FileNotFoundError:
-        return
-    for name in names:
-        yield directory / name
-
-
-def _identity(directory: Path) -> tuple[int, int] | None:
-    """Tell one directory from another that takes its place; None when there is none."""
-    try:
-        info = directory.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return info.st_ino, info.st_ctime_ns
-
-
-def _changed_ns(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return time.time_ns()  # somebody else is just removing it
-
-
 def _staged_ns(path: Path) -> int:
     """When it was staged: from its name, since the job's own files renew the time of change."""
     match = _STAGED_AT.fullmatch(path.name)
-    return int(match[1], 16) if match else _changed_ns(path)
+    return int(match[1], 16) if match else tree.changed_ns(path)
 
 
 def _remove(path: Path) -> int:

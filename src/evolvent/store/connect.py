@@ -7,13 +7,10 @@ from pathlib import Path
 from evolvent.errors import ConfigError
 from evolvent.store.protocol import Store
 
-_FORMS = "memory://, memory://NAME, sqlite:///relative.db, sqlite:////absolute.db or a path *.db"
-_LATER = {
-    "postgresql": "PostgreSQL stores are",
-    "postgres": "PostgreSQL stores are",
-    "http": "the HTTP service is",
-    "https": "the HTTP service is",
-}
+_FORMS = (
+    "memory://, memory://NAME, sqlite:///relative.db, sqlite:////absolute.db, a path *.db, "
+    "postgresql://user@host/database or http://host:8080"
+)
 
 
 def open_store(url: str, *, create: bool = True) -> Store:
@@ -21,8 +18,13 @@ def open_store(url: str, *, create: bool = True) -> Store:
 
     Args:
         url: `sqlite:///evolvent.db` (relative), `sqlite:////data/evolvent.db` (absolute), a path
-            that ends in `.db`, `memory://`, or `memory://name` to share within this process.
-        create: make the file when it is not there; otherwise that is an error.
+            that ends in `.db`, `memory://`, or `memory://name` to share within this process;
+            `postgresql://user@host/database`, with `?checkpoints=DIRECTORY` (or
+            EVOLVENT_CHECKPOINTS) for the directory that all machines share, by default
+            `evolvent.checkpoints` in the working directory; `schema=NAME`, by default `evolvent`;
+            and any parameter of libpq, of which a password is never shown again; `http://host`
+            or `https://host`, where `evolvent serve` runs, opened by the token in EVOLVENT_TOKEN.
+        create: make the file or tables when they are not there; otherwise that is an error.
 
     Raises:
         ConfigError: the URL is of no known form.
@@ -35,15 +37,40 @@ def open_store(url: str, *, create: bool = True) -> Store:
         return _memory(rest)
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         return _sqlite(Path(rest[1:]), create=create)
-    if scheme in _LATER:
-        raise ConfigError(f"store: {_LATER[scheme]} not in this version; use {_FORMS}")
+    if scheme in {"postgresql", "postgres"}:
+        return _postgres(url, create=create)
+    if scheme in {"http", "https"}:
+        return _http(url)
     raise ConfigError(f"store: got {url!r}, wanted {_FORMS}")
+
+
+def address(store: Store) -> str:
+    """Return the URL by which another process opens this store; do not print it.
+
+    Unlike `store.url` it holds the password, if the store was opened with one.
+    """
+    found: str = getattr(store, "address", store.url)
+    return found
 
 
 def _sqlite(path: Path, *, create: bool) -> Store:
     from evolvent.store.sql import SqlStore  # noqa: PLC0415 - each kind is imported on first use
+    from evolvent.store.sqlite import SqliteDatabase  # noqa: PLC0415 - likewise
 
-    return SqlStore(path, create=create)
+    return SqlStore(SqliteDatabase(path, create=create))
+
+
+def _postgres(url: str, *, create: bool) -> Store:
+    from evolvent.store.postgres import PostgresDatabase  # noqa: PLC0415 - needs psycopg
+    from evolvent.store.sql import SqlStore  # noqa: PLC0415 - each kind is imported on first use
+
+    return SqlStore(PostgresDatabase(url, create=create))
+
+
+def _http(url: str) -> Store:
+    from evolvent.store.http import HttpStore  # noqa: PLC0415 - each kind is imported on first use
+
+    return HttpStore(url)
 
 
 def _memory(name: str) -> Store:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -56,12 +57,12 @@ def read(directory: Path) -> list[Entry]:
         CheckpointError: there is a link or a special file; named.
         OSError: as it came.
     """
-    return [_entry(directory, name) for name in _names(directory)]
+    return [_entry(directory, name) for name in listing(directory)]
 
 
 def freeze(directory: Path, *, sync: bool) -> list[Entry]:
     """As `read`, and make every file read-only and, if asked, durable together with its name."""
-    names = _names(directory)
+    names = listing(directory)
     if sync and len(names) > 1:
         # Syncs that wait at the same time share one commit of the file system's journal.
         with ThreadPoolExecutor(min(_THREADS, len(names))) as pool:
@@ -100,7 +101,7 @@ def make_directory(directory: Path, *, sync: bool) -> None:
 
 def sizes(directory: Path) -> dict[str, int]:
     """Return the sizes in bytes of all files below `directory` by relative name."""
-    files = (name for name in _names(directory) if not name.endswith("/"))
+    files = (name for name in listing(directory) if not name.endswith("/"))
     return {name: (directory / name).stat().st_size for name in files}
 
 
@@ -127,7 +128,35 @@ def remove(path: Path) -> int:
     return freed
 
 
-def _names(directory: Path) -> list[str]:
+def inside(directory: Path) -> Iterator[Path]:
+    """Yield what was in a directory when it was first asked; nothing if there is none."""
+    try:
+        names = os.listdir(directory)  # a snapshot: others change the directory
+    except FileNotFoundError:
+        return
+    for name in names:
+        yield directory / name
+
+
+def identity(directory: Path) -> tuple[int, int] | None:
+    """Tell one directory from another that takes its place; None when there is none."""
+    try:
+        info = directory.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return info.st_ino, info.st_ctime_ns
+
+
+def changed_ns(path: Path) -> int:
+    """Return when it was changed: now, if somebody is just removing it."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return time.time_ns()
+
+
+def listing(directory: Path) -> list[str]:
+    """Return the relative names of all files below, and of empty directories with a slash."""
     return sorted(_walk(directory, ""))
 
 

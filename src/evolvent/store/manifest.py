@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from evolvent.errors import CheckpointDamaged, CheckpointMissing
+from evolvent.store import files as tree
 from evolvent.store.files import Entry, explained
 
 _logger = logging.getLogger("evolvent")
@@ -45,6 +47,33 @@ def read(path: Path) -> dict[str, Entry] | None:
         return None
     in_order = [entries[name] for name in sorted(entries)]
     return entries if address_of(in_order) == path.stem else None
+
+
+def of(directory: Path) -> list[Entry]:
+    """Return the files of a checkpoint by name: from the list beside it, or else by reading them.
+
+    Args:
+        directory: of the checkpoint, named by its address.
+
+    Raises:
+        CheckpointMissing: it is not there.
+        CheckpointDamaged: there is no list, and the files are not those that were saved.
+        CheckpointError: it cannot be read; says where.
+    """
+    address = directory.name
+    if not directory.is_dir():
+        raise CheckpointMissing(f"checkpoint {address} is not at {directory}")
+    listed = read(directory.with_suffix(".json"))
+    if listed is not None:
+        return [listed[name] for name in sorted(listed)]
+    try:
+        entries = tree.read(directory)
+    except OSError as e:
+        raise explained(e, doing="read the checkpoint at", path=directory) from e
+    if address_of(entries) != address:
+        found = difference(None, entries)
+        raise CheckpointDamaged(f"checkpoint {address} at {directory}: {found}")
+    return entries
 
 
 def difference(wanted: Mapping[str, Entry] | None, found: Sequence[Entry]) -> str:

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from evolvent.core.algorithms import Algorithm
-from evolvent.core.heads import HeadState, first_head, first_heads
+from evolvent.core.heads import HeadState
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import (
     CheckpointMissing,
     LeaseLost,
     StoreError,
-    StudyExists,
     UnknownJob,
     UnknownStudy,
 )
 from evolvent.store import memory_rules as rules
 from evolvent.store.checkpoints import Checkpoints
+from evolvent.store.memory_archive import MemoryArchive
 from evolvent.store.memory_contents import Contents
-from evolvent.store.memory_study import MemoryStudy, Slot
+from evolvent.store.memory_study import MemoryStudy
 from evolvent.store.records import (
     FailedAttempt,
     Failure,
+    JobColumn,
     Lease,
     MemberView,
     Point,
     Report,
     StudyStatus,
+    named,
 )
 
 
-class MemoryStore:
+class MemoryStore(MemoryArchive):
     """A store that lives as long as this process, or until it is closed when it has no name.
 
     Checkpoints are in a temporary directory that goes with it.
@@ -61,29 +63,17 @@ class MemoryStore:
 
     # --- studies -------------------------------------------------------------------------------
 
-    def create_study(self, record: StudyRecord) -> int:
+    def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
         contents = self._open
         with contents.lock:
-            if any(study.record.name == record.name for study in contents.studies.values()):
-                raise StudyExists(f"name: there is a study {record.name!r} in {self.url} already")
-            number = next(contents.numbers)
-            checkpoints = Checkpoints(contents.directory / str(number), sync=False)
-            slots = [Slot(head) for head in first_heads(record)]
-            study = MemoryStudy(number, record, checkpoints, slots, time.time())
-            contents.studies[number] = study
-            return number
+            return contents.answers.once(key, "create", lambda: contents.create(record))
 
     def status(self, study: int) -> StudyStatus:
         with self._open.read(study) as it:
             return _status(it)
 
     def find_study(self, name: str) -> StudyStatus:
-        statuses = {status.record.name: status for status in self.studies()}
-        if name not in statuses:
-            close = difflib.get_close_matches(name, statuses) or list(statuses)[-3:]
-            hint = f"there is {', '.join(map(repr, close))}" if close else "it is empty"
-            raise UnknownStudy(f"no study {name!r} in {self.url}: {hint}")
-        return statuses[name]
+        return named(name, self.studies(), url=self.url)
 
     def studies(self) -> list[StudyStatus]:
         with self._open.lock:
@@ -105,17 +95,29 @@ class MemoryStore:
     # --- work ----------------------------------------------------------------------------------
 
     def claim(
-        self, study: int, *, worker: str, lease_s: float, prefer: int | None = None
+        self,
+        study: int,
+        *,
+        worker: str,
+        lease_s: float,
+        prefer: int | None = None,
+        wait_s: float = 0.0,  # noqa: ARG002 - nobody tells us: the caller asks again
+        key: str | None = None,
     ) -> Lease | None:
         with self._open.change(study) as it:
-            lease = rules.claim(it, worker=worker, lease_s=lease_s, prefer=prefer)
+            lease = rules.claim(it, worker=worker, lease_s=lease_s, prefer=prefer, key=key)
             return replace(lease, job=_copied(lease.job)) if lease is not None else None
 
-    def heartbeat(self, lease: Lease, *, lease_s: float, points: Sequence[Point] = ()) -> None:
+    def heartbeat(
+        self,
+        lease: Lease,
+        *,
+        lease_s: float,
+        points: Sequence[Point] = (),
+        key: str | None = None,
+    ) -> None:
         with self._held(lease) as it:
-            slot = it.held(lease)
-            slot.lease_until = time.monotonic() + lease_s
-            slot.points.extend(rules.copied(points))
+            it.answers.once(key, "heartbeat", lambda: rules.beat(it, lease, lease_s, points))
 
     def report(self, lease: Lease, report: Report) -> None:
         with self._held(lease) as it:
@@ -123,31 +125,22 @@ class MemoryStore:
             if row is None or row.attempt != lease.attempt or row.state is not JobState.DONE:
                 rules.report(it, lease, report)
 
-    def fail(self, lease: Lease, failure: Failure) -> None:
+    def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
         with self._held(lease) as it:
-            rules.fail(it, it.held(lease), failure)
+            it.answers.once(key, "fail", lambda: rules.fail(it, it.held(lease), failure))
 
-    def release(self, study: int, *, worker: str, failure: Failure) -> int:
+    def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
         with self._open.change(study) as it:
-            running = [slot for slot in it.slots if slot.head.state is HeadState.RUNNING]
-            held = [slot for slot in running if slot.worker == worker]
-            for slot in held:
-                rules.fail(it, slot, failure)
-            return len(held)
+            return it.answers.once(key, "release", lambda: rules.release(it, worker, failure))
 
-    def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
+    def reparent(
+        self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
+    ) -> Lease:
         with self._held(lease) as it:
-            slot = it.held(lease)
-            if parent not in it.log:
-                raise UnknownJob(f"study {it.record.name!r} has no finished job {parent}")
-            address = it.address(parent)
-            if address is None or address not in it.checkpoints:
-                raise CheckpointMissing(f"{parent} has no checkpoint on disk")
-            both = f"{slot.head.reason}; {reason}" if slot.head.reason else reason
-            slot.head = replace(slot.head, parent=parent, reason=both)
-            job = it.open_job(slot)
-            assert job is not None  # for the type checker: it is running
-            return replace(lease, job=_copied(job))
+            moved = it.answers.once(
+                key, "reparent", lambda: rules.reparent(it, lease, parent, reason)
+            )
+            return replace(moved, job=_copied(moved.job))
 
     # --- control -------------------------------------------------------------------------------
 
@@ -170,11 +163,20 @@ class MemoryStore:
             if it.at_target and not it.record.reached(best.score if best else None):
                 it.stopped, it.at_target = None, False
 
-    def push(self, study: int, hyperparameters: Hyperparameters) -> JobId:
+    def remember(self, study: int, *, trainable: str) -> None:
         with self._open.change(study) as it:
-            head = first_head(it.record, len(it.slots), dict(hyperparameters))
-            it.slots.append(Slot(head))
-            return JobId(head.member, 0)
+            it.record = replace(it.record, trainable=trainable)
+
+    def push(
+        self,
+        study: int,
+        hyperparameters: Hyperparameters,
+        *,
+        done: Report | None = None,
+        key: str | None = None,
+    ) -> JobId:
+        with self._open.change(study) as it:
+            return it.answers.once(key, "push", lambda: rules.push(it, hyperparameters, done))
 
     def pin(self, study: int, job: JobId) -> None:
         with self._open.change(study) as it:
@@ -215,6 +217,17 @@ class MemoryStore:
             found = [job for job in [*list(it.log.values())[after:], *heads] if job.state in wanted]
             return [_copied(job) for job in found[:limit]]
 
+    def scan(
+        self,
+        study: int,
+        columns: Sequence[JobColumn],
+        *,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[tuple[Any, ...]]:
+        with self._open.read(study) as it:
+            return [it.row(job, columns) for job in list(it.log.values())[after:][:limit]]
+
     def job(self, study: int, job: JobId) -> JobRecord:
         with self._open.read(study) as it:
             return _copied(it.job(job))
@@ -238,6 +251,10 @@ class MemoryStore:
             it.job(job)  # or UnknownJob
             points = it.points[job] if job in it.points else it.slots[job.member].points
             return rules.copied(points)
+
+    def points_of(self, study: int, member: int) -> list[tuple[int, float, str]]:
+        with self._open.read(study) as it:
+            return it.points_of(member)
 
     def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
         with self._open.read(study) as it:

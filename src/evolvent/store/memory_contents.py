@@ -7,13 +7,20 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evolvent.errors import UnknownStudy
-from evolvent.store.memory_study import MemoryStudy
+from evolvent.core.heads import first_heads
+from evolvent.core.study import StudyRecord
+from evolvent.errors import StudyExists, UnknownStudy
+from evolvent.store.checkpoints import Checkpoints
+from evolvent.store.memory_study import MemoryStudy, Slot
+from evolvent.store.memory_tokens import MemoryKeeping
+from evolvent.store.once import Answers
+from evolvent.store.tokens import Tokens
 
 _by_name: dict[str, Contents] = {}
 _by_name_lock = threading.Lock()
@@ -26,7 +33,9 @@ class Contents:
         self.url = url
         self.lock = threading.RLock()
         self.studies: dict[int, MemoryStudy] = {}
+        self.tokens = Tokens(MemoryKeeping(), quick=True)
         self.numbers = itertools.count(1)
+        self.answers = Answers()
         self.directory = Path(tempfile.mkdtemp(prefix="evolvent-"))
         # Also runs when the process ends or nobody holds the contents any more.
         self._remove = weakref.finalize(self, _remove, self.directory, os.getpid())
@@ -41,6 +50,16 @@ class Contents:
             if name not in _by_name:
                 _by_name[name] = cls(url)
             return _by_name[name]
+
+    def create(self, record: StudyRecord) -> int:
+        """Add a new study; return its number."""
+        if any(study.record.name == record.name for study in self.studies.values()):
+            raise StudyExists(f"name: there is a study {record.name!r} in {self.url} already")
+        number = next(self.numbers)
+        checkpoints = Checkpoints(self.directory / str(number), sync=False)
+        slots = [Slot(head) for head in first_heads(record)]
+        self.studies[number] = MemoryStudy(number, record, checkpoints, slots, time.time())
+        return number
 
     @contextmanager
     def read(self, number: int) -> Iterator[MemoryStudy]:

@@ -11,13 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from evolvent.core.heads import HeadState, next_head, round_heads
+from evolvent.core.heads import HeadState, first_head, next_head, round_heads
 from evolvent.core.population import Population
-from evolvent.core.records import JobId, JobRecord, JobState
-from evolvent.errors import CheckpointMissing, ConfigError
+from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
+from evolvent.errors import CheckpointMissing, ConfigError, UnknownJob
+from evolvent.store.dump import cannot_go_on
 from evolvent.store.memory_study import MemoryStudy, Slot
 from evolvent.store.records import (
     MAX_LOSSES,
+    PUSHED_BY,
+    PUSHED_REASON,
     FailedAttempt,
     Failure,
     FailureKind,
@@ -28,14 +31,19 @@ from evolvent.store.records import (
 )
 
 
-def claim(study: MemoryStudy, *, worker: str, lease_s: float, prefer: int | None) -> Lease | None:
+def claim(
+    study: MemoryStudy, *, worker: str, lease_s: float, prefer: int | None, key: str | None
+) -> Lease | None:
     """Hand out the job that is next in turn, if there is one."""
+    if (given := _given(study, worker, key)) is not None:
+        return given
     while study.state is StudyState.OPEN:
         free = [slot for slot in study.slots if slot.claimable(time.monotonic())]
         if not free:
             return None
         slot = min(free, key=lambda s: (s.head.round, s.head.member != prefer, s.head.member))
         if slot.head.state is HeadState.QUEUED:
+            slot.key = key
             return _hand_out(study, slot, worker=worker, lease_s=lease_s)
         # This may end the job and open others, so look again what is next in turn.
         fail(study, slot, Failure(FailureKind.LOST, f"no sign of life from worker {slot.worker}"))
@@ -63,6 +71,17 @@ def report(study: MemoryStudy, lease: Lease, result: Report) -> None:
     _finish(study, slot, row, parent=row.id)
 
 
+def push(study: MemoryStudy, hyperparameters: Hyperparameters, done: Report | None) -> JobId:
+    """Add a member; with `done`, one whose round 0 was trained elsewhere."""
+    head = first_head(study.record, len(study.slots), dict(hyperparameters))
+    slot = Slot(head)
+    study.slots.append(slot)
+    if done is not None:
+        slot.head = replace(head, reason=PUSHED_REASON)
+        report(study, _hand_out(study, slot, worker=PUSHED_BY, lease_s=0.0), done)
+    return JobId(head.member, 0)
+
+
 def fail(study: MemoryStudy, slot: Slot, failure: Failure) -> None:
     """Note a failed attempt; requeue the job, or append it to the log as failed."""
     slot.failures += failure.kind is FailureKind.RAISED
@@ -79,8 +98,30 @@ def fail(study: MemoryStudy, slot: Slot, failure: Failure) -> None:
         slot.worker = None
 
 
+def beat(study: MemoryStudy, lease: Lease, lease_s: float, points: Iterable[Point]) -> None:
+    """Prolong a lease and keep the points."""
+    slot = study.held(lease)
+    slot.lease_until = time.monotonic() + lease_s
+    slot.points.extend(copied(points))
+
+
+def release(study: MemoryStudy, worker: str, failure: Failure) -> int:
+    """Note a failure for all jobs of a worker; return how many."""
+    running = [slot for slot in study.slots if slot.head.state is HeadState.RUNNING]
+    held = [slot for slot in running if slot.worker == worker]
+    for slot in held:
+        fail(study, slot, failure)
+    return len(held)
+
+
 def resume(study: MemoryStudy) -> None:
     """Undo a stop, and the failure of all members."""
+    if study.incomplete:
+        if study.state is StudyState.FINISHED:
+            return
+        if gone := study.missing():
+            raise cannot_go_on(study.record.name, gone)
+        study.incomplete = False
     if study.state is StudyState.FAILED:
         for slot in study.slots:
             if slot.head.round < study.record.rounds:
@@ -120,6 +161,27 @@ def _final(study: MemoryStudy, slot: Slot, kind: FailureKind) -> bool:
             return False
         case _:
             assert_never(kind)
+
+
+def reparent(study: MemoryStudy, lease: Lease, parent: JobId, reason: str) -> Lease:
+    """Let a claimed job start from another checkpoint than it was opened with."""
+    slot = study.held(lease)
+    if parent not in study.log:
+        raise UnknownJob(f"study {study.record.name!r} has no finished job {parent}")
+    address = study.address(parent)
+    if address is None or address not in study.checkpoints:
+        raise CheckpointMissing(f"{parent} has no checkpoint on disk")
+    both = f"{slot.head.reason}; {reason}" if slot.head.reason else reason
+    slot.head = replace(slot.head, parent=parent, reason=both)
+    return Lease(study.id, study.record_of(slot, JobState.RUNNING), lease.worker)
+
+
+def _given(study: MemoryStudy, worker: str, key: str | None) -> Lease | None:
+    """Return what a claim of this key got before, while it counts."""
+    for slot in study.slots if key is not None else ():
+        if (slot.head.state, slot.key, slot.worker) == (HeadState.RUNNING, key, worker):
+            return Lease(study.id, study.record_of(slot, JobState.RUNNING), worker)
+    return None
 
 
 def _hand_out(study: MemoryStudy, slot: Slot, *, worker: str, lease_s: float) -> Lease:

@@ -6,8 +6,10 @@ right: whatever can be derived is derived anew each time. Nothing here locks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from evolvent.core.heads import Head, HeadState
 from evolvent.core.population import Population
@@ -15,9 +17,18 @@ from evolvent.core.records import JobId, JobRecord, JobState, Member
 from evolvent.core.study import StudyRecord
 from evolvent.errors import LeaseLost, UnknownJob
 from evolvent.store.checkpoints import Checkpoints
-from evolvent.store.records import FailedAttempt, Lease, Point, StudyState
+from evolvent.store.once import Answers
+from evolvent.store.records import FailedAttempt, JobColumn, Lease, Point, StudyState
 
 _ACTIVE = {HeadState.QUEUED, HeadState.RUNNING}
+_CELLS: Mapping[JobColumn, Callable[[JobRecord], Any]] = {
+    "state": lambda job: job.state.value,
+    "hyperparameters": lambda job: json.dumps(dict(job.hyperparameters)),
+    "metrics": lambda job: json.dumps(dict(job.metrics)),
+    "parent_member": lambda job: None if job.parent is None else job.parent.member,
+    "parent_round": lambda job: None if job.parent is None else job.parent.round,
+}
+"""The columns of a scan that are not just fields of the record."""
 
 
 @dataclass(slots=True)
@@ -34,6 +45,7 @@ class Slot:
     started_at: float | None = None
     error: str | None = None
     points: list[Point] = field(default_factory=list)
+    key: str | None = None  # of the claim that gave it out
 
     @property
     def active(self) -> bool:
@@ -65,12 +77,14 @@ class MemoryStudy:
     changed_at: float | None = None
     stopped: str | None = None
     at_target: bool = False
+    incomplete: bool = False  # imported without checkpoints that it needs to go on
     best: JobRecord | None = None
     log: dict[JobId, JobRecord] = field(default_factory=dict)
     points: dict[JobId, list[Point]] = field(default_factory=dict)
     failed: list[FailedAttempt] = field(default_factory=list)
     pins: set[JobId] = field(default_factory=set)
     on_disk: set[str] = field(default_factory=set)
+    answers: Answers = field(default_factory=Answers)
 
     def copy(self) -> MemoryStudy:
         """Return a draft to be changed, and thrown away if the change fails half-way."""
@@ -82,6 +96,7 @@ class MemoryStudy:
             failed=list(self.failed),
             pins=set(self.pins),
             on_disk=set(self.on_disk),
+            answers=self.answers.copy(),
         )
 
     @property
@@ -103,6 +118,12 @@ class MemoryStudy:
         if self.best is not None:
             jobs.add(self.best.id)
         return {address for job in jobs if job and (address := self.address(job))}
+
+    def missing(self) -> list[JobId]:
+        """Return the jobs that members go on from and whose checkpoints are not on disk."""
+        parents = dict.fromkeys(slot.head.parent for slot in self.slots)
+        there = ((job, self.address(job)) for job in parents if job is not None)
+        return [job for job, address in there if address and address not in self.checkpoints]
 
     def address(self, job: JobId | None) -> str | None:
         row = self.log.get(job) if job is not None else None
@@ -129,14 +150,31 @@ class MemoryStudy:
                 return row
         raise UnknownJob(f"study {self.record.name!r} has no job {job}")
 
+    def row(self, job: JobRecord, columns: Sequence[JobColumn]) -> tuple[Any, ...]:
+        """Return these columns of a job as plain values."""
+        return tuple(_CELLS[c](job) if c in _CELLS else getattr(job, c) for c in columns)
+
+    def points_of(self, member: int) -> list[tuple[int, float, str]]:
+        """Return the points of a member's jobs with their rounds, the open job's last."""
+        if not 0 <= member < len(self.slots):
+            return []
+        slot = self.slots[member]
+        logged = [(r, self.points.get(JobId(member, r), [])) for r in range(slot.head.round)]
+        open_job = [(slot.head.round, slot.points if self.open_job(slot) else [])]
+        return [
+            (round_, point.step, json.dumps(dict(point.values)))
+            for round_, points in [*logged, *open_job]
+            for point in points
+        ]
+
     def held(self, lease: Lease) -> Slot:
         """Return the slot of a lease that still counts."""
         job = lease.job
-        slot = self.slots[job.member]
-        now = (slot.head.round, slot.head.state, slot.attempt)
-        if now != (job.round, HeadState.RUNNING, job.attempt):
-            raise LeaseLost(f"{job.id}: attempt {job.attempt} no longer counts")
-        return slot
+        wanted = (job.round, HeadState.RUNNING, job.attempt)
+        for slot in self.slots[job.member : job.member + 1]:
+            if (slot.head.round, slot.head.state, slot.attempt) == wanted:
+                return slot
+        raise LeaseLost(f"{job.id}: attempt {job.attempt} no longer counts")
 
     def lineage(self, job: JobId) -> list[JobRecord]:
         line = [self.job(job)]

@@ -2,49 +2,60 @@
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Callable
 from importlib import resources
+from typing import Any, Literal, Protocol, TypeAlias
 
 from evolvent.errors import SchemaTooNew, StoreDamaged
 
-VERSION = 1
+VERSION = 2
 """The newest version: that of `schema.py` and of the last file in `migrations`."""
 
 _READ = "SELECT version FROM schema_version"
 _WRITE = "UPDATE schema_version SET version = :version"
 _BEGIN = "INSERT INTO schema_version VALUES (:version)"
-_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+_TABLES = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
+    "postgres": "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()",
+}
+
+Kind: TypeAlias = Literal["sqlite", "postgres"]
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+class Executes(Protocol):
+    """What runs a statement: a connection to a file, or a visit to a server."""
+
+    @property
+    def execute(self) -> Callable[..., Any]: ...
+
+
+def migrate(connection: Executes, kind: Kind = "sqlite") -> None:
     """Make or mend the tables, within the caller's transaction.
 
     Raises:
         SchemaTooNew: a newer evolvent has written this store.
-        StoreDamaged: the file belongs to another program.
+        StoreDamaged: the tables belong to another program.
     """
-    tables = {name for (name,) in connection.execute(_TABLES)}
+    tables = {name for (name,) in connection.execute(_TABLES[kind])}
     if not tables:
-        create(connection)
+        create(connection, kind)
     elif "schema_version" not in tables:
         some = ", ".join(sorted(tables)[:3])
-        raise StoreDamaged(f"the file belongs to another program (tables: {some}): name another")
+        raise StoreDamaged(f"it belongs to another program (tables: {some}): name another")
     else:
-        upgrade(connection, to=VERSION)
+        upgrade(connection, kind, to=VERSION)
 
 
-def create(connection: sqlite3.Connection) -> None:
+def create(connection: Executes, kind: Kind = "sqlite") -> None:
     """Make all tables as the newest version has them."""
-    from sqlalchemy.dialects import sqlite  # noqa: PLC0415 - half of a worker's start, used once
+    from evolvent.store import schema  # noqa: PLC0415 - imports SQLAlchemy, used once
 
-    from evolvent.store import schema  # noqa: PLC0415 - imports SQLAlchemy
-
-    for statement in schema.statements(sqlite.dialect()):
+    for statement in schema.statements(kind):
         connection.execute(statement)
     connection.execute(_BEGIN, {"version": VERSION})
 
 
-def upgrade(connection: sqlite3.Connection, *, to: int) -> None:
+def upgrade(connection: Executes, kind: Kind = "sqlite", *, to: int) -> None:
     """Apply the steps between the version of the tables and `to`.
 
     Raises:
@@ -57,19 +68,19 @@ def upgrade(connection: sqlite3.Connection, *, to: int) -> None:
             " install the evolvent that wrote it, or a newer one"
         )
     for number in range(version + 1, to + 1):
-        apply(connection, number)
+        apply(connection, number, kind)
         connection.execute(_WRITE, {"version": number})
 
 
-def apply(connection: sqlite3.Connection, number: int) -> None:
+def apply(connection: Executes, number: int, kind: Kind = "sqlite") -> None:
     """Run the statements of one step."""
-    for statement in step(number).split(";\n"):
+    for statement in step(number, kind).split(";\n"):
         if statement.strip():
             connection.execute(statement)
 
 
-def step(number: int) -> str:
+def step(number: int, kind: Kind = "sqlite") -> str:
     """Return the SQL of one step."""
-    folder = resources.files("evolvent.store") / "migrations" / "sqlite"
+    folder = resources.files("evolvent.store") / "migrations" / kind
     (file,) = (f for f in folder.iterdir() if f.name.startswith(f"{number:04}_"))
     return file.read_text(encoding="utf-8")

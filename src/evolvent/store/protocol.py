@@ -4,20 +4,26 @@ A store holds studies, and for each an append-only log of jobs. The head of ever
 open job) sits beside the log; a job moves from the head into the log when it is reported. Methods
 are synchronous, safe to call from several threads and processes, and raise `EvolventError`s only.
 Everything that changes the log is one transaction: it happens whole or not at all.
+
+`key`, wherever it is taken, names one call, such as by a UUID: made again with the same key, when
+an answer was lost, the call changes nothing and returns what it returned before. Keys are kept for
+`records.KEY_KEPT_S`. The calls without one change nothing more when they are made again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from evolvent.core.algorithms import Algorithm
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.store.checkpoints import Checkpoints
+from evolvent.store.checkpoints_like import CheckpointsLike
+from evolvent.store.protocol_whole import WholeStudies
 from evolvent.store.records import (
     FailedAttempt,
     Failure,
+    JobColumn,
     Lease,
     MemberView,
     Point,
@@ -26,7 +32,7 @@ from evolvent.store.records import (
 )
 
 
-class Store(Protocol):
+class Store(WholeStudies, Protocol):
     """Where the log lives."""
 
     @property
@@ -38,7 +44,7 @@ class Store(Protocol):
 
     # --- studies -------------------------------------------------------------------------------
 
-    def create_study(self, record: StudyRecord) -> int:
+    def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
         """Write the study and the first heads of its members; return its number.
 
         Raises:
@@ -62,7 +68,7 @@ class Store(Protocol):
         """Remove the study, its log and its checkpoints. Leases on it are lost."""
         ...
 
-    def checkpoints(self, study: int) -> Checkpoints:
+    def checkpoints(self, study: int) -> CheckpointsLike:
         """Return the checkpoints of one study."""
         ...
 
@@ -76,17 +82,34 @@ class Store(Protocol):
     # --- work ----------------------------------------------------------------------------------
 
     def claim(
-        self, study: int, *, worker: str, lease_s: float, prefer: int | None = None
+        self,
+        study: int,
+        *,
+        worker: str,
+        lease_s: float,
+        prefer: int | None = None,
+        wait_s: float = 0.0,
+        key: str | None = None,
     ) -> Lease | None:
         """Give out one job: queued, or running with an expired lease.
 
         The lowest round first; within it the member `prefer`, then the lowest member. The attempt
         number grows by one; an expired lease is noted as a LOST failure of its attempt. None when
         there is nothing to claim now or the study is not OPEN (see `status`).
+
+        Stores that can tell when there is something wait for it, up to `wait_s`; others ask again
+        no sooner than their callers do. A repeated `key` gives the same lease while it counts.
         """
         ...
 
-    def heartbeat(self, lease: Lease, *, lease_s: float, points: Sequence[Point] = ()) -> None:
+    def heartbeat(
+        self,
+        lease: Lease,
+        *,
+        lease_s: float,
+        points: Sequence[Point] = (),
+        key: str | None = None,
+    ) -> None:
         """Prolong a lease to `lease_s` seconds from now and keep the points.
 
         Raises:
@@ -106,7 +129,7 @@ class Store(Protocol):
         """
         ...
 
-    def fail(self, lease: Lease, failure: Failure) -> None:
+    def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
         """Note a failed attempt.
 
         The job is requeued from its parent or, when `failure.kind` says so, appended to the log as
@@ -117,11 +140,13 @@ class Store(Protocol):
         """
         ...
 
-    def release(self, study: int, *, worker: str, failure: Failure) -> int:
+    def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
         """Note `failure` for every job this worker holds, as `fail` does; return how many."""
         ...
 
-    def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
+    def reparent(
+        self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
+    ) -> Lease:
         """Let a claimed job start from an ancestor of its parent, whose checkpoint is damaged.
 
         `reason` is appended to the job's reason.
@@ -161,10 +186,24 @@ class Store(Protocol):
         """
         ...
 
-    def push(self, study: int, hyperparameters: Hyperparameters) -> JobId:
-        """Add a member, in round 0, with flat hyperparameters given by hand.
+    def remember(self, study: int, *, trainable: str) -> None:
+        """Keep the import path of the training code, for workers that join without being told."""
+        ...
 
-        What they leave out is drawn from the space.
+    def push(
+        self,
+        study: int,
+        hyperparameters: Hyperparameters,
+        *,
+        done: Report | None = None,
+        key: str | None = None,
+    ) -> JobId:
+        """Add a member, in round 0, with flat hyperparameters given by hand; the rest is drawn.
+
+        With `done`, of a model trained elsewhere, that round is done: it may be copied at once.
+
+        Raises:
+            CheckpointMissing: that of `done` is not there; no member has been added.
         """
         ...
 
@@ -210,6 +249,22 @@ class Store(Protocol):
         """
         ...
 
+    def scan(
+        self,
+        study: int,
+        columns: Sequence[JobColumn],
+        *,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """Return columns of the finished jobs, one tuple a job, in the order of their reports.
+
+        For whoever reads a long log: nothing is decoded. Hyperparameters (flat) and metrics come
+        as JSON text, in which numbers may be NaN or Infinity. `after` leaves out so many jobs (to
+        read page by page, or on as the log grows); at most `limit` come.
+        """
+        ...
+
     def job(self, study: int, job: JobId) -> JobRecord:
         """Raises UnknownJob."""
         ...
@@ -224,6 +279,14 @@ class Store(Protocol):
 
     def points(self, study: int, job: JobId) -> list[Point]:
         """Return the points of the attempt that counts, in the order in which they were logged."""
+        ...
+
+    def points_of(self, study: int, member: int) -> list[tuple[int, float, str]]:
+        """Return the points of all jobs of a member, by round, each as `points` has them.
+
+        Returns:
+            For every point its round, its step, and its values as JSON text, as in `scan`.
+        """
         ...
 
     def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:

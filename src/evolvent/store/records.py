@@ -4,13 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
+from typing import Literal, TypeAlias, get_args
 
 from evolvent.core.records import JobId, JobRecord, JobState, Metrics
 from evolvent.core.study import StudyRecord
+from evolvent.errors import UnknownStudy
 
 MAX_LOSSES = 25
 """A job that lost its worker so often (killed, hung, out of memory) counts as failed."""
+
+PUSHED_BY, PUSHED_REASON = "by hand", "given by hand, trained already"
+"""The worker and the reason of a job that was pushed with its metrics and its checkpoint."""
+
+JobColumn: TypeAlias = Literal[
+    "member",
+    "round",
+    "state",
+    "hyperparameters",
+    "parent_member",
+    "parent_round",
+    "score",
+    "metrics",
+    "checkpoint",
+    "parent_checkpoint",
+    "attempt",
+    "reason",
+    "error",
+    "worker",
+    "started_at",
+    "finished_at",
+]
+"""What `Store.scan` reads of a finished job; hyperparameters and metrics are JSON text."""
+
+JOB_COLUMNS: tuple[JobColumn, ...] = get_args(JobColumn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +162,20 @@ class MemberView:
 
     newest: JobRecord | None
     open: JobRecord | None
+
+
+def named(name: str, studies: Sequence[StudyStatus], *, url: str) -> StudyStatus:
+    """Return the study of that name.
+
+    Raises:
+        UnknownStudy: there is none; names the closest, or the newest, of those there are.
+    """
+    names = {status.record.name: status for status in studies}
+    if name in names:
+        return names[name]
+    if not names:
+        raise UnknownStudy(f"no study {name!r} in {url}: it is empty")
+    close = get_close_matches(name, names) or list(names)[-3:]
+    others = len(names) - len(close)
+    more = f" and {others} other{'' if others == 1 else 's'}" if others else ""
+    raise UnknownStudy(f"no study {name!r} in {url}: there is {', '.join(map(repr, close))}{more}")

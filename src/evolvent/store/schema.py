@@ -7,13 +7,24 @@ numbers must come back bit for bit.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 metadata = sa.MetaData()
 
 _JSON = sa.Text
 _SECONDS = sa.Double
 _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+# Few rows that change all the time: claims would read through what they have been before.
+_CLEARED_OFTEN = {
+    "autovacuum_vacuum_scale_factor": 0,
+    "autovacuum_vacuum_threshold": 500,
+    "autovacuum_vacuum_cost_delay": 0,
+}
 
 
 def _study() -> sa.Column[int]:
@@ -47,7 +58,8 @@ study = sa.Table(
 member = sa.Table(
     "member",
     metadata,
-    sa.Column("id", _NUMBER, primary_key=True),  # study * 2**32 + member: one short path to a head
+    # study * 2**32 + member: one short path to a head
+    sa.Column("id", _NUMBER, primary_key=True, autoincrement=False),
     _study(),
     sa.Column("member", sa.Integer, nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
@@ -66,15 +78,15 @@ member = sa.Table(
     sa.Column("error", sa.Text),
     sa.Index("member_by_state", "study", "state", "round", "member", "lease_until"),
     sa.Index("member_by_checkpoint", "study", "checkpoint"),
+    postgresql_with=_CLEARED_OFTEN,
 )
 
 # The log: append-only, its lines numbered from 1 in each study.
 job = sa.Table(
     "job",
     metadata,
-    sa.Column(
-        "id", _NUMBER, primary_key=True
-    ),  # study * 2**32 + line: a log lies together, in order
+    # study * 2**32 + line: a log lies together, in order
+    sa.Column("id", _NUMBER, primary_key=True, autoincrement=False),
     _study(),
     sa.Column("member", sa.Integer, nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
@@ -106,7 +118,7 @@ job = sa.Table(
 point = sa.Table(
     "point",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", _NUMBER, primary_key=True),
     _study(),
     sa.Column("member", sa.Integer, nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
@@ -119,7 +131,7 @@ point = sa.Table(
 failure = sa.Table(
     "failure",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", _NUMBER, primary_key=True),
     _study(),
     sa.Column("member", sa.Integer, nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
@@ -144,11 +156,50 @@ pin = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# Who may use the service. The id is the start of the hash, so that a token finds its row.
+token = sa.Table(
+    "token",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("study", sa.Text),
+    sa.Column("created_at", _SECONDS, nullable=False),
+    sa.Column("expires_at", _SECONDS),
+    sa.Column("revoked_at", _SECONDS),
+)
 
-def statements(dialect: sa.Dialect) -> list[str]:
+# Browsers that signed in with a token, and count for no longer than it does.
+session = sa.Table(
+    "session",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("token", sa.Text, nullable=False),
+    sa.Column("created_at", _SECONDS, nullable=False),
+    sa.Column("expires_at", _SECONDS, nullable=False),
+    sa.Index("session_by_token", "token"),
+)
+
+
+# One row: under which name the checkpoints of this store lie, and where they were first made.
+place = sa.Table(
+    "place",
+    metadata,
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("made_at", sa.Text),
+    info={"only": "postgres"},  # beside a SQLite file there is no doubt
+)
+
+
+def statements(kind: Literal["sqlite", "postgres"]) -> list[str]:
     """Return the statements that make all tables and indexes in this dialect."""
+    dialect = {"sqlite": sqlite.dialect, "postgres": postgresql.dialect}[kind]()
     made: list[sa.schema.ExecutableDDLElement] = []
     for table in metadata.sorted_tables:
+        if table.info.get("only", kind) != kind:
+            continue
         made.append(sa.schema.CreateTable(table))
         made += map(sa.schema.CreateIndex, sorted(table.indexes, key=lambda i: str(i.name)))
     return [str(statement.compile(dialect=dialect)).strip() for statement in made]

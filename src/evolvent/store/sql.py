@@ -2,58 +2,73 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from evolvent.core.algorithms import Algorithm
-from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
+from evolvent.core.records import Hyperparameters, JobId
 from evolvent.core.study import StudyRecord
 from evolvent.errors import UnknownStudy
-from evolvent.store import sql_claim, sql_control, sql_read, sql_work
+from evolvent.store import (
+    sql_archive,
+    sql_claim,
+    sql_control,
+    sql_push,
+    sql_read,
+    sql_restore,
+    sql_work,
+)
 from evolvent.store.checkpoints import Checkpoints
+from evolvent.store.dump import Chosen, StudyDump
+from evolvent.store.holding import Held, held
+from evolvent.store.incoming import Save
 from evolvent.store.records import (
-    FailedAttempt,
     Failure,
     Lease,
-    MemberView,
     Point,
     Report,
     StudyStatus,
+    named,
 )
+from evolvent.store.sql_again import again, again_if_undone
+from evolvent.store.sql_reading import SqlReading
 from evolvent.store.sql_rows import encode
-from evolvent.store.sql_session import Session, Work, unknown
+from evolvent.store.sql_session import Work, unknown
+from evolvent.store.sql_tokens import SqlKeeping
+from evolvent.store.tokens import Tokens
+
+_FILES_S = 600.0  # many files may have to be linked or moved
 
 
-class SqlStore:
-    """A store in a SQLite file; checkpoints lie in a directory beside it."""
-
-    def __init__(self, path: Path, *, create: bool = True) -> None:
-        """Open a store.
-
-        Args:
-            path: the file.
-            create: make it when it is not there.
-
-        Raises:
-            StoreError: it cannot be used; says why and what to do.
-        """
-        self._session = Session(path, create=create)
+class SqlStore(SqlReading):
+    """A store in a SQLite file or on a PostgreSQL server; checkpoints lie in a directory."""
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self._session.database.path}"
+        return self._session.database.url
+
+    @property
+    def address(self) -> str:
+        """The URL for another process of this user, with the password if there is one."""
+        return self._session.database.address
+
+    @property
+    def tokens(self) -> Tokens:
+        database = self._session.database
+        return Tokens(SqlKeeping(database), quick=database.url.startswith("sqlite:"))
 
     def close(self) -> None:
         self._session.database.close()
 
     # --- studies -------------------------------------------------------------------------------
 
+    @again_if_undone
     def create_study(self, record: StudyRecord) -> int:
+        self._session.database.found_checkpoints()
         with self._session.database.write(synced=record.durability == "power") as tx:
             return sql_control.create(tx, record)
 
+    @again
     def status(self, study: int) -> StudyStatus:
         with self._session.database.read() as tx:
             found = sql_read.statuses(tx, self._session.decoded, study=study)
@@ -61,18 +76,16 @@ class SqlStore:
             raise unknown(study)
         return found[0]
 
+    @again
     def find_study(self, name: str) -> StudyStatus:
-        names = {status.record.name: status for status in self.studies()}
-        if name not in names:
-            close = difflib.get_close_matches(name, names) or list(names)[-3:]
-            hint = f"there is {', '.join(map(repr, close))}" if close else "it is empty"
-            raise UnknownStudy(f"no study {name!r} in {self.url}: {hint}")
-        return names[name]
+        return named(name, self.studies(), url=self.url)
 
+    @again
     def studies(self) -> list[StudyStatus]:
         with self._session.database.read() as tx:
             return sql_read.statuses(tx, self._session.decoded)
 
+    @again_if_undone
     def delete_study(self, study: int) -> None:
         with self._session.work(study) as work:
             work.know()  # refuses a study that is not there
@@ -80,123 +93,128 @@ class SqlStore:
         self._session.forget(study)
         work.memory.checkpoints.remove_all()
 
+    @again
     def checkpoints(self, study: int) -> Checkpoints:
-        return self._session.memory(study).checkpoints
+        checkpoints = self._session.memory(study).checkpoints
+        self._session.database.found_checkpoints()
+        return checkpoints
 
+    @again
     def use_algorithm(self, study: int, algorithm: Algorithm) -> None:
         self._session.memory(study).use(algorithm)
 
     # --- work ----------------------------------------------------------------------------------
 
+    @again
     def claim(
         self, study: int, *, worker: str, lease_s: float, prefer: int | None = None
     ) -> Lease | None:
         memory = self._session.memory(study)
         if memory.idle and not self._anything(study):
             return None
+        self._session.database.found_checkpoints()
         wish = sql_claim.Wish(study, worker=worker, lease_s=lease_s, prefer=prefer)
-        with self._session.database.alone() as tx:
-            given = sql_claim.claim_at_once(tx, wish)
+        given = sql_claim.claim_at_once(self._session.database, wish)
         if given is None:
             with self._session.work(study, synced=False) as work:
                 given = sql_claim.claim(work, wish)
         memory.idle = given is None
         return None if given is None else sql_claim.lease(given, wish)
 
+    @again_if_undone
     def heartbeat(self, lease: Lease, *, lease_s: float, points: Sequence[Point] = ()) -> None:
         with self._session.database.write(synced=False) as tx:
             sql_work.heartbeat(tx, lease, lease_s=lease_s, points=points)
 
+    @again
     def report(self, lease: Lease, report: Report) -> None:
         metrics = encode(report.metrics)
         with self._work(lease) as work:
             sql_work.report(work, lease, report, metrics=metrics)
 
+    @again
     def fail(self, lease: Lease, failure: Failure) -> None:
         with self._work(lease) as work:
             sql_work.fail(work, lease, failure)
 
+    @again
     def release(self, study: int, *, worker: str, failure: Failure) -> int:
         with self._session.work(study) as work:
             return sql_work.release(work, worker, failure)
 
+    @again
     def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
         with self._work(lease) as work:
             return sql_work.reparent(work, lease, parent=parent, reason=reason)
 
     # --- control -------------------------------------------------------------------------------
+    @again
     def stop(self, study: int, *, reason: str) -> None:
         with self._changing(study) as work:
             sql_control.stop(work, reason)
 
+    @again
     def resume(self, study: int) -> None:
         with self._changing(study) as work:
             sql_control.resume(work)
 
+    @again
     def extend(self, study: int, *, rounds: int) -> None:
         with self._changing(study) as work:
             sql_control.extend(work, rounds)
 
+    @again
     def retarget(self, study: int, *, target: float | None) -> None:
         with self._changing(study) as work:
             sql_control.retarget(work, target)
 
-    def push(self, study: int, hyperparameters: Hyperparameters) -> JobId:
+    @again
+    def remember(self, study: int, *, trainable: str) -> None:
         with self._changing(study) as work:
-            return sql_control.push(work, hyperparameters)
+            sql_control.remember(work, trainable)
 
+    @again_if_undone
+    def push(
+        self, study: int, hyperparameters: Hyperparameters, *, done: Report | None = None
+    ) -> JobId:
+        metrics = "" if done is None else encode(done.metrics)
+        with self._changing(study) as work:
+            if done is None:
+                return sql_control.push(work, hyperparameters)
+            return sql_push.push_done(work, hyperparameters, done, metrics=metrics)
+
+    @again
     def pin(self, study: int, job: JobId) -> None:
         with self._changing(study) as work:
             sql_control.pin(work, job, checkpoints=self.checkpoints(study))
 
+    @again
     def unpin(self, study: int, job: JobId) -> None:
         with self._changing(study) as work:
             sql_control.unpin(work, job)
 
-    def pins(self, study: int) -> list[JobId]:
-        with self._session.read(study) as (tx, _):
-            return sql_read.pins(tx, study)
-
+    @again
     def collect(self, study: int) -> int:
         checkpoints = self.checkpoints(study)
-        with self._session.database.alone() as tx:
+        database = self._session.database
+        with database.alone(study, patience_s=_FILES_S) as tx:
             addresses, oldest = sql_control.kept(tx, study)
             return checkpoints.sweep(addresses, staged_before=oldest)
 
-    # --- reading -------------------------------------------------------------------------------
+    # --- whole studies -------------------------------------------------------------------------
 
-    def jobs(
-        self,
-        study: int,
-        *,
-        states: Iterable[JobState] | None = None,
-        after: int = 0,
-        limit: int | None = None,
-    ) -> list[JobRecord]:
-        with self._session.read(study) as (tx, record):
-            return sql_read.jobs(
-                tx, study, rounds=record.rounds, states=states, after=after, limit=limit
-            )
+    @contextmanager
+    def dump(self, study: int, *, checkpoints: Chosen) -> Iterator[tuple[StudyDump, Held]]:
+        with ExitStack() as stack:
+            alone = self._session.database.alone(study, patience_s=_FILES_S)
+            with alone:  # nobody discards what is being held
+                tx, record = stack.enter_context(self._session.read(study))
+                chosen = sql_archive.chosen(tx, study, checkpoints)
+                files = stack.enter_context(held(self.checkpoints(study), chosen))
+            yield sql_archive.dump(tx, study, record), files
 
-    def job(self, study: int, job: JobId) -> JobRecord:
-        with self._session.read(study) as (tx, record):
-            return sql_read.job(tx, study, job, rounds=record.rounds)
-
-    def members(self, study: int) -> list[MemberView]:
-        with self._session.read(study) as (tx, record):
-            return sql_read.members(tx, study, rounds=record.rounds)
-
-    def lineage(self, study: int, job: JobId) -> list[JobRecord]:
-        with self._session.read(study) as (tx, record):
-            return sql_read.lineage(tx, study, job, rounds=record.rounds)
-
-    def points(self, study: int, job: JobId) -> list[Point]:
-        with self._session.read(study) as (tx, record):
-            return sql_read.points(tx, study, job, rounds=record.rounds)
-
-    def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
-        with self._session.read(study) as (tx, _):
-            return sql_read.failures(tx, study, limit=limit)
+    def restore(self, dump: StudyDump, *, save: Save) -> int:
+        return sql_restore.restore(self._session, dump, save)
 
     @contextmanager
     def _changing(self, study: int) -> Iterator[Work]:

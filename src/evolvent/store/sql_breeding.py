@@ -68,7 +68,7 @@ def _append(work: Work, head: HeadRow, outcome: Outcome, me: Member, *, kept: bo
     line = None if population is None else cache.seen
     line = sql_log.append(work, head, outcome, kept=kept, line=line)
     if population is not None:
-        cache.written(line)
+        cache.written(line, me.job)
         if not kept:
             population.update(replace(me, available=False))
 

@@ -6,30 +6,41 @@ from typing import Any, NamedTuple
 
 from evolvent.core.heads import HeadState
 from evolvent.store.records import Failure, FailureKind, Lease
-from evolvent.store.sql_rows import HEAD, LINES, STUDY, HeadRow, Row, head_and_study, running_job
+from evolvent.store.sql_database import Database, Transaction
+from evolvent.store.sql_rows import (
+    HEAD,
+    LINES,
+    STUDY,
+    HeadRow,
+    Row,
+    clean,
+    head_and_study,
+    running_job,
+)
 from evolvent.store.sql_session import Work
 from evolvent.store.sql_work import note_failure
-from evolvent.store.sqlite import Transaction
 
+CLAIMED = HEAD.replace("m.", "")
 _FREE = f"""
 SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study
 WHERE m.study = :study AND s.stopped IS NULL
 """
-_QUEUED = f"{_FREE} AND m.state = 'queued' ORDER BY m.round, m.member LIMIT 1"
-_EXPIRED = f"""
+QUEUED = f"{_FREE} AND m.state = 'queued' ORDER BY m.round, m.member LIMIT 1"
+EXPIRED = f"""
 {_FREE} AND m.state = 'running' AND m.lease_until <= :now ORDER BY m.round, m.member LIMIT 1
 """
-_PREFERRED = f"""
+PREFERRED = f"""
 {_FREE} AND m.id = :preferred AND m.round = :round
 AND (m.state = 'queued' OR m.state = 'running' AND m.lease_until <= :now)
 """
+_ANYTHING = f"SELECT EXISTS ({QUEUED}) OR EXISTS ({EXPIRED})"
 _SET = """
 UPDATE member
 SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :now,
     lease_until = :now + :lease_s
 """
-_HAND_OUT = f"{_SET} WHERE id = :id"
-_AT_ONCE = f"""
+_HAND_OUT = f"{_SET} WHERE id = :id AND state = 'queued' RETURNING {CLAIMED}"
+AT_ONCE = f"""
 {_SET}
 WHERE id = (
     SELECT coalesce(
@@ -42,7 +53,7 @@ AND NOT EXISTS (
     SELECT 1 FROM member WHERE study = :study AND state = 'running' AND lease_until <= :now)
 AND EXISTS (
     SELECT 1 FROM study WHERE id = :study AND stopped IS NULL AND started_at IS NOT NULL)
-RETURNING {HEAD.replace("m.", "")}
+RETURNING {CLAIMED}
 """
 _START = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
 
@@ -55,22 +66,25 @@ class Wish(NamedTuple):
     lease_s: float
     prefer: int | None
 
-    def values(self, tx: Transaction) -> dict[str, Any]:
-        """Return what the statements need."""
+    def values(self) -> dict[str, Any]:
+        """Return what the statements need besides the time."""
         first = self.study * LINES
         return {
             "study": self.study,
-            "now": tx.now(),
-            "worker": self.worker,
+            "worker": clean(self.worker),
             "lease_s": self.lease_s,
             "preferred": None if self.prefer is None else first + self.prefer,
         }
 
 
-def claim_at_once(tx: Transaction, wish: Wish) -> HeadRow | None:
+def claim_at_once(database: Database, wish: Wish) -> HeadRow | None:
     """Claim by one statement, as nearly always: when the study runs and no lease has expired."""
-    rows = tx.execute(_AT_ONCE, wish.values(tx)).fetchall()
-    return HeadRow._make(rows[0]) if rows else None
+    rows = database.once(AT_ONCE, wish.values())
+    if not rows:
+        return None
+    given = HeadRow._make(rows[0])
+    database.heard(given.started_at or 0.0)  # before anything is staged for this job
+    return given
 
 
 def claim(work: Work, wish: Wish) -> HeadRow | None:
@@ -83,7 +97,10 @@ def claim(work: Work, wish: Wish) -> HeadRow | None:
     while (found := _first(work, wish)) is not None:
         head, row = head_and_study(found)
         if head.state == HeadState.QUEUED:
-            return _hand_out(work, wish, head)
+            given = _hand_out(work, wish, head)
+            if given is not None:
+                return given
+            continue  # somebody else has claimed it meanwhile, by one statement
         silent = Failure(FailureKind.LOST, f"no sign of life from worker {head.worker}")
         note_failure(work, head, row, silent)
     return None
@@ -91,23 +108,23 @@ def claim(work: Work, wish: Wish) -> HeadRow | None:
 
 def lease(given: HeadRow, wish: Wish) -> Lease:
     """Return what has been given out as the worker wants it; not while others wait."""
-    return Lease(wish.study, running_job(given), wish.worker)
+    return Lease(wish.study, running_job(given), str(given.worker))
 
 
 def anything(tx: Transaction, study: int) -> bool:
     """Whether there is something to claim now; reads only, so that idle workers disturb nobody."""
     values = {"study": study, "now": tx.now()}
-    return any(tx.execute(sql, values).fetchone() for sql in (_QUEUED, _EXPIRED))
+    return bool(tx.execute(_ANYTHING, values).fetchone()[0])
 
 
 def _first(tx: Transaction, wish: Wish) -> Row | None:
-    values = wish.values(tx)
-    found = [row for sql in (_QUEUED, _EXPIRED) if (row := tx.execute(sql, values).fetchone())]
+    values = {**wish.values(), "now": tx.now()}
+    found = [row for sql in (QUEUED, EXPIRED) if (row := tx.execute(sql, values).fetchone())]
     if not found:
         return None
     first: Row = min(found, key=_round_and_member)
     values["round"] = first[1]
-    preferred: Row | None = tx.execute(_PREFERRED, values).fetchone()
+    preferred: Row | None = tx.execute(PREFERRED, values).fetchone()
     return preferred or first
 
 
@@ -115,11 +132,8 @@ def _round_and_member(row: Row) -> tuple[int, int]:
     return row[1], row[0]
 
 
-def _hand_out(tx: Transaction, wish: Wish, head: HeadRow) -> HeadRow:
-    values = wish.values(tx)
-    values["id"] = wish.study * LINES + head.member
-    tx.execute(_HAND_OUT, values)
+def _hand_out(tx: Transaction, wish: Wish, head: HeadRow) -> HeadRow | None:
+    values = {**wish.values(), "now": tx.now(), "id": wish.study * LINES + head.member}
+    given = tx.execute(_HAND_OUT, values).fetchall()
     tx.execute(_START, values)
-    return head._replace(
-        state="running", attempt=head.attempt + 1, worker=wish.worker, started_at=values["now"]
-    )
+    return HeadRow._make(given[0]) if given else None

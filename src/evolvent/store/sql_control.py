@@ -9,12 +9,14 @@ from evolvent.core.records import Hyperparameters, JobId
 from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, ConfigError, StudyExists, UnknownJob
 from evolvent.store.checkpoints import Checkpoints
+from evolvent.store.dump import cannot_go_on
 from evolvent.store.records import StudyState
+from evolvent.store.sql_archive import missing
 from evolvent.store.sql_breeding import go_on
+from evolvent.store.sql_database import Transaction
 from evolvent.store.sql_read import study_state
-from evolvent.store.sql_rows import HEAD, LINES, HeadRow, StudyRow, encode, head_values
+from evolvent.store.sql_rows import HEAD, LINES, HeadRow, StudyRow, clean, encode, head_values
 from evolvent.store.sql_session import Work
-from evolvent.store.sqlite import Transaction
 
 _CREATE = """
 INSERT INTO study (name, record, epoch, created_at) VALUES (:name, :record, 0, :now)
@@ -28,7 +30,11 @@ VALUES (:id, :study, :member, :round, :state, :hyperparameters, :parent_member, 
         :reason, 0, 0, 0)
 """
 _TABLES = ("member", "job", "point", "failure", "pin")
-_STOP = "UPDATE study SET stopped = :reason, stopped_by = 'hand' WHERE id = :study"
+_STOP = """
+UPDATE study
+SET stopped = :reason, stopped_by = CASE stopped_by WHEN 'import' THEN 'import' ELSE 'hand' END
+WHERE id = :study
+"""
 _REOPEN = "UPDATE study SET stopped = NULL, stopped_by = NULL WHERE id = :study"
 _RESTART = """
 UPDATE member SET state = 'queued', reason = 'starts again: all members had failed'
@@ -36,7 +42,8 @@ WHERE study = :study AND round < :rounds
 """
 _RECORD = "UPDATE study SET record = :record, epoch = epoch + 1 WHERE id = :study"
 _TRAINED = """
-SELECT max(round + (state IN ('queued', 'running'))) FROM member WHERE study = :study
+SELECT max(round + CASE WHEN state IN ('queued', 'running') THEN 1 ELSE 0 END)
+FROM member WHERE study = :study
 """
 _IDLE = f"""
 SELECT {HEAD} FROM member m
@@ -61,12 +68,13 @@ SELECT checkpoint FROM member WHERE study = :study AND checkpoint IS NOT NULL
 UNION SELECT best_checkpoint FROM study WHERE id = :study AND best_checkpoint IS NOT NULL
 UNION SELECT checkpoint FROM pin WHERE study = :study
 """
+QUEUED = "SELECT id FROM member WHERE study = :study AND state = 'queued'"
 _OLDEST = "SELECT min(started_at) FROM member WHERE study = :study AND state = 'running'"
 
 
 def create(tx: Transaction, record: StudyRecord) -> int:
     """Write a study and the first heads of its members."""
-    values = {"name": record.name, "record": encode(record.to_json()), "now": tx.now()}
+    values = {"name": clean(record.name), "record": encode(record.to_json()), "now": tx.now()}
     row = tx.execute(_CREATE, values).fetchone()
     if row is None:
         raise StudyExists(f"name: there is a study {record.name!r} already: choose another name")
@@ -85,13 +93,18 @@ def delete(tx: Transaction, study: int) -> None:
 
 def stop(work: Work, reason: str) -> None:
     """Give out no more jobs."""
-    work.execute(_STOP, {"study": work.study, "reason": reason})
+    work.execute(_STOP, {"study": work.study, "reason": clean(reason)})
 
 
 def resume(work: Work) -> None:
     """Undo `stop`; revive a study in which all have failed."""
     values = {"study": work.study, "rounds": work.record.rounds}
-    if study_state(work, work.study, work.row.stopped) is StudyState.FAILED:
+    state = study_state(work, work.study, work.row.stopped)
+    if work.row.stopped_by == "import":
+        if state is StudyState.FINISHED:
+            return
+        _refuse_missing(work)
+    if state is StudyState.FAILED:
         work.execute(_RESTART, values)
         work.renew()
     work.execute(_REOPEN, values)
@@ -107,6 +120,12 @@ def extend(work: Work, rounds: int) -> None:
     _rewrite(work)
     idle = work.execute(_IDLE, {"study": study, "rounds": before}).fetchall()
     go_on(work, [HeadRow._make(row) for row in idle])
+
+
+def remember(work: Work, trainable: str) -> None:
+    """Keep the import path of the training code."""
+    work.record = replace(work.record, trainable=trainable)
+    _rewrite(work)
 
 
 def retarget(work: Work, target: float | None) -> None:
@@ -146,11 +165,22 @@ def unpin(work: Work, job: JobId) -> None:
 
 
 def kept(tx: Transaction, study: int) -> tuple[set[str], float]:
-    """Return the checkpoints that are needed, and since when a running job may have staged one."""
+    """Return the checkpoints that are needed, and since when a running job may have staged one.
+
+    Until the transaction is over, nobody claims a job.
+    """
     values = {"study": study}
+    tx.execute(QUEUED, values).fetchall()
     addresses = {address for (address,) in tx.execute(_KEPT, values)}
     (oldest,) = tx.execute(_OLDEST, values).fetchone()
     return addresses, tx.now() if oldest is None else oldest
+
+
+def _refuse_missing(work: Work) -> None:
+    """Let no study go on that was imported without what its members start from."""
+    gone = missing(work, work.study, work.memory.checkpoints)
+    if gone:
+        raise cannot_go_on(work.record.name, gone)
 
 
 def _add(tx: Transaction, study: int, head: Head) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
 
 from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, Member
+from evolvent.store.sql_database import Transaction
 from evolvent.store.sql_rows import JOB, LINES, Hyper, Row, finished_job
-from evolvent.store.sqlite import Transaction
 
 _NEWER = """
 SELECT id, member, round, score, hyperparameters, kept FROM job
-WHERE id > :seen AND id < :end ORDER BY id
+WHERE id >= :seen AND id < :end ORDER BY id
 """
 _ALL = """
 SELECT j.id, j.member, j.round, j.score, j.hyperparameters,
@@ -72,6 +74,9 @@ class LogHistory:
 class PopulationCache:
     """The population of one study, brought up to date by the lines the log has grown by.
 
+    It is read anew when the last line it knows is not what it was: a server that has crashed may
+    have lost the last reports of studies with durability "process".
+
     Between a change and its commit it is in doubt: whatever keeps the transaction from committing
     (an error, a full disk, a fork) makes the next one read everything again.
     """
@@ -82,6 +87,7 @@ class PopulationCache:
         self._end = (study + 1) * LINES
         self._epoch = -1
         self._population: Population | None = None
+        self._last: tuple[Any, ...] = ()  # member and round of the line last seen
         self._sure = False
 
     def read(self, tx: Transaction, *, epoch: int) -> Population:
@@ -90,14 +96,15 @@ class PopulationCache:
         if population is None or not self._sure or epoch != self._epoch:
             population = self._load(tx)
         else:
-            self._feed(tx, population)
+            population = self._feed(tx, population)
         self.history.tx, self.history.last = tx, None
         self._epoch, self._sure = epoch, False
         return population
 
-    def written(self, line: int) -> None:
+    def written(self, line: int, job: JobId) -> None:
         """Take note that the log has grown by a line that the population holds already."""
         self.seen, self.history.last = line, None
+        self._last = job.member, job.round
 
     def confirm(self) -> None:
         """Trust what was read and changed: the transaction has been committed."""
@@ -105,16 +112,22 @@ class PopulationCache:
 
     def _load(self, tx: Transaction) -> Population:
         rows = tx.execute(_ALL, {"begin": self._begin, "end": self._end}).fetchall()
-        self.seen = max((row[0] for row in rows), default=self._begin)
+        newest = max(rows, key=itemgetter(0), default=(self._begin, None, None))
+        self.seen, self._last = newest[0], newest[1:3]
         self._population = Population(map(_member, rows), self.history)
         return self._population
 
-    def _feed(self, tx: Transaction, population: Population) -> None:
+    def _feed(self, tx: Transaction, population: Population) -> Population:
         rows = tx.execute(_NEWER, {"seen": self.seen, "end": self._end}).fetchall()
+        if self.seen > self._begin:
+            if not rows or rows[0][:3] != (self.seen, *self._last):
+                return self._load(tx)
+            del rows[0]
         if rows:
             newest = {row[1]: row for row in rows}  # the last of each member counts
             population.update(*map(_member, newest.values()))
-            self.seen = rows[-1][0]
+            self.seen, self._last = rows[-1][0], rows[-1][1:3]
+        return population
 
 
 def _member(row: Row) -> Member:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 from evolvent.core.heads import HeadState
@@ -11,14 +12,17 @@ from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import UnknownJob
 from evolvent.store.records import (
+    JOB_COLUMNS,
     FailedAttempt,
     Failure,
     FailureKind,
+    JobColumn,
     MemberView,
     Point,
     StudyState,
     StudyStatus,
 )
+from evolvent.store.sql_database import NO_LIMIT, Transaction
 from evolvent.store.sql_rows import (
     HEAD,
     JOB,
@@ -31,7 +35,6 @@ from evolvent.store.sql_rows import (
     finished_job,
     open_job,
 )
-from evolvent.store.sqlite import Transaction
 
 Decode: TypeAlias = Callable[[int, str], StudyRecord]
 """Turns the number and the JSON text of a study into its record."""
@@ -72,7 +75,8 @@ SELECT {HEAD} FROM member m WHERE m.study = :study AND m.member = :member AND m.
 """
 _LINE = f"""
 WITH RECURSIVE line (member, round, age) AS (
-    VALUES (:member, :round, 0)
+    SELECT member, round, 0 FROM job
+    WHERE study = :study AND member = :member AND round = :round
     UNION ALL
     SELECT j.parent_member, j.parent_round, line.age + 1 FROM line JOIN job j
     ON j.study = :study AND j.member = line.member AND j.round = line.round
@@ -86,6 +90,18 @@ _POINTS = """
 SELECT step, metrics FROM point
 WHERE study = :study AND member = :member AND round = :round AND attempt = :attempt ORDER BY id
 """
+_POINTS_OF = """
+SELECT p.round, p.step, p.metrics, p.id FROM point p JOIN job j
+ON j.study = p.study AND j.member = p.member AND j.round = p.round AND j.attempt = p.attempt
+WHERE p.study = :study AND p.member = :member
+UNION ALL
+SELECT p.round, p.step, p.metrics, p.id FROM point p JOIN member m
+ON m.study = p.study AND m.member = p.member AND m.round = p.round AND m.attempt = p.attempt
+WHERE p.study = :study AND p.member = :member
+ORDER BY 1, 4
+"""
+_FINAL = frozenset({JobState.DONE, JobState.FAILED})
+_CELLS = {column: f"j.{column}" for column in JOB_COLUMNS}
 _FAILURES = """
 SELECT member, round, attempt, kind, message, traceback, worker, at FROM failure
 WHERE study = :study ORDER BY id DESC LIMIT :limit
@@ -119,12 +135,22 @@ def jobs(
 ) -> list[JobRecord]:
     """Return finished jobs in the order of the log, then those of heads by member."""
     wanted = frozenset(JobState if states is None else states)
-    found: list[JobRecord] = []
-    for job in _all(tx, study, wanted, rounds=rounds, after=after):
-        if limit is not None and len(found) >= limit:
-            break
-        found.append(job)
-    return found
+    most = NO_LIMIT if limit is None else max(0, limit)
+    found = _finished(tx, study, wanted, after=after, limit=most)
+    return [*found, *islice(_open(tx, study, wanted, rounds=rounds), most - len(found))]
+
+
+def scan(
+    tx: Transaction, study: int, columns: Sequence[JobColumn], *, after: int, limit: int | None
+) -> list[Row]:
+    """Return columns of finished jobs in the order of the log, as they are stored."""
+    cells = ", ".join(_CELLS[column] for column in columns)
+    values = {**_range(study), "after": study * LINES + after}
+    values["limit"] = NO_LIMIT if limit is None else limit
+    return tx.execute(
+        f"SELECT {cells} FROM job j WHERE j.id > :after AND j.id < :end ORDER BY j.id LIMIT :limit",
+        values,
+    ).fetchall()
 
 
 def job(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> JobRecord:
@@ -166,6 +192,12 @@ def points(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> list[P
     attempt = job(tx, study, wanted, rounds=rounds).attempt
     values = {"study": study, "member": wanted.member, "round": wanted.round, "attempt": attempt}
     return [Point(step, decode(metrics)) for step, metrics in tx.execute(_POINTS, values)]
+
+
+def points_of(tx: Transaction, study: int, member: int) -> list[tuple[int, float, str]]:
+    """Return what the attempts that count of a member have logged."""
+    values = {"study": study, "member": member}
+    return [row[:3] for row in tx.execute(_POINTS_OF, values)]
 
 
 def failures(tx: Transaction, study: int, *, limit: int) -> list[FailedAttempt]:
@@ -213,20 +245,28 @@ def _counts(tx: Transaction, study: int, record: StudyRecord) -> tuple[Counter[J
     return counts, n_members
 
 
-def _all(
-    tx: Transaction, study: int, wanted: frozenset[JobState], *, rounds: int, after: int
+def _finished(
+    tx: Transaction, study: int, wanted: frozenset[JobState], *, after: int, limit: int
+) -> list[JobRecord]:
+    finished = sorted(wanted & _FINAL)
+    if not finished:
+        return []
+    which = "" if len(finished) > 1 else " AND j.state = :state"
+    values = {**_range(study), "state": finished[0].value, "limit": limit}
+    values["after"] = study * LINES + max(0, after)
+    rows = tx.execute(f"{_LOG}{which} ORDER BY j.id LIMIT :limit", values)
+    return list(map(finished_job, rows))
+
+
+def _open(
+    tx: Transaction, study: int, wanted: frozenset[JobState], *, rounds: int
 ) -> Iterator[JobRecord]:
-    finished = sorted(wanted & {JobState.DONE, JobState.FAILED})
-    if finished:
-        which = "" if len(finished) > 1 else " AND j.state = :state"
-        values = {**_range(study), "state": finished[0].value}
-        values["after"] = study * LINES + max(0, after)
-        yield from map(finished_job, tx.execute(f"{_LOG}{which} ORDER BY j.id", values))
-    if len(wanted) > len(finished):
-        for row in tx.execute(_HEADS, {"study": study}):
-            found = open_job(HeadRow._make(row), rounds=rounds)
-            if found is not None and found.state in wanted:
-                yield found
+    if wanted <= _FINAL:
+        return
+    for row in tx.execute(_HEADS, {"study": study}):
+        found = open_job(HeadRow._make(row), rounds=rounds)
+        if found is not None and found.state in wanted:
+            yield found
 
 
 def _range(study: int) -> dict[str, Any]:

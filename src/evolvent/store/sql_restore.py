@@ -12,7 +12,7 @@ from evolvent.store.checkpoints import Checkpoints
 from evolvent.store.dump import StudyDump
 from evolvent.store.incoming import Save, discarded, incoming, settle
 from evolvent.store.sql_database import Transaction, Writing
-from evolvent.store.sql_rows import LINES, encode
+from evolvent.store.sql_rows import LINES, clean, clean_or_none, encode
 from evolvent.store.sql_session import Session
 from evolvent.store.sql_stage import stage
 
@@ -117,9 +117,9 @@ def _create(tx: Transaction, dump: StudyDump, lost: Sequence[JobId]) -> int:
     record = dump.record
     stopped, stopped_by = dump.stopped_for(lost)
     values = {
-        "name": record.name,
+        "name": clean(record.name),
         "record": encode(record.to_json()),
-        "stopped": stopped,
+        "stopped": clean_or_none(stopped),
         "stopped_by": stopped_by,
         "created_at": dump.created_at,
         "started_at": dump.started_at,

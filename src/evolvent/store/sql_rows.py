@@ -16,6 +16,17 @@ encode = json.JSONEncoder(separators=(",", ":")).encode
 
 decode = json.JSONDecoder().decode
 
+
+def clean(text: str) -> str:
+    """Replace what a database cannot hold: zeros, and what UTF-8 has no bytes for."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def clean_or_none(text: str | None) -> str | None:
+    """Return `clean(text)`, or None for none."""
+    return None if text is None else clean(text)
+
+
 HEAD = (
     "m.member, m.round, m.state, m.hyperparameters, m.parent_member, m.parent_round, m.checkpoint,"
     " m.reason, m.attempt, m.losses, m.failures, m.worker, m.started_at, m.error"

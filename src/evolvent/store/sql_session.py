@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from evolvent.core.algorithms import Algorithm
 from evolvent.core.population import Population
 from evolvent.core.study import StudyRecord
 from evolvent.errors import EvolventError, UnknownStudy
 from evolvent.store.checkpoints import Checkpoints
+from evolvent.store.sql_database import Cursor, Database, Reading, Transaction
 from evolvent.store.sql_population import PopulationCache
 from evolvent.store.sql_rows import STUDY, StudyRow, decode
-from evolvent.store.sqlite import SqliteDatabase, Transaction, Writing
 
 _NAMED = "SELECT name, record FROM study WHERE id = :study"
 _RECORD = "SELECT record FROM study WHERE id = :study"
@@ -36,10 +37,12 @@ _logger = logging.getLogger("evolvent")
 class StudyMemory:
     """What a process keeps of one study: its decoded record, its population, its checkpoints."""
 
-    def __init__(self, study: int, text: str, *, directory: Path) -> None:
+    def __init__(
+        self, study: int, text: str, *, directory: Path, clock: Callable[[], float]
+    ) -> None:
         self.record = _record(text)
         self.synced = self.record.durability == "power"
-        self.checkpoints = Checkpoints(directory, sync=self.synced)
+        self.checkpoints = Checkpoints(directory, sync=self.synced, clock=clock)
         self.population = PopulationCache(study)
         self.idle = False
         self.epoch = -1
@@ -64,7 +67,7 @@ class StudyMemory:
         return record if self._algorithm is None else replace(record, algorithm=self._algorithm)
 
 
-class Work(Writing):
+class Work:
     """One write transaction on one study: `with session.work(study) as work:`.
 
     When it is over, and on the disk if need be, the checkpoints that nothing needs any more go.
@@ -76,20 +79,27 @@ class Work(Writing):
 
     __slots__ = (
         "_bred",
+        "_context",
         "_population",
         "_released",
         "_session",
         "_taken",
+        "execute",
         "memory",
+        "now",
         "record",
         "row",
         "study",
     )
+    execute: Callable[..., Cursor]
+    now: Callable[[], float]
     record: StudyRecord
     row: StudyRow
 
     def __init__(self, session: Session, study: int, memory: StudyMemory, *, synced: bool) -> None:
-        super().__init__(session.database, synced=synced)
+        self._context = session.database.write(
+            synced=synced, study=study, committed=self._committed
+        )
         self.study = study
         self.memory = memory
         self._session = session
@@ -144,9 +154,10 @@ class Work(Writing):
         self._released.update(filter(None, addresses))
         self._taken.difference_update(addresses)
 
-    def committed(self) -> None:
-        if self._bred:
-            self.memory.population.confirm()
+    def __enter__(self) -> Self:
+        tx = self._context.__enter__()
+        self.execute, self.now = tx.execute, tx.now
+        return self
 
     def __exit__(
         self,
@@ -154,10 +165,14 @@ class Work(Writing):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        super().__exit__(kind, error, trace)
+        self._context.__exit__(kind, error, trace)
         released = self._released - self._taken
         if released and error is None:
             self._session.discard(self.study, self.memory, released)
+
+    def _committed(self) -> None:
+        if self._bred:
+            self.memory.population.confirm()
 
     def _read_row(self) -> StudyRow:
         row = self.execute(_ROW, {"study": self.study}).fetchone()
@@ -169,8 +184,8 @@ class Work(Writing):
 class Session:
     """A database with the memories of its studies."""
 
-    def __init__(self, path: Path, *, create: bool) -> None:
-        self.database = SqliteDatabase(path, create=create)
+    def __init__(self, database: Database) -> None:
+        self.database = database
         self._memories: dict[int, StudyMemory] = {}
 
     def work(self, study: int, *, synced: bool | None = None) -> Work:
@@ -194,7 +209,7 @@ class Session:
         what has been removed already. So it may have been taken up again: look, alone.
         """
         try:
-            with self.database.alone() as tx:
+            with self.database.alone(study) as tx:
                 unneeded = [a for a in sorted(released) if not _is_needed(tx, study, a)]
                 memory.checkpoints.discard(unneeded)
             if unneeded:
@@ -203,7 +218,7 @@ class Session:
             _logger.warning("a checkpoint that nothing needs could not be removed: %s", e)
 
     @contextmanager
-    def read(self, study: int) -> Iterator[tuple[Transaction, StudyRecord]]:
+    def read(self, study: int) -> Iterator[tuple[Reading, StudyRecord]]:
         """Open a snapshot of a study.
 
         Raises:
@@ -225,8 +240,9 @@ class Session:
             if row is None:
                 raise unknown(study)
             name, text = row
-            directory = self._directory / f"{_slug(name)}-{study}"
-            memory = self._memories.setdefault(study, StudyMemory(study, text, directory=directory))
+            directory = self.place(name, study)
+            new = StudyMemory(study, text, directory=directory, clock=self.database.clock)
+            memory = self._memories.setdefault(study, new)
         return memory
 
     def decoded(self, study: int, text: str) -> StudyRecord:
@@ -237,10 +253,14 @@ class Session:
     def forget(self, study: int) -> None:
         self._memories.pop(study, None)
 
+    def place(self, name: str, study: int) -> Path:
+        """Return where the checkpoints of a study are."""
+        return self.directory / f"{_slug(name)}-{study}"
+
     @property
-    def _directory(self) -> Path:
-        path = self.database.path
-        return path.with_name(f"{path.stem}.checkpoints")
+    def directory(self) -> Path:
+        """Where the checkpoints of all studies are."""
+        return self.database.checkpoints
 
 
 def unknown(study: int) -> UnknownStudy:

@@ -11,8 +11,7 @@ from typing import Any
 from evolvent.core.records import JobId, JobRecord
 from evolvent.store.dump import JobPoint, MemberDump, StudyDump
 from evolvent.store.records import FailedAttempt
-from evolvent.store.sql_rows import encode
-from evolvent.store.sql_work import clean
+from evolvent.store.sql_rows import clean, clean_or_none, encode
 from evolvent.store.sqlite_place import explained
 
 _TABLES = """
@@ -98,12 +97,12 @@ def _member(member: MemberDump) -> tuple[Any, ...]:
         head.state.value,
         encode(dict(head.hyperparameters)),
         *_parent(head.parent),
-        head.reason,
+        clean(head.reason),
         member.attempt,
         member.losses,
         member.failures,
         member.started_at,
-        clean(member.error),
+        clean_or_none(member.error),
     )
 
 
@@ -118,9 +117,9 @@ def _job(job: JobRecord) -> tuple[Any, ...]:
         job.checkpoint,
         *_parent(job.parent),
         job.attempt,
-        job.reason,
-        clean(job.error),
-        job.worker,
+        clean(job.reason),
+        clean_or_none(job.error),
+        clean_or_none(job.worker),
         job.started_at,
         job.finished_at,
     )
@@ -139,8 +138,8 @@ def _failure(failed: FailedAttempt) -> tuple[Any, ...]:
         failed.attempt,
         failure.kind.value,
         clean(failure.message),
-        clean(failure.traceback),
-        failed.worker,
+        clean_or_none(failure.traceback),
+        clean(failed.worker),
         failed.at,
     )
 

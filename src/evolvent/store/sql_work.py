@@ -10,6 +10,7 @@ from evolvent.core.records import JobId, JobState
 from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
 from evolvent.store.records import MAX_LOSSES, Failure, FailureKind, Lease, Point, Report
 from evolvent.store.sql_breeding import finish
+from evolvent.store.sql_database import Transaction
 from evolvent.store.sql_log import Outcome
 from evolvent.store.sql_rows import (
     HEAD,
@@ -17,16 +18,17 @@ from evolvent.store.sql_rows import (
     STUDY,
     HeadRow,
     StudyRow,
+    clean,
+    clean_or_none,
     encode,
     head_and_study,
     running_job,
 )
 from evolvent.store.sql_session import Work
-from evolvent.store.sqlite import Transaction
 
 _PROLONG = """
 UPDATE member SET lease_until = :now + :lease_s
-WHERE id = :id AND round = :round AND attempt = :attempt AND state = 'running'
+WHERE id = :id AND round = :round AND attempt = :attempt AND state = 'running' AND worker = :worker
 """
 _HEAD = f"""
 SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study WHERE m.id = :id
@@ -36,7 +38,7 @@ SELECT member FROM member WHERE study = :study AND state = 'running' AND worker 
 ORDER BY member
 """
 _REPORTED = """
-SELECT attempt FROM job
+SELECT attempt, worker FROM job
 WHERE study = :study AND member = :member AND round = :round AND state = 'done'
 """
 _POINT = """
@@ -103,7 +105,7 @@ def fail(work: Work, lease: Lease, failure: Failure) -> None:
 
 def release(work: Work, worker: str, failure: Failure) -> int:
     """Note a failure for all jobs of a worker; return how many."""
-    values = {"study": work.study, "worker": worker}
+    values = {"study": work.study, "worker": clean(worker)}
     numbers = [member for (member,) in work.execute(_OF_WORKER, values).fetchall()]
     for member in numbers:
         row = work.execute(_HEAD, {"id": work.study * LINES + member}).fetchone()
@@ -120,7 +122,7 @@ def reparent(work: Work, lease: Lease, *, parent: JobId, reason: str) -> Lease:
         parent_member=parent.member,
         parent_round=parent.round,
         checkpoint=address,
-        reason=f"{head.reason}; {reason}" if head.reason else reason,
+        reason=clean(f"{head.reason}; {reason}" if head.reason else reason),
     )
     work.execute(_REPARENT, {**new._asdict(), "id": lease.study * LINES + head.member})
     work.know(row)
@@ -150,7 +152,7 @@ def note_failure(work: Work, head: HeadRow, row: StudyRow, failure: Failure) -> 
     losses = head.losses + (kind is FailureKind.LOST)
     error = clean(failure.traceback or failure.message)
     values = {**head._asdict(), "study": work.study, "now": work.now(), "kind": kind.value}
-    values |= {"message": clean(failure.message), "traceback": clean(failure.traceback)}
+    values |= {"message": clean(failure.message), "traceback": clean_or_none(failure.traceback)}
     values |= {"failures": failures, "losses": losses, "error": error}
     values["id"] = work.study * LINES + head.member
     work.execute(_FAILED, values)
@@ -177,11 +179,6 @@ def lost(lease: Lease) -> LeaseLost:
     )
 
 
-def clean(text: str | None) -> str | None:
-    """Replace what UTF-8 cannot hold, such as the odd bytes of a file name in a traceback."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
-
-
 def _final(kind: FailureKind, too_often: bool, lost_too_often: bool) -> bool:
     match kind:
         case FailureKind.RAISED:
@@ -201,8 +198,8 @@ def _find(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | None:
     if row is None:
         return None
     head, study_row = head_and_study(row)
-    now = (head.round, head.attempt, head.state)
-    holds = now == (lease.job.round, lease.attempt, HeadState.RUNNING)
+    now = (head.round, head.attempt, head.state, head.worker)
+    holds = now == (lease.job.round, lease.attempt, HeadState.RUNNING, lease.worker)
     return (head, study_row) if holds else None
 
 
@@ -219,7 +216,7 @@ def _address(work: Work, parent: JobId) -> str:
 
 def _reported(tx: Transaction, lease: Lease) -> bool:
     row = tx.execute(_REPORTED, _fence(lease)).fetchone()
-    return row is not None and row[0] == lease.attempt
+    return row is not None and row == (lease.attempt, lease.worker)
 
 
 def _fence(lease: Lease) -> dict[str, object]:
@@ -230,4 +227,5 @@ def _fence(lease: Lease) -> dict[str, object]:
         "member": job.member,
         "round": job.round,
         "attempt": job.attempt,
+        "worker": lease.worker,  # a crash of the server can undo a claim: two have this attempt
     }

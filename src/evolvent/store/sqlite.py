@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
 from evolvent.store.sqlite_handles import Handles
@@ -27,6 +27,14 @@ class Transaction:
     def now(self) -> float:
         """Return the database's clock: a SQLite file lives on one machine, and has its clock."""
         return time.time()
+
+    def each(self, sql: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+        yield from self.execute(sql, values)  # begun only when the first row is asked for
+
+    def fill(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        marks = ", ".join("?" * len(columns))
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+        self.execute("SELECT 1").executemany(sql, rows)
 
 
 class SqliteDatabase:
@@ -60,13 +68,42 @@ class SqliteDatabase:
             self.close()
             raise type(e)(f"{self.path}: {e}") from None
 
-    def write(self, *, synced: bool) -> Writing:
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    @property
+    def address(self) -> str:
+        return self.url
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path.with_name(f"{self.path.stem}.checkpoints")
+
+    def clock(self) -> float:
+        return time.time()  # all are on one machine
+
+    def heard(self, at: float) -> None:
+        """Do nothing: it is our own clock."""
+
+    def found_checkpoints(self) -> None:
+        """Do nothing: they are beside the file."""
+
+    def write(
+        self,
+        *,
+        synced: bool,
+        study: int | None = None,  # noqa: ARG002 - the lock is on all studies
+        committed: Callable[[], None] | None = None,
+    ) -> Writing:
         """Return a context: one transaction, alone in all processes.
 
         Args:
             synced: on disk before the context ends; else it survives the death of the process.
+            study: what is going to change.
+            committed: called after the commit, before anybody else can write.
         """
-        return Writing(self, synced=synced)
+        return Writing(self, synced=synced, committed=committed)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -84,9 +121,18 @@ class SqliteDatabase:
         except sqlite3.Error as e:
             raise explained(e, self.path) from e
 
-    def alone(self) -> Alone:
+    def alone(
+        self,
+        study: int | None = None,  # noqa: ARG002 - the lock is on all studies
+        *,
+        patience_s: float = 0.0,  # noqa: ARG002 - it is let go when its holder dies
+    ) -> Alone:
         """Return a context: nobody else writes; each statement is a transaction, not synced."""
         return Alone(self)
+
+    def once(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
+        with self.alone() as tx:
+            return tx.execute(sql, {**values, "now": tx.now()}).fetchall()
 
     def close(self) -> None:
         self._finalizer.detach()
@@ -128,21 +174,26 @@ class Alone(Transaction):
 class Writing(Transaction):
     """`with database.write(...) as tx:`; commits at the end, rolls back on an exception."""
 
-    __slots__ = ("_connection", "_handles", "_synced")
+    __slots__ = ("_committed", "_connection", "_handles", "_synced")
     _connection: sqlite3.Connection
 
-    def __init__(self, database: SqliteDatabase, *, synced: bool) -> None:
+    def __init__(
+        self,
+        database: SqliteDatabase,
+        *,
+        synced: bool,
+        committed: Callable[[], None] | None = None,
+    ) -> None:
         """Make a context; it begins to wait for its turn when it is entered.
 
         Args:
             database: where to write.
             synced: on the disk before the context ends; else it survives the death of the process.
+            committed: called after the commit, before anybody else can write.
         """
         self._handles = database.handles
         self._synced = synced
-
-    def committed(self) -> None:
-        """Called after the commit, before anybody else can write."""
+        self._committed = committed
 
     def __enter__(self) -> Self:
         handles = self._handles
@@ -166,7 +217,8 @@ class Writing(Transaction):
         try:
             if error is None:
                 self.execute("COMMIT")
-                self.committed()
+                if self._committed is not None:
+                    self._committed()
         except sqlite3.Error as e:
             error = e
         finally:

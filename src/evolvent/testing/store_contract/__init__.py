@@ -13,7 +13,9 @@ A store's own test file is a subclass with one fixture, and no exceptions::
             store.close()
 
 `store` gives a fresh, empty store. `reopen` gives a function that opens the same one once more, as
-another process would; unless overridden it calls `open_store(store.url)`. For messages that show
+another process would; unless overridden it calls `open_store(store.url)`. `home` is the store on
+whose disk the checkpoints lie: `store` itself, unless overridden because it keeps them elsewhere
+(whoever brings them here must not keep a copy then, for some tests spoil what lies there). For messages that show
 values, call `pytest.register_assert_rewrite("evolvent.testing.store_contract")` in a conftest
 before this is imported. Needs pytest and hypothesis.
 """
@@ -24,6 +26,7 @@ import pytest
 
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
+from evolvent.testing.store_contract.archive import ArchiveContract
 from evolvent.testing.store_contract.claims import ClaimsContract
 from evolvent.testing.store_contract.collection import CollectionContract
 from evolvent.testing.store_contract.control import ControlContract
@@ -45,9 +48,14 @@ class StoreContract(
     ControlContract,
     CollectionContract,
     ReadingContract,
+    ArchiveContract,
     HistoriesContract,
 ):
     """Subclass this and provide the fixture `store`."""
+
+    @pytest.fixture
+    def home(self, store: Store) -> Store:
+        return store
 
     @pytest.fixture
     def reopen(self, store: Store) -> Reopen:

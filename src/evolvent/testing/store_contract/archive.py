@@ -205,16 +205,16 @@ class ArchiveContract:
         store.resume(copy.id)
         copy.claim()
 
-    def test_taken_name_leaves_nothing(self, store: Store) -> None:
+    def test_taken_name_leaves_nothing(self, store: Store, home: Store) -> None:
         crew = chequered(store)
-        before = contents(store, crew.id)
+        before = contents(home, crew.id)
         with pytest.raises(StudyExists, match="digits"):
             moved(crew, store)
-        assert contents(store, crew.id) == before
+        assert contents(home, crew.id) == before
 
-    def test_error_half_way_leaves_nothing(self, store: Store) -> None:
+    def test_error_half_way_leaves_nothing(self, store: Store, home: Store) -> None:
         crew = chequered(store)
-        before = contents(store, crew.id)
+        before = contents(home, crew.id)
 
         def broken(jobs: Any) -> Iterator[JobRecord]:
             yield next(iter(jobs))
@@ -235,7 +235,7 @@ class ArchiveContract:
             new = replace(dump, record=replace(dump.record, name="new"))
             with pytest.raises(RuntimeError, match="torn"):
                 store.restore(new, save=spoiled)
-        assert contents(store, crew.id) == before
+        assert contents(home, crew.id) == before
         moved(crew, store, name="new").run()
 
     def test_report_of_a_job_that_runs_elsewhere_does_not_count_here(self, store: Store) -> None:

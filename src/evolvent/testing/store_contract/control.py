@@ -10,7 +10,7 @@ from evolvent.core.explore import NoExplore
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import CheckpointDamaged, CheckpointMissing, ConfigError, UnknownJob
 from evolvent.store.protocol import Store
-from evolvent.store.records import StudyState
+from evolvent.store.records import Report, StudyState
 from evolvent.testing.store_contract.crew import Crew
 
 M0R0 = JobId(0, 0)
@@ -44,6 +44,12 @@ class ControlContract:
         store.stop(crew.id, reason="by hand")
         crew.report(lease, 0.5)
         assert crew.status().state is StudyState.FINISHED
+
+    def test_path_of_the_training_code_is_remembered(self, store: Store) -> None:
+        crew = Crew(store)
+        store.remember(crew.id, trainable="package.module:train")
+        assert crew.status().record.trainable == "package.module:train"
+        crew.train(0.5)
 
     def test_extended_study_goes_on(self, store: Store) -> None:
         crew = Crew(store, population=2, rounds=1, algorithm=PBT(Truncation(0.5), NoExplore()))
@@ -162,6 +168,44 @@ class ControlContract:
         assert crew.open(1).parent == "m2r0"
         assert crew.open(1).hyperparameters["lr"] == 0.25
 
+    def test_member_that_was_trained_elsewhere_can_be_copied_at_once(self, store: Store) -> None:
+        crew = Crew(store, population=2, rounds=3, algorithm=PBT(Truncation(0.5), NoExplore()))
+        crew.train(0.5, member=0)
+        done = crew.push_done(0.9)
+        job = store.job(crew.id, JobId(2, 0))
+        assert (job.state, job.score, job.attempt) == (JobState.DONE, 0.9, 1)
+        assert (job.checkpoint, dict(job.metrics)) == (done.checkpoint, {"accuracy": 0.9})
+        assert (job.worker, job.reason) == ("by hand", "given by hand, trained already")
+        assert crew.status().best == "m2r0"
+        assert crew.open(2).parent_checkpoint == done.checkpoint
+        crew.train(0.1, member=1)
+        assert crew.open(1).parent == "m2r0"
+        assert crew.open(1).hyperparameters["lr"] == 0.25
+        crew.run()
+        assert crew.status().counts.get(JobState.DONE) == 9
+
+    def test_member_that_was_trained_elsewhere_revives_the_failed(self, store: Store) -> None:
+        crew = Crew(store, population=1, rounds=3, algorithm=PBT(CopyBest(), NoExplore()))
+        crew.fail(crew.claim())
+        assert crew.status().state is StudyState.FAILED
+        crew.push_done(0.5)
+        assert crew.status().state is StudyState.OPEN
+        assert crew.open(0).parent == "m1r0"
+
+    def test_member_that_was_trained_elsewhere_can_reach_the_target(self, store: Store) -> None:
+        crew = Crew(store, population=2, rounds=3, target=0.75)
+        crew.push_done(0.9)
+        assert crew.status().state is StudyState.STOPPED
+        assert "m2r0" in (crew.status().stopped or "")
+
+    def test_round_without_its_checkpoint_is_not_pushed(self, store: Store) -> None:
+        crew = Crew(store, population=2)
+        before = crew.log()
+        with pytest.raises(CheckpointMissing, match="m2r0"):
+            store.push(crew.id, {"lr": 0.25}, done=Report(0.9, {"accuracy": 0.9}, "0" * 64))
+        assert (crew.log(), crew.status().members) == (before, 2)
+        crew.train(0.5)
+
     def test_claimed_job_can_start_from_an_ancestor_instead(self, store: Store) -> None:
         crew = Crew(store, population=1, rounds=5)
         first = crew.report(crew.claim(), 0.9)
@@ -199,10 +243,13 @@ class ControlContract:
             store.reparent(lease, parent=JobId(7, 0), reason="damaged")
         assert crew.log() == before
 
-    def test_damage_is_found_by_the_store_s_checkpoints(self, store: Store) -> None:
+    def test_damage_is_found_by_the_store_s_checkpoints(
+        self, store: Store, home: Store
+    ) -> None:
         crew = Crew(store, population=1)
         report = crew.report(crew.claim(), 0.5)
-        path = store.checkpoints(crew.id).verify(report.checkpoint)
+        assert store.checkpoints(crew.id).verify(report.checkpoint).is_dir()
+        path = home.checkpoints(crew.id).path(report.checkpoint)
         (path / "weights").chmod(0o644)
         (path / "weights").write_text("other")
         with pytest.raises(CheckpointDamaged, match="weights"):

@@ -196,6 +196,15 @@ class Histories(RuleBasedStateMachine):
     def push(self, lr: float) -> None:
         self.both(lambda side: side.store.push(side.study, {"lr": lr}))
 
+    @precondition(lambda self: self.status().members < 6)
+    @rule(score=SCORES, content=st.integers(0, 9))
+    def push_done(self, score: float, content: int) -> None:
+        def push(side: Side) -> object:
+            done = Report(score, {"accuracy": score}, self.save(side, f"pushed {content}"))
+            return side.store.push(side.study, {"lr": 0.5, "momentum": 0.5}, done=done)
+
+        self.both(push)
+
     @rule(job=JOBS)
     def pin(self, job: JobId) -> None:
         self.both(lambda side: side.store.pin(side.study, job))

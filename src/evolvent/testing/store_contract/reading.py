@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import pytest
+
 from evolvent.core.algorithms import PBT
 from evolvent.core.exploit import CopyBest
 from evolvent.core.explore import NoExplore
 from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.errors import UnknownStudy
 from evolvent.store.protocol import Store
-from evolvent.store.records import Point
-from evolvent.testing.store_contract.crew import LONG, RETURNED, Crew
+from evolvent.store.records import JOB_COLUMNS, Point
+from evolvent.testing.populations import study_record
+from evolvent.testing.store_contract.crew import INVALID, LONG, RETURNED, Crew
 
 COPY_BEST = PBT(exploit=CopyBest(), explore=NoExplore())
 
@@ -72,6 +77,41 @@ class ReadingContract:
         assert ids(after=3, limit=2) == ["m0r1", "m1r1"]
         assert ids(limit=0) == []
         assert ids(limit=99) == ids()
+
+    def test_a_scan_gives_the_finished_jobs_as_they_are_stored(self, store: Store) -> None:
+        crew = Crew(store, population=2, rounds=9, algorithm=COPY_BEST)
+        crew.train(0.5, member=0)
+        crew.fail(crew.claim_of(1), INVALID)
+        crew.train(0.25, member=1)
+        crew.claim("w1")
+        jobs = store.jobs(crew.id, states=(JobState.DONE, JobState.FAILED))
+        assert [job.id for job in jobs] == ["m0r0", "m1r0", "m1r1"]
+        assert [_cells(row) for row in store.scan(crew.id, JOB_COLUMNS)] == [
+            {
+                **{c: getattr(job, c) for c in JOB_COLUMNS if not c.startswith("parent_")},
+                "parent_member": None if job.parent is None else job.parent.member,
+                "parent_round": None if job.parent is None else job.parent.round,
+                "parent_checkpoint": job.parent_checkpoint,
+            }
+            for job in jobs
+        ]
+
+    def test_a_scan_gives_the_columns_asked_for_page_by_page(self, store: Store) -> None:
+        crew = Crew(store, population=3, rounds=2)
+        assert store.scan(crew.id, ("member", "round")) == []
+        for score in (0.5, 0.25, 0.75, 0.125):
+            crew.train(score)
+        Crew(store, study_record(name="another")).train(0.0)
+
+        def seen(**how: Any) -> list[tuple[Any, ...]]:
+            return store.scan(crew.id, ("round", "member", "score"), **how)
+
+        assert seen() == [(0, 0, 0.5), (0, 1, 0.25), (0, 2, 0.75), (1, 0, 0.125)]
+        assert seen(after=1, limit=2) == [(0, 1, 0.25), (0, 2, 0.75)]
+        assert seen(after=3) == seen(after=3, limit=9) == [(1, 0, 0.125)]
+        assert seen(after=4) == seen(limit=0) == []
+        with pytest.raises(UnknownStudy):
+            store.scan(99, ("member",))
 
     def test_job_is_the_same_however_it_is_read(self, store: Store) -> None:
         crew = Crew(store, population=2, rounds=3)
@@ -132,6 +172,26 @@ class ReadingContract:
         crew.report(lease, 0.5, [Point(1, {"loss": 8.0})])
         assert store.points(crew.id, lease.job.id) == [Point(1, {"loss": 8.0})]
 
+    def test_points_of_a_member_are_those_of_its_jobs(self, store: Store) -> None:
+        crew = Crew(store, population=2, rounds=3)
+        lease = crew.claim_of(1)
+        store.heartbeat(lease, lease_s=LONG, points=[Point(1, {"loss": 99.0})])
+        crew.fail(lease, RETURNED)
+        lease = crew.claim_of(1)
+        crew.report(lease, 0.5, [Point(2, {"loss": 0.1 + 0.2}), Point(1, {"a": 1.0, "loss": 2.0})])
+        crew.train(0.5, member=0)
+        store.heartbeat(crew.claim_of(0), lease_s=LONG, points=[Point(7, {"loss": 7.0})])
+        store.heartbeat(crew.claim_of(1), lease_s=LONG, points=[Point(8.5, {"loss": math.inf})])
+        assert [_decoded(point) for point in store.points_of(crew.id, 1)] == [
+            (0, 2.0, {"loss": 0.1 + 0.2}),
+            (0, 1.0, {"a": 1.0, "loss": 2.0}),
+            (1, 8.5, {"loss": math.inf}),
+        ]
+        assert [_decoded(point) for point in store.points_of(crew.id, 0)] == [
+            (1, 7.0, {"loss": 7.0})
+        ]
+        assert store.points_of(crew.id, 2) == []
+
     def test_nobody_can_change_the_log_through_a_record(self, store: Store) -> None:
         crew = Crew(store, population=1)
         lease = crew.claim()
@@ -170,6 +230,17 @@ class ReadingContract:
         pushed = store.push(crew.id, given)
         _spoil(given)
         assert set(store.job(crew.id, pushed).hyperparameters) == {"lr", "momentum"}
+
+
+def _cells(row: tuple[Any, ...]) -> dict[str, Any]:
+    """Return a row of all columns by name, decoded."""
+    cells = dict(zip(JOB_COLUMNS, row, strict=True))
+    texts = {name: json.loads(cells[name]) for name in ("hyperparameters", "metrics")}
+    return {**cells, **texts}
+
+
+def _decoded(point: tuple[int, float, str]) -> tuple[int, float, Any]:
+    return point[0], point[1], json.loads(point[2])
 
 
 def _spoil(mapping: Any) -> None:

@@ -61,11 +61,13 @@ class ReportsContract:
         assert running.job.id == "m0r1"
         crew.check_disk()
 
-    def test_report_without_its_checkpoint_can_be_repeated_with_it(self, store: Store) -> None:
+    def test_report_without_its_checkpoint_can_be_repeated_with_it(
+        self, store: Store, home: Store
+    ) -> None:
         crew = Crew(store, population=1)
         lease = crew.claim()
         address = crew.save("lost")
-        store.checkpoints(crew.id).discard([address])
+        home.checkpoints(crew.id).discard([address])
         before = crew.log()
         with pytest.raises(CheckpointMissing, match=address):
             store.report(lease, Report(0.5, {}, address, [Point(1, {"loss": 1.0})]))

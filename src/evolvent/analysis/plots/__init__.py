@@ -1,0 +1,43 @@
+"""Figures of studies, drawn from their logs: `KINDS` says which there are.
+
+Importing this is quick, for the help of the command line; only the files that draw need Altair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of figure; the file of its name in this package draws it.
+
+    Attributes:
+        words: what is seen.
+        studies: how many studies it can show, at most; None: any number.
+    """
+
+    words: str
+    studies: int | None = 1
+
+
+KINDS: Mapping[str, Kind] = {
+    "scores": Kind(
+        "the metric of every member over rounds, the lineage of the best emphasised; beside it a "
+        "second study",
+        studies=2,
+    ),
+    "hyperparameters": Kind("every hyperparameter over rounds; copies are jumps"),
+    "schedule": Kind("the hyperparameters that the best model was trained with, as steps"),
+    "family": Kind("who copied whom, coloured by founder; the lineage of the best stands out"),
+    "scatter": Kind(
+        "two hyperparameters of every job, larger by round, the best starred; beside it a second "
+        "study, such as random search",
+        studies=2,
+    ),
+    "parallel": Kind("the members as lines over all hyperparameters and the metric"),
+    "improvement": Kind("what a round gained, against each hyperparameter, with the trend"),
+    "diversity": Kind("how much variety is left: founders, and the spread of hyperparameters"),
+    "compare": Kind("several studies at equal compute: the best so far, bands over seeds", None),
+}

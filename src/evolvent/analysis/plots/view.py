@@ -1,0 +1,136 @@
+"""What every figure asks of a log: values of the metric, the best job, its lineage, the copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evolvent.analysis.log import Log
+from evolvent.analysis.plots.axis import Axis
+from evolvent.errors import ConfigError
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A log seen through one metric.
+
+    Attributes:
+        log: the log.
+        metric: name of the metric that is shown.
+        values: float64 [n]: the metric as training reported it; NaN where there is none.
+        line: int64 [k]: rows of the best job and its ancestors, round 0 first; empty where no job
+            is done. The best is the best by the objective, whichever metric is shown.
+    """
+
+    log: Log
+    metric: str
+    values: NDArray[np.float64]
+    line: Rows
+
+    @classmethod
+    def of(cls, log: Log, metric: str | None = None) -> View:
+        """Look at a log.
+
+        Raises:
+            ConfigError: no job has reported that metric; names those there are.
+        """
+        objective = log.status.record.metric
+        name = objective if metric is None else metric
+        if name == objective:
+            # 0 - score, not -score: a loss of 0 shall not read -0
+            values = 0.0 - log.score if log.status.record.mode == "min" else log.score
+        elif name in log.metrics:
+            values = log.metrics[name]
+        else:
+            raise unknown("metric", name, [objective, *log.metrics], log)
+        best = best_row(log)
+        line = np.zeros(0, np.int64) if best is None else log.lineage(best)
+        return cls(log, name, np.where(np.isfinite(values), values, np.nan), line)
+
+    @property
+    def best(self) -> int | None:
+        """The row of the best job; None where no job is done."""
+        return int(self.line[-1]) if len(self.line) else None
+
+    @property
+    def study(self) -> str:
+        """The name of the study."""
+        return self.log.status.record.name
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds the furthest member has finished."""
+        return int(self.log.rows.shape[1])
+
+    @property
+    def members(self) -> int:
+        """How many members have finished a job."""
+        return int((self.log.rows >= 0).any(axis=1).sum())
+
+    def axis(self, name: str) -> Axis:
+        """Return the axis of a hyperparameter."""
+        return Axis.of_hyperparameter(self.log, name)
+
+    def metric_axis(self) -> Axis:
+        """Return the axis of the metric."""
+        return Axis(self.metric, "linear", self.values)
+
+    def axes(self, names: Sequence[str] = ()) -> list[Axis]:
+        """Return the axes of some hyperparameters; of those that vary, when none are named.
+
+        Raises:
+            ConfigError: the study has no such hyperparameter; names those it has.
+        """
+        if names:
+            return [self.axis(self._found(name)) for name in names]
+        axes = [self.axis(name) for name in self._all() if name in self.log.hyperparameters]
+        return [axis for axis in axes if axis.varies] or axes[:1]
+
+    def _all(self) -> list[str]:
+        return list(dict.fromkeys([*self.log.status.record.space, *self.log.hyperparameters]))
+
+    def _found(self, name: str) -> str:
+        """Return the full name of a hyperparameter; its last part will do if only one has it."""
+        there = self._all()
+        ending = [full for full in there if full.endswith(f".{name}")]
+        if name not in there and len(ending) != 1:
+            raise unknown("hyperparameter", name, there, self.log)
+        full = name if name in there else ending[0]
+        if full not in self.log.hyperparameters:
+            raise ConfigError(f"hyperparameter {full}: no finished job of {self.study!r} has it")
+        return full
+
+
+def best_row(log: Log) -> int | None:
+    """Return the row of the best score; of equals the lowest round, then the lowest member."""
+    if not np.isfinite(log.score).any():
+        return None
+    ties = np.flatnonzero(log.score == np.nanmax(log.score))
+    order = np.lexsort((log.member[ties], log.round[ties]))
+    return int(ties[order[0]])
+
+
+def copied(log: Log) -> NDArray[np.bool_]:
+    """Return for every row whether its job started from the checkpoint of another member."""
+    known = log.parent >= 0
+    parent = np.where(known, log.parent, 0)
+    return np.asarray(known & (log.member[parent] != log.member), np.bool_)
+
+
+def unknown(what: str, name: str, there: Iterable[str], log: Log) -> ConfigError:
+    """Return the error for a name that is not there."""
+    listed = ", ".join(dict.fromkeys(there))
+    return ConfigError(f"{what}: study {log.status.record.name!r} has no {name!r}; it has {listed}")
+
+
+def newest(log: Log) -> Rows:
+    """Return the row of every member's newest finished job, by member."""
+    last = np.where(log.rows >= 0, np.arange(log.rows.shape[1]), -1).max(axis=1, initial=-1)
+    has = np.flatnonzero(last >= 0)
+    rows: Rows = log.rows[has, last[has]]
+    return rows

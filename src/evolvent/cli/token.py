@@ -1,0 +1,150 @@
+"""Commands about who may use the service: token create, list, revoke."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evolvent.cli.options import (
+    DEFAULT_STORE,
+    AsCsv,
+    AsJson,
+    StoreUrl,
+    format_of,
+)
+
+if TYPE_CHECKING:
+    from evolvent.store.tokens import Token
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+class Role(StrEnum):
+    """What a token is for."""
+
+    VIEWER = "viewer"
+    WORKER = "worker"
+    ADMIN = "admin"
+
+
+def register(app: typer.Typer, *, panel: str) -> None:
+    """Add the commands of this file."""
+    token = typer.Typer(
+        help="Say who may use the service: make, list and revoke tokens.", no_args_is_help=True
+    )
+    token.command(epilog=_CREATE)(create)
+    token.command("list", epilog=_LIST)(show)
+    token.command(epilog=_REVOKE)(revoke)
+    app.add_typer(token, name="token", rich_help_panel=panel)
+
+
+_CREATE = """
+[bold]Examples[/bold]
+  evolvent token create --role viewer --name 'Ada, browser'
+  evolvent token create --role worker --study digits --expires 30d
+  EVOLVENT_TOKEN=$(evolvent token create --role worker)
+
+[bold]Roles[/bold]
+  viewer  reads everything
+  worker  reads, and claims, reports and uploads
+  admin   does everything: creates, stops, extends and deletes studies
+
+Run it where the service runs, with the same --store: it needs no restart.
+The token is printed once. The store keeps its hash, not the token."""
+
+
+def create(
+    role: Annotated[Role, typer.Option(help="What it is for.")],
+    store: StoreUrl = DEFAULT_STORE,
+    study: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Open this study only. \\[default: all]")
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="After so long, such as 12h, 30d. \\[default: never]"),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Whose it is, or what for.")
+    ] = None,
+) -> None:
+    """Make a token and print it, this once."""
+    from evolvent.store import open_store
+    from evolvent.store.tokens import tokens_of
+
+    lifetime_s = None if expires is None else _seconds(expires)
+    opened = open_store(store)
+    tokens = tokens_of(opened)
+    if study is not None:
+        opened.find_study(study)  # a slip in the name would make a token that opens nothing
+    secret, token = tokens.create(role.value, study=study, name=name, lifetime_s=lifetime_s)
+    print(secret)
+    print(f"{_described(token)}. It is shown this once: keep it.", file=sys.stderr)
+
+
+_LIST = """
+[bold]Examples[/bold]
+  evolvent token list
+  evolvent token list --json | jq '.\\[] | select(.state == "active")'"""
+
+
+def show(store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """List all tokens there ever were, the newest last; never the tokens themselves."""
+    from evolvent.cli.output import print_rows
+    from evolvent.store import open_store
+    from evolvent.store.tokens import tokens_of
+
+    form = format_of(as_json=as_json, as_csv=as_csv)
+    tokens = tokens_of(open_store(store, create=False))
+    now = tokens.now()
+    print_rows(_TITLES, [_row(token, now) for token in tokens.list()], form)
+
+
+_TITLES = ("id", "name", "role", "study", "state", "created_at", "expires_at")
+
+
+def _row(token: Token, now: float) -> list[Any]:
+    times = [None if at is None else _when(at) for at in (token.created_at, token.expires_at)]
+    return [token.id, token.name, token.role, token.study, token.state(now), *times]
+
+
+_REVOKE = """
+[bold]Examples[/bold]
+  evolvent token revoke 3f9c02d1a7be
+  evolvent token revoke evt_…            a token that has got into wrong hands"""
+
+
+def revoke(
+    id: Annotated[str, typer.Argument(metavar="ID", help="From the list; or the token itself.")],
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Revoke a token: from now on it opens nothing, and who signed in with it is signed out."""
+    from evolvent.store import open_store
+    from evolvent.store.tokens import tokens_of
+
+    token = tokens_of(open_store(store, create=False)).revoke(id)
+    print(f"revoked {_described(token)}")
+
+
+def _described(token: Token) -> str:
+    name = "" if token.name == token.id else f" {token.name!r}"
+    reach = "all studies" if token.study is None else f"study {token.study!r}"
+    end = "" if token.expires_at is None else f", until {_when(token.expires_at)}"
+    return f"token {token.id}{name}: {token.role} for {reach}{end}"
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,9})([smhdw])", text.strip())
+    if not found or int(found[1]) == 0:
+        raise typer.BadParameter(
+            f"--expires: got {text!r}, wanted a number and a unit, such as 90m, 12h, 30d or 4w"
+        )
+    return float(int(found[1]) * _SECONDS[found[2]])

@@ -1,0 +1,51 @@
+"""The front door of figures: from names of studies to a chart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.wish import Wish
+from evolvent.comparing import ArmLike, read_arms
+from evolvent.store.protocol import Store
+
+_DEFAULT_STORE = "sqlite:///evolvent.db"
+
+
+def plot(
+    kind: str,
+    *arms: ArmLike | Mapping[str, ArmLike],
+    store: str | Store = _DEFAULT_STORE,
+    file: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Any:
+    """Draw a figure of one study or more.
+
+    Example:
+        The best so far of three seeds each, as a page that needs no network::
+
+            ev.plot("compare", "pbt-*", "rs-*", file="arms.html")
+            ev.plot("scatter", "digits", "digits-control", hyperparameters=["lr", "momentum"])
+
+    Args:
+        kind: `scores`, `hyperparameters`, `schedule`, `family`, `scatter`, `parallel`,
+            `improvement`, `diversity` or `compare`; see `evolvent plot --help`.
+        arms: studies, names or patterns of names, as with `ev.compare`.
+        store: where names are looked up.
+        file: where it is written; the ending says how: `.png`, `.svg`, `.pdf`, `.html`, `.json`.
+        options: `metric`, `hyperparameters` (a list of names), `dark`, `width`, `height` (pixels).
+
+    Returns:
+        The Altair chart, which notebooks show and which can be changed.
+
+    Raises:
+        UnknownStudy: there is no study of that name or pattern; names the ones there are.
+        ConfigError: an unknown kind, metric, hyperparameter or option, or too many studies; says
+            what there is.
+        EvolventError: the file cannot be written.
+        MissingExtra: Altair or vl-convert is not installed.
+    """
+    wish = Wish(kind=kind, options=Options.of(options), file=file)
+    return wish.draw(read_arms(*arms, store=store))

@@ -1,0 +1,77 @@
+"""Who may do what: one table of all that is served. A route that is not in it is not served.
+
+The API's part of the table stands with its operations; the rest is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from evolvent.service.api import OPERATIONS, PREFIX
+from evolvent.service.identity import Role, check_role, who
+
+NOBODY, VIEWER, WORKER, ADMIN = None, Role.VIEWER, Role.WORKER, Role.ADMIN
+
+PAGES: Mapping[str, Role | None] = {
+    "GET /health": NOBODY,
+    "GET /sign-in": NOBODY,
+    "POST /sign-in": NOBODY,
+    "POST /sign-out": VIEWER,
+    "GET /": VIEWER,
+    "GET /studies/{study}": VIEWER,
+    "GET /studies/{study}/jobs.csv": VIEWER,
+    "GET /studies/{study}/figures/{kind}": VIEWER,
+    "POST /studies/{study}/{action}": WORKER,  # and what the operation behind the action asks for
+    "GET /studies/{study}/jobs/{job}": VIEWER,
+    "GET /studies/{study}/jobs/{job}/points": VIEWER,
+    "GET /static/figures.lib.js": VIEWER,
+    "GET /static/{version}/{name}": VIEWER,
+}
+"""The least role for what is not an operation of the API; NOBODY in particular: no token."""
+
+ACCESS: Mapping[str, Role | None] = {
+    **PAGES,
+    **{f"{operation.method} {PREFIX}{operation.path}": operation.role for operation in OPERATIONS},
+}
+"""The least role for everything. A token for one study has it for that study only: for all others
+it is told what it would be told if there were no such study."""
+
+
+def guarded(routes: Sequence[Route]) -> list[Route]:
+    """Return routes that ask for the role of the table before anything else.
+
+    Raises:
+        LookupError: a route is not in the table.
+    """
+    for route in routes:
+        roles = {method: _role(line) for method, line in operations(route)}
+        route.app = _Guarded(route.app, roles)
+    return list(routes)
+
+
+def operations(route: Route) -> Iterator[tuple[str, str]]:
+    """Yield each method of a route with its line in the table; HEAD is as GET."""
+    for method in sorted(route.methods or ()):
+        yield method, f"{'GET' if method == 'HEAD' else method} {route.path}"
+
+
+def _role(line: str) -> Role | None:
+    if line not in PAGES:
+        raise LookupError(f"{line!r} is not in the table of who may do what, service/access.py")
+    return PAGES[line]
+
+
+class _Guarded:
+    def __init__(self, app: ASGIApp, roles: Mapping[str, Role | None]) -> None:
+        self.app = app
+        self._roles = roles
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        role = self._roles[scope["method"]]
+        if role is not None:
+            check_role(who(Request(scope)), role)
+        await self.app(scope, receive, send)

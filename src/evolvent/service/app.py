@@ -1,0 +1,100 @@
+"""The service put together: API, checkpoints, sign-in and dashboard over one store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from evolvent.errors import EvolventError
+from evolvent.service import api, pages, sign_in
+from evolvent.service.access import guarded
+from evolvent.service.auth import Gate
+from evolvent.service.crossing import Crossing
+from evolvent.service.door import Door
+from evolvent.service.errors import HttpError, answer, unforeseen
+from evolvent.service.headers import SafeHeaders
+from evolvent.service.resource import Api
+from evolvent.service.settings import Settings
+from evolvent.store.protocol import Store
+from evolvent.store.tokens import Tokens
+
+
+def create_app(store: Store, *, tokens: Tokens, settings: Settings) -> Starlette:
+    """Return the service as an ASGI application.
+
+    Its `app.state.closing.set()`, called in the loop in which it runs, sends home whoever waits
+    for a job: the service stops.
+
+    Args:
+        store: what is served; whoever opened it closes it.
+        tokens: who may use it.
+        settings: how it is set up.
+    """
+    crossing = Crossing()
+    its_api = Api(store, settings, crossing)
+    door = Door(tokens, settings, crossing)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        its_api.waiting.close()
+        crossing.close()
+
+    app = Starlette(
+        routes=[
+            *api.routes(its_api),  # each operation asks for its role itself
+            *pages.routes(its_api),
+            *guarded([*sign_in.routes(door), Route("/health", _health)]),
+        ],
+        middleware=[Middleware(SafeHeaders), Middleware(Gate, door=door)],
+        exception_handlers={
+            HTTPException: _refused,
+            EvolventError: _told,
+            Exception: _failed,
+        },
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.closing = Closing(its_api)
+    return app
+
+
+class Closing:
+    """Tells a service that it is about to stop."""
+
+    def __init__(self, its_api: Api) -> None:
+        self._api = its_api
+
+    def set(self) -> None:
+        """Send home whoever waits for a job."""
+        self._api.waiting.close()
+
+
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Answer what Starlette refuses: unknown routes, wrong methods."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(getattr(error, "headers", None) or {})
+    if status == 404:
+        message = f"there is nothing at {request.url.path!r:.200}"
+    else:
+        message = f"method: got {request.method}, wanted {headers.get('Allow', 'another')}"
+    return answer(HttpError(status, message, allow=headers.get("Allow")))
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    return answer(error)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    return unforeseen(error)

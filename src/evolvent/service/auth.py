@@ -1,0 +1,86 @@
+"""The gate: without a token nothing passes but the health check and the way to sign in."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from evolvent.errors import EvolventError, Unauthenticated
+from evolvent.service.door import Door, Throttled
+from evolvent.service.errors import answer, told
+from evolvent.service.identity import Identity, Role
+from evolvent.service.origin import SAFE, check_meant, csrf_for
+from evolvent.store.tokens import Token
+
+SIGN_IN = "/sign-in"
+OPEN = frozenset({("GET", "/health"), ("HEAD", "/health"), ("GET", SIGN_IN), ("POST", SIGN_IN)})
+"""What needs no token."""
+
+_SCHEME = "bearer "
+
+
+class Gate:
+    """Middleware that finds out who is asking, and turns everybody else away.
+
+    Puts an `Identity` on `request.state.who`, and on `request.state.csrf` what a page's forms
+    must send back (see `origin.csrf_of`).
+    """
+
+    def __init__(self, app: ASGIApp, *, door: Door) -> None:
+        self.app = app
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] == "http" and (scope["method"], scope["path"]) not in OPEN:
+            request = Request(scope)
+            try:
+                receive = await self._admit(request, receive)
+            except EvolventError as e:
+                await _refusal(e, request)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    async def _admit(self, request: Request, receive: Receive) -> Receive:
+        """Note who is asking; return what to read the body from."""
+        authorization = request.headers.get("authorization")
+        if authorization is not None:
+            if not authorization.lower().startswith(_SCHEME):
+                raise Unauthenticated("Authorization: wanted 'Bearer evt_…'")
+            secret = authorization[len(_SCHEME) :].strip()
+            _note(request, await self._door.program(request, secret), csrf="")
+            return receive
+        found = await self._door.browser(request)
+        if found is None:
+            raise Unauthenticated("this needs a token: send 'Authorization: Bearer evt_…'")
+        token, signed_in = found
+        csrf = csrf_for(signed_in)
+        _note(request, token, csrf=csrf)
+        if request.method in SAFE:
+            return receive
+        return await check_meant(request.headers, receive, csrf=csrf)
+
+
+def _note(request: Request, token: Token, *, csrf: str) -> None:
+    request.state.who = Identity(Role[token.role.upper()], token.study, token.name)
+    request.state.csrf = csrf
+
+
+def _refusal(error: EvolventError, request: Request) -> Response:
+    if isinstance(error, Unauthenticated) and _is_navigation(request):
+        there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"{SIGN_IN}?next={quote(there, safe='')}", status_code=303)
+    if isinstance(error, Throttled):
+        return told(429, "Unauthenticated", str(error), headers=error.headers)
+    return answer(error)
+
+
+def _is_navigation(request: Request) -> bool:
+    """Whether a person waits for a page."""
+    return request.method in SAFE and "text/html" in request.headers.get("accept", "")

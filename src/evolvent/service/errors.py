@@ -1,0 +1,120 @@
+"""Errors as answers: one JSON shape for all, and for each class of ours its status."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+
+from starlette.responses import Response
+
+from evolvent import errors
+from evolvent.errors import EvolventError
+from evolvent.store.fields import Malformed
+
+_logger = logging.getLogger("evolvent.service")
+
+STATUSES: tuple[tuple[type[Exception], int], ...] = (
+    (errors.Unauthenticated, 401),
+    (errors.Forbidden, 403),
+    (errors.UnknownStudy, 404),
+    (errors.UnknownJob, 404),
+    (errors.StudyExists, 409),
+    (errors.LeaseLost, 409),
+    (errors.UploadConflict, 409),
+    (errors.CheckpointTooLarge, 413),
+    (errors.CheckpointMissing, 409),
+    (errors.CheckpointDamaged, 409),
+    (errors.ConfigError, 422),
+    (errors.ArchiveError, 422),
+    (Malformed, 422),
+    (errors.StoreBusy, 503),
+    (errors.StoreUnavailable, 503),
+    (errors.CheckpointError, 507),
+)
+"""The first that fits counts."""
+
+_FULL = ("disk is full", "disk quota", "No space left", "database or disk")
+_FULL_STATUS = 507
+_FIELD = re.compile(r"(?:record: )?(?:space: )?(hyperparameter )?([A-Za-z_][\w.\[\]-]*)[:.] ?")
+_RETRY_S = 1
+
+
+class HttpError(EvolventError):
+    """A request that no store is asked for: its status, and headers that belong to it."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "BadRequest",
+        field: str | None = None,
+        allow: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.kind, self.field, self.allow = status, kind, field, allow
+
+
+def answer(error: Exception) -> Response:
+    """Return what a client is told of an error; of one that is not ours, a number only."""
+    if isinstance(error, HttpError):
+        headers = {} if error.allow is None else {"Allow": error.allow}
+        return told(error.status, error.kind, str(error), field=error.field, headers=headers)
+    for kind, status in STATUSES:
+        if isinstance(error, kind):
+            return _known(error, status)
+    if isinstance(error, EvolventError):
+        return told(400, type(error).__name__, str(error))
+    return unforeseen(error)
+
+
+def unforeseen(error: Exception) -> Response:
+    """Return the answer to a fault of ours; what happened is in the log of the service."""
+    number = secrets.token_hex(6)
+    _logger.error("internal error %s", number, exc_info=error)
+    message = f"internal error {number}: the log of the service says more under this number"
+    return told(500, "InternalError", message)
+
+
+def told(
+    status: int,
+    kind: str,
+    message: str,
+    *,
+    field: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Return an answer in the shape of all errors."""
+    body = {"error": {"type": kind, "message": message, "field": field}}
+    text = json.dumps(body).encode()
+    return Response(text, status, headers, media_type="application/json")
+
+
+def status_of(error: Exception) -> int:
+    """Return the status of the answer to an error."""
+    return answer(error).status_code
+
+
+def _known(error: Exception, status: int) -> Response:
+    message = str(error)
+    if status >= _RETRY_FROM and any(word in message for word in _FULL):
+        status = _FULL_STATUS
+    headers = {"Retry-After": str(_RETRY_S)} if status == _RETRY_FROM else None
+    if status == _UNAUTHORIZED:
+        headers = {"WWW-Authenticate": "Bearer"}
+    kind = "ConfigError" if isinstance(error, Malformed) else type(error).__name__
+    field = _field(message) if status == _UNUSABLE else None
+    return told(status, kind, message, field=field, headers=headers)
+
+
+_UNAUTHORIZED, _UNUSABLE, _RETRY_FROM = 401, 422, 503
+
+
+def _field(message: str) -> str | None:
+    """Return the field that a message begins with, as all of ours about values do."""
+    found = _FIELD.match(message)
+    if found is None:
+        return None
+    return f"hyperparameters.{found[2]}" if found[1] else found[2].rstrip(".")

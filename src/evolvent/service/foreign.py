@@ -1,0 +1,67 @@
+"""Studies that decide by code of somebody's own, which the service does not import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from evolvent.core.algorithms import Algorithm, algorithm_to_json
+from evolvent.errors import ConfigError
+from evolvent.store.protocol import Store
+
+_IMPORTED = {"CustomExplore": "fn"}
+"""Types whose field is a path that deciding imports."""
+
+_MOST_KNOWN = 10_000
+
+
+def refuse_foreign(algorithm: Algorithm) -> None:
+    """Refuse an algorithm that has an import path in it; nothing is imported to find out.
+
+    Raises:
+        ConfigError: names the field.
+    """
+    for field, path in _paths(algorithm_to_json(algorithm), "algorithm"):
+        raise ConfigError(
+            f"{field}: got {path!r:.120}, code that this service does not import: wanted one of "
+            "the built-in strategies; a study with code of its own needs a store that its workers "
+            "reach directly (SQLite or PostgreSQL)"
+        )
+
+
+class Deciding:
+    """Which studies the service may decide for.
+
+    Args:
+        store: what is served.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._own: set[int] = set()
+
+    def check(self, study: int) -> None:
+        """Refuse a study whose algorithm is not all built in.
+
+        Raises:
+            ConfigError: names the field.
+            UnknownStudy: there is none of that number.
+        """
+        if study in self._own:
+            return
+        refuse_foreign(self._store.status(study).record.algorithm)
+        if len(self._own) >= _MOST_KNOWN:
+            self._own.clear()
+        self._own.add(study)
+
+
+def _paths(data: Any, where: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(data, dict):
+        field = _IMPORTED.get(data.get("type", ""))
+        if field is not None:
+            yield f"{where}.{field}", data.get(field)
+        for name, value in data.items():
+            yield from _paths(value, f"{where}.{name}")
+    elif isinstance(data, (list, tuple)):
+        for number, value in enumerate(data):
+            yield from _paths(value, f"{where}[{number}]")

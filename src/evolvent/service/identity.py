@@ -1,0 +1,84 @@
+"""Who is asking, and whether they may.
+
+The middleware of `service.auth` puts an `Identity` on `request.state.who`; every handler calls
+`require` before it does anything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from starlette.requests import HTTPConnection
+
+from evolvent.errors import Forbidden, Unauthenticated
+
+
+class Role(IntEnum):
+    """What a token allows; each role includes those before it."""
+
+    VIEWER = 1  # read everything
+    WORKER = 2  # claim, report, push checkpoints
+    ADMIN = 3  # create, stop, extend, delete
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whoever sent this request.
+
+    Attributes:
+        role: what they may do.
+        study: the name of the one study they may touch; None for all.
+        name: of the token, for the log and for rate limits.
+    """
+
+    role: Role
+    study: str | None
+    name: str
+
+
+def who(request: HTTPConnection) -> Identity:
+    """Return who is asking.
+
+    Raises:
+        Unauthenticated: nobody known.
+    """
+    found = getattr(request.state, "who", None)
+    if not isinstance(found, Identity):
+        raise Unauthenticated("this needs a token: send 'Authorization: Bearer evt_…'")
+    return found
+
+
+def check_role(identity: Identity, role: Role) -> None:
+    """Refuse a role that is too low.
+
+    Raises:
+        Forbidden: it is.
+    """
+    if identity.role < role:
+        raise Forbidden(
+            f"token {identity.name!r} has the role {identity.role.name.lower()}: "
+            f"this needs {role.name.lower()}"
+        )
+
+
+def require(request: HTTPConnection, role: Role, study: str | None = None) -> Identity:
+    """Return who is asking if they may.
+
+    Args:
+        request: the request (`request.state.who` is set by the middleware).
+        role: the least role that will do.
+        study: name of the study that is touched; None when none in particular is, which a token
+            bound to one study may not do beyond reading.
+
+    Raises:
+        Unauthenticated: nobody known.
+        Forbidden: the token's role or study does not reach.
+    """
+    identity = who(request)
+    check_role(identity, role)
+    bound = identity.study
+    if bound is None or study == bound or (study is None and role is Role.VIEWER):
+        return identity
+    touched = "all studies" if study is None else f"study {study!r}"
+    raise Forbidden(f"token {identity.name!r} is for study {bound!r} only, not for {touched}")

@@ -1,0 +1,109 @@
+"""Columns of a study's log, kept and read on as it grows: what the table sorts and searches by.
+
+A page of the table in the order of the log is read from the store itself. Any other order needs
+one column of all finished jobs, which are never changed: so each is read once, then only its end.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evolvent.analysis.columns import Column, Texts
+from evolvent.store.protocol import Store
+from evolvent.store.records import JobColumn, StudyStatus
+
+_MOST_STUDIES = 4
+_PAGE = 20_000
+_SEARCHED: tuple[JobColumn, ...] = (
+    "member", "round", "state", "parent_member", "parent_round", "hyperparameters", "metrics",
+    "worker", "reason", "error",
+)  # fmt: skip
+_MOST_ERROR = 2000
+
+
+@dataclass(eq=False)
+class Columns:
+    """The columns of one study that somebody has asked for."""
+
+    store: Store
+    study: int
+    _lock: Lock = field(default_factory=Lock)
+    _plain: dict[JobColumn, list[Any]] = field(default_factory=dict)
+    _mapped: dict[JobColumn, tuple[Texts, dict[str, Column]]] = field(default_factory=dict)
+    _read: dict[JobColumn, int] = field(default_factory=dict)
+    _texts: list[str] = field(default_factory=list)
+
+    def plain(self, name: JobColumn, n: int) -> Sequence[Any]:
+        """Return a column of the first `n` finished jobs, or of fewer if there are not so many."""
+        with self._lock:
+            values = self._plain.setdefault(name, [])
+            for rows in self._beyond((name,), len(values), n):
+                values.extend(row[0] for row in rows)
+            return values[:n]
+
+    def mapped(self, name: JobColumn, key: str, n: int) -> NDArray[Any]:
+        """Return one name of a column of mappings (hyperparameters, metrics), as an array."""
+        with self._lock:
+            texts, columns = self._mapped.get(name, (Texts(), {}))
+            known = self._read.get(name, 0)
+            if known < n or not columns:
+                for rows in self._beyond((name,), known, n):
+                    texts.add([row[0] for row in rows])
+                    known += len(rows)
+                columns = texts.columns()
+                self._mapped[name], self._read[name] = (texts, columns), known
+            found = columns.get(key)
+            return np.full(min(known, n), None, object) if found is None else found[:n]
+
+    def texts(self, n: int) -> Sequence[str]:
+        """Return for each of the first `n` jobs what a search looks through, in lower case."""
+        with self._lock:
+            for rows in self._beyond(_SEARCHED, len(self._texts), n):
+                self._texts.extend(map(_searched, rows))
+            return self._texts[:n]
+
+    def _beyond(self, names: Sequence[JobColumn], known: int, n: int) -> Any:
+        while known < n:
+            rows = self.store.scan(self.study, names, after=known, limit=min(_PAGE, n - known))
+            if not rows:
+                return
+            yield rows
+            known += len(rows)
+
+
+class KeptColumns:
+    """The columns of the few studies that were looked at last."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = Lock()
+        self._kept: OrderedDict[tuple[int, float], Columns] = OrderedDict()
+
+    def of(self, status: StudyStatus) -> Columns:
+        """Return those of a study; a number that was given out again is another study."""
+        key = (status.id, status.created_at)
+        with self._lock:
+            found = self._kept.setdefault(key, Columns(self._store, status.id))
+            self._kept.move_to_end(key)
+            if len(self._kept) > _MOST_STUDIES:
+                self._kept.popitem(last=False)
+            return found
+
+
+def searched(*parts: Any) -> str:
+    """Return values as a search looks through them."""
+    return "\n".join(str(part) for part in parts if part is not None).lower()
+
+
+def _searched(row: tuple[Any, ...]) -> str:
+    member, round_, state, parent_member, parent_round, *others, error = row
+    parent = None if parent_member is None else f"from m{parent_member}r{parent_round}"
+    id = f"m{member}r{round_}"
+    return searched(id, state, parent, *others, None if error is None else error[-_MOST_ERROR:])

@@ -1,0 +1,130 @@
+"""One file of an upload while its bytes come in: written at its end, hashed on the way."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from evolvent.errors import CheckpointDamaged, CheckpointTooLarge, UploadConflict
+from evolvent.store import files as tree
+from evolvent.store.files import Entry
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_MODE = 0o666  # less what the umask takes
+_MOST_KEPT = 1024
+
+_Key: TypeAlias = tuple[int, int]
+_kept: OrderedDict[_Key, tuple[int, _Hash]] = OrderedDict()
+"""Hashes of what has come so far, by file: they save reading it again, and may be forgotten."""
+
+
+class Receiving:
+    """A file that grows.
+
+    Args:
+        path: where it is, or will be.
+        entry: what it is to become.
+        offset: where the sender goes on.
+
+    Raises:
+        UploadConflict: it does not end there, or another connection is writing it.
+        CheckpointError: the disk is full; says where.
+    """
+
+    def __init__(self, path: Path, entry: Entry, offset: int) -> None:
+        self._path, self._entry = path, entry
+        self.size, self._key = 0, (0, 0)
+        self._hash: _Hash | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(path, flags, _MODE)
+        except OSError as e:
+            raise tree.explained(e, doing="write", path=path) from e
+        try:
+            self._take(offset)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def left(self) -> int:
+        """Bytes that are still to come."""
+        return self._entry.size - self.size
+
+    def check_length(self, length: int) -> None:
+        """Refuse more bytes than are still to come.
+
+        Raises:
+            CheckpointTooLarge: names the file.
+        """
+        if length > self.left:
+            raise CheckpointTooLarge(
+                f"files: {self._entry.name!r} is to have {self._entry.size} bytes, and has "
+                f"{self.size}: got {length} more"
+            )
+
+    def write(self, block: bytes) -> None:
+        """Write at the end; errors as with `check_length`, or CheckpointError on a full disk."""
+        self.check_length(len(block))
+        rest = memoryview(block)
+        try:
+            while rest:
+                n = os.pwrite(self._descriptor, rest, self.size)
+                if self._hash is not None:
+                    self._hash.update(rest[:n])
+                self.size += n
+                rest = rest[n:]
+        except OSError as e:
+            raise tree.explained(e, doing="write", path=self._path) from e
+
+    def finish(self) -> int:
+        """Check what has come, if that is all; return how many bytes are there.
+
+        Raises:
+            CheckpointDamaged: the bytes are not those that were promised; they are thrown away.
+        """
+        if self._hash is None or self.left:
+            return self.size
+        if self._hash.hexdigest() != self._entry.sha256:
+            os.ftruncate(self._descriptor, 0)
+            self._hash = None
+            raise CheckpointDamaged(
+                f"files: {self._entry.name!r} has other bytes than its sha256 promised: send it "
+                "again from the beginning"
+            )
+        self._hash = None
+        return self.size
+
+    def close(self) -> None:
+        """Let go of the file; what came of it stays."""
+        if self._hash is not None and self.left:
+            _kept[self._key] = self.size, self._hash
+            while len(_kept) > _MOST_KEPT:
+                _kept.popitem(last=False)
+        os.close(self._descriptor)
+
+    def _take(self, offset: int) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            message = f"files: {self._entry.name!r} is being sent on another connection: wait"
+            raise UploadConflict(message) from e
+        info = os.fstat(self._descriptor)
+        self.size, self._key = info.st_size, (info.st_dev, info.st_ino)
+        if offset != self.size:
+            raise UploadConflict(
+                f"offset: got {offset}, but {self.size} bytes of {self._entry.name!r} are here: "
+                "go on there"
+            )
+        kept_size, kept = _kept.pop(self._key, (-1, None))
+        if offset == 0:
+            self._hash = hashlib.sha256()
+        elif kept_size == offset:
+            self._hash = kept

@@ -1,0 +1,216 @@
+"""One path of the API: from a request to a call of the store, and from there to an answer."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from evolvent.errors import ConfigError, Forbidden, UnknownStudy
+from evolvent.service import api_work
+from evolvent.service.calls import LINES, Call, Operation, Stream
+from evolvent.service.crossing import Crossing
+from evolvent.service.errors import HttpError, answer
+from evolvent.service.foreign import Deciding
+from evolvent.service.identity import Identity, check_role, who
+from evolvent.service.limits import check_type, json_object, read_body
+from evolvent.service.settings import Settings
+from evolvent.service.spool import spooled
+from evolvent.service.waiting import Waiting
+from evolvent.store.protocol import Store
+from evolvent.store.wire import lease_to_json
+
+_WORTH_PACKING = 4096
+_LEVEL = 4
+
+_T = TypeVar("_T")
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class Api:
+    """What all operations share.
+
+    Args:
+        store: what is served.
+        settings: of the service.
+        crossing: where the store is called.
+    """
+
+    def __init__(self, store: Store, settings: Settings, crossing: Crossing) -> None:
+        self.store, self.settings, self.crossing = store, settings, crossing
+        self.waiting = Waiting(store, crossing)
+        self._deciding = Deciding(store)
+        self._names: dict[int, str] = {}
+
+    def check(self, operation: Operation, call: Call) -> None:
+        """Refuse what a token for one study may not do, and what the service cannot decide.
+
+        Raises:
+            UnknownStudy: the study is another, or there is none of that number.
+            Forbidden: the token is for one study, and this is about none in particular.
+            ConfigError: the study decides by code that is not imported here.
+        """
+        if "study" in call.path:
+            self._check_study(call.who, call.study)
+            if operation.decides:
+                self._deciding.check(call.study)
+        elif operation.method != "GET" and call.who.study is not None:
+            raise Forbidden(f"token {call.who.name!r} is for study {call.who.study!r} only")
+
+    def _check_study(self, identity: Identity, study: int) -> None:
+        if identity.study is None:
+            return
+        name = self._names.get(study)
+        if name is None:
+            name = self._names[study] = self.store.status(study).record.name
+        if name != identity.study:
+            raise UnknownStudy(f"no study of number {study} that this token is for")
+
+
+class Resource:
+    """One path: what its methods do."""
+
+    def __init__(self, api: Api, operations: Sequence[Operation]) -> None:
+        self._api = api
+        self._operations: dict[str, Operation] = {o.method: o for o in operations}
+        if (get := self._operations.get("GET")) is not None:
+            self._operations["HEAD"] = get
+        self._allow = ", ".join([*self._operations, "OPTIONS"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            response = await self._response(Request(scope), receive)
+        except Exception as e:  # noqa: BLE001 - every error has an answer
+            response = answer(e)
+        await response(scope, receive, send)
+
+    async def _response(self, request: Request, receive: Receive) -> Response:
+        identity = who(request)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": self._allow})
+        operation = self._operations.get(request.method)
+        if operation is None:
+            message = f"method: got {request.method}, wanted {self._allow}"
+            raise HttpError(405, message, allow=self._allow)
+        check_role(identity, operation.role)
+        _check_known(request.query_params, operation.query, "a parameter")
+        async with self._taken(request, receive, operation) as taken:
+            call = self._call(request, identity, taken)
+            if operation.waits:
+                return await self._claim(operation, call, receive)
+            if operation.receives is not None:
+                await self._api.crossing.read(lambda: self._api.check(operation, call))
+                return await operation.receives(call, request.headers, receive)
+            return await self._done(operation, call, request)
+
+    @asynccontextmanager
+    async def _taken(
+        self, request: Request, receive: Receive, operation: Operation
+    ) -> AsyncIterator[dict[str, Any] | Path]:
+        """Give what came with a request: a JSON object, or a file with the whole body."""
+        settings = self._api.settings
+        if operation.takes is not None:
+            check_type(request.headers, operation.takes)
+            async with spooled(request.headers, receive, most=settings.max_study_bytes) as path:
+                yield path
+        elif operation.method == "GET" or operation.receives is not None:
+            yield {}
+        else:
+            raw = await read_body(request.headers, receive, most=settings.max_body_bytes)
+            body = json_object(request.headers, raw)
+            known = {} if operation.body is None else operation.body["properties"]
+            _check_known(body, known, "a field")
+            yield body
+
+    def _call(self, request: Request, identity: Identity, taken: dict[str, Any] | Path) -> Call:
+        return Call(
+            store=self._api.store,
+            settings=self._api.settings,
+            who=identity,
+            base_url=str(request.base_url).rstrip("/"),
+            path=request.path_params,
+            query=request.query_params,
+            body=taken if isinstance(taken, dict) else {},
+            upload=taken if isinstance(taken, Path) else None,
+            lines=LINES in request.headers.get("accept", ""),
+        )
+
+    async def _done(self, operation: Operation, call: Call, request: Request) -> Response:
+        packed = "gzip" in request.headers.get("accept-encoding", "")
+        cross = self._crossing(operation)
+        made = await cross(lambda: self._run(operation, call, packed=packed))
+        if operation.changes:
+            self._api.waiting.ring(call.study)
+        return made if isinstance(made, Response) else await self._streamed(made, packed=packed)
+
+    def _crossing(self, operation: Operation) -> Callable[[Callable[[], _T]], Awaitable[_T]]:
+        crossing = self._api.crossing
+        if operation.slow:
+            return crossing.files
+        return crossing.read if operation.method == "GET" else crossing.write
+
+    def _run(self, operation: Operation, call: Call, *, packed: bool) -> Response | Stream:
+        """Do what is asked, in a thread: parse, call the store, render."""
+        self._api.check(operation, call)
+        found = operation.run(call)
+        if isinstance(found, (Stream, Response)):
+            return found
+        if found is None:
+            return Response(status_code=204)
+        return _rendered(found, 201 if operation.creates else 200, packed=packed)
+
+    async def _claim(self, operation: Operation, call: Call, receive: Receive) -> Response:
+        study, wish = call.study, api_work.wish(call)
+        lease = await self._api.waiting.claim(
+            study, wish, receive, check=lambda: self._api.check(operation, call)
+        )
+        if lease is None:
+            return Response(status_code=204)
+        return _rendered(lease_to_json(lease), 200, packed=False)
+
+    async def _streamed(self, made: Stream, *, packed: bool) -> Response:
+        packed = packed and made.media_type == LINES
+        stream = self._api.crossing.through(_packed(made.blocks) if packed else made.blocks)
+        first = await anext(stream, b"")  # an error until here is still an answer
+        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"} if packed else None
+        return StreamingResponse(
+            _chained(first, stream), headers=headers, media_type=made.media_type
+        )
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for block in rest:
+        yield block
+
+
+def _check_known(given: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
+    for name in given:
+        if name not in known:
+            wanted = ", ".join(known) or "none"
+            raise ConfigError(f"{name:.80}: not {what} of this request, wanted {wanted}")
+
+
+def _rendered(found: Any, status: int, *, packed: bool) -> Response:
+    text = _encode(found).encode("ascii")
+    headers = {}
+    if packed and len(text) >= _WORTH_PACKING:
+        text = zlib.compress(text, _LEVEL, wbits=31)
+        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    return Response(text, status, headers, media_type="application/json")
+
+
+def _packed(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    pack = zlib.compressobj(_LEVEL, wbits=31)
+    for block in blocks:
+        yield pack.compress(block) + pack.flush(zlib.Z_SYNC_FLUSH)
+    yield pack.flush()

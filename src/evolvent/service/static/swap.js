@@ -1,0 +1,55 @@
+// Puts the changed parts of a newer page into this one, and leaves the reader where they were.
+
+/** What the page says about itself in one line. */
+export function current() {
+  const told = document.querySelector("[data-words]");
+  return { now: told?.dataset.words ?? "", state: document.querySelector("#state .state")?.textContent ?? "" };
+}
+
+/** Take over every live part; return whether anything was different. */
+export function swap(next) {
+  let changed = false;
+  for (const old of document.querySelectorAll("[data-live]")) {
+    const fresh = next.getElementById(old.id);
+    if (!fresh || selecting(old)) continue;
+    const html = fresh.outerHTML;
+    if (old.outerHTML === html) continue;
+    const focused = old.contains(document.activeElement) ? place(document.activeElement) : null;
+    const open = [...old.querySelectorAll("details")].map((details) => details.open);
+    const put = document.importNode(fresh, true);
+    old.replaceWith(put);
+    put.querySelectorAll("details").forEach((details, i) => (details.open = open[i] ?? details.open));
+    if (focused) find(put, focused)?.focus({ preventScroll: true });
+    changed = true;
+  }
+  follow(next);
+  return changed;
+}
+
+/** What stands outside of live parts and depends on the address: hidden fields, the CSV link. */
+function follow(next) {
+  const csv = document.getElementById("csv");
+  const other = next.getElementById("csv");
+  if (csv && other) csv.setAttribute("href", other.getAttribute("href"));
+  const form = document.querySelector("form[data-table]");
+  const fresh = next.querySelector("form[data-table]");
+  if (!form || !fresh) return;
+  form.querySelectorAll("input[type=hidden]").forEach((input) => input.remove());
+  fresh.querySelectorAll("input[type=hidden]").forEach((input) => form.prepend(document.importNode(input, true)));
+}
+
+function selecting(element) {
+  const selection = getSelection();
+  return !selection.isCollapsed && selection.containsNode(element, true);
+}
+
+function place(element) {
+  return { id: element.id, href: element.getAttribute("href"), text: element.textContent };
+}
+
+function find(root, { id, href, text }) {
+  if (id) return root.ownerDocument.getElementById(id);
+  return [...root.querySelectorAll("a, button, summary")].find(
+    (element) => element.getAttribute("href") === href && element.textContent === text,
+  );
+}

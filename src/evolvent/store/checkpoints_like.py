@@ -1,0 +1,91 @@
+"""What every store gives for the checkpoints of a study, wherever the files are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+
+class CheckpointsLike(Protocol):
+    """The checkpoints of one study: on this machine's disk, or behind a service."""
+
+    @property
+    def root(self) -> Path:
+        """Where files of it are on this machine."""
+        ...
+
+    def stage(self, label: str, *, spare_s: float = 0.0) -> Path:
+        """Make and return a fresh private directory on this machine, to save into.
+
+        Raises:
+            CheckpointError: the disk is full or read-only; says where.
+        """
+        ...
+
+    def seal(self, staged: Path) -> str:
+        """Turn a staged directory into a checkpoint that all workers can load; return its address.
+
+        The staged directory may still be there, to be sealed again should the checkpoint be
+        collected before it is reported; `drop` it then.
+
+        Raises:
+            CheckpointMissing: the staged directory is gone.
+            CheckpointError: a link or special file, or no room: says where.
+        """
+        ...
+
+    def drop(self, staged: Path) -> None:
+        """Remove a staged directory, if it is still there."""
+        ...
+
+    def path(self, address: str) -> Path:
+        """Return where on this machine the checkpoint is, or would be.
+
+        Raises:
+            CheckpointError: not an address.
+        """
+        ...
+
+    def __contains__(self, address: str) -> bool: ...
+
+    def fetch(self, address: str) -> Path:
+        """Return its directory on this machine, bringing the files here if they are elsewhere.
+
+        Raises:
+            CheckpointMissing: it is not there.
+        """
+        ...
+
+    def verify(self, address: str) -> Path:
+        """As `fetch`, after checking every byte.
+
+        Raises:
+            CheckpointMissing: it is not there.
+            CheckpointDamaged: names the file that is missing, added, or has other bytes.
+        """
+        ...
+
+    def files(self, address: str) -> dict[str, int]:
+        """Return the sizes in bytes of its files by relative name.
+
+        Raises:
+            CheckpointMissing: it is not there.
+        """
+        ...
+
+    def discard(self, addresses: Iterable[str]) -> None:
+        """Forget checkpoints on this machine; what a service keeps is its own business."""
+        ...
+
+    def sweep(self, keep: set[str], *, staged_before: float) -> int:
+        """Delete on this machine what is not in `keep` and was left behind; return bytes freed."""
+        ...
+
+    def remove_all(self) -> None:
+        """Delete everything of it on this machine.
+
+        Raises:
+            CheckpointError: something could not be deleted.
+        """
+        ...

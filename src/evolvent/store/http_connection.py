@@ -1,0 +1,103 @@
+"""Connections to one service, kept open and lent to one thread at a time."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import threading
+from urllib.parse import SplitResult, urlsplit
+
+from evolvent.errors import ConfigError
+
+_PORTS = {"http": 80, "https": 443}
+_FORM = "http://host:8080 or https://host/prefix"
+
+
+class Address:
+    """Where a service is.
+
+    Args:
+        url: `http://host:8080`, `https://host`, also with a path before `/api/v1`.
+
+    Raises:
+        ConfigError: not of that form, or with a password in it.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = _parts(url)
+        self.host, self.tls = parts.hostname or "", parts.scheme == "https"
+        self.port = parts.port or _PORTS[parts.scheme]
+        self.prefix = parts.path.rstrip("/")
+        self.url = f"{parts.scheme}://{parts.netloc}{self.prefix}"
+        self.netloc = parts.netloc
+
+
+def _parts(url: str) -> SplitResult:
+    wrong = ConfigError(f"store: got {url!r:.200}, wanted {_FORM}")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise wrong
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError as e:  # a port that is none
+        raise wrong from e
+    if not usable:
+        raise wrong
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ConfigError(
+            f"store: got a URL of {parts.hostname} with a user, query or fragment, wanted {_FORM}; "
+            "the token goes into EVOLVENT_TOKEN"
+        )
+    return parts
+
+
+class Connections:
+    """Idle connections, the newest lent first."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._idle: list[http.client.HTTPConnection] = []
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
+        self._tls = ssl.create_default_context() if address.tls else None
+
+    def take(self, *, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
+        """Lend a connection; tell whether it has been used before, and may be stale."""
+        with self._lock:
+            if self._owner != os.getpid():  # forked: the parent goes on with those there are
+                self._idle, self._owner = [], os.getpid()
+            used = self._idle.pop() if self._idle else None
+        if used is None:
+            return self._new(timeout_s), False
+        used.timeout = timeout_s
+        if used.sock is not None:
+            used.sock.settimeout(timeout_s)
+        return used, True
+
+    def give_back(self, connection: http.client.HTTPConnection) -> None:
+        """Take a connection back whose last answer has been read to its end."""
+        if connection.sock is None:
+            return
+        with self._lock:
+            self._idle.append(connection)
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _new(self, timeout_s: float) -> http.client.HTTPConnection:
+        it = self._address
+        if self._tls is None:
+            return http.client.HTTPConnection(it.host, it.port, timeout=timeout_s)
+        return http.client.HTTPSConnection(it.host, it.port, timeout=timeout_s, context=self._tls)
+
+
+TROUBLE = (OSError, http.client.HTTPException)
+"""What a connection raises when the service is away, restarting, or cut off."""
+
+HOPELESS = (ssl.SSLCertVerificationError, socket.gaierror)
+"""Of these, what trying again does not mend at the first contact."""

@@ -1,0 +1,54 @@
+"""Errors of the service on this side of the wire: the same classes with the same words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from evolvent import errors
+from evolvent.errors import EvolventError, StoreError, StoreUnavailable
+
+_NOT_FOUND, _FIRST_ERROR = 404, 400
+_LONGEST = 300
+
+
+def raise_for(status: int, data: bytes, *, url: str) -> None:
+    """Raise what an answer tells of, if it tells of an error.
+
+    Raises:
+        EvolventError: of the class that the service names.
+        StoreError: the answer is none of ours, from a proxy in between for instance.
+    """
+    if status >= _FIRST_ERROR:
+        raise error_of(status, data, url=url)
+
+
+def error_of(status: int, data: bytes, *, url: str) -> EvolventError:
+    """Return the error that an answer tells of."""
+    try:
+        told = json.loads(data)["error"]
+        name, message = str(told["type"]), str(told["message"])
+    except (ValueError, TypeError, LookupError):
+        words = data[:_LONGEST].decode(errors="replace")
+        hint = ": is this the address of a service?" if status == _NOT_FOUND else ""
+        return StoreError(f"{url} answered with status {status}{hint} {words!r}")
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, EvolventError):
+        return kind(message)
+    return StoreError(f"{url}: {message}")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return how many seconds the service wants us to wait; None when it does not say."""
+    try:
+        return max(0.0, float(headers.get("retry-after", "")))
+    except ValueError:
+        return None
+
+
+def unavailable(url: str, error: Exception, tried_s: float) -> StoreUnavailable:
+    """Return the error for a service that did not answer for so long."""
+    return StoreUnavailable(
+        f"the service at {url} cannot be reached ({type(error).__name__}: {error}); tried for "
+        f"{tried_s:.0f} s: check the address, and that `evolvent serve` is running"
+    )

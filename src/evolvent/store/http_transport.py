@@ -1,0 +1,273 @@
+"""Requests to the service, tried again while it restarts, and its answers.
+
+The standard library's client, not a larger one: a worker's claim and report cost it a fifth of
+the time, and a machine that only works needs nothing installed for it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import random
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any, TypeAlias
+
+from evolvent.errors import StoreError
+from evolvent.store.http_connection import HOPELESS, TROUBLE, Address, Connections
+from evolvent.store.http_errors import raise_for, retry_after, unavailable
+
+RETRY_S = 120.0
+"""For so long a service that has answered before may be away: a restart passes unnoticed."""
+
+FIRST_RETRY_S = 3.0
+"""For so long one that never answered is tried: then the address is likely wrong."""
+
+_TIMEOUT_S = 60.0
+_SHORTEST_S, _LONGEST_S = 0.05, 5.0
+_AGAIN = frozenset({502, 503, 504})
+_BLOCK = 1 << 16
+
+_logger = logging.getLogger("evolvent")
+
+Body: TypeAlias = bytes | Callable[[], IO[bytes]] | None
+"""Bytes, or what opens them anew for every try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.data)
+
+
+class Transport:
+    """Sends requests to one service, from any number of threads.
+
+    Every request may be sent more than once: whoever changes something sends a key or an attempt.
+
+    Args:
+        url: of the service.
+        token: what the service knows us by; None sends none.
+    """
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self.address = Address(url)
+        self._connections = Connections(self.address)
+        self._headers = {"Host": self.address.netloc, "Accept-Encoding": "identity"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._closed = False
+        self._reached = False
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Body = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> Answer:
+        """Send a request and return the answer, once it is none of an error.
+
+        Args:
+            method: such as `POST`.
+            path: below `/api/v1`, quoted, such as `/studies/3/claim`.
+            body: bytes, or what opens them anew for every try.
+            headers: beside our own.
+            timeout_s: of silence after which it is tried again.
+
+        Raises:
+            StoreUnavailable: no answer for `RETRY_S`.
+            EvolventError: what the service answered.
+        """
+        send = self._sending(method, path, body, headers, timeout_s)
+        with self._answered(send, whole=True) as (response, data):
+            return Answer(response.status, _plain(response), data)
+
+    @contextmanager
+    def stream(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Open the answer to a GET, to be read piece by piece; errors as with `request`.
+
+        A connection that breaks off while it is read raises one of `http_connection.TROUBLE`.
+        """
+        send = self._sending("GET", path, None, headers, timeout_s)
+        with self._answered(send, whole=False) as (response, _):
+            yield response
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """Read the lines of an answer as they come; one that breaks off is an error.
+
+        Raises:
+            StoreUnavailable: the connection broke off half-way.
+        """
+        wanted = {"Accept": "application/x-ndjson", "Accept-Encoding": "gzip"}
+        with self.stream(path, headers=wanted) as response:
+            try:
+                yield from _split(_unpacked(response))
+            except (*TROUBLE, zlib.error) as e:
+                raise unavailable(self.address.url, e, 0.0) from e
+
+    def close(self) -> None:
+        """Close the connections; the transport cannot be used afterwards."""
+        self._closed = True
+        self._connections.close()
+
+    def _sending(
+        self,
+        method: str,
+        path: str,
+        body: Body,
+        headers: Mapping[str, str] | None,
+        timeout_s: float,
+    ) -> _Sending:
+        its = {**self._headers, **headers} if headers else self._headers
+        return _Sending(method, f"{self.address.prefix}/api/v1{path}", body, its, timeout_s)
+
+    @contextmanager
+    def _answered(
+        self, send: _Sending, *, whole: bool
+    ) -> Iterator[tuple[http.client.HTTPResponse, bytes]]:
+        """Give the first answer that is none of an error; with its content, if it is `whole`."""
+        patience = _Patience(self.address.url, RETRY_S if self._reached else FIRST_RETRY_S)
+        while (answered := self._tried(send, patience, whole=whole)) is None:
+            pass
+        connection, response, data = answered
+        try:
+            yield response, data
+        finally:
+            self._give_back(connection, response)
+
+    def _tried(
+        self, send: _Sending, patience: _Patience, *, whole: bool
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, bytes] | None:
+        """Send once; None when it is time to send again."""
+        if self._closed:
+            raise StoreError(f"{self.address.url} has been closed")
+        connection, used = self._connections.take(timeout_s=send.timeout_s)
+        try:
+            response = send(connection)
+            failed = response.status >= http.client.BAD_REQUEST
+            data = response.read() if whole or failed else b""
+        except TROUBLE as e:
+            connection.close()
+            if not (used and isinstance(e, _STALE)):  # closed while idle: at once, anew
+                patience.wait(e, hopeless=not self._reached and isinstance(e, HOPELESS))
+            return None
+        except BaseException:  # Ctrl-C in the middle of an answer
+            connection.close()
+            raise
+        self._reached = True
+        if not failed:
+            return connection, response, data
+        self._give_back(connection, response)
+        if response.status not in _AGAIN or patience.over:
+            raise_for(response.status, data, url=self.address.url)
+        patience.wait(None, wanted_s=retry_after(_plain(response)))
+        return None
+
+    def _give_back(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+    ) -> None:
+        """Keep a connection whose answer has been read to its end; close any other."""
+        if response.isclosed() and not self._closed:
+            self._connections.give_back(connection)
+        else:
+            connection.close()
+
+
+_STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """One request, to be sent as often as it takes."""
+
+    method: str
+    path: str
+    body: Body
+    headers: Mapping[str, str]
+    timeout_s: float
+
+    def __call__(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        body = self.body() if callable(self.body) else self.body
+        try:
+            connection.request(self.method, self.path, body, self.headers)
+            return connection.getresponse()
+        finally:
+            if body is not None and not isinstance(body, bytes):
+                body.close()
+
+
+class _Patience:
+    """Waits between tries: longer each time, at random, so that not all come back at once."""
+
+    def __init__(self, url: str, for_s: float) -> None:
+        self._url = url
+        self._began = time.monotonic()
+        self._until = self._began + for_s
+        self._for_s = for_s
+        self._most_s = _SHORTEST_S
+        self._told = False
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self._until
+
+    def wait(
+        self, error: Exception | None, *, wanted_s: float | None = None, hopeless: bool = False
+    ) -> None:
+        """Wait for the next try.
+
+        Raises:
+            StoreUnavailable: it has been long enough.
+        """
+        if error is not None and (hopeless or self.over):
+            tried_s = time.monotonic() - self._began
+            raise unavailable(self._url, error, tried_s) from error
+        if not self._told:
+            self._told = True
+            why = "busy" if error is None else f"not there ({error})"
+            _logger.warning("%s is %s: trying for %.0f s", self._url, why, self._for_s)
+        pause_s = random.uniform(0, self._most_s) if wanted_s is None else wanted_s
+        self._most_s = min(2 * self._most_s, _LONGEST_S)
+        time.sleep(min(pause_s, max(0.0, self._until - time.monotonic())))
+
+
+def _plain(response: http.client.HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.getheaders()}
+
+
+def _unpacked(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield the blocks of an answer, which may come compressed."""
+    packed = response.getheader("content-encoding") == "gzip"
+    unpack = zlib.decompressobj(wbits=31) if packed else None
+    while block := response.read1(_BLOCK):
+        yield block if unpack is None else unpack.decompress(block)
+    if unpack is not None and not unpack.eof:
+        raise http.client.IncompleteRead(b"")
+
+
+def _split(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    if rest:
+        raise http.client.IncompleteRead(rest)

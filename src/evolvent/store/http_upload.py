@@ -1,0 +1,158 @@
+"""Files of a checkpoint to the service: what it lacks, sent on from where a connection ended."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, cast
+from uuid import uuid4
+
+from evolvent.errors import CheckpointError, EvolventError, StoreUnavailable, UploadConflict
+from evolvent.store import files as tree
+from evolvent.store.fields import encode
+from evolvent.store.files import Entry
+from evolvent.store.http_transport import RETRY_S, Transport
+from evolvent.store.wire_checkpoints import files_to_json
+
+PART = 1 << 24
+"""Bytes that are sent at once: so much is sent again at most when a connection ends."""
+
+_BLOCK = 1 << 18
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
+_JSON = {"Content-Type": "application/json"}
+_BYTES = {"Content-Type": "application/octet-stream"}
+
+
+def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Entry]) -> None:
+    """Bring the files of a checkpoint to the service, which checks and keeps them.
+
+    Equal contents that are there already cost one request.
+
+    Args:
+        transport: to the service.
+        study: path of the study.
+        staged: directory with the files, which nobody changes meanwhile.
+        entries: the files in the order of their names.
+
+    Raises:
+        CheckpointTooLarge: the service does not take as much; names its limit.
+        CheckpointError: the service has no room, or a file here cannot be read or was changed.
+        StoreUnavailable: the service cannot be reached.
+    """
+    wish = encode({"files": files_to_json(entries), "key": uuid4().hex}).encode()
+    patience = _Patience(transport.address.url)
+    while True:
+        told = transport.request("POST", f"{study}/uploads", wish, headers=_JSON).json()
+        if told["sealed"]:
+            return
+        offsets = [file["offset"] for file in told["files"]]
+        patience.wait(news=sum(offsets))
+        place = f"{study}/uploads/{told['upload']}"
+        try:
+            for index, (entry, offset) in enumerate(zip(entries, offsets, strict=True)):
+                _send(transport, f"{place}/files/{index}", staged / entry.name, entry, offset)
+            transport.request("POST", f"{place}/seal")
+        except (_Broken, UploadConflict):
+            continue  # ask what has arrived
+        except CheckpointError:
+            with suppress(EvolventError):  # what is there is of no use to anybody
+                transport.request("DELETE", place)
+            raise
+        return
+
+
+def _send(transport: Transport, path: str, source: Path, entry: Entry, offset: int) -> None:
+    """Send the rest of a file, a part at a time."""
+    while offset < entry.size:
+        part = _Part(source, entry, offset)
+        headers = {**_BYTES, "Content-Length": str(part.length)}
+        answer = transport.request("PUT", f"{path}?offset={offset}", part.open, headers=headers)
+        offset = int(answer.json()["offset"])
+
+
+class _Part:
+    """A piece of a file, to be sent once: how to go on only the service can tell."""
+
+    def __init__(self, source: Path, entry: Entry, offset: int) -> None:
+        self._source, self._entry, self._offset = source, entry, offset
+        self.length = min(PART, entry.size - offset)
+        self._opened = False
+
+    def open(self) -> IO[bytes]:
+        """Open it for the one try.
+
+        Raises:
+            _Broken: it was opened before, so that try has failed.
+            CheckpointError: it cannot be read.
+        """
+        if self._opened:
+            raise _Broken(f"the connection ended while {self._source} was sent")
+        self._opened = True
+        try:
+            file = self._source.open("rb", buffering=0)
+        except OSError as e:
+            raise tree.explained(e, doing="read", path=self._source) from e
+        file.seek(self._offset)
+        return cast(IO[bytes], _Blocks(file, self._source, self.length))  # as far as it is used
+
+
+class _Blocks(io.RawIOBase):
+    """What the library reads from; it would ask for eight kilobytes at a time."""
+
+    def __init__(self, file: io.FileIO, source: Path, length: int) -> None:
+        self._file, self._source, self._left = file, source, length
+
+    def read(self, size: int = -1, /) -> bytes:  # noqa: ARG002 - as the library calls it
+        """Return a large block, or nothing at the end of the part.
+
+        Raises:
+            CheckpointError: the file cannot be read, or has become shorter.
+        """
+        if self._left == 0:
+            return b""
+        try:
+            block = self._file.read(min(_BLOCK, self._left))
+        except OSError as e:
+            raise tree.explained(e, doing="read", path=self._source) from e
+        if not block:
+            raise CheckpointError(f"{self._source} was changed while it was sent")
+        self._left -= len(block)
+        return block
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Broken(Exception):
+    """A part was not sent to its end."""
+
+
+class _Patience:
+    """Goes on for as long as something arrives, and `RETRY_S` beyond."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._most = -1
+        self._until = self._pause_s = 0.0
+
+    def wait(self, *, news: int) -> None:
+        """Return at once when more has arrived than ever before, else after a while.
+
+        Raises:
+            StoreUnavailable: nothing has for too long.
+        """
+        if news > self._most:
+            self._most = news
+            self._until, self._pause_s = time.monotonic() + RETRY_S, _FIRST_PAUSE_S
+            return
+        if time.monotonic() > self._until:
+            raise StoreUnavailable(
+                f"the service at {self._url} takes no more of a checkpoint: tried for {RETRY_S:.0f}"
+                " s; check the network, and what the service says in its log"
+            )
+        time.sleep(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)

@@ -1,0 +1,103 @@
+-- The tables of version 1: studies, heads of members, the log of jobs, points, failures, pins.
+CREATE TABLE failure (
+    id BIGSERIAL NOT NULL,
+    study INTEGER NOT NULL,
+    member INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    message TEXT NOT NULL,
+    traceback TEXT,
+    worker TEXT NOT NULL,
+    at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX failure_by_study ON failure (study, id);
+CREATE TABLE job (
+    id BIGINT NOT NULL,
+    study INTEGER NOT NULL,
+    member INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    score DOUBLE PRECISION,
+    hyperparameters TEXT NOT NULL,
+    metrics TEXT NOT NULL,
+    checkpoint TEXT,
+    parent_member INTEGER,
+    parent_round INTEGER,
+    parent_checkpoint TEXT,
+    attempt INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    error TEXT,
+    worker TEXT,
+    started_at DOUBLE PRECISION,
+    finished_at DOUBLE PRECISION NOT NULL,
+    kept INTEGER NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX job_by_member ON job (study, member, round);
+CREATE INDEX job_failed ON job (study) WHERE state = 'failed';
+CREATE TABLE member (
+    id BIGINT NOT NULL,
+    study INTEGER NOT NULL,
+    member INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    hyperparameters TEXT NOT NULL,
+    parent_member INTEGER,
+    parent_round INTEGER,
+    checkpoint TEXT,
+    reason TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    losses INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    lease_until DOUBLE PRECISION,
+    worker TEXT,
+    started_at DOUBLE PRECISION,
+    error TEXT,
+    PRIMARY KEY (id)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX member_by_checkpoint ON member (study, checkpoint);
+CREATE INDEX member_by_state ON member (study, state, round, member, lease_until);
+CREATE TABLE pin (
+    study INTEGER NOT NULL,
+    member INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    checkpoint TEXT NOT NULL,
+    PRIMARY KEY (study, member, round)
+);
+CREATE INDEX pin_by_checkpoint ON pin (study, checkpoint);
+CREATE TABLE place (
+    id TEXT NOT NULL,
+    made_at TEXT
+);
+CREATE TABLE point (
+    id BIGSERIAL NOT NULL,
+    study INTEGER NOT NULL,
+    member INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    step DOUBLE PRECISION NOT NULL,
+    metrics TEXT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX point_by_job ON point (study, member, round);
+CREATE TABLE schema_version (
+    version INTEGER NOT NULL
+);
+CREATE TABLE study (
+    id SERIAL NOT NULL,
+    name TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    stopped TEXT,
+    stopped_by TEXT,
+    best_member INTEGER,
+    best_round INTEGER,
+    best_score DOUBLE PRECISION,
+    best_checkpoint TEXT,
+    created_at DOUBLE PRECISION NOT NULL,
+    started_at DOUBLE PRECISION,
+    record TEXT NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE (name)
+);

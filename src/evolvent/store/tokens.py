@@ -1,0 +1,252 @@
+"""Who may use the service: tokens, and the browsers that signed in with one.
+
+A secret is 256 random bits, so the store keeps its plain SHA-256: there is nothing to guess that a
+salt or a slow hash would make harder, and whoever reads the store cannot find a secret that fits.
+The id of a token is the start of that hash: it may be shown to anybody, and finds the row without
+an index over secrets. What decides is the whole hash, compared in constant time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias, get_args
+
+from evolvent.errors import ConfigError, Unauthenticated
+from evolvent.validation import check_choice, check_name, check_number
+
+RoleName: TypeAlias = Literal["viewer", "worker", "admin"]
+ROLES: tuple[RoleName, ...] = get_args(RoleName)
+"""What a token may be for; each includes those before it."""
+
+_TOKEN, _SESSION = "evt_", "evs_"
+_RANDOM_BYTES = 32
+_SECRET = re.compile(r"ev[ts]_[A-Za-z0-9_-]{43}")
+_ID_LENGTH = 12
+_ANOTHER = "ask whoever runs the service for another (`evolvent token create`)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """What is known of a token; not the token itself, which nobody keeps.
+
+    Attributes:
+        id: twelve characters to name it by; no secret.
+        hash: SHA-256 of the token, hexadecimal.
+        name: for people: whose it is, or what for.
+        study: name of the only study that it opens; None for all.
+        created_at, expires_at, revoked_at: seconds since 1970 on the store's clock.
+    """
+
+    id: str
+    hash: str = field(repr=False)
+    name: str
+    role: RoleName
+    study: str | None
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None = None
+
+    def state(self, now: float) -> Literal["active", "expired", "revoked"]:
+        """Return whether it opens anything at a time on the store's clock."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignIn:
+    """A browser that signed in; counts until it signs out, and no longer than its token."""
+
+    id: str
+    hash: str = field(repr=False)
+    token: str
+    created_at: float
+    expires_at: float
+
+
+class Keeping(Protocol):
+    """Where tokens lie: beside the studies, for all services on one store alike."""
+
+    def now(self) -> float:
+        """Return the store's clock."""
+        ...
+
+    def add(self, token: Token) -> None: ...
+
+    def all(self) -> list[Token]:
+        """Return every token there ever was, the newest last."""
+        ...
+
+    def find(self, id: str) -> tuple[Token, float] | None:
+        """Return a token, and the store's clock."""
+        ...
+
+    def revoke(self, id: str) -> None:
+        """Note that a token opens nothing from now on, and forget who signed in with it."""
+        ...
+
+    def sign_in(self, sign_in: SignIn) -> None:
+        """Keep who signed in; forget whose time is up."""
+        ...
+
+    def signed_in(self, id: str) -> tuple[SignIn, Token, float] | None:
+        """Return who signed in, with which token, and the store's clock."""
+        ...
+
+    def sign_out(self, id: str) -> None: ...
+
+
+class Tokens:
+    """The tokens of one store: made, listed, revoked, and recognised.
+
+    Args:
+        keeping: where they lie.
+        quick: whether to look one up takes microseconds, and waits for nothing.
+    """
+
+    def __init__(self, keeping: Keeping, *, quick: bool = False) -> None:
+        self._keeping = keeping
+        self.quick = quick
+
+    def create(
+        self,
+        role: RoleName,
+        *,
+        study: str | None = None,
+        name: str | None = None,
+        lifetime_s: float | None = None,
+    ) -> tuple[str, Token]:
+        """Make a token.
+
+        Args:
+            role: what it is for.
+            study: name of the only study that it opens; None for all.
+            name: for people; its id when left out.
+            lifetime_s: seconds after which it opens nothing any more; None: until revoked.
+
+        Returns:
+            The token, which cannot be had again, and what is kept of it.
+
+        Raises:
+            ConfigError: names the argument, what came and what was wanted.
+        """
+        checked = check_choice("role", role, ROLES)
+        secret = _TOKEN + secrets.token_urlsafe(_RANDOM_BYTES)
+        id, now = id_of(secret), self._keeping.now()
+        lasts = None if lifetime_s is None else check_number("expires", lifetime_s, above=0)
+        token = Token(
+            id=id,
+            hash=_hash(secret),
+            name=id if name is None else check_name("name", name),
+            role=checked,
+            study=None if study is None else check_name("study", study),
+            created_at=now,
+            expires_at=None if lasts is None else now + lasts,
+        )
+        self._keeping.add(token)
+        return secret, token
+
+    def list(self) -> list[Token]:
+        """Return every token there ever was, the newest last."""
+        return self._keeping.all()
+
+    def now(self) -> float:
+        """Return the clock that tokens expire by."""
+        return self._keeping.now()
+
+    def revoke(self, named: str) -> Token:
+        """Make sure that a token opens nothing any more, from this moment; return what it was.
+
+        Args:
+            named: its id, or the token itself (of which only the id is used).
+
+        Raises:
+            ConfigError: there is none of that id; names those that are active.
+        """
+        id = id_of(named) if _SECRET.fullmatch(named) else named
+        found = self._keeping.find(id)
+        if found is None:
+            now = self.now()
+            ids = [token.id for token in self.list() if token.state(now) == "active"]
+            there = f"there is {', '.join(ids[-5:])}" if ids else "none is active"
+            raise ConfigError(f"id: got {id[:_ID_LENGTH]!r}, which no token has: {there}")
+        self._keeping.revoke(id)
+        return found[0]
+
+    def recognise(self, secret: str) -> Token:
+        """Return what is known of a token.
+
+        Raises:
+            Unauthenticated: it is none, or none that opens anything (any more); says which.
+        """
+        found = self._keeping.find(id_of(secret)) if _SECRET.fullmatch(secret) else None
+        if found is None or not _same(found[0].hash, secret):
+            raise Unauthenticated(f"the token is not known here: {_ANOTHER}")
+        token, now = found
+        if (state := token.state(now)) != "active":
+            raise Unauthenticated(f"token {token.name!r} ({token.id}) is {state}: {_ANOTHER}")
+        return token
+
+    def sign_in(self, token: Token, *, lifetime_s: float) -> str:
+        """Return a secret that stands for this token in one browser, for so many seconds."""
+        secret, now = _SESSION + secrets.token_urlsafe(_RANDOM_BYTES), self._keeping.now()
+        self._keeping.sign_in(
+            SignIn(
+                id=id_of(secret),
+                hash=_hash(secret),
+                token=token.id,
+                created_at=now,
+                expires_at=now + lifetime_s,
+            )
+        )
+        return secret
+
+    def signed_in(self, secret: str) -> Token | None:
+        """Return the token that a browser signed in with, if both still count."""
+        found = self._keeping.signed_in(id_of(secret)) if _SECRET.fullmatch(secret) else None
+        if found is None:
+            return None
+        sign_in, token, now = found
+        counts = sign_in.expires_at > now and token.state(now) == "active"
+        return token if _same(sign_in.hash, secret) and counts else None
+
+    def sign_out(self, secret: str) -> None:
+        """Forget that a browser signed in."""
+        self._keeping.sign_out(id_of(secret))
+
+
+def tokens_of(store: Any) -> Tokens:
+    """Return the tokens of a store that is on this machine, or in its database.
+
+    Raises:
+        ConfigError: the store is a service, which hands out no tokens.
+    """
+    tokens = getattr(store, "tokens", None)
+    if not isinstance(tokens, Tokens):
+        raise ConfigError(
+            f"store: {store.url} hands out no tokens: run this where the service runs, with the"
+            " store that it serves"
+        )
+    return tokens
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def looks_like_token(text: str) -> bool:
+    """Whether this is written as tokens are, known or not."""
+    return text.startswith(_TOKEN) and _SECRET.fullmatch(text) is not None
+
+
+def id_of(secret: str) -> str:
+    """Return the id of a token, known or not."""
+    return _hash(secret)[:_ID_LENGTH]
+
+
+def _same(hash: str, secret: str) -> bool:
+    return hmac.compare_digest(hash, _hash(secret))
