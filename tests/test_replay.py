@@ -62,6 +62,15 @@ def test_replaying_the_best_lineage_gives_exactly_the_original_score() -> None:
     assert report.against_original.value == 0.0
 
 
+def test_scores_are_those_after_the_schedule_though_an_older_call_trained_longer() -> None:
+    study = bred()
+    flat = {"net": {"width": 8}, "batch": 32}
+    longer = quietly(study, steps((6, 0.5), **flat))
+    report = quietly(study, steps((3, 0.5), **flat))
+    assert report.replay.scores == quietly(study, steps((3, 0.5), **flat), name="b").replay.scores
+    assert report.replay.scores != longer.replay.scores
+
+
 def test_the_log_of_a_replay_has_the_schedule_round_by_round() -> None:
     study = bred()
     lineage = [job.hyperparameters for job in study.result().best.lineage]

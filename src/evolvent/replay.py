@@ -61,7 +61,7 @@ def replay(
     interrupted = False
     for id in ids:
         interrupted = _train(store, id, train)
-        reports.append(_arm(store, id))
+        reports.append(_arm(store, id, schedule.total))
         if interrupted or len(reports[-1].failed) == wish.seeds:
             break  # the other arm would have nothing to be held against
     return ReplayReport(
@@ -168,16 +168,17 @@ def _original(store: Store, status: StudyStatus, *, schedule: Schedule) -> Origi
     )
 
 
-def _arm(store: Store, id: int) -> ReplayArm:
+def _arm(store: Store, id: int, rounds: int) -> ReplayArm:
+    """Return what an arm has come to after so many rounds; an older call may have trained more."""
     log = Log.read(store, id)
     record = log.status.record
     scores: list[float | None] = []
     failed = []
     for member in range(record.population):
-        rows = log.rows[member] if member < len(log.rows) else np.empty(0, np.int64)
+        rows = log.rows[member][:rounds] if member < len(log.rows) else np.empty(0, np.int64)
         rows = rows[rows >= 0]
         fell = rows[log.failed[rows]]
-        whole = len(rows) == record.rounds and not len(fell)
+        whole = len(rows) == rounds and not len(fell)
         scores.append(record.score(float(log.score[rows[-1]])) if whole else None)
         if len(fell):
             failed.append(_failure(store, id, log.id(int(fell[0]))))

@@ -46,6 +46,13 @@ def test_the_test_metric_is_that_of_the_job_chosen_by_validation() -> None:
     assert seed.values["test"] == 0.4
 
 
+def test_a_test_metric_may_be_called_like_a_figure() -> None:
+    log = log_of("a", [1.0, 3.0], metrics=[{"best": 0.9, "area": 0.8}, {"best": 0.4, "area": 0.7}])
+    own = {"best": 3.0, "area": 2.0}
+    assert figures(log, test="best").values == {**own, "metric best": 0.4}
+    assert figures(log, test="area").values == {**own, "metric area": 0.7}
+
+
 def test_a_best_job_without_a_finite_test_metric_is_left_out_and_named() -> None:
     arm = [
         log_of("fine", [1.0], metrics=[{"test": 0.5}]),

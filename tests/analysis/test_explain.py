@@ -390,6 +390,14 @@ def test_more_rounds_asked_for_later_are_told() -> None:
     assert told.members == 4
 
 
+def test_a_job_that_finished_after_the_study_was_looked_at_is_explained() -> None:
+    busy = crew(rounds=2)
+    trained(busy, [0.1, 0.9, 0.7, 0.5])
+    before = busy.store.status(busy.id)
+    trained(busy, [0.2, 0.8, 0.6, 0.4])
+    assert explain(busy.store, before, "m3r1") == why(busy, "m3r1")
+
+
 def test_a_stopped_member_says_that_it_is_over() -> None:
     told = why(trained(crew(ev.PBT(ev.NoExploit())), [0.5, 0.9, 0.7, None]), "m3r1")
     assert told.agrees

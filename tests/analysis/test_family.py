@@ -11,6 +11,7 @@ from evolvent.analysis.family import FamilyTree, left_over
 from evolvent.analysis.log import Log
 from evolvent.core.records import JobId
 from evolvent.core.rng import stream
+from evolvent.errors import UnknownJob
 from evolvent.store import open_store
 from evolvent.testing.store_contract.crew import Crew
 from tests.analysis.builders import log_of
@@ -191,3 +192,20 @@ def test_a_result_gives_lineage_and_tree_of_a_store() -> None:
     assert tree.founder("m0r3") == result.lineage("m0r3")[0].id
     with pytest.raises(ev.UnknownJob, match="m9r0: it has members 0 to 3"):
         result.lineage("m9r0")
+
+
+def test_a_round_that_there_is_not_is_named_with_those_there_are() -> None:
+    tree = tree_of_three()
+    for ask in (tree.common_ancestor, tree.descendants):
+        for wrong in (3, -1):
+            with pytest.raises(UnknownJob, match=rf"round {wrong}: .*rounds 0 to 2 have been"):
+                ask(wrong)
+
+
+def test_a_study_in_which_all_have_failed_has_a_tree_without_anybody() -> None:
+    tree = FamilyTree.of(log_of({"m0r0": "", "m1r0": ""}, failed=["m0r0", "m1r0"]))
+    assert str(tree) == "2 jobs, 0 of them started from a copy"
+    assert tree.common_ancestor() is None
+    assert tree.last_round == -1
+    with pytest.raises(UnknownJob, match="no job is done"):
+        tree.descendants()

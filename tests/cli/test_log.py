@@ -137,6 +137,15 @@ def test_bad_arguments_are_named(arguments: list[str], code: int, named: str) ->
     assert not Path("runs").exists()
 
 
+def test_what_another_library_raises_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("mlflow")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    trained_study()
+    result = evolvent("log", "--to", "mlflow", "-o", "http://127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "error: MLflow at http://127.0.0.1:1: MlflowException: " in result.stderr
+
+
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     new_study()
     code = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import evolvent as ev
 from tests.cli.commands import evolvent, fine, new_study, trained_study
@@ -21,6 +22,18 @@ def test_the_schedule_of_the_best_job_is_shown() -> None:
     best = trained_study().result().best
     assert fine("schedule") == f"{best.schedule}\n"
     assert fine("schedule", "hill", "--job", str(best.job.id)) == f"{best.schedule}\n"
+
+
+def test_a_terminal_that_is_too_narrow_gets_as_much_as_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    space = {f"hyperparameter_{i}": ev.Uniform(0.1, 1.0) for i in range(9)}
+    trained_study(space=space | {"step": 0.5})
+    monkeypatch.setattr("evolvent.cli.output.output_console", lambda: Console(width=80))
+    shown = fine("schedule").splitlines()
+    assert "hyperparameter_0" in shown[0]
+    assert "more" in shown[0]
+    assert max(map(len, shown)) <= 80
 
 
 def test_the_schedule_of_another_job() -> None:

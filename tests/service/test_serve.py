@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -273,8 +276,6 @@ def drip(connection: Any, data: bytes) -> None:
 
 @pytest.mark.parametrize("case", ["nothing", "headers that drip", "half a body", "a second one"])
 def test_one_who_does_not_get_on_is_cut_off(case: str, impatient: Impatient, token: str) -> None:
-    import socket  # noqa: PLC0415 - only here
-
     with socket.create_connection(impatient.address, timeout=10) as connection:
         match case:
             case "headers that drip":
@@ -292,14 +293,11 @@ def test_one_who_does_not_get_on_is_cut_off(case: str, impatient: Impatient, tok
 
 
 def test_one_who_waits_for_an_answer_is_not_cut_off(impatient: Impatient, token: str) -> None:
-    import http.client  # noqa: PLC0415 - only here
-
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    connection = http.client.HTTPConnection(*impatient.address, timeout=10)
-    for expected in (200, 204):  # the second one waits five times as long as the patience lasts
-        wish = {"worker": "w", "lease_s": 60, "wait_s": 1}
-        connection.request("POST", "/api/v1/studies/1/claim", json.dumps(wish), headers)
-        response = connection.getresponse()
-        assert response.status == expected
-        response.read()
-    connection.close()
+    wish = json.dumps({"worker": "w", "lease_s": 60, "wait_s": 1})
+    with closing(http.client.HTTPConnection(*impatient.address, timeout=10)) as connection:
+        for status in (200, 204):  # the second one waits for five times the service's patience
+            connection.request("POST", "/api/v1/studies/1/claim", wish, headers)
+            response = connection.getresponse()
+            response.read()
+            assert response.status == status

@@ -1,10 +1,13 @@
 """What the processes of the tests on many processes run; importable, to be spawned."""
 
+import json
+import time
 from typing import Any
 
-from evolvent.errors import EvolventError
+import evolvent as ev
+from evolvent.errors import EvolventError, LeaseLost
 from evolvent.store.connect import open_store
-from evolvent.store.records import Report
+from evolvent.store.records import Report, StudyState
 
 
 def work(url: str, study: int, address: str, worker: str, start: Any, results: Any) -> None:
@@ -33,3 +36,48 @@ def open_and_close(url: str, start: Any, results: Any) -> None:
     except EvolventError as e:
         results.put(repr(e))
         raise
+
+
+def hold(url: str, study: int, told: Any) -> None:
+    """Claim a job for a moment, and report it only when somebody else has it."""
+    store = open_store(url)
+    lease = store.claim(study, worker="w0", lease_s=0.2)
+    assert lease is not None
+    checkpoints = store.checkpoints(study)
+    staged = checkpoints.stage("hold")
+    (staged / "weights").write_text("late")
+    address = checkpoints.seal(staged)
+    told.put(f"claimed {lease.job.id}")
+    while store.job(study, lease.job.id).attempt == lease.attempt:
+        time.sleep(0.01)
+    try:
+        store.report(lease, Report(0.9, {"accuracy": 0.9}, address))
+        told.put("reported")
+    except LeaseLost:
+        told.put("LeaseLost")
+    store.close()
+
+
+def hill(job: ev.Job) -> dict[str, float]:
+    """Climb by a step that the hyperparameters choose."""
+    at = json.loads((job.checkpoint / "at").read_text()) if job.checkpoint else 0.0
+    at += job.hyperparameters["x"] * job.hyperparameters["y"]
+    (job.directory / "at").write_text(json.dumps(at))
+    return {"height": 1.0 - (at - 1.0) ** 2}
+
+
+def acknowledge(url: str, study: int, address: str, worker: str, told: Any) -> None:
+    """Work until nothing is left to do; tell every job whose report was acknowledged."""
+    store = open_store(url)
+    while store.status(study).state is StudyState.OPEN:
+        lease = store.claim(study, worker=worker, lease_s=2.0)
+        if lease is None:
+            time.sleep(0.01)
+            continue
+        score = (lease.job.member * 7 + lease.job.round) % 64 / 64
+        try:
+            store.report(lease, Report(score, {"accuracy": score}, address))
+        except LeaseLost:  # a crash has undone the claim, or its answer was lost
+            continue
+        told.put(str(lease.job.id))
+    store.close()

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -35,11 +36,13 @@ class Server:
     Attributes:
         url: of a database on it, through its socket, where no password is asked for.
         port: on 127.0.0.1, where user `worker` must give PASSWORD.
+        folder: of its files.
+        user: who runs it; None for whoever runs the tests.
     """
 
     def __init__(self, folder: Path, binaries: Path, user: str | None, *, synced: bool) -> None:
-        self._folder, self._binaries, self._user = folder, binaries, user
-        self.port = _free_port()
+        self.folder, self.user, self._binaries = folder, user, binaries
+        self.port = free_port()
         self.url = f"postgresql://postgres@:{self.port}/postgres?host={folder}"
         fsync = "on" if synced else "off"
         self._run("initdb", "-D", self.data, "-U", "postgres", "--encoding=UTF8", "--no-sync")
@@ -53,10 +56,10 @@ class Server:
 
     @property
     def data(self) -> Path:
-        return self._folder / "data"
+        return self.folder / "data"
 
     def start(self) -> None:
-        self._run("pg_ctl", "-D", self.data, "-l", self._folder / "log", "-w", "start")
+        self._run("pg_ctl", "-D", self.data, "-l", self.folder / "log", "-w", "start")
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop; "immediate" is what a crash of the server is."""
@@ -64,15 +67,15 @@ class Server:
 
     def psql(self, statement: str) -> str:
         """Run a statement; return what it found."""
-        return self._run("psql", "-h", self._folder, "-p", str(self.port), "-U", "postgres", "-Atc",
+        return self._run("psql", "-h", self.folder, "-p", str(self.port), "-U", "postgres", "-Atc",
                          statement)  # fmt: skip
 
     def _run(self, program: str, *arguments: object) -> str:
         command = [str(self._binaries / program), *map(str, arguments)]
         done = subprocess.run(
             command,
-            user=self._user,
-            cwd=self._folder,
+            user=self.user,
+            cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -81,7 +84,7 @@ class Server:
             timeout=120,
         )
         if done.returncode != 0:
-            log = self._folder / "log"
+            log = self.folder / "log"
             told = log.read_text()[-2000:] if log.exists() else ""
             raise RuntimeError(f"{program} failed: {done.stdout}\n{told}")
         return done.stdout.strip()
@@ -129,7 +132,7 @@ def schema(url: str) -> Iterator[str]:
         connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")  # type: ignore[arg-type]
 
 
-def missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
     """Skip the test, or fail it in CI, where everything is there."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
@@ -158,7 +161,8 @@ def _user() -> str | None:
     return "postgres" if "postgres" in names else "nobody"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port on which nobody listens just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,7 +135,7 @@ def test_a_schema_of_another_program_is_refused_and_left_alone(
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {name}")
         connection.execute(f"CREATE TABLE {name}.photos (name text)")
-        with pytest.raises(StoreDamaged, match="another program.*photos"):
+        with pytest.raises(StoreDamaged, match=r"another program.*photos"):
             open_store(postgres_url)
         count = "SELECT count(*) FROM pg_tables WHERE schemaname = %s"
         assert connection.execute(count, (name,)).fetchone() == (1,)

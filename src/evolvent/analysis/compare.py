@@ -63,7 +63,7 @@ def compare_logs(
     modes: dict[str, Mode] = {"best": first.mode, "area": first.mode}
     if test is not None:
         _check_test(logs, test)
-        modes[test] = test_mode or first.mode
+        modes[_figure(test)] = test_mode or first.mode
     summed = tuple(
         Arm(name, tuple(_seed(log, budget, test) for log in group)) for name, group in arms.items()
     )
@@ -148,6 +148,11 @@ def _check_alike(arm: str, records: Sequence[StudyRecord]) -> None:
                 )
 
 
+def _figure(test: str) -> str:
+    """Return the name of the figure of a test metric, which may be called like one of ours."""
+    return f"metric {test}" if test in ("best", "area") else test
+
+
 def _check_test(logs: Sequence[Log], test: str) -> None:
     for log in logs:
         if test not in log.metrics:
@@ -171,7 +176,7 @@ def _seed(log: Log, budget: int, test: str | None) -> Seed:
     best = _best_so_far(log, budget)
     values: dict[str, float | None] = {"best": None, "area": None}
     if test is not None:
-        values[test] = None
+        values[_figure(test)] = None
     if np.isnan(best[-1]):
         return Seed(record.name, record.seed, len(log), values, None)
     row = _best_row(log, budget)
@@ -181,7 +186,7 @@ def _seed(log: Log, budget: int, test: str | None) -> Seed:
     values["area"] = float(_turned(log, known).mean())
     if test is not None:
         value = float(log.metrics[test][row])
-        values[test] = value if np.isfinite(value) else None
+        values[_figure(test)] = value if np.isfinite(value) else None
     return Seed(record.name, record.seed, len(log), values, log.id(row))
 
 

@@ -95,8 +95,9 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
     Raises:
         UnknownJob: there is none of that id; says which there are.
     """
-    found, lines = find_job(store, status, job), Lines(store, status)
-    views, record = store.members(status.id), status.record
+    found = find_job(store, status, job)
+    status = store.status(status.id)  # a log that holds the job, however old the given one is
+    lines, views, record = Lines(store, status), store.members(status.id), status.record
     came = legacy(found, lines=lines, views=views)
     parent = None if found.parent is None else store.job(status.id, found.parent)
     failures = [f for f in store.failures(status.id, limit=_FAILURES) if f.job == found.id]

@@ -113,11 +113,7 @@ class FamilyTree:
         Raises:
             UnknownJob: no job of that round is done.
         """
-        at = self.last_round if round is None else round
-        if not 0 <= at < self.rounds or not self.living[at]:
-            last = f"rounds 0 to {self.rounds - 1} have" if self.rounds else "none has"
-            raise UnknownJob(f"round {at}: no finished job in it; {last} been reached")
-        rows = self.log.rows[:, at]
+        rows = self.log.rows[:, self._reached(round)]
         rows = rows[rows >= 0]
         founders = self.root[rows[~self.log.failed[rows]]]
         found, counts = np.unique(founders, return_counts=True)
@@ -129,16 +125,19 @@ class FamilyTree:
 
         Args:
             round: as in `descendants`.
+
+        Raises:
+            UnknownJob: no job of the given round is done.
         """
-        if not self.rounds:
+        if round is None and self.last_round < 0:
             return None
-        row = int(self.common[self.last_round if round is None else round])
+        row = int(self.common[self._reached(round)])
         return None if row < 0 else self.log.id(row)
 
     @property
     def last_round(self) -> int:
         """The last round that at least half as many members reached as began; -1: none."""
-        if not self.rounds:
+        if not self.living.any():
             return -1
         return int(np.flatnonzero(self.living * 2 >= self.living.max())[-1])
 
@@ -155,11 +154,20 @@ class FamilyTree:
         first = told[0] if not len(several) else told[told > several[-1]][0]
         return int(first)
 
+    def _reached(self, round: int | None) -> int:
+        """Return a round in which jobs are done, the last by default."""
+        at = self.last_round if round is None else round
+        if 0 <= at < self.rounds and self.living[at]:
+            return at
+        if round is None:
+            raise UnknownJob("no job is done")
+        last = f"rounds 0 to {self.rounds - 1} have" if self.rounds else "none has"
+        raise UnknownJob(f"round {round}: no finished job in it; {last} been reached")
+
     def __str__(self) -> str:
         n_copies = int(self.copied.sum())
         lines = [f"{len(self)} jobs, {n_copies} of them started from a copy"]
-        if self.rounds:
-            at = self.last_round
+        if (at := self.last_round) >= 0:
             left = ", ".join(f"{id} ({n})" for id, n in list(self.descendants(at).items())[:8])
             lines.append(f"founders with descendants as of round {at}: {left}")
         if (common := self.common_ancestor()) is not None:

@@ -88,7 +88,8 @@ def _headline(tree: FamilyTree, stems: Sequence[Branch]) -> Text:
     left = sum(stem.members for stem in stems)
     founders = f"{len(stems)} founder{'s' if len(stems) > 1 else ''}"
     text = Text.assemble((status.record.name, "bold"))
-    text.append(f"  {left} members descend from {founders} of {status.members}")
+    members = "1 member descends" if left == 1 else f"{left} members descend"
+    text.append(f"  {members} from {founders} of {status.members}")
     if (common := tree.common_ancestor()) is not None:
         text.append(f"; their last common ancestor is {common}")
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import closing
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,6 +132,7 @@ def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     """Write a study; return whether that was interrupted."""
     from evolvent.engines.following import Follower
     from evolvent.engines.signals import interrupts
+    from evolvent.errors import EvolventError
     from evolvent.store.records import StudyState
 
     stop = threading.Event()
@@ -144,15 +146,18 @@ def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     logger.check(study.status())
     if follow:
         print(f"{logger.place}: following study {study.name}; Ctrl-C ends", file=sys.stderr)
-    with interrupts(interrupt):
-        try:
+    try:
+        with interrupts(interrupt), closing(follower):
             is_over = False
             while not is_over:  # what was reported before it was over is written after
                 is_over = not follow or study.status().state is not StudyState.OPEN
                 follower.catch_up(until=stop.is_set)
                 is_over = is_over or stop.wait(0 if is_over else _LOOK_EVERY_S)
-        finally:
-            follower.close()
+    except EvolventError:
+        raise
+    except Exception as e:  # whatever another library makes of a server that does not answer
+        message = f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
+        raise EvolventError(f"{logger.place}: {message}") from e
     jobs = f"{follower.n_jobs} job{'s' if follower.n_jobs != 1 else ''}"
     copies = f"{follower.n_copies} cop{'ies' if follower.n_copies != 1 else 'y'}"
     print(f"{logger.place}: {jobs} of study {study.name}, {copies}")

@@ -131,4 +131,21 @@ def _print(found: Schedule, form: Format) -> None:
         case Format.CSV:
             print(found.to_csv(), end="")
         case Format.TABLE:
-            print(found)
+            _print_table(found)
+
+
+def _print_table(found: Schedule) -> None:
+    """Print all there is; in a terminal that is too narrow for it, as much as fits."""
+    from evolvent.analysis.schedule import flat
+    from evolvent.cli.output import output_console, print_rows
+    from evolvent.display.columns import short_names
+
+    console, text = output_console(), str(found)
+    if max(map(len, text.splitlines())) <= console.width:
+        print(text)
+        return
+    titles, rows = short_names(found.names), []
+    for segment in found.segments:
+        values = flat(segment.hyperparameters)
+        rows.append([segment.span, segment.member, *(values.get(name) for name in found.names)])
+    print_rows([found.unit, "member", *titles.values()], rows, Format.TABLE)

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from evolvent.service.api import OPERATIONS, PREFIX
 from evolvent.service.identity import Role, check_role, who
 
-NOBODY, VIEWER, WORKER, ADMIN = None, Role.VIEWER, Role.WORKER, Role.ADMIN
+NOBODY, VIEWER, ADMIN = None, Role.VIEWER, Role.ADMIN
 
 PAGES: Mapping[str, Role | None] = {
     "GET /health": NOBODY,
@@ -25,7 +25,7 @@ PAGES: Mapping[str, Role | None] = {
     "GET /studies/{study}": VIEWER,
     "GET /studies/{study}/jobs.csv": VIEWER,
     "GET /studies/{study}/figures/{kind}": VIEWER,
-    "POST /studies/{study}/{action}": WORKER,  # and what the operation behind the action asks for
+    "POST /studies/{study}/{action}": ADMIN,
     "GET /studies/{study}/jobs/{job}": VIEWER,
     "GET /studies/{study}/jobs/{job}/points": VIEWER,
     "GET /static/figures.lib.js": VIEWER,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -77,23 +78,23 @@ def _entries(place: Path) -> list[Entry]:
         raise _missing(place) from e
 
 
-def _opened(place: Path, entry: Entry) -> int:
+def _opened(place: Path, entry: Entry) -> io.FileIO:
     path = place / entry.name
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        file = io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
     except FileNotFoundError as e:
         if not place.is_dir():
             raise _missing(place) from e
         raise CheckpointDamaged(f"checkpoint {place.name}: {entry.name!r} is missing") from e
     except OSError as e:
         raise tree.explained(e, doing="read", path=path) from e
-    size = os.fstat(descriptor).st_size
+    size = os.fstat(file.fileno()).st_size
     if size != entry.size:
-        os.close(descriptor)
+        file.close()
         raise CheckpointDamaged(
             f"checkpoint {place.name}: {entry.name!r} has {size} bytes instead of {entry.size}"
         )
-    return descriptor
+    return file
 
 
 @lru_cache(maxsize=32)

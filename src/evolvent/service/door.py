@@ -52,7 +52,6 @@ class Door:
         self._tokens = tokens
         self._crossing = crossing
         self._lifetime_s = settings.signed_in_s
-        self._port = settings.port
         self._programs = Throttle(clock)
         self._browsers = Throttle(clock)
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -83,7 +82,7 @@ class Door:
 
     async def browser(self, request: HTTPConnection) -> tuple[Token, str] | None:
         """Return the token that a browser signed in with, and the secret that stands for it."""
-        secret = request.cookies.get(self._cookie(request))
+        secret = request.cookies.get(_cookie(request))
         token = await self._ask(self._tokens.signed_in, secret) if secret else None
         return None if token is None or secret is None else (token, secret)
 
@@ -105,7 +104,7 @@ class Door:
             lambda: self._tokens.sign_in(token, lifetime_s=self._lifetime_s)
         )
         response.set_cookie(
-            self._cookie(request),
+            _cookie(request),
             signed_in,
             max_age=int(self._lifetime_s),
             secure=_encrypted(request),
@@ -115,7 +114,7 @@ class Door:
 
     async def sign_out(self, request: HTTPConnection, response: Response) -> None:
         """Forget a browser that signed in."""
-        name = self._cookie(request)
+        name = _cookie(request)
         if secret := request.cookies.get(name):
             await self._crossing.write(lambda: self._tokens.sign_out(secret))
         response.delete_cookie(name, secure=_encrypted(request), httponly=True, samesite="strict")
@@ -125,15 +124,20 @@ class Door:
             return look(secret)
         return await self._crossing.read(lambda: look(secret))
 
-    def _cookie(self, request: HTTPConnection) -> str:
-        # Browsers send the cookies of one port of a host to all; "__Host-" keeps others from
-        # setting it, and works under TLS only.
-        return f"{'__Host-' if _encrypted(request) else ''}evolvent-{self._port}"
-
 
 def address_of(request: HTTPConnection) -> str:
     """Return where a request comes from."""
     return request.client.host if request.client else ""
+
+
+def _cookie(request: HTTPConnection) -> str:
+    """Return the name of the cookie.
+
+    Browsers send the cookies of one port of a host to all, so each has a name of its own.
+    "__Host-" keeps other hosts of the domain from setting it, and works under TLS only.
+    """
+    _, port = request.scope.get("server") or ("", None)
+    return f"{'__Host-' if _encrypted(request) else ''}evolvent-{port}"
 
 
 def _encrypted(request: HTTPConnection) -> bool:

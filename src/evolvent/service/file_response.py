@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import re
@@ -28,11 +29,11 @@ class FileResponse(Response):
     """Sends a file, or one range of it, a block at a time; memory does not grow with the file.
 
     Args:
-        descriptor: of the open file; it is closed in the end.
+        file: open, without a buffer; it is closed in the end.
         entry: what the file is; its hash is the ETag.
     """
 
-    def __init__(self, descriptor: int, entry: Entry) -> None:
+    def __init__(self, file: io.FileIO, entry: Entry) -> None:
         name = quote(entry.name.rpartition("/")[2])
         headers = {
             "Accept-Ranges": "bytes",
@@ -40,7 +41,7 @@ class FileResponse(Response):
             "Content-Disposition": f"attachment; filename*=utf-8''{name}",
         }
         super().__init__(headers=headers, media_type="application/octet-stream")
-        self._descriptor = descriptor
+        self._file = file
         self._entry = entry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +58,7 @@ class FileResponse(Response):
         except HttpError as e:
             await answer(e)(scope, receive, send)
         finally:
-            os.close(self._descriptor)
+            self._file.close()
 
     def _wanted(self, headers: Mapping[str, str]) -> tuple[int, int]:
         """Return where to begin and where to end."""
@@ -89,7 +90,7 @@ class FileResponse(Response):
 
     def _read(self, length: int, at: int) -> bytes:
         try:
-            return os.pread(self._descriptor, length, at)
+            return os.pread(self._file.fileno(), length, at)
         except OSError as e:
             _logger.warning("cannot read %r: %s", self._entry.name, e)
             return b""

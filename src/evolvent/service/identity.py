@@ -1,7 +1,7 @@
 """Who is asking, and whether they may.
 
-The middleware of `service.auth` puts an `Identity` on `request.state.who`; every handler calls
-`require` before it does anything else.
+The middleware of `service.auth` puts an `Identity` on `request.state.who`; the table in
+`service.access` says which role each route asks for.
 """
 
 from __future__ import annotations
@@ -60,25 +60,3 @@ def check_role(identity: Identity, role: Role) -> None:
             f"token {identity.name!r} has the role {identity.role.name.lower()}: "
             f"this needs {role.name.lower()}"
         )
-
-
-def require(request: HTTPConnection, role: Role, study: str | None = None) -> Identity:
-    """Return who is asking if they may.
-
-    Args:
-        request: the request (`request.state.who` is set by the middleware).
-        role: the least role that will do.
-        study: name of the study that is touched; None when none in particular is, which a token
-            bound to one study may not do beyond reading.
-
-    Raises:
-        Unauthenticated: nobody known.
-        Forbidden: the token's role or study does not reach.
-    """
-    identity = who(request)
-    check_role(identity, role)
-    bound = identity.study
-    if bound is None or study == bound or (study is None and role is Role.VIEWER):
-        return identity
-    touched = "all studies" if study is None else f"study {study!r}"
-    raise Forbidden(f"token {identity.name!r} is for study {bound!r} only, not for {touched}")

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from evolvent.core.records import JobId
-from evolvent.errors import ConfigError, EvolventError, UnknownStudy
+from evolvent.errors import ConfigError, EvolventError
 from evolvent.service.access import guarded
 from evolvent.service.calls import Call, study_number
 from evolvent.service.errors import status_of
@@ -178,6 +178,7 @@ class Pages:
         found = self._status(request)
         call = Call(
             store=self._store,
+            settings=self._api.settings,
             who=who(request),
             base_url=str(request.base_url).rstrip("/"),
             path={"study": str(found.id)},
@@ -189,11 +190,9 @@ class Pages:
 
     def _status(self, request: Request) -> StudyStatus:
         """Return the study of the address, if whoever asks may know of it."""
-        number, bound = study_number(request.path_params["study"]), who(request).study
-        status = self._store.status(number)
-        if bound is not None and status.record.name != bound:
-            raise UnknownStudy(f"no study of number {number} that this token is for")
-        return status
+        number = study_number(request.path_params["study"])
+        self._api.check_study(who(request), number)
+        return self._store.status(number)
 
     def _table(self, status: StudyStatus) -> Table:
         return Table.of(self._store, status, self._columns.of(status))

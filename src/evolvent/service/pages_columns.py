@@ -7,7 +7,7 @@ one column of all finished jobs, which are never changed: so each is read once, 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Column, Texts
+from evolvent.analysis.columns import Column, Texts, uncollected
 from evolvent.store.protocol import Store
 from evolvent.store.records import JobColumn, StudyStatus
 
@@ -39,6 +39,7 @@ class Columns:
     _mapped: dict[JobColumn, tuple[Texts, dict[str, Column]]] = field(default_factory=dict)
     _read: dict[JobColumn, int] = field(default_factory=dict)
     _texts: list[str] = field(default_factory=list)
+    _sorting: dict[str, tuple[int, NDArray[Any]]] = field(default_factory=dict)
 
     def plain(self, name: JobColumn, n: int) -> Sequence[Any]:
         """Return a column of the first `n` finished jobs, or of fewer if there are not so many."""
@@ -62,11 +63,19 @@ class Columns:
             found = columns.get(key)
             return np.full(min(known, n), None, object) if found is None else found[:n]
 
+    def sorting(self, key: str, n: int, made: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return what was made of a column of the first `n` jobs; again once there are more."""
+        found = self._sorting.get(key)
+        if found is None or found[0] != n:
+            found = self._sorting[key] = (n, made())
+        return found[1]
+
     def texts(self, n: int) -> Sequence[str]:
         """Return for each of the first `n` jobs what a search looks through, in lower case."""
         with self._lock:
-            for rows in self._beyond(_SEARCHED, len(self._texts), n):
-                self._texts.extend(map(_searched, rows))
+            with uncollected():  # nothing in there refers back
+                for rows in self._beyond(_SEARCHED, len(self._texts), n):
+                    self._texts.extend(map(_searched, rows))
             return self._texts[:n]
 
     def _beyond(self, names: Sequence[JobColumn], known: int, n: int) -> Any:
@@ -103,7 +112,8 @@ def searched(*parts: Any) -> str:
 
 
 def _searched(row: tuple[Any, ...]) -> str:
-    member, round_, state, parent_member, parent_round, *others, error = row
-    parent = None if parent_member is None else f"from m{parent_member}r{parent_round}"
-    id = f"m{member}r{round_}"
-    return searched(id, state, parent, *others, None if error is None else error[-_MOST_ERROR:])
+    member, round_, state, parent_member, parent_round, given, got, worker, reason, error = row
+    parent = "" if parent_member is None else f"from m{parent_member}r{parent_round}"
+    wrong = "" if error is None else error[-_MOST_ERROR:]
+    text = f"m{member}r{round_}\n{state}\n{parent}\n{given}\n{got}\n{worker}\n{reason}\n{wrong}"
+    return text.lower()

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from evolvent.core.records import JobRecord
 from evolvent.core.study import StudyRecord
 from evolvent.service.pages_query import Query, TableColumn
@@ -20,8 +22,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def csv_blocks(table: Table, query: Query) -> Iterator[bytes]:
     """Yield the jobs that a query wants, in the order of the log, with all columns."""
     columns, record = table.choices(), table.status.record
-    yield _lines([[column.title for column in columns]])
-    rows = sorted(table.rows(Query(search=query.search, state=query.state)))
+    yield _lines([[_plain(column.title) for column in columns]])
+    rows = np.sort(table.rows(Query(search=query.search, state=query.state))).tolist()
     for start in range(0, len(rows), _CHUNK):
         jobs = table.jobs(rows[start : start + _CHUNK])
         yield _lines([_row(job, columns, record) for job in jobs])

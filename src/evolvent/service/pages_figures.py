@@ -30,6 +30,7 @@ SHOWN: Mapping[str, str] = {
 WIDTHS = (240, 2000)
 _MOST_LOGS, _MOST_SPECS = 2, 64
 _MOST_POINTS = 2000
+_LEGEND_ENTRY = 170  # pixels
 _EXPORT = "window.vegaEmbed = vegaEmbed;"
 
 
@@ -83,7 +84,7 @@ class Figures:
             log = _kept(self._logs, key, Log.read(self._store, status.id))
             _trim(self._logs, _MOST_LOGS)
         wish = Wish(kind=kind, options=Options(dark=dark, width=width))
-        return _json(wish.draw({status.record.name: [log]}).to_dict())
+        return _json(_for_page(wish.draw({status.record.name: [log]}).to_dict(), width))
 
     def points(self, status: StudyStatus, job: JobId, *, dark: bool, width: int) -> bytes:
         """Return what a job logged within its round, as one panel a name."""
@@ -99,7 +100,8 @@ class Figures:
                 "mark": line,
                 "data": {"values": [_xy(p.step, p.values.get(name)) for p in points]},
                 "encoding": {
-                    "x": {"field": "x", "type": "quantitative", "title": "step"},
+                    "x": {"field": "x", "type": "quantitative", "title": "step",
+                          "axis": {"tickMinStep": 1}},
                     "y": {"field": "y", "type": "quantitative", "title": None,
                           "scale": {"zero": False}},
                 },
@@ -109,6 +111,36 @@ class Figures:
         config = {**theme.config(), "point": {"filled": True, "color": theme.strong, "size": 20}}
         words = f"What {job} logged within its round: {', '.join(names)}"
         return _json({"config": config, "description": words, "vconcat": panels})
+
+
+def _for_page(spec: dict[str, Any], width: int) -> dict[str, Any]:
+    """Return a figure without its title, which the page has, and with room for its legend.
+
+    What stood below the title comes as `usermeta.words`: as text of the page it may wrap.
+    """
+    title = spec.pop("title", None)
+    lines = title.get("subtitle", []) if isinstance(title, dict) else []
+    words = " ".join([lines] if isinstance(lines, str) else lines)
+    fitted = _fitted(spec, max(1, (width - 60) // _LEGEND_ENTRY))
+    return {**fitted, "usermeta": {"words": words}}
+
+
+def _fitted(part: Any, columns: int) -> Any:
+    """Return a part of a spec with legends of so many columns, and without what only warns."""
+    if isinstance(part, list):
+        return [_fitted(item, columns) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if part.get("type") == "log":
+        part = {key: value for key, value in part.items() if key != "zero"}
+    return {
+        key: {**value, "columns": min(columns, value.get("columns") or columns)}
+        if key == "legend" and isinstance(value, dict)
+        else value
+        if key in {"data", "datasets"}
+        else _fitted(value, columns)
+        for key, value in part.items()
+    }
 
 
 def _xy(step: float, value: float | None) -> dict[str, float | None]:

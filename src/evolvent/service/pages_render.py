@@ -61,8 +61,10 @@ def page(
 
 
 def error_page(request: Request, error: Exception) -> Response:
-    """Return an error as a page, with the status and the words of the API."""
+    """Return an error as a page, or as the API does to whoever takes no pages."""
     told = answer(error)
+    if "text/html" not in request.headers.get("accept", "text/html"):
+        return told
     words = json.loads(bytes(told.body))["error"]["message"]
     values = {"status": told.status_code, "message": words}
     return page(request, "error.html", values, status=told.status_code)
@@ -121,4 +123,6 @@ def span(seconds: float | None) -> str:
     """Return how long something took; tenths below ten seconds."""
     if seconds is None:
         return "\N{EN DASH}"
-    return f"{max(0.0, seconds):.1f} s" if seconds < 10 else duration(seconds)
+    if seconds < 1:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)

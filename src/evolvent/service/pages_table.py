@@ -33,6 +33,13 @@ _SCANNED: Mapping[str, JobColumn] = {
 }  # fmt: skip
 
 
+_PAIRED: Mapping[str, tuple[JobColumn, JobColumn]] = {
+    "job": ("member", "round"),
+    "parent": ("parent_member", "parent_round"),
+    "took": ("finished_at", "started_at"),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """One page of the table.
@@ -103,7 +110,7 @@ class Table:
             query=query,
             columns=shown,
             choices=choices,
-            jobs=list(self.jobs(rows[start : start + ROWS])),
+            jobs=list(self.jobs(rows[start : start + ROWS].tolist())),
             matching=matching,
             all=self.finished + len(self.open),
         )
@@ -122,21 +129,17 @@ class Table:
         others = [TableColumn(f"{_M}{name}", name, number=True) for name in metrics]
         return [*plain[:4], *own, *others, *plain[4:]]
 
-    def rows(self, query: Query) -> Sequence[int]:
+    def rows(self, query: Query) -> NDArray[np.int64]:
         """Return the numbers of the rows that a query wants, in its order."""
-        found: NDArray[np.int64] | range
-        n = self.finished + len(self.open)
-        if not query.search and not query.state and not query.sort:
-            return _Newest(self.finished, len(self.open))
-        found = np.array(_Newest(self.finished, len(self.open)), np.int64)
+        finished, n = self.finished, self.finished + len(self.open)
+        found = np.concatenate([np.arange(finished, n), np.arange(finished)[::-1]])
         if query.state:
             found = found[self._in_state(query.state)[found]]
         if query.search:
             found = found[self._matching(query.search)[found]]
         if query.sort and len(found):
-            values = self._values(query.sort)
-            found = _sorted(found, values[:n], query.order)
-        return [int(row) for row in found]
+            found = _sorted(found, self._values(query.sort), query.order)
+        return found
 
     def jobs(self, rows: Sequence[int]) -> Iterator[JobRecord]:
         """Yield the jobs of some rows; neighbours are read together."""
@@ -148,17 +151,9 @@ class Table:
                     yield from self._between(first, last)
 
     def _between(self, first: int, last: int) -> Iterator[JobRecord]:
-        if first == last:
-            yield self.store.job(self.status.id, self._id(first))
-            return
         low, high = min(first, last), max(first, last)
         found = self.store.jobs(self.status.id, states=_FINISHED, after=low, limit=high - low + 1)
-        yield from found if first < last else reversed(found)
-
-    def _id(self, row: int) -> JobId:
-        members = self.columns.plain("member", self.finished)
-        rounds = self.columns.plain("round", self.finished)
-        return JobId(int(members[row]), int(rounds[row]))
+        yield from found if first <= last else reversed(found)
 
     def _in_state(self, state: str) -> NDArray[np.bool_]:
         there = np.zeros(self.finished + len(self.open), np.bool_)
@@ -177,38 +172,33 @@ class Table:
         return np.array(hits, np.bool_)
 
     def _values(self, key: str) -> NDArray[Any]:
-        """Return what a column sorts by, for every row.
+        """Return what a column sorts by, for every row."""
+        own = _comparable([self._of_head(key, job) for job in self.open])
+        values = self.columns.sorting(
+            key, self.finished, lambda: _comparable(self._of_finished(key))
+        )
+        if not len(own) or not len(values):
+            return own if len(own) else values
+        if values.dtype != own.dtype:
+            values, own = _as_texts(values), _as_texts(own)
+        return np.concatenate([values, own])
 
-        Raises:
-            ConfigError: there is no such column.
-        """
+    def _of_finished(self, key: str) -> Sequence[Any]:
         n = self.finished
-        own = [self._of_head(key, job) for job in self.open]
-        values: Sequence[Any]
         if key.startswith(_H):
-            values = self.columns.mapped("hyperparameters", key[len(_H) :], n).tolist()
-        elif key.startswith(_M):
-            values = self.columns.mapped("metrics", key[len(_M) :], n).tolist()
-        elif key == "score":
+            return list(self.columns.mapped("hyperparameters", key[len(_H) :], n).tolist())
+        if key.startswith(_M):
+            return list(self.columns.mapped("metrics", key[len(_M) :], n).tolist())
+        if key == "score":
             sign = self.status.record.score(1.0)
             scores = self.columns.plain("score", n)
-            values = [None if score is None else sign * score for score in scores]
-        elif key in _SCANNED:
-            values = self.columns.plain(_SCANNED[key], n)
-        else:
-            values = self._paired(key)
-        return _comparable([*values, *own])
+            return [None if score is None else sign * score for score in scores]
+        return self.columns.plain(_SCANNED[key], n) if key in _SCANNED else self._paired(key)
 
     def _paired(self, key: str) -> list[Any]:
-        first, second = {
-            "job": ("member", "round"),
-            "parent": ("parent_member", "parent_round"),
-            "took": ("finished_at", "started_at"),
-        }.get(key, ("", ""))
-        if not first:
-            raise ConfigError(f"sort: got {key!r:.80}, wanted one of the columns")
-        one = self.columns.plain(first, self.finished)  # type: ignore[arg-type]  # of the table
-        two = self.columns.plain(second, self.finished)  # type: ignore[arg-type]  # likewise
+        first, second = _PAIRED[key]
+        one = self.columns.plain(first, self.finished)
+        two = self.columns.plain(second, self.finished)
         pairs = zip(one, two, strict=True)
         if key == "took":
             return [None if a is None or b is None else a - b for a, b in pairs]
@@ -217,22 +207,6 @@ class Table:
     def _of_head(self, key: str, job: JobRecord) -> Any:
         found = cell(job, key, self.status.record)
         return found.member * _WIDE + found.round if isinstance(found, JobId) else found
-
-
-class _Newest(Sequence[int]):
-    """The rows in the order that suits: open jobs, then finished ones, the newest first."""
-
-    def __init__(self, finished: int, heads: int) -> None:
-        self._rows = (range(finished, finished + heads), range(finished - 1, -1, -1))
-
-    def __len__(self) -> int:
-        return len(self._rows[0]) + len(self._rows[1])
-
-    def __getitem__(self, at: Any) -> Any:
-        if isinstance(at, slice):
-            return [self[i] for i in range(*at.indices(len(self)))]
-        heads, finished = self._rows
-        return heads[at] if at < len(heads) else finished[at - len(heads)]
 
 
 def _chosen(query: Query, choices: Sequence[TableColumn]) -> list[TableColumn]:
@@ -262,6 +236,12 @@ def _comparable(values: Sequence[Any]) -> NDArray[Any]:
     column = np.empty(len(values), object)
     column[:] = [None if value is None else str(value).lower() for value in values]
     return column
+
+
+def _as_texts(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype == object:
+        return values
+    return _comparable([None if math.isnan(value) else f"{value}" for value in values.tolist()])
 
 
 def _sorted(rows: NDArray[np.int64], values: NDArray[Any], order: Order) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -41,10 +42,11 @@ class Receiving:
         self._path, self._entry = path, entry
         self.size, self._key = 0, (0, 0)
         self._hash: _Hash | None = None
+        self._busy = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._descriptor = os.open(path, flags, _MODE)
+            self._file = os.fdopen(os.open(path, flags, _MODE), "wb", buffering=0)
         except OSError as e:
             raise tree.explained(e, doing="write", path=path) from e
         try:
@@ -75,12 +77,13 @@ class Receiving:
         self.check_length(len(block))
         rest = memoryview(block)
         try:
-            while rest:
-                n = os.pwrite(self._descriptor, rest, self.size)
-                if self._hash is not None:
-                    self._hash.update(rest[:n])
-                self.size += n
-                rest = rest[n:]
+            with self._busy:
+                while rest:
+                    n = os.pwrite(self._file.fileno(), rest, self.size)
+                    if self._hash is not None:
+                        self._hash.update(rest[:n])
+                    self.size += n
+                    rest = rest[n:]
         except OSError as e:
             raise tree.explained(e, doing="write", path=self._path) from e
 
@@ -93,7 +96,7 @@ class Receiving:
         if self._hash is None or self.left:
             return self.size
         if self._hash.hexdigest() != self._entry.sha256:
-            os.ftruncate(self._descriptor, 0)
+            self._file.truncate(0)
             self._hash = None
             raise CheckpointDamaged(
                 f"files: {self._entry.name!r} has other bytes than its sha256 promised: send it "
@@ -103,20 +106,21 @@ class Receiving:
         return self.size
 
     def close(self) -> None:
-        """Let go of the file; what came of it stays."""
-        if self._hash is not None and self.left:
-            _kept[self._key] = self.size, self._hash
-            while len(_kept) > _MOST_KEPT:
-                _kept.popitem(last=False)
-        os.close(self._descriptor)
+        """Let go of the file, once nobody writes; what came of it stays."""
+        with self._busy:
+            if self._hash is not None and self.left:
+                _kept[self._key] = self.size, self._hash
+                while len(_kept) > _MOST_KEPT:
+                    _kept.popitem(last=False)
+            self._file.close()
 
     def _take(self, offset: int) -> None:
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
             message = f"files: {self._entry.name!r} is being sent on another connection: wait"
             raise UploadConflict(message) from e
-        info = os.fstat(self._descriptor)
+        info = os.fstat(self._file.fileno())
         self.size, self._key = info.st_size, (info.st_dev, info.st_ino)
         if offset != self.size:
             raise UploadConflict(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,20 +59,27 @@ class Api:
             ConfigError: the study decides by code that is not imported here.
         """
         if "study" in call.path:
-            self._check_study(call.who, call.study)
+            self.check_study(call.who, call.study)
             if operation.decides:
                 self._deciding.check(call.study)
         elif operation.method != "GET" and call.who.study is not None:
             raise Forbidden(f"token {call.who.name!r} is for study {call.who.study!r} only")
 
-    def _check_study(self, identity: Identity, study: int) -> None:
-        if identity.study is None:
-            return
+    def check_study(self, identity: Identity, study: int) -> None:
+        """Let a token for one study see no other: it is told the same when there is none.
+
+        Raises:
+            UnknownStudy: it is another, or there is none of that number.
+        """
+        if identity.study is not None and self._name(study) != identity.study:
+            raise UnknownStudy(f"no study of number {study} that this token is for")
+
+    def _name(self, study: int) -> str | None:
         name = self._names.get(study)
         if name is None:
-            name = self._names[study] = self.store.status(study).record.name
-        if name != identity.study:
-            raise UnknownStudy(f"no study of number {study} that this token is for")
+            with suppress(UnknownStudy):
+                name = self._names[study] = self.store.status(study).record.name
+        return name
 
 
 class Resource:
@@ -83,6 +90,7 @@ class Resource:
         self._operations: dict[str, Operation] = {o.method: o for o in operations}
         if (get := self._operations.get("GET")) is not None:
             self._operations["HEAD"] = get
+        self.methods = frozenset(self._operations)
         self._allow = ", ".join([*self._operations, "OPTIONS"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

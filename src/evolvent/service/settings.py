@@ -20,7 +20,7 @@ class Settings:
         certfile, keyfile: PEM files for TLS; None to speak plain HTTP.
         max_checkpoint_bytes: the largest checkpoint that is taken, all its files together.
         upload_idle_s: an upload to which nothing was sent for so long may be thrown away.
-        upload_stall_s: the time that a quarter of a megabyte of an upload may take.
+        upload_stall_s: the time that half a megabyte of an upload may take.
         max_study_bytes: the largest study that is taken in as a whole, with its checkpoints.
         max_body_bytes: the largest body of any other request.
         trusted_proxies: addresses whose X-Forwarded-For and X-Forwarded-Proto are believed.

@@ -31,8 +31,8 @@ input{border:1px solid GrayText;background:Field;color:FieldText;font-family:ui-
 button{margin-top:.8rem;border:0;background:#2563eb;color:#fff;font-weight:600;cursor:pointer}
 button:hover{background:#1d4ed8}
 :focus-visible{outline:3px solid #60a5fa;outline-offset:2px}
-[role=alert]{border-left:4px solid #dc2626;padding:.2rem .8rem;margin:0 0 1rem}
-p{color:GrayText;font-size:.9rem}
+p{color:color-mix(in srgb,CanvasText 68%,Canvas);font-size:.9rem}
+[role=alert]{color:CanvasText;border-left:4px solid #dc2626;padding:.2rem .8rem;margin:0 0 1rem}
 code{white-space:nowrap}
 """
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()

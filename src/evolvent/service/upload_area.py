@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from evolvent.store.wire_checkpoints import files_from_json, files_to_json
 
 _PREFIX, _LIST, _TREE = "upload-", "files.json", "tree"
 _ID_DIGITS = 32
+_NUMBER = re.compile(rf"[0-9a-f]{{{_ID_DIGITS}}}")
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 _MADE_IN_S = 60.0
 
@@ -56,10 +58,10 @@ class UploadArea:
             )
         if self._checkpoints.renew(manifest.address_of(entries)):
             return None
+        self._expire()
         number = hashlib.sha256(key.encode()).hexdigest()[:_ID_DIGITS]
         upload = Upload(self._checkpoints, self._staging / f"{_PREFIX}{number}", self._settings)
         upload.begin(entries)
-        self._expire()
         return upload
 
     def find(self, number: str) -> Upload:
@@ -69,7 +71,7 @@ class UploadArea:
             UploadConflict: there is none: sealed, abandoned, or never begun.
         """
         place = self._staging / f"{_PREFIX}{number}"
-        if not (number.isalnum() and number.isascii()) or not (place / _LIST).is_file():
+        if not _NUMBER.fullmatch(number) or not (place / _LIST).is_file():
             raise _gone(number)
         return Upload(self._checkpoints, place, self._settings)
 
@@ -157,7 +159,8 @@ class Upload:
 
     def _make(self, entries: Sequence[Entry]) -> None:
         """Make it whole under another name first: a crash leaves no half of it."""
-        staged = self._checkpoints.stage("upload", spare_s=_MADE_IN_S)
+        # not named as uploads are: another request would take it for one that is over
+        staged = self._checkpoints.stage("begun-upload", spare_s=_MADE_IN_S)
         try:
             self._check_room(staged, sum(entry.size for entry in entries))
             (staged / _TREE).mkdir()

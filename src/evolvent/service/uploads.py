@@ -27,7 +27,7 @@ from evolvent.store.wire_checkpoints import files_from_json
 
 _PATH = "/studies/{study}/uploads"
 _TYPE = "application/octet-stream"
-_BLOCK = 1 << 18
+_BLOCK = 1 << 19
 _HEARD_OUT = 1 << 25  # so many bytes are read in vain, that the sender may read our answer
 _HEARD_OUT_S = 10.0
 _LARGEST = 10**15
@@ -71,13 +71,13 @@ async def receive_file(call: Call, headers: Headers, receive: Receive) -> Respon
         file = await in_files(partial(_open, call))
         try:
             file.check_length(_length(headers))
-            async for block in _blocks(receive, call.settings.upload_stall_s):
-                await in_files(partial(file.write, block))
+            await _write(file, _blocks(receive, call.settings.upload_stall_s))
             return JSONResponse({"offset": await in_files(file.finish)})
         finally:
             file.close()
     except EvolventError as e:
-        await _hear_out(receive)
+        if not isinstance(e, _Silent):
+            await _hear_out(receive)
         raise (_refused(e) if isinstance(e, CheckpointDamaged) else e) from e
 
 
@@ -86,22 +86,35 @@ def _open(call: Call) -> Receiving:
     return _upload(call).receive(file_number(call), offset)
 
 
+async def _write(file: Receiving, blocks: AsyncIterator[bytes]) -> None:
+    """Write one block while the next comes in."""
+    written: asyncio.Future[None] | None = None
+    try:
+        async for block in blocks:
+            if written is not None:
+                await written
+            written = asyncio.ensure_future(in_files(partial(file.write, block)))
+    finally:
+        if written is not None:
+            await written
+
+
 async def _blocks(receive: Receive, stall_s: float) -> AsyncIterator[bytes]:
     """Yield what comes in, in blocks of a size that is worth a trip to the disk.
 
     Raises:
-        HttpError: a block took longer than `stall_s`, or the connection ended.
+        _Silent: a block took longer than `stall_s`, or the connection ended.
     """
     more = True
     while more:
         parts: list[bytes] = []
-        ended: HttpError | None = None
+        ended: _Silent | None = None
         try:
             async with asyncio.timeout(stall_s):
                 more = await _gather(receive, parts)
         except TimeoutError:
-            ended = HttpError(408, f"body: less than {_BLOCK} bytes in {stall_s:g} s: send faster")
-        except HttpError as e:
+            ended = _Silent(408, f"body: less than {_BLOCK} bytes in {stall_s:g} s: send faster")
+        except _Silent as e:
             ended = e
         if parts:
             yield b"".join(parts)
@@ -115,13 +128,17 @@ async def _gather(receive: Receive, parts: list[bytes]) -> bool:
     while size < _BLOCK:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise HttpError(400, "body: the connection ended within it")
+            raise _Silent(400, "body: the connection ended within it")
         if body := message.get("body", b""):
             parts.append(body)
             size += len(body)
         if not message.get("more_body", False):
             return False
     return True
+
+
+class _Silent(HttpError):
+    """The sender sends no more, or too slowly: no reason to listen on."""
 
 
 async def _hear_out(receive: Receive) -> None:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from evolvent.core.heads import Head
 from evolvent.core.records import JobId, JobRecord
 from evolvent.core.study import StudyRecord
-from evolvent.errors import CheckpointMissing
+from evolvent.errors import CheckpointMissing, UnknownJob
 from evolvent.store.records import FailedAttempt, Point
 
 Chosen: TypeAlias = Literal["best", "kept", "pinned", "none"] | Sequence[JobId]
@@ -101,6 +101,22 @@ def cannot_go_on(name: str, missing: Sequence[JobId]) -> CheckpointMissing:
         f"{listed(missing)}, which its members start from: import an archive that was made with "
         "`evolvent export --checkpoints kept`"
     )
+
+
+def not_done(job: JobId, *, members: int, last: int | None) -> UnknownJob:
+    """Return the error for a job whose checkpoint is wanted and that is not done.
+
+    Args:
+        job: the one that was asked for.
+        members: how many the study has.
+        last: the last round that the member of the job has done, if any.
+    """
+    if job.member >= members:
+        there = f"there are members 0 to {members - 1}"
+    else:
+        done = "none" if last is None else f"jobs up to m{job.member}r{last}"
+        there = f"member {job.member} has done {done}"
+    return UnknownJob(f"no done job {job}, so no checkpoint of it: {there}")
 
 
 def listed(jobs: Sequence[JobId]) -> str:

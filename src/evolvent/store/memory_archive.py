@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from evolvent.core.heads import HeadState
-from evolvent.core.records import JobId
-from evolvent.errors import StudyExists, UnknownJob
+from evolvent.core.records import JobId, JobState
+from evolvent.errors import StudyExists
 from evolvent.store.checkpoints import Checkpoints
-from evolvent.store.dump import Chosen, JobPoint, MemberDump, StoppedBy, StudyDump
+from evolvent.store.dump import Chosen, JobPoint, MemberDump, StoppedBy, StudyDump, not_done
 from evolvent.store.holding import Held, held
 from evolvent.store.incoming import Save, incoming, settle
 from evolvent.store.memory_contents import Contents
@@ -155,5 +155,7 @@ def _chosen(study: MemoryStudy, which: Chosen) -> dict[JobId, str]:
 def _address(study: MemoryStudy, job: JobId) -> str:
     address = study.address(job)
     if address is None:
-        raise UnknownJob(f"study {study.record.name!r} has no done job {job}, so no checkpoint")
+        own = (j for j in study.log.values() if j.member == job.member)
+        done = [j.round for j in own if j.state is JobState.DONE]
+        raise not_done(job, members=len(study.slots), last=max(done, default=None))
     return address

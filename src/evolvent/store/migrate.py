@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from evolvent.errors import SchemaTooNew, StoreDamaged
 
-VERSION = 2
+VERSION = 3
 """The newest version: that of `schema.py` and of the last file in `migrations`."""
 
 _READ = "SELECT version FROM schema_version"

@@ -15,7 +15,7 @@ CLOCK = "date_part('epoch', clock_timestamp())"
 _AT_ONCE = f"""
 UPDATE member
 SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = {CLOCK},
-    lease_until = {CLOCK} + :lease_s
+    lease_until = {CLOCK} + :lease_s, claim = :claim
 WHERE id = coalesce(
     (SELECT p.id FROM member p
      WHERE p.id = :preferred AND p.state = 'queued' AND p.round = (
@@ -49,7 +49,7 @@ _WAITS_S = 660.0  # longer than anybody may stay in the middle of something
 
 _TABLE = re.compile(
     r"\b(FROM|JOIN|INTO|UPDATE)\s+"
-    r"(study|member|job|point|failure|pin|place|token|session|schema_version)\b"
+    r"(study|member|job|point|failure|pin|place|answer|token|session|schema_version)\b"
 )
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 

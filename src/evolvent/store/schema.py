@@ -76,6 +76,8 @@ member = sa.Table(
     sa.Column("worker", sa.Text),
     sa.Column("started_at", _SECONDS),
     sa.Column("error", sa.Text),
+    sa.Column("claim", sa.Text),  # the key of the claim that gave its open job out
+    sa.Index("member_by_claim", "claim"),
     sa.Index("member_by_state", "study", "state", "round", "member", "lease_until"),
     sa.Index("member_by_checkpoint", "study", "checkpoint"),
     postgresql_with=_CLEARED_OFTEN,
@@ -153,6 +155,18 @@ pin = sa.Table(
     sa.Column("checkpoint", sa.Text, nullable=False),
     sa.PrimaryKeyConstraint("study", "member", "round"),
     sa.Index("pin_by_checkpoint", "study", "checkpoint"),
+    sqlite_with_rowid=False,
+)
+
+# What was answered to calls with a key, which may be made again when the answer was lost.
+answer = sa.Table(
+    "answer",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("call", sa.Text, nullable=False),
+    sa.Column("told", _JSON, nullable=False),
+    sa.Column("at", _SECONDS, nullable=False),
+    sa.Index("answer_by_time", "at"),
     sqlite_with_rowid=False,
 )
 

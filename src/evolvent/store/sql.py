@@ -31,6 +31,7 @@ from evolvent.store.records import (
     named,
 )
 from evolvent.store.sql_again import again, again_if_undone
+from evolvent.store.sql_once import once
 from evolvent.store.sql_reading import SqlReading
 from evolvent.store.sql_rows import encode
 from evolvent.store.sql_session import Work, unknown
@@ -63,10 +64,10 @@ class SqlStore(SqlReading):
     # --- studies -------------------------------------------------------------------------------
 
     @again_if_undone
-    def create_study(self, record: StudyRecord) -> int:
+    def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
         self._session.database.found_checkpoints()
         with self._session.database.write(synced=record.durability == "power") as tx:
-            return sql_control.create(tx, record)
+            return once(tx, key, "create", lambda: sql_control.create(tx, record))
 
     @again
     def status(self, study: int) -> StudyStatus:
@@ -107,13 +108,22 @@ class SqlStore(SqlReading):
 
     @again
     def claim(
-        self, study: int, *, worker: str, lease_s: float, prefer: int | None = None
+        self,
+        study: int,
+        *,
+        worker: str,
+        lease_s: float,
+        prefer: int | None = None,
+        wait_s: float = 0.0,  # noqa: ARG002 - nobody tells us: the caller asks again
+        key: str | None = None,
     ) -> Lease | None:
+        wish = sql_claim.Wish(study, worker, lease_s, prefer, key)
         memory = self._session.memory(study)
+        if key is not None and (before := self._given(wish)) is not None:
+            return before
         if memory.idle and not self._anything(study):
             return None
         self._session.database.found_checkpoints()
-        wish = sql_claim.Wish(study, worker=worker, lease_s=lease_s, prefer=prefer)
         given = sql_claim.claim_at_once(self._session.database, wish)
         if given is None:
             with self._session.work(study, synced=False) as work:
@@ -122,9 +132,21 @@ class SqlStore(SqlReading):
         return None if given is None else sql_claim.lease(given, wish)
 
     @again_if_undone
-    def heartbeat(self, lease: Lease, *, lease_s: float, points: Sequence[Point] = ()) -> None:
+    def heartbeat(
+        self,
+        lease: Lease,
+        *,
+        lease_s: float,
+        points: Sequence[Point] = (),
+        key: str | None = None,
+    ) -> None:
         with self._session.database.write(synced=False) as tx:
-            sql_work.heartbeat(tx, lease, lease_s=lease_s, points=points)
+            once(
+                tx,
+                key,
+                f"heartbeat {lease.study}",
+                lambda: sql_work.heartbeat(tx, lease, lease_s=lease_s, points=points),
+            )
 
     @again
     def report(self, lease: Lease, report: Report) -> None:
@@ -133,19 +155,24 @@ class SqlStore(SqlReading):
             sql_work.report(work, lease, report, metrics=metrics)
 
     @again
-    def fail(self, lease: Lease, failure: Failure) -> None:
+    def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
         with self._work(lease) as work:
-            sql_work.fail(work, lease, failure)
+            once(work, key, f"fail {lease.study}", lambda: sql_work.fail(work, lease, failure))
 
     @again
-    def release(self, study: int, *, worker: str, failure: Failure) -> int:
+    def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
         with self._session.work(study) as work:
-            return sql_work.release(work, worker, failure)
+            call = f"release {study}"
+            return once(work, key, call, lambda: sql_work.release(work, worker, failure))
 
     @again
-    def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
+    def reparent(
+        self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
+    ) -> Lease:
         with self._work(lease) as work:
-            return sql_work.reparent(work, lease, parent=parent, reason=reason)
+            call = f"reparent {lease.study}"
+            once(work, key, call, lambda: sql_work.reparent(work, lease, parent, reason))
+            return sql_work.renewed(work, lease)
 
     # --- control -------------------------------------------------------------------------------
     @again
@@ -175,13 +202,22 @@ class SqlStore(SqlReading):
 
     @again_if_undone
     def push(
-        self, study: int, hyperparameters: Hyperparameters, *, done: Report | None = None
+        self,
+        study: int,
+        hyperparameters: Hyperparameters,
+        *,
+        done: Report | None = None,
+        key: str | None = None,
     ) -> JobId:
         metrics = "" if done is None else encode(done.metrics)
-        with self._changing(study) as work:
+
+        def push() -> str:
             if done is None:
                 return sql_control.push(work, hyperparameters)
             return sql_push.push_done(work, hyperparameters, done, metrics=metrics)
+
+        with self._changing(study) as work:
+            return JobId.parse(once(work, key, f"push {study}", push))
 
     @again
     def pin(self, study: int, job: JobId) -> None:
@@ -213,8 +249,8 @@ class SqlStore(SqlReading):
                 files = stack.enter_context(held(self.checkpoints(study), chosen))
             yield sql_archive.dump(tx, study, record), files
 
-    def restore(self, dump: StudyDump, *, save: Save) -> int:
-        return sql_restore.restore(self._session, dump, save)
+    def restore(self, dump: StudyDump, *, save: Save, key: str | None = None) -> int:
+        return sql_restore.restore(self._session, dump, save, key)
 
     @contextmanager
     def _changing(self, study: int) -> Iterator[Work]:
@@ -227,6 +263,11 @@ class SqlStore(SqlReading):
             return self._session.work(lease.study)
         except UnknownStudy as e:
             raise sql_work.lost(lease) from e
+
+    def _given(self, wish: sql_claim.Wish) -> Lease | None:
+        with self._session.database.read() as tx:
+            head = sql_claim.given(tx, wish)
+        return None if head is None else sql_claim.lease(head, wish)
 
     def _anything(self, study: int) -> bool:
         with self._session.read(study) as (tx, _):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from evolvent.core.heads import Head, HeadState
 from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
-from evolvent.errors import UnknownJob
 from evolvent.store.checkpoints import Checkpoints
-from evolvent.store.dump import Chosen, JobPoint, MemberDump, StudyDump
+from evolvent.store.dump import Chosen, JobPoint, MemberDump, StudyDump, not_done
 from evolvent.store.records import FailedAttempt, Failure, FailureKind, Point
 from evolvent.store.sql_database import Reading, Transaction
 from evolvent.store.sql_rows import HEAD, JOB, LINES, HeadRow, Row, decode, finished_job, job_id
@@ -38,6 +37,11 @@ WHERE study = :study AND checkpoint IS NOT NULL ORDER BY member
 _DONE = """
 SELECT checkpoint FROM job
 WHERE study = :study AND member = :member AND round = :round AND state = 'done'
+"""
+
+_THERE = """
+SELECT (SELECT count(*) FROM member WHERE study = :study), (
+    SELECT max(round) FROM job WHERE study = :study AND member = :member AND state = 'done')
 """
 
 
@@ -83,9 +87,11 @@ def missing(tx: Transaction, study: int, checkpoints: Checkpoints) -> list[JobId
 
 
 def _address(tx: Transaction, study: int, job: JobId) -> str:
-    row = tx.execute(_DONE, {"study": study, "member": job.member, "round": job.round}).fetchone()
+    values = {"study": study, "member": job.member, "round": job.round}
+    row = tx.execute(_DONE, values).fetchone()
     if row is None:
-        raise UnknownJob(f"no done job {job}, so no checkpoint of it")
+        members, last = tx.execute(_THERE, values).fetchone()
+        raise not_done(job, members=members, last=last)
     address: str = row[0]
     return address
 

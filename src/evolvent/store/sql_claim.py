@@ -37,7 +37,11 @@ _ANYTHING = f"SELECT EXISTS ({QUEUED}) OR EXISTS ({EXPIRED})"
 _SET = """
 UPDATE member
 SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :now,
-    lease_until = :now + :lease_s
+    lease_until = :now + :lease_s, claim = :claim
+"""
+_GIVEN = f"""
+SELECT {CLAIMED} FROM member
+WHERE claim = :claim AND study = :study AND worker = :worker AND state = 'running'
 """
 _HAND_OUT = f"{_SET} WHERE id = :id AND state = 'queued' RETURNING {CLAIMED}"
 AT_ONCE = f"""
@@ -65,6 +69,7 @@ class Wish(NamedTuple):
     worker: str
     lease_s: float
     prefer: int | None
+    key: str | None = None
 
     def values(self) -> dict[str, Any]:
         """Return what the statements need besides the time."""
@@ -73,8 +78,15 @@ class Wish(NamedTuple):
             "study": self.study,
             "worker": clean(self.worker),
             "lease_s": self.lease_s,
+            "claim": self.key,
             "preferred": None if self.prefer is None else first + self.prefer,
         }
+
+
+def given(tx: Transaction, wish: Wish) -> HeadRow | None:
+    """Return what this very claim got before, while it counts."""
+    row = tx.execute(_GIVEN, wish.values()).fetchone()
+    return None if row is None else HeadRow._make(row)
 
 
 def claim_at_once(database: Database, wish: Wish) -> HeadRow | None:

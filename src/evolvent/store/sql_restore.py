@@ -12,6 +12,7 @@ from evolvent.store.checkpoints import Checkpoints
 from evolvent.store.dump import StudyDump
 from evolvent.store.incoming import Save, discarded, incoming, settle
 from evolvent.store.sql_database import Transaction, Writing
+from evolvent.store.sql_once import answered, once
 from evolvent.store.sql_rows import LINES, clean, clean_or_none, encode
 from evolvent.store.sql_session import Session
 from evolvent.store.sql_stage import stage
@@ -78,12 +79,16 @@ WHERE checkpoint IS NOT NULL ORDER BY member
 """
 
 
-def restore(session: Session, dump: StudyDump, save: Save) -> int:
+def restore(session: Session, dump: StudyDump, save: Save, key: str | None) -> int:
     """Write a study with its checkpoints; return its number.
+
+    With a `key` that was given before it is the number of then.
 
     Raises:
         StudyExists: the name is taken.
     """
+    if (done := _done(session, key)) is not None:
+        return done
     record = dump.record
     synced = record.durability == "power"
     session.database.found_checkpoints()
@@ -91,7 +96,7 @@ def restore(session: Session, dump: StudyDump, save: Save) -> int:
         checkpoints = Checkpoints(place / "checkpoints", sync=synced)
         save(checkpoints)
         lost = _missing(staged, checkpoints)
-        return _write(session, dump, staged, checkpoints, lost)
+        return _write(session, dump, staged, checkpoints, lost, key)
 
 
 def _write(
@@ -100,11 +105,12 @@ def _write(
     staged: sqlite3.Connection,
     checkpoints: Checkpoints,
     lost: Sequence[JobId],
+    key: str | None,
 ) -> int:
     study = 0
     try:
         with session.database.write(synced=checkpoints.sync) as tx:
-            study = _create(tx, dump, lost)
+            study = once(tx, key, "restore", lambda: _create(tx, dump, lost))
             _copy(tx, staged, study)
             settle(checkpoints, session.place(dump.record.name, study))
     except BaseException:
@@ -140,6 +146,14 @@ def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
     if best is not None:
         names = ("member", "round", "score", "checkpoint")
         tx.execute(_NOTE_BEST, {"study": study, **dict(zip(names, best, strict=True))})
+
+
+def _done(session: Session, key: str | None) -> int | None:
+    """Return the number that an earlier call of this key has made, before hours of copying."""
+    if key is None:
+        return None
+    with session.database.read() as tx:
+        return answered(tx, key, "restore")
 
 
 def _clear(session: Session, study: int, name: str) -> None:

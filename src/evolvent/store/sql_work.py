@@ -114,7 +114,7 @@ def release(work: Work, worker: str, failure: Failure) -> int:
     return len(numbers)
 
 
-def reparent(work: Work, lease: Lease, *, parent: JobId, reason: str) -> Lease:
+def reparent(work: Work, lease: Lease, parent: JobId, reason: str) -> None:
     """Let a claimed job start from another checkpoint than it was opened with."""
     head, row = held(work, lease)
     address = _address(work, parent)
@@ -129,7 +129,16 @@ def reparent(work: Work, lease: Lease, *, parent: JobId, reason: str) -> Lease:
     work.release(head.checkpoint)
     work.take(address)
     work.renew()
-    return Lease(lease.study, running_job(new), lease.worker)
+
+
+def renewed(tx: Transaction, lease: Lease) -> Lease:
+    """Return a lease that still counts with its job as it is now.
+
+    Raises:
+        LeaseLost: it does not count.
+    """
+    head, _ = held(tx, lease)
+    return Lease(lease.study, running_job(head), lease.worker)
 
 
 def held(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow]:

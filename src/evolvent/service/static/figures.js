@@ -2,16 +2,13 @@
 
 const LIBRARY = "/static/figures.lib.js";
 const PAUSE_MS = 2500;
+const SHARE = 4; // drawing may take a fifth of the time, however slow the machine is
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const shown = new Map();
+const loadOnce = () => import(LIBRARY).then(() => window.vegaEmbed);
 let library = null;
 let busy = false;
 let again = false;
-
-async function load() {
-  library ??= import(LIBRARY).then(() => window.vegaEmbed);
-  return library;
-}
 
 /** Draw all figures that have changed, one after the other. */
 async function drawAll() {
@@ -21,27 +18,36 @@ async function drawAll() {
   }
   busy = true;
   again = false;
+  const began = performance.now();
   try {
-    const embed = await load();
-    for (const figure of document.querySelectorAll("[data-figure]")) await draw(embed, figure);
+    const embed = await (library ??= loadOnce());
+    const figures = [...document.querySelectorAll("[data-figure]")];
+    const specs = await Promise.all(figures.map(ask)); // together, so that all show the same log
+    for (const [i, figure] of figures.entries()) await draw(embed, figure, specs[i]);
   } catch (error) {
     library = null;
-    complain(error);
+    if (/fetch|load failed/i.test(error.message)) return; // the connection: the banner says so
+    document.querySelectorAll("[data-figure]").forEach((figure) => complain(figure, error.message));
+  } finally {
+    setTimeout(() => {
+      busy = false;
+      if (again) drawAll();
+    }, Math.max(PAUSE_MS, SHARE * (performance.now() - began)));
   }
-  setTimeout(() => {
-    busy = false;
-    if (again) drawAll();
-  }, PAUSE_MS);
 }
 
-async function draw(embed, figure) {
-  const box = figure.querySelector(".drawn");
+async function ask(figure) {
   const width = Math.max(240, Math.floor(figure.clientWidth - 2));
-  const response = await fetch(`${figure.dataset.figure}?width=${width}&dark=${dark.matches ? 1 : 0}`, {
-    headers: { Accept: "application/json" },
-  });
-  if (!response.ok) return;
-  const text = await response.text();
+  const query = `?width=${width}&dark=${dark.matches ? 1 : 0}`;
+  const response = await fetch(figure.dataset.figure + query, { headers: { Accept: "application/json" } });
+  if (response.ok) return response.text();
+  if (response.status < 500) complain(figure, (await response.json()).error.message);
+  return null;
+}
+
+async function draw(embed, figure, text) {
+  if (text === null) return;
+  const box = figure.querySelector(".drawn");
   if (shown.get(figure)?.text === text) return;
   const spec = JSON.parse(text);
   const place = document.createElement("div");
@@ -55,8 +61,11 @@ async function draw(embed, figure) {
       actions: false,
       defaultStyle: false,
       renderer: "svg",
+      logLevel: 1, // errors only
       tooltip: hint,
     });
+    const words = figure.querySelector(".words");
+    if (words) words.textContent = spec.usermeta?.words ?? "";
     shown.get(figure)?.result.finalize();
     shown.set(figure, { text, result });
     place.classList.remove("next");
@@ -67,11 +76,9 @@ async function draw(embed, figure) {
   }
 }
 
-function complain(error) {
-  if (error instanceof TypeError) return; // the connection: the banner says so
-  for (const box of document.querySelectorAll("[data-figure] .drawn p")) {
-    box.textContent = `This figure could not be drawn: ${error.message}`;
-  }
+function complain(figure, message) {
+  const words = figure.querySelector(".drawn > p");
+  if (words) words.textContent = `This figure could not be drawn: ${message}`;
 }
 
 const tip = document.createElement("div");

@@ -14,6 +14,9 @@ let timer = 0;
 let turn = 0;
 let since = new Date();
 
+const place = () => location.pathname + location.search;
+let shown = place();
+
 /** Ask for a page; put it in unless something newer has been asked for meanwhile. */
 async function refresh(address = location.href, always = false) {
   clearTimeout(timer);
@@ -98,6 +101,7 @@ function say(words, button) {
 /** Sort, search and turn pages without leaving the page. */
 async function go(address, push = true) {
   if (push) history.pushState(null, "", address);
+  shown = place();
   document.getElementById("table")?.setAttribute("aria-busy", "true");
   await refresh(address, true);
   document.getElementById("table")?.removeAttribute("aria-busy");
@@ -120,9 +124,11 @@ document.addEventListener("submit", (event) => {
   go(url.href);
 });
 document.addEventListener("change", (event) => {
-  if (event.target.id === "state") event.target.form.requestSubmit();
+  if (event.target.id === "in-state") event.target.form.requestSubmit();
 });
-addEventListener("popstate", () => location.reload());
+addEventListener("popstate", () => {
+  if (place() !== shown) location.reload(); // within the page, as by the skip link, nothing is new
+});
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : auto?.checked && refresh()));
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;

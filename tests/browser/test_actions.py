@@ -1,0 +1,105 @@
+"""What admins do in the browser, and what others neither see nor may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import evolvent as ev
+from tests.browser.sites import Site, Watched
+from tests.needs import needs
+
+expect = needs("playwright.sync_api").expect
+Visit = Callable[..., Watched]
+
+
+def test_admin_stops_resumes_extends_and_pushes(site: Site, visit: Visit) -> None:
+    study = site.create("steered", rounds=3)
+    page = visit("admin").open(f"/studies/{study.id}")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#state")).to_have_text("stopped")
+    assert study.status().stopped == "stopped by hand"
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#state")).to_have_text("open")
+    page.locator(".actions summary", has_text="Extend").click()
+    page.get_by_label("Rounds of every member, in all").fill("9")
+    page.get_by_role("button", name="Set rounds").click()
+    expect(page.locator("#standing")).to_contain_text("9 rounds each")
+    page.locator(".actions summary", has_text="Push").click()
+    page.get_by_role("textbox", name="lr").fill("0.25")
+    page.get_by_role("button", name="Push").click()
+    expect(page.locator("#standing")).to_contain_text("5 members")
+    assert study.job("m4r0").hyperparameters["lr"] == 0.25
+    assert study.record.rounds == 9
+
+
+def test_what_cannot_be_done_is_said_and_changes_nothing(site: Site, visit: Visit) -> None:
+    study = site.create("unchanged", rounds=3)
+    watched = visit("admin")
+    watched.expected = ["status of 422"]
+    page = watched.open(f"/studies/{study.id}")
+    page.locator(".actions summary", has_text="Push").click()
+    page.get_by_role("textbox", name="lr").fill("seven")
+    page.get_by_role("button", name="Push").click()
+    expect(page.get_by_role("alert").first).to_contain_text("lr")
+    assert study.status().members == 4
+
+
+def test_admin_pins_and_unpins_a_checkpoint(site: Site, visit: Visit) -> None:
+    study = site.trained("pinned", rounds=2)
+    best = str(study.status().best)
+    page = visit("admin").open(f"/studies/{study.id}/jobs/{best}")
+    page.get_by_role("button", name="Pin", exact=True).click()
+    expect(page.get_by_role("button", name="Unpin")).to_be_visible()
+    assert study.store.pins(study.id) == [best]
+    page.get_by_role("button", name="Unpin").click()
+    expect(page.get_by_role("button", name="Pin", exact=True)).to_be_visible()
+    assert study.store.pins(study.id) == []
+
+
+def test_deleting_asks_for_the_name(site: Site, visit: Visit) -> None:
+    study = site.trained("doomed", rounds=1)
+    watched = visit("admin")
+    watched.expected = ["status of 422"]
+    page = watched.open(f"/studies/{study.id}")
+    page.locator(".actions summary", has_text="Delete").click()
+    page.get_by_label("Type its name to confirm").fill("something else")
+    page.get_by_role("button", name="Delete this study").click()
+    expect(page.get_by_role("alert").first).to_contain_text("nothing was deleted")
+    page.locator(".actions summary", has_text="Delete").click()
+    page.get_by_label("Type its name to confirm").fill("doomed")
+    page.get_by_role("button", name="Delete this study").click()
+    expect(page.get_by_role("status").first).to_have_text("The study is deleted.")
+    with pytest.raises(ev.EvolventError):
+        study.status()
+
+
+def test_viewer_sees_no_actions_and_is_refused(site: Site, visit: Visit) -> None:
+    study = site.trained("looked-at", rounds=2)
+    best = str(study.status().best)
+    page = visit("viewer").open(f"/studies/{study.id}")
+    expect(page.locator(".actions")).to_be_hidden()
+    assert page.locator("main form[method=post]").count() == 0
+    csrf = page.locator("header input[name=csrf]").get_attribute("value")
+    for action in ("stop", "resume", "extend", "push", "pin", "unpin", "delete"):
+        form = {"csrf": csrf, "confirm": "looked-at", "rounds": "5", "job": best}
+        answer = page.request.post(f"{site.url}/studies/{study.id}/{action}", form=form)
+        assert answer.status == 403
+    assert study.record.rounds == 2
+
+
+def test_form_without_the_token_of_the_page_is_refused(site: Site, visit: Visit) -> None:
+    study = site.create("forged", rounds=2)
+    page = visit("admin").open(f"/studies/{study.id}")
+    answer = page.request.post(f"{site.url}/studies/{study.id}/stop", form={"csrf": "0" * 64})
+    assert answer.status in {401, 403}
+    assert study.status().stopped is None
+
+
+def test_signing_out_ends_it(site: Site, visit: Visit) -> None:
+    page = visit("viewer").page
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.goto(f"{site.url}/studies/1")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

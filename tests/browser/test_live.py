@@ -1,0 +1,82 @@
+"""Pages that are open while a study trains over the service, and while the service goes away."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.browser.sites import Site, Watched, make_tokens, store_in
+from tests.needs import needs
+from tests.service.served import served
+
+expect = needs("playwright.sync_api").expect
+NOTHING = "\N{EN DASH}"
+PATIENCE_MS = 60_000
+Visit = Callable[..., Watched]
+
+
+def test_page_follows_a_study_that_trains_over_the_service(site: Site, visit: Visit) -> None:
+    study = site.create("live", rounds=8)
+    page = visit("viewer").open(f"/studies/{study.id}")
+    expect(page.locator("#best")).to_have_text(NOTHING)
+    seen: list[str] = []
+    with site.workers("live", "tests.browser.training:climb_slowly"):
+        for _ in range(3):
+            expect(page.locator("#best")).not_to_have_text(
+                seen[-1] if seen else NOTHING, timeout=PATIENCE_MS
+            )
+            seen.append(page.locator("#best").inner_text())
+        figure = page.locator("#figure-scores svg")
+        figure.wait_for(timeout=PATIENCE_MS)
+        expect(page.locator("#state")).to_have_text("finished", timeout=PATIENCE_MS)
+    assert sorted(seen, key=float) == seen
+    expect(page.locator("#standing")).to_contain_text("32 of 32 jobs")
+    expect(page.locator("#announce")).to_contain_text("finished: 32 of 32 jobs")
+    expect(page.locator("#figure-scores .drawn")).to_have_attribute(
+        "aria-label", re.compile("8 rounds"), timeout=PATIENCE_MS
+    )
+    best = site.store_best(study.id)
+    expect(page.locator("#best")).to_have_text(f"{best:.4g}")
+
+
+def test_running_job_shows_its_points_and_updates_can_be_switched_off(
+    site: Site, visit: Visit
+) -> None:
+    study = site.create("switched", rounds=50)
+    page = visit("viewer").open(f"/studies/{study.id}")
+    page.get_by_label("Update by itself").uncheck()
+    with site.workers("switched", "tests.browser.training:climb_slowly", n=1):
+        other = visit("viewer").open(f"/studies/{study.id}")
+        expect(other.locator("#table tbody tr", has_text="done").first).to_be_visible(
+            timeout=PATIENCE_MS
+        )
+        expect(page.locator("#best")).to_have_text(NOTHING)
+        page.get_by_label("Update by itself").check()
+        expect(page.locator("#best")).not_to_have_text(NOTHING, timeout=PATIENCE_MS)
+    other.goto(f"{site.url}/studies/{study.id}/jobs/m0r0")
+    other.locator("#figure-points svg").wait_for(timeout=PATIENCE_MS)
+    study.stop()
+
+
+def test_banner_says_that_the_connection_dropped_and_goes_when_it_is_back(
+    site: Site, visit: Visit, tmp_path: Path
+) -> None:
+    url = store_in(tmp_path)
+    mine = Site(None, url, make_tokens(url))  # type: ignore[arg-type]  # set below
+    study = mine.trained("dropped", rounds=2)
+    with served(url, tmp_path) as service:
+        mine.service = service
+        port = service.port
+        watched = visit("viewer", at=mine)
+        watched.expected = ["ERR_CONNECTION", "ERR_EMPTY_RESPONSE"]
+        page = watched.open(f"/studies/{study.id}")
+        page.locator("#figure-family svg").wait_for(timeout=PATIENCE_MS)
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0
+        banner = page.locator("#dropped")
+        expect(banner).to_contain_text("Connection lost", timeout=PATIENCE_MS)
+    with served(url, tmp_path, "--port", str(port)):
+        expect(banner).to_be_hidden(timeout=PATIENCE_MS)
+        expect(page.locator("#announce")).to_have_text("Connected again.")

@@ -1,0 +1,88 @@
+"""The network between a client and a service: it counts bytes, and breaks when told to."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+_BLOCK = 1 << 14
+
+
+class Wire:
+    """Passes bytes on, both ways.
+
+    Attributes:
+        url: what a client connects to.
+        sent: bytes that went to the service.
+        heard: bytes that came from it.
+        breaks: numbers of bytes, counted both ways together, at which all connections end.
+        on_break: called then, before anybody can connect again.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.sent = self.heard = 0
+        self.breaks: list[int] = []
+        self.on_break: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+        self._ends: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._listen, daemon=True)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._cut()
+        for thread in list(self._threads):
+            thread.join()
+        for end in [self._listener, *self._ends]:
+            end.close()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                with self._lock:
+                    try:
+                        service = socket.create_connection(("127.0.0.1", self._port))
+                    except OSError:
+                        client.close()
+                        continue
+                    self._ends += [client, service]
+                for ends in ((client, service, True), (service, client, False)):
+                    thread = threading.Thread(target=self._pass, args=ends, daemon=True)
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, up: bool) -> None:
+        with contextlib.suppress(OSError):
+            while block := source.recv(_BLOCK):
+                target.sendall(block)
+                with self._lock:
+                    self.sent += len(block) if up else 0
+                    self.heard += 0 if up else len(block)
+                    if self.breaks and self.sent + self.heard >= self.breaks[0]:
+                        self.breaks.pop(0)
+                        self._cut()
+                        self.on_break()
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def _cut(self) -> None:
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def wire(port: int) -> Iterator[Wire]:
+    """Lay a wire to a port of this machine for the time of a block."""
+    laid = Wire(port)
+    try:
+        yield laid
+    finally:
+        laid.close()

@@ -1,0 +1,238 @@
+"""Many processes and threads on one PostgreSQL store: stopped, killed and forked ones too."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import evolvent as ev
+from evolvent.core.algorithms import PBT
+from evolvent.core.records import JobState
+from evolvent.errors import LeaseLost, StoreBusy, StoreUnavailable
+from evolvent.store.connect import open_store
+from evolvent.store.protocol import Store
+from evolvent.store.records import Report
+from evolvent.store.sql_database import Interrupted
+from evolvent.testing.populations import study_record
+from evolvent.testing.store_contract.crew import Crew
+from tests.needs import needs
+from tests.store.crowd import hill, hold, work
+
+psycopg = needs("psycopg")
+postgres_pool = needs("evolvent.store.postgres_pool")
+postgres = needs("evolvent.store.postgres")
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+def store(postgres_url: str) -> Iterator[Store]:
+    store = open_store(postgres_url)
+    yield store
+    store.close()
+
+
+# --- many at once --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_32_processes_share_one_study_and_every_job_counts_once(store: Store) -> None:
+    crew = Crew(store, study_record(population=64, rounds=20, algorithm=PBT()))
+    start, results, address = SPAWN.Barrier(32), SPAWN.Queue(), crew.save()
+    processes = [
+        SPAWN.Process(target=work, args=(store.url, crew.id, address, f"w{i}", start, results))
+        for i in range(32)
+    ]
+    for process in processes:
+        process.start()
+    done = dict(results.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join()
+    jobs = store.jobs(crew.id, states=[JobState.DONE])
+    assert sorted(job.id for job in jobs) == sorted(
+        f"m{m}r{r}" for m in range(64) for r in range(20)
+    )
+    assert done == Counter(job.worker for job in jobs)
+    assert min(done.values()) > 0
+
+
+def test_threads_share_one_store(store: Store) -> None:
+    crew = Crew(store, study_record(population=8, rounds=10, algorithm=PBT()))
+    address = crew.save()
+
+    def labour(worker: str) -> None:
+        while (lease := store.claim(crew.id, worker=worker, lease_s=3600.0)) is not None:
+            store.status(crew.id)
+            store.report(lease, Report(0.5, {"accuracy": 0.5}, address))
+
+    threads = [threading.Thread(target=labour, args=(f"w{i}",)) for i in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert crew.status().counts == {JobState.DONE: 80}
+
+
+def test_more_threads_than_connections_are_told_when_all_stay_in_use(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_pool, "_WAITS_S", 0.05)
+    monkeypatch.setattr(postgres_pool, "_TRIES", 2)
+    pool = store._session.database.pool  # type: ignore[attr-defined]  # looks inside
+    taken = [pool.take() for _ in range(16)]
+    with pytest.raises(StoreBusy, match="16 threads"):
+        store.studies()
+    for connection in taken:
+        pool.give(connection)
+    assert store.studies() == []
+
+
+def test_the_same_synchronous_study_has_the_same_log_on_every_store(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    logs = []
+    for url, workers in [(f"sqlite:///{tmp_path}/log.db", 0), (postgres_url, 2)]:
+        study = ev.create_study(
+            "hill",
+            metric="height",
+            mode="max",
+            space={"x": ev.Uniform(0.1, 1.0), "y": ev.LogUniform(1e-3, 1.0)},
+            population=6,
+            rounds=4,
+            seed=3,
+            algorithm=ev.PBT(ev.Truncation(0.34)),
+            synchronous=True,
+            store=url,
+        )
+        study.run(hill, workers=workers, progress=False)
+        logs.append(
+            sorted(
+                (j.member, j.round, j.parent, j.score, tuple(j.hyperparameters.items()), j.reason)
+                for j in study.jobs(state="done")
+            )
+        )
+        study.store.close()
+    assert logs[0] == logs[1]
+    assert len(logs[0]) == 24
+
+
+# --- workers that stop ---------------------------------------------------------------------------
+
+
+def test_a_worker_that_was_stopped_comes_too_late(store: Store) -> None:
+    crew = Crew(store, study_record(population=1, rounds=3))
+    told = SPAWN.Queue()
+    process = SPAWN.Process(target=hold, args=(store.url, crew.id, told))
+    process.start()
+    assert told.get(timeout=60) == "claimed m0r0"
+    os.kill(process.pid, signal.SIGSTOP)
+    while (lease := store.claim(crew.id, worker="w1", lease_s=3600.0)) is None:
+        time.sleep(0.01)  # until its lease is over
+    assert (lease.job.id, lease.attempt) == ("m0r0", 2)
+    os.kill(process.pid, signal.SIGCONT)
+    assert told.get(timeout=60) == "LeaseLost"
+    process.join()
+    crew.report(lease, 0.5)
+    assert store.job(crew.id, lease.job.id).worker == "w1"
+
+
+def test_one_who_stops_in_the_middle_of_a_change_holds_the_others_up_for_a_while_only(
+    postgres_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew = Crew(store)
+    monkeypatch.setattr(postgres, "_PATIENCE_S", 0.3)
+    stopped = open_store(postgres_url)
+    session = stopped._session  # type: ignore[attr-defined]  # looks inside
+    with pytest.raises(Interrupted), session.work(crew.id) as changing:  # noqa: PT012 - in between
+        changing.renew()
+        crew.train(0.5)
+    assert crew.status().counts[JobState.DONE] == 1
+    stopped.close()
+
+
+def test_a_claim_that_a_crash_has_undone_does_not_count_for_two_workers(store: Store) -> None:
+    """After it both have the first attempt: which of them reports is told by the name."""
+    crew = Crew(store, study_record(population=1, rounds=2))
+    first = crew.claim("w0")
+    undo = "UPDATE member SET state = 'queued', attempt = 0, worker = NULL, lease_until = NULL"
+    with store._session.database.write(synced=False) as tx:  # type: ignore[attr-defined]  # a crash
+        tx.execute(undo)
+    second = crew.claim("w1")
+    assert second.attempt == first.attempt
+    report = Report(0.9, {"accuracy": 0.9}, crew.save())
+    for late in (
+        lambda: store.report(first, report),
+        lambda: store.heartbeat(first, lease_s=60.0),
+    ):
+        with pytest.raises(LeaseLost):
+            late()
+    crew.report(second, 0.1)
+    with pytest.raises(LeaseLost):
+        store.report(first, report)
+
+
+# --- forks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of forks with threads")
+def test_a_forked_child_makes_its_own_connections(store: Store) -> None:
+    crew = Crew(store)
+    crew.train(0.1)
+    child = os.fork()
+    if child == 0:
+        try:
+            crew.train(0.2)
+        finally:
+            os._exit(crew.status().counts[JobState.DONE] != 2)
+    assert os.waitpid(child, 0)[1] == 0
+    crew.train(0.3)
+    assert crew.status().counts[JobState.DONE] == 3
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of forks with threads")
+def test_a_child_forked_in_the_middle_of_a_change_can_change_the_same_study(store: Store) -> None:
+    crew = Crew(store)
+    with store._session.work(crew.id) as changing:  # type: ignore[attr-defined]  # looks inside
+        changing.renew()
+        child = os.fork()
+        if child == 0:
+            try:
+                store.stop(crew.id, reason="in the child")
+            finally:
+                os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert crew.status().stopped == "in the child"
+
+
+def test_a_store_that_nobody_holds_lets_its_connections_go(postgres_url: str) -> None:
+    store = open_store(f"{postgres_url}&application_name=nobody")
+    store.studies()
+    del store
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'nobody'"
+    with psycopg.connect(postgres_url.partition("&schema")[0], autocommit=True) as connection:
+        for _ in range(200):
+            if connection.execute(count).fetchone() == (0,):
+                break
+            time.sleep(0.02)
+        else:
+            pytest.fail("a connection stays open")
+
+
+def test_a_closed_store_says_so(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    crew = Crew(store)
+    crew.train(0.5)
+    store.close()
+    store.close()
+    for use in (crew.claim, crew.status, lambda: store.stop(crew.id, reason="by hand")):
+        with pytest.raises(StoreUnavailable, match=r"postgresql://.*: the store has been closed"):
+            use()
