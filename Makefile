@@ -13,8 +13,8 @@ help:  ## Show this list
 demo: $(VENV)/.demo  ## Breed eight small networks on handwritten digits in two processes
 	$(BIN)/evolvent demo
 
-test: $(VENV)/.dev  ## Run the whole test suite with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+test: $(VENV)/.dev  ## Run the test suite with coverage; CI=true adds the tests marked slow
+	$(BIN)/python -m pytest --cov --cov-report=term $(if $(CI),,-m 'not slow')
 
 check: $(VENV)/.dev  ## Check format, lint, types, layers and file sizes; changes nothing
 	$(BIN)/ruff format --check $(RUFF_PATHS)

@@ -1,9 +1,11 @@
-"""How many jobs a second the SQLite store hands out and takes back, beside a bare sqlite3 loop.
+"""How many jobs a second a SQL store hands out and takes back, beside a bare loop on the database.
 
     python benchmarks/store.py [--quick] [--seconds 2] [--json]
+    python benchmarks/store.py --postgres                     # a PostgreSQL server of its own
+    python benchmarks/store.py --url postgresql://me@host/db  # one that runs already
 
 Each row is one run of both: so many processes claim a job and report it, again and again, on one
-file. The bare loop is what one would write by hand for this purpose alone: the same two
+file or server. The bare loop is what one would write by hand for this purpose alone: the same two
 transactions with the same values, the same lock around them, and no algorithm, population, best,
 leases that expire, history or cleaning up. `share` is ours divided by the bare loop; `slowest` is
 the share that the least lucky worker had of its even part.
@@ -18,11 +20,12 @@ import random
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evolvent.core.algorithms import PBT
 from evolvent.core.distributions import LogUniform, Uniform
@@ -41,6 +44,14 @@ FOREVER = 1_000_000
 HEADING = "durability processes  members   bare/s   ours/s   share  slowest"
 
 Turn = Callable[[int], None]
+
+
+class Bench(NamedTuple):
+    """A database: how the bare loop is made and run there, and where our store is."""
+
+    make_bare: Callable[[str, Durability, int], dict[str, Any]]
+    bare_turns: Callable[..., Turn]
+    url: Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -64,14 +75,29 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only the sizes that have a goal")
     parser.add_argument("--seconds", type=float, default=3.0, help="per loop and row")
     parser.add_argument("--json", action="store_true", help="one JSON object per row")
+    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL server of its own")
+    parser.add_argument("--url", help="on this PostgreSQL server, in schemas of its own")
     options = parser.parse_args()
     sizes = QUICK if options.quick else [(p, m) for p in PROCESSES for m in MEMBERS]
     if not options.json:
         print(HEADING)
-    for durability in ("process", "power"):
-        for processes, members in sizes:
-            row = measure(durability, processes, members, seconds=options.seconds)
-            print(json.dumps(asdict(row)) if options.json else line(row), flush=True)
+    with place(options.url, own=options.postgres) as bench:
+        for durability in ("process", "power"):
+            for processes, members in sizes:
+                row = measure(bench, durability, processes, members, seconds=options.seconds)
+                print(json.dumps(asdict(row)) if options.json else line(row), flush=True)
+
+
+@contextmanager
+def place(url: str | None, *, own: bool) -> Iterator[Bench]:
+    """Give what is run: on files, on the server of a URL, or on a server that is made for it."""
+    if url is None and not own:
+        yield Bench(make_bare, bare_turns, lambda folder: f"sqlite:///{folder}/ours.db")
+        return
+    from _store_postgres import bench, throw_away  # noqa: PLC0415 - needs psycopg
+
+    with ExitStack() as stack:
+        yield Bench(*bench(url or stack.enter_context(throw_away())))
 
 
 def line(row: Run) -> str:
@@ -82,14 +108,16 @@ def line(row: Run) -> str:
     )
 
 
-def measure(durability: Durability, processes: int, members: int, *, seconds: float) -> Run:
-    """Run both loops one after the other on fresh files."""
+def measure(
+    bench: Bench, durability: Durability, processes: int, members: int, *, seconds: float
+) -> Run:
+    """Run both loops one after the other on fresh files or tables."""
     with tempfile.TemporaryDirectory() as folder:
-        bare_file = make_bare(folder, durability, members)
-        our_file = make_ours(folder, durability, members)
+        bare_file = bench.make_bare(folder, durability, members)
+        our_file = make_ours(bench.url(folder), durability, members)
         bare, ours = [0] * processes, [0] * processes
         for _ in range(HEATS):  # in turns, so that other work on the machine disturbs both alike
-            heat = race(bare_turns, bare_file, processes, seconds / HEATS)
+            heat = race(bench.bare_turns, bare_file, processes, seconds / HEATS)
             bare = [a + b for a, b in zip(bare, heat, strict=True)]
             heat = race(our_turns, our_file, processes, seconds / HEATS)
             ours = [a + b for a, b in zip(ours, heat, strict=True)]
@@ -226,9 +254,8 @@ def bare_turns(path: str, durability: Durability, number: int) -> Turn:
 # --- the store -----------------------------------------------------------------------------------
 
 
-def make_ours(folder: str, durability: Durability, members: int) -> dict[str, Any]:
+def make_ours(url: str, durability: Durability, members: int) -> dict[str, Any]:
     """Make a store with a study and one small checkpoint for all."""
-    url = f"sqlite:///{folder}/ours.db"
     store = open_store(url)
     study = store.create_study(
         StudyRecord(

@@ -23,7 +23,7 @@ from evolvent.core.records import JobRecord, JobState
 from evolvent.errors import EvolventError
 from evolvent.store.holding import missing
 from evolvent.store.protocol import Store
-from evolvent.store.records import StudyStatus
+from evolvent.store.records import StudyState, StudyStatus
 from evolvent.validation import check_choice
 
 
@@ -103,6 +103,8 @@ class Result:
         """
         status, record = self.status, self.status.record
         if status.best is None:
+            if status.state is StudyState.FAILED:
+                raise EvolventError(f"study {self.name!r} has no best job: all its jobs failed")
             raise EvolventError(f"study {self.name!r} has no finished job yet, so no best one")
         lineage = [nested(job, status) for job in self.store.lineage(status.id, status.best)]
         job = lineage[-1]

@@ -17,7 +17,7 @@ from evolvent.engines.observer import Observer, Silence
 from evolvent.engines.options import Ending, LocalOptions, local_options
 from evolvent.engines.parcel import import_path
 from evolvent.engines.pushing import push_done
-from evolvent.engines.trainable import AnyTrainable, check_trainable
+from evolvent.engines.trainable import AnyTrainable, check_importable, check_trainable
 from evolvent.errors import AllMembersFailed, ConfigError
 from evolvent.reader import StudyReader
 from evolvent.replay import ReplayWish, replay
@@ -162,6 +162,8 @@ class Study(StudyReader):
             schedule=schedule, seeds=seeds, rounds=rounds, name=name, last_only=last_only
         )
         code = self._remembered(trainable)
+        if isinstance(code, str):
+            check_importable(code)
 
         def train(id: int) -> Result:
             return Study(self.store, id).run(code, **options)

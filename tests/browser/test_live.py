@@ -18,12 +18,12 @@ Visit = Callable[..., Watched]
 
 
 def test_page_follows_a_study_that_trains_over_the_service(site: Site, visit: Visit) -> None:
-    study = site.create("live", rounds=8)
+    study = site.create("live", rounds=12)
     page = visit("viewer").open(f"/studies/{study.id}")
     expect(page.locator("#best")).to_have_text(NOTHING)
     seen: list[str] = []
     with site.workers("live", "tests.browser.training:climb_slowly"):
-        for _ in range(3):
+        for _ in range(2):
             expect(page.locator("#best")).not_to_have_text(
                 seen[-1] if seen else NOTHING, timeout=PATIENCE_MS
             )
@@ -32,10 +32,10 @@ def test_page_follows_a_study_that_trains_over_the_service(site: Site, visit: Vi
         figure.wait_for(timeout=PATIENCE_MS)
         expect(page.locator("#state")).to_have_text("finished", timeout=PATIENCE_MS)
     assert sorted(seen, key=float) == seen
-    expect(page.locator("#standing")).to_contain_text("32 of 32 jobs")
-    expect(page.locator("#announce")).to_contain_text("finished: 32 of 32 jobs")
+    expect(page.locator("#standing")).to_contain_text("48 of 48 jobs")
+    expect(page.locator("#announce")).to_contain_text("finished: 48 of 48 jobs")
     expect(page.locator("#figure-scores .drawn")).to_have_attribute(
-        "aria-label", re.compile("8 rounds"), timeout=PATIENCE_MS
+        "aria-label", re.compile(f"job {study.status().best},"), timeout=PATIENCE_MS
     )
     best = site.store_best(study.id)
     expect(page.locator("#best")).to_have_text(f"{best:.4g}")

@@ -36,7 +36,7 @@ def climb(job: Job) -> dict[str, float]:
 
 def climb_slowly(job: Job) -> dict[str, float]:
     """As `climb`, at a pace that people can watch."""
-    time.sleep(0.15)
+    time.sleep(0.25)
     return climb(job)
 
 

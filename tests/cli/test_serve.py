@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +124,16 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_a_service_is_not_served_again() -> None:
     assert "hands out no tokens" in refused("http://127.0.0.1:9")
+
+
+def test_without_its_libraries_it_says_how_to_get_them() -> None:
+    code = (
+        "import sys; sys.modules['uvicorn'] = None; sys.argv = ['evolvent', 'serve', 'memory://'];"
+        "from evolvent.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: a service needs more: pip install 'evolvent[serve]'\n"
 
 
 def test_help_shows_a_way_from_here_to_a_worker() -> None:

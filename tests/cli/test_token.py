@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from evolvent.errors import Unauthenticated
 from evolvent.store.connect import open_store
+from evolvent.store.credentials import read_token, token_file
 from evolvent.store.tokens import Token, tokens_of
 from tests.cli.commands import evolvent, fine, new_study
+from tests.needs import needs
+from tests.service.served import served
 
 
 def recognised(secret: str) -> Token:
@@ -96,6 +101,47 @@ def test_a_store_that_is_not_there_is_not_made_by_looking() -> None:
     result = evolvent("token", "list")
     assert result.exit_code == 1
     assert "no study has been created there" in result.stderr
+
+
+# --- login -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    needs("uvicorn")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("EVOLVENT_TOKEN", "")  # put back afterwards, whatever the command sets
+    with served(f"sqlite:///{tmp_path / 'evolvent.db'}", tmp_path) as running:
+        yield running.url
+
+
+def test_login_keeps_a_token_that_the_service_takes(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = fine("token", "create", "--role", "viewer").strip()
+    said = fine("login", service, answer=f"{secret}\n")
+    assert "takes it (0 studies)" in said
+    assert secret not in said
+    monkeypatch.delenv("EVOLVENT_TOKEN")
+    assert read_token() == secret
+    with closing(open_store(service)) as store:
+        assert store.studies() == []
+
+
+@pytest.mark.parametrize("text", ["evt_" + "A" * 43, "hello", ""])
+def test_login_keeps_nothing_that_it_does_not_take(text: str, service: str) -> None:
+    result = evolvent("login", service, answer=f"{text}\n")
+    assert result.exit_code == 1
+    assert not token_file().exists()
+
+
+def test_login_wants_a_service() -> None:
+    result = evolvent("login", "sqlite:///evolvent.db")
+    assert result.exit_code == 2
+    assert "https://host:8080" in result.stderr
+
+
+# --- help --------------------------------------------------------------------------------------
 
 
 def test_the_help_teaches() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import evolvent as ev
+from evolvent.errors import Forbidden
 from evolvent.store.connect import open_store
 from evolvent.store.tokens import ROLES, tokens_of
 from tests.service import asgi
@@ -17,6 +19,7 @@ from starlette.routing import Route
 
 from evolvent.service.access import ACCESS, guarded
 from evolvent.service.app import create_app
+from evolvent.service.identity import Identity, Role
 from evolvent.service.settings import Settings
 
 TABLE = {
@@ -193,3 +196,14 @@ def test_a_route_that_is_not_in_the_table_is_not_served() -> None:
 
     with pytest.raises(LookupError, match="'GET /extra' is not in the table"):
         guarded([Route("/extra", extra)])
+
+
+def test_a_role_is_asked_for_before_the_route_does_anything() -> None:
+    async def act(request: object) -> None:
+        raise AssertionError("it was let through")
+
+    (route,) = guarded([Route("/studies/{study}/{action}", act, methods=["POST"])])
+    who = Identity(Role.WORKER, None, "lab")
+    scope = {"type": "http", "method": "POST", "headers": [], "state": {"who": who}}
+    with pytest.raises(Forbidden, match="'lab' has the role worker: this needs admin"):
+        asyncio.run(route.app(scope, None, None))  # type: ignore[arg-type]

@@ -167,6 +167,14 @@ def test_a_refusal_never_repeats_the_token(place: Place) -> None:
     assert UNKNOWN not in response.text
 
 
+def test_a_store_that_takes_long_to_ask_knows_the_same(place: Place) -> None:
+    place.tokens.quick = False
+    client, _ = place.signed_in()
+    assert client.get("/who").json()["role"] == "ADMIN"
+    assert client.get("/who", headers=place.bearer("worker")).json()["role"] == "WORKER"
+    assert fail(client, times=1) == [401]
+
+
 # --- rate limit --------------------------------------------------------------------------------
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 
 _BLOCK = 1 << 14
+_RESET = struct.pack("ii", 1, 0)
 
 
 class Wire:
@@ -36,11 +38,11 @@ class Wire:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._cut()
+        with self._lock:
+            self._cut()
         for thread in list(self._threads):
             thread.join()
-        for end in [self._listener, *self._ends]:
-            end.close()
+        self._listener.close()
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError):
@@ -52,7 +54,9 @@ class Wire:
                     except OSError:
                         client.close()
                         continue
-                    self._ends += [client, service]
+                    for end in (client, service):
+                        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        self._ends.append(end)
                 for ends in ((client, service, True), (service, client, False)):
                     thread = threading.Thread(target=self._pass, args=ends, daemon=True)
                     self._threads.append(thread)
@@ -71,10 +75,16 @@ class Wire:
                         self.on_break()
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+        with self._lock:
+            if source not in self._ends:
+                source.close()
 
     def _cut(self) -> None:
-        for end in self._ends:
+        """End all connections at once, as when a machine is gone: nothing more is taken in."""
+        ends, self._ends = self._ends, []
+        for end in ends:
             with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 end.shutdown(socket.SHUT_RDWR)
 
 

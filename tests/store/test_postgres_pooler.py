@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from evolvent.testing.store_contract.crew import Crew, lr_is_score
 from tests.needs import needs
 from tests.store.servers import Server, free_port, missing
 
-psycopg = needs("psycopg")
+needs("psycopg_pool")
 
 CONFIG = """
 [databases]
@@ -52,19 +54,22 @@ def pooler(own_server: Server) -> Iterator[int]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    _wait_for(port)
     yield port
     process.send_signal(signal.SIGKILL)
     process.wait()
 
 
+def _wait_for(port: int) -> None:
+    for _ in range(100):
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        time.sleep(0.05)
+
+
 def test_threads_of_two_stores_share_three_connections(pooler: int, tmp_path: Path) -> None:
     url = f"postgresql://postgres@127.0.0.1:{pooler}/postgres?checkpoints={tmp_path}"
-    for _ in range(100):
-        try:
-            psycopg.connect(url.partition("?")[0]).close()
-            break
-        except psycopg.OperationalError:
-            time.sleep(0.05)
     stores = [open_store(url), open_store(url)]
     crew = Crew(stores[0], study_record(population=8, rounds=20, algorithm=PBT()))
     address = crew.save()

@@ -58,7 +58,7 @@ class Difference:
 
     Attributes:
         verdict: whether `arm` is better; `"noise"`: the interval holds 0; `"unknown"`: there are
-            not enough seeds to tell.
+            not enough seeds to tell, or they all gave the same value.
     """
 
     figure: str
@@ -194,7 +194,13 @@ def _words(c: Comparison) -> Iterator[str]:
             ]
             if titles:
                 yield _sentence(c.arms[0].name, other.name, verdict, titles)
-    if any(d.verdict == "unknown" for d in c.differences):
+    blind = [d for d in c.differences if d.verdict == "unknown"]
+    if alike := [_title(c, d.figure).partition(":")[0] for d in blind if d.estimate.n > 1]:
+        yield (
+            f"All seeds of an arm gave the same {_listed([*dict.fromkeys(alike)])}, which says "
+            "nothing about noise."
+        )
+    if any(d.estimate.n == 1 for d in blind):
         yield (
             "One seed tells nothing about noise: train studies with other seeds too, and compare "
             "the groups."
@@ -203,12 +209,16 @@ def _words(c: Comparison) -> Iterator[str]:
 
 
 def _sentence(arm: str, other: str, verdict: str, titles: list[str]) -> str:
-    *most, last = titles
-    listed = f"{', '.join(most)} and {last}" if most else last
+    listed = _listed(titles)
     if verdict == "noise":
-        interval = "the intervals hold" if most else "its interval holds"
+        interval = "the intervals hold" if len(titles) > 1 else "its interval holds"
         return f"What lies between {arm} and {other} in {listed} is noise: {interval} 0."
     return f"{arm} is {verdict} than {other} in {listed}."
+
+
+def _listed(titles: list[str]) -> str:
+    *most, last = titles
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _methods(c: Comparison) -> Iterator[str]:

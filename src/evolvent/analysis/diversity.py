@@ -123,10 +123,9 @@ def _spread(column: Column, rows: NDArray[np.int64], distribution: Distribution)
     n = there.sum(axis=0)
     some = np.maximum(n, 1)
     mean = values.sum(axis=0) / some
-    square = np.where(there, values - mean, 0.0) ** 2
-    sd = np.sqrt(square.sum(axis=0) / some)
     unit = distribution.sd if isinstance(distribution, Normal) else _range(distribution)
-    return np.where(n > 0, sd / unit, np.nan)
+    square = (np.where(there, values - mean, 0.0) / unit) ** 2  # squares of 1e300 overflow
+    return np.where(n > 0, np.sqrt(square.sum(axis=0) / some), np.nan)
 
 
 def _range(distribution: Distribution) -> float:

@@ -61,7 +61,8 @@ class Explanation:
         check: the same in words.
         after: sentences: failed attempts, what the training came to, and what came of it.
         copies: the jobs of other members that started from its checkpoint.
-        checkpoint: "kept", "pinned" or "collected"; None when it has none.
+        checkpoint: "kept", "pinned", "collected", or "missing" where it is needed but was not in
+            the archive that the study came from; None when it has none.
     """
 
     study: str

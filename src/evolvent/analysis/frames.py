@@ -99,7 +99,7 @@ def _table(log: Log, heads: Log, jobs: Sequence[JobRecord], texts: Mapping[str, 
     score = np.concatenate([log.score, heads.score])
     ids, parent = _ids(member, round_), _parents(log, jobs)
     donor, fresh = _of_parents(member, parent), parent < 0
-    of_space, of_training = field_names(log.hyperparameters, log.metrics)
+    of_space, of_training = field_names(log.hyperparameters, _metrics(log))
     return {
         "id": text(ids),
         "member": whole(member),
@@ -121,10 +121,18 @@ def _table(log: Log, heads: Log, jobs: Sequence[JobRecord], texts: Mapping[str, 
     }
 
 
+def _metrics(log: Log) -> list[str]:
+    """Return the metrics; that of the study is one even when no job has reported it."""
+    metric = log.status.record.metric
+    return [*log.metrics] if metric in log.metrics else [metric, *log.metrics]
+
+
 def _metric(log: Log, heads: Log, name: str) -> Cells:
-    unknown = np.zeros(len(heads), np.bool_)
-    values = np.concatenate([log.metrics[name], np.full(len(heads), np.nan)])
-    return number(values, ~np.concatenate([log.reported[name], unknown]))
+    values = np.full(len(log) + len(heads), np.nan)
+    known = np.zeros(len(values), np.bool_)
+    if name in log.metrics:
+        values[: len(log)], known[: len(log)] = log.metrics[name], log.reported[name]
+    return number(values, ~known)
 
 
 def _hyperparameter(log: Log, heads: Log, name: str) -> Cells:

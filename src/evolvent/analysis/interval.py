@@ -31,7 +31,8 @@ class Estimate:
 
     Attributes:
         value: the mean, or the difference.
-        low, high: the 95 % interval; None when there are too few seeds for one.
+        low, high: the 95 % interval; None when there are too few seeds for one, or when all of
+            them gave the same value.
         n: how many seeds, of the smaller side.
         paired: whether a difference was taken seed by seed.
         method: `"bootstrap"`, `"t"` (Student's or Welch's, with fewer than six seeds), `"none"`.
@@ -78,6 +79,8 @@ def difference(a: Sequence[float], b: Sequence[float], *, paired: bool) -> Estim
     """
     first, second = np.array(a, np.float64), np.array(b, np.float64)
     value = float(first.mean() - second.mean())
+    if paired and _alike(first) and _alike(second):  # their differences have nothing to tell
+        return Estimate(value, None, None, len(first), paired)
     samples = [first - second] if paired else [first, second]
     return _estimate(value, samples, paired=paired)
 
@@ -89,7 +92,7 @@ def spread(values: Sequence[float]) -> float | None:
 
 def _estimate(value: float, samples: list[_Values], *, paired: bool) -> Estimate:
     n = min(map(len, samples))
-    if n < 2:
+    if n < 2 or (not paired and all(map(_alike, samples))):
         return Estimate(value, None, None, n, paired)
     errors = [float(np.var(sample, ddof=1)) / len(sample) for sample in samples]
     if sum(errors) == 0:
@@ -100,6 +103,10 @@ def _estimate(value: float, samples: list[_Values], *, paired: bool) -> Estimate
         return Estimate(value, value - half, value + half, n, paired, "t")
     low, high = _resampled(samples, tail=NormalDist().cdf(-t))
     return Estimate(value, value + low, value + high, n, paired, "bootstrap")
+
+
+def _alike(sample: _Values) -> bool:
+    return bool(sample.min() == sample.max())
 
 
 def _freedom(samples: list[_Values], errors: list[float]) -> float:

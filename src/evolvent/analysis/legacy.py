@@ -21,7 +21,8 @@ class Legacy:
         onward: what its own member did next; None: nothing yet.
         copies: the jobs of other members that started from its checkpoint, by round.
         complete: whether all of the log has been looked through where copies may be.
-        checkpoint: "kept", "pinned" or "collected"; None when there is none.
+        checkpoint: "kept", "pinned", "collected", or "missing" where it is needed but was not in
+            the archive that the study came from; None when there is none.
     """
 
     onward: JobRecord | None = None
@@ -42,6 +43,8 @@ class Legacy:
                 yield "Its checkpoint is still there, and pinned."
             case "kept":
                 yield "Its checkpoint is still there."
+            case "missing":
+                yield "Its checkpoint is not here."
             case _:
                 yield "Its checkpoint has been collected: nothing needed it any more."
 
@@ -68,12 +71,23 @@ def legacy(job: JobRecord, *, lines: Lines, views: Sequence[MemberView]) -> Lega
         onward=moment.following(job),
         copies=tuple(sorted(copies, key=lambda id: (id.round, id.member))),
         complete=line < most or most == len(lines),
-        checkpoint=_checkpoint(job, lines),
+        checkpoint=_checkpoint(job, lines, views),
     )
 
 
-def _checkpoint(job: JobRecord, lines: Lines) -> str | None:
+def _checkpoint(job: JobRecord, lines: Lines, views: Sequence[MemberView]) -> str | None:
     store, study = lines.store, lines.study
-    if job.checkpoint is None or job.checkpoint not in store.checkpoints(study):
-        return None if job.checkpoint is None else "collected"
-    return "pinned" if job.id in store.pins(study) else "kept"
+    if job.checkpoint is None:
+        return None
+    pinned = job.id in store.pins(study)
+    if job.checkpoint in store.checkpoints(study):
+        return "pinned" if pinned else "kept"
+    needed = pinned or job.id == store.status(study).best or job.id in _starts(views)
+    return "missing" if needed else "collected"
+
+
+def _starts(views: Sequence[MemberView]) -> set[JobId | None]:
+    """Return the jobs whose checkpoints members go on from."""
+    starts = {view.open.parent for view in views if view.open is not None}
+    newest = [view.newest for view in views if view.newest is not None]
+    return starts | {job.parent if job.state is JobState.FAILED else job.id for job in newest}

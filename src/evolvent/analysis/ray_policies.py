@@ -102,7 +102,7 @@ def _lineage(copies: Sequence[_Copy], name: str, trial: str | None) -> tuple[str
         if name.startswith(_GLOBAL):
             tags = ", ".join(map(repr, _tags(copies)))
             raise ConfigError(
-                f"holds several trials: say which one's lineage, trial= one of {tags}"
+                f"holds several trials: say which one's lineage with --trial (trial=): {tags}"
             )
         last = copies[-1].trial
     else:

@@ -179,8 +179,14 @@ def _table(r: ReplayReport) -> Iterator[tuple[str, ...]]:
 def _words(r: ReplayReport) -> Iterator[str]:
     yield from _beside_original(r)
     yield from _beside_last(r)
-    if any(d is not None and d.low is None for d in (r.against_original, r.against_last)):
+    blind = [d for d in (r.against_original, r.against_last) if d is not None and d.low is None]
+    if any(d.n == 1 for d in blind):
         yield "One seed tells nothing about noise: replay with three or more."
+    if any(d.n > 1 for d in blind):
+        yield (
+            "All seeds gave the same value: the training does not use job.seed, so this says "
+            "nothing about noise."
+        )
     for arm in (r.replay, r.last):
         for failure in arm.failed if arm is not None else ():
             yield f"Failed and left out of the mean: {failure}."

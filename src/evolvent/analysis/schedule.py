@@ -59,7 +59,8 @@ class Schedule:
         """Return the schedule of a lineage, given from round 0 to its end.
 
         Rounds are counted along the lineage: a copy brings the donor's weights and so the donor's
-        count. Neighbours with equal hyperparameters are one segment, also across a copy.
+        count. Neighbours with equal hyperparameters are one segment, also across a copy; then it
+        has no member.
         """
         return cls(joined(Segment(0, 1, job.hyperparameters, job.member) for job in lineage))
 

@@ -18,7 +18,7 @@ class Segment:
         start: where it begins, in the unit of its schedule, counted along the lineage from 0.
         length: how long it lasts, 1 or more.
         hyperparameters: as training code got them, nested as the space is.
-        member: the member that trained it; None where no member of a study did.
+        member: the member that trained it; None where several did, or no member of a study.
     """
 
     start: int
@@ -59,13 +59,17 @@ def check_segments(segments: Sequence[Segment]) -> None:
 
 
 def joined(segments: Iterable[Segment]) -> tuple[Segment, ...]:
-    """Lay segments end to end from 0 by their lengths; equal neighbours become one."""
+    """Lay segments end to end from 0 by their lengths; equal neighbours become one.
+
+    Where two members trained them, the one has no member.
+    """
     laid: list[Segment] = []
     for segment in segments:
         last = laid[-1] if laid else None
         if last is not None and _same(last.hyperparameters, segment.hyperparameters):
             length = last.length + segment.length
-            laid[-1] = Segment(last.start, length, last.hyperparameters, last.member)
+            member = last.member if last.member == segment.member else None
+            laid[-1] = Segment(last.start, length, last.hyperparameters, member)
         else:
             start = 0 if last is None else last.end
             laid.append(Segment(start, segment.length, segment.hyperparameters, segment.member))
@@ -104,7 +108,8 @@ def as_text(segments: Sequence[Segment], *, unit: str) -> str:
     for segment in segments:
         values = flat(segment.hyperparameters)
         row = [segment.span, *(_text(values.get(name)) for name in names)]
-        rows.append([*row, _text(segment.member)] if of_study else row)
+        member = "-" if segment.member is None else str(segment.member)
+        rows.append([*row, member] if of_study else row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(lines)

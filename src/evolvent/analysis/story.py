@@ -12,11 +12,12 @@ from evolvent.core.exploit import NoExploit
 from evolvent.core.heads import first_head
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.store.records import FailedAttempt
+from evolvent.store.records import PUSHED_REASON, FailedAttempt
 
 RESTARTED = "starts again: all members had failed"
 _BY_HAND = "given by hand: "
 _DRAWN = "; the rest drawn from the space"
+_WHOLE = ("given by hand", PUSHED_REASON)  # all hyperparameters came by hand
 
 
 def beginning(record: StudyRecord, job: JobRecord) -> list[str]:
@@ -25,6 +26,8 @@ def beginning(record: StudyRecord, job: JobRecord) -> list[str]:
         who = f"Member {job.member} is one of the {record.population} the study began with."
     else:
         who = f"Member {job.member} was pushed by hand when the study was under way."
+    if job.reason == PUSHED_REASON:
+        return [who, "It had been trained elsewhere: model and hyperparameters came by hand."]
     if job.reason.startswith("given by hand"):
         given = job.reason.removeprefix(_BY_HAND).removesuffix(_DRAWN)
         what = "Its hyperparameters were given by hand."
@@ -39,7 +42,7 @@ def begins_alike(record: StudyRecord, job: JobRecord) -> bool:
     given = None
     if job.member >= record.population:
         names = job.reason.removeprefix(_BY_HAND).removesuffix(_DRAWN).split(", ")
-        given = dict(job.hyperparameters) if job.reason == "given by hand" else {}
+        given = dict(job.hyperparameters) if job.reason in _WHOLE else {}
         given |= {name: x for name, x in job.hyperparameters.items() if name in names}
     head = first_head(record, job.member, given)
     return dict(head.hyperparameters) == dict(job.hyperparameters)
@@ -177,6 +180,8 @@ def _copies(case: Case) -> str:
 def _trained(record: StudyRecord, job: JobRecord, parent: JobRecord | None) -> str:
     assert job.score is not None  # it is done
     value = record.score(job.score)
+    if job.reason == PUSHED_REASON:
+        return f"It came with {record.metric} {value:.6g}; round 0 was not trained here"
     spent = ""
     if job.started_at is not None and job.finished_at is not None:
         spent = f" in {job.finished_at - job.started_at:.3g} s"

@@ -48,6 +48,7 @@ def export_(
 
     The study may be running: the archive shows it as of one instant.
     """
+    from evolvent.analysis.estimate_text import counted
     from evolvent.archive.choice import chosen
     from evolvent.archive.manifest import JOBS
     from evolvent.archive.writing import export_study
@@ -55,11 +56,9 @@ def export_(
 
     opened = open_study(study, store)
     written = export_study(opened.store, opened.id, output, checkpoints=chosen(checkpoints))
-    n = len(written.checkpoints)
-    print(
-        f"{output}: study {written.study} with {written.lines[JOBS]} finished jobs and "
-        f"{n} checkpoint{'' if n == 1 else 's'}, {size(output.stat().st_size)}"
-    )
+    jobs = counted(written.lines[JOBS], "finished job")
+    kept = counted(len(written.checkpoints), "checkpoint")
+    print(f"{output}: study {written.study} with {jobs} and {kept}, {size(output.stat().st_size)}")
 
 
 _IMPORT = """
@@ -78,13 +77,14 @@ def import_(
     ] = None,
 ) -> None:
     """Write a study out of an archive into a store. Checked in full first; runs no code."""
+    from evolvent.analysis.estimate_text import counted
     from evolvent.core.records import JobState
     from evolvent.studies import import_study
 
     study = import_study(file, store=store, name=name)
     status = study.status()
-    done = status.counts.get(JobState.DONE, 0)
-    print(f"study {study.name} is in {study.store.url} with {done} done jobs: {_outlook(status)}")
+    done = counted(status.counts.get(JobState.DONE, 0), "done job")
+    print(f"study {study.name} is in {study.store.url} with {done}: {_outlook(status)}")
 
 
 def _outlook(status: StudyStatus) -> str:

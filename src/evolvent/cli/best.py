@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evolvent.analysis.schedule import flat
+from evolvent.cli.schedule import print_schedule
 from evolvent.result import Result
 
 
@@ -20,7 +21,7 @@ def print_best(result: Result) -> None:
     print()
     rounds = best.schedule.rounds
     print(f"schedule of its {rounds} round{'' if rounds == 1 else 's'} of training")
-    print("\n".join(f"  {line}" for line in str(best.schedule).splitlines()))
+    print_schedule(best.schedule, indent="  ")
 
 
 def best_as_json(result: Result) -> dict[str, Any]:

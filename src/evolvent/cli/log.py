@@ -6,6 +6,7 @@ import sys
 import threading
 from contextlib import closing
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,6 +41,13 @@ class By(StrEnum):
     LINEAGE = "lineage"
 
 
+def _one_of(kinds: type[StrEnum], text: str) -> StrEnum:
+    names = [kind.value for kind in kinds]
+    if text not in names:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(map(repr, names))}")
+    return kinds(text)
+
+
 _LOG = """
 [bold]Examples[/bold]
   evolvent log --to tensorboard          the newest study, into runs/
@@ -61,7 +69,12 @@ already stays as it is. Study.run(..., loggers=\\[...]) does the same."""
 
 
 def log(
-    to: Annotated[Backend, typer.Option(metavar="TOOL", help="tensorboard, mlflow or wandb.")],
+    to: Annotated[
+        Backend,
+        typer.Option(
+            metavar="TOOL", help="tensorboard, mlflow or wandb.", parser=partial(_one_of, Backend)
+        ),
+    ],
     study: StudyName = None,
     store: StoreUrl = DEFAULT_STORE,
     place: Annotated[
@@ -76,7 +89,11 @@ def log(
         str, typer.Option(metavar="NAME", help="W&B project, or MLflow experiment.")
     ] = "evolvent",
     by: Annotated[
-        By, typer.Option(metavar="WHAT", help="member or lineage: what has a run of its own.")
+        By,
+        typer.Option(
+            metavar="WHAT", help="member or lineage: what has a run of its own.",
+            parser=partial(_one_of, By),
+        ),
     ] = By.MEMBER,
     steps_per_round: Annotated[
         int | None,

@@ -78,7 +78,9 @@ def plot(
 
     *studies, kind = words
     if kind not in KINDS:
-        raise typer.BadParameter(f"got {kind!r} as KIND, wanted one of {', '.join(KINDS)}, last")
+        raise typer.BadParameter(
+            f"got {kind!r}, wanted, as the last argument, one of {', '.join(KINDS)}"
+        )
     arms: Sequence[Any] = arms_of(studies) if studies else [load_study(store=store)]
     draw(
         kind, *arms, store=store, file=output, metric=metric,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,11 +98,10 @@ def schedule(
     if only is not None:
         found = found.only(*(name.strip() for name in only.split(",") if name.strip()))
     found = _rescaled(found, rounds, steps)
-    if output is not None:
-        found.save(output)
-    if to_ray is not None:
-        found.to_ray(to_ray)
-    if form is not Format.TABLE or (output is None and to_ray is None):
+    written = _written(found, output, to_ray)
+    for file in written:  # beside JSON or CSV it goes to stderr
+        print(f"wrote {file}", file=sys.stdout if form is Format.TABLE else sys.stderr)
+    if form is not Format.TABLE or not written:
         _print(found, form)
 
 
@@ -124,6 +124,15 @@ def _rescaled(found: Schedule, rounds: int | None, steps: int | None) -> Schedul
     return found if steps is None else found.rescaled(steps, unit="steps")
 
 
+def _written(found: Schedule, output: Path | None, to_ray: Path | None) -> list[Path]:
+    """Write the files that were asked for, and return them."""
+    if output is not None:
+        found.save(output)
+    if to_ray is not None:
+        found.to_ray(to_ray)
+    return [file for file in (output, to_ray) if file is not None]
+
+
 def _print(found: Schedule, form: Format) -> None:
     match form:
         case Format.JSON:
@@ -131,18 +140,18 @@ def _print(found: Schedule, form: Format) -> None:
         case Format.CSV:
             print(found.to_csv(), end="")
         case Format.TABLE:
-            _print_table(found)
+            print_schedule(found)
 
 
-def _print_table(found: Schedule) -> None:
+def print_schedule(found: Schedule, *, indent: str = "") -> None:
     """Print all there is; in a terminal that is too narrow for it, as much as fits."""
     from evolvent.analysis.schedule import flat
     from evolvent.cli.output import output_console, print_rows
     from evolvent.display.columns import short_names
 
-    console, text = output_console(), str(found)
-    if max(map(len, text.splitlines())) <= console.width:
-        print(text)
+    lines = [indent + line for line in str(found).splitlines()]
+    if max(map(len, lines)) <= output_console().width:
+        print("\n".join(lines))
         return
     titles, rows = short_names(found.names), []
     for segment in found.segments:

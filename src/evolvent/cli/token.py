@@ -1,7 +1,8 @@
-"""Commands about who may use the service: token create, list, revoke."""
+"""Commands about who may use the service: token create, list, revoke; login."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -41,6 +42,7 @@ def register(app: typer.Typer, *, panel: str) -> None:
     token.command("list", epilog=_LIST)(show)
     token.command(epilog=_REVOKE)(revoke)
     app.add_typer(token, name="token", rich_help_panel=panel)
+    app.command(rich_help_panel=panel, epilog=_LOGIN)(login)
 
 
 _CREATE = """
@@ -128,6 +130,37 @@ def revoke(
 
     token = tokens_of(open_store(store, create=False)).revoke(id)
     print(f"revoked {_described(token)}")
+
+
+_LOGIN = """
+[bold]Examples[/bold]
+  evolvent login https://host:8080          asks for the token
+  evolvent login https://host:8080 < file   reads it
+
+It is kept in ~/.config/evolvent/token, or where EVOLVENT_TOKEN_FILE says, for
+this user's eyes only. EVOLVENT_TOKEN, where it is set, goes before it."""
+
+
+def login(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Of the service.")],
+) -> None:
+    """Keep a token for this machine, once the service has taken it."""
+    from evolvent.store import open_store
+    from evolvent.store.credentials import TOKEN, write_token
+
+    if not url.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"got {url!r}, wanted the URL of a service: https://host:8080")
+    if sys.stdin.isatty():
+        token = typer.prompt("Token", hide_input=True, err=True).strip()
+    else:
+        token = sys.stdin.readline().strip()
+    os.environ[TOKEN] = token  # for this process: the one way in for whatever opens a service
+    opened = open_store(url)
+    try:
+        n = len(opened.studies())
+    finally:
+        opened.close()
+    print(f"{url} takes it ({n} studies); kept in {write_token(token)}")
 
 
 def _described(token: Token) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -138,6 +136,7 @@ def run(
 ) -> None:  # fmt: skip
     """Start the study that a file describes, or go on with it."""
     from evolvent.cli.study_file import read_study_file
+    from evolvent.engines.trainable import check_importable
     from evolvent.studies import create_study
 
     wanted = read_study_file(file)
@@ -146,7 +145,7 @@ def run(
             f"{file}: [study] lacks trainable, such as \"package.module:name\"; for a command of "
             f"any language: evolvent exec {file} -- COMMAND"
         )
-    _check_importable(wanted.trainable)
+    check_importable(wanted.trainable)
     study = create_study(
         **wanted.settings, store=store or wanted.store or DEFAULT_STORE, resume=True
     )
@@ -237,21 +236,6 @@ def run_options(
         "wall_time_s": wall_time_s,
     }
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _check_importable(path: str) -> None:
-    """Refuse a module that is nowhere before a study is written; imports only its packages."""
-    module = path.partition(":")[0]
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # the working directory, as for `python -m`
-    try:
-        found = find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
-        raise ConfigError(
-            f"trainable {path!r}: no module {module!r}: run where it lies, or install it"
-        )
 
 
 def observer(as_json: bool) -> Progress:

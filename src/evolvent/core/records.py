@@ -44,7 +44,7 @@ class JobId(str):
         Raises:
             UnknownJob: the text is not of that form.
         """
-        match = _JOB_ID.fullmatch(text)
+        match = _JOB_ID.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise UnknownJob(f"job: got {text!r}, wanted member and round such as 'm3r12'")
         return cls(int(match[1]), int(match[2]))

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -59,11 +60,7 @@ def import_trainable(path: str) -> AnyTrainable:
     Raises:
         ConfigError: no such module or name, or it is neither a function nor a `Trainable` class.
     """
-    module_name, colon, name = path.partition(":")
-    if not colon or not module_name or not name:
-        raise ConfigError(f"trainable: got {path!r}, wanted 'package.module:name'")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    module_name, name = _parts(path)
     try:
         found: Any = importlib.import_module(module_name)
         for part in name.split("."):
@@ -75,6 +72,23 @@ def import_trainable(path: str) -> AnyTrainable:
     except AttributeError as e:
         raise ConfigError(f"trainable {path!r}: {e}") from e
     return check_trainable(found, path)
+
+
+def check_importable(path: str) -> None:
+    """Refuse a module that is nowhere before a study is written; imports only its packages.
+
+    Raises:
+        ConfigError: no such module, or the path is not of that form.
+    """
+    module, _ = _parts(path)
+    try:
+        found = find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise ConfigError(
+            f"trainable {path!r}: no module {module!r}: run where it lies, or install it"
+        )
 
 
 def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
@@ -102,6 +116,16 @@ def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
     if not _takes(trainable, None):
         raise ConfigError(f"{name}: wanted a function of one argument, the job; got {trainable!r}")
     return trainable  # type: ignore[no-any-return]  # any callable taking a job
+
+
+def _parts(path: str) -> tuple[str, str]:
+    """Return module and name; the working directory is looked in, as for `python -m`."""
+    module, _, name = path.partition(":")
+    if not module or not name:
+        raise ConfigError(f"trainable: got {path!r}, wanted 'package.module:name'")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    return module, name
 
 
 def _takes(called: Any, *arguments: object) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from evolvent.analysis.schedule import Schedule
 from evolvent.analysis.segments import flat
 from evolvent.errors import MissingExtra
-from evolvent.integrations.torch_settings import apply, chosen
+from evolvent.integrations.torch_settings import apply, chosen, unwanted
 
 try:
     import torch
@@ -32,10 +32,10 @@ def schedule(
         optimizer: a live optimizer; the values of round 0 are in force when this returns.
         schedule: such as `result.best.schedule`; `in_steps` makes it one for every batch.
         names: which of its hyperparameters, as in `ev.torch.apply`; dotted where nested
-            (`{"optimizer.lr": "lr"}`). None: all that the optimizer has.
+            (`{"optimizer.lr": "lr"}`). None: all that the optimizer has, as there.
 
     Raises:
-        ConfigError: there is no such hyperparameter or setting.
+        ConfigError: there is no such hyperparameter or setting, or an argument is something else.
 
     Example:
         One value a batch::
@@ -46,6 +46,10 @@ def schedule(
                 optimizer.step()
                 scheduler.step()
     """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise unwanted("optimizer", optimizer, "an optimizer of PyTorch")
+    if not isinstance(schedule, Schedule):
+        raise unwanted("schedule", schedule, "a Schedule such as result.best.schedule")
     return ScheduledSettings(optimizer, schedule, names)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from evolvent.analysis.segments import flat
 from evolvent.errors import ConfigError, MissingExtra
 
 try:
@@ -28,18 +29,23 @@ def apply(
 
     Args:
         optimizer: a live optimizer; its state (momentum buffers, step counts) is left alone.
-        hyperparameters: values by name, such as `job.hyperparameters`.
+        hyperparameters: values by name, such as `job.hyperparameters`; names of nested ones are
+            dotted (`{"optimizer.lr": "lr"}`).
         names: which of them, where they bear the name of the setting (`("lr", "momentum")`), or
             what each is called in the optimizer (`{"learning_rate": "lr"}`). `"beta1"` and
-            `"beta2"` are the two of Adam's `betas`. None: all that the optimizer has.
+            `"beta2"` are the two of Adam's `betas`. None: all that the optimizer has, by their
+            whole names or else by the last part of a nested one (`optimizer.lr`).
 
     Raises:
         ConfigError: there is no such hyperparameter or setting, or the value did not take.
     """
-    for name, setting in chosen(names, hyperparameters, optimizer).items():
+    if not isinstance(hyperparameters, Mapping):
+        raise unwanted("hyperparameters", hyperparameters, "a dict such as job.hyperparameters")
+    values = flat(hyperparameters)
+    for name, setting in chosen(names, values, optimizer).items():
         for group in optimizer.param_groups:
-            _write(group, setting, hyperparameters[name])
-        _prove(optimizer, setting, hyperparameters[name])
+            _write(group, setting, values[name])
+        _prove(optimizer, setting, values[name])
 
 
 def chosen(
@@ -50,8 +56,10 @@ def chosen(
     """Return which hyperparameters are meant, with the settings they are; arguments as `apply`.
 
     Raises:
-        ConfigError: none is meant, or there is no such hyperparameter or setting.
+        ConfigError: none is meant, two may be, or there is no such hyperparameter or setting.
     """
+    if not hasattr(optimizer, "param_groups"):
+        raise unwanted("optimizer", optimizer, "an optimizer of PyTorch")
     settings = _settings(optimizer)
     pairs = dict(_chosen(names, hyperparameters, settings))
     for name, setting in pairs.items():
@@ -82,13 +90,31 @@ def _chosen(
         raise ConfigError(f"names: wanted a tuple of names, got {names!r}: write ({names!r},)")
     if names is not None:
         return {name: name for name in names}
-    chosen = {name: name for name in hyperparameters if name in settings}
+    chosen = dict(_matched(hyperparameters, settings))
     if not chosen:
+        example = {next(iter(hyperparameters), "learning_rate"): settings[0]}
         raise ConfigError(
             f"none of the hyperparameters {listed(hyperparameters)} is a setting of the optimizer, "
-            f"which has {listed(settings)}: say which is which, names={{'learning_rate': 'lr'}}"
+            f"which has {listed(settings)}: say which is which, such as names={example}"
         )
     return chosen
+
+
+def _matched(
+    hyperparameters: Mapping[str, Any], settings: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield hyperparameters with the settings whose names they bear, whole or as last part."""
+    for setting in settings:
+        ends = [name for name in hyperparameters if name.endswith(f".{setting}")]
+        if setting in hyperparameters:
+            yield setting, setting
+        elif len(ends) > 1:
+            raise ConfigError(
+                f"{setting!r} may be {' or '.join(map(repr, ends))}: say which, such as "
+                f"names={ {ends[0]: setting} }"
+            )
+        elif ends:
+            yield ends[0], setting
 
 
 def _write(group: dict[str, Any], setting: str, value: Any) -> None:
@@ -111,6 +137,11 @@ def _prove(optimizer: torch.optim.Optimizer, setting: str, value: Any) -> None:
                 f"{setting}: set to {value!r}, but {type(optimizer).__name__} says {now!r}: "
                 "does it hand out copies of its param_groups? Apply to the optimizer it wraps"
             )
+
+
+def unwanted(what: str, got: Any, wanted: str) -> ConfigError:
+    """Return the error for an argument of another type."""
+    return ConfigError(f"{what}: got {type(got).__name__} {got!r:.80}, wanted {wanted}")
 
 
 def listed(names: Sequence[str] | Mapping[str, Any]) -> str:

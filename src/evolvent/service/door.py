@@ -122,7 +122,7 @@ class Door:
     async def _ask(self, look: Callable[[str], _Found], secret: str) -> _Found:
         if self._tokens.quick:  # quicker than a change of threads
             return look(secret)
-        return await self._crossing.read(lambda: look(secret))
+        return await self._crossing.write(lambda: look(secret))  # where nobody reads long tables
 
 
 def address_of(request: HTTPConnection) -> str:

@@ -7,12 +7,13 @@ import os
 import socket
 from collections.abc import Callable
 from types import FrameType
-
-from starlette.types import ASGIApp
+from typing import TYPE_CHECKING
 
 from evolvent.errors import MissingExtra
 
 try:
+    import jinja2  # noqa: F401 - imported where it is used; here to say so before anything is done
+    import starlette  # noqa: F401 - likewise
     import uvicorn
 except ImportError as e:
     raise MissingExtra("a service needs more: pip install 'evolvent[serve]'") from e
@@ -23,6 +24,9 @@ from evolvent.service.patience import PatientProtocol
 from evolvent.service.settings import Settings
 from evolvent.store.protocol import Store
 from evolvent.store.tokens import tokens_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 _KEEP_ALIVE_S = 75
 

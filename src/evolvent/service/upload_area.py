@@ -54,7 +54,7 @@ class UploadArea:
         if size > most:
             raise CheckpointTooLarge(
                 f"files: {size} bytes together, above the limit of this service, {most} bytes a "
-                "checkpoint"
+                "checkpoint: save less, or let `evolvent serve --max-checkpoint-size` take more"
             )
         if self._checkpoints.renew(manifest.address_of(entries)):
             return None

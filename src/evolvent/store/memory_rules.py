@@ -134,7 +134,10 @@ def extend(study: MemoryStudy, rounds: int) -> None:
     """Change the number of rounds; members that have now more, or fewer, to do are told so."""
     least = max(slot.head.round + slot.active for slot in study.slots)
     if rounds < max(least, 1):
-        raise ConfigError(f"rounds: got {rounds}, wanted {least} or more: so many are under way")
+        raise ConfigError(
+            f"rounds: got {rounds}, wanted {max(least, 1)} or more: so many are trained or given "
+            "out already"
+        )
     before, study.record = study.record.rounds, replace(study.record, rounds=rounds)
     snapshot = study.population
     for slot in study.slots:

@@ -115,7 +115,10 @@ def extend(work: Work, rounds: int) -> None:
     study, before = work.study, work.record.rounds
     (least,) = work.execute(_TRAINED, {"study": study}).fetchone()
     if rounds < max(least, 1):
-        raise ConfigError(f"rounds: got {rounds}, wanted at least {max(least, 1)}, trained already")
+        raise ConfigError(
+            f"rounds: got {rounds}, wanted {max(least, 1)} or more: so many are trained or given "
+            "out already"
+        )
     work.record = replace(work.record, rounds=rounds)
     _rewrite(work)
     idle = work.execute(_IDLE, {"study": study, "rounds": before}).fetchall()

@@ -1,8 +1,6 @@
-"""A log of a million jobs is drawn in seconds, into a small file."""
+"""A log of a million jobs becomes a small file; how long that takes is in the benchmarks."""
 
 from __future__ import annotations
-
-import time
 
 import pytest
 
@@ -23,9 +21,7 @@ def million():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_million_jobs_are_drawn_within_ten_seconds_of_work(kind, million, tmp_path):
+def test_a_million_jobs_make_a_small_file(kind, million, tmp_path):
     for ending, most in ((".svg", 2_000_000), (".png", 2_000_000), (".html", 5_000_000)):
-        started = time.process_time()
         Wish(kind=kind, file=tmp_path / f"figure{ending}").draw({"only": [million]})
-        assert time.process_time() - started < 10
         assert (tmp_path / f"figure{ending}").stat().st_size < most

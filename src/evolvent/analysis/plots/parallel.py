@@ -28,6 +28,7 @@ from evolvent.analysis.plots.theme import Theme
 from evolvent.analysis.plots.view import View
 
 _MOST = 200  # lines
+_EXACT = 17  # digits that tell any two floats apart
 
 
 def draw(log: Log, options: Options) -> ChartType:
@@ -105,7 +106,8 @@ class _Pillar:
         marks = _round_numbers(self.low, self.high)
         if self.axis.scale == "log" and self.high - self.low < 2:  # too few powers of ten
             marks = [np.log10(x) for x in _round_numbers(10.0**self.low, 10.0**self.high)]
-        return [(self.height(mark), _short(self._value(mark))) for mark in marks]
+        heights, values = map(self.height, marks), map(self._value, marks)
+        return list(zip(heights, _told_apart(list(values)), strict=True))
 
     def _value(self, scaled: float) -> float:
         return float(10.0**scaled) if self.axis.scale == "log" else scaled
@@ -120,8 +122,16 @@ def _round_numbers(low: float, high: float) -> list[float]:
     return [i * step for i in range(first, last + 1)]
 
 
-def _short(value: float) -> str:
-    return f"{value:.4g}".replace("e-0", "e-").replace("e+0", "e")
+def _told_apart(values: list[float]) -> list[str]:
+    """Return values with as few digits, four or more, as make them differ."""
+    digits = 4
+    while digits < _EXACT and len({f"{value:.{digits}g}" for value in values}) < len(values):
+        digits += 1
+    return [_short(value, digits) for value in values]
+
+
+def _short(value: float, digits: int = 4) -> str:
+    return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def _newest(view: View) -> Rows:

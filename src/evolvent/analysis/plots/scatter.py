@@ -110,7 +110,9 @@ class _Panel:
         columns, rows = width // _CELL, height // _CELL
         kept = reduce.thin_points(self.x.scaled, self.y.scaled, columns=columns, rows=rows)
         failed = self.view.log.failed[kept]
-        jobs = self._chart(kept[~failed]).encode(self.shared["color"], self.shared["size"])
+        done = kept[~failed]
+        done = done[np.argsort(-self.view.log.round[done], kind="stable")]  # small ones on top
+        jobs = self._chart(done).encode(self.shared["color"], self.shared["size"])
         title = heading(self.view.study, width)
         return alt.layer(
             jobs.mark_circle(fillOpacity=0.85, stroke=self.theme.background, strokeWidth=0.5),

@@ -115,7 +115,11 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!form.matches("form[data-table]")) return;
+  if (!form.matches("form[data-table]")) {
+    clearTimeout(timer); // another page comes
+    turn += 1;
+    return;
+  }
   event.preventDefault();
   const url = new URL(form.action);
   const wanted = new FormData(form);
