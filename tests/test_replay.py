@@ -281,6 +281,14 @@ def noisy(job: ev.Job) -> dict[str, float]:
     return {"height": climb(job)["height"] + (job.seed + 97 * len(job.study)) % 1000 / 1000}
 
 
+def noisy_depth(job: ev.Job) -> dict[str, float]:
+    return {"depth": -noisy(job)["height"]}
+
+
+def noisy_depth(job: ev.Job) -> dict[str, float]:
+    return {"depth": -noisy(job)["height"]}
+
+
 def test_a_difference_below_the_noise_is_called_noise() -> None:
     schedule = steps((4, 0.5), (4, 0.501), net={"width": 8})
     report = quietly(bred(), schedule, train=noisy, seeds=6)
@@ -347,7 +355,25 @@ def test_a_loss_that_is_lower_is_better() -> None:
     study = bred(metric="depth", mode="min")
     report = quietly(study, steps((4, 1.0), (4, 0.9), net={"width": 8}), seeds=2)
     assert report.replay.scores == pytest.approx([-7.6] * 2)
-    assert report.to_json()["minus"]["last"]["verdict"] == "better"
+    assert report.to_json()["minus"]["last"]["value"] < 0
+    noisier = quietly(study, steps((4, 1.0), (4, 0.1), net={"width": 8}), noisy_depth, name="noisy")
+    assert noisier.to_json()["minus"]["last"]["verdict"] == "better"
+
+
+def test_seeds_that_change_nothing_are_said_to_tell_nothing_about_noise() -> None:
+    report = quietly(bred(), seeds=3)
+    assert "the training does not use job.seed" in str(report)
+    assert "noise." in str(report)
+    assert "One seed" not in str(report)
+    assert {d["verdict"] for d in report.to_json()["minus"].values()} == {"unknown"}
+
+
+def test_code_that_cannot_be_imported_is_refused_before_a_study_is_written() -> None:
+    study = bred()
+    for code in ("nomod:x", "nomod"):
+        with pytest.raises(ConfigError, match="nomod"):
+            quietly(study, train=code)
+    assert len(study.store.studies()) == 1
 
 
 def test_the_report_is_json_and_fits_the_terminal() -> None:

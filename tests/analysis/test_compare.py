@@ -179,7 +179,9 @@ def test_the_same_seed_twice_is_noted() -> None:
 def test_for_a_loss_less_is_better_and_the_test_metric_may_go_the_other_way() -> None:
     def arm(name: str, loss: float, test: float) -> list[Log]:
         return [
-            log_of(f"{name}{i}", [loss + i / 100], seed=i, mode="min", metrics=[{"acc": test}])
+            log_of(
+                f"{name}{i}", [loss + i / 100], seed=i, mode="min", metrics=[{"acc": test + i / 50}]
+            )
             for i in range(3)
         ]
 
@@ -188,6 +190,22 @@ def test_for_a_loss_less_is_better_and_the_test_metric_may_go_the_other_way() ->
     assert {d.figure: d.verdict for d in found.differences} == {
         "best": "better", "area": "better", "acc": "better",
     }  # fmt: skip
+
+
+def test_seeds_that_all_reach_the_same_say_nothing_about_noise() -> None:
+    arms = {arm: [log_of(f"{arm}{i}", [0.5], seed=i) for i in range(3)] for arm in "ab"}
+    found = compare_logs(arms)
+    assert {d.verdict for d in found.differences} == {"unknown"}
+    assert "All seeds of an arm gave the same" in str(found)
+    assert "One seed tells nothing" not in str(found)
+
+
+def test_seeds_that_all_reach_the_same_say_nothing_about_noise() -> None:
+    arms = {arm: [log_of(f"{arm}{i}", [0.5], seed=i) for i in range(3)] for arm in "ab"}
+    found = compare_logs(arms)
+    assert {d.verdict for d in found.differences} == {"unknown"}
+    assert "All seeds of an arm gave the same" in str(found)
+    assert "One seed tells nothing" not in str(found)
 
 
 # --- on the toy of the paper -------------------------------------------------------------------

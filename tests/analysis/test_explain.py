@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import evolvent as ev
+from evolvent.archive.writing import export_study
 from evolvent.analysis.explain import Explanation, explain
+from evolvent.archive.writing import export_study
 from evolvent.core.algorithms import Algorithm, Replay
 from evolvent.core.records import JobId, JobRecord
 from evolvent.core.rng import stream
@@ -380,6 +384,34 @@ def test_a_pushed_member_says_so(values: dict[str, float]) -> None:
     assert told.agrees
 
 
+def test_a_member_that_was_pushed_already_trained_says_so_and_agrees(tmp_path: Path) -> None:
+    study = ev.create_study(
+        "digits", metric="accuracy", mode="max", space={"lr": ev.LogUniform(1e-3, 1.0)},
+        population=2, rounds=2, store="memory://",
+    )  # fmt: skip
+    (tmp_path / "weights").write_text("7")
+    job = study.push({"lr": 0.25}, metrics={"accuracy": 0.75}, checkpoint=tmp_path)
+    told = study.explain(job)
+    assert told.why[1] == "It had been trained elsewhere: model and hyperparameters came by hand."
+    assert told.after[0] == "It came with accuracy 0.75; round 0 was not trained here."
+    assert told.agrees
+    assert told.check == "Begun again from the seed, the same comes out."
+
+
+def test_a_member_that_was_pushed_already_trained_says_so_and_agrees(tmp_path: Path) -> None:
+    study = ev.create_study(
+        "digits", metric="accuracy", mode="max", space={"lr": ev.LogUniform(1e-3, 1.0)},
+        population=2, rounds=2, store="memory://",
+    )  # fmt: skip
+    (tmp_path / "weights").write_text("7")
+    job = study.push({"lr": 0.25}, metrics={"accuracy": 0.75}, checkpoint=tmp_path)
+    told = study.explain(job)
+    assert told.why[1] == "It had been trained elsewhere: model and hyperparameters came by hand."
+    assert told.after[0] == "It came with accuracy 0.75; round 0 was not trained here."
+    assert told.agrees
+    assert told.check == "Begun again from the seed, the same comes out."
+
+
 def test_more_rounds_asked_for_later_are_told() -> None:
     busy = crew(rounds=1)
     trained(busy, [0.1, 0.9, 0.7, 0.5])
@@ -417,6 +449,24 @@ def test_a_job_tells_who_copied_it_and_what_became_of_its_checkpoint() -> None:
     assert last.after[0].startswith("It trained from accuracy 0.9 to 0.95 (0.05 better) in ")
     busy.store.pin(busy.id, JobId(1, 1))
     assert why(busy, "m1r1").checkpoint == "pinned"
+
+
+def test_a_checkpoint_that_did_not_come_along_is_said_not_to_be_here(tmp_path: Path) -> None:
+    busy = trained(crew(), [0.5, 0.9, 0.7, 0.1], [0.5, 0.95, 0.7, 0.1])
+    export_study(busy.store, busy.id, tmp_path / "study.zip", checkpoints="best")
+    study = ev.import_study(tmp_path / "study.zip", store="memory://")
+    newest, best, older = map(study.explain, ("m2r1", "m1r1", "m2r0"))
+    assert (newest.checkpoint, best.checkpoint, older.checkpoint) == ("missing", "kept", "collected")
+    assert newest.after[-1] == "Its checkpoint is not here."
+
+
+def test_a_checkpoint_that_did_not_come_along_is_said_not_to_be_here(tmp_path: Path) -> None:
+    busy = trained(crew(), [0.5, 0.9, 0.7, 0.1], [0.5, 0.95, 0.7, 0.1])
+    export_study(busy.store, busy.id, tmp_path / "study.zip", checkpoints="best")
+    study = ev.import_study(tmp_path / "study.zip", store="memory://")
+    newest, best, older = map(study.explain, ("m2r1", "m1r1", "m2r0"))
+    assert (newest.checkpoint, best.checkpoint, older.checkpoint) == ("missing", "kept", "collected")
+    assert newest.after[-1] == "Its checkpoint is not here."
 
 
 def test_a_member_that_was_overwritten_did_not_go_on() -> None:

@@ -153,8 +153,17 @@ def test_types_of_pandas_are_the_same_with_jobs_and_without():
     frame = result(every_kind()).jobs()
     assert frame.dtypes.astype(str).to_dict() == {**types, "accuracy": "float64"}
     fresh = result(crew(space=EVERY_KIND, population=40)).jobs()
-    assert fresh.dtypes.astype(str).to_dict() == types
+    assert fresh.dtypes.astype(str).to_dict() == {**types, "accuracy": "float64"}
     assert len(fresh) == 40
+
+
+def test_the_metric_has_its_column_also_when_every_job_failed():
+    made = crew(population=2, max_failures=0)
+    for _ in range(2):
+        made.fail(made.claim("w1"))
+    frame = result(made).jobs()
+    assert frame["state"].tolist() == ["failed", "failed"]
+    assert frame["accuracy"].isna().tolist() == [True, True]
 
 
 def test_values_of_every_kind_come_through():

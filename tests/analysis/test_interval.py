@@ -40,9 +40,17 @@ def test_one_seed_tells_nothing() -> None:
     assert spread([1.0]) is None
 
 
-def test_seeds_that_all_agree_leave_no_doubt_and_no_difference_is_noise() -> None:
-    assert difference([2.0, 2.0], [1.0, 1.0], paired=False).verdict("max") == "better"
-    assert difference([1.0, 1.0], [1.0, 1.0], paired=True).verdict("max") == "noise"
+@pytest.mark.parametrize("paired", [True, False])
+def test_seeds_that_all_agree_tell_nothing_about_noise(paired: bool) -> None:
+    found = difference([0.1] * 3, [0.3] * 3, paired=paired)  # the mean of three 0.1 is not 0.1
+    assert (found.low, found.high, found.n) == (None, None, 3)
+    assert found.verdict("max") == "unknown"
+    assert mean_of([0.1] * 3).low is None
+
+
+def test_pairs_that_differ_alike_leave_no_doubt_and_no_difference_is_noise() -> None:
+    assert difference([2.0, 3.0], [1.0, 2.0], paired=True).verdict("max") == "better"
+    assert difference([1.0, 2.0], [1.0, 2.0], paired=True).verdict("max") == "noise"
 
 
 def test_from_six_seeds_on_it_is_a_bootstrap_the_same_every_time() -> None:

@@ -32,9 +32,23 @@ def job(member: int, round: int, **hyperparameters: Any) -> JobRecord:
 def test_equal_neighbours_of_a_lineage_are_one_segment_also_across_a_copy():
     lineage = [job(3, 0, lr=0.1), job(3, 1, lr=0.1), job(1, 2, lr=0.1), job(1, 3, lr=0.2)]
     assert Schedule.of(lineage).segments == (
-        Segment(0, 3, {"lr": 0.1}, 3),
+        Segment(0, 3, {"lr": 0.1}, None),
         Segment(3, 1, {"lr": 0.2}, 1),
     )
+
+
+def test_a_segment_that_two_members_trained_names_neither():
+    made = Schedule.of([job(3, 0, lr=0.1), job(1, 1, lr=0.1), job(3, 2, lr=0.1), job(3, 3, lr=0.5)])
+    assert [s.member for s in made.segments] == [None, 3]
+    assert str(made).splitlines()[1].split() == ["0-2", "0.1", "-"]
+    assert made.to_csv().splitlines()[1] == "0,3,,0.1"
+    assert Schedule.from_csv(made.to_csv()) == made
+
+
+def test_a_segment_of_two_members_goes_to_ray_and_comes_back(tmp_path: Path):
+    made = Schedule.of([job(3, 0, lr=0.1), job(1, 1, lr=0.1), job(3, 2, lr=0.5), job(3, 3, lr=0.2)])
+    made.to_ray(tmp_path / "pbt_policy_0.txt")
+    assert Schedule.from_ray(tmp_path / "pbt_policy_0.txt") == made
 
 
 def test_each_round_has_the_values_of_its_segment():

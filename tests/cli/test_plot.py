@@ -65,7 +65,10 @@ def test_unknown_kind_is_a_usage_error_that_names_the_kinds():
     for words in (["hill"], ["scores", "hill"], ["hill", "pie"]):
         result = evolvent("plot", *words, "-o", "figure.svg")
         assert result.exit_code == 2
-        assert "improvement" in result.stderr
+        told = " ".join(result.stderr.replace("│", " ").split())
+        assert "wanted, as the last argument, one of scores, " in told
+        assert "improvement" in told
+        assert ", last" not in told
 
 
 def test_unknown_study_exits_with_3():

@@ -20,7 +20,7 @@ def hill() -> ev.Study:
 def test_it_trains_both_arms_and_reports(hill: ev.Study) -> None:
     text = fine("replay", "hill", "--workers", "0", "--seeds", "2")
     assert "replay of hill: the schedule of m" in text
-    assert "The replay is as good as the original" in text
+    assert "All seeds gave the same value" in text
     assert ev.load_study("hill-replay").record.population == 2
     assert ev.load_study("hill-replay").status().state == "finished"
 
@@ -50,6 +50,22 @@ def test_a_schedule_that_does_not_fit_is_refused_with_its_place() -> None:
     result = evolvent("replay", "hill", "--schedule", "wrong.csv", "-w", "0")
     assert result.exit_code == 1
     assert "hyperparameter optimizer.lr: missing" in result.output
+    assert [s.record.name for s in ev.list_studies()] == ["hill"]
+
+
+@pytest.mark.usefixtures("hill")
+def test_code_that_is_nowhere_leaves_no_study_behind() -> None:
+    result = evolvent("replay", "hill", "nomod:x", "--name", "zzz")
+    assert result.exit_code == 1
+    assert "no module 'nomod'" in result.stderr
+    assert [s.record.name for s in ev.list_studies()] == ["hill"]
+
+
+@pytest.mark.usefixtures("hill")
+def test_code_that_is_nowhere_leaves_no_study_behind() -> None:
+    result = evolvent("replay", "hill", "nomod:x", "--name", "zzz")
+    assert result.exit_code == 1
+    assert "no module 'nomod'" in result.stderr
     assert [s.record.name for s in ev.list_studies()] == ["hill"]
 
 

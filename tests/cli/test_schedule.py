@@ -33,6 +33,26 @@ def test_a_terminal_that_is_too_narrow_gets_as_much_as_fits(
     shown = fine("schedule").splitlines()
     assert "hyperparameter_0" in shown[0]
     assert "more" in shown[0]
+    best = fine("best").splitlines()
+    assert max(map(len, best[best.index("schedule of its 2 rounds of training") :])) <= 80
+    assert "more" in "".join(best)
+
+
+def test_what_was_written_is_told_beside_json_on_stderr() -> None:
+    trained_study()
+    result = evolvent("schedule", "-o", "s.json", "--to-ray", "r.txt", "--json")
+    assert json.loads(result.stdout)["unit"] == "rounds"
+    assert result.stderr == "wrote s.json\nwrote r.txt\n"
+    best = fine("best").splitlines()
+    assert max(map(len, best[best.index("schedule of its 2 rounds of training") :])) <= 80
+    assert "more" in "".join(best)
+
+
+def test_what_was_written_is_told_beside_json_on_stderr() -> None:
+    trained_study()
+    result = evolvent("schedule", "-o", "s.json", "--to-ray", "r.txt", "--json")
+    assert json.loads(result.stdout)["unit"] == "rounds"
+    assert result.stderr == "wrote s.json\nwrote r.txt\n"
     assert max(map(len, shown)) <= 80
 
 
@@ -46,7 +66,7 @@ def test_the_schedule_of_another_job() -> None:
 @pytest.mark.parametrize("name", ["s.json", "s.csv"])
 def test_a_file_gives_back_the_schedule_of_the_study(name: str) -> None:
     best = trained_study().result().best
-    assert fine("schedule", "-o", name) == ""
+    assert fine("schedule", "-o", name) == f"wrote {name}\n"
     assert ev.Schedule.load(name) == best.schedule
 
 
@@ -102,6 +122,8 @@ def test_the_length_of_a_log_without_results_is_asked_for(tmp_path: Path) -> Non
         (("-o", "s.yaml"), 1, "ends in .json or .csv"),
         (("--from-ray", "none.txt"), 1, "cannot read none.txt: No such file"),
         (("hill", "--from-ray", "x.txt"), 2, "--from-ray reads a file: leave out STUDY"),
+        (("--from-ray", str(RAY / "pbt_global.txt")), 1, "lineage with --trial"),
+        (("--from-ray", str(RAY / "pbt_global.txt")), 1, "lineage with --trial"),
         (("--trial", "3"), 2, "belong to --from-ray"),
         (("--rounds", "3", "--steps", "3"), 2, "exclude each other"),
         (("--rounds", "0"), 2, "--rounds"),

@@ -9,10 +9,12 @@ from urllib.parse import quote
 
 import pytest
 
+import evolvent as ev
 from evolvent.errors import ConfigError, EvolventError, StoreUnavailable
 from evolvent.store.connect import address, open_store
 from evolvent.testing.populations import study_record
 from tests.needs import needs
+from tests.store.crowd import hill
 from tests.store.servers import PASSWORD, server
 
 psycopg = needs("psycopg")
@@ -101,6 +103,12 @@ def test_a_password_opens_the_store_and_is_shown_nowhere(
         again = open_store(address(store))
         again.create_study(study_record(name="digits"))
         again.close()
+        space = {"x": ev.Uniform(0.1, 1.0), "y": ev.LogUniform(1e-3, 1.0)}
+        study = ev.create_study(
+            "hill", metric="height", mode="max", space=space, population=2, rounds=2, store=store
+        )
+        study.run(hill, workers=1, progress=False)  # its worker is another process
+        assert "s3cret" not in repr(study)
         with psycopg.connect(own.url) as connection:
             connection.execute("ALTER ROLE worker PASSWORD 'another'")
         store.close()

@@ -45,11 +45,15 @@ class PostgresDatabase:
         self._texts = Texts(self._address.schema)
         self._ahead_s = 0.0  # of our clock is the server's, or a little more
         self._mutexes: dict[int, threading.Lock] = {}
-        self.pool = Pool(self._address, forget=self._mutexes.clear)
-        self._finalizer = weakref.finalize(self, self.pool.close)
+        self._pool = Pool(self._address, forget=self._mutexes.clear)
+        self._finalizer = weakref.finalize(self, self._pool.close)
 
     def __repr__(self) -> str:
         return f"<PostgresDatabase {self.url}>"
+
+    @property
+    def pool(self) -> Pool:
+        return self._pool
 
     @property
     def url(self) -> str:
@@ -68,6 +72,10 @@ class PostgresDatabase:
 
     def heard(self, at: float) -> None:
         self._ahead_s = at - time.time()
+
+    @property
+    def distant(self) -> bool:
+        return True
 
     def found_checkpoints(self) -> None:
         self._home.found_checkpoints(self)

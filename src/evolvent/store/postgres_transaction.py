@@ -6,18 +6,29 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, NoReturn, Protocol, Self
 
 import psycopg
 from psycopg import Connection, Cursor, sql
 
+from evolvent.store.postgres_pool import Pool
 from evolvent.store.postgres_sql import Texts
-
-if TYPE_CHECKING:
-    from evolvent.store.postgres import PostgresDatabase
 
 _PAGE = 2000
 _numbers = itertools.count()
+
+
+class Server(Protocol):
+    """What a transaction asks of the database that it is in."""
+
+    @property
+    def pool(self) -> Pool: ...
+
+    def begin(self, statements: bytes) -> tuple[Connection, Any]: ...
+
+    def heard(self, at: float) -> None: ...
+
+    def fail(self, error: psycopg.Error, connection: Connection, *, unsure: bool) -> NoReturn: ...
 
 
 class Snapshot:
@@ -61,7 +72,7 @@ class Written:
 
     def __init__(
         self,
-        database: PostgresDatabase,
+        database: Server,
         texts: Texts,
         begin: bytes,
         *,

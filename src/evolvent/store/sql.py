@@ -30,7 +30,7 @@ from evolvent.store.records import (
     StudyStatus,
     named,
 )
-from evolvent.store.sql_again import again, again_if_undone
+from evolvent.store.sql_again import NewKey, again, again_by_key, again_if_undone
 from evolvent.store.sql_once import once
 from evolvent.store.sql_reading import SqlReading
 from evolvent.store.sql_rows import encode
@@ -58,12 +58,17 @@ class SqlStore(SqlReading):
         database = self._session.database
         return Tokens(SqlKeeping(database), quick=database.url.startswith("sqlite:"))
 
+    @property
+    def distant(self) -> bool:
+        """Whether the database may do what is asked and its answer get lost."""
+        return self._session.database.distant
+
     def close(self) -> None:
         self._session.database.close()
 
     # --- studies -------------------------------------------------------------------------------
 
-    @again_if_undone
+    @again_by_key
     def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
         self._session.database.found_checkpoints()
         with self._session.database.write(synced=record.durability == "power") as tx:
@@ -106,7 +111,7 @@ class SqlStore(SqlReading):
 
     # --- work ----------------------------------------------------------------------------------
 
-    @again
+    @again_by_key
     def claim(
         self,
         study: int,
@@ -119,8 +124,10 @@ class SqlStore(SqlReading):
     ) -> Lease | None:
         wish = sql_claim.Wish(study, worker, lease_s, prefer, key)
         memory = self._session.memory(study)
-        if key is not None and (before := self._given(wish)) is not None:
-            return before
+        if key is not None and not isinstance(key, NewKey):
+            before = self._given(wish)
+            if before is not None:
+                return before
         if memory.idle and not self._anything(study):
             return None
         self._session.database.found_checkpoints()
@@ -131,7 +138,7 @@ class SqlStore(SqlReading):
         memory.idle = given is None
         return None if given is None else sql_claim.lease(given, wish)
 
-    @again_if_undone
+    @again_by_key
     def heartbeat(
         self,
         lease: Lease,
@@ -154,18 +161,18 @@ class SqlStore(SqlReading):
         with self._work(lease) as work:
             sql_work.report(work, lease, report, metrics=metrics)
 
-    @again
+    @again_by_key
     def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
         with self._work(lease) as work:
             once(work, key, f"fail {lease.study}", lambda: sql_work.fail(work, lease, failure))
 
-    @again
+    @again_by_key
     def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
         with self._session.work(study) as work:
             call = f"release {study}"
             return once(work, key, call, lambda: sql_work.release(work, worker, failure))
 
-    @again
+    @again_by_key
     def reparent(
         self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
     ) -> Lease:
@@ -200,7 +207,7 @@ class SqlStore(SqlReading):
         with self._changing(study) as work:
             sql_control.remember(work, trainable)
 
-    @again_if_undone
+    @again_by_key
     def push(
         self,
         study: int,

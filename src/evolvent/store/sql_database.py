@@ -83,6 +83,11 @@ class Database(Protocol):
         """Note what the database's clock has shown since this process last asked it something."""
         ...
 
+    @property
+    def distant(self) -> bool:
+        """Whether an answer may get lost on its way from there."""
+        ...
+
     def found_checkpoints(self) -> None:
         """Make sure that checkpoints written here will be where all other processes look.
 

@@ -86,6 +86,10 @@ class SqliteDatabase:
     def heard(self, at: float) -> None:
         """Do nothing: it is our own clock."""
 
+    @property
+    def distant(self) -> bool:
+        return False
+
     def found_checkpoints(self) -> None:
         """Do nothing: they are beside the file."""
 
