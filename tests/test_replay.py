@@ -285,10 +285,6 @@ def noisy_depth(job: ev.Job) -> dict[str, float]:
     return {"depth": -noisy(job)["height"]}
 
 
-def noisy_depth(job: ev.Job) -> dict[str, float]:
-    return {"depth": -noisy(job)["height"]}
-
-
 def test_a_difference_below_the_noise_is_called_noise() -> None:
     schedule = steps((4, 0.5), (4, 0.501), net={"width": 8})
     report = quietly(bred(), schedule, train=noisy, seeds=6)

@@ -16,6 +16,7 @@ from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
 from evolvent.study import Study
 from evolvent.validation import (
+    MOST,
     check_choice,
     check_count,
     check_flag,
@@ -81,12 +82,12 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         space=checked,
         algorithm=_check_algorithm(algorithm) if algorithm is not None else PBT(),
         population=check_count("population", population, least=1, most=_MAX_POPULATION),
-        rounds=check_count("rounds", rounds, least=1),
+        rounds=check_count("rounds", rounds, least=1, most=MOST),
         seed=check_count("seed", seed, least=0),
         synchronous=check_flag("synchronous", synchronous),
         initial=_check_initial(initial or (), checked, population),
         durability=check_choice("durability", durability, ("power", "process")),
-        max_failures=check_count("max_failures", max_failures, least=0),
+        max_failures=check_count("max_failures", max_failures, least=0, most=MOST),
         target=None if target is None else check_number("target", target),
         trainable=None if trainable is None else check_path("trainable", trainable),
     )

@@ -24,7 +24,7 @@ from evolvent.replay import ReplayWish, replay
 from evolvent.result import Result
 from evolvent.siblings import control_record, find_or_create
 from evolvent.store.records import StudyState, StudyStatus
-from evolvent.validation import check_choice, check_count, check_number
+from evolvent.validation import MOST, check_choice, check_count, check_number
 
 
 class Study(StudyReader):
@@ -246,7 +246,7 @@ class Study(StudyReader):
         Raises:
             ConfigError: fewer rounds than have been trained.
         """
-        self.store.extend(self.id, rounds=check_count("rounds", rounds, least=1))
+        self.store.extend(self.id, rounds=check_count("rounds", rounds, least=1, most=MOST))
 
     def retarget(self, target: float | None) -> None:
         """Set the value of the metric at which the study stops; None for no target."""

@@ -11,6 +11,9 @@ from evolvent.errors import ConfigError
 _Text = TypeVar("_Text", bound=str)
 _MAX_NAME = 100
 
+MOST = 2**31 - 1
+"""Counts beyond it do not fit into the columns of every database."""
+
 
 def check_name(argument: str, value: Any) -> str:
     """Return a name of 1 to 100 printable characters, without blanks around it."""

@@ -42,7 +42,7 @@ def test_a_segment_that_two_members_trained_names_neither():
     assert [s.member for s in made.segments] == [None, 3]
     assert str(made).splitlines()[1].split() == ["0-2", "0.1", "-"]
     assert made.to_csv().splitlines()[1] == "0,3,,0.1"
-    assert Schedule.from_csv(made.to_csv()) == made
+    assert Schedule.from_json(made.to_json()) == made
 
 
 def test_a_segment_of_two_members_goes_to_ray_and_comes_back(tmp_path: Path):

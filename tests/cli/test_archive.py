@@ -23,6 +23,12 @@ def test_exported_study_can_be_imported_elsewhere_and_looked_at() -> None:
     assert (Path(path) / "height.json").is_file()
 
 
+def test_one_job_is_told_as_one() -> None:
+    trained_study(population=1, rounds=1)
+    assert "with 1 finished job and 1 checkpoint, " in fine("export", "hill", "-o", "hill.zip")
+    assert "with 1 done job: " in fine("import", "hill.zip", "--name", "twin")
+
+
 def test_study_that_was_moved_half_way_goes_on() -> None:
     trained_study()
     fine("extend", "hill", "--rounds", "4")

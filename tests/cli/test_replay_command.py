@@ -62,14 +62,6 @@ def test_code_that_is_nowhere_leaves_no_study_behind() -> None:
 
 
 @pytest.mark.usefixtures("hill")
-def test_code_that_is_nowhere_leaves_no_study_behind() -> None:
-    result = evolvent("replay", "hill", "nomod:x", "--name", "zzz")
-    assert result.exit_code == 1
-    assert "no module 'nomod'" in result.stderr
-    assert [s.record.name for s in ev.list_studies()] == ["hill"]
-
-
-@pytest.mark.usefixtures("hill")
 def test_when_every_seed_fails_the_exit_code_says_so() -> None:
     result = evolvent("replay", "hill", "tests.trainables:fall", "-w", "0", "--seeds", "2")
     assert result.exit_code == 1

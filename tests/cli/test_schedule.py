@@ -43,6 +43,7 @@ def test_what_was_written_is_told_beside_json_on_stderr() -> None:
     result = evolvent("schedule", "-o", "s.json", "--to-ray", "r.txt", "--json")
     assert json.loads(result.stdout)["unit"] == "rounds"
     assert result.stderr == "wrote s.json\nwrote r.txt\n"
+    assert max(map(len, shown)) <= 80
     best = fine("best").splitlines()
     assert max(map(len, best[best.index("schedule of its 2 rounds of training") :])) <= 80
     assert "more" in "".join(best)
@@ -53,7 +54,6 @@ def test_what_was_written_is_told_beside_json_on_stderr() -> None:
     result = evolvent("schedule", "-o", "s.json", "--to-ray", "r.txt", "--json")
     assert json.loads(result.stdout)["unit"] == "rounds"
     assert result.stderr == "wrote s.json\nwrote r.txt\n"
-    assert max(map(len, shown)) <= 80
 
 
 def test_the_schedule_of_another_job() -> None:
@@ -122,7 +122,6 @@ def test_the_length_of_a_log_without_results_is_asked_for(tmp_path: Path) -> Non
         (("-o", "s.yaml"), 1, "ends in .json or .csv"),
         (("--from-ray", "none.txt"), 1, "cannot read none.txt: No such file"),
         (("hill", "--from-ray", "x.txt"), 2, "--from-ray reads a file: leave out STUDY"),
-        (("--from-ray", str(RAY / "pbt_global.txt")), 1, "lineage with --trial"),
         (("--from-ray", str(RAY / "pbt_global.txt")), 1, "lineage with --trial"),
         (("--trial", "3"), 2, "belong to --from-ray"),
         (("--rounds", "3", "--steps", "3"), 2, "exclude each other"),

@@ -43,7 +43,10 @@ def test_the_python_code_runs_from_top_to_bottom_as_one_script(tmp_path: Path) -
 def test_every_command_is_in_the_readme_and_every_one_in_it_exists() -> None:
     commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     prose = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
-    named = set(re.findall(r"evolvent ([a-z]+)", " ".join(re.findall(r"`[^`]+`", prose))))
+    shown = re.findall(r"^(?:\$ )?(evolvent [a-z]+)", "\n".join(blocks("text")), re.MULTILINE)
+    named = set(
+        re.findall(r"evolvent ([a-z]+)", " ".join([*re.findall(r"`[^`]+`", prose), *shown]))
+    )
     listed = set(re.findall(r"[a-z]+", _shell_block()))
     assert commands <= named | listed, f"missing: {commands - named - listed}"
     assert named <= commands, f"no such command: {named - commands}"

@@ -66,6 +66,22 @@ def test_a_learning_rate_kept_in_a_tensor_is_filled_in_place():
     assert tensor.item() == pytest.approx(0.1)
 
 
+def test_a_nested_name_is_known_by_its_last_part_and_whole_names_come_first():
+    _, optimizer = model_and(torch.optim.Adam, lr=1.0)
+    values = {"lr": 0.1, "other": {"lr": 0.2}, "optimizer": {"weight_decay": 0.3}, "batch": 8}
+    ev_torch.apply(optimizer, values)
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["weight_decay"]) == (0.1, 0.3)
+    ev_torch.apply(optimizer, values, {"other.lr": "lr"})
+    assert group["lr"] == 0.2
+
+
+def test_what_is_no_optimizer_is_named():
+    model, _ = model_and(torch.optim.SGD, lr=1.0)
+    with pytest.raises(ConfigError, match=r"optimizer: got Linear .* wanted an optimizer"):
+        ev_torch.apply(model, {"lr": 0.1})
+
+
 @pytest.mark.parametrize(
     ("hyperparameters", "names", "message"),
     [
@@ -73,7 +89,10 @@ def test_a_learning_rate_kept_in_a_tensor_is_filled_in_place():
         ({"lr": 0.1}, ("momentum",), "no hyperparameter 'momentum': there are 'lr'"),
         ({"rate": 0.1}, {"rate": "learning_rate"}, "'rate': Adam has no setting 'learning_rate'"),
         ({"rate": 0.1}, None, "none of the hyperparameters 'rate' is a setting"),
+        ({"rate": 0.1}, None, "such as names={'rate': 'lr'}"),
         ({"lr": 0.1}, "lr", "wanted a tuple of names, got 'lr'"),
+        ({"a": {"lr": 1}, "b": {"lr": 2}}, None, "'lr' may be 'a.lr' or 'b.lr': say which"),
+        (3, None, "hyperparameters: got int 3, wanted a dict"),
     ],
 )
 def test_what_cannot_be_applied_is_named(hyperparameters, names, message):

@@ -140,22 +140,6 @@ def test_an_argument_of_another_type_is_named(wrong: str):
         ev_torch.schedule(**arguments)
 
 
-def test_a_nested_name_is_known_by_its_last_part():
-    made = Schedule.piecewise([(1, {"optimizer": {"lr": 0.1}, "batch": 8})])
-    _, optimizer = model_and(torch.optim.SGD, lr=1.0, momentum=0.9)
-    ev_torch.schedule(optimizer, made)
-    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]) == (0.1, 0.9)
-
-
-@pytest.mark.parametrize("wrong", ["optimizer", "schedule"])
-def test_an_argument_of_another_type_is_named(wrong: str):
-    model, optimizer = model_and(torch.optim.SGD, lr=1.0)
-    arguments: dict[str, Any] = {"optimizer": optimizer, "schedule": SCHEDULE}
-    arguments[wrong] = model if wrong == "optimizer" else {"lr": 1}
-    with pytest.raises(ConfigError, match=f"{wrong}: got (Linear|dict) .*, wanted an? "):
-        ev_torch.schedule(**arguments)
-
-
 def test_without_a_learning_rate_that_of_the_optimizer_stays():
     model, optimizer = model_and(torch.optim.SGD, lr=0.25, momentum=0.9)
     scheduler = ev_torch.schedule(optimizer, SCHEDULE, names=("momentum",))

@@ -54,6 +54,7 @@ class Wire:
                     except OSError:
                         client.close()
                         continue
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                     for end in (client, service):
                         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                         self._ends.append(end)
@@ -80,11 +81,10 @@ class Wire:
                 source.close()
 
     def _cut(self) -> None:
-        """End all connections at once, as when a machine is gone: nothing more is taken in."""
+        """End all connections: clients see a reset, the service an end after what was passed on."""
         ends, self._ends = self._ends, []
         for end in ends:
             with contextlib.suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 end.shutdown(socket.SHUT_RDWR)
 
 

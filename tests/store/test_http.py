@@ -38,3 +38,7 @@ class TestHttpStore(StoreContract):
     @pytest.fixture
     def home(self, served: Service, store: Store) -> Store:
         return served.store
+
+    @pytest.fixture
+    def deciding(self, served: Service) -> Store:
+        return served.store

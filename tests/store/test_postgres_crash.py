@@ -19,7 +19,7 @@ from evolvent.errors import StoreUnavailable
 from evolvent.store import sql_again
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
-from evolvent.store.records import Report
+from evolvent.store.records import Point, Report
 from evolvent.testing.populations import study_record
 from evolvent.testing.store_contract.crew import RAISED, Crew
 from tests.needs import needs
@@ -197,35 +197,55 @@ def test_a_failure_whose_answer_is_lost_is_noted_once(far: Store, wire: Wire) ->
     crew = Crew(far)
     lease = crew.claim()
     wire.cut_at = b"COMMIT\0"
-    far.release(crew.id, worker=lease.worker, failure=RAISED)
+    assert far.release(crew.id, worker=lease.worker, failure=RAISED) == 1
     assert wire.cut_at is None
     assert len(far.failures(crew.id)) == 1
 
 
-def test_a_claim_whose_answer_is_lost_gives_another_job_and_its_own_out_again_later(
-    far: Store, wire: Wire
-) -> None:
+def test_a_claim_whose_answer_is_lost_gives_the_same_job(far: Store, wire: Wire) -> None:
     crew = Crew(far, study_record(population=2, rounds=2))
     crew.train(0.1, member=0)  # the study has started, so that one statement claims
     wire.cut_at = b"UPDATE"
-    lease = far.claim(crew.id, worker="w0", lease_s=0.05)
+    lease = crew.claim()
     assert wire.cut_at is None
-    assert lease is not None
-    assert lease.job.id == "m0r1"
-    assert far.job(crew.id, JobId(1, 0)).worker == "w0"
-    while (again := far.claim(crew.id, worker="w1", lease_s=60.0)) is None:
-        time.sleep(0.01)  # until the lease is over
-    assert (again.job.id, again.attempt) == ("m1r0", 2)
+    assert (lease.job.id, lease.attempt) == ("m1r0", 1)
+    assert crew.claim().job.id == "m0r1"
 
 
-def test_a_push_whose_answer_is_lost_is_not_done_twice(far: Store, wire: Wire) -> None:
+def test_a_push_whose_answer_is_lost_adds_one_member(far: Store, wire: Wire) -> None:
     crew = Crew(far, study_record(population=2))
     far.push(crew.id, {})
     wire.cut_at = b"COMMIT\0"
-    with pytest.raises(StoreUnavailable):
-        far.push(crew.id, {})
+    assert far.push(crew.id, {}) == JobId(3, 0)
     assert wire.cut_at is None
     assert crew.status().members == 4
+
+
+def test_a_study_whose_answer_is_lost_is_created_once(far: Store, wire: Wire) -> None:
+    Crew(far, name="first")
+    wire.cut_at = b"COMMIT\0"
+    second = Crew(far, name="second")
+    assert wire.cut_at is None
+    assert [status.id for status in far.studies()] == [1, second.id]
+
+
+def test_points_whose_answer_is_lost_are_kept_once(far: Store, wire: Wire) -> None:
+    crew = Crew(far)
+    lease = crew.claim()
+    wire.cut_at = b"COMMIT\0"
+    far.heartbeat(lease, lease_s=60.0, points=[Point(1, {"loss": 0.5})])
+    assert wire.cut_at is None
+    assert [point.step for point in far.points(crew.id, lease.job.id)] == [1.0]
+
+
+def test_a_study_whose_removal_got_no_answer_is_not_asked_for_again(far: Store, wire: Wire) -> None:
+    crew = Crew(far)
+    crew.claim()
+    wire.cut_at = b"COMMIT\0"
+    with pytest.raises(StoreUnavailable):
+        far.delete_study(crew.id)
+    assert wire.cut_at is None
+    assert far.studies() == []
 
 
 def test_a_change_cut_off_before_its_commit_is_made_again(far: Store, wire: Wire) -> None:

@@ -19,7 +19,7 @@ Hyperparameters: TypeAlias = Mapping[str, Value]
 
 Metrics: TypeAlias = Mapping[str, float]
 
-_JOB_ID = re.compile(r"m(\d+)r(\d+)")
+_JOB_ID = re.compile(r"m([0-9]{1,10})r([0-9]{1,10})")
 
 
 class JobId(str):
@@ -46,7 +46,7 @@ class JobId(str):
         """
         match = _JOB_ID.fullmatch(text) if isinstance(text, str) else None
         if match is None:
-            raise UnknownJob(f"job: got {text!r}, wanted member and round such as 'm3r12'")
+            raise UnknownJob(f"job: got {text!r:.80}, wanted member and round such as 'm3r12'")
         return cls(int(match[1]), int(match[2]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,8 +90,8 @@ def _scored(call: Call) -> dict[str, Any]:
     record = call.store.status(call.study).record
     values = metrics(call.body, "metrics")
     value = values.get(record.metric)
-    if value is None or not math.isfinite(value):
-        got = "none" if value is None else value
+    if value is None or not abs(value) <= sys.float_info.max:  # integers can be larger
+        got = "none" if value is None else f"{value!r:.80}"
         raise ConfigError(
             f"metrics: got {got} for {record.metric!r}, wanted a finite number: it is the "
             "objective; a job whose metric is not finite has failed (POST …/fail)"

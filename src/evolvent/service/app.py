@@ -89,7 +89,8 @@ async def _refused(request: Request, error: Exception) -> Response:
         message = f"there is nothing at {request.url.path!r:.200}"
     else:
         message = f"method: got {request.method}, wanted {headers.get('Allow', 'another')}"
-    return answer(HttpError(status, message, allow=headers.get("Allow")))
+    field = "path" if status == 404 else "method"
+    return answer(HttpError(status, message, field=field, allow=headers.get("Allow")))
 
 
 async def _told(_: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import secrets
+from collections.abc import Mapping
 
 from starlette.responses import Response
 
@@ -37,7 +38,18 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
 
 _FULL = ("disk is full", "disk quota", "No space left", "database or disk")
 _FULL_STATUS = 507
-_FIELD = re.compile(r"(?:record: )?(?:space: )?(hyperparameter )?([A-Za-z_][\w.\[\]-]*)[:.] ?")
+_FIELD = re.compile(r"(?:record: )?(?:space: )?(hyperparameter )?([A-Za-z_][\w.\[\]-]*)(?:[:.]| ['\"])")
+_FIELDS: Mapping[type[Exception], str] = {
+    errors.Unauthenticated: "Authorization",
+    errors.UnknownStudy: "study",
+    errors.UnknownJob: "job",
+    errors.StudyExists: "name",
+    errors.LeaseLost: "attempt",
+    errors.UploadConflict: "upload",
+    errors.CheckpointMissing: "checkpoint",
+}
+"""What an error is about whose message does not begin with it."""
+
 _RETRY_S = 1
 
 
@@ -105,7 +117,7 @@ def _known(error: Exception, status: int) -> Response:
     if status == _UNAUTHORIZED:
         headers = {"WWW-Authenticate": "Bearer"}
     kind = "ConfigError" if isinstance(error, Malformed) else type(error).__name__
-    field = _field(message) if status == _UNUSABLE else None
+    field = _field(message) if status == _UNUSABLE else _FIELDS.get(type(error))
     return told(status, kind, message, field=field, headers=headers)
 
 
@@ -116,5 +128,5 @@ def _field(message: str) -> str | None:
     """Return the field that a message begins with, as all of ours about values do."""
     found = _FIELD.match(message)
     if found is None:
-        return None
+        return "hyperparameters" if message.startswith("hyperparameter ") else None
     return f"hyperparameters.{found[2]}" if found[1] else found[2].rstrip(".")

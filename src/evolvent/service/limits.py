@@ -56,9 +56,12 @@ def check_length(headers: Headers, *, most: int) -> None:
     """Refuse a body that says itself that it is too long.
 
     Raises:
-        HttpError: 413.
+        HttpError: 413; 400 when it says two things.
     """
     size = headers.get("content-length", "0")
+    if "content-length" in headers and "transfer-encoding" in headers:
+        message = "Content-Length: got it with Transfer-Encoding, wanted one of the two"
+        raise HttpError(400, message, field="Content-Length")
     if not size.isdecimal() or int(size[:20]) > most:
         raise too_long(most)
 
@@ -86,7 +89,7 @@ def json_object(headers: Headers, body: bytes) -> dict[str, Any]:
         return {}
     check_type(headers, _TYPE)
     try:
-        data = strict_json(body)
+        data = strict_json(body, once=True)
     except Malformed as e:
         raise HttpError(400, f"body: {e}", field="body") from e
     if not isinstance(data, dict):

@@ -36,9 +36,16 @@ class Action:
 
 
 def read_form(body: bytes) -> dict[str, str]:
-    """Return the fields of a form."""
+    """Return the fields of a form.
+
+    Raises:
+        ConfigError: there are more than any of our forms has.
+    """
     text = body.decode("utf-8", "replace")
-    return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    except ValueError as e:
+        raise ConfigError(f"body: got more than {_MOST_FIELDS} fields, wanted a short form") from e
 
 
 def _nothing(_form: Form, _: StudyStatus) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Query:
         state, page = query.get("state", ""), query.get("page") or "1"
         if state and state not in list(JobState):
             raise ConfigError(f"state: got {state!r:.80}, wanted one of {', '.join(JobState)}")
-        if not (page.isascii() and page.isdecimal() and 1 <= int(page[:12]) <= _MOST_PAGE):
+        if not (page.isascii() and page.isdecimal() and 1 <= int(page[:12]) <= _MOST_PAGE and len(page) <= 12):
             raise ConfigError(f"page: got {page!r:.80}, wanted a whole number from 1")
         return cls(
             search=query.get("q", "").strip()[:MOST_TEXT],

@@ -11,6 +11,8 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from evolvent.service.errors import told
+
 HEADERS_S = 15.0
 """From the first byte of a request (or the connection) to the end of its headers."""
 
@@ -44,6 +46,18 @@ class PatientProtocol(H11Protocol):
                     self._wait_for(self.headers_s)
             case _:
                 self._stop_waiting()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP in the shape of all errors."""
+        response = told(400, "BadRequest", f"request: {msg}", field="request")
+        headers = [*response.raw_headers, (b"connection", b"close")]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(response.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def _wait_for(self, seconds: float) -> None:
         self._timer = self.loop.call_later(seconds, self._give_up)

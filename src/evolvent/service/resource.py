@@ -108,7 +108,7 @@ class Resource:
         operation = self._operations.get(request.method)
         if operation is None:
             message = f"method: got {request.method}, wanted {self._allow}"
-            raise HttpError(405, message, allow=self._allow)
+            raise HttpError(405, message, field="method", allow=self._allow)
         check_role(identity, operation.role)
         _check_known(request.query_params, operation.query, "a parameter")
         async with self._taken(request, receive, operation) as taken:
@@ -205,7 +205,8 @@ def _check_known(given: Mapping[str, Any], known: Mapping[str, Any], what: str) 
     for name in given:
         if name not in known:
             wanted = ", ".join(known) or "none"
-            raise ConfigError(f"{name:.80}: not {what} of this request, wanted {wanted}")
+            message = f"{name:.80}: not {what} of this request, wanted {wanted}"
+            raise HttpError(422, message, kind="ConfigError", field=name[:80])
 
 
 def _rendered(found: Any, status: int, *, packed: bool) -> Response:

@@ -101,14 +101,19 @@ def plain_metrics(values: Mapping[str, float]) -> dict[str, Any]:
     return {name: x if abs(x) <= _LARGEST else _word(x) for name, x in values.items()}
 
 
-def strict_json(line: bytes | str) -> Any:
+def strict_json(line: bytes | str, *, once: bool = False) -> Any:
     """Return the value of JSON text.
+
+    Args:
+        line: the text, bytes in UTF-8.
+        once: whether to refuse objects that have a field twice.
 
     Raises:
         Malformed: it is none, has NaN or infinities, or nests beyond reason.
     """
     try:
-        return _decode(line if isinstance(line, str) else line.decode())
+        decode = _decode_once if once else _decode
+        return decode(line if isinstance(line, str) else line.decode())
     except Malformed:
         raise
     except (ValueError, RecursionError) as e:
@@ -123,7 +128,17 @@ def _refuse(constant: str) -> NoReturn:
     raise Malformed(f"no JSON: got {constant}")
 
 
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise wrong("no JSON", twice, "every field once")
+    return found
+
+
 _decode = json.JSONDecoder(parse_constant=_refuse).decode
+_decode_once = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_each_once).decode
 
 
 def _word(value: float) -> float | str:

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import threading
+import weakref
 from urllib.parse import SplitResult, urlsplit
 
 from evolvent.errors import ConfigError
@@ -59,6 +60,7 @@ class Connections:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._idle: list[http.client.HTTPConnection] = []
+        self._finalizer = weakref.finalize(self, _close, self._idle)  # nobody may have closed us
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._tls = ssl.create_default_context() if address.tls else None
@@ -67,7 +69,9 @@ class Connections:
         """Lend a connection; tell whether it has been used before, and may be stale."""
         with self._lock:
             if self._owner != os.getpid():  # forked: the parent goes on with those there are
-                self._idle, self._owner = [], os.getpid()
+                _INHERITED.append(self._idle[:])
+                self._owner = os.getpid()
+                self._idle.clear()
             used = self._idle.pop() if self._idle else None
         if used is None:
             return self._new(timeout_s), False
@@ -84,16 +88,23 @@ class Connections:
             self._idle.append(connection)
 
     def close(self) -> None:
+        """Close those that are idle."""
         with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+            _close(self._idle)
 
     def _new(self, timeout_s: float) -> http.client.HTTPConnection:
         it = self._address
         if self._tls is None:
             return http.client.HTTPConnection(it.host, it.port, timeout=timeout_s)
         return http.client.HTTPSConnection(it.host, it.port, timeout=timeout_s, context=self._tls)
+
+
+_INHERITED: list[object] = []  # closing a parent's connection could end what it is doing
+
+
+def _close(idle: list[http.client.HTTPConnection]) -> None:
+    while idle:
+        idle.pop().close()
 
 
 TROUBLE = (OSError, http.client.HTTPException)

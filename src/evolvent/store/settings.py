@@ -21,6 +21,7 @@ from evolvent.store.fields import (
 )
 from evolvent.store.lines import job_id
 from evolvent.validation import (
+    MOST,
     check_choice,
     check_count,
     check_flag,
@@ -111,12 +112,12 @@ def _check(record: StudyRecord) -> None:
     check_name("name", record.name)
     check_name("metric", record.metric)
     check_choice("mode", record.mode, ("max", "min"))
-    check_count("population", record.population, least=1)
-    check_count("rounds", record.rounds, least=1)
+    check_count("population", record.population, least=1, most=MOST)
+    check_count("rounds", record.rounds, least=1, most=MOST)
     check_count("seed", record.seed, least=0)
     check_flag("synchronous", record.synchronous)
     check_choice("durability", record.durability, ("power", "process"))
-    check_count("max_failures", record.max_failures, least=0)
+    check_count("max_failures", record.max_failures, least=0, most=MOST)
     check(len(record.initial) <= record.population, "initial", len(record.initial), "one a member")
     for given in record.initial:
         record.space.check(given, partial=True)

@@ -141,7 +141,7 @@ def points_from_json(data: Mapping[str, Any]) -> list[Point]:
 
 def point_from_json(data: Mapping[str, Any]) -> Point:
     """Undo one of `points_to_json`."""
-    return Point(number(data, "step"), metrics(data, "values"))
+    return Point(float(number(data, "step")), metrics(data, "values"))
 
 
 def report_to_json(report: Report) -> dict[str, Any]:

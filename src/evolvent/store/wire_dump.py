@@ -187,7 +187,10 @@ def _read(file: IO[bytes]) -> tuple[str, Any]:
     line = file.readline(_LONGEST_LINE)
     if not line.endswith(b"\n"):
         raise Malformed("body: it breaks off, or has a line that is too long")
-    data = strict_json(line)
+    try:
+        data = strict_json(line)
+    except Malformed as e:
+        raise Malformed(f"body: {e}") from e
     if not isinstance(data, list) or len(data) != 2 or not isinstance(data[0], str):
         raise wrong("line", data, "a list of a word and a value")
     return data[0], data[1]

@@ -198,6 +198,26 @@ def test_scatter_shows_a_second_study_on_the_same_scales():
     assert domains[0] == domains[1]
 
 
+def test_scatter_draws_late_large_marks_first_and_small_ones_on_top():
+    spec = drawn("scatter", population())
+    [jobs] = [p["layer"][0]["data"]["name"] for p in spec["hconcat"]]
+    rounds = [row["round"] for row in spec["datasets"][jobs]]
+    assert rounds == sorted(rounds, reverse=True)
+    assert rounds[0] > rounds[-1]
+
+
+def test_labels_of_parallel_axes_differ_however_narrow_the_range():
+    log = population(space={"lr": ev.Uniform(100.0, 100.003)})
+    rows = data_of(drawn("parallel", log))
+    told = [row["text"] for row in rows if row.get("axis") == "lr" and "text" in row]
+    assert len(set(told)) == len(told) > 2
+
+
+def test_labels_at_the_end_of_compare_stay_at_their_ticks():
+    spec = Wish(kind="compare", options=Options()).draw({"a": [population(8, 30)]}).to_dict()
+    assert spec["layer"][0]["encoding"]["x"]["axis"]["labelFlush"] is False
+
+
 def test_scores_of_two_studies_stand_side_by_side_on_the_same_scale():
     pbt, random = population(), population(name="random", copying=0)
     spec = Wish(kind="scores").draw({"pbt": [pbt], "random": [random]}).to_dict()

@@ -70,7 +70,7 @@ def _encoded(legend: Legend, y: str, **columns: Any) -> alt.Chart:
         alt.X(
             "jobs:Q",
             title="jobs finished by each study",
-            axis=alt.Axis(tickMinStep=1, format="~s"),
+            axis=alt.Axis(tickMinStep=1, format="~s", labelFlush=False),
             scale=alt.Scale(nice=False, zero=False),
         ),
         alt.Y(f"{y}:Q", axis=numbers, scale=alt.Scale(zero=False, nice=False, padding=8)),

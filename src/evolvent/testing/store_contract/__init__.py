@@ -58,5 +58,9 @@ class StoreContract(
         return store
 
     @pytest.fixture
+    def deciding(self, store: Store) -> Store:
+        return store
+
+    @pytest.fixture
     def reopen(self, store: Store) -> Reopen:
         return lambda: open_store(store.url)

@@ -9,7 +9,7 @@ from evolvent.core.exploit import CopyBest
 from evolvent.core.explore import NoExplore
 from evolvent.core.population import Population
 from evolvent.core.records import Copy, Decision, JobId, JobState, Keep, Member
-from evolvent.errors import CheckpointMissing
+from evolvent.errors import CheckpointMissing, StoreError
 from evolvent.store.protocol import Store
 from evolvent.store.records import Point, Report, StudyState
 from evolvent.testing.store_contract.crew import LONG, Crew
@@ -77,31 +77,35 @@ class ReportsContract:
         assert store.job(crew.id, M0R0).checkpoint == address
         assert store.points(crew.id, M0R0) == [Point(1, {"loss": 1.0})]
 
-    def test_report_that_cannot_be_decided_changes_nothing(self, store: Store) -> None:
+    def test_report_that_cannot_be_decided_changes_nothing(
+        self, store: Store, deciding: Store
+    ) -> None:
         crew = Crew(store, population=1)
         lease = crew.claim()
         before = crew.log()
         report = Report(0.5, {}, crew.save(), [Point(1, {"loss": 1.0})])
-        store.use_algorithm(crew.id, _Broken())
-        with pytest.raises(ZeroDivisionError):
+        deciding.use_algorithm(crew.id, _Broken())
+        with pytest.raises((ZeroDivisionError, StoreError)):
             store.report(lease, report)
         assert crew.log() == before
         assert crew.status().best is None
         assert store.points(crew.id, M0R0) == []
-        store.use_algorithm(crew.id, RandomSearch())
+        deciding.use_algorithm(crew.id, RandomSearch())
         store.report(lease, report)
         assert crew.status().best == M0R0
         assert crew.open(0).parent_checkpoint == report.checkpoint
 
-    def test_algorithm_of_this_process_decides(self, store: Store) -> None:
+    def test_algorithm_of_this_process_decides(self, store: Store, deciding: Store) -> None:
         crew = Crew(store, population=2, rounds=3)
-        store.use_algorithm(crew.id, _CopyZero())
+        deciding.use_algorithm(crew.id, _CopyZero())
         crew.train(0.5, member=0)
         crew.train(0.5, member=1)
         job = crew.open(1)
         assert (job.parent, job.hyperparameters, job.reason) == (M0R0, {"lr": 0.125}, "because")
 
-    def test_algorithm_sees_the_newest_state_of_all_and_the_whole_log(self, store: Store) -> None:
+    def test_algorithm_sees_the_newest_state_of_all_and_the_whole_log(
+        self, store: Store, deciding: Store
+    ) -> None:
         crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
         slow = crew.claim_of(2)
         crew.train(0.5, member=0)
@@ -110,7 +114,7 @@ class ReportsContract:
         crew.train(0.6, member=1)
         crew.train(0.3, member=0)
         watching = _Watching()
-        store.use_algorithm(crew.id, watching)
+        deciding.use_algorithm(crew.id, watching)
         crew.train(0.7, member=1)
         population, scores, log = watching.seen[-1]
         assert [(m.id, m.round, m.score, m.available) for m in population] == [
