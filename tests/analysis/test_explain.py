@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 import evolvent as ev
-from evolvent.archive.writing import export_study
 from evolvent.analysis.explain import Explanation, explain
 from evolvent.archive.writing import export_study
 from evolvent.core.algorithms import Algorithm, Replay

@@ -33,16 +33,6 @@ def test_a_terminal_that_is_too_narrow_gets_as_much_as_fits(
     shown = fine("schedule").splitlines()
     assert "hyperparameter_0" in shown[0]
     assert "more" in shown[0]
-    best = fine("best").splitlines()
-    assert max(map(len, best[best.index("schedule of its 2 rounds of training") :])) <= 80
-    assert "more" in "".join(best)
-
-
-def test_what_was_written_is_told_beside_json_on_stderr() -> None:
-    trained_study()
-    result = evolvent("schedule", "-o", "s.json", "--to-ray", "r.txt", "--json")
-    assert json.loads(result.stdout)["unit"] == "rounds"
-    assert result.stderr == "wrote s.json\nwrote r.txt\n"
     assert max(map(len, shown)) <= 80
     best = fine("best").splitlines()
     assert max(map(len, best[best.index("schedule of its 2 rounds of training") :])) <= 80

@@ -32,6 +32,7 @@ class Wire:
         self.on_break: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._ends: list[socket.socket] = []
+        self._done: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._listen, daemon=True)]
         self._threads[0].start()
 
@@ -58,12 +59,14 @@ class Wire:
                     for end in (client, service):
                         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                         self._ends.append(end)
-                for ends in ((client, service, True), (service, client, False)):
-                    thread = threading.Thread(target=self._pass, args=ends, daemon=True)
+                ends = [client, service]
+                for up in (True, False):
+                    thread = threading.Thread(target=self._pass, args=(ends, up), daemon=True)
                     self._threads.append(thread)
                     thread.start()
 
-    def _pass(self, source: socket.socket, target: socket.socket, up: bool) -> None:
+    def _pass(self, ends: list[socket.socket], up: bool) -> None:
+        source, target = ends if up else reversed(ends)
         with contextlib.suppress(OSError):
             while block := source.recv(_BLOCK):
                 target.sendall(block)
@@ -77,8 +80,10 @@ class Wire:
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
         with self._lock:
-            if source not in self._ends:
-                source.close()
+            self._done.append(source)
+            if target in self._done:
+                for end in ends:
+                    end.close()
 
     def _cut(self) -> None:
         """End all connections: clients see a reset, the service an end after what was passed on."""

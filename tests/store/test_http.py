@@ -40,5 +40,5 @@ class TestHttpStore(StoreContract):
         return served.store
 
     @pytest.fixture
-    def deciding(self, served: Service) -> Store:
+    def home(self, served: Service) -> Store:
         return served.store

@@ -285,7 +285,7 @@ def test_upload_whose_answer_was_lost_is_sealed_once(
     here: HttpCheckpoints, home: Checkpoints, line: Wire
 ):
     staged = saved(here)
-    line.breaks = [MB + n for n in range(2000, 4000, 50)]
+    line.breaks = [MB + n for n in range(1000, 4000, 500)]
     address = here.seal(staged)
     assert home.addresses() == [address]
     home.verify(address)

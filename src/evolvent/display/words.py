@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import Any
 
 NOTHING = "-"
@@ -19,6 +20,8 @@ def compact(value: Any, *, digits: int = 3) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
+        if abs(value) > sys.float_info.max:
+            return shortened(str(value))
         return str(value) if abs(value) < _SPELLED_OUT else _rounded(float(value), digits)
     if isinstance(value, float):
         return _rounded(value, digits)

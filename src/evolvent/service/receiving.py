@@ -24,11 +24,21 @@ _Key: TypeAlias = tuple[int, int]
 _kept: OrderedDict[_Key, tuple[int, _Hash]] = OrderedDict()
 """Hashes of what has come so far, by file: they save reading it again, and may be forgotten."""
 
+_open: set[Receiving] = set()
+
+
+def end_all(upload: Path) -> None:
+    """Let no connection write to an upload any more: its sender has begun a new one."""
+    for file in list(_open):
+        if file.upload == upload:
+            file.end()
+
 
 class Receiving:
     """A file that grows.
 
     Args:
+        upload: directory of the upload that it belongs to.
         path: where it is, or will be.
         entry: what it is to become.
         offset: where the sender goes on.
@@ -38,8 +48,9 @@ class Receiving:
         CheckpointError: the disk is full; says where.
     """
 
-    def __init__(self, path: Path, entry: Entry, offset: int) -> None:
-        self._path, self._entry = path, entry
+    def __init__(self, upload: Path, path: Path, entry: Entry, offset: int) -> None:
+        self.upload, self._path, self._entry = upload, path, entry
+        self._ended = False
         self.size, self._key = 0, (0, 0)
         self._hash: _Hash | None = None
         self._busy = threading.Lock()
@@ -52,8 +63,9 @@ class Receiving:
         try:
             self._take(offset)
         except BaseException:
-            self.close()
+            self._file.close()
             raise
+        _open.add(self)
 
     @property
     def left(self) -> int:
@@ -73,11 +85,19 @@ class Receiving:
             )
 
     def write(self, block: bytes) -> None:
-        """Write at the end; errors as with `check_length`, or CheckpointError on a full disk."""
+        """Write at the end.
+
+        Raises:
+            UploadConflict: the sender has begun to send on another connection.
+            CheckpointTooLarge: there is no room for it in the file; names the file.
+            CheckpointError: the disk is full; says where.
+        """
         self.check_length(len(block))
         rest = memoryview(block)
         try:
             with self._busy:
+                if self._ended:
+                    raise UploadConflict("body: the upload has gone on on another connection")
                 while rest:
                     n = os.pwrite(self._file.fileno(), rest, self.size)
                     if self._hash is not None:
@@ -107,12 +127,22 @@ class Receiving:
 
     def close(self) -> None:
         """Let go of the file, once nobody writes; what came of it stays."""
+        self.end()
+        _open.discard(self)
+        self._file.close()
+
+    def end(self) -> None:
+        """Write no more, once nobody writes; what came stays, and others may go on there."""
         with self._busy:
+            if self._ended:
+                return
+            self._ended = True
             if self._hash is not None and self.left:
                 _kept[self._key] = self.size, self._hash
                 while len(_kept) > _MOST_KEPT:
                     _kept.popitem(last=False)
-            self._file.close()
+            self._hash = None
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _take(self, offset: int) -> None:
         try:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointTooLarge, UploadConflict
-from evolvent.service.receiving import Receiving
+from evolvent.service.receiving import Receiving, end_all
 from evolvent.service.settings import Settings
 from evolvent.store import files as tree
 from evolvent.store import manifest
@@ -95,11 +95,15 @@ class Upload:
         return self._place.name.removeprefix(_PREFIX)
 
     def begin(self, entries: Sequence[Entry]) -> None:
-        """Make the directory, unless it is there already; errors as with `UploadArea.begin`."""
+        """Make the directory, unless it is there already; errors as with `UploadArea.begin`.
+
+        Connections that still send to it are heard no more: whoever asks has lost them.
+        """
         if not self._place.exists():
             self._make(entries)
         if self.entries() != tuple(entries):
             raise UploadConflict("key: was used for other files: make a new one")
+        end_all(self._place)
         self._renew()
 
     def entries(self) -> tuple[Entry, ...]:
@@ -135,7 +139,7 @@ class Upload:
         if not self._tree.is_dir():
             raise _gone(self.number)
         self._renew()
-        return Receiving(self._tree / entries[index].name, entries[index], offset)
+        return Receiving(self._place, self._tree / entries[index].name, entries[index], offset)
 
     def seal(self) -> str:
         """Make it a checkpoint, exactly as a local one is sealed; return its address.

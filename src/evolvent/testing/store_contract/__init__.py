@@ -13,11 +13,12 @@ A store's own test file is a subclass with one fixture, and no exceptions::
             store.close()
 
 `store` gives a fresh, empty store. `reopen` gives a function that opens the same one once more, as
-another process would; unless overridden it calls `open_store(store.url)`. `home` is the store on
-whose disk the checkpoints lie: `store` itself, unless overridden because it keeps them elsewhere
-(whoever brings them here must not keep a copy then, for some tests spoil what lies there). For messages that show
-values, call `pytest.register_assert_rewrite("evolvent.testing.store_contract")` in a conftest
-before this is imported. Needs pytest and hypothesis.
+another process would; unless overridden it calls `open_store(store.url)`. `home` is the store in
+whose process decisions are taken and on whose disk the checkpoints lie: `store` itself, unless
+overridden because it only passes all on (whoever brings checkpoints here must not keep a copy then,
+for some tests spoil what lies there). For messages that show values, call
+`pytest.register_assert_rewrite("evolvent.testing.store_contract")` in a conftest before this is
+imported. Needs pytest and hypothesis.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import pytest
 
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
+from evolvent.testing.store_contract.again import AgainContract
 from evolvent.testing.store_contract.archive import ArchiveContract
 from evolvent.testing.store_contract.claims import ClaimsContract
 from evolvent.testing.store_contract.collection import CollectionContract
@@ -49,16 +51,13 @@ class StoreContract(
     CollectionContract,
     ReadingContract,
     ArchiveContract,
+    AgainContract,
     HistoriesContract,
 ):
     """Subclass this and provide the fixture `store`."""
 
     @pytest.fixture
     def home(self, store: Store) -> Store:
-        return store
-
-    @pytest.fixture
-    def deciding(self, store: Store) -> Store:
         return store
 
     @pytest.fixture

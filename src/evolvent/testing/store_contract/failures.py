@@ -168,9 +168,9 @@ class FailuresContract:
         assert crew.open(1).parent == "m1r0"
         assert crew.open(0).parent == "m1r0"
 
-    def test_failed_member_keeps_what_it_had_started_from(self, store: Store) -> None:
+    def test_failed_member_keeps_what_it_had_started_from(self, store: Store, home: Store) -> None:
         crew = Crew(store, population=1, rounds=5)
-        store.use_algorithm(crew.id, TRUNCATION)
+        home.use_algorithm(crew.id, TRUNCATION)
         report = crew.report(crew.claim(), 0.9)
         crew.fail(crew.claim())
         assert crew.status().state is StudyState.FAILED

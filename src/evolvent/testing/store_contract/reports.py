@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 
-from evolvent.core.algorithms import PBT, RandomSearch
+from evolvent.core.algorithms import ALGORITHMS, PBT, RandomSearch
 from evolvent.core.exploit import CopyBest
 from evolvent.core.explore import NoExplore
 from evolvent.core.population import Population
@@ -20,6 +23,12 @@ M0R0 = JobId(0, 0)
 
 class ReportsContract:
     """Reports and what they set off."""
+
+    @pytest.fixture
+    def told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let a store that passes all on tell of the algorithms of these tests."""
+        for kind in (_Broken, _CopyZero, _Watching):
+            monkeypatch.setitem(ALGORITHMS, kind.__name__, kind)
 
     def test_reported_job_is_in_the_log_with_all_it_had(self, store: Store) -> None:
         crew = Crew(store, population=1)
@@ -77,34 +86,35 @@ class ReportsContract:
         assert store.job(crew.id, M0R0).checkpoint == address
         assert store.points(crew.id, M0R0) == [Point(1, {"loss": 1.0})]
 
-    def test_report_that_cannot_be_decided_changes_nothing(
-        self, store: Store, deciding: Store
-    ) -> None:
+    @pytest.mark.usefixtures("told")
+    def test_report_that_cannot_be_decided_changes_nothing(self, store: Store, home: Store) -> None:
         crew = Crew(store, population=1)
         lease = crew.claim()
         before = crew.log()
         report = Report(0.5, {}, crew.save(), [Point(1, {"loss": 1.0})])
-        deciding.use_algorithm(crew.id, _Broken())
+        home.use_algorithm(crew.id, _Broken())
         with pytest.raises((ZeroDivisionError, StoreError)):
             store.report(lease, report)
         assert crew.log() == before
         assert crew.status().best is None
         assert store.points(crew.id, M0R0) == []
-        deciding.use_algorithm(crew.id, RandomSearch())
+        home.use_algorithm(crew.id, RandomSearch())
         store.report(lease, report)
         assert crew.status().best == M0R0
         assert crew.open(0).parent_checkpoint == report.checkpoint
 
-    def test_algorithm_of_this_process_decides(self, store: Store, deciding: Store) -> None:
+    @pytest.mark.usefixtures("told")
+    def test_algorithm_of_this_process_decides(self, store: Store, home: Store) -> None:
         crew = Crew(store, population=2, rounds=3)
-        deciding.use_algorithm(crew.id, _CopyZero())
+        home.use_algorithm(crew.id, _CopyZero())
         crew.train(0.5, member=0)
         crew.train(0.5, member=1)
         job = crew.open(1)
         assert (job.parent, job.hyperparameters, job.reason) == (M0R0, {"lr": 0.125}, "because")
 
+    @pytest.mark.usefixtures("told")
     def test_algorithm_sees_the_newest_state_of_all_and_the_whole_log(
-        self, store: Store, deciding: Store
+        self, store: Store, home: Store
     ) -> None:
         crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
         slow = crew.claim_of(2)
@@ -114,7 +124,8 @@ class ReportsContract:
         crew.train(0.6, member=1)
         crew.train(0.3, member=0)
         watching = _Watching()
-        deciding.use_algorithm(crew.id, watching)
+        watching.seen.clear()
+        home.use_algorithm(crew.id, watching)
         crew.train(0.7, member=1)
         population, scores, log = watching.seen[-1]
         assert [(m.id, m.round, m.score, m.available) for m in population] == [
@@ -237,6 +248,7 @@ class ReportsContract:
         assert crew.status().best == "m1r0"
 
 
+@dataclass(frozen=True)
 class _Broken:
     """An algorithm whose code is wrong."""
 
@@ -246,8 +258,9 @@ class _Broken:
     def validate(self, *_: object, **__: object) -> None: ...
 
 
+@dataclass(frozen=True)
 class _CopyZero:
-    """An algorithm that cannot be stored by name."""
+    """An algorithm that only its own process knows."""
 
     def decide(self, *_: object, **__: object) -> Decision:
         return Copy(0, {"lr": 0.125}, "because")
@@ -255,11 +268,11 @@ class _CopyZero:
     def validate(self, *_: object, **__: object) -> None: ...
 
 
+@dataclass(frozen=True)
 class _Watching:
     """An algorithm that notes what it is shown."""
 
-    def __init__(self) -> None:
-        self.seen: list[tuple[list[Member], list[list[float]], list[str]]] = []
+    seen: ClassVar[list[tuple[list[Member], list[list[float]], list[str]]]] = []
 
     def decide(self, me: Member, population: Population, **_: object) -> Decision:
         history = population.history
