@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from evolvent.analysis.schedule import Schedule
 from evolvent.analysis.table import Table
 from evolvent.core.records import JobRecord, JobState
 from evolvent.errors import EvolventError
-from evolvent.store.holding import missing
+from evolvent.store.checkpoints_like import CheckpointsLike
+from evolvent.store.holding import there
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyState, StudyStatus
 from evolvent.validation import check_choice
@@ -39,6 +40,7 @@ class Best:
         directory: where what the job saved is, or would be if it were still there.
         lineage: the job and its ancestors, round 0 first.
         schedule: the hyperparameters along the lineage.
+        files: the checkpoints of the study.
     """
 
     job: JobRecord
@@ -48,17 +50,21 @@ class Best:
     directory: Path
     lineage: tuple[JobRecord, ...]
     schedule: Schedule
+    files: CheckpointsLike = field(repr=False, compare=False)
 
     @property
     def checkpoint(self) -> Path:
-        """Directory with what the job saved, read-only.
+        """Directory with what the job saved, read-only; brought here if a service keeps it.
 
         Raises:
             CheckpointMissing: it is not there: the study was imported without it.
         """
-        if not self.directory.is_dir():
-            raise missing(self.job.id, self.directory)
-        return self.directory
+        return there(self.files, self.job.id, self.directory.name)
+
+    @property
+    def kept(self) -> bool:
+        """Whether what the job saved can be had, here or from the service."""
+        return self.directory.name in self.files
 
     @property
     def member(self) -> int:
@@ -110,14 +116,16 @@ class Result:
         job = lineage[-1]
         assert job.score is not None  # the best job is done
         assert job.checkpoint is not None
+        files = self.store.checkpoints(status.id)
         return Best(
             job=job,
             score=job.score,
             value=record.score(job.score),
             hyperparameters=job.hyperparameters,
-            directory=self.store.checkpoints(status.id).path(job.checkpoint),
+            directory=files.path(job.checkpoint),
             lineage=tuple(lineage),
             schedule=Schedule.of(lineage),
+            files=files,
         )
 
     def jobs(self, state: JobState | str | None = None, *, engine: Engine = "pandas") -> Any:

@@ -35,6 +35,7 @@ TABLE = {
     "GET /studies/{study}/jobs.csv": "viewer",
     "GET /studies/{study}/jobs/{job}": "viewer",
     "GET /studies/{study}/jobs/{job}/points": "viewer",
+    "GET /api/v1/openapi.json": "viewer",
     "GET /api/v1/studies": "viewer",
     "GET /api/v1/studies/named/{name}": "viewer",
     "GET /api/v1/studies/{study}": "viewer",

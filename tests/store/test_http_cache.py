@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing, ConfigError
-from evolvent.store import manifest
 from evolvent.store import files as tree
+from evolvent.store import manifest
 from evolvent.store.files import Entry
 from evolvent.store.http_cache import Cache, cache_of_this_machine
 
@@ -103,7 +103,8 @@ def test_what_goes_wrong_on_the_way_leaves_nothing(cache: Cache, addresses: list
         cache.use(addresses[0], torn)
     assert cache.local.addresses() == []
     assert list(cache.local.root.glob("staging/*")) == []
-    assert not cache._holds and not cache._loose
+    assert not cache._holds
+    assert not cache._loose
 
 
 def test_what_was_used_longest_ago_goes_first(

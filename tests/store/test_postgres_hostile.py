@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from evolvent.errors import EvolventError, StoreError, StoreUnavailable
 from evolvent.store import sql_claim, sql_log, sql_population, sql_session, sql_work
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
-from evolvent.store.records import Failure, FailureKind, Point
+from evolvent.store.records import Failure, FailureKind, Point, Report
 from evolvent.store.sql_database import Interrupted
 from evolvent.testing.populations import study_record
 from evolvent.testing.store_contract.crew import LONG, Crew
@@ -179,6 +180,24 @@ def test_a_place_that_cannot_be_made_is_named_before_anything_is_written(
         store.create_study(study_record())
     assert store.studies() == []
     store.close()
+
+
+@pytest.mark.parametrize("behind_s", [1000.0, -1000.0])
+def test_a_worker_whose_clock_is_wrong_keeps_what_it_is_about_to_report(
+    store: Store, behind_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() - behind_s)
+    crew = Crew(store, study_record(population=3, rounds=9))
+    crew.train(0.1)
+    left = crew.save("nobody needs it")
+    for _ in range(2):  # by the slow way, as the first of a study, and by one statement
+        lease, address = crew.claim(), crew.save()
+        staged = store.checkpoints(crew.id).stage("m0r0")
+        store.collect(crew.id)
+        assert staged.is_dir()
+        assert left not in store.checkpoints(crew.id)
+        store.report(lease, Report(0.5, {"accuracy": 0.5}, address))
 
 
 # --- odd servers ---------------------------------------------------------------------------------

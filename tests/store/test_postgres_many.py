@@ -18,10 +18,12 @@ import evolvent as ev
 from evolvent.core.algorithms import PBT
 from evolvent.core.records import JobState
 from evolvent.errors import LeaseLost, StoreBusy, StoreUnavailable
+from evolvent.store import sql_claim, sql_control
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import Report
 from evolvent.store.sql_database import Interrupted
+from evolvent.store.sql_rows import head_and_study
 from evolvent.testing.populations import study_record
 from evolvent.testing.store_contract.crew import Crew
 from tests.needs import needs
@@ -94,6 +96,57 @@ def test_more_threads_than_connections_are_told_when_all_stay_in_use(
     for connection in taken:
         pool.give(connection)
     assert store.studies() == []
+
+
+def test_a_claim_that_looks_around_does_not_take_what_another_has_just_taken(
+    store: Store, postgres_url: str
+) -> None:
+    crew = Crew(store, study_record(population=3, rounds=2))
+    crew.train(0.1)
+    other = open_store(postgres_url)
+    wish = sql_claim.Wish(crew.id, "w0", 3600.0, None, None)
+    with store._session.work(crew.id, synced=False) as work:  # type: ignore[attr-defined]  # looks inside
+        head, _ = head_and_study(sql_claim._first(work, wish))
+        theirs = other.claim(crew.id, worker="w1", lease_s=3600.0)
+        assert theirs is not None
+        assert theirs.job.member == head.member
+        assert sql_claim._hand_out(work, wish, head) is None
+        ours = sql_claim.claim(work, wish)
+        assert ours is not None
+        assert ours.member == head.member + 1
+    assert store.job(crew.id, theirs.job.id).worker == "w1"
+    other.close()
+
+
+def test_a_claim_steps_over_a_job_that_another_is_taking(store: Store, postgres_url: str) -> None:
+    crew = Crew(store, study_record(population=2, rounds=2))
+    crew.train(0.1)
+    other = open_store(postgres_url)
+    lock = "SELECT id FROM member WHERE study = :study AND member = 1 FOR UPDATE"
+    with store._session.database.write(synced=False) as tx:  # type: ignore[attr-defined]  # looks inside
+        tx.execute(lock, {"study": crew.id})
+        lease = other.claim(crew.id, worker="w1", lease_s=3600.0)
+        assert lease is not None
+        assert lease.job.id == "m0r1"
+    other.close()
+
+
+def test_nobody_claims_while_leftovers_are_removed(store: Store, postgres_url: str) -> None:
+    """Else what a job stages just then would look as old as what nobody needs."""
+    crew = Crew(store, study_record(population=2, rounds=2))
+    crew.train(0.1)
+    other, given = open_store(postgres_url), []
+    claiming = threading.Thread(
+        target=lambda: given.append(other.claim(crew.id, worker="w1", lease_s=3600.0))
+    )
+    with store._session.database.alone(crew.id) as tx:  # type: ignore[attr-defined]  # looks inside
+        sql_control.kept(tx, crew.id)
+        claiming.start()
+        claiming.join(0.3)
+        assert given == []
+    claiming.join()
+    assert given[0].job.id == "m1r0"
+    other.close()
 
 
 def test_the_same_synchronous_study_has_the_same_log_on_every_store(

@@ -6,7 +6,7 @@ from typing import Any
 
 from evolvent.analysis.schedule import flat
 from evolvent.cli.schedule import print_schedule
-from evolvent.result import Result
+from evolvent.result import Best, Result
 
 
 def print_best(result: Result) -> None:
@@ -16,8 +16,7 @@ def print_best(result: Result) -> None:
     print()
     print(f"best             {record.metric} {_text(best.value)}  (job {best.job.id})")
     print(f"hyperparameters  {values}")
-    gone = "" if best.directory.is_dir() else "  (not there)"
-    print(f"checkpoint       {best.directory}{gone}")
+    print(f"checkpoint       {best.directory}{_elsewhere(best)}")
     print()
     rounds = best.schedule.rounds
     print(f"schedule of its {rounds} round{'' if rounds == 1 else 's'} of training")
@@ -58,6 +57,12 @@ def best_as_json(result: Result) -> dict[str, Any]:
             ],
         },
     }
+
+
+def _elsewhere(best: Best) -> str:
+    if best.directory.is_dir():
+        return ""
+    return "  (the service keeps it; not here yet)" if best.kept else "  (not there)"
 
 
 def _text(value: Any) -> str:

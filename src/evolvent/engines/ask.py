@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from types import TracebackType
 from typing import Any
@@ -13,13 +14,14 @@ from evolvent.engines.identity import worker_name
 from evolvent.engines.job import Job
 from evolvent.engines.keeper import LeaseKeeper
 from evolvent.engines.loading import starting_point
+from evolvent.engines.patience import Patience
 from evolvent.engines.runner import failure_of, judge
 from evolvent.engines.worker import job_fields, report_sealed, seal_leased
 from evolvent.errors import EvolventError, LeaseLost
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, Lease, Report, StudyState
 
-_POLL_S, _LEASE_S = 0.05, 30.0
+_LEASE_S = 30.0
 
 _logger = logging.getLogger("evolvent")
 
@@ -101,17 +103,24 @@ class AskedJob(Job):
 def ask(store: Store, study: int, *, wait: bool, timeout_s: float | None = None) -> AskedJob | None:
     """Claim a job; see `Study.next_job`."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    patience = Patience()
     while True:
-        lease = store.claim(study, worker=worker_name("ask"), lease_s=_LEASE_S)
+        wait_s = min(patience.wait_s, _left(deadline)) if wait else 0.0
+        lease = store.claim(study, worker=worker_name("ask"), lease_s=_LEASE_S, wait_s=wait_s)
         if lease is not None:
             job = _hand_out(store, lease)
             if job is not None:
                 return job
             continue
-        over = store.status(study).state is not StudyState.OPEN
-        if over or not wait or (deadline is not None and time.monotonic() > deadline):
+        if not wait or _left(deadline) <= 0:
             return None
-        time.sleep(_POLL_S)
+        if patience.should_look() and store.status(study).state is not StudyState.OPEN:
+            return None
+        time.sleep(patience.pause())
+
+
+def _left(deadline: float | None) -> float:
+    return math.inf if deadline is None else deadline - time.monotonic()
 
 
 def _hand_out(store: Store, lease: Lease) -> AskedJob | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from evolvent.engines.identity import worker_name
 from evolvent.engines.job import Job
 from evolvent.engines.keeper import LeaseKeeper
 from evolvent.engines.loading import starting_point
+from evolvent.engines.patience import Patience
 from evolvent.engines.runner import Runner, failure_of, judge
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import CheckpointError, CheckpointMissing, EvolventError, LeaseLost, StoreError
@@ -31,7 +31,7 @@ Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
 _GRACE_S = 60.0
 _numbers = itertools.count()
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-_POLL_FIRST_S, _POLL_LAST_S, _STATUS_EVERY_S = 0.001, 0.05, 0.25
+_OPEN = StudyState.OPEN
 
 
 def _ignore(_: object) -> None:
@@ -110,25 +110,23 @@ class Worker:
 
     def _next_lease(self) -> Lease | None:
         """Wait for the next job; None when the study is over or the worker is to end."""
-        wait_s, looked_at = _POLL_FIRST_S, 0.0
+        patience = Patience()
         while not self._options.drain.is_set():
             lease = self._store.claim(
                 self._study,
                 worker=self._options.name,
                 lease_s=self._options.lease_s,
                 prefer=self._last_member,
+                wait_s=patience.wait_s,
             )
             if lease is not None:
                 return lease
             if self._pending is not None:
                 self._settle()  # what it opens may be the next job
                 continue
-            if time.monotonic() - looked_at > _STATUS_EVERY_S:
-                looked_at = time.monotonic()
-                if self._store.status(self._study).state is not StudyState.OPEN:
-                    return None
-            self._options.drain.wait(wait_s)
-            wait_s = min(2 * wait_s, _POLL_LAST_S)
+            if patience.should_look() and self._store.status(self._study).state is not _OPEN:
+                return None
+            self._options.drain.wait(patience.pause())
         return None
 
     def _do(self, lease: Lease, keeper: LeaseKeeper, background: ThreadPoolExecutor) -> None:

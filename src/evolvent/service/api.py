@@ -1,34 +1,17 @@
-"""The API: every operation in one visible table, each path with its route."""
+"""The API: every operation of the table behind its path."""
 
 from __future__ import annotations
 
 from starlette.routing import Route
 
-from evolvent.service import (
-    api_control,
-    api_read,
-    api_studies,
-    api_whole,
-    api_work,
-    checkpoints,
-    uploads,
-)
 from evolvent.service.calls import Operation
+from evolvent.service.openapi import OPERATION
+from evolvent.service.operations import DOCUMENTED, PREFIX
 from evolvent.service.resource import Api, Resource
 
-__all__ = ["OPERATIONS", "PREFIX", "Api", "Resource", "routes"]
+__all__ = ["OPERATIONS", "PREFIX", "Api", "routes"]
 
-PREFIX = "/api/v1"
-
-OPERATIONS: tuple[Operation, ...] = (
-    *api_work.OPERATIONS,  # first: what workers send most is found soonest
-    *api_studies.OPERATIONS,
-    *api_control.OPERATIONS,
-    *api_read.OPERATIONS,
-    *api_whole.OPERATIONS,
-    *checkpoints.OPERATIONS,
-    *uploads.OPERATIONS,
-)
+OPERATIONS: tuple[Operation, ...] = (*DOCUMENTED, OPERATION)
 
 
 def routes(api: Api) -> list[Route]:

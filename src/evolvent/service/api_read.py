@@ -239,6 +239,6 @@ OPERATIONS = (
         method="GET", path=f"{_STUDY}/scan", role=Role.VIEWER, run=_scan,
         summary="Columns of the finished jobs: a JSON list a line.",
         query={"columns": s.COLUMNS_QUERY, "after": s.AFTER_QUERY, "limit": s.LIMIT_QUERY},
-        lines=s.ROW, errors=(404,),
+        needs=("columns",), lines=s.ROW, errors=(404,),
     ),
 )  # fmt: skip

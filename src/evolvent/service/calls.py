@@ -131,6 +131,7 @@ class Operation:
             `Stream`, or None for nothing.
         summary: one line.
         query: its parameters with their JSON schemas.
+        needs: those of them that must be there.
         body: schema of the JSON object that it takes.
         reply: schema of the answer.
         lines: schema of each line, where the answer may also come as JSON lines.
@@ -152,6 +153,7 @@ class Operation:
     run: Callable[[Call], Any]
     summary: str
     query: Mapping[str, Schema] = field(default_factory=dict)
+    needs: Iterable[str] = ()
     body: Schema | None = None
     reply: Schema | None = None
     lines: Schema | None = None

@@ -38,7 +38,9 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
 
 _FULL = ("disk is full", "disk quota", "No space left", "database or disk")
 _FULL_STATUS = 507
-_FIELD = re.compile(r"(?:record: )?(?:space: )?(hyperparameter )?([A-Za-z_][\w.\[\]-]*)(?:[:.]| ['\"])")
+_FIELD = re.compile(
+    r"(?:record: )?(?:space: )?(hyperparameter )?([A-Za-z_][\w.\[\]-]*)(?:[:.]| ['\"])"
+)
 _FIELDS: Mapping[type[Exception], str] = {
     errors.Unauthenticated: "Authorization",
     errors.UnknownStudy: "study",

@@ -70,7 +70,8 @@ class Query:
         state, page = query.get("state", ""), query.get("page") or "1"
         if state and state not in list(JobState):
             raise ConfigError(f"state: got {state!r:.80}, wanted one of {', '.join(JobState)}")
-        if not (page.isascii() and page.isdecimal() and 1 <= int(page[:12]) <= _MOST_PAGE and len(page) <= 12):
+        whole = page.isascii() and page.isdecimal() and len(page) <= len(str(_MOST_PAGE))
+        if not (whole and 1 <= int(page) <= _MOST_PAGE):
             raise ConfigError(f"page: got {page!r:.80}, wanted a whole number from 1")
         return cls(
             search=query.get("q", "").strip()[:MOST_TEXT],

@@ -232,10 +232,17 @@ def _within(query: Query, matching: int) -> Query:
 def _comparable(values: Sequence[Any]) -> NDArray[Any]:
     """Return numbers as they are; if there is anything else, texts of all. Nothing stays None."""
     if all(value is None or isinstance(value, (int, float)) for value in values):
-        return np.array([math.nan if value is None else float(value) for value in values])
+        return np.array([math.nan if value is None else _as_float(value) for value in values])
     column = np.empty(len(values), object)
     column[:] = [None if value is None else str(value).lower() for value in values]
     return column
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf if value > 0 else -math.inf
 
 
 def _as_texts(values: NDArray[Any]) -> NDArray[Any]:

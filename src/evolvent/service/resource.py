@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from evolvent.errors import ConfigError, Forbidden, UnknownStudy
+from evolvent.errors import Forbidden, UnknownStudy
 from evolvent.service import api_work
 from evolvent.service.calls import LINES, Call, Operation, Stream
 from evolvent.service.crossing import Crossing
@@ -206,7 +206,7 @@ def _check_known(given: Mapping[str, Any], known: Mapping[str, Any], what: str) 
         if name not in known:
             wanted = ", ".join(known) or "none"
             message = f"{name:.80}: not {what} of this request, wanted {wanted}"
-            raise HttpError(422, message, kind="ConfigError", field=name[:80])
+            raise HttpError(422, message, kind="ConfigError", field=name[:80] or "body")
 
 
 def _rendered(found: Any, status: int, *, packed: bool) -> Response:

@@ -97,8 +97,8 @@ class Store(WholeStudies, Protocol):
         number grows by one; an expired lease is noted as a LOST failure of its attempt. None when
         there is nothing to claim now or the study is not OPEN (see `status`).
 
-        Stores that can tell when there is something wait for it, up to `wait_s`; others ask again
-        no sooner than their callers do. A repeated `key` gives the same lease while it counts.
+        A store that can tell when there is something waits for it, up to `wait_s`, as long as the
+        study is OPEN; others answer at once. A repeated `key` gives the same lease while it counts.
         """
         ...
 

@@ -1,0 +1,44 @@
+"""How long to wait for a job, and how: asked again and again here, or held by the store."""
+
+from __future__ import annotations
+
+import time
+
+_PAUSE_FIRST_S, _PAUSE_LAST_S = 0.001, 0.05
+_WAIT_FIRST_S, _WAIT_LAST_S = 0.5, 10.0
+_LOOK_EVERY_S = 0.25
+
+
+class Patience:
+    """For one wait: longer from try to try, so that those who wait for long cost little.
+
+    A store that can holds a claim until there is a job or its study is over: then nobody need
+    look whether it is. Others answer at once, and are asked again after a pause. No claim is held
+    for longer than a worker that is told to end may take to notice.
+
+    Attributes:
+        wait_s: for how long the store may hold the next claim.
+    """
+
+    def __init__(self) -> None:
+        self.wait_s = 0.0
+        self._pause_s = _PAUSE_FIRST_S
+        self._asked_at = time.monotonic()
+        self._looked_at = -_LOOK_EVERY_S
+
+    def should_look(self) -> bool:
+        """Whether to look, after a claim in vain, if the study is over."""
+        now = time.monotonic()
+        held = self.wait_s > 0 and now - self._asked_at >= self.wait_s
+        if held or now - self._looked_at < _LOOK_EVERY_S:
+            return False
+        self._looked_at = now
+        return True
+
+    def pause(self) -> float:
+        """Return how many seconds to wait before the next claim."""
+        pause_s = self._pause_s
+        self._pause_s = min(2 * pause_s, _PAUSE_LAST_S)
+        self.wait_s = min(max(2 * self.wait_s, _WAIT_FIRST_S), _WAIT_LAST_S)
+        self._asked_at = time.monotonic() + pause_s
+        return pause_s
