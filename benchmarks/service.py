@@ -32,7 +32,6 @@ from urllib.parse import urlsplit
 
 from _big_log import make as make_log
 from _table_page import table_pages
-
 from evolvent.core.algorithms import PBT
 from evolvent.core.distributions import LogUniform, Uniform
 from evolvent.core.space import Space
@@ -86,7 +85,9 @@ def served(path: Path) -> Iterator[tuple[str, int]]:
     os.environ["EVOLVENT_TOKEN"], _ = tokens_of(store).create("admin")
     store.close()
     command = [sys.executable, "-m", "evolvent", "serve", f"sqlite:///{path}", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert process.stdout is not None
     try:
         words = process.stdout.readline().split()
@@ -220,7 +221,7 @@ def pace(seconds: float) -> None:
     print(f"\n{PACE} pairs a second from {PACERS} clients  (milliseconds)")
     print("durability  pairs/s  claim p50   p99  report p50   p99  pair p50   p99")
     for durability in ("process", "power"):
-        with tempfile.TemporaryDirectory() as folder, _cache(folder):
+        with tempfile.TemporaryDirectory() as folder, _cache(folder):  # noqa: SIM117 - one after the other
             with served(Path(folder) / "served.db") as (url, _):
                 task = make_study(url, "served", durability)
                 crews = crowd(task, PACERS, seconds, interval_s=PACERS / PACE)
@@ -263,8 +264,6 @@ def show(words: str, first: float, again: float) -> None:
 
 def timed(url: str, target: str) -> float:
     """Ask for something over a new connection; return the seconds until all of it is here."""
-    import http.client
-
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
     headers = {"Authorization": f"Bearer {os.environ['EVOLVENT_TOKEN']}", "Accept": "*/*"}
@@ -288,7 +287,7 @@ def idle() -> None:
     print(f"\n{WAITERS} idle workers for {IDLE_S:.0f} s")
     print("held for    memory before    with them    share of a core    claims/s")
     for wait_s in (10.0, 60.0):
-        with tempfile.TemporaryDirectory() as folder, _cache(folder):
+        with tempfile.TemporaryDirectory() as folder, _cache(folder):  # noqa: SIM117 - one after the other
             with served(Path(folder) / "served.db") as (url, pid):
                 task = make_study(url, "served", "process")
                 _claim_all(url, task["study"])
@@ -345,7 +344,9 @@ def _answer(selector: selectors.BaseSelector, study: int, wait_s: float, seconds
 
 
 def _ask(connection: Any, number: int, study: int, wait_s: float) -> None:
-    body = f'{{"worker":"idle-{number}","lease_s":30,"wait_s":{wait_s},"key":"{os.urandom(8).hex()}"}}'
+    body = (
+        f'{{"worker":"idle-{number}","lease_s":30,"wait_s":{wait_s},"key":"{os.urandom(8).hex()}"}}'
+    )
     connection.sendall(
         f"POST /api/v1/studies/{study}/claim HTTP/1.1\r\nHost: bench\r\n"
         f"Authorization: Bearer {os.environ['EVOLVENT_TOKEN']}\r\n"

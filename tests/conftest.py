@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
+
+pytest.register_assert_rewrite("evolvent.testing.store_contract")  # it shows the values that differ
 
 # Chance has no place in the suite: the same examples on every machine and in every run.
 settings.register_profile("suite", derandomize=True, deadline=None)

@@ -358,5 +358,5 @@ def test_run_remembers_training_code_that_can_be_imported(tmp_path: Path) -> Non
 
 
 def test_run_does_not_remember_training_code_that_cannot_be_imported(tmp_path: Path) -> None:
-    study = trained(ev.create_study("s", **settings(tmp_path)), lambda job: climb(job))
+    study = trained(ev.create_study("s", **settings(tmp_path)), lambda job: climb(job))  # noqa: PLW0108 - a function without a name
     assert study.record.trainable is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
 import threading
@@ -15,10 +16,10 @@ from tests.needs import needs
 needs("uvicorn")
 
 # isort: split
-from evolvent.service.app import create_app
-from evolvent.service.listen import listener
-from evolvent.service.serve import DrainingServer, uvicorn_config
-from evolvent.service.settings import Settings
+from evolvent.service.app import create_app  # noqa: E402 - after what skips
+from evolvent.service.listen import listener  # noqa: E402 - after what skips
+from evolvent.service.serve import DrainingServer, uvicorn_config  # noqa: E402 - after what skips
+from evolvent.service.settings import Settings  # noqa: E402 - after what skips
 
 _PATIENCE_S = 30.0
 
@@ -63,6 +64,4 @@ def service(store: Store, **settings: Any) -> Iterator[Service]:
 
 
 def _run(server: DrainingServer, bound: Any) -> None:
-    import asyncio
-
     asyncio.run(server.serve(sockets=[bound]))

@@ -1,4 +1,4 @@
-"""Lets the shipped contract show the values that differ; a PostgreSQL server for those who ask."""
+"""A PostgreSQL server for those who ask."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.store.servers import Server, at_hand, schema, server
-
-pytest.register_assert_rewrite("evolvent.testing.store_contract")
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.cut_at: bytes | None = None
+        self._cut: set[socket.socket] = set()
         self._sockets = [self._listener]
         self._threads: list[threading.Thread] = []
         self._start(self._listen)
@@ -51,12 +52,14 @@ class Wire:
             while data := client.recv(65536):
                 if self.cut_at is not None and self.cut_at in data:
                     self.cut_at = None
-                    client.shutdown(socket.SHUT_WR)
+                    self._cut.add(client)
                 server.sendall(data)
             server.shutdown(socket.SHUT_WR)
 
     def _answer(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(65536):
+                if client in self._cut:  # the server has done it
+                    break
                 client.sendall(data)
             client.shutdown(socket.SHUT_WR)

@@ -38,7 +38,3 @@ class TestHttpStore(StoreContract):
     @pytest.fixture
     def home(self, served: Service, store: Store) -> Store:
         return served.store
-
-    @pytest.fixture
-    def home(self, served: Service) -> Store:
-        return served.store

@@ -80,7 +80,7 @@ def _subject(
         said = read_study_file(file)
         path = trainable or said.trainable
         if path is None:
-            raise ConfigError(f"{file}: [study] lacks trainable, such as \"package.module:name\"")
+            raise ConfigError(f'{file}: [study] lacks trainable, such as "package.module:name"')
         return path, said.settings["space"], said.settings["metric"]
     study = open_study(name, store)
     return remembered(study, trainable), study.record.space, study.record.metric

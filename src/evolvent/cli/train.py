@@ -142,7 +142,7 @@ def run(
     wanted = read_study_file(file)
     if wanted.trainable is None:
         raise ConfigError(
-            f"{file}: [study] lacks trainable, such as \"package.module:name\"; for a command of "
+            f'{file}: [study] lacks trainable, such as "package.module:name"; for a command of '
             f"any language: evolvent exec {file} -- COMMAND"
         )
     check_importable(wanted.trainable)

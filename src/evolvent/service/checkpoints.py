@@ -110,7 +110,7 @@ def _missing(place: Path) -> HttpError:
 
 OPERATIONS = (
     Operation(
-        method="GET", path=_PATH, role=Role.VIEWER, run=show, slow=True, errors=(404,),
+        method="GET", path=_PATH, role=Role.VIEWER, run=show, slow=True, errors=(404, 409),
         summary="The files of a checkpoint: their names, sizes and hashes.",
         reply=s.CHECKPOINT,
     ),

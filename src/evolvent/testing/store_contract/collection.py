@@ -78,9 +78,7 @@ class CollectionContract:
             store.pin(crew.id, M0R0)
         assert store.pins(crew.id) == []
 
-    def test_collection_removes_what_late_workers_left(
-        self, store: Store, home: Store
-    ) -> None:
+    def test_collection_removes_what_late_workers_left(self, store: Store, home: Store) -> None:
         crew = Crew(store, population=1, rounds=9)
         late = crew.claim(lease_s=OVER)
         crew.report(crew.claim(), 0.5)

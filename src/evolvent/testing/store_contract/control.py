@@ -88,7 +88,7 @@ class ControlContract:
         crew.train(0.5)
         crew.train(0.5)
         for rounds in (1, 0, -1):
-            with pytest.raises(ConfigError, match="wanted 3 or more: so many are .* or given out"):
+            with pytest.raises(ConfigError, match=r"wanted 3 or more: so many are .* or given out"):
                 store.extend(crew.id, rounds=rounds)
         assert crew.status().record.rounds == 9
         store.extend(crew.id, rounds=3)
@@ -243,9 +243,7 @@ class ControlContract:
             store.reparent(lease, parent=JobId(7, 0), reason="damaged")
         assert crew.log() == before
 
-    def test_damage_is_found_by_the_store_s_checkpoints(
-        self, store: Store, home: Store
-    ) -> None:
+    def test_damage_is_found_by_the_store_s_checkpoints(self, store: Store, home: Store) -> None:
         crew = Crew(store, population=1)
         report = crew.report(crew.claim(), 0.5)
         path = home.checkpoints(crew.id).path(report.checkpoint)
