@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from evolvent.service.threads import Threads
+
 _WRITERS, _READERS = 4, 4
 
 _T = TypeVar("_T")
@@ -19,16 +21,16 @@ class Crossing:
     """
 
     def __init__(self) -> None:
-        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="evolvent-write")
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="evolvent-read")
+        self._writers = Threads(_WRITERS, name="evolvent-write")
+        self._readers = Threads(_READERS, name="evolvent-read")
 
     async def write(self, call: Callable[[], _T]) -> _T:
         """Run what changes a store."""
-        return await asyncio.get_running_loop().run_in_executor(self._writers, call)
+        return await self._writers.run(call)
 
     async def read(self, call: Callable[[], _T]) -> _T:
         """Run what only looks."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+        return await self._readers.run(call)
 
     async def through(self, blocks: Iterator[bytes]) -> AsyncIterator[bytes]:
         """Run an iterator, which may hold a snapshot open: all of it in one thread of its own."""
@@ -48,8 +50,8 @@ class Crossing:
 
     def close(self) -> None:
         """Let go of the threads once they have done what they do."""
-        self._writers.shutdown(wait=False)
-        self._readers.shutdown(wait=False)
+        self._writers.close()
+        self._readers.close()
 
 
 async def in_files(call: Callable[[], _T]) -> _T:

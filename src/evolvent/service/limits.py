@@ -32,7 +32,8 @@ async def read_body(headers: Headers, receive: Receive, *, most: int) -> bytes:
     """
     check_length(headers, most=most)
     try:
-        return await asyncio.wait_for(_collected(receive, most), BODY_S)
+        async with asyncio.timeout(BODY_S):
+            return await _collected(receive, most)
     except TimeoutError as e:
         raise HttpError(408, f"body: not here after {BODY_S:.0f} s: send it faster") from e
 

@@ -7,10 +7,12 @@ answers, and clients that wait for one, are not touched.
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from evolvent.service.corked import Corked
 from evolvent.service.errors import told
 
 HEADERS_S = 15.0
@@ -28,7 +30,7 @@ class PatientProtocol(H11Protocol):
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", Corked(transport)))
         self._wait_for(self.headers_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
