@@ -40,6 +40,7 @@ class Call:
     """A request that has passed the gate.
 
     Attributes:
+        base_url: where the client has reached us; empty for what writes.
         body: the JSON object that came; empty when none did.
         lines: whether the client takes JSON lines.
         upload: the file that holds the body, for operations that take any length.

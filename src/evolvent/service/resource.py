@@ -144,7 +144,7 @@ class Resource:
             store=self._api.store,
             settings=self._api.settings,
             who=identity,
-            base_url=str(request.base_url).rstrip("/"),
+            base_url=str(request.base_url).rstrip("/") if request.method == "GET" else "",
             path=request.path_params,
             query=request.query_params,
             body=taken if isinstance(taken, dict) else {},

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import weakref
+from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from evolvent.errors import ConfigError
@@ -97,6 +98,34 @@ class Connections:
         if self._tls is None:
             return http.client.HTTPConnection(it.host, it.port, timeout=timeout_s)
         return http.client.HTTPSConnection(it.host, it.port, timeout=timeout_s, context=self._tls)
+
+
+def send_whole(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str],
+) -> http.client.HTTPResponse:
+    """Send a request in one piece, where `connection.request` sends two; return the answer.
+
+    Args:
+        connection: nothing is under way on it.
+        method: such as `POST`.
+        path: with the query.
+        body: empty for none.
+        headers: all but Content-Length.
+    """
+    if connection.sock is None:
+        connection.connect()
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if body or method not in {"GET", "DELETE"}:
+        lines.append(f"Content-Length: {len(body)}")
+    head = "\r\n".join([*lines, "\r\n"]).encode("ascii")
+    connection.sock.sendall(head + body)
+    response = http.client.HTTPResponse(connection.sock, method=method)
+    response.begin()
+    return response
 
 
 _INHERITED: list[object] = []  # closing a parent's connection could end what it is doing

@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
 
 from evolvent.errors import StoreError
-from evolvent.store.http_connection import HOPELESS, TROUBLE, Address, Connections
+from evolvent.store.http_connection import (
+    HOPELESS,
+    TROUBLE,
+    Address,
+    Connections,
+    send_whole,
+)
 from evolvent.store.http_errors import raise_for, retry_after, unavailable
 
 RETRY_S = 120.0
@@ -186,7 +192,7 @@ class Transport:
         self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
     ) -> None:
         """Keep a connection whose answer has been read to its end; close any other."""
-        if response.isclosed() and not self._closed:
+        if response.isclosed() and not response.will_close and not self._closed:
             self._connections.give_back(connection)
         else:
             connection.close()
@@ -206,13 +212,11 @@ class _Sending:
     timeout_s: float
 
     def __call__(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
-        body = self.body() if callable(self.body) else self.body
-        try:
+        if not callable(self.body):
+            return send_whole(connection, self.method, self.path, self.body or b"", self.headers)
+        with self.body() as body:
             connection.request(self.method, self.path, body, self.headers)
             return connection.getresponse()
-        finally:
-            if body is not None and not isinstance(body, bytes):
-                body.close()
 
 
 class _Patience:
