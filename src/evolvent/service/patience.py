@@ -7,19 +7,23 @@ answers, and clients that wait for one, are not touched.
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import Any, cast
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from evolvent.service.corked import Corked
 from evolvent.service.errors import told
+from evolvent.service.quick import QuickConnection
 
 HEADERS_S = 15.0
 """From the first byte of a request (or the connection) to the end of its headers."""
 
 BODY_IDLE_S = 30.0
 """Between two pieces of a body, while the service is ready to take them."""
+
+_MOST_HEAD = 1 << 16
 
 
 class PatientProtocol(H11Protocol):
@@ -28,6 +32,10 @@ class PatientProtocol(H11Protocol):
     headers_s = HEADERS_S
     body_idle_s = BODY_IDLE_S
     _timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, config: uvicorn.Config, *args: Any, **named: Any) -> None:
+        super().__init__(config, *args, **named)
+        self.conn = QuickConnection(h11.SERVER, config.h11_max_incomplete_event_size or _MOST_HEAD)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast("asyncio.Transport", Corked(transport)))
