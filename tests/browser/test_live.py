@@ -38,7 +38,7 @@ def test_page_follows_a_study_that_trains_over_the_service(site: Site, visit: Vi
         "aria-label", re.compile(f"job {study.status().best},"), timeout=PATIENCE_MS
     )
     best = site.store_best(study.id)
-    expect(page.locator("#best")).to_have_text(f"{best:.4g}")
+    expect(page.locator("#best")).to_have_text(f"{best:#.4g}")
 
 
 def test_running_job_shows_its_points_and_updates_can_be_switched_off(

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from rich.text import Text
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 import evolvent as ev
@@ -48,8 +48,11 @@ def test_every_command_explains_itself_and_its_options(name: str) -> None:
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES))
 def test_every_example_uses_commands_and_options_that_exist(example: str) -> None:
-    _, name, *rest = shlex.split(example)
-    known = {option for p in COMMANDS[name].params for option in (*p.opts, *p.secondary_opts)}
+    _, name, *rest = shlex.split(example.partition(" -- ")[0].rstrip("\\ "))
+    command = COMMANDS[name]
+    if isinstance(command, TyperGroup):
+        command = command.commands[rest[0]]
+    known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
     assert {word for word in rest if word.startswith("--")} <= known
 
 

@@ -82,7 +82,7 @@ def test_a_trial_that_copied_nobody_kept_its_config():
 
 
 def test_a_global_log_wants_a_trial_and_says_which_there_are():
-    with pytest.raises(ConfigError, match=r"trial= one of '0_lr=0\.9000', '1_lr=0\.0100'"):
+    with pytest.raises(ConfigError, match=r"--trial \(trial=\): '0_lr=0\.9000', '1_lr=0\.0100'"):
         Schedule.from_ray(SYNC / "pbt_global.txt")
     with pytest.raises(ConfigError, match="no trial '7', there are '0_lr"):
         Schedule.from_ray(SYNC / "pbt_global.txt", trial="7")

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -592,7 +593,8 @@ def answered(connection: socket.socket) -> bytes:
 
 def until_busy(client: Client, path: str) -> Any:
     """Ask until another connection is writing; return what was answered then."""
-    for _ in range(1000):
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
         told = client.told("PUT", f"{path}?offset=5", b"1")[1]
         if "another connection" in told["error"]["message"]:
             return told

@@ -45,12 +45,6 @@ def test_what_is_no_url_of_a_store_is_refused_with_what_there_is(url: str) -> No
         open_store(url)
 
 
-@pytest.mark.parametrize("url", ["http://host:8080", "https://host"])
-def test_stores_to_come_are_refused_by_name(url: str) -> None:
-    with pytest.raises(ConfigError, match="not in this version"):
-        open_store(url)
-
-
 def test_a_store_that_must_be_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match=r"log\.db: there is no such file"):
         open_store(f"sqlite:///{tmp_path}/log.db", create=False)

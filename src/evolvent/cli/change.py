@@ -38,7 +38,7 @@ _PUSH = """
   evolvent push digits 'optimizer={"lr": 0.1, "momentum": 0.9}'
 
 A model that was trained elsewhere, to be copied at once if it is good:
-  evolvent push digits lr=0.1 dropout=0.3 --metrics accuracy=0.93 --checkpoint runs/7
+  evolvent push digits lr=0.1 --metrics accuracy=0.93 --checkpoint runs/7
 
 It needs all hyperparameters; its files are copied into the store."""
 

@@ -40,9 +40,9 @@ _SCHEDULE = """
 
 [bold]Files[/bold]
   .json and .csv give back every value bit for bit. Load them with
-  ev.Schedule.load(FILE), or train fresh models under one with
-  evolvent replay --schedule FILE. A log of Ray's PBT holds the whole config
-  of its trials: keep what is in your space with --only."""
+  ev.Schedule.load(FILE), or train fresh models under one (replay --schedule
+  FILE). A log of Ray's PBT holds the whole config of its trials: keep what
+  is in your space with --only."""
 
 
 def schedule(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from evolvent.core.records import JobRecord, JobState
+from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.errors import ConfigError
 from evolvent.service import schemas as s
 from evolvent.service.calls import Call, Operation, Stream
@@ -17,8 +17,8 @@ from evolvent.store.protocol import Store
 from evolvent.store.records import JOB_COLUMNS, JobColumn
 
 PAGE, MOST_ON_PAGE = 100, 10_000
-_BATCH = 1000
-_MOST_LOOKED_AT = 50_000
+_BATCH, _MANY = 1000, 10_000
+_MOST_LOOKED_AT = 200_000
 _FINISHED = (JobState.DONE, JobState.FAILED)
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -130,22 +130,37 @@ def _finished(
     store: Store, study: int, wanted: frozenset[JobState], *, after: int, end: int, limit: int
 ) -> tuple[list[JobRecord], int]:
     """Return up to `limit` wanted jobs of the log from `after` to `end`, and where they end."""
-    found: list[JobRecord] = []
+    here = wanted.intersection(_FINISHED)
+    if not here:
+        return [], max(after, end)
+    if len(here) == len(_FINISHED):
+        found = store.jobs(
+            study, states=_FINISHED, after=after, limit=min(limit, max(0, end - after))
+        )
+        return found, after + len(found)
+    ids, at = _of_states(store, study, here, after=after, end=end, limit=limit)
+    return [store.job(study, job) for job in ids], at
+
+
+def _of_states(
+    store: Store, study: int, states: frozenset[JobState], *, after: int, end: int, limit: int
+) -> tuple[list[JobId], int]:
+    """Return which jobs of the log are in these states, without reading the others."""
+    words = {state.value for state in states}
+    ids: list[JobId] = []
     at = after
-    if wanted.isdisjoint(_FINISHED):
-        return found, max(at, end)
-    while at < end and len(found) < limit:
-        size = min(end - at, _BATCH if len(wanted) < len(JobState) else limit)
-        part = store.jobs(study, states=_FINISHED, after=at, limit=size)
-        if not part:
-            return found, end
-        for job in part:
+    while at < end and len(ids) < limit:
+        size = min(end - at, _MANY)
+        part = store.scan(study, ("state", "member", "round"), after=at, limit=size)
+        for state, member, round_ in part:
             at += 1
-            if job.state in wanted:
-                found.append(job)
-                if len(found) == limit:
-                    break
-    return found, at
+            if state in words:
+                ids.append(JobId(member, round_))
+                if len(ids) == limit:
+                    return ids, at
+        if len(part) < size:
+            return ids, end
+    return ids, at
 
 
 def _all_jobs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -40,6 +41,7 @@ class _Queue:
     looking: asyncio.Task[None] | None = None
     ringing: asyncio.TimerHandle | None = None
     missed: bool = False
+    looked_at: float = -math.inf
 
     def wake(self, *, over: bool = False) -> None:
         """Let the first one that is not looking already look; all of them when it is over."""
@@ -53,6 +55,7 @@ class _Queue:
     def wait_again(self, waiter: _Waiter) -> None:
         """Let a waiter that found nothing wait for its next turn: now, if one was missed."""
         waiter.turn = asyncio.get_running_loop().create_future()
+        self.looked_at = time.monotonic()
         if self.missed:
             self.missed = False
             waiter.turn.set_result(False)
@@ -84,9 +87,12 @@ class Waiting:
             check: called first, in the thread of the store; raises if this may not be.
         """
         until = time.monotonic() + wish.wait_s
-        lease = await self._try(study, wish, check)
-        if lease is not None or wish.wait_s == 0 or self._closing or await self._is_over(study):
-            return lease
+        if wish.wait_s and self._is_quiet(study):
+            check()  # at once: what it asks has been asked for those who wait
+        else:
+            lease = await self._try(study, wish, check)
+            if lease or wish.wait_s == 0 or self._closing or await self._is_over(study):
+                return lease
         async with self._gone(receive) as gone, self._queued(study, wish) as waiter:
             while await _turn(waiter, gone, until - time.monotonic()):
                 lease = await self._try(study, wish, check)
@@ -101,12 +107,20 @@ class Waiting:
         queue = self._queues.get(study)
         if queue is None or queue.ringing is not None:
             return
+        queue.looked_at = -math.inf
 
         def now() -> None:
             queue.ringing = None
             queue.wake()
 
         queue.ringing = asyncio.get_running_loop().call_later(_RING_AFTER_S, now)
+
+    def _is_quiet(self, study: int) -> bool:
+        """Whether others wait who have found nothing just now: then there is nothing."""
+        queue = self._queues.get(study)
+        if queue is None or not queue.waiters or self._closing:
+            return False
+        return time.monotonic() - queue.looked_at < 2 * LOOK_S
 
     def close(self) -> None:
         """Send everybody home: the service stops."""
