@@ -65,7 +65,7 @@ _IMPORT = """
 [bold]Examples[/bold]
   evolvent import digits.zip
   evolvent import digits.zip --name digits-from-paris --store sqlite:///all.db
-  evolvent import digits.zip && evolvent resume digits    when all checkpoints came along"""
+  evolvent import digits.zip && evolvent resume digits    with all checkpoints"""
 
 
 def import_(

@@ -30,7 +30,7 @@ def register(app: typer.Typer, *, panel: str) -> None:
 
 _SCHEDULE = """
 [bold]Examples[/bold]
-  evolvent schedule                             that of the newest study's best
+  evolvent schedule                         that of the newest study's best
   evolvent schedule digits --job m3r12 -o schedule.json
   evolvent schedule digits --rounds 100 -o schedule.csv     stretched
   evolvent schedule digits --steps 20000 --only lr,momentum
