@@ -17,7 +17,8 @@ from tests.service.served import served
 CHROMIUM = "/usr/bin/chromium"
 
 
-@pytest.fixture(scope="session")
+# No wider than a module: its event loop must not run any more when other tests want theirs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = needs("playwright.sync_api")
     if shutil.which(CHROMIUM) is None:
@@ -32,7 +33,7 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder: Path = tmp_path_factory.mktemp("site")
     url = store_in(folder)

@@ -19,7 +19,7 @@ from evolvent.engines.runner import failure_of, judge
 from evolvent.engines.worker import job_fields, report_sealed, seal_leased
 from evolvent.errors import EvolventError, LeaseLost
 from evolvent.store.protocol import Store
-from evolvent.store.records import Failure, Lease, Report, StudyState
+from evolvent.store.records import Failure, Lease, Report, StudyState, Wait
 
 _LEASE_S = 30.0
 
@@ -106,7 +106,7 @@ def ask(store: Store, study: int, *, wait: bool, timeout_s: float | None = None)
     patience = Patience()
     while True:
         wait_s = min(patience.wait_s, _left(deadline)) if wait else 0.0
-        lease = store.claim(study, worker=worker_name("ask"), lease_s=_LEASE_S, wait_s=wait_s)
+        lease = store.claim(study, worker=worker_name("ask"), lease_s=_LEASE_S, wait=Wait(wait_s))
         if lease is not None:
             job = _hand_out(store, lease)
             if job is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 _PAUSE_FIRST_S, _PAUSE_LAST_S = 0.001, 0.05
-_WAIT_FIRST_S, _WAIT_LAST_S = 0.5, 10.0
+_WAIT_FIRST_S, _WAIT_LAST_S = 0.5, 60.0
 _LOOK_EVERY_S = 0.25
 
 
@@ -13,8 +13,7 @@ class Patience:
     """For one wait: longer from try to try, so that those who wait for long cost little.
 
     A store that can holds a claim until there is a job or its study is over: then nobody need
-    look whether it is. Others answer at once, and are asked again after a pause. No claim is held
-    for longer than a worker that is told to end may take to notice.
+    look whether it is. Others answer at once, and are asked again after a pause.
 
     Attributes:
         wait_s: for how long the store may hold the next claim.

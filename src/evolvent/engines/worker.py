@@ -24,7 +24,7 @@ from evolvent.engines.runner import Runner, failure_of, judge
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import CheckpointError, CheckpointMissing, EvolventError, LeaseLost, StoreError
 from evolvent.store.protocol import Store
-from evolvent.store.records import Failure, FailureKind, Lease, Report, StudyState
+from evolvent.store.records import Failure, FailureKind, Lease, Report, StudyState, Wait
 
 Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
 
@@ -117,7 +117,7 @@ class Worker:
                 worker=self._options.name,
                 lease_s=self._options.lease_s,
                 prefer=self._last_member,
-                wait_s=patience.wait_s,
+                wait=Wait(patience.wait_s, self._options.drain),
             )
             if lease is not None:
                 return lease

@@ -13,14 +13,16 @@ from weakref import WeakValueDictionary
 
 from starlette.types import Receive
 
+from evolvent.errors import EvolventError
 from evolvent.service.api_work import Wish
 from evolvent.service.crossing import Crossing
 from evolvent.store.protocol import Store
-from evolvent.store.records import Lease, StudyState
+from evolvent.store.records import Failure, FailureKind, Lease, StudyState
 
 LOOK_S = 0.5
 """How often the store is asked for what others have changed: expired leases, other services."""
 
+_WENT_AWAY = Failure(FailureKind.RETURNED, "the worker went away while it waited for a job")
 _RING_AFTER_S = 0.005
 """A worker that has just reported asks for its next job first: it has that model in its hands."""
 
@@ -98,7 +100,7 @@ class Waiting:
                 lease = await self._try(study, wish, check)
                 if lease is not None:
                     self.ring(study)  # there may be more
-                    return lease
+                    return await self._unless_gone(lease, gone)
                 self._queues[study].wait_again(waiter)
         return None
 
@@ -145,6 +147,14 @@ class Waiting:
         lock = self._keys.setdefault(wish.key, asyncio.Lock())
         async with lock:
             return await self._crossing.write(claim)
+
+    async def _unless_gone(self, lease: Lease, gone: asyncio.Task[None]) -> Lease | None:
+        """Hand a job back at once whose worker went away while it was claimed."""
+        if not gone.done():
+            return lease
+        with contextlib.suppress(EvolventError):  # its lease will run out
+            await self._crossing.write(lambda: self._store.fail(lease, _WENT_AWAY))
+        return None
 
     async def _is_over(self, study: int) -> bool:
         status = await self._crossing.read(lambda: self._store.status(study))

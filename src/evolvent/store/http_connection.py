@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import http.client
 import os
+import selectors
 import socket
 import ssl
 import threading
+import time
 import weakref
 from collections.abc import Mapping
+from threading import Event
 from urllib.parse import SplitResult, urlsplit
 
 from evolvent.errors import ConfigError
 
 _PORTS = {"http": 80, "https": 443}
+_TICK_S = 0.2
 _FORM = "http://host:8080 or https://host/prefix"
 
 
@@ -53,6 +57,10 @@ def _parts(url: str) -> SplitResult:
             "the token goes into EVOLVENT_TOKEN"
         )
     return parts
+
+
+class GivenUp(Exception):
+    """Nobody waits for this answer any more."""
 
 
 class Connections:
@@ -106,8 +114,8 @@ def send_whole(
     path: str,
     body: bytes,
     headers: Mapping[str, str],
-) -> http.client.HTTPResponse:
-    """Send a request in one piece, where `connection.request` sends two; return the answer.
+) -> None:
+    """Send a request in one piece, where `connection.request` sends two.
 
     Args:
         connection: nothing is under way on it.
@@ -123,6 +131,27 @@ def send_whole(
         lines.append(f"Content-Length: {len(body)}")
     head = "\r\n".join([*lines, "\r\n"]).encode("ascii")
     connection.sock.sendall(head + body)
+
+
+def wait_for_answer(connection: http.client.HTTPConnection, unless: Event) -> None:
+    """Wait until an answer begins.
+
+    Raises:
+        GivenUp: `unless` has been set.
+        TimeoutError: nothing came within the connection's timeout.
+    """
+    until = time.monotonic() + (connection.timeout or 0.0)
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.sock, selectors.EVENT_READ)
+        while not selector.select(_TICK_S):
+            if unless.is_set():
+                raise GivenUp
+            if time.monotonic() > until:
+                raise TimeoutError("no answer came in time")
+
+
+def answer_to(connection: http.client.HTTPConnection, method: str) -> http.client.HTTPResponse:
+    """Return the answer to the request that was sent last, as soon as it begins."""
     response = http.client.HTTPResponse(connection.sock, method=method)
     response.begin()
     return response

@@ -12,7 +12,7 @@ from evolvent.errors import ConfigError, EvolventError, LeaseLost, StoreError, U
 from evolvent.store import wire
 from evolvent.store.fields import Malformed, strict_json
 from evolvent.store.http_transport import Transport
-from evolvent.store.records import Lease, StudyStatus
+from evolvent.store.records import Lease, StudyStatus, Wait
 
 _ANSWER_S = 60.0
 _NO_CONTENT = 204
@@ -55,14 +55,30 @@ class Requests:
             if line:
                 yield self._read(from_json, self._json(line))
 
-    def _post(self, path: str, body: Mapping[str, Any], *, wait_s: float = 0.0) -> Any:
-        """Send a JSON object; return what is told, None for nothing."""
+    def _post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        wait: Wait | None = None,
+    ) -> Any:
+        """Send a JSON object; return what is told, None for nothing.
+
+        Raises:
+            GivenUp: the wait was ended before the answer came.
+        """
         try:
             text = _encode(body).encode("ascii")
         except ValueError as e:
             raise ConfigError(f"{path}: a value that no JSON can hold: {e}") from e
+        wait = Wait(0.0) if wait is None else wait
         answer = self._transport.request(
-            "POST", path, text, headers=_JSON, timeout_s=_ANSWER_S + wait_s
+            "POST",
+            path,
+            text,
+            headers=_JSON,
+            timeout_s=_ANSWER_S + wait.seconds,
+            unless=wait.unless,
         )
         return None if answer.status == _NO_CONTENT else self._json(answer.data)
 

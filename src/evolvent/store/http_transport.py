@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event
 from typing import IO, Any, TypeAlias
 
 from evolvent.errors import StoreError
@@ -23,7 +24,9 @@ from evolvent.store.http_connection import (
     TROUBLE,
     Address,
     Connections,
+    answer_to,
     send_whole,
+    wait_for_answer,
 )
 from evolvent.store.http_errors import raise_for, retry_after, unavailable
 
@@ -83,6 +86,7 @@ class Transport:
         *,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = _TIMEOUT_S,
+        unless: Event | None = None,
     ) -> Answer:
         """Send a request and return the answer, once it is none of an error.
 
@@ -92,12 +96,14 @@ class Transport:
             body: bytes, or what opens them anew for every try.
             headers: beside our own.
             timeout_s: of silence after which it is tried again.
+            unless: set by another thread to give up waiting for the answer.
 
         Raises:
             StoreUnavailable: no answer for `RETRY_S`.
+            GivenUp: `unless` was set first.
             EvolventError: what the service answered.
         """
-        send = self._sending(method, path, body, headers, timeout_s)
+        send = self._sending(method, path, body, headers, timeout_s, unless)
         with self._answered(send, whole=True) as (response, data):
             return Answer(response.status, _plain(response), data)
 
@@ -142,9 +148,11 @@ class Transport:
         body: Body,
         headers: Mapping[str, str] | None,
         timeout_s: float,
+        unless: Event | None = None,
     ) -> _Sending:
         its = {**self._headers, **headers} if headers else self._headers
-        return _Sending(method, f"{self.address.prefix}/api/v1{path}", body, its, timeout_s)
+        where = f"{self.address.prefix}/api/v1{path}"
+        return _Sending(method, where, body, its, timeout_s, unless)
 
     @contextmanager
     def _answered(
@@ -210,10 +218,14 @@ class _Sending:
     body: Body
     headers: Mapping[str, str]
     timeout_s: float
+    unless: Event | None
 
     def __call__(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
         if not callable(self.body):
-            return send_whole(connection, self.method, self.path, self.body or b"", self.headers)
+            send_whole(connection, self.method, self.path, self.body or b"", self.headers)
+            if self.unless is not None:
+                wait_for_answer(connection, self.unless)
+            return answer_to(connection, self.method)
         with self.body() as body:
             connection.request(self.method, self.path, body, self.headers)
             return connection.getresponse()

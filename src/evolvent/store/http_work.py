@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from evolvent.core.records import Hyperparameters, JobId
 from evolvent.store import wire
 from evolvent.store.fields import mapped
+from evolvent.store.http_connection import GivenUp
 from evolvent.store.http_requests import Requests, new_key
-from evolvent.store.records import Failure, Lease, Point, Report
+from evolvent.store.records import Failure, Lease, Point, Report, Wait
 
 
 class HttpWork(Requests):
@@ -21,17 +22,21 @@ class HttpWork(Requests):
         worker: str,
         lease_s: float,
         prefer: int | None = None,
-        wait_s: float = 0.0,
+        wait: Wait | None = None,
         key: str | None = None,
     ) -> Lease | None:
+        wait_s = min(max(0.0, wait.seconds), wire.MOST_WAIT_S) if wait is not None else 0.0
         body = {
             "worker": worker,
             "lease_s": lease_s,
             "prefer": prefer,
-            "wait_s": min(max(0.0, wait_s), wire.MOST_WAIT_S),
+            "wait_s": wait_s,
             "key": key or new_key(),
         }
-        given = self._post(f"/studies/{study}/claim", body, wait_s=wait_s)
+        try:
+            given = self._post(f"/studies/{study}/claim", body, wait=wait)
+        except GivenUp:
+            return None
         return None if given is None else self._read(wire.lease_from_json, given)
 
     def heartbeat(

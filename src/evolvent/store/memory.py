@@ -34,6 +34,7 @@ from evolvent.store.records import (
     Point,
     Report,
     StudyStatus,
+    Wait,
     named,
 )
 
@@ -101,7 +102,7 @@ class MemoryStore(MemoryArchive):
         worker: str,
         lease_s: float,
         prefer: int | None = None,
-        wait_s: float = 0.0,  # noqa: ARG002 - nobody tells us: the caller asks again
+        wait: Wait | None = None,  # noqa: ARG002 - nobody tells us: the caller asks again
         key: str | None = None,
     ) -> Lease | None:
         with self._open.change(study) as it:

@@ -29,6 +29,7 @@ from evolvent.store.records import (
     Point,
     Report,
     StudyStatus,
+    Wait,
 )
 
 
@@ -88,7 +89,7 @@ class Store(WholeStudies, Protocol):
         worker: str,
         lease_s: float,
         prefer: int | None = None,
-        wait_s: float = 0.0,
+        wait: Wait | None = None,
         key: str | None = None,
     ) -> Lease | None:
         """Give out one job: queued, or running with an expired lease.
@@ -97,8 +98,9 @@ class Store(WholeStudies, Protocol):
         number grows by one; an expired lease is noted as a LOST failure of its attempt. None when
         there is nothing to claim now or the study is not OPEN (see `status`).
 
-        A store that can tell when there is something waits for it, up to `wait_s`, as long as the
-        study is OPEN; others answer at once. A repeated `key` gives the same lease while it counts.
+        A store that can tell when there is something waits for it, as long as the study is OPEN,
+        if asked to by `wait`; others answer at once. A repeated `key` gives the same lease while
+        it counts.
         """
         ...
 

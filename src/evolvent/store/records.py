@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
+from threading import Event
 from typing import Literal, TypeAlias, get_args
 
 from evolvent.core.records import JobId, JobRecord, JobState, Metrics
@@ -55,6 +56,19 @@ class Lease:
     @property
     def attempt(self) -> int:
         return self.job.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long a store that can may hold a claim until there is something to claim.
+
+    Attributes:
+        seconds: at most so many.
+        unless: set by another thread to end it.
+    """
+
+    seconds: float
+    unless: Event | None = None
 
 
 @dataclass(frozen=True, slots=True)

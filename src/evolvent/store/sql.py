@@ -28,6 +28,7 @@ from evolvent.store.records import (
     Point,
     Report,
     StudyStatus,
+    Wait,
     named,
 )
 from evolvent.store.sql_again import NewKey, again, again_by_key, again_if_undone
@@ -119,7 +120,7 @@ class SqlStore(SqlReading):
         worker: str,
         lease_s: float,
         prefer: int | None = None,
-        wait_s: float = 0.0,  # noqa: ARG002 - nobody tells us: the caller asks again
+        wait: Wait | None = None,  # noqa: ARG002 - nobody tells us: the caller asks again
         key: str | None = None,
     ) -> Lease | None:
         wish = sql_claim.Wish(study, worker, lease_s, prefer, key)
