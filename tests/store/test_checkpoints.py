@@ -274,7 +274,7 @@ def test_discarded_checkpoint_is_unreachable_at_once_and_deleted_with_the_trash(
 
 
 def test_sweep_deletes_all_but_what_is_kept(checkpoints: Checkpoints) -> None:
-    kept, gone = sealed(checkpoints), sealed(checkpoints, {"a": b"xyz"})
+    kept, gone = sealed(checkpoints), sealed(checkpoints, {"a": b"xy", "b": b"z"})
     staged(checkpoints, {"half": b"12345"})
     trashed = sealed(checkpoints, {"b": b"7654321"})
     checkpoints.discard([trashed])

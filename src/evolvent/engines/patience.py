@@ -6,7 +6,7 @@ import time
 
 _PAUSE_FIRST_S, _PAUSE_LAST_S = 0.001, 0.05
 _WAIT_FIRST_S, _WAIT_LAST_S = 0.5, 60.0
-_LOOK_EVERY_S = 0.25
+_LOOK_EVERY_S = 0.05
 
 
 class Patience:

@@ -7,15 +7,11 @@ answers, and clients that wait for one, are not touched.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from enum import Enum, auto
 
-import h11
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from evolvent.service.corked import Corked
 from evolvent.service.errors import told
-from evolvent.service.quick import QuickConnection
 
 HEADERS_S = 15.0
 """From the first byte of a request (or the connection) to the end of its headers."""
@@ -23,22 +19,30 @@ HEADERS_S = 15.0
 BODY_IDLE_S = 30.0
 """Between two pieces of a body, while the service is ready to take them."""
 
-_MOST_HEAD = 1 << 16
+MOST_HEAD = 1 << 16
+"""Bytes of an address and headers together."""
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it, with an end to its patience."""
+class _Part(Enum):
+    """What is to come next on a connection."""
+
+    HEAD = auto()
+    BODY = auto()
+    NOTHING = auto()
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """HTTP/1.1 as uvicorn speaks it, with an end to its patience and to the size of a head."""
 
     headers_s = HEADERS_S
     body_idle_s = BODY_IDLE_S
     _timer: asyncio.TimerHandle | None = None
-
-    def __init__(self, config: uvicorn.Config, *args: Any, **named: Any) -> None:
-        super().__init__(config, *args, **named)
-        self.conn = QuickConnection(h11.SERVER, config.h11_max_incomplete_event_size or _MOST_HEAD)
+    _part = _Part.HEAD
+    _n_head = 0
+    _refusal: tuple[int, str] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast("asyncio.Transport", Corked(transport)))
+        super().connection_made(transport)
         self._wait_for(self.headers_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -47,27 +51,57 @@ class PatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        match self.conn.their_state:
-            case h11.SEND_BODY:
+        if self.transport.is_closing():
+            return
+        match self._part:
+            case _Part.HEAD:
+                self._n_head += len(data)
+                if self._n_head > MOST_HEAD:
+                    self.send_400_response(str(self._too_long()))
+                elif self._timer is None:  # the clock runs from the first byte
+                    self._wait_for(self.headers_s)
+            case _Part.BODY:
                 self._stop_waiting()
                 self._wait_for(self.body_idle_s)
-            case h11.IDLE if data:
-                if self._timer is None:  # the clock runs from the first byte
-                    self._wait_for(self.headers_s)
-            case _:
+            case _Part.NOTHING:
                 self._stop_waiting()
 
+    def on_message_begin(self) -> None:
+        self._part, self._n_head = _Part.HEAD, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Refuse a head that no service behind a proxy should guess the meaning of."""
+        n_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if n_bytes > MOST_HEAD:
+            raise self._too_long()
+        n_hosts = sum(name == b"host" for name, _ in self.headers)
+        if n_hosts != 1 and self.parser.get_http_version() != "1.0":
+            raise self._refused(400, f"got {n_hosts} Host headers, wanted one")
+        self._stop_waiting()
+        self._part = _Part.BODY
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._part = _Part.NOTHING
+        super().on_message_complete()
+
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP in the shape of all errors."""
-        response = told(400, "BadRequest", f"request: {msg}", field="request")
+        """Answer what is no HTTP, or too much of it, in the shape of all errors."""
+        status, message = self._refusal or (400, msg)
+        response = told(status, "BadRequest", f"request: {message}", field="request")
         headers = [*response.raw_headers, (b"connection", b"close")]
-        for event in (
-            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
-            h11.Data(data=bytes(response.body)),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
+        lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, bytes(response.body)))
         self.transport.close()
+
+    def _too_long(self) -> ValueError:
+        return self._refused(431, f"its address and headers are longer than {MOST_HEAD} bytes")
+
+    def _refused(self, status: int, message: str) -> ValueError:
+        """Return what, raised within the parser, makes uvicorn ask for our answer."""
+        self._refusal = status, message
+        return ValueError(message)
 
     def _wait_for(self, seconds: float) -> None:
         self._timer = self.loop.call_later(seconds, self._give_up)

@@ -32,7 +32,7 @@ class Checkpoints:
     A job writes into a private staging directory. `seal` hashes it, syncs it if asked, and renames
     it to its content address: whatever has an address is whole. Equal contents share an address.
     The address is a SHA-256 over names, sizes and hashes of the files, so it needs no manifest to
-    be verified; the manifest beside it only names the file that is damaged.
+    be verified; the manifest beside several files only names the one that is damaged.
 
     Any number of processes may call any method at the same time. A crash at any instant leaves
     nothing but directories in `staging` and `trash`, which `sweep` removes.
@@ -247,7 +247,8 @@ class Checkpoints:
                 if e.errno not in _OCCUPIED:
                     raise
                 continue  # others came in between: look what they put there
-            manifest.write(self._beside(address), entries)
+            if len(entries) > 1:  # of a single file the address says all
+                manifest.write(self._beside(address), entries)
             break
         if self.sync:
             # Also what others have made: they may not have come so far yet.

@@ -1,7 +1,7 @@
 """What is in a checkpoint: the address that follows from it, and the list kept beside it.
 
-The list is advisory: it may be missing, old or torn, and then only the name of a damaged file
-cannot be told.
+The list is advisory, and there is none for a single file: it may be missing, old or torn, and then
+only the name of a damaged file cannot be told.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ def difference(wanted: Mapping[str, Entry] | None, found: Sequence[Entry]) -> st
         wanted: what was saved, by name; None when nobody knows.
         found: what is there now, which is something else.
     """
+    if wanted is None and len(found) == 1:
+        return f"{found[0].name!r} is not what was saved"
     if wanted is None:
         return "the files are not those that were saved (no manifest says which)"
     have = {entry.name: entry for entry in found}
