@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import math
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,6 +31,7 @@ from evolvent.store.records import Failure, FailureKind, Lease, Report, StudySta
 Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
 
 _GRACE_S = 60.0
+_WORTH_A_THREAD_S = 0.005
 _numbers = itertools.count()
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _OPEN = StudyState.OPEN
@@ -47,7 +50,7 @@ class WorkerOptions:
         device: handed to training code as `job.device`.
         lease_s: seconds after which the job of a silent worker is given to another.
         hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang; None: any.
-        overlap: seal and report a job while the next one trains.
+        overlap: seal and report a job while the next one trains, where that takes long.
         on_job: called with the id of every job that was reported or failed.
         on_hang: called, in another thread, when training hangs.
         drain: set it to let the worker end after the job it runs.
@@ -66,8 +69,9 @@ class WorkerOptions:
 class Worker:
     """Claims jobs of one study and runs them until the study is over or the worker is drained.
 
-    The report of a job is sealed and sent in the background while the next job trains, so that
-    training does not wait for the disk; at most two jobs are in hand at any time.
+    What takes long to seal and report (a large checkpoint, a slow disk, a far store) is sent in the
+    background while the next job trains; at most two jobs are in hand at any time. What is quick is
+    done at once: two threads of one interpreter would cost more than they hide.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Worker:
         self._checkpoints = store.checkpoints(study)
         self._last_member: int | None = None
         self._pending: Future[bool] | None = None
+        self._finish_s = math.inf  # how long it took last to seal and report
 
     def work(self) -> None:
         """Run until there is nothing left to do.
@@ -145,12 +150,11 @@ class Worker:
                 self._failed(lease, e)
             return
         keeper.trained(job)
-        before, self._pending = (
-            self._pending,
-            background.submit(self._finish, lease, job, verdict, keeper),
-        )
+        overlap = self._options.overlap and self._finish_s > _WORTH_A_THREAD_S
+        run = background.submit if overlap else _at_once
+        before, self._pending = self._pending, run(self._finish, lease, job, verdict, keeper)
         self._wait_for(before)  # should it fail, this one is still reported
-        if not self._options.overlap:
+        if not overlap:
             self._settle()
 
     def _train(self, lease: Lease, job: Job) -> tuple[Lease, Verdict]:
@@ -168,7 +172,8 @@ class Worker:
         return lease, judge(returned, self._record)
 
     def _finish(self, lease: Lease, job: Job, verdict: Verdict, keeper: LeaseKeeper) -> bool:
-        """Seal and report; False when the lease was lost. Runs in the background."""
+        """Seal and report; False when the lease was lost. May run in the background."""
+        began = time.monotonic()
         try:
             if isinstance(verdict, Failure):
                 keeper.drop(job)
@@ -183,6 +188,7 @@ class Worker:
         finally:
             keeper.drop(job)
             self._checkpoints.drop(job.directory)
+        self._finish_s = time.monotonic() - began
         self._options.on_job(job.id)
         return True
 
@@ -214,6 +220,16 @@ class Worker:
         failure = Failure(FailureKind.RETURNED, message)
         with contextlib.suppress(EvolventError):  # the store is what broke: the leases will run out
             self._store.release(self._study, worker=self._options.name, failure=failure)
+
+
+def _at_once(call: Callable[..., bool], *args: Any) -> Future[bool]:
+    """Run a call here and now, with the future of one that was run elsewhere."""
+    future: Future[bool] = Future()
+    try:
+        future.set_result(call(*args))
+    except Exception as e:  # noqa: BLE001 - raised where it is waited for
+        future.set_exception(e)
+    return future
 
 
 def seal_leased(store: Store, lease: Lease, staged: Path) -> str:
