@@ -14,6 +14,7 @@ from evolvent.engines.following import followed
 from evolvent.engines.local import run_local
 from evolvent.engines.loggers import Logger
 from evolvent.engines.observer import Observer, Silence
+from evolvent.engines.opening import open_for_run
 from evolvent.engines.options import Ending, LocalOptions, local_options
 from evolvent.engines.parcel import import_path
 from evolvent.engines.pushing import push_done
@@ -61,7 +62,8 @@ class Study(StudyReader):
                 out; a synchronous study takes 1, because results may depend on it in the last bit.
             lease_s: seconds after which the job of a silent worker is given to another.
             hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang.
-            wall_time_s: hand out no more jobs after so many seconds.
+            wall_time_s: hand out no more jobs after so many seconds; with a worker's token, none to
+                this run.
             progress: show a table and a bar (plain lines when piped); or an observer of your own.
             loggers: such as `[ev.tensorboard.Logger("runs")]`; they follow the log and never stop
                 training.
@@ -84,12 +86,7 @@ class Study(StudyReader):
         )
         self._check(trainable, options)
         observer = followed(_observer(progress), self.store, self.id, loggers)
-        status = self.status()
-        path = import_path(trainable)
-        if path is not None and path != status.record.trainable:
-            self.store.remember(self.id, trainable=path)
-        if not status.record.reached(status.best_score):
-            self.store.resume(self.id)
+        open_for_run(self.store, self.status(), trainable=import_path(trainable))
         return self.join(trainable, options=options, progress=observer)
 
     def join(
@@ -284,6 +281,8 @@ def _summary(status: StudyStatus, ending: Ending) -> str:
     done = status.counts.get(JobState.DONE, 0)
     if ending is Ending.INTERRUPTED and status.state is StudyState.OPEN:
         return f"interrupted after {done} jobs; run or resume it to go on"
+    if ending is Ending.TIME and status.state is StudyState.OPEN:
+        return f"out of time after {done} jobs; the study is left open to other workers"
     if status.state is StudyState.STOPPED:
         return f"stopped after {done} jobs: {status.stopped}"
     return f"{status.state} after {done} jobs"

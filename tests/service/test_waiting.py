@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import threading
@@ -15,11 +16,20 @@ from urllib.parse import urlsplit
 import pytest
 
 from evolvent.core.records import JobState
+from evolvent.errors import Unauthenticated
 from evolvent.store.connect import open_store
 from evolvent.store.http import HttpStore
 from evolvent.store.records import Lease, Wait
+from evolvent.store.tokens import id_of, tokens_of
 from evolvent.testing.store_contract.crew import LONG, LOST, Crew
+from tests.cli.commands import fine
+from tests.needs import needs
 from tests.service.threaded import Service, service
+
+# isort: split
+from evolvent.service.origin import csrf_for
+
+httpx = needs("httpx")
 
 PATIENCE_S = 20.0
 AT_ONCE_S = 5.0
@@ -29,8 +39,8 @@ AT_ONCE_S = 5.0
 class Waiters:
     """Workers that wait for a job, each in a thread."""
 
-    def __init__(self, running: Service) -> None:
-        self.store = HttpStore(running.url, running.token())
+    def __init__(self, running: Service, token: str | None = None) -> None:
+        self.store = HttpStore(running.url, running.token() if token is None else token)
         self.unless = threading.Event()
         self._threads = ThreadPoolExecutor(20)
 
@@ -161,6 +171,56 @@ def test_study_that_is_removed_sends_all_home(crew: Crew, waiters: Waiters) -> N
     waiters.store.delete_study(crew.id)
     with pytest.raises(Exception, match="number"):
         waiting.result(PATIENCE_S)
+
+
+def revoke(running: Service, token: str, how: str) -> None:
+    if how == "by the command":
+        fine("token", "revoke", id_of(token), "--store", running.store.url)
+        return
+    with contextlib.closing(open_store(running.store.url)) as behind:
+        tokens = tokens_of(running.store if how == "by the service" else behind)
+        tokens.revoke(token)
+
+
+@pytest.mark.parametrize("how", ["by the service", "in the store", "by the command"])
+@pytest.mark.parametrize("bound", [False, True], ids=["all studies", "one study"])
+def test_token_that_is_revoked_while_its_claim_waits_gets_no_job(
+    how: str, bound: bool, running: Service, crew: Crew, waiters: Waiters
+) -> None:
+    crew.claim(), crew.claim()
+    token = running.token("worker", study=crew.record.name if bound else None)
+    with contextlib.closing(Waiters(running, token)) as losing:
+        loser = losing.wait(crew.id, "loser")
+        assert is_waiting(loser)
+        winner = waiters.wait(crew.id, "winner")
+        assert is_waiting(winner)
+        revoke(running, token, how)
+        assert not loser.done()  # it costs nothing until there is a job
+        waiters.store.push(crew.id, {})
+        with pytest.raises(Unauthenticated, match="is revoked"):
+            loser.result(PATIENCE_S)
+    assert got(winner) == "m2r0"
+    assert crew.open(2).worker == "winner"
+    assert crew.open(2).attempt == 1
+
+
+def test_browser_that_signs_out_while_its_claim_waits_gets_no_job(
+    running: Service, crew: Crew, waiters: Waiters
+) -> None:
+    crew.claim(), crew.claim()
+    with httpx.Client(base_url=running.url, timeout=PATIENCE_S) as browser:
+        browser.post("/sign-in", data={"token": running.token()})
+        (secret,) = browser.cookies.values()
+        browser.headers["X-CSRF-Token"] = csrf_for(secret)
+        with ThreadPoolExecutor(1) as thread:
+            path = f"/api/v1/studies/{crew.id}/claim"
+            waiting = thread.submit(browser.post, path, json={"worker": "page", "wait_s": 60})
+            assert is_waiting(waiting)
+            assert browser.post("/sign-out").status_code == 303
+            waiters.store.push(crew.id, {})
+            answer = waiting.result(PATIENCE_S)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (401, "Unauthenticated")
+    assert crew.open(2).worker is None
 
 
 def test_wait_ends_when_it_is_given_up(crew: Crew, waiters: Waiters) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from evolvent.engines.observer import Observer
+from evolvent.engines.opening import stop_for_all
 from evolvent.engines.options import Ending, LocalOptions, deadline, out_of_time
 from evolvent.engines.signals import interrupts
 from evolvent.engines.trainable import AnyTrainable, import_trainable
@@ -65,7 +66,7 @@ def run_here(
     with interrupts(interrupt), _torch_threads(options.threads):
         Worker(store, study, loaded, worker_options).work()
     if ending is Ending.TIME:
-        store.stop(study, reason=out_of_time(options.wall_time_s))
+        stop_for_all(store, study, reason=out_of_time(options.wall_time_s))
     return ending
 
 

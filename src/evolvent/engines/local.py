@@ -18,6 +18,7 @@ from evolvent.core.records import JobState
 from evolvent.engines.here import run_here
 from evolvent.engines.identity import is_gone
 from evolvent.engines.observer import Observer
+from evolvent.engines.opening import stop_for_all
 from evolvent.engines.options import Ending, LocalOptions, deadline, out_of_time
 from evolvent.engines.process import WorkerProcess, task_bytes
 from evolvent.engines.signals import interrupts
@@ -162,7 +163,9 @@ class _Driver:
             self._finished, self._deaths = finished, 0
         if until is not None and time.monotonic() > until and self._ending is Ending.OVER:
             self._ending = Ending.TIME
-            self._store.stop(self._study, reason=out_of_time(self._options.wall_time_s))
+            reason = out_of_time(self._options.wall_time_s)
+            if not stop_for_all(self._store, self._study, reason=reason):
+                self._drain()
 
     def _ended(self, worker: WorkerProcess) -> None:
         worker.kill()  # what it had started must not outlive it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -54,22 +56,34 @@ class Gate:
             if not authorization.lower().startswith(_SCHEME):
                 raise Unauthenticated("Authorization: wanted 'Bearer evt_…'")
             secret = authorization[len(_SCHEME) :].strip()
-            _note(request, await self._door.program(request, secret), csrf="")
+            token = await self._door.program(request, secret)
+            _note(request, token, csrf="", look_again=partial(self._door.still_program, secret))
             return receive
         found = await self._door.browser(request)
         if found is None:
             raise Unauthenticated("this needs a token: send 'Authorization: Bearer evt_…'")
         token, signed_in = found
         csrf = csrf_for(signed_in)
-        _note(request, token, csrf=csrf)
+        look_again = partial(self._door.still_browser, signed_in)
+        _note(request, token, csrf=csrf, look_again=look_again)
         if request.method in SAFE:
             return receive
         return await check_meant(request.headers, receive, csrf=csrf)
 
 
-def _note(request: Request, token: Token, *, csrf: str) -> None:
+def check_still(request: Request) -> None:
+    """Look again, after a wait, whether whoever asks still may; in a thread of the store.
+
+    Raises:
+        Unauthenticated: the token has been revoked meanwhile, or is out of date.
+    """
+    request.state.look_again()
+
+
+def _note(request: Request, token: Token, *, csrf: str, look_again: Callable[[], None]) -> None:
     request.state.who = Identity(Role[token.role.upper()], token.study, token.name)
     request.state.csrf = csrf
+    request.state.look_again = look_again
 
 
 def _refusal(error: EvolventError, request: Request) -> Response:
@@ -77,7 +91,9 @@ def _refusal(error: EvolventError, request: Request) -> Response:
         there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"{SIGN_IN}?next={quote(there, safe='')}", status_code=303)
     if isinstance(error, Throttled):
-        return told(429, "Unauthenticated", str(error), headers=error.headers)
+        return told(
+            429, "Unauthenticated", str(error), field="Authorization", headers=error.headers
+        )
     return answer(error)
 
 

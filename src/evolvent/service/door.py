@@ -86,6 +86,23 @@ class Door:
         token = await self._ask(self._tokens.signed_in, secret) if secret else None
         return None if token is None or secret is None else (token, secret)
 
+    def still_program(self, secret: str) -> None:
+        """Look again for the token of a program, which was right when its request came.
+
+        Raises:
+            Unauthenticated: it opens nothing any more; no failure is counted.
+        """
+        self._tokens.recognise(secret)
+
+    def still_browser(self, secret: str) -> None:
+        """Look again for a browser that was signed in when its request came.
+
+        Raises:
+            Unauthenticated: it has signed out, or its token opens nothing any more.
+        """
+        if self._tokens.signed_in(secret) is None:
+            raise Unauthenticated("this browser is signed in no longer: sign in again")
+
     async def sign_in(self, request: HTTPConnection, secret: str, response: Response) -> None:
         """Give a browser a cookie in exchange for a token.
 

@@ -41,16 +41,16 @@ _FULL_STATUS = 507
 _FIELD = re.compile(
     r"(?:record: )?(?:space: )?(hyperparameter )?([A-Za-z_][\w.\[\]-]*)(?:[:.]| ['\"])"
 )
-_FIELDS: Mapping[type[Exception], str] = {
-    errors.Unauthenticated: "Authorization",
-    errors.UnknownStudy: "study",
-    errors.UnknownJob: "job",
-    errors.StudyExists: "name",
-    errors.LeaseLost: "attempt",
-    errors.UploadConflict: "upload",
-    errors.CheckpointMissing: "checkpoint",
+_FIELDS: Mapping[str, str] = {
+    "Unauthenticated": "Authorization",
+    "UnknownStudy": "study",
+    "UnknownJob": "job",
+    "StudyExists": "name",
+    "LeaseLost": "attempt",
+    "CheckpointMissing": "checkpoint",
+    "CheckpointDamaged": "checkpoint",
 }
-"""What an error is about whose message does not begin with it."""
+"""What an error of a class is about, where its message does not begin with it."""
 
 _RETRY_S = 1
 
@@ -75,12 +75,13 @@ def answer(error: Exception) -> Response:
     """Return what a client is told of an error; of one that is not ours, a number only."""
     if isinstance(error, HttpError):
         headers = {} if error.allow is None else {"Allow": error.allow}
-        return told(error.status, error.kind, str(error), field=error.field, headers=headers)
+        field = error.field or _about(error.status, error.kind, str(error))
+        return told(error.status, error.kind, str(error), field=field, headers=headers)
     for kind, status in STATUSES:
         if isinstance(error, kind):
             return _known(error, status)
     if isinstance(error, EvolventError):
-        return told(400, type(error).__name__, str(error))
+        return _known(error, 400)
     return unforeseen(error)
 
 
@@ -119,11 +120,18 @@ def _known(error: Exception, status: int) -> Response:
     if status == _UNAUTHORIZED:
         headers = {"WWW-Authenticate": "Bearer"}
     kind = "ConfigError" if isinstance(error, Malformed) else type(error).__name__
-    field = _field(message) if status == _UNUSABLE else _FIELDS.get(type(error))
-    return told(status, kind, message, field=field, headers=headers)
+    return told(status, kind, message, field=_about(status, kind, message), headers=headers)
 
 
-_UNAUTHORIZED, _UNUSABLE, _RETRY_FROM = 401, 422, 503
+_UNAUTHORIZED, _NOT_FOUND, _RETRY_FROM = 401, 404, 503
+
+
+def _about(status: int, kind: str, message: str) -> str:
+    """Return what an error is about: always something that the client can look at."""
+    if status >= _RETRY_FROM:
+        return "store"
+    general = "path" if status == _NOT_FOUND else "request"
+    return _FIELDS.get(kind) or _field(message) or general
 
 
 def _field(message: str) -> str | None:

@@ -41,6 +41,7 @@ _SOMETIMES = {
     409: "The state does not allow it: name taken, lease lost, checkpoint gone.",
     416: "No such range of the file.",
 }
+_RANGE_ERROR = 416
 _ERRORS = {**_ALWAYS, **_WITH_BODY, **_SOMETIMES}
 _DESCRIPTION = (
     "Studies, jobs and checkpoints of one store. Every request needs a token: "
@@ -122,7 +123,7 @@ def _success(operation: Operation) -> dict[str, Any]:
         found[status] = {"description": "Done.", "content": content}
     if not content or operation.waits:
         found["204"] = {"description": "There is no job now." if operation.waits else "Done."}
-    if operation.gives is None and operation.binary and operation.reply is None:
+    if _RANGE_ERROR in operation.errors:
         found["206"] = {"description": "A part of the file.", "content": content}
     return found
 

@@ -32,13 +32,18 @@ class _Part(Enum):
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """HTTP/1.1 as uvicorn speaks it, with an end to its patience and to the size of a head."""
+    """HTTP/1.1 as uvicorn speaks it, with an end to its patience and to what it takes in.
+
+    One request at a time: what comes behind one that is not answered yet is thrown away, and the
+    connection ends with the answer. So nothing piles up, and a client that goes away is noticed.
+    """
 
     headers_s = HEADERS_S
     body_idle_s = BODY_IDLE_S
     _timer: asyncio.TimerHandle | None = None
     _part = _Part.HEAD
-    _n_head = 0
+    _deaf = False
+    _n_unseen = 0  # bytes that the parser has taken in and told nothing of
     _refusal: tuple[int, str] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -50,25 +55,32 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.transport.is_closing():
+        if self._deaf:
             return
-        match self._part:
-            case _Part.HEAD:
-                self._n_head += len(data)
-                if self._n_head > MOST_HEAD:
-                    self.send_400_response(str(self._too_long()))
-                elif self._timer is None:  # the clock runs from the first byte
-                    self._wait_for(self.headers_s)
-            case _Part.BODY:
-                self._stop_waiting()
-                self._wait_for(self.body_idle_s)
-            case _Part.NOTHING:
-                self._stop_waiting()
+        self._n_unseen += len(data)
+        super().data_received(data)
+        if self.transport.is_closing() or self._deaf:
+            return
+        if self._n_unseen > MOST_HEAD:
+            self.send_400_response(str(self._too_long()))
+        elif self._part is _Part.BODY and self._is_answering():
+            self._stop_waiting()
+            self._wait_for(self.body_idle_s)
+        elif self._is_answering():
+            self._stop_waiting()
+        elif self._timer is None:  # of a head from its first byte on; of a body nobody waits for
+            self._wait_for(self.headers_s)
 
     def on_message_begin(self) -> None:
-        self._part, self._n_head = _Part.HEAD, 0
+        if self._is_answering():
+            raise self._refused(400, "one request at a time")
+        self._part, self._n_unseen = _Part.HEAD, 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._part is not _Part.HEAD:
+            raise self._refused(400, "a trailer, wanted none")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Refuse a head that no service behind a proxy should guess the meaning of."""
@@ -78,22 +90,36 @@ class PatientProtocol(HttpToolsProtocol):
         n_hosts = sum(name == b"host" for name, _ in self.headers)
         if n_hosts != 1 and self.parser.get_http_version() != "1.0":
             raise self._refused(400, f"got {n_hosts} Host headers, wanted one")
-        self._stop_waiting()
-        self._part = _Part.BODY
         super().on_headers_complete()
+        self._stop_waiting()
+        self._part, self._n_unseen = _Part.BODY, 0
+
+    def on_body(self, body: bytes) -> None:
+        self._n_unseen = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._part = _Part.NOTHING
+        self._part, self._n_unseen = _Part.NOTHING, 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, or too much of it, in the shape of all errors."""
+        if self._is_answering() and (self._part is _Part.NOTHING or self.cycle.response_started):
+            self._deaf = True
+            self.cycle.keep_alive = False
+            return
+        if self._part is _Part.BODY and not self._is_answering():  # has been answered already
+            self.transport.close()
+            return
         status, message = self._refusal or (400, msg)
         response = told(status, "BadRequest", f"request: {message}", field="request")
         headers = [*response.raw_headers, (b"connection", b"close")]
         lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, bytes(response.body)))
         self.transport.close()
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _too_long(self) -> ValueError:
         return self._refused(431, f"its address and headers are longer than {MOST_HEAD} bytes")

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from evolvent.errors import Forbidden, UnknownStudy
 from evolvent.service import api_work
+from evolvent.service.auth import check_still
 from evolvent.service.calls import LINES, Call, Operation, Stream
 from evolvent.service.crossing import Crossing
 from evolvent.service.errors import HttpError, answer
@@ -114,7 +115,7 @@ class Resource:
         async with self._taken(request, receive, operation) as taken:
             call = self._call(request, identity, taken)
             if operation.waits:
-                return await self._claim(operation, call, receive)
+                return await self._claim(operation, call, request, receive)
             if operation.receives is not None:
                 await self._api.crossing.read(lambda: self._api.check(operation, call))
                 return await operation.receives(call, request.headers, receive)
@@ -176,10 +177,19 @@ class Resource:
             return Response(status_code=204)
         return _rendered(found, 201 if operation.creates else 200, packed=packed)
 
-    async def _claim(self, operation: Operation, call: Call, receive: Receive) -> Response:
+    async def _claim(
+        self, operation: Operation, call: Call, request: Request, receive: Receive
+    ) -> Response:
+        def check() -> None:
+            self._api.check(operation, call)
+
+        def check_later() -> None:
+            check_still(request)
+            check()
+
         study, wish = call.study, api_work.wish(call)
         lease = await self._api.waiting.claim(
-            study, wish, receive, check=lambda: self._api.check(operation, call)
+            study, wish, receive, check=check, check_later=check_later
         )
         if lease is None:
             return Response(status_code=204)

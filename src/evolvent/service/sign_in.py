@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from html import escape
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -123,5 +123,4 @@ def _inside(there: str | None) -> str:
     """Return a path of this service to go on to, whatever was asked for."""
     if not there or not there.startswith("/") or not there.isprintable() or "\\" in there:
         return "/"
-    parts = urlsplit(there)
-    return "/" if parts.scheme or parts.netloc or there.startswith("//") else there
+    return "/" if there.startswith("//") else there

@@ -78,7 +78,13 @@ class Waiting:
         self._closing = False
 
     async def claim(
-        self, study: int, wish: Wish, receive: Receive, *, check: Callable[[], None]
+        self,
+        study: int,
+        wish: Wish,
+        receive: Receive,
+        *,
+        check: Callable[[], None],
+        check_later: Callable[[], None],
     ) -> Lease | None:
         """Return a lease; None when there is none before `wish.wait_s` are over, or no client.
 
@@ -87,6 +93,8 @@ class Waiting:
             wish: what is asked for.
             receive: tells when the client has gone away.
             check: called first, in the thread of the store; raises if this may not be.
+            check_later: called instead before every look after the first: a wait is long enough
+                for a token to be revoked in it.
         """
         until = time.monotonic() + wish.wait_s
         if wish.wait_s and self._is_quiet(study):
@@ -97,7 +105,7 @@ class Waiting:
                 return lease
         async with self._gone(receive) as gone, self._queued(study, wish) as waiter:
             while await _turn(waiter, gone, until - time.monotonic()):
-                lease = await self._try(study, wish, check)
+                lease = await self._try(study, wish, check_later)
                 if lease is not None:
                     self.ring(study)  # there may be more
                     return await self._unless_gone(lease, gone)

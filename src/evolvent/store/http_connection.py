@@ -64,23 +64,19 @@ class GivenUp(Exception):
 
 
 class Connections:
-    """Idle connections, the newest lent first."""
+    """Idle connections, the newest lent first; a forked child opens its own."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
         self._idle: list[http.client.HTTPConnection] = []
-        self._finalizer = weakref.finalize(self, _close, self._idle)  # nobody may have closed us
+        weakref.finalize(self, _close, self._idle)  # nobody may have closed us
         self._lock = threading.Lock()
-        self._owner = os.getpid()
         self._tls = ssl.create_default_context() if address.tls else None
+        _ALIVE.add(self)
 
     def take(self, *, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
         """Lend a connection; tell whether it has been used before, and may be stale."""
         with self._lock:
-            if self._owner != os.getpid():  # forked: the parent goes on with those there are
-                _INHERITED.append(self._idle[:])
-                self._owner = os.getpid()
-                self._idle.clear()
             used = self._idle.pop() if self._idle else None
         if used is None:
             return self._new(timeout_s), False
@@ -100,6 +96,11 @@ class Connections:
         """Close those that are idle."""
         with self._lock:
             _close(self._idle)
+
+    def abandon(self) -> None:
+        """Leave the connections to the parent of this process, whose they are."""
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        _close(self._idle)  # our ends only: nothing is sent, and the parent goes on with them
 
     def _new(self, timeout_s: float) -> http.client.HTTPConnection:
         it = self._address
@@ -157,12 +158,20 @@ def answer_to(connection: http.client.HTTPConnection, method: str) -> http.clien
     return response
 
 
-_INHERITED: list[object] = []  # closing a parent's connection could end what it is doing
-
-
 def _close(idle: list[http.client.HTTPConnection]) -> None:
     while idle:
         idle.pop().close()
+
+
+_ALIVE: weakref.WeakSet[Connections] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for connections in list(_ALIVE):
+        connections.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)
 
 
 TROUBLE = (OSError, http.client.HTTPException)

@@ -7,19 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any
 
 from evolvent.core.algorithms import Algorithm
 from evolvent.core.heads import HeadState
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.errors import (
-    CheckpointMissing,
-    LeaseLost,
-    StoreError,
-    UnknownJob,
-    UnknownStudy,
-)
+from evolvent.errors import CheckpointMissing, LeaseLost, StoreError, UnknownJob, UnknownStudy
 from evolvent.store import memory_rules as rules
 from evolvent.store.checkpoints import Checkpoints
 from evolvent.store.memory_archive import MemoryArchive
@@ -214,9 +209,9 @@ class MemoryStore(MemoryArchive):
     ) -> list[JobRecord]:
         wanted = set(JobState) if states is None else set(states)
         with self._open.read(study) as it:
-            heads = filter(None, map(it.open_job, it.slots))
-            found = [job for job in [*list(it.log.values())[after:], *heads] if job.state in wanted]
-            return [_copied(job) for job in found[:limit]]
+            rows = chain(islice(it.log.values(), after, None), map(it.open_job, it.slots))
+            found = (job for job in rows if job is not None and job.state in wanted)
+            return [_copied(job) for job in islice(found, limit)]
 
     def scan(
         self,
@@ -227,7 +222,8 @@ class MemoryStore(MemoryArchive):
         limit: int | None = None,
     ) -> list[tuple[Any, ...]]:
         with self._open.read(study) as it:
-            return [it.row(job, columns) for job in list(it.log.values())[after:][:limit]]
+            rows = islice(it.log.values(), after, None)
+            return [it.row(job, columns) for job in islice(rows, limit)]
 
     def job(self, study: int, job: JobId) -> JobRecord:
         with self._open.read(study) as it:

@@ -1,0 +1,122 @@
+"""A token of role worker is enough to train: whatever only an admin may do is not needed for it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evolvent as ev
+from evolvent.core.records import JobState
+from evolvent.engines.observer import Silence
+from evolvent.errors import Forbidden
+from evolvent.store.connect import open_store
+from evolvent.store.records import StudyStatus
+from tests import trainables
+from tests.cli.commands import fine
+from tests.service.threaded import Service, service
+
+
+class Listener(Silence):
+    """Notes what a run is told at its end."""
+
+    def __init__(self, told: list[str]) -> None:
+        self._told = told
+
+    def finish(self, status: StudyStatus, summary: str) -> None:
+        self._told.append(summary)
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """A service; this machine has a token for workers at one study."""
+    store = open_store(f"sqlite:///{tmp_path / 'log.db'}")
+    with service(store) as made:
+        monkeypatch.setenv("EVOLVENT_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("EVOLVENT_TOKEN", made.token("worker", study="hill"))
+        yield made
+    store.close()
+
+
+@pytest.fixture
+def study(running: Service) -> Iterator[ev.Study]:
+    """The study as a worker sees it, over HTTP."""
+    store = open_store(running.url)
+    new_study(running)
+    yield ev.load_study("hill", store=store)
+    store.close()
+
+
+def new_study(running: Service, **changes: Any) -> ev.Study:
+    """Make the study as its admin does."""
+    settings: dict[str, Any] = {"space": {"step": ev.Uniform(0.1, 1.0)}, "population": 3}
+    settings |= {"metric": "height", "mode": "max", "rounds": 2, "durability": "process"}
+    return ev.create_study("hill", store=running.store, **(settings | changes))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_run_trains_to_the_end(
+    workers: int, study: ev.Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, "evolvent"):
+        result = study.run(trainables.climb, workers=workers, progress=False)
+    assert result.status.counts == {JobState.DONE: 6}
+    assert study.record.trainable is None  # others would import it: not for a worker to say
+    (told,) = [record.message for record in caplog.records if "remember" in record.message]
+    assert "'hill' does not remember 'tests.trainables:climb'" in told
+    assert "has the role worker: this needs admin" in told
+
+
+def test_run_of_what_is_finished_returns_its_result(study: ev.Study) -> None:
+    first = study.run(trainables.climb, workers=0, progress=False)
+    again = study.run(trainables.climb, workers=0, progress=False)
+    assert again.best.job == first.best.job
+    assert again.status.counts == {JobState.DONE: 6}
+
+
+def test_run_starts_nothing_again_that_was_stopped(running: Service, study: ev.Study) -> None:
+    ev.load_study("hill", store=running.store).stop("lunch")
+    with pytest.raises(Forbidden, match="this needs admin"):
+        study.run(trainables.climb, workers=0, progress=False)
+    assert study.status().counts == {JobState.QUEUED: 3}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_whose_time_is_up_ends_alone_and_leaves_the_study_open(
+    workers: int, running: Service
+) -> None:
+    new_study(running, rounds=1000)
+    told: list[str] = []
+    with contextlib.closing(open_store(running.url)) as store:
+        study = ev.load_study("hill", store=store)
+        result = study.run(
+            trainables.climb_slowly, workers=workers, wall_time_s=0.3, progress=Listener(told)
+        )
+        assert result.status.state == "open"
+        counts = study.status().counts
+        assert counts[JobState.QUEUED] == 3
+        assert counts[JobState.DONE] >= 1
+        assert JobState.RUNNING not in counts
+    assert told[-1].startswith(f"out of time after {counts[JobState.DONE]} jobs")
+
+
+def test_an_admin_s_run_is_remembered_and_starts_what_was_stopped(
+    running: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_study(running).stop("lunch")
+    monkeypatch.setenv("EVOLVENT_TOKEN", running.token("admin", study="hill"))
+    study = ev.load_study("hill", store=running.url)
+    study.run(trainables.climb, workers=0, progress=False)
+    assert study.record.trainable == "tests.trainables:climb"
+    assert study.status().state == "finished"
+    study.store.close()
+
+
+def test_worker_command_trains_to_the_end(running: Service) -> None:
+    study = new_study(running, trainable="tests.trainables:climb")
+    fine("worker", running.url, "hill")
+    assert study.status().counts == {JobState.DONE: 6}
