@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,16 @@ def test_jobs_are_listed_in_the_order_in_which_they_finished() -> None:
 def test_open_jobs_are_listed_too() -> None:
     new_study()
     assert [row[:2] for row in table(fine("jobs"))[1:]] == [[f"m{i}r0", "queued"] for i in range(3)]
+
+
+def test_tables_show_times_of_day_and_the_last_line_of_a_traceback() -> None:
+    trained_study(train=trainables.stumble, max_failures=0, rounds=1)
+    listed = fine("jobs", "--state", "failed", "--fields", "id,error,finished_at")
+    lines = [line for line in listed.splitlines() if line.startswith("m")]
+    assert lines
+    assert all(re.search(r"Error: .* \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", line) for line in lines)
+    assert "Traceback" not in listed
+    assert "Traceback" in fine("jobs", "--state", "failed", "--fields", "error", "--json")
 
 
 def test_jobs_can_be_chosen_sorted_and_cut() -> None:

@@ -108,6 +108,7 @@ def test_certificates_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     text.write_text("hello")
     assert f"--certfile: there is no file {tmp_path}/no" in refused("--certfile", f"{tmp_path}/no")
     assert "--keyfile: needs --certfile" in refused("--keyfile", str(text))
+    assert f"--keyfile: missing, and {text} holds no key" in refused("--certfile", str(text))
     said = refused("--certfile", str(text), "--keyfile", str(text))
     assert f"{text} and {text} do not make a pair that TLS can use" in said
 

@@ -36,6 +36,12 @@ def filled(checkpoints: Checkpoints, content: bytes = b"x" * 5000) -> Path:
     return directory
 
 
+def two_files(checkpoints: Checkpoints) -> Path:
+    directory = filled(checkpoints)
+    (directory / "optimizer").write_bytes(b"y")
+    return directory
+
+
 def test_full_disk_is_named_and_leaves_nothing_half_made(small_disk: Path) -> None:
     checkpoints = Checkpoints(small_disk, sync=True)
     address = checkpoints.seal(filled(checkpoints))
@@ -271,10 +277,10 @@ def test_what_cannot_be_listed_beside_a_checkpoint_does_not_stop_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoints = Checkpoints(tmp_path, sync=False)
-    address = checkpoints.seal(filled(checkpoints))
+    address = checkpoints.seal(two_files(checkpoints))
     checkpoints.discard([address])
     checkpoints.path(address).with_suffix(".json").mkdir()
-    assert checkpoints.seal(filled(checkpoints)) == address
+    assert checkpoints.seal(two_files(checkpoints)) == address
     assert checkpoints.verify(address).is_dir()
     assert "cannot write" in caplog.text
 

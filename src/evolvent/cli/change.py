@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -159,6 +160,7 @@ def pin(names: StudyAndJob, store: StoreUrl = DEFAULT_STORE) -> None:
     study, job = _study_and_job(names)
     opened = open_study(study, store)
     opened.pin(job)
+    print(f"{job} is pinned", file=sys.stderr)
     print(opened.checkpoint(job))
 
 
@@ -166,7 +168,7 @@ def unpin(names: StudyAndJob, store: StoreUrl = DEFAULT_STORE) -> None:
     """Let a pinned checkpoint go when nothing else needs it."""
     study, job = _study_and_job(names)
     open_study(study, store).unpin(job)
-    print(f"{job} is not pinned")
+    print(f"{job} is pinned no longer")
 
 
 def _study_and_job(names: list[str]) -> tuple[str | None, str]:

@@ -216,7 +216,23 @@ def jobs(
         return
     names = _default_fields(opened, known, form) if fields is None else _split(fields)
     getters = [known.getter(name) for name in names]
-    print_rows(names, [[get(job) for get in getters] for job in chosen], form)
+    rows = [[get(job) for get in getters] for job in chosen]
+    print_rows(
+        names, [_for_people(names, row) for row in rows] if form is Format.TABLE else rows, form
+    )
+
+
+def _for_people(names: list[str], row: list[Any]) -> list[Any]:
+    """Make times readable, and of a traceback show its last line."""
+    return [
+        _when(value) if name in _TIMES and value is not None
+        else value.strip().rpartition("\n")[2] if name == "error" and value
+        else value
+        for name, value in zip(names, row, strict=True)
+    ]  # fmt: skip
+
+
+_TIMES = ("started_at", "finished_at")
 
 
 def _fields(study: Study, seen: list[JobRecord]) -> Fields:

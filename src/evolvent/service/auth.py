@@ -22,6 +22,10 @@ OPEN = frozenset({("GET", "/health"), ("HEAD", "/health"), ("GET", SIGN_IN), ("P
 """What needs no token."""
 
 _SCHEME = "bearer "
+_NO_TOKEN = (
+    "this needs a token: set EVOLVENT_TOKEN or run `evolvent login`; by plain HTTP send "
+    "'Authorization: Bearer evt_…'"
+)
 
 
 class Gate:
@@ -61,7 +65,7 @@ class Gate:
             return receive
         found = await self._door.browser(request)
         if found is None:
-            raise Unauthenticated("this needs a token: send 'Authorization: Bearer evt_…'")
+            raise Unauthenticated(_NO_TOKEN)
         token, signed_in = found
         csrf = csrf_for(signed_in)
         look_again = partial(self._door.still_browser, signed_in)

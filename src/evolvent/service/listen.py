@@ -68,6 +68,10 @@ def check_certificate(certfile: Path | None, keyfile: Path | None) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, lambda: "")
     except (ssl.SSLError, OSError) as e:
+        if keyfile is None and certfile.is_file() and b"PRIVATE KEY" not in certfile.read_bytes():
+            raise ConfigError(
+                f"--keyfile: missing, and {certfile} holds no key: name the key of the certificate"
+            ) from e
         reason = getattr(e, "reason", None) or getattr(e, "strerror", None) or e
         raise ConfigError(
             f"--certfile, --keyfile: {certfile} and {keyfile or certfile} do not make a pair "

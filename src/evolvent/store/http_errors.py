@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping
 
 from evolvent import errors
@@ -50,5 +51,14 @@ def unavailable(url: str, error: Exception, tried_s: float) -> StoreUnavailable:
     """Return the error for a service that did not answer for so long."""
     return StoreUnavailable(
         f"the service at {url} cannot be reached ({type(error).__name__}: {error}); tried for "
-        f"{tried_s:.0f} s: check the address, and that `evolvent serve` is running"
+        f"{tried_s:.0f} s: {_hint(url, error)}"
     )
+
+
+def _hint(url: str, error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "for a certificate of your own set SSL_CERT_FILE to it, or to that of its authority"
+    if isinstance(error, ssl.SSLError):
+        return "does it speak TLS? If not, the address begins with http://"
+    tls = " (if it speaks TLS: https://)" if url.startswith("http://") else ""
+    return f"check the address{tls}, and that `evolvent serve` is running"
