@@ -15,7 +15,7 @@ from tests.needs import needs
 needs("altair")
 
 from evolvent.analysis.plots.axis import Axis  # noqa: E402 - after what skips
-from evolvent.analysis.plots.view import View, best_row, copied, newest  # noqa: E402
+from evolvent.analysis.plots.view import View, best_row, copied, legs, newest  # noqa: E402
 
 
 def test_best_of_equals_has_the_lowest_round_then_the_lowest_member():
@@ -61,3 +61,9 @@ def test_last_part_of_a_name_must_tell_which():
     log = simulated(space={"a": {"lr": ev.Uniform(0, 1)}, "b": {"lr": ev.Uniform(0, 1)}})
     with pytest.raises(ConfigError, match=r"has no 'lr'; it has a\.lr, b\.lr"):
         View.of(log).axes(["lr"])
+
+
+def test_a_copy_that_leads_back_in_rounds_begins_another_leg() -> None:
+    rounds = np.array([0, 1, 2, 10, 4, 5, 5, 6], np.int64)
+    assert legs(rounds).tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
+    assert legs(rounds[:1]).tolist() == [0]

@@ -31,7 +31,7 @@ from evolvent.analysis.plots.parts import (
 )
 from evolvent.analysis.plots.shares import shares
 from evolvent.analysis.plots.theme import Theme
-from evolvent.analysis.plots.view import View, newest
+from evolvent.analysis.plots.view import View, legs, newest
 
 _MEMBERS, _MARKS = 80, 2_500
 _ROW = 11  # pixels a member, at least
@@ -146,13 +146,14 @@ class _Tree:
         data = table(
             x=log.round[line].tolist(),
             y=log.member[line].tolist(),
-            order=list(range(len(line))),
+            part=legs(log.round[line]).tolist(),
             what=[LINEAGE] * len(line),
         )
         chart = alt.Chart(data).encode(
             self._x("x:Q"),
             self._y("y:O"),
-            order="order:Q",
+            detail="part:N",
+            order="x:Q",
             color=self.families.legend.color(),
         )
         return halo(chart, self.theme, width=3.4)

@@ -24,7 +24,7 @@ from evolvent.analysis.plots.parts import (
     table,
 )
 from evolvent.analysis.plots.theme import Theme
-from evolvent.analysis.plots.view import View, copied
+from evolvent.analysis.plots.view import View, copied, legs
 
 _DOTTED = 700  # jobs a figure may have for each to get a dot with a tooltip
 _MARKED, _MARKED_ON_BANDS = 400, 60  # copies or failures in a panel, at most
@@ -211,9 +211,13 @@ class Panel:
         if not len(line):
             return []
         thin = reduce.thin_line(line, self.axis.scaled, columns=self.style.width // 4)
-        path = self._of_rows(thin, _LINEAGE, order=list(range(len(thin)))).encode(order="order:Q")
+        parts = legs(self.view.log.round[thin])
+        path = self._of_rows(thin, _LINEAGE, part=parts.tolist()).encode(
+            detail="part:N", order="round:Q"
+        )
         layers: list[alt.Chart | alt.LayerChart] = [
-            halo(path, self.style.theme, width=2.4, interpolate=self.style.interpolate)
+            *self._back(thin, parts),
+            halo(path, self.style.theme, width=2.4, interpolate=self.style.interpolate),
         ]
         if len(line) <= 60:
             layers.append(self._tipped(line[:-1], _LINEAGE).mark_circle(size=24))
@@ -221,6 +225,16 @@ class Panel:
             shape=STAR, size=300, filled=True, stroke=self.style.theme.background
         )
         return [*layers, star]
+
+    def _back(self, line: Rows, parts: Rows) -> list[alt.Chart]:
+        """Draw copies by a member of an earlier round as what they are: no training, a jump."""
+        ends = np.flatnonzero(np.diff(parts))
+        rows = np.column_stack([line[ends], line[ends + 1]]).ravel()
+        if not len(rows):
+            return []
+        jump = np.repeat(np.arange(len(ends)), 2).tolist()
+        links = self._of_rows(rows, _LINEAGE, jump=jump)
+        return [links.mark_line(strokeWidth=1.2, strokeDash=[2, 3]).encode(detail="jump:N")]
 
     def _seen(self, rows: Rows) -> Rows:
         """Return those of the rows that are seen, and not too many of them."""

@@ -21,6 +21,7 @@ from evolvent.core.records import JobId
 STAR = "M0,-1L.235,-.324L.951,-.309L.38,.124L.588,.809L0,.4L-.588,.809L-.38,.124L-.951,-.309L-.235,-.324Z"  # noqa: E501
 CROSS = "M-.7,-.7L.7,.7M.7,-.7L-.7,.7"
 _LABEL = 320  # pixels: longer names are cut
+_NARROW = 500  # pixels: panels stand below each other
 LINE = "M-1.3,0L1.3,0"
 
 Rows = NDArray[np.int64]
@@ -150,7 +151,8 @@ def grid(charts: Sequence[ChartType], *, columns: int) -> alt.ConcatChart:
 
 def panel_size(options: Options, panels: int) -> tuple[int, int, int]:
     """Return columns, and width and height of each panel, for a figure of several."""
-    columns = 1 if panels == 1 else 2 if panels <= 4 else 3
+    narrow = options.width is not None and options.width < _NARROW
+    columns = 1 if panels == 1 or narrow else 2 if panels <= 4 else 3
     rows = -(-panels // columns)
     width, height = options.size(760 if columns < 3 else 960, 90 + 230 * rows)
     margin_x, margin_y = 75, 60

@@ -128,6 +128,20 @@ def unknown(what: str, name: str, there: Iterable[str], log: Log) -> ConfigError
     return ConfigError(f"{what}: study {log.status.record.name!r} has no {name!r}; it has {listed}")
 
 
+def legs(rounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the legs of a lineage: a new one begins with a copy that leads back in rounds.
+
+    Members of an asynchronous study may copy one that is rounds ahead of them.
+
+    Args:
+        rounds: of the jobs of the lineage, first to last.
+
+    Returns:
+        The leg of each job, from 0.
+    """
+    return np.concatenate([[0], np.cumsum(np.diff(rounds) <= 0)]).astype(np.int64)
+
+
 def newest(log: Log) -> Rows:
     """Return the row of every member's newest finished job, by member."""
     last = np.where(log.rows >= 0, np.arange(log.rows.shape[1]), -1).max(axis=1, initial=-1)
