@@ -128,7 +128,7 @@ def unknown(what: str, name: str, there: Iterable[str], log: Log) -> ConfigError
     return ConfigError(f"{what}: study {log.status.record.name!r} has no {name!r}; it has {listed}")
 
 
-def legs(rounds: NDArray[np.int64]) -> NDArray[np.int64]:
+def legs(rounds: NDArray[np.signedinteger]) -> Rows:
     """Number the legs of a lineage: a new one begins with a copy that leads back in rounds.
 
     Members of an asynchronous study may copy one that is rounds ahead of them.
