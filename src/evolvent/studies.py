@@ -9,7 +9,7 @@ from typing import Any
 from evolvent.core.algorithms import PBT, Algorithm
 from evolvent.core.space import Space
 from evolvent.core.study import Durability, Mode, StudyRecord
-from evolvent.errors import ConfigError, StudyExists, UnknownStudy
+from evolvent.errors import ConfigError, Forbidden, StudyExists, UnknownStudy
 from evolvent.siblings import check_same
 from evolvent.store import open_store
 from evolvent.store.protocol import Store
@@ -93,15 +93,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
     )
     record.algorithm.validate(record.space, record.population)
     opened = _opened(store, create=True)
-    try:
-        opened.create_study(record)
-    except StudyExists as e:
-        if not resume:
-            raise StudyExists(
-                f"name: there is a study {name!r} already: go on with it by resume=True, remove it "
-                "by ev.load_study(...).delete() or `evolvent rm`, or choose another name"
-            ) from e
-        check_same(opened.find_study(name).record, record)
+    _create(opened, record, resume=resume)
     study = Study(opened, opened.find_study(name).id)
     opened.use_algorithm(study.id, record.algorithm)
     _go_further(study, record)
@@ -163,6 +155,27 @@ def _opened(store: str | Store, *, create: bool) -> Store:
             f"{DEFAULT_STORE!r}, or an open store"
         )
     return store
+
+
+def _create(store: Store, record: StudyRecord, *, resume: bool) -> None:
+    """Write a study; with `resume`, one that is there already must be the same."""
+    try:
+        store.create_study(record)
+    except StudyExists as e:
+        if not resume:
+            raise StudyExists(
+                f"name: there is a study {record.name!r} already: go on with it by resume=True, "
+                "remove it by ev.load_study(...).delete() or `evolvent rm`, or choose another name"
+            ) from e
+        check_same(store.find_study(record.name).record, record)
+    except Forbidden as e:  # a worker's token makes no study, and may go on with one
+        if not resume:
+            raise
+        try:
+            there = store.find_study(record.name)
+        except UnknownStudy:
+            raise e from None
+        check_same(there.record, record)
 
 
 def _check_algorithm(algorithm: Any) -> Algorithm:

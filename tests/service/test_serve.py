@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,12 @@ class Impatient:
         from evolvent.service.settings import Settings  # noqa: PLC0415
 
         class Protocol(PatientProtocol):
-            headers_s = body_idle_s = 0.2
+            headers_s = body_idle_s = write_s = 0.2
+
+            def connection_made(self, transport: Any) -> None:
+                small = (socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+                transport.get_extra_info("socket").setsockopt(*small)
+                super().connection_made(transport)
 
         settings = Settings(port=0)
         self.store = open_store(store)
@@ -267,14 +273,19 @@ def impatient(store: str, token: str) -> Iterator[Impatient]:
     made.close()
 
 
-def drip(connection: Any, data: bytes) -> None:
+def drip(connection: Any, data: bytes, *, before: bytes = b"") -> None:
     """Send bytes one by one until the other side has had enough."""
+    connection.sendall(before)
     for byte in data:
         connection.sendall(bytes([byte]))
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("case", ["nothing", "headers that drip", "half a body", "a second one"])
+@pytest.mark.parametrize(
+    "case",
+    ["nothing", "headers that drip", "half a body", "a second one", "a line end after an answer",
+     "the body of what is answered already"],
+)  # fmt: skip
 def test_one_who_does_not_get_on_is_cut_off(case: str, impatient: Impatient, token: str) -> None:
     with socket.create_connection(impatient.address, timeout=10) as connection:
         match case:
@@ -287,9 +298,35 @@ def test_one_who_does_not_get_on_is_cut_off(case: str, impatient: Impatient, tok
                 connection.sendall(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n")
                 assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
                 connection.sendall(b"GET /health HTTP/1.1\r\nHo")
+            case "a line end after an answer":
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n")
+                assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+                connection.sendall(b"\r\n")
+            case "the body of what is answered already":
+                with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe, as it comes
+                    drip(
+                        connection,
+                        b" " * 199,
+                        before=request(b"{" + b" " * 200, "evt_wrong")[:-200],
+                    )
         began = time.monotonic()
         assert not heard(connection).startswith(b"HTTP/1.1 2")
         assert time.monotonic() - began < QUICK_S
+
+
+def test_one_who_does_not_take_the_answer_is_cut_off(impatient: Impatient, token: str) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(impatient.address)
+        lines = (b"GET /static/figures.lib.js HTTP/1.1", b"Host: h", b"Authorization: Bearer %b")
+        connection.sendall(b"\r\n".join(lines) % token.encode() + b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", connection.recv(1000))[1])  # type: ignore[index]
+        time.sleep(1.0)
+        taken = 0
+        with suppress(ConnectionError):
+            while block := connection.recv(1 << 16):
+                taken += len(block)
+        assert taken < length / 2
 
 
 def test_one_who_waits_for_an_answer_is_not_cut_off(impatient: Impatient, token: str) -> None:

@@ -19,6 +19,7 @@ from evolvent.core.records import JobState
 from evolvent.errors import Unauthenticated
 from evolvent.store.connect import open_store
 from evolvent.store.http import HttpStore
+from evolvent.store.protocol import Store
 from evolvent.store.records import Lease, Wait
 from evolvent.store.tokens import id_of, tokens_of
 from evolvent.testing.store_contract.crew import LONG, LOST, Crew
@@ -55,6 +56,20 @@ class Waiters:
         self.unless.set()
         self._threads.shutdown()
         self.store.close()
+
+
+class Held:
+    """A method of a store that takes until it is let go."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._call = getattr(store, name)
+        self.begun, self.go = threading.Event(), threading.Event()
+        setattr(store, name, self)
+
+    def __call__(self, *args: Any, **how: Any) -> Any:
+        self.begun.set()
+        assert self.go.wait(PATIENCE_S)
+        return self._call(*args, **how)
 
 
 @pytest.fixture
@@ -245,6 +260,44 @@ def test_nobody_gets_a_job_after_going_away(running: Service, crew: Crew, waiter
     crew.report(leases[0], 0.5)
     assert got(waiting) == "m0r1"
     assert crew.open(0).worker == "w1"
+
+
+def leave(waiters: Waiters, waiting: Future[Lease | None]) -> None:
+    """Give up a claim, and let the service notice."""
+    waiters.unless.set()
+    assert got(waiting) is None
+    waiters.unless.clear()
+    time.sleep(0.2)
+
+
+def test_job_given_at_once_to_somebody_who_left_is_handed_back(
+    running: Service, crew: Crew, waiters: Waiters
+) -> None:
+    claim = Held(running.store, "claim")
+    waiting = waiters.wait(crew.id, "gone")
+    assert claim.begun.wait(PATIENCE_S)
+    leave(waiters, waiting)
+    claim.go.set()
+    until(lambda: crew.open(0).attempt == 1 and crew.open(0).state is JobState.QUEUED)
+    assert got(waiters.wait(crew.id, "next")) == "m0r0"
+
+
+def test_claim_that_is_repeated_gets_no_lease_that_is_being_handed_back(
+    running: Service, crew: Crew, waiters: Waiters
+) -> None:
+    claim, fail = Held(running.store, "claim"), Held(running.store, "fail")
+    waiting = waiters.wait(crew.id, key="k")
+    assert claim.begun.wait(PATIENCE_S)
+    leave(waiters, waiting)
+    claim.go.set()
+    assert fail.begun.wait(PATIENCE_S)
+    again = waiters.wait(crew.id, key="k")
+    assert is_waiting(again)
+    fail.go.set()
+    lease = again.result(PATIENCE_S)
+    assert lease is not None
+    assert (lease.job.id, lease.attempt) == ("m0r0", 2)
+    assert (crew.open(0).state, crew.open(0).attempt) == (JobState.RUNNING, 2)
 
 
 def test_hundreds_can_wait_and_all_are_served(crew: Crew, running: Service) -> None:

@@ -13,11 +13,11 @@ import pytest
 import evolvent as ev
 from evolvent.core.records import JobState
 from evolvent.engines.observer import Silence
-from evolvent.errors import Forbidden
+from evolvent.errors import Forbidden, StudyExists
 from evolvent.store.connect import open_store
 from evolvent.store.records import StudyStatus
 from tests import trainables
-from tests.cli.commands import fine
+from tests.cli.commands import fine, study_file
 from tests.service.threaded import Service, service
 
 
@@ -94,7 +94,7 @@ def test_a_run_whose_time_is_up_ends_alone_and_leaves_the_study_open(
     with contextlib.closing(open_store(running.url)) as store:
         study = ev.load_study("hill", store=store)
         result = study.run(
-            trainables.climb_slowly, workers=workers, wall_time_s=0.3, progress=Listener(told)
+            trainables.climb_slowly, workers=workers, wall_time_s=1.5, progress=Listener(told)
         )
         assert result.status.state == "open"
         counts = study.status().counts
@@ -120,3 +120,28 @@ def test_worker_command_trains_to_the_end(running: Service) -> None:
     study = new_study(running, trainable="tests.trainables:climb")
     fine("worker", running.url, "hill")
     assert study.status().counts == {JobState.DONE: 6}
+
+
+@pytest.mark.parametrize("command", ["run", "exec"])
+def test_study_file_of_a_study_that_is_there_is_trained_to_the_end(
+    command: str, running: Service, tmp_path: Path
+) -> None:
+    study, path = new_study(running, seed=1), study_file(tmp_path)
+    script = """echo $1 > "$2/step"; echo '{{"height": '$1'}}'"""
+    words = ("--", "sh", "-c", script, "sh", "{step}", "{directory}")
+    fine(command, path, "--store", running.url, *(words if command == "exec" else ()))
+    assert study.status().counts == {JobState.DONE: 6}
+
+
+def test_create_study_goes_on_with_none_but_the_same(running: Service) -> None:
+    settings: dict[str, Any] = {"metric": "height", "mode": "max", "population": 3, "rounds": 2}
+    settings |= {"space": {"step": ev.Uniform(0.1, 1.0)}, "durability": "process"}
+    with contextlib.closing(open_store(running.url)) as store:
+        with pytest.raises(Forbidden, match="this needs admin"):
+            ev.create_study("hill", store=store, **settings, resume=True)
+        new_study(running)
+        assert ev.create_study("hill", store=store, **settings, resume=True).name == "hill"
+        with pytest.raises(Forbidden, match="this needs admin"):
+            ev.create_study("hill", store=store, **settings)
+        with pytest.raises(StudyExists, match="with another seed"):
+            ev.create_study("hill", store=store, **settings, seed=7, resume=True)

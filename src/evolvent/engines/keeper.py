@@ -7,15 +7,27 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
+from uuid import uuid4
 
 from evolvent.engines.job import Job
 from evolvent.errors import LeaseLost, StoreError
 from evolvent.store.protocol import Store
-from evolvent.store.records import Failure, FailureKind, Lease
+from evolvent.store.records import Failure, FailureKind, Lease, Point
 
 _BEATS_PER_LEASE = 3
 _FORGOTTEN = Failure(FailureKind.RETURNED, "the job was dropped without `with job:`")
+
+
+@dataclass(slots=True)
+class _Held:
+    """A lease with its job, and the points that were sent but not answered, under their key."""
+
+    lease: Lease
+    job: weakref.ref[Job]
+    key: str | None = None
+    points: list[Point] = field(default_factory=list)
 
 
 class LeaseKeeper:
@@ -34,7 +46,7 @@ class LeaseKeeper:
         self._lease_s = lease_s
         self._hang_s = hang_s
         self._on_hang = on_hang
-        self._held: dict[str, tuple[Lease, weakref.ref[Job]]] = {}
+        self._held: dict[str, _Held] = {}
         self._training: weakref.ref[Job] | None = None
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -56,7 +68,7 @@ class LeaseKeeper:
     def hold(self, lease: Lease, job: Job) -> None:
         """Prolong this lease from now on; its job is the one that trains."""
         with self._lock:
-            self._held[job.id] = (lease, weakref.ref(job))
+            self._held[job.id] = _Held(lease, weakref.ref(job))
             self._training = weakref.ref(job)
 
     def trained(self, job: Job) -> None:
@@ -65,10 +77,16 @@ class LeaseKeeper:
             self._training = None
 
     def drop(self, job: Job) -> None:
-        """Leave the lease alone from now on; returns when no heartbeat of it is under way."""
+        """Leave the lease alone from now on; returns when no heartbeat of it is under way.
+
+        Points whose heartbeat was not answered are sent once more. If that fails as well, they are
+        the job's again.
+        """
         self.trained(job)
         with self._lock:
-            self._held.pop(job.id, None)
+            held = self._held.pop(job.id, None)
+            if held is not None:
+                self._part(held, job)
 
     def _run(self) -> None:
         interval = self._lease_s / _BEATS_PER_LEASE
@@ -79,8 +97,8 @@ class LeaseKeeper:
             if time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + interval
                 with self._lock:
-                    for lease, kept in list(self._held.values()):
-                        self._beat(lease, kept())
+                    for held in list(self._held.values()):
+                        self._beat(held, held.job())
 
     def _watch(self) -> None:
         job = self._trains()
@@ -96,21 +114,37 @@ class LeaseKeeper:
     def _give_back_dropped(self) -> None:
         """Hand back jobs that nobody can report any more: asked for, and then forgotten."""
         with self._lock:
-            for id, (lease, kept) in list(self._held.items()):
-                if kept() is None:
+            for id, held in list(self._held.items()):
+                if held.job() is None:
                     del self._held[id]
                     self._closed.set()  # whoever asked for it will not do so
                     with contextlib.suppress(LeaseLost, StoreError):
-                        self._store.fail(lease, _FORGOTTEN)
+                        self._store.fail(held.lease, _FORGOTTEN)
 
-    def _beat(self, lease: Lease, job: Job | None) -> None:
+    def _beat(self, held: _Held, job: Job | None) -> None:
         if job is None:
             return
-        points = job.take_points()
         try:
-            self._store.heartbeat(lease, lease_s=self._lease_s, points=points)
+            if held.points:  # perhaps stored: then this changes nothing, and does not prolong
+                self._send(held)
+            held.points = job.take_points()
+            held.key = uuid4().hex if held.points else None
+            self._send(held)
         except LeaseLost as e:
             job.lost = str(e)
             self._held.pop(job.id, None)
         except StoreError:
-            job.return_points(points)  # busy or out of reach: the lease has two more beats to go
+            pass  # busy or out of reach: the lease has two more beats to go
+
+    def _part(self, held: _Held, job: Job) -> None:
+        try:
+            if held.points:
+                self._send(held)
+        except LeaseLost as e:
+            job.lost = str(e)
+        except StoreError:
+            job.return_points(held.points)
+
+    def _send(self, held: _Held) -> None:
+        self._store.heartbeat(held.lease, lease_s=self._lease_s, points=held.points, key=held.key)
+        held.points = []

@@ -111,6 +111,6 @@ OPERATIONS = (
     Operation(
         method="POST", path="/studies/{study}/collect", role=Role.WORKER, run=_collect,
         summary="Remove checkpoints that nothing needs.", body=s.NOTHING, reply=s.FREED,
-        errors=(404,),
+        errors=(404,), slow=True,
     ),
 )  # fmt: skip

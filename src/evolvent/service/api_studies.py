@@ -74,5 +74,6 @@ OPERATIONS = (
     Operation(
         method="DELETE", path="/studies/{study}", role=Role.ADMIN, run=_delete,
         summary="Remove a study with its log and its checkpoints.", changes=True, errors=(404,),
+        slow=True,
     ),
 )  # fmt: skip

@@ -24,7 +24,7 @@ _Record = TypeVar("_Record")
 
 def _dump(call: Call) -> Stream:
     which = chosen(call.query.get("checkpoints", "best"))
-    return Stream(_blocks(call.store, call.study, which), MEDIA_TYPE)
+    return Stream(_blocks(call.store, call.study, which), MEDIA_TYPE, held=True)
 
 
 def _restore(call: Call) -> Any:
@@ -79,5 +79,6 @@ OPERATIONS = (
         method="POST", path="/restore", role=Role.ADMIN, run=_restore,
         summary="Put in a study that `dump` of this or another service has given.",
         query={"key": s.KEY}, takes=MEDIA_TYPE, reply=s.STUDY_ID, creates=True, errors=(409,),
+        slow=True,
     ),
 )  # fmt: skip

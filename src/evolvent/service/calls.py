@@ -29,10 +29,15 @@ _MOST_DIGITS = 12
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer that is made while it is sent: JSON lines, unless told otherwise."""
+    """An answer that is made while it is sent: JSON lines, unless told otherwise.
+
+    Attributes:
+        held: whether it holds a snapshot of the store open until it ends.
+    """
 
     blocks: Iterator[bytes]
     media_type: str = LINES
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +146,8 @@ class Operation:
         changes: whether it writes; then whoever waits for a job is told.
         decides: whether it may ask the algorithm of the study.
         waits: whether it is a claim, which may wait for a job.
-        slow: whether it may take long with the files of checkpoints; then no store waits for it.
+        files: whether it works with the files of a checkpoint; then no store waits for it.
+        slow: whether it may go through a whole study and its checkpoints; then nothing else waits.
         binary: whether the body (of `receives`) or the answer is bytes.
         receives: answers instead of `run`, reading the body itself.
         takes: media type of the body where it is no JSON, of any length.
@@ -163,6 +169,7 @@ class Operation:
     changes: bool = False
     decides: bool = False
     waits: bool = False
+    files: bool = False
     slow: bool = False
     binary: bool = False
     receives: Callable[[Call, Headers, Receive], Awaitable[Response]] | None = None

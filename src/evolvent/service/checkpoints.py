@@ -110,12 +110,12 @@ def _missing(place: Path) -> HttpError:
 
 OPERATIONS = (
     Operation(
-        method="GET", path=_PATH, role=Role.VIEWER, run=show, slow=True, errors=(404, 409),
+        method="GET", path=_PATH, role=Role.VIEWER, run=show, files=True, errors=(404, 409),
         summary="The files of a checkpoint: their names, sizes and hashes.",
         reply=s.CHECKPOINT,
     ),
     Operation(
-        method="GET", path=f"{_PATH}/files/{{index}}", role=Role.VIEWER, run=file, slow=True,
+        method="GET", path=f"{_PATH}/files/{{index}}", role=Role.VIEWER, run=file, files=True,
         errors=(404, 409, 416), binary=True, gives="application/octet-stream",
         summary="A file of a checkpoint, by its number in the list; takes Range and If-Range.",
     ),

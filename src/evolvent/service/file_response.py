@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from evolvent.service.crossing import in_files
 from evolvent.service.errors import HttpError, answer
+from evolvent.service.streaming import Stalled, disconnected, to_reader
 from evolvent.store.files import Entry
 
 _logger = logging.getLogger("evolvent.service")
@@ -54,9 +55,11 @@ class FileResponse(Response):
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body"})
             else:
-                await self._blocks(first, last, receive, send)
+                await self._blocks(first, last, receive, to_reader(send))
         except HttpError as e:
             await answer(e)(scope, receive, send)
+        except Stalled as e:
+            _logger.warning("%r: given up: %s", self._entry.name, e)
         finally:
             self._file.close()
 
@@ -74,7 +77,7 @@ class FileResponse(Response):
         return first, last
 
     async def _blocks(self, first: int, last: int, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(_disconnected(receive))
+        gone = asyncio.ensure_future(disconnected(receive))
         try:
             while first < last and not gone.done():
                 block = await in_files(partial(self._read, min(_BLOCK, last - first), first))
@@ -100,8 +103,3 @@ def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
     if not first:
         return (max(0, size - int(last)), size) if last else (0, 0)
     return int(first), min(int(last) + 1, size) if last else size
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

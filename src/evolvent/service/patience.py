@@ -19,6 +19,9 @@ HEADERS_S = 15.0
 BODY_IDLE_S = 30.0
 """Between two pieces of a body, while the service is ready to take them."""
 
+WRITE_S = 60.0
+"""For a client to take what waits for it."""
+
 MOST_HEAD = 1 << 16
 """Bytes of an address and headers together."""
 
@@ -40,7 +43,9 @@ class PatientProtocol(HttpToolsProtocol):
 
     headers_s = HEADERS_S
     body_idle_s = BODY_IDLE_S
+    write_s = WRITE_S
     _timer: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
     _part = _Part.HEAD
     _deaf = False
     _n_unseen = 0  # bytes that the parser has taken in and told nothing of
@@ -52,7 +57,21 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._flows()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.write_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._flows()
+        super().resume_writing()
+
+    def _flows(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:

@@ -113,17 +113,17 @@ class Receiving:
         Raises:
             CheckpointDamaged: the bytes are not those that were promised; they are thrown away.
         """
-        if self._hash is None or self.left:
-            return self.size
-        if self._hash.hexdigest() != self._entry.sha256:
+        with self._busy:  # the sender may end this by beginning on another connection
+            if self._hash is None or self.left:
+                return self.size
+            found, self._hash = self._hash.hexdigest(), None
+            if found == self._entry.sha256:
+                return self.size
             self._file.truncate(0)
-            self._hash = None
-            raise CheckpointDamaged(
-                f"files: {self._entry.name!r} has other bytes than its sha256 promised: send it "
-                "again from the beginning"
-            )
-        self._hash = None
-        return self.size
+        raise CheckpointDamaged(
+            f"files: {self._entry.name!r} has other bytes than its sha256 promised: send it again "
+            "from the beginning"
+        )
 
     def close(self) -> None:
         """Let go of the file, once nobody writes; what came of it stays."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from evolvent.errors import Forbidden, UnknownStudy
@@ -24,6 +24,7 @@ from evolvent.service.identity import Identity, check_role, who
 from evolvent.service.limits import check_type, json_object, read_body
 from evolvent.service.settings import Settings
 from evolvent.service.spool import spooled
+from evolvent.service.streaming import StreamedResponse
 from evolvent.service.waiting import Waiting
 from evolvent.store.protocol import Store
 from evolvent.store.wire import lease_to_json
@@ -112,6 +113,9 @@ class Resource:
             raise HttpError(405, message, field="method", allow=self._allow)
         check_role(identity, operation.role)
         _check_known(request.query_params, operation.query, "a parameter")
+        if operation.takes is not None:  # before gigabytes are taken in
+            empty = self._call(request, identity, {})
+            await self._api.crossing.read(lambda: self._api.check(operation, empty))
         async with self._taken(request, receive, operation) as taken:
             call = self._call(request, identity, taken)
             if operation.waits:
@@ -164,6 +168,8 @@ class Resource:
     def _crossing(self, operation: Operation) -> Callable[[Callable[[], _T]], Awaitable[_T]]:
         crossing = self._api.crossing
         if operation.slow:
+            return crossing.slow
+        if operation.files:
             return crossing.files
         return crossing.read if operation.method == "GET" else crossing.write
 
@@ -197,18 +203,11 @@ class Resource:
 
     async def _streamed(self, made: Stream, *, packed: bool) -> Response:
         packed = packed and made.media_type == LINES
-        stream = self._api.crossing.through(_packed(made.blocks) if packed else made.blocks)
+        blocks = _packed(made.blocks) if packed else made.blocks
+        stream = self._api.crossing.through(blocks, held=made.held)
         first = await anext(stream, b"")  # an error until here is still an answer
         headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"} if packed else None
-        return StreamingResponse(
-            _chained(first, stream), headers=headers, media_type=made.media_type
-        )
-
-
-async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for block in rest:
-        yield block
+        return StreamedResponse(first, stream, headers=headers, media_type=made.media_type)
 
 
 def _check_known(given: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointTooLarge, UploadConflict
 from evolvent.service.receiving import Receiving, end_all
+from evolvent.service.sealing import sealed, together
 from evolvent.service.settings import Settings
 from evolvent.store import files as tree
 from evolvent.store import manifest
@@ -70,10 +71,25 @@ class UploadArea:
         Raises:
             UploadConflict: there is none: sealed, abandoned, or never begun.
         """
-        place = self._staging / f"{_PREFIX}{number}"
-        if not _NUMBER.fullmatch(number) or not (place / _LIST).is_file():
+        upload = self._of(number)
+        if not upload.is_there():
             raise _gone(number)
-        return Upload(self._checkpoints, place, self._settings)
+        return upload
+
+    def seal(self, number: str) -> str:
+        """Make an upload a checkpoint; return its address, also to whoever asks once more.
+
+        Raises:
+            UploadConflict: bytes are lacking, or there is no such upload.
+            CheckpointDamaged: names the file that has other bytes than its hash promised.
+            CheckpointError: the disk is full or fails; says where.
+        """
+        return self._of(number).seal()
+
+    def _of(self, number: str) -> Upload:
+        if not _NUMBER.fullmatch(number):
+            raise _gone(number)
+        return Upload(self._checkpoints, self._staging / f"{_PREFIX}{number}", self._settings)
 
     def _expire(self) -> None:
         for place in tree.inside(self._staging):
@@ -93,6 +109,9 @@ class Upload:
     @property
     def number(self) -> str:
         return self._place.name.removeprefix(_PREFIX)
+
+    def is_there(self) -> bool:
+        return (self._place / _LIST).is_file()
 
     def begin(self, entries: Sequence[Entry]) -> None:
         """Make the directory, unless it is there already; errors as with `UploadArea.begin`.
@@ -142,24 +161,36 @@ class Upload:
         return Receiving(self._place, self._tree / entries[index].name, entries[index], offset)
 
     def seal(self) -> str:
-        """Make it a checkpoint, exactly as a local one is sealed; return its address.
+        """Make it a checkpoint, as a local one is sealed; errors as with `UploadArea.seal`."""
+        return together(self._place, self._seal)
 
-        Raises:
-            UploadConflict: bytes are lacking, or the upload is gone.
-            CheckpointDamaged: names the file that has other bytes than its hash promised.
-            CheckpointError: the disk is full or fails; says where.
-        """
+    def _seal(self) -> str:
+        if not self.is_there():
+            address = sealed(self._place)
+            if address is None or not self._checkpoints.renew(address):
+                raise _gone(self.number)
+            return address
         entries = self.entries()
-        if not self._tree.is_dir():
-            raise _gone(self.number)
-        for entry in entries:
-            self._complete(entry)
-        found = self._checkpoints.freeze(self._tree)
-        if tuple(found) != entries:
-            raise self._other_bytes(entries, found)
+        self._renew()
+        self._check(entries)
         address = self._checkpoints.settle(self._tree, entries)
         self.drop()
         return address
+
+    def _check(self, entries: Sequence[Entry]) -> None:
+        """Look whether all is there as it was promised, here or already at its address."""
+        try:
+            if not self._tree.is_dir():
+                raise _gone(self.number)
+            for entry in entries:
+                self._complete(entry)
+            found = self._checkpoints.freeze(self._tree)
+        except CheckpointError:
+            if self._checkpoints.renew(manifest.address_of(entries)):
+                return  # another service has sealed it, or this one before it was killed
+            raise
+        if tuple(found) != entries:
+            raise self._other_bytes(entries, found)
 
     def _make(self, entries: Sequence[Entry]) -> None:
         """Make it whole under another name first: a crash leaves no half of it."""

@@ -54,7 +54,8 @@ def show(call: Call) -> Any:
 def seal(call: Call) -> Any:
     """Make the files a checkpoint."""
     try:
-        return {"address": _upload(call).seal()}
+        area = UploadArea(local(call), call.settings)
+        return {"address": area.seal(call.path["upload"])}
     except CheckpointDamaged as e:
         raise _refused(e) from e
 
@@ -188,16 +189,16 @@ def _refused(error: CheckpointDamaged) -> HttpError:
 
 OPERATIONS = (
     Operation(
-        method="POST", path=_PATH, role=Role.WORKER, run=begin, slow=True, errors=(404, 409, 413),
+        method="POST", path=_PATH, role=Role.WORKER, run=begin, files=True, errors=(404, 409, 413),
         summary="Begin to send a checkpoint, or ask what has arrived of it, by its list of files.",
         body=s.NEW_UPLOAD, reply=s.UPLOAD,
     ),
     Operation(
-        method="GET", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=show, slow=True,
+        method="GET", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=show, files=True,
         summary="How many bytes of each file have arrived.", reply=s.UPLOAD, errors=(404, 409),
     ),
     Operation(
-        method="DELETE", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=drop, slow=True,
+        method="DELETE", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=drop, files=True,
         summary="Give an upload up.", errors=(404, 409),
     ),
     Operation(
@@ -207,7 +208,7 @@ OPERATIONS = (
         errors=(404, 408, 409, 413, 415),
     ),
     Operation(
-        method="POST", path=f"{_PATH}/{{upload}}/seal", role=Role.WORKER, run=seal, slow=True,
+        method="POST", path=f"{_PATH}/{{upload}}/seal", role=Role.WORKER, run=seal, files=True,
         summary="Make the files a checkpoint, which a report may then name.", reply=s.SEALED,
         errors=(404, 409),
     ),

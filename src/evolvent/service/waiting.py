@@ -7,7 +7,7 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -97,19 +97,20 @@ class Waiting:
                 for a token to be revoked in it.
         """
         until = time.monotonic() + wish.wait_s
-        if wish.wait_s and self._is_quiet(study):
-            check()  # at once: what it asks has been asked for those who wait
-        else:
-            lease = await self._try(study, wish, check)
-            if lease or wish.wait_s == 0 or self._closing or await self._is_over(study):
-                return lease
-        async with self._gone(receive) as gone, self._queued(study, wish) as waiter:
-            while await _turn(waiter, gone, until - time.monotonic()):
-                lease = await self._try(study, wish, check_later)
-                if lease is not None:
-                    self.ring(study)  # there may be more
-                    return await self._unless_gone(lease, gone)
-                self._queues[study].wait_again(waiter)
+        async with self._gone(receive) as gone:
+            if wish.wait_s and self._is_quiet(study):
+                check()  # at once: what it asks has been asked for those who wait
+            else:
+                lease = await self._try(study, wish, check, gone)
+                if lease or wish.wait_s == 0 or self._closing or await self._is_over(study):
+                    return lease
+            async with self._queued(study, wish) as waiter:
+                while await _turn(waiter, gone, until - time.monotonic()):
+                    lease = await self._try(study, wish, check_later, gone)
+                    if lease is not None:
+                        self.ring(study)  # there may be more
+                        return lease
+                    self._queues[study].wait_again(waiter)
         return None
 
     def ring(self, study: int) -> None:
@@ -138,7 +139,11 @@ class Waiting:
         for queue in self._queues.values():
             queue.wake(over=True)
 
-    async def _try(self, study: int, wish: Wish, check: Callable[[], None]) -> Lease | None:
+    async def _try(
+        self, study: int, wish: Wish, check: Callable[[], None], gone: asyncio.Task[None]
+    ) -> Lease | None:
+        """Claim once; hand a job back at once whose worker went away meanwhile."""
+
         def claim() -> Lease | None:
             check()
             return self._store.claim(
@@ -149,20 +154,20 @@ class Waiting:
                 key=wish.key,
             )
 
-        if wish.key is None:
-            return await self._crossing.write(claim)
-        # A client that gave up on its answer asks again while we are still at it.
-        lock = self._keys.setdefault(wish.key, asyncio.Lock())
-        async with lock:
-            return await self._crossing.write(claim)
-
-    async def _unless_gone(self, lease: Lease, gone: asyncio.Task[None]) -> Lease | None:
-        """Hand a job back at once whose worker went away while it was claimed."""
-        if not gone.done():
-            return lease
-        with contextlib.suppress(EvolventError):  # its lease will run out
-            await self._crossing.write(lambda: self._store.fail(lease, _WENT_AWAY))
+        async with self._alone(wish.key):
+            lease = await self._crossing.write(claim)
+            if lease is None or not gone.done():
+                return lease
+            with contextlib.suppress(EvolventError):  # its lease will run out
+                await self._crossing.write(lambda: self._store.fail(lease, _WENT_AWAY))
+        self.ring(study)
         return None
+
+    def _alone(self, key: str | None) -> AbstractAsyncContextManager[None]:
+        """Keep out the client that gave up on its answer and asks again while we are at it."""
+        if key is None:
+            return contextlib.nullcontext()
+        return self._keys.setdefault(key, asyncio.Lock())
 
     async def _is_over(self, study: int) -> bool:
         status = await self._crossing.read(lambda: self._store.status(study))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import os
 import selectors
 import socket
@@ -134,28 +135,52 @@ def send_whole(
     connection.sock.sendall(head + body)
 
 
-def wait_for_answer(connection: http.client.HTTPConnection, unless: Event) -> None:
-    """Wait until an answer begins.
+def answer_to(
+    connection: http.client.HTTPConnection, method: str, *, unless: Event | None = None
+) -> http.client.HTTPResponse:
+    """Return the answer to the request that was sent last, as soon as it begins.
 
     Raises:
-        GivenUp: `unless` has been set.
+        GivenUp: `unless` has been set first.
         TimeoutError: nothing came within the connection's timeout.
     """
+    response = http.client.HTTPResponse(connection.sock, method=method)
+    try:
+        if unless is not None:
+            _wait_for(response.fp, connection, unless)
+        response.begin()
+    except BaseException:
+        response.close()  # it would keep the socket open: the service must see us leave
+        raise
+    return response
+
+
+def _wait_for(
+    reader: io.BufferedReader, connection: http.client.HTTPConnection, unless: Event
+) -> None:
     until = time.monotonic() + (connection.timeout or 0.0)
     with selectors.DefaultSelector() as selector:
         selector.register(connection.sock, selectors.EVENT_READ)
-        while not selector.select(_TICK_S):
+        while not (selector.select(_TICK_S) and _begins(reader, connection.sock)):
             if unless.is_set():
                 raise GivenUp
             if time.monotonic() > until:
                 raise TimeoutError("no answer came in time")
 
 
-def answer_to(connection: http.client.HTTPConnection, method: str) -> http.client.HTTPResponse:
-    """Return the answer to the request that was sent last, as soon as it begins."""
-    response = http.client.HTTPResponse(connection.sock, method=method)
-    response.begin()
-    return response
+def _begins(reader: io.BufferedReader, sock: socket.socket) -> bool:
+    """Whether what has come is an answer: TLS also sends things of its own."""
+    if not isinstance(sock, ssl.SSLSocket):
+        return True
+    timeout_s = sock.gettimeout()
+    sock.setblocking(False)
+    try:
+        reader.peek(1)
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return False
+    finally:
+        sock.settimeout(timeout_s)
+    return True
 
 
 def _close(idle: list[http.client.HTTPConnection]) -> None:

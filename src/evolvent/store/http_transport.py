@@ -24,9 +24,9 @@ from evolvent.store.http_connection import (
     TROUBLE,
     Address,
     Connections,
+    GivenUp,
     answer_to,
     send_whole,
-    wait_for_answer,
 )
 from evolvent.store.http_errors import raise_for, retry_after, unavailable
 
@@ -38,7 +38,7 @@ FIRST_RETRY_S = 3.0
 
 _TIMEOUT_S = 60.0
 _SHORTEST_S, _LONGEST_S = 0.05, 5.0
-_AGAIN = frozenset({502, 503, 504})
+_AGAIN = frozenset({429, 502, 503, 504})
 _BLOCK = 1 << 16
 
 _logger = logging.getLogger("evolvent")
@@ -159,7 +159,8 @@ class Transport:
         self, send: _Sending, *, whole: bool
     ) -> Iterator[tuple[http.client.HTTPResponse, bytes]]:
         """Give the first answer that is none of an error; with its content, if it is `whole`."""
-        patience = _Patience(self.address.url, RETRY_S if self._reached else FIRST_RETRY_S)
+        for_s = RETRY_S if self._reached else FIRST_RETRY_S
+        patience = _Patience(self.address.url, for_s, send.unless)
         while (answered := self._tried(send, patience, whole=whole)) is None:
             pass
         connection, response, data = answered
@@ -174,6 +175,7 @@ class Transport:
         """Send once; None when it is time to send again."""
         if self._closed:
             raise StoreError(f"{self.address.url} has been closed")
+        patience.check()
         connection, used = self._connections.take(timeout_s=send.timeout_s)
         try:
             response = send(connection)
@@ -223,9 +225,7 @@ class _Sending:
     def __call__(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
         if not callable(self.body):
             send_whole(connection, self.method, self.path, self.body or b"", self.headers)
-            if self.unless is not None:
-                wait_for_answer(connection, self.unless)
-            return answer_to(connection, self.method)
+            return answer_to(connection, self.method, unless=self.unless)
         with self.body() as body:
             connection.request(self.method, self.path, body, self.headers)
             return connection.getresponse()
@@ -234,8 +234,9 @@ class _Sending:
 class _Patience:
     """Waits between tries: longer each time, at random, so that not all come back at once."""
 
-    def __init__(self, url: str, for_s: float) -> None:
+    def __init__(self, url: str, for_s: float, unless: Event | None) -> None:
         self._url = url
+        self._unless = Event() if unless is None else unless
         self._began = time.monotonic()
         self._until = self._began + for_s
         self._for_s = for_s
@@ -246,6 +247,11 @@ class _Patience:
     def over(self) -> bool:
         return time.monotonic() >= self._until
 
+    def check(self) -> None:
+        """Raise GivenUp if nobody waits for an answer any more."""
+        if self._unless.is_set():
+            raise GivenUp
+
     def wait(
         self, error: Exception | None, *, wanted_s: float | None = None, hopeless: bool = False
     ) -> None:
@@ -253,6 +259,7 @@ class _Patience:
 
         Raises:
             StoreUnavailable: it has been long enough.
+            GivenUp: nobody waits for an answer any more.
         """
         if error is not None and (hopeless or self.over):
             tried_s = time.monotonic() - self._began
@@ -263,7 +270,8 @@ class _Patience:
             _logger.warning("%s is %s: trying for %.0f s", self._url, why, self._for_s)
         pause_s = random.uniform(0, self._most_s) if wanted_s is None else wanted_s
         self._most_s = min(2 * self._most_s, _LONGEST_S)
-        time.sleep(min(pause_s, max(0.0, self._until - time.monotonic())))
+        self._unless.wait(min(pause_s, max(0.0, self._until - time.monotonic())))
+        self.check()
 
 
 def _plain(response: http.client.HTTPResponse) -> dict[str, str]:

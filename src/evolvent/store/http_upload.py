@@ -20,6 +20,7 @@ from evolvent.store.wire_checkpoints import files_to_json
 PART = 1 << 24
 """Bytes that are sent at once: so much is sent again at most when a connection ends."""
 
+_ANSWER_S, _HASHED_PER_S = 60.0, 20e6  # slow disks, and others who are served first
 _BLOCK = 1 << 18
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 _JSON = {"Content-Type": "application/json"}
@@ -44,8 +45,12 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Ent
     """
     wish = encode({"files": files_to_json(entries), "key": uuid4().hex}).encode()
     patience = _Patience(transport.address.url)
+    long_s = _answer_s(sum(entry.size for entry in entries))
     while True:
-        told = transport.request("POST", f"{study}/uploads", wish, headers=_JSON).json()
+        answer = transport.request(
+            "POST", f"{study}/uploads", wish, headers=_JSON, timeout_s=long_s
+        )
+        told = answer.json()
         if told["sealed"]:
             return
         offsets = [file["offset"] for file in told["files"]]
@@ -54,7 +59,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Ent
         try:
             for index, (entry, offset) in enumerate(zip(entries, offsets, strict=True)):
                 _send(transport, f"{place}/files/{index}", staged / entry.name, entry, offset)
-            transport.request("POST", f"{place}/seal")
+            transport.request("POST", f"{place}/seal", timeout_s=long_s)
         except (_Broken, UploadConflict):
             continue  # ask what has arrived
         except CheckpointError:
@@ -62,6 +67,11 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Ent
                 transport.request("DELETE", place)
             raise
         return
+
+
+def _answer_s(n_bytes: int) -> float:
+    """Return how long the service may take to read so many bytes and hash them."""
+    return _ANSWER_S + n_bytes / _HASHED_PER_S
 
 
 def _send(transport: Transport, path: str, source: Path, entry: Entry, offset: int) -> None:

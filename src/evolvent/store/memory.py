@@ -20,6 +20,7 @@ from evolvent.store.checkpoints import Checkpoints
 from evolvent.store.memory_archive import MemoryArchive
 from evolvent.store.memory_contents import Contents
 from evolvent.store.memory_study import MemoryStudy
+from evolvent.store.once import Call
 from evolvent.store.records import (
     FailedAttempt,
     Failure,
@@ -60,9 +61,9 @@ class MemoryStore(MemoryArchive):
     # --- studies -------------------------------------------------------------------------------
 
     def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
-        contents = self._open
-        with contents.lock:
-            return contents.answers.once(key, "create", lambda: contents.create(record))
+        with (contents := self._open).lock:
+            call = Call("create", record)
+            return contents.answers.once(key, call, lambda: contents.create(record))
 
     def status(self, study: int) -> StudyStatus:
         with self._open.read(study) as it:
@@ -113,7 +114,8 @@ class MemoryStore(MemoryArchive):
         key: str | None = None,
     ) -> None:
         with self._held(lease) as it:
-            it.answers.once(key, "heartbeat", lambda: rules.beat(it, lease, lease_s, points))
+            call = Call("heartbeat", lease, lease_s, points)
+            it.answers.once(key, call, lambda: rules.beat(it, lease, lease_s, points))
 
     def report(self, lease: Lease, report: Report) -> None:
         with self._held(lease) as it:
@@ -123,19 +125,20 @@ class MemoryStore(MemoryArchive):
 
     def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
         with self._held(lease) as it:
-            it.answers.once(key, "fail", lambda: rules.fail(it, it.held(lease), failure))
+            call = Call("fail", lease, failure)
+            it.answers.once(key, call, lambda: rules.fail(it, it.held(lease), failure))
 
     def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
         with self._open.change(study) as it:
-            return it.answers.once(key, "release", lambda: rules.release(it, worker, failure))
+            call = Call("release", study, worker, failure)
+            return it.answers.once(key, call, lambda: rules.release(it, worker, failure))
 
     def reparent(
         self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
     ) -> Lease:
         with self._held(lease) as it:
-            moved = it.answers.once(
-                key, "reparent", lambda: rules.reparent(it, lease, parent, reason)
-            )
+            call = Call("reparent", lease, parent, reason)
+            moved = it.answers.once(key, call, lambda: rules.reparent(it, lease, parent, reason))
             return replace(moved, job=_copied(moved.job))
 
     # --- control -------------------------------------------------------------------------------
@@ -172,7 +175,8 @@ class MemoryStore(MemoryArchive):
         key: str | None = None,
     ) -> JobId:
         with self._open.change(study) as it:
-            return it.answers.once(key, "push", lambda: rules.push(it, hyperparameters, done))
+            call = Call("push", study, hyperparameters, done)
+            return it.answers.once(key, call, lambda: rules.push(it, hyperparameters, done))
 
     def pin(self, study: int, job: JobId) -> None:
         with self._open.change(study) as it:

@@ -15,6 +15,7 @@ from evolvent.store.holding import Held, held
 from evolvent.store.incoming import Save, incoming, settle
 from evolvent.store.memory_contents import Contents
 from evolvent.store.memory_study import MemoryStudy, Slot
+from evolvent.store.once import Call
 from evolvent.store.tokens import Tokens
 
 
@@ -38,23 +39,27 @@ class MemoryArchive:
             yield _dump(it), files
 
     def restore(self, dump: StudyDump, *, save: Save, key: str | None = None) -> int:
-        contents = self._open
+        contents, call = self._open, Call("restore", dump.record, dump.created_at)
         with contents.lock:
-            return contents.answers.once(key, "restore", lambda: _whole(contents, dump, save))
+            done: int | None = None if key is None else contents.answers.before(key, call)
+        if done is not None:
+            return done
+        with incoming(contents.directory) as place:
+            study = _whole(dump, Checkpoints(place / "checkpoints", sync=False), save)
+            with contents.lock:
+                return contents.answers.once(key, call, lambda: _appear(contents, study))
 
 
-def _whole(contents: Contents, dump: StudyDump, save: Save) -> int:
-    with incoming(contents.directory) as place:
-        study = _restored(dump, Checkpoints(place / "checkpoints", sync=False))
-        save(study.checkpoints)
-        study.on_disk = study.needed
-        study.stopped, by = dump.stopped_for(study.missing())
-        study.at_target, study.incomplete = by == "target", by == "import"
-        _appear(contents, study)
-    return study.id
+def _whole(dump: StudyDump, checkpoints: Checkpoints, save: Save) -> MemoryStudy:
+    study = _restored(dump, checkpoints)
+    save(checkpoints)
+    study.on_disk = study.needed
+    study.stopped, by = dump.stopped_for(study.missing())
+    study.at_target, study.incomplete = by == "target", by == "import"
+    return study
 
 
-def _appear(contents: Contents, study: MemoryStudy) -> None:
+def _appear(contents: Contents, study: MemoryStudy) -> int:
     name = study.record.name
     if any(there.record.name == name for there in contents.studies.values()):
         raise StudyExists(f"name: there is a study {name!r} in {contents.url} already")
@@ -62,7 +67,8 @@ def _appear(contents: Contents, study: MemoryStudy) -> None:
     home = contents.directory / str(study.id)
     settle(study.checkpoints, home)
     study.checkpoints = Checkpoints(home, sync=False)
-    contents.studies[study.id] = study
+    contents.add(study)
+    return study.id
 
 
 def _dump(study: MemoryStudy) -> StudyDump:

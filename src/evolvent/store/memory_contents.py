@@ -58,8 +58,13 @@ class Contents:
         number = next(self.numbers)
         checkpoints = Checkpoints(self.directory / str(number), sync=False)
         slots = [Slot(head) for head in first_heads(record)]
-        self.studies[number] = MemoryStudy(number, record, checkpoints, slots, time.time())
+        self.add(MemoryStudy(number, record, checkpoints, slots, time.time()))
         return number
+
+    def add(self, study: MemoryStudy) -> None:
+        """Let a study appear, which has a number of its own."""
+        study.answers = self.answers
+        self.studies[study.id] = study
 
     @contextmanager
     def read(self, number: int) -> Iterator[MemoryStudy]:

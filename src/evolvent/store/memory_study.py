@@ -84,7 +84,7 @@ class MemoryStudy:
     failed: list[FailedAttempt] = field(default_factory=list)
     pins: set[JobId] = field(default_factory=set)
     on_disk: set[str] = field(default_factory=set)
-    answers: Answers = field(default_factory=Answers)
+    answers: Answers = field(default_factory=Answers)  # of the whole store
 
     def copy(self) -> MemoryStudy:
         """Return a draft to be changed, and thrown away if the change fails half-way."""
@@ -96,7 +96,6 @@ class MemoryStudy:
             failed=list(self.failed),
             pins=set(self.pins),
             on_disk=set(self.on_disk),
-            answers=self.answers.copy(),
         )
 
     @property

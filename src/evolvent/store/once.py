@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from hashlib import sha256
 from typing import Any, TypeVar
 
+from evolvent.core.study import StudyRecord
 from evolvent.errors import ConfigError
+from evolvent.store.records import Lease
 
 KEPT_S = 3600.0
 """For so long a store knows the keys of calls; whoever has lost an answer asks again sooner."""
@@ -14,18 +19,43 @@ KEPT_S = 3600.0
 _Answer = TypeVar("_Answer")
 
 
-@dataclass(frozen=True, slots=True)
+class Call:
+    """What is called, and with what: it is the same call only if all of it is the same.
+
+    Args:
+        name: such as `"fail"`.
+        arguments: records, and what JSON can hold; of a lease its fence counts.
+    """
+
+    __slots__ = ("_arguments", "_name")
+
+    def __init__(self, name: str, *arguments: object) -> None:
+        self._name = name
+        self._arguments = arguments
+
+    def __str__(self) -> str:
+        """Return the name and a hash; the order in which a mapping has its keys is nothing."""
+        text = json.dumps(self._arguments, sort_keys=True, default=_plain)
+        return f"{self._name} {sha256(text.encode()).hexdigest()[:32]}"
+
+
+@dataclass(slots=True)
 class Answers:
-    """What a memory store has answered, by key; kept as long as the store."""
+    """What a memory store has answered, by key.
 
-    known: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    Args:
+        clock: gives the time in seconds.
+    """
 
-    def once(self, key: str | None, call: str, change: Callable[[], _Answer]) -> _Answer:
+    clock: Callable[[], float] = time.monotonic
+    _known: dict[str, tuple[str, Any, float]] = field(default_factory=dict)  # the oldest first
+
+    def once(self, key: str | None, call: Call, change: Callable[[], _Answer]) -> _Answer:
         """Return what `change` returns, or what it did the first time that `key` was given.
 
         Args:
             key: names the call; None calls without a name.
-            call: what is called, such as `"push"`.
+            call: what is called.
             change: does it.
 
         Raises:
@@ -33,14 +63,35 @@ class Answers:
         """
         if key is None:
             return change()
-        if key not in self.known:
-            self.known[key] = call, change()
-        first, answer = self.known[key]
-        check_same(key, first, call)
-        return answer  # type: ignore[no-any-return]  # of the same call
+        self._forget()
+        if key in self._known:
+            return self.before(key, call)  # type: ignore[no-any-return]  # of the same call
+        told = change()
+        self._known[key] = str(call), told, self.clock()
+        return told
 
-    def copy(self) -> Answers:
-        return replace(self, known=dict(self.known))
+    def before(self, key: str, call: Call) -> Any:
+        """Return what a call of this key was answered; None if there was none.
+
+        Raises:
+            ConfigError: the key was that of another call.
+        """
+        if key not in self._known:
+            return None
+        first, told, _ = self._known[key]
+        check_same(key, first, str(call))
+        return told
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def _forget(self) -> None:
+        oldest = self.clock() - KEPT_S
+        while self._known:
+            key = next(iter(self._known))
+            if self._known[key][2] >= oldest:
+                break
+            del self._known[key]
 
 
 def check_same(key: str, first: str, call: str) -> None:
@@ -50,4 +101,19 @@ def check_same(key: str, first: str, call: str) -> None:
         ConfigError: says which.
     """
     if first != call:
-        raise ConfigError(f"key: got {key!r:.80} for {call}, which {first} had: wanted a new one")
+        had, name = first.partition(" ")[0], call.partition(" ")[0]
+        had = f"a {name} of something else" if had == name else had
+        raise ConfigError(f"key: got {key!r:.80} for {name}, which {had} had: wanted a new one")
+
+
+def _plain(value: object) -> object:
+    """Return what stands in JSON for a value that it cannot hold."""
+    if isinstance(value, StudyRecord):
+        return value.to_json()
+    if isinstance(value, Lease):
+        return [value.study, value.job.id, value.attempt, value.worker]
+    if is_dataclass(value):
+        return [getattr(value, part.name) for part in fields(value)]
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, Sequence) else repr(value)

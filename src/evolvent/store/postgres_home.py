@@ -47,6 +47,8 @@ class Home:
         here = f"{socket.gethostname()}:{self.checkpoints}"
         with database.write(synced=True) as tx:
             if tx.execute(_TAKE, {"here": here}).fetchone() is None:
+                if self.checkpoints.is_dir():  # another has made it while we waited for our turn
+                    return
                 (made_at,) = tx.execute(_MADE_AT).fetchone()
                 raise StoreUnavailable(
                     f"{self._url}: its checkpoints are in {made_at}, and there is no directory "

@@ -65,16 +65,14 @@ class Pool:
 
     def give(self, connection: Connection) -> None:
         """Give a connection back, whatever is under way on it."""
-        if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
-            try:
-                connection.execute("ROLLBACK", prepare=False)
-            except psycopg.Error:
+        try:
+            _roll_back(connection)
+        finally:
+            pool = self._pool
+            if pool is None:
                 connection.close()
-        pool = self._pool
-        if pool is None:
-            connection.close()
-        else:
-            pool.putconn(connection)
+            else:
+                pool.putconn(connection)
 
     def check(self) -> None:
         """Replace the connections that a restart of the server has broken."""
@@ -136,6 +134,18 @@ def refused(error: psycopg.Error, url: str) -> StoreError:
     told = explained(error, url)
     away = is_lost(error) or (type(told) is StoreUnavailable and error.sqlstate is None)
     return interrupted(error, url, unsure=False) if away else told
+
+
+def _roll_back(connection: Connection) -> None:
+    if connection.closed or connection.info.transaction_status == TransactionStatus.IDLE:
+        return
+    try:
+        connection.execute("ROLLBACK", prepare=False)
+    except psycopg.Error:
+        connection.close()
+    except BaseException:  # Ctrl-C: nobody knows how far it got
+        connection.close()
+        raise
 
 
 def _configure(connection: Connection) -> None:

@@ -137,8 +137,10 @@ class Written:
         except psycopg.Error as e:
             error = e
         finally:
-            self._database.pool.give(connection)
-            self._let_go()
+            try:
+                self._database.pool.give(connection)
+            finally:  # also on Ctrl-C in the middle of that
+                self._let_go()
         if isinstance(error, psycopg.Error):
             self._database.fail(error, connection, unsure=unsure)
 

@@ -6,8 +6,9 @@ are synchronous, safe to call from several threads and processes, and raise `Evo
 Everything that changes the log is one transaction: it happens whole or not at all.
 
 `key`, wherever it is taken, names one call, such as by a UUID: made again with the same key, when
-an answer was lost, the call changes nothing and returns what it returned before. Keys are kept for
-`records.KEY_KEPT_S`. The calls without one change nothing more when they are made again.
+an answer was lost, also while the first one is still under way, the call changes nothing and
+returns what it returned before. With other arguments it is another call, and refused (ConfigError).
+Keys are kept for `once.KEPT_S`. The calls without one change nothing more when they are made again.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from evolvent.store.checkpoints import Checkpoints
 from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.holding import Held, held
 from evolvent.store.incoming import Save
+from evolvent.store.once import Call
 from evolvent.store.records import (
     Failure,
     Lease,
@@ -73,7 +74,7 @@ class SqlStore(SqlReading):
     def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
         self._session.database.found_checkpoints()
         with self._session.database.write(synced=record.durability == "power") as tx:
-            return once(tx, key, "create", lambda: sql_control.create(tx, record))
+            return once(tx, key, Call("create", record), lambda: sql_control.create(tx, record))
 
     @again
     def status(self, study: int) -> StudyStatus:
@@ -152,7 +153,7 @@ class SqlStore(SqlReading):
             once(
                 tx,
                 key,
-                f"heartbeat {lease.study}",
+                Call("heartbeat", lease, lease_s, points),
                 lambda: sql_work.heartbeat(tx, lease, lease_s=lease_s, points=points),
             )
 
@@ -165,12 +166,13 @@ class SqlStore(SqlReading):
     @again_by_key
     def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
         with self._work(lease) as work:
-            once(work, key, f"fail {lease.study}", lambda: sql_work.fail(work, lease, failure))
+            call = Call("fail", lease, failure)
+            once(work, key, call, lambda: sql_work.fail(work, lease, failure))
 
     @again_by_key
     def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
         with self._session.work(study) as work:
-            call = f"release {study}"
+            call = Call("release", study, worker, failure)
             return once(work, key, call, lambda: sql_work.release(work, worker, failure))
 
     @again_by_key
@@ -178,7 +180,7 @@ class SqlStore(SqlReading):
         self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
     ) -> Lease:
         with self._work(lease) as work:
-            call = f"reparent {lease.study}"
+            call = Call("reparent", lease, parent, reason)
             once(work, key, call, lambda: sql_work.reparent(work, lease, parent, reason))
             return sql_work.renewed(work, lease)
 
@@ -224,8 +226,9 @@ class SqlStore(SqlReading):
                 return sql_control.push(work, hyperparameters)
             return sql_push.push_done(work, hyperparameters, done, metrics=metrics)
 
+        call = Call("push", study, hyperparameters, done)
         with self._changing(study) as work:
-            return JobId.parse(once(work, key, f"push {study}", push))
+            return JobId.parse(once(work, key, call, push))
 
     @again
     def pin(self, study: int, job: JobId) -> None:

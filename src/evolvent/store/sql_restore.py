@@ -11,6 +11,7 @@ from evolvent.errors import EvolventError, StudyExists
 from evolvent.store.checkpoints import Checkpoints
 from evolvent.store.dump import StudyDump
 from evolvent.store.incoming import Save, discarded, incoming, settle
+from evolvent.store.once import Call
 from evolvent.store.sql_database import Transaction, Writing
 from evolvent.store.sql_once import answered, once
 from evolvent.store.sql_rows import LINES, clean, clean_or_none, encode
@@ -82,12 +83,12 @@ WHERE checkpoint IS NOT NULL ORDER BY member
 def restore(session: Session, dump: StudyDump, save: Save, key: str | None) -> int:
     """Write a study with its checkpoints; return its number.
 
-    With a `key` that was given before it is the number of then.
+    With a `key` that was given before it is the number of then, also when that call is still at it.
 
     Raises:
         StudyExists: the name is taken.
     """
-    if (done := _done(session, key)) is not None:
+    if (done := _done(session, dump, key)) is not None:
         return done
     record = dump.record
     synced = record.durability == "power"
@@ -107,16 +108,22 @@ def _write(
     lost: Sequence[JobId],
     key: str | None,
 ) -> int:
-    study = 0
+    made: list[int] = []
+
+    def make() -> int:
+        study = _create(tx, dump, lost)
+        made.append(study)
+        _copy(tx, staged, study)
+        settle(checkpoints, session.place(dump.record.name, study))
+        return study
+
     try:
         with session.database.write(synced=checkpoints.sync) as tx:
-            study = once(tx, key, "restore", lambda: _create(tx, dump, lost))
-            _copy(tx, staged, study)
-            settle(checkpoints, session.place(dump.record.name, study))
+            return once(tx, key, _call(dump), make)
     except BaseException:
-        _clear(session, study, dump.record.name)
+        for study in made:
+            _clear(session, study, dump.record.name)
         raise
-    return study
 
 
 def _create(tx: Transaction, dump: StudyDump, lost: Sequence[JobId]) -> int:
@@ -148,12 +155,17 @@ def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
         tx.execute(_NOTE_BEST, {"study": study, **dict(zip(names, best, strict=True))})
 
 
-def _done(session: Session, key: str | None) -> int | None:
+def _call(dump: StudyDump) -> Call:
+    """Return what tells a restore from others, without going through the whole log for it."""
+    return Call("restore", dump.record, dump.created_at)
+
+
+def _done(session: Session, dump: StudyDump, key: str | None) -> int | None:
     """Return the number that an earlier call of this key has made, before hours of copying."""
     if key is None:
         return None
     with session.database.read() as tx:
-        return answered(tx, key, "restore")
+        return answered(tx, key, _call(dump))
 
 
 def _clear(session: Session, study: int, name: str) -> None:

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 
 from evolvent.core.records import JobId, JobState
-from evolvent.errors import ConfigError
+from evolvent.errors import ConfigError, LeaseLost
+from evolvent.store.checkpoints import Checkpoints
+from evolvent.store.dump import StudyDump
+from evolvent.store.incoming import Save
 from evolvent.store.protocol import Store
 from evolvent.store.records import Lease, Point
 from evolvent.testing.populations import study_record
-from evolvent.testing.store_contract.crew import INVALID, LONG, LOST, OVER, RAISED, Crew, Reopen
+from evolvent.testing.store_contract.crew import (
+    INVALID,
+    LONG,
+    LOST,
+    OVER,
+    RAISED,
+    RETURNED,
+    Crew,
+    Reopen,
+)
 from evolvent.testing.store_contract.moving import sealed
 
 KEY, OTHER = "6f1c7b0a", "0e8d2f55"
@@ -65,6 +80,32 @@ class AgainContract:
             store.heartbeat(lease, lease_s=LONG, points=[Point(1, {"loss": 0.5})], key=key)
         assert len(store.points(crew.id, lease.job.id)) == 2
 
+    def test_points_sent_several_times_at_once_are_kept_once(self, store: Store) -> None:
+        crew = Crew(store, population=1)
+        lease = crew.claim()
+        start, n_rounds = Barrier(4), 10
+
+        def send(key: str) -> None:
+            start.wait(60)
+            store.heartbeat(lease, lease_s=LONG, points=[Point(1, {"loss": 0.5})], key=key)
+
+        with ThreadPoolExecutor(4) as threads:
+            for number in range(n_rounds):
+                list(threads.map(send, [f"{KEY}-{number}"] * 4))
+        assert len(store.points(crew.id, lease.job.id)) == n_rounds
+
+    def test_heartbeat_made_again_when_its_lease_is_lost_is_answered_as_before(
+        self, store: Store
+    ) -> None:
+        crew = Crew(store, population=1)
+        lease = crew.claim()
+        points = [Point(1, {"loss": 0.5})]
+        store.heartbeat(lease, lease_s=OVER, points=points, key=KEY)
+        crew.claim("w1")
+        store.heartbeat(lease, lease_s=OVER, points=points, key=KEY)
+        with pytest.raises(LeaseLost):
+            store.heartbeat(lease, lease_s=OVER, points=points, key=OTHER)
+
     def test_failure_told_again_is_noted_once(self, store: Store) -> None:
         crew = Crew(store, population=2, max_failures=1)
         lease = crew.claim()
@@ -103,6 +144,27 @@ class AgainContract:
         assert numbers[0] == numbers[1]
         assert len(store.studies()) == 2
 
+    def test_study_put_in_again_while_it_is_being_put_in_is_the_same(self, store: Store) -> None:
+        crew = Crew(store, population=2, rounds=3)
+        crew.train(0.5)
+        ready, numbers = Barrier(2), []
+
+        def put_in(dump: StudyDump, save: Save) -> int:
+            def save_together(checkpoints: Checkpoints) -> None:
+                ready.wait(60)
+                save(checkpoints)
+
+            return store.restore(dump, save=save_together, key=KEY)
+
+        with ExitStack() as stack, ThreadPoolExecutor(2) as threads:
+            for _ in range(2):
+                dump, held = stack.enter_context(store.dump(crew.id, checkpoints="kept"))
+                copy = replace(dump, record=replace(dump.record, name="copy"))
+                numbers.append(threads.submit(put_in, copy, sealed(held.directories)))
+        assert numbers[0].result() == numbers[1].result()
+        assert [job.score for job in store.jobs(numbers[0].result())][:1] == [0.5]
+        assert len(store.studies()) == 2
+
     def test_key_of_another_call_is_refused(self, store: Store) -> None:
         crew = Crew(store, population=1)
         store.push(crew.id, {}, key=KEY)
@@ -114,6 +176,34 @@ class AgainContract:
             with pytest.raises(ConfigError, match="key"):
                 call()
         assert store.failures(crew.id) == []
+
+    def test_key_of_the_same_call_on_something_else_is_refused(self, store: Store) -> None:
+        crew = Crew(store, population=3)
+        first, second = crew.claim(), crew.claim()
+        points = [Point(1, {"loss": 0.5})]
+        store.push(crew.id, {"lr": 0.25}, key="push")
+        store.heartbeat(first, lease_s=LONG, points=points, key="heartbeat")
+        store.release(crew.id, worker="gone", failure=LOST, key="release")
+        store.create_study(study_record(name="letters"), key="create")
+        store.fail(first, RETURNED, key="fail")
+        with pytest.raises(LeaseLost):
+            store.heartbeat(first, lease_s=LONG)
+        calls: list[Callable[[], object]] = [
+            lambda: store.push(crew.id, {"lr": 0.5}, key="push"),
+            lambda: store.heartbeat(second, lease_s=LONG, points=points, key="heartbeat"),
+            lambda: store.heartbeat(first, lease_s=LONG, points=points * 2, key="heartbeat"),
+            lambda: store.release(crew.id, worker="w0", failure=LOST, key="release"),
+            lambda: store.create_study(study_record(name="digits 2"), key="create"),
+            lambda: store.fail(second, RETURNED, key="fail"),
+            lambda: store.fail(first, INVALID, key="fail"),
+        ]
+        for call in calls:
+            with pytest.raises(ConfigError, match="key: got"):
+                call()
+        assert [failed.job for failed in store.failures(crew.id)] == [first.job.id]
+        assert store.points(crew.id, second.job.id) == []
+        assert crew.status().members == 4
+        assert len(store.studies()) == 2
 
     def test_call_that_was_refused_can_be_made_again(self, store: Store) -> None:
         crew = Crew(store, name="digits")
