@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evolvent.errors import CheckpointError, StoreBusy, StoreUnavailable
+from evolvent.errors import CheckpointError, StoreBusy, StoreError, StoreUnavailable
 from evolvent.store.connect import open_store
 from evolvent.testing.populations import study_record
 from tests.needs import needs
@@ -17,6 +17,7 @@ from tests.service.threaded import Service, service
 
 # isort: split
 from evolvent.service import errors
+from evolvent.service.errors import answer
 
 httpx = needs("httpx")
 
@@ -166,3 +167,13 @@ def test_too_many_wrong_tokens_are_told_what_was_wrong() -> None:
 def test_trouble_of_the_store_is_told_as_the_store_s(error: Exception, status: int) -> None:
     told = errors.answer(error)
     assert (told.status_code, json.loads(bytes(told.body))["error"]["field"]) == (status, "store")
+
+
+def test_trouble_of_the_store_itself_is_told_as_a_number_and_in_the_log_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    response = answer(StoreError("postgresql://host/db: no such column"))
+    assert response.status_code == 500
+    assert b"postgresql" not in bytes(response.body)
+    assert "no such column" in caplog.text
+    assert answer(StoreError("database or disk is full")).status_code == 507

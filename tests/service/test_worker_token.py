@@ -145,3 +145,9 @@ def test_create_study_goes_on_with_none_but_the_same(running: Service) -> None:
             ev.create_study("hill", store=store, **settings)
         with pytest.raises(StudyExists, match="with another seed"):
             ev.create_study("hill", store=store, **settings, seed=7, resume=True)
+
+
+def test_training_that_saves_nothing_works_over_http_as_it_does_here(study: ev.Study) -> None:
+    study.run(lambda job: {"height": float(job.round)}, workers=0, progress=False)
+    assert {job.state for job in study.jobs()} == {JobState.DONE}
+    assert study.result().best.checkpoint.is_dir()

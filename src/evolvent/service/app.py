@@ -20,6 +20,8 @@ from evolvent.service.crossing import Crossing
 from evolvent.service.door import Door
 from evolvent.service.errors import HttpError, answer, unforeseen
 from evolvent.service.headers import SafeHeaders
+from evolvent.service.origin import SAFE
+from evolvent.service.pages_render import error_page
 from evolvent.service.resource import Api
 from evolvent.service.settings import Settings
 from evolvent.store.protocol import Store
@@ -87,10 +89,19 @@ async def _refused(request: Request, error: Exception) -> Response:
     headers = dict(getattr(error, "headers", None) or {})
     if status == 404:
         message = f"there is nothing at {request.url.path!r:.200}"
+        if _wants_page(request):
+            return error_page(request, HttpError(status, message, field="path"))
     else:
         message = f"method: got {request.method}, wanted {headers.get('Allow', 'another')}"
     field = "path" if status == 404 else "method"
     return answer(HttpError(status, message, field=field, allow=headers.get("Allow")))
+
+
+def _wants_page(request: Request) -> bool:
+    """Whether a person who has signed in waits for a page."""
+    if request.url.path.startswith(api.PREFIX) or request.method not in SAFE:
+        return False
+    return hasattr(request.state, "who") and "text/html" in request.headers.get("accept", "")
 
 
 async def _told(_: Request, error: Exception) -> Response:

@@ -80,8 +80,9 @@ def answer(error: Exception) -> Response:
     for kind, status in STATUSES:
         if isinstance(error, kind):
             return _known(error, status)
-    if isinstance(error, EvolventError):
-        return _known(error, 400)
+    full = any(word in str(error) for word in _FULL)
+    if isinstance(error, EvolventError) and (full or not isinstance(error, errors.StoreError)):
+        return _known(error, 503 if full else 400)
     return unforeseen(error)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from threading import Thread
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from evolvent.core.records import JobId
@@ -28,6 +29,7 @@ from evolvent.service.pages_render import STATIC, error_page, page, static_file
 from evolvent.service.pages_study import facts, standing, visible
 from evolvent.service.pages_table import Table, cell
 from evolvent.service.resource import Api
+from evolvent.service.streaming import StreamedResponse
 from evolvent.store.records import StudyStatus
 
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -126,20 +128,22 @@ class Pages:
         name, blocks = await self._crossing.read(made)
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         stream = self._crossing.through(blocks)
-        return StreamingResponse(stream, media_type="text/csv; charset=utf-8", headers=headers)
+        first = await anext(stream, b"")
+        kind = "text/csv; charset=utf-8"
+        return StreamedResponse(first, stream, media_type=kind, headers=headers)
 
     async def figure(self, request: Request) -> Response:
         """A figure of a study, as a spec."""
         kind, size = request.path_params["kind"], _size(request)
         return await self._crossing.read(
-            lambda: _spec(self._figures.spec(self._status(request), kind, **size))
+            lambda: _spec(request, self._figures.spec(self._status(request), kind, **size))
         )
 
     async def points(self, request: Request) -> Response:
         """What a job logged, as a spec."""
         job, size = JobId.parse(request.path_params["job"]), _size(request)
         return await self._crossing.read(
-            lambda: _spec(self._figures.points(self._status(request), job, **size))
+            lambda: _spec(request, self._figures.points(self._status(request), job, **size))
         )
 
     async def library(self, request: Request) -> Response:
@@ -163,7 +167,8 @@ class Pages:
         check_role(who(request), action.operation.role)
         form = read_form(await read_body(request.headers, request.receive))
         try:
-            await self._crossing.write(lambda: self._do(request, action, form))
+            cross = self._crossing.slow if action.operation.slow else self._crossing.write
+            await cross(lambda: self._do(request, action, form))
         except EvolventError as e:
             error, status = str(e), status_of(e)
             return await self._crossing.read(
@@ -231,8 +236,11 @@ def _size(request: Request) -> dict[str, Any]:
     return {"width": width // _STEP * _STEP, "dark": request.query_params.get("dark") == "1"}
 
 
-def _spec(spec: bytes) -> Response:
-    return Response(spec, media_type="application/json")
+def _spec(request: Request, spec: bytes) -> Response:
+    version = f'"{hashlib.sha256(spec).hexdigest()[:20]}"'
+    if request.headers.get("if-none-match") == version:
+        return Response(status_code=304)
+    return Response(spec, media_type="application/json", headers={"ETag": version})
 
 
 def _next(study: int, action: str, form: Mapping[str, str]) -> str:

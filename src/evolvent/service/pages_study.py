@@ -33,8 +33,10 @@ class Standing:
     failures: Sequence[FailedAttempt] = ()
 
     @property
-    def share(self) -> float:
-        return min(1.0, self.finished / self.total) if self.total else 0.0
+    def state(self) -> str:
+        """What people call it: an open study in which something is trained is running."""
+        training = self.status.state is StudyState.OPEN and self.count("running")
+        return "running" if training else self.status.state.value
 
     def count(self, state: str) -> int:
         return self.status.counts.get(JobState(state), 0)
@@ -43,7 +45,7 @@ class Standing:
     def words(self) -> str:
         """One line, for those who listen to the page."""
         best = "" if self.best is None else f", best {self.status.record.metric} {self.best:.4g}"
-        return f"{self.status.state}: {self.finished} of {self.total} jobs finished{best}"
+        return f"{self.state}: {self.finished} of {self.total} jobs finished{best}"
 
 
 def standing(store: Store, status: StudyStatus, *, closely: bool = False) -> Standing:

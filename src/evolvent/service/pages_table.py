@@ -25,7 +25,7 @@ _MOST_DEFAULT = 6  # hyperparameters shown unless others are chosen
 _FINISHED = (JobState.DONE, JobState.FAILED)
 _OPEN = (JobState.RUNNING, JobState.QUEUED, JobState.CANCELLED)
 _H, _M = "h.", "m."
-_NUMBERS = frozenset({"score", "attempt", "took"})
+_NUMBERS = frozenset({"score", "attempt", "started", "took", "finished"})
 _WIDE = 1 << 31
 _SCANNED: Mapping[str, JobColumn] = {
     "state": "state", "score": "score", "attempt": "attempt", "worker": "worker",

@@ -185,7 +185,7 @@ CHOICE_QUERY: Schema = {
 _FILE = _object({"name": TEXT, "size": COUNT, "sha256": ADDRESS})
 _SENT = _object({"name": TEXT, "size": COUNT, "offset": COUNT})
 CHECKPOINT = _object({"address": ADDRESS, "files": _list(_FILE)})
-NEW_UPLOAD = _object({"files": {**_list(_FILE), "minItems": 1, "maxItems": MOST_FILES}}, key=KEY)
+NEW_UPLOAD = _object({"files": {**_list(_FILE), "maxItems": MOST_FILES}}, key=KEY)
 UPLOAD = _object(
     {
         "address": ADDRESS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from html import escape
 from urllib.parse import quote
 
@@ -28,12 +29,13 @@ h1{font-size:1.4rem;margin:0 0 1rem}
 label{display:block;margin-bottom:.35rem}
 input,button{font:inherit;width:100%;box-sizing:border-box;padding:.6rem .7rem;border-radius:.4rem}
 input{border:1px solid GrayText;background:Field;color:FieldText;font-family:ui-monospace,monospace}
-button{margin-top:.8rem;border:0;background:#2563eb;color:#fff;font-weight:600;cursor:pointer}
-button:hover{background:#1d4ed8}
-:focus-visible{outline:3px solid #60a5fa;outline-offset:2px}
+button{margin-top:.8rem;border:0;background:#0b61b5;color:#fff;font-weight:600;cursor:pointer}
+button:hover{background:#094f94}
+:focus-visible{outline:3px solid #0b61b5;outline-offset:2px}
 p{color:color-mix(in srgb,CanvasText 68%,Canvas);font-size:.9rem}
 [role=alert]{color:CanvasText;border-left:4px solid #dc2626;padding:.2rem .8rem;margin:0 0 1rem}
 code{white-space:nowrap}
+@media(prefers-color-scheme:dark){:focus-visible{outline-color:#6cb6ff}}
 """
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _HEADERS = {"Content-Security-Policy": content_security_policy(style_src=f"'sha256-{_HASH}'")}
@@ -103,12 +105,17 @@ def _page(there: str, *, error: EvolventError | None = None, again: bool = False
         style=_STYLE,
         action=SIGN_IN,
         there=escape(there),
-        alert=f'<p role="alert">{escape(str(error))}</p>\n' if error else "",
+        alert=f'<p role="alert">{_as_html(str(error))}</p>\n' if error else "",
         again=f'\n<meta http-equiv="refresh" content="0;url={escape(here)}">' if again else "",
     )
     if isinstance(error, Throttled):
         return HTMLResponse(html, 429, _HEADERS | error.headers)
     return HTMLResponse(html, 200 if error is None else 401, _HEADERS)
+
+
+def _as_html(message: str) -> str:
+    """Return a message as HTML, what stands in backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(message))
 
 
 def _came_from_elsewhere(request: Request) -> bool:

@@ -44,9 +44,9 @@ def files_from_json(data: Any) -> list[Entry]:
     Raises:
         Malformed: names the entry.
     """
-    if not isinstance(data, list) or not data or len(data) > MOST_FILES:
+    if not isinstance(data, list) or len(data) > MOST_FILES:
         got = len(data) if isinstance(data, list) else data
-        raise wrong("files", got, f"a list of 1 to {MOST_FILES} files")
+        raise wrong("files", got, f"a list of up to {MOST_FILES} files")
     entries = sorted((_entry(item, i) for i, item in enumerate(data)), key=lambda e: e.name)
     _check_together(entries)
     return entries

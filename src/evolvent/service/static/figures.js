@@ -39,17 +39,20 @@ async function drawAll() {
 async function ask(figure) {
   const width = Math.max(240, Math.floor(figure.clientWidth - 2));
   const query = `?width=${width}&dark=${dark.matches ? 1 : 0}`;
-  const response = await fetch(figure.dataset.figure + query, { headers: { Accept: "application/json" } });
-  if (response.ok) return response.text();
-  if (response.status < 500) complain(figure, (await response.json()).error.message);
+  const headers = { Accept: "application/json" };
+  const before = shown.get(figure);
+  if (before?.query === query) headers["If-None-Match"] = before.version;
+  const response = await fetch(figure.dataset.figure + query, { headers });
+  if (response.ok) return { query, version: response.headers.get("ETag") ?? "", text: await response.text() };
+  if (response.status >= 400 && response.status < 500) complain(figure, (await response.json()).error.message);
   return null;
 }
 
-async function draw(embed, figure, text) {
-  if (text === null) return;
+async function draw(embed, figure, asked) {
+  if (asked === null) return; // nothing new
   const box = figure.querySelector(".drawn");
-  if (shown.get(figure)?.text === text) return;
-  const spec = JSON.parse(text);
+  if (shown.get(figure)?.text === asked.text) return;
+  const spec = JSON.parse(asked.text);
   const place = document.createElement("div");
   place.className = "drawn next";
   place.setAttribute("role", "img");
@@ -67,12 +70,23 @@ async function draw(embed, figure, text) {
     const words = figure.querySelector(".words");
     if (words) words.textContent = spec.usermeta?.words ?? "";
     shown.get(figure)?.result.finalize();
-    shown.set(figure, { text, result });
+    shown.set(figure, { ...asked, result });
     place.classList.remove("next");
     box.replaceWith(place);
+    sessionStorage.setItem(placeOf(figure), figure.offsetHeight);
   } catch (error) {
     place.remove();
     throw error;
+  }
+}
+
+const placeOf = (figure) => `evolvent.height ${innerWidth} ${figure.dataset.figure}`;
+
+/** Keep the place that each figure took last time, so that nothing moves when it is drawn. */
+function keepPlaces() {
+  for (const figure of document.querySelectorAll("[data-figure]")) {
+    const height = sessionStorage.getItem(placeOf(figure));
+    if (height) figure.querySelector(".drawn").style.minHeight = `${height - figure.querySelector("figcaption").offsetHeight}px`;
   }
 }
 
@@ -121,4 +135,5 @@ addEventListener("resize", () => {
 dark.addEventListener("change", drawAll);
 document.addEventListener("evolvent:changed", drawAll);
 addEventListener("scroll", () => (tip.hidden = true), { passive: true });
+keepPlaces();
 drawAll();

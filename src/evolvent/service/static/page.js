@@ -1,6 +1,7 @@
 // Keeps a page as new as its study: asks for the page again, and puts in what has changed.
 import { announce } from "./announce.js";
-import { current, swap } from "./swap.js";
+import { watchEdges } from "./edges.js";
+import { current, restoreForm, swap } from "./swap.js";
 
 const EVERY_MS = 2000;
 const PATIENCE_MS = 15000;
@@ -18,7 +19,7 @@ const place = () => location.pathname + location.search;
 let shown = place();
 
 /** Ask for a page; put it in unless something newer has been asked for meanwhile. */
-async function refresh(address = location.href, always = false) {
+async function refresh(address = location.href, always = false, back = false) {
   clearTimeout(timer);
   const mine = ++turn;
   try {
@@ -27,14 +28,14 @@ async function refresh(address = location.href, always = false) {
       signal: AbortSignal.timeout(PATIENCE_MS),
     });
     if (mine !== turn) return;
-    await take(response);
+    await take(response, back);
   } catch (error) {
     if (mine === turn) lost(error);
   }
   if (mine === turn) later();
 }
 
-async function take(response) {
+async function take(response, back) {
   if (new URL(response.url).pathname === "/sign-in") {
     say("You are signed out.", "Sign in again");
     auto.checked = false;
@@ -53,6 +54,8 @@ async function take(response) {
   const next = new DOMParser().parseFromString(html, "text/html");
   const before = current();
   if (swap(next)) document.dispatchEvent(new Event("evolvent:changed"));
+  if (back) restoreForm(next);
+  watchEdges();
   announce(before, current());
 }
 
@@ -99,11 +102,13 @@ function say(words, button) {
 }
 
 /** Sort, search and turn pages without leaving the page. */
-async function go(address, push = true) {
-  if (push) history.pushState(null, "", address);
+async function go(address, back = false) {
+  if (!back) history.pushState(null, "", address);
   shown = place();
+  const jobs = document.getElementById("jobs"); // stays where it is, however few are found
+  if (jobs) jobs.style.minHeight = `${Math.min(jobs.offsetHeight, innerHeight)}px`;
   document.getElementById("table")?.setAttribute("aria-busy", "true");
-  await refresh(address, true);
+  await refresh(address, true, back);
   document.getElementById("table")?.removeAttribute("aria-busy");
 }
 
@@ -131,7 +136,7 @@ document.addEventListener("change", (event) => {
   if (event.target.id === "in-state") event.target.form.requestSubmit();
 });
 addEventListener("popstate", () => {
-  if (place() !== shown) location.reload(); // within the page, as by the skip link, nothing is new
+  if (place() !== shown) go(location.href, true); // as by the skip link, nothing is new otherwise
 });
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : auto?.checked && refresh()));
 document.addEventListener("keydown", (event) => {

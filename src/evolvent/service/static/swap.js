@@ -1,26 +1,30 @@
 // Puts the changed parts of a newer page into this one, and leaves the reader where they were.
 
+const put = new WeakMap(); // what each part was when it came: since then boxes were scrolled, details opened
+for (const part of document.querySelectorAll("[data-live]")) put.set(part, part.outerHTML);
+
 /** What the page says about itself in one line. */
 export function current() {
   const told = document.querySelector("[data-words]");
-  return { now: told?.dataset.words ?? "", state: document.querySelector("#state .state")?.textContent ?? "" };
+  return { now: told?.dataset.words ?? "", state: told?.dataset.state ?? "" };
 }
 
-/** Take over every live part; return whether anything was different. */
+/** Take over every live part; return whether anything but the choice of jobs was different. */
 export function swap(next) {
   let changed = false;
   for (const old of document.querySelectorAll("[data-live]")) {
     const fresh = next.getElementById(old.id);
     if (!fresh || selecting(old)) continue;
     const html = fresh.outerHTML;
-    if (old.outerHTML === html) continue;
+    if (put.get(old) === html) continue;
     const focused = old.contains(document.activeElement) ? place(document.activeElement) : null;
     const open = [...old.querySelectorAll("details")].map((details) => details.open);
-    const put = document.importNode(fresh, true);
-    old.replaceWith(put);
-    put.querySelectorAll("details").forEach((details, i) => (details.open = open[i] ?? details.open));
-    if (focused) find(put, focused)?.focus({ preventScroll: true });
-    changed = true;
+    const part = document.importNode(fresh, true);
+    put.set(part, html);
+    old.replaceWith(part);
+    part.querySelectorAll("details").forEach((details, i) => (details.open = open[i] ?? details.open));
+    if (focused) find(part, focused)?.focus({ preventScroll: true });
+    changed ||= !part.closest("#jobs");
   }
   follow(next);
   return changed;
@@ -36,6 +40,16 @@ function follow(next) {
   if (!form || !fresh) return;
   form.querySelectorAll("input[type=hidden]").forEach((input) => input.remove());
   fresh.querySelectorAll("input[type=hidden]").forEach((input) => form.prepend(document.importNode(input, true)));
+}
+
+/** Make the form say what the address says, after a step back. */
+export function restoreForm(next) {
+  const fields = document.querySelectorAll("form[data-table] [name]:not([type=hidden])");
+  const fresh = next.querySelectorAll("form[data-table] [name]:not([type=hidden])");
+  fields.forEach((field, i) => {
+    if (field.type === "checkbox") field.checked = fresh[i]?.checked ?? field.checked;
+    else field.value = fresh[i]?.value ?? field.value;
+  });
 }
 
 function selecting(element) {
