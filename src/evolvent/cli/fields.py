@@ -12,6 +12,7 @@ import typer
 
 from evolvent.analysis.schedule import flat
 from evolvent.core.records import JobRecord
+from evolvent.display.words import moment
 
 
 def _seconds(job: JobRecord) -> float | None:
@@ -166,3 +167,13 @@ def _value(text: str) -> Any:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float))
+
+
+def for_people(names: Sequence[str], values: Sequence[Any]) -> list[Any]:
+    """Return the values of named fields as a table shows them: of a traceback its last line."""
+    shown = {"error": lambda error: error.strip().rpartition("\n")[2],
+             "started_at": moment, "finished_at": moment}  # fmt: skip
+    return [
+        shown[name](value) if name in shown and value is not None else value
+        for name, value in zip(names, values, strict=True)
+    ]

@@ -58,19 +58,17 @@ _STUDY_TITLES = (
 
 
 def _study_row(status: StudyStatus) -> dict[str, Any]:
+    from evolvent.display.words import moment
+
     record = status.record
     best = None if status.best_score is None else record.score(status.best_score)
     done = sum(n for state, n in status.counts.items() if state in ("done", "failed"))
     values = (
         record.name, str(status.state), done, status.members * record.rounds, record.metric,
         record.mode, best, None if status.best is None else str(status.best), status.members,
-        record.rounds, record.synchronous, record.seed, status.stopped, _when(status.created_at),
+        record.rounds, record.synchronous, record.seed, status.stopped, moment(status.created_at),
     )  # fmt: skip
     return dict(zip(_STUDY_TITLES, values, strict=True))
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))
 
 
 _SHOW = """
@@ -200,6 +198,7 @@ def jobs(
     as_csv: AsCsv = False,
 ) -> None:
     """List jobs in the order in which they finished, then the open ones."""
+    from evolvent.cli.fields import for_people
     from evolvent.cli.output import print_json, print_rows
     from evolvent.cli.records import job_as_json
 
@@ -217,22 +216,9 @@ def jobs(
     names = _default_fields(opened, known, form) if fields is None else _split(fields)
     getters = [known.getter(name) for name in names]
     rows = [[get(job) for get in getters] for job in chosen]
-    print_rows(
-        names, [_for_people(names, row) for row in rows] if form is Format.TABLE else rows, form
-    )
-
-
-def _for_people(names: list[str], row: list[Any]) -> list[Any]:
-    """Make times readable, and of a traceback show its last line."""
-    return [
-        _when(value) if name in _TIMES and value is not None
-        else value.strip().rpartition("\n")[2] if name == "error" and value
-        else value
-        for name, value in zip(names, row, strict=True)
-    ]  # fmt: skip
-
-
-_TIMES = ("started_at", "finished_at")
+    if form is Format.TABLE:
+        rows = [for_people(names, row) for row in rows]
+    print_rows(names, rows, form)
 
 
 def _fields(study: Study, seen: list[JobRecord]) -> Fields:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ from evolvent.cli.options import (
     StoreUrl,
     format_of,
 )
+from evolvent.display.words import moment
 
 if TYPE_CHECKING:
     from evolvent.store.tokens import Token
@@ -110,7 +110,7 @@ _TITLES = ("id", "name", "role", "study", "state", "created_at", "expires_at")
 
 
 def _row(token: Token, now: float) -> list[Any]:
-    times = [None if at is None else _when(at) for at in (token.created_at, token.expires_at)]
+    times = [None if at is None else moment(at) for at in (token.created_at, token.expires_at)]
     return [token.id, token.name, token.role, token.study, token.state(now), *times]
 
 
@@ -166,12 +166,8 @@ def login(
 def _described(token: Token) -> str:
     name = "" if token.name == token.id else f" {token.name!r}"
     reach = "all studies" if token.study is None else f"study {token.study!r}"
-    end = "" if token.expires_at is None else f", until {_when(token.expires_at)}"
+    end = "" if token.expires_at is None else f", until {moment(token.expires_at)}"
     return f"token {token.id}{name}: {token.role} for {reach}{end}"
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))
 
 
 def _seconds(text: str) -> float:

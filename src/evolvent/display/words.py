@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+import time
 from typing import Any
 
 NOTHING = "-"
@@ -44,6 +45,11 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {m:02} min"
     return f"{minutes} min {s:02} s" if minutes else f"{s} s"
+
+
+def moment(seconds: float) -> str:
+    """Return a time, in seconds since 1970, as that of the clock on the wall here."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))
 
 
 def size(n_bytes: int) -> str:
