@@ -171,9 +171,18 @@ def _is_number(value: Any) -> bool:
 
 def for_people(names: Sequence[str], values: Sequence[Any]) -> list[Any]:
     """Return the values of named fields as a table shows them: of a traceback its last line."""
-    shown = {"error": lambda error: error.strip().rpartition("\n")[2],
-             "started_at": moment, "finished_at": moment}  # fmt: skip
     return [
-        shown[name](value) if name in shown and value is not None else value
+        value if value is None or name not in _SHOWN else _SHOWN[name](value)
         for name, value in zip(names, values, strict=True)
     ]
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]
+
+
+_SHOWN: dict[str, Callable[[Any], str]] = {
+    "error": _last_line,
+    "started_at": moment,
+    "finished_at": moment,
+}

@@ -17,7 +17,6 @@ from evolvent.cli.options import (
     StoreUrl,
     format_of,
 )
-from evolvent.display.words import moment
 
 if TYPE_CHECKING:
     from evolvent.store.tokens import Token
@@ -110,6 +109,8 @@ _TITLES = ("id", "name", "role", "study", "state", "created_at", "expires_at")
 
 
 def _row(token: Token, now: float) -> list[Any]:
+    from evolvent.display.words import moment
+
     times = [None if at is None else moment(at) for at in (token.created_at, token.expires_at)]
     return [token.id, token.name, token.role, token.study, token.state(now), *times]
 
@@ -164,6 +165,8 @@ def login(
 
 
 def _described(token: Token) -> str:
+    from evolvent.display.words import moment
+
     name = "" if token.name == token.id else f" {token.name!r}"
     reach = "all studies" if token.study is None else f"study {token.study!r}"
     end = "" if token.expires_at is None else f", until {moment(token.expires_at)}"
