@@ -288,7 +288,7 @@ def test_name_that_could_leave_the_directory_is_refused_before_anything_is_made(
 
 @pytest.mark.parametrize(
     "files",
-    [None, [], {}, "x", [7], [[]], [{"name": "a"}], listed({"a": b"1"}) * 2, [[[[[[]]]]]]],
+    [None, {}, "x", [7], [[]], [{"name": "a"}], listed({"a": b"1"}) * 2, [[[[[[]]]]]]],
 )
 def test_list_that_is_none_is_refused(client: Client, home: Checkpoints, files: Any):
     status, told = client.told("POST", "/uploads", {"files": files})

@@ -1,11 +1,10 @@
-"""Many processes and threads on one PostgreSQL store: stopped, killed and forked ones too."""
+"""Many processes and threads on one PostgreSQL store: stopped and killed ones too."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -231,39 +230,6 @@ def test_a_claim_that_a_crash_has_undone_does_not_count_for_two_workers(store: S
     crew.report(second, 0.1)
     with pytest.raises(LeaseLost):
         store.report(first, report)
-
-
-# --- forks ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of forks with threads")
-def test_a_forked_child_makes_its_own_connections(store: Store) -> None:
-    crew = Crew(store)
-    crew.train(0.1)
-    child = os.fork()
-    if child == 0:
-        try:
-            crew.train(0.2)
-        finally:
-            os._exit(crew.status().counts[JobState.DONE] != 2)
-    assert os.waitpid(child, 0)[1] == 0
-    crew.train(0.3)
-    assert crew.status().counts[JobState.DONE] == 3
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of forks with threads")
-def test_a_child_forked_in_the_middle_of_a_change_can_change_the_same_study(store: Store) -> None:
-    crew = Crew(store)
-    with store._session.work(crew.id) as changing:  # type: ignore[attr-defined]  # looks inside
-        changing.renew()
-        child = os.fork()
-        if child == 0:
-            try:
-                store.stop(crew.id, reason="in the child")
-            finally:
-                os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    assert crew.status().stopped == "in the child"
 
 
 def test_a_store_that_nobody_holds_lets_its_connections_go(postgres_url: str) -> None:

@@ -1,10 +1,8 @@
-"""Many processes and threads on one SQLite file; commits that fail; children that are forked."""
+"""Many processes and threads on one SQLite file; commits that fail."""
 
 import gc
 import multiprocessing
-import os
 import sqlite3
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -317,34 +315,3 @@ def test_a_new_file_under_a_sqlite_with_the_known_fault_says_so(
     caplog.clear()
     open_store(f"sqlite:///{path}").close()
     assert caplog.text == ""
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of forks with threads")
-def test_a_forked_child_opens_its_own_connections_and_leaves_the_lock_to_its_parent(
-    store: Store,
-) -> None:
-    crew = Crew(store)
-    crew.train(0.1)
-    child = os.fork()
-    if child == 0:
-        try:
-            crew.train(0.2)
-        finally:
-            os._exit(crew.status().counts[JobState.DONE] != 2)
-    assert os.waitpid(child, 0)[1] == 0
-    crew.train(0.3)
-    assert crew.status().counts[JobState.DONE] == 3
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python warns of forks with threads")
-def test_a_child_forked_in_the_middle_of_a_transaction_does_not_hold_it_up(path: Path) -> None:
-    database = SqliteDatabase(path)
-    with database.write(synced=False):
-        child = os.fork()
-        if child == 0:
-            os.execvp("sleep", ["sleep", "60"])
-    with database.write(synced=False) as tx:
-        assert tx.execute("SELECT count(*) FROM study").fetchone() == (0,)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    database.close()
