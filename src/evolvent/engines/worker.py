@@ -31,7 +31,7 @@ from evolvent.store.records import Failure, FailureKind, Lease, Report, StudySta
 Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
 
 _GRACE_S = 60.0
-_WORTH_A_THREAD_S = 0.003
+_WORTH_A_THREAD_S = 0.005
 _numbers = itertools.count()
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _OPEN = StudyState.OPEN
