@@ -1,10 +1,10 @@
-"""Optional libraries: a test that needs one is skipped without it, but fails in CI."""
+"""What is optional: a test that needs it is skipped without it, but fails in CI."""
 
 from __future__ import annotations
 
 import importlib
 import os
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -17,3 +17,8 @@ def needs(name: str) -> Any:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(f"{name} is not installed", allow_module_level=True)
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip this test, or fail it in CI, where everything is there."""
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ import pytest
 import evolvent as ev
 from evolvent.store.connect import open_store
 from evolvent.store.tokens import tokens_of
-from tests.needs import needs
+from tests.needs import missing, needs
 from tests.service.served import Served, served, until
 
 needs("uvicorn")
@@ -93,8 +93,7 @@ def curl() -> None:
     there = shutil.which("curl")
     words = there and subprocess.run([there, "--help", "all"], capture_output=True, check=False)
     if not words or b"--json" not in words.stdout:
-        reason = "there is no curl 7.82 or newer: apt-get install curl"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+        missing("there is no curl 7.82 or newer: apt-get install curl")
 
 
 @pytest.fixture(scope="module")
@@ -144,47 +143,46 @@ def test_what_the_shell_worker_uploaded_is_what_it_scored(ran: Ran) -> None:
 
 
 def test_the_shell_worker_goes_on_through_a_service_that_is_killed(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'log.db'}"
-    opened = open_store(url)
-    token, _ = tokens_of(opened).create("worker")
-    study = ev.create_study(
-        "toy", metric="Q", mode="max", population=3, rounds=4, store=opened,
-        space={"h0": ev.Uniform(0.01, 1), "h1": ev.Uniform(0.01, 1)},
-    )  # fmt: skip
-    env = {**environment(tmp_path / "bin"), "EVOLVENT_TOKEN": token}
-    with served(url, tmp_path) as running, started(running, env) as worker:
-        until(lambda: len(study.jobs(state="done")) > 2, what="three jobs")
-        running.kill()
-        with served(url, tmp_path, "--port", str(running.port)):
-            _, errors = worker.communicate(timeout=60)
-    assert worker.returncode == 0, errors
-    assert len(study.jobs(state="done")) == 12
-    assert {job.attempt for job in study.jobs()} == {1}, "no lease ran out: it went on at once"
-    opened.close()
+    with toy(tmp_path, population=3, rounds=4) as (url, env, study):
+        with served(url, tmp_path) as running, started(running, env) as worker:
+            until(lambda: len(study.jobs(state="done")) > 2, what="three jobs")
+            running.kill()
+            with served(url, tmp_path, "--port", str(running.port)):
+                _, errors = worker.communicate(timeout=60)
+        assert worker.returncode == 0, errors
+        assert len(study.jobs(state="done")) == 12
+        assert {job.attempt for job in study.jobs()} == {1}, "no lease ran out: it went on at once"
 
 
 def test_the_shell_worker_ends_when_it_cannot_load_where_a_job_starts(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'log.db'}"
-    opened = open_store(url)
-    token, _ = tokens_of(opened).create("worker")
-    study = ev.create_study(
-        "toy", metric="Q", mode="max", population=1, rounds=2, store=opened,
-        space={"h0": ev.Uniform(0.01, 1), "h1": ev.Uniform(0.01, 1)},
-    )  # fmt: skip
-    job = study.next_job()
-    assert job is not None
-    with job:
-        (job.directory / "theta").write_text("0.9 0.9")
-        job.metrics = {"Q": 0.0}
-    place = study.result().best.directory
-    place.rename(place.with_name("elsewhere"))
-    env = {**environment(tmp_path / "bin"), "EVOLVENT_TOKEN": token}
-    with served(url, tmp_path) as running, started(running, env) as worker:
-        _, errors = worker.communicate(timeout=60)
+    with toy(tmp_path, population=1, rounds=2) as (url, env, study):
+        job = study.next_job()
+        assert job is not None
+        with job:
+            (job.directory / "theta").write_text("0.9 0.9")
+            job.metrics = {"Q": 0.0}
+        place = study.result().best.directory
+        place.rename(place.with_name("elsewhere"))
+        with served(url, tmp_path) as running, started(running, env) as worker:
+            _, errors = worker.communicate(timeout=60)
     assert worker.returncode != 0
     assert "CheckpointMissing" in errors
     assert not list(tmp_path.glob("tmp.*")), "it leaves no files, and no token, behind"
-    opened.close()
+
+
+@contextmanager
+def toy(
+    folder: Path, *, population: int, rounds: int
+) -> Iterator[tuple[str, dict[str, str], ev.Study]]:
+    """Make a study; give the URL of its store, and an environment with a token of a worker."""
+    url = f"sqlite:///{folder / 'log.db'}"
+    with closing(open_store(url)) as opened:
+        token, _ = tokens_of(opened).create("worker")
+        study = ev.create_study(
+            "toy", metric="Q", mode="max", population=population, rounds=rounds, store=opened,
+            space={"h0": ev.Uniform(0.01, 1), "h1": ev.Uniform(0.01, 1)},
+        )  # fmt: skip
+        yield url, {**environment(folder / "bin"), "EVOLVENT_TOKEN": token}, study
 
 
 @contextmanager

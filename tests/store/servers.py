@@ -12,9 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
+from tests.needs import missing
 
 VARIABLE = "EVOLVENT_TEST_POSTGRES"
 PASSWORD = "s3cret / p@ss:word%"
@@ -130,13 +129,6 @@ def schema(url: str) -> Iterator[str]:
     yield f"{url}{'&' if '?' in url else '?'}schema={name}"
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")  # type: ignore[arg-type]
-
-
-def missing(reason: str) -> NoReturn:
-    """Skip the test, or fail it in CI, where everything is there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def _binaries() -> Path:

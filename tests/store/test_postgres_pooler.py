@@ -21,8 +21,8 @@ from evolvent.store.connect import open_store
 from evolvent.store.records import Report
 from evolvent.testing.populations import study_record
 from evolvent.testing.store_contract.crew import Crew, lr_is_score
-from tests.needs import needs
-from tests.store.servers import Server, free_port, missing
+from tests.needs import missing, needs
+from tests.store.servers import Server, free_port
 
 needs("psycopg_pool")
 

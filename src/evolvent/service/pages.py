@@ -49,7 +49,7 @@ def routes(api: Api) -> list[Route]:
             Route(f"{study}/{{action}}", _told(pages.act), methods=["POST"]),
             Route(job, _told(pages.job), methods=["GET"]),
             Route(f"{job}/points", _told(pages.points), methods=["GET"]),
-            Route("/static/figures.lib.js", _told(pages.library), methods=["GET"]),
+            Route("/static/figures.lib.js", _told(pages.script), methods=["GET"]),
             Route(STATIC, _told(pages.static), methods=["GET"]),
         ]
     )
@@ -146,7 +146,7 @@ class Pages:
             lambda: _spec(request, self._figures.points(self._status(request), job, **size))
         )
 
-    async def library(self, request: Request) -> Response:
+    async def script(self, request: Request) -> Response:
         """What draws the figures."""
         script, version = await self._crossing.read(library)
         if request.headers.get("if-none-match") == f'"{version}"':

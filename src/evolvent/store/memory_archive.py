@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,12 +20,13 @@ from evolvent.store.once import Call
 from evolvent.store.tokens import Tokens
 
 
-class MemoryArchive:
+class MemoryArchive(ABC):
     """The part of a memory store that deals with whole studies, and with who may see them."""
 
     @property
+    @abstractmethod
     def _open(self) -> Contents:
-        raise NotImplementedError
+        """What is stored, unless the store has been closed."""
 
     @property
     def tokens(self) -> Tokens:

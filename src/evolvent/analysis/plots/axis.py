@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evolvent.analysis.log import Column, Log
-from evolvent.analysis.plots.library import alt
+from evolvent.analysis.plots.drawing import alt
 from evolvent.core.distributions import Constant, Distribution, LogIntUniform, LogUniform
 
 _LISTED_FROM_TEXT = 40  # more different texts than that are no axis: the rest is not drawn

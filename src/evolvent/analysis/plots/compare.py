@@ -8,7 +8,7 @@ from typing import Any
 from evolvent.analysis.compare import Curve, curves
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import NUMBERS, rounded
-from evolvent.analysis.plots.library import ChartType, alt
+from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.parts import LINE, Legend, Sort, count, empty, finish, fitted, table
 from evolvent.analysis.plots.theme import Theme

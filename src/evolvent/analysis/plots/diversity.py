@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evolvent.analysis.diversity import Diversity
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import rounded
-from evolvent.analysis.plots.library import ChartType, alt
+from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.parts import LINE, Legend, Rows, Sort, count, empty, finish, table
 from evolvent.analysis.plots.reduce import evenly

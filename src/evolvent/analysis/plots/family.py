@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from evolvent.analysis.family import FamilyTree
 from evolvent.analysis.log import Log
+from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.families import LINEAGE, Families
-from evolvent.analysis.plots.library import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.parts import (
     STAR,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.library import ChartType
+from evolvent.analysis.plots.drawing import ChartType
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.over_rounds import Panel, Style
 from evolvent.analysis.plots.parts import best_words, empty, finish, grid, panel_size

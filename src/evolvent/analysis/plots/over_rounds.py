@@ -9,7 +9,7 @@ import numpy as np
 
 from evolvent.analysis.plots import reduce
 from evolvent.analysis.plots.axis import Axis, rounded
-from evolvent.analysis.plots.library import alt
+from evolvent.analysis.plots.drawing import alt
 from evolvent.analysis.plots.parts import (
     CROSS,
     LINE,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots import reduce
 from evolvent.analysis.plots.axis import Axis, rounded
-from evolvent.analysis.plots.library import ChartType, alt
+from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.parts import (
     Rows,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from evolvent.analysis.plots.library import ChartType, alt
+from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.errors import ConfigError, EvolventError, MissingExtra
 
 try:

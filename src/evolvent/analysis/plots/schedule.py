@@ -6,7 +6,7 @@ import numpy as np
 
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import Axis
-from evolvent.analysis.plots.library import ChartType, alt
+from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.parts import (
     LINE,

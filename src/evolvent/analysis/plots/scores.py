@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.library import ChartType, alt
+from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.over_rounds import Panel, Style
 from evolvent.analysis.plots.parts import best_words, empty, finish, fitted, heading

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from evolvent.analysis.family import FamilyTree
+from evolvent.analysis.plots.drawing import alt
 from evolvent.analysis.plots.families import OTHERS, Families
-from evolvent.analysis.plots.library import alt
 from evolvent.analysis.plots.parts import Legend, Sort, table
 from evolvent.analysis.plots.reduce import BINS, evenly
 from evolvent.analysis.plots.theme import Theme

@@ -16,7 +16,7 @@ from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
 
 if TYPE_CHECKING:
-    from evolvent.analysis.plots.library import ChartType
+    from evolvent.analysis.plots.drawing import ChartType
 
 _HERE = "evolvent.analysis.plots"
 
