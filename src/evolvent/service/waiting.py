@@ -16,6 +16,7 @@ from starlette.types import Receive
 from evolvent.errors import EvolventError
 from evolvent.service.api_work import Wish
 from evolvent.service.crossing import Crossing
+from evolvent.service.streaming import disconnected
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, StudyState
 
@@ -202,18 +203,13 @@ class Waiting:
 
     @asynccontextmanager
     async def _gone(self, receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
-        task = asyncio.create_task(_disconnected(receive))
+        task = asyncio.create_task(disconnected(receive))
         try:
             yield task
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _turn(waiter: _Waiter, gone: asyncio.Task[None], seconds: float) -> bool:
