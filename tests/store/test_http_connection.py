@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,12 +15,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from evolvent.errors import StoreUnavailable
+from evolvent.store import http_transport
 from evolvent.store.connect import open_store
 from evolvent.store.http import HttpStore
+from evolvent.store.http_transport import Transport
 from evolvent.testing.populations import study_record
 from tests.service.threaded import Service, service
 
-PATIENCE_S = 30.0
+PATIENCE_S = 20.0
+HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it"
 FORKED = """
 import os, sys
 from evolvent.store.connect import open_store
@@ -90,6 +95,48 @@ def test_an_answer_that_nobody_read_to_its_end_leaves_no_socket_behind(running: 
         del lines, store
         gc.collect()
     assert [str(warning.message) for warning in caught] == []
+
+
+@contextlib.contextmanager
+def half_answered() -> Iterator[tuple[Transport, threading.Event]]:
+    """Give a client whose request gets half an answer, and what tells that the client has left."""
+    left = threading.Event()
+
+    def answer() -> None:
+        end, _ = listener.accept()
+        with end:
+            end.settimeout(PATIENCE_S)
+            end.recv(1 << 16)
+            end.sendall(HALF)
+            with contextlib.suppress(ConnectionResetError):
+                end.recv(1)
+            left.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with contextlib.closing(Transport(url, None)) as transport:
+            yield transport, left
+        thread.join(PATIENCE_S)
+
+
+def test_who_reads_half_of_an_answer_leaves_at_once() -> None:
+    with half_answered() as (transport, left):
+        with transport.stream("/studies") as response:
+            assert response.read(4) == b"half"
+        assert left.wait(PATIENCE_S)  # though we have not let go of the response
+
+
+def test_an_answer_that_stalls_leaves_no_connection_to_its_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_transport, "FIRST_RETRY_S", 0.0)
+    with half_answered() as (transport, left):
+        with pytest.raises(StoreUnavailable) as kept:
+            transport.request("GET", "/studies", timeout_s=0.2)
+        assert left.wait(PATIENCE_S)
+    assert kept.value.__cause__ is not None  # its frames know the answer
 
 
 def test_a_process_that_forks_and_closes_nothing_ends_in_silence(running: Service) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -133,9 +134,10 @@ def test_service_that_is_away_holds_nobody_who_gives_up(early: bool) -> None:
 
 
 def test_good_token_outlasts_the_wrong_ones_of_its_neighbours(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("evolvent.service.throttle._SECONDS_EACH", 0.5)
+    caplog.set_level(logging.WARNING, "evolvent")
     behind = open_store("memory://")
     with contextlib.closing(behind), service(behind) as running:
         store = HttpStore(running.url, running.token("worker"))
@@ -144,3 +146,6 @@ def test_good_token_outlasts_the_wrong_ones_of_its_neighbours(
             pass
         assert store.studies() == []
         store.close()
+    busy, back = (r.getMessage() for r in caplog.records if r.name == "evolvent")
+    assert busy.startswith(f"{running.url} is busy: trying for")
+    assert back.startswith(f"{running.url} answers again, after")

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import logging
-import random
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,11 +21,11 @@ from evolvent.store.http_connection import (
     TROUBLE,
     Address,
     Connections,
-    GivenUp,
     answer_to,
     send_whole,
 )
 from evolvent.store.http_errors import raise_for, retry_after, unavailable
+from evolvent.store.http_patience import Patience
 
 RETRY_S = 120.0
 """For so long a service that has answered before may be away: a restart passes unnoticed."""
@@ -37,11 +34,8 @@ FIRST_RETRY_S = 3.0
 """For so long one that never answered is tried: then the address is likely wrong."""
 
 _TIMEOUT_S = 60.0
-_SHORTEST_S, _LONGEST_S = 0.05, 5.0
 _AGAIN = frozenset({429, 502, 503, 504})
 _BLOCK = 1 << 16
-
-_logger = logging.getLogger("evolvent")
 
 Body: TypeAlias = bytes | Callable[[], IO[bytes]] | None
 """Bytes, or what opens them anew for every try."""
@@ -160,9 +154,10 @@ class Transport:
     ) -> Iterator[tuple[http.client.HTTPResponse, bytes]]:
         """Give the first answer that is none of an error; with its content, if it is `whole`."""
         for_s = RETRY_S if self._reached else FIRST_RETRY_S
-        patience = _Patience(self.address.url, for_s, send.unless)
+        patience = Patience(self.address.url, for_s, send.unless)
         while (answered := self._tried(send, patience, whole=whole)) is None:
             pass
+        patience.rewarded()
         connection, response, data = answered
         try:
             yield response, data
@@ -170,7 +165,7 @@ class Transport:
             self._give_back(connection, response)
 
     def _tried(
-        self, send: _Sending, patience: _Patience, *, whole: bool
+        self, send: _Sending, patience: Patience, *, whole: bool
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, bytes] | None:
         """Send once; None when it is time to send again."""
         if self._closed:
@@ -180,7 +175,7 @@ class Transport:
         try:
             response = send(connection)
             failed = response.status >= http.client.BAD_REQUEST
-            data = response.read() if whole or failed else b""
+            data = _content(response) if whole or failed else b""
         except TROUBLE as e:
             connection.close()
             if not (used and isinstance(e, _STALE)):  # closed while idle: at once, anew
@@ -205,6 +200,7 @@ class Transport:
         if response.isclosed() and not response.will_close and not self._closed:
             self._connections.give_back(connection)
         else:
+            response.close()  # it would keep the socket open: the service must see us leave
             connection.close()
 
 
@@ -231,47 +227,12 @@ class _Sending:
             return connection.getresponse()
 
 
-class _Patience:
-    """Waits between tries: longer each time, at random, so that not all come back at once."""
-
-    def __init__(self, url: str, for_s: float, unless: Event | None) -> None:
-        self._url = url
-        self._unless = Event() if unless is None else unless
-        self._began = time.monotonic()
-        self._until = self._began + for_s
-        self._for_s = for_s
-        self._most_s = _SHORTEST_S
-        self._told = False
-
-    @property
-    def over(self) -> bool:
-        return time.monotonic() >= self._until
-
-    def check(self) -> None:
-        """Raise GivenUp if nobody waits for an answer any more."""
-        if self._unless.is_set():
-            raise GivenUp
-
-    def wait(
-        self, error: Exception | None, *, wanted_s: float | None = None, hopeless: bool = False
-    ) -> None:
-        """Wait for the next try.
-
-        Raises:
-            StoreUnavailable: it has been long enough.
-            GivenUp: nobody waits for an answer any more.
-        """
-        if error is not None and (hopeless or self.over):
-            tried_s = time.monotonic() - self._began
-            raise unavailable(self._url, error, tried_s) from error
-        if not self._told:
-            self._told = True
-            why = "busy" if error is None else f"not there ({error})"
-            _logger.warning("%s is %s: trying for %.0f s", self._url, why, self._for_s)
-        pause_s = random.uniform(0, self._most_s) if wanted_s is None else wanted_s
-        self._most_s = min(2 * self._most_s, _LONGEST_S)
-        self._unless.wait(min(pause_s, max(0.0, self._until - time.monotonic())))
-        self.check()
+def _content(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read()
+    except BaseException:
+        response.close()  # as above
+        raise
 
 
 def _plain(response: http.client.HTTPResponse) -> dict[str, str]:
