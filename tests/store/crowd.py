@@ -66,9 +66,13 @@ def hill(job: ev.Job) -> dict[str, float]:
     return {"height": 1.0 - (at - 1.0) ** 2}
 
 
-def acknowledge(url: str, study: int, address: str, worker: str, told: Any) -> None:
+def acknowledge(
+    url: str, study: int, address: str, worker: str, told: Any, start: Any = None
+) -> None:
     """Work until nothing is left to do; tell every job whose report was acknowledged."""
     store = open_store(url)
+    if start is not None:
+        start.wait()
     while store.status(study).state is StudyState.OPEN:
         lease = store.claim(study, worker=worker, lease_s=2.0)
         if lease is None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from evolvent.errors import StoreUnavailable
+from evolvent.store import http_transport, sql_again
 from evolvent.store.connect import open_store
 from evolvent.store.http import HttpStore
 from evolvent.store.records import Lease, Wait
@@ -20,6 +22,7 @@ from evolvent.testing.store_contract.crew import LONG
 from tests.needs import needs
 from tests.service.certificate import certificate
 from tests.service.threaded import Service, service
+from tests.store.servers import Server
 
 httpx = needs("httpx")
 
@@ -147,5 +150,25 @@ def test_good_token_outlasts_the_wrong_ones_of_its_neighbours(
         assert store.studies() == []
         store.close()
     busy, back = (r.getMessage() for r in caplog.records if r.name == "evolvent")
-    assert busy.startswith(f"{running.url} is busy: trying for")
+    assert busy.startswith(f"{running.url} is busy (too many wrong tokens")
     assert back.startswith(f"{running.url} answers again, after")
+
+
+def test_client_is_told_that_the_database_behind_the_service_is_away(
+    own_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = needs("evolvent.store.postgres_pool")
+    assert sql_again.PATIENCE_S < http_transport.ANSWER_S  # or the client gives up first
+    monkeypatch.setattr(sql_again, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(http_transport, "RETRY_S", 0.5)
+    monkeypatch.setattr(pool, "_WAITS_S", 0.2)
+    behind = open_store(f"{own_server.url}&checkpoints={tmp_path}/checkpoints")
+    with contextlib.closing(behind), service(behind) as running:
+        store = HttpStore(running.url, running.token())
+        use(store)
+        own_server.stop("fast")
+        with pytest.raises(StoreUnavailable, match=r"postgresql://postgres@.*(refused|No such)"):
+            use(store)
+        own_server.start()
+        use(store)  # as if nothing had been
+        store.close()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +26,7 @@ from evolvent.store.records import Point, Report
 from evolvent.testing.populations import study_record
 from evolvent.testing.store_contract.crew import RAISED, Crew
 from tests.needs import needs
+from tests.service.served import until
 from tests.store.crowd import acknowledge
 from tests.store.cut import Wire
 from tests.store.servers import PASSWORD, Server
@@ -37,12 +41,14 @@ def location(server: Server, tmp_path: Path) -> str:
 
 
 def crowd(n: int, *arguments: Any) -> tuple[list[Any], Any]:
-    told = SPAWN.SimpleQueue()
+    """Start workers; none begins before all have reached the server."""
+    told, start = SPAWN.SimpleQueue(), SPAWN.Barrier(n + 1, timeout=60)
     processes = [
-        SPAWN.Process(target=acknowledge, args=(*arguments, f"w{i}", told)) for i in range(n)
+        SPAWN.Process(target=acknowledge, args=(*arguments, f"w{i}", told, start)) for i in range(n)
     ]
     for process in processes:
         process.start()
+    start.wait()
     return processes, told
 
 
@@ -143,6 +149,24 @@ def test_a_restart_between_two_calls_passes_unnoticed(own_server: Server, tmp_pa
         use()
     assert crew.status().stopped == "enough"
     assert finished(store, crew.id) == ["m0r0"]
+    store.close()
+
+
+def test_an_outage_is_told_when_it_begins_and_when_it_ends(
+    own_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "evolvent")
+    store = open_store(location(own_server, tmp_path))
+    crew = Crew(store, study_record(population=2, rounds=9))
+    own_server.stop("fast")
+    with ThreadPoolExecutor(1) as alone:
+        training = alone.submit(crew.train, 0.5)
+        until(lambda: caplog.messages, what="the outage to be told")
+        own_server.start()
+        training.result()
+    began, ended = caplog.messages
+    assert re.match(r"postgresql://.*: trying again for 60 s", began)
+    assert ended.startswith("the database answers again, after")
     store.close()
 
 

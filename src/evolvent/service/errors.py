@@ -120,8 +120,14 @@ def _known(error: Exception, status: int) -> Response:
     headers = {"Retry-After": str(_RETRY_S)} if status == _RETRY_FROM else None
     if status == _UNAUTHORIZED:
         headers = {"WWW-Authenticate": "Bearer"}
-    kind = "ConfigError" if isinstance(error, Malformed) else type(error).__name__
+    kind = "ConfigError" if isinstance(error, Malformed) else _public(type(error))
     return told(status, kind, message, field=_about(status, kind, message), headers=headers)
+
+
+def _public(kind: type[Exception]) -> str:
+    """Return the name by which clients know a class of errors: its own, or that of its parent."""
+    ours = vars(errors)
+    return next(name for k in kind.__mro__ if ours.get(name := k.__name__) is k)
 
 
 _UNAUTHORIZED, _NOT_FOUND, _RETRY_FROM = 401, 404, 503

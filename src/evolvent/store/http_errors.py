@@ -9,23 +9,16 @@ from collections.abc import Mapping
 from evolvent import errors
 from evolvent.errors import EvolventError, StoreError, StoreUnavailable
 
-_NOT_FOUND, _FIRST_ERROR = 404, 400
+_NOT_FOUND = 404
 _LONGEST = 300
 
 
-def raise_for(status: int, data: bytes, *, url: str) -> None:
-    """Raise what an answer tells of, if it tells of an error.
-
-    Raises:
-        EvolventError: of the class that the service names.
-        StoreError: the answer is none of ours, from a proxy in between for instance.
-    """
-    if status >= _FIRST_ERROR:
-        raise error_of(status, data, url=url)
-
-
 def error_of(status: int, data: bytes, *, url: str) -> EvolventError:
-    """Return the error that an answer tells of."""
+    """Return the error that an answer tells of.
+
+    It is of the class that the service names; a StoreError when the answer is none of ours, but of
+    a proxy in between, for instance.
+    """
     try:
         told = json.loads(data)["error"]
         name, message = str(told["type"]), str(told["message"])

@@ -7,6 +7,7 @@ import random
 import time
 from threading import Event
 
+from evolvent.errors import EvolventError
 from evolvent.store.http_connection import GivenUp
 from evolvent.store.http_errors import unavailable
 
@@ -44,21 +45,27 @@ class Patience:
             raise GivenUp
 
     def wait(
-        self, error: Exception | None, *, wanted_s: float | None = None, hopeless: bool = False
+        self, error: Exception, *, wanted_s: float | None = None, hopeless: bool = False
     ) -> None:
         """Wait for the next try.
 
+        Args:
+            error: what went wrong with the last one; an `EvolventError` is the service's answer.
+            wanted_s: how long the service wants us to wait.
+            hopeless: trying again will not help.
+
         Raises:
-            StoreUnavailable: it has been long enough.
+            EvolventError: it has been long enough.
             GivenUp: nobody waits for an answer any more.
         """
-        if error is not None and (hopeless or self.over):
+        answered = isinstance(error, EvolventError)
+        if hopeless or self.over:
             tried_s = time.monotonic() - self._began
-            raise unavailable(self._url, error, tried_s) from error
+            raise error if answered else unavailable(self._url, error, tried_s) from error
         if not self._told:
             self._told = True
-            why = "busy" if error is None else f"not there ({error})"
-            _logger.warning("%s is %s: trying for %.0f s", self._url, why, self._for_s)
+            how = "busy" if answered else "not there"
+            _logger.warning("%s is %s (%s): trying for %.0f s", self._url, how, error, self._for_s)
         pause_s = random.uniform(0, self._most_s) if wanted_s is None else wanted_s
         self._most_s = min(2 * self._most_s, _LONGEST_S)
         self._unless.wait(min(pause_s, max(0.0, self._until - time.monotonic())))

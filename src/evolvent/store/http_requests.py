@@ -11,10 +11,9 @@ from uuid import uuid4
 from evolvent.errors import ConfigError, EvolventError, LeaseLost, StoreError, UnknownStudy
 from evolvent.store import wire
 from evolvent.store.fields import Malformed, strict_json
-from evolvent.store.http_transport import Transport
+from evolvent.store.http_transport import ANSWER_S, Transport
 from evolvent.store.records import Lease, StudyStatus, Wait
 
-_ANSWER_S = 60.0
 _NO_CONTENT = 204
 _JSON = {"Content-Type": "application/json"}
 
@@ -77,7 +76,7 @@ class Requests:
             path,
             text,
             headers=_JSON,
-            timeout_s=_ANSWER_S + wait.seconds,
+            timeout_s=ANSWER_S + wait.seconds,
             unless=wait.unless,
         )
         return None if answer.status == _NO_CONTENT else self._json(answer.data)

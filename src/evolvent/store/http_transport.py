@@ -24,8 +24,11 @@ from evolvent.store.http_connection import (
     answer_to,
     send_whole,
 )
-from evolvent.store.http_errors import raise_for, retry_after, unavailable
+from evolvent.store.http_errors import error_of, retry_after, unavailable
 from evolvent.store.http_patience import Patience
+
+ANSWER_S = 90.0
+"""So long a silence ends a try: the service waits a minute for its database, and then says so."""
 
 RETRY_S = 120.0
 """For so long a service that has answered before may be away: a restart passes unnoticed."""
@@ -33,7 +36,6 @@ RETRY_S = 120.0
 FIRST_RETRY_S = 3.0
 """For so long one that never answered is tried: then the address is likely wrong."""
 
-_TIMEOUT_S = 60.0
 _AGAIN = frozenset({429, 502, 503, 504})
 _BLOCK = 1 << 16
 
@@ -79,7 +81,7 @@ class Transport:
         body: Body = None,
         *,
         headers: Mapping[str, str] | None = None,
-        timeout_s: float = _TIMEOUT_S,
+        timeout_s: float = ANSWER_S,
         unless: Event | None = None,
     ) -> Answer:
         """Send a request and return the answer, once it is none of an error.
@@ -107,7 +109,7 @@ class Transport:
         path: str,
         *,
         headers: Mapping[str, str] | None = None,
-        timeout_s: float = _TIMEOUT_S,
+        timeout_s: float = ANSWER_S,
     ) -> Iterator[http.client.HTTPResponse]:
         """Open the answer to a GET, to be read piece by piece; errors as with `request`.
 
@@ -188,9 +190,10 @@ class Transport:
         if not failed:
             return connection, response, data
         self._give_back(connection, response)
-        if response.status not in _AGAIN or patience.over:
-            raise_for(response.status, data, url=self.address.url)
-        patience.wait(None, wanted_s=retry_after(_plain(response)))
+        error = error_of(response.status, data, url=self.address.url)
+        if response.status not in _AGAIN:
+            raise error
+        patience.wait(error, wanted_s=retry_after(_plain(response)))
         return None
 
     def _give_back(

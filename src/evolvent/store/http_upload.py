@@ -14,13 +14,13 @@ from evolvent.errors import CheckpointError, EvolventError, StoreUnavailable, Up
 from evolvent.store import files as tree
 from evolvent.store.fields import encode
 from evolvent.store.files import Entry
-from evolvent.store.http_transport import RETRY_S, Transport
+from evolvent.store.http_transport import ANSWER_S, RETRY_S, Transport
 from evolvent.store.wire_checkpoints import files_to_json
 
 PART = 1 << 24
 """Bytes that are sent at once: so much is sent again at most when a connection ends."""
 
-_ANSWER_S, _HASHED_PER_S = 60.0, 20e6  # slow disks, and others who are served first
+_HASHED_PER_S = 20e6  # slow disks, and others who are served first
 _BLOCK = 1 << 18
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 _JSON = {"Content-Type": "application/json"}
@@ -71,7 +71,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Ent
 
 def _answer_s(n_bytes: int) -> float:
     """Return how long the service may take to read so many bytes and hash them."""
-    return _ANSWER_S + n_bytes / _HASHED_PER_S
+    return ANSWER_S + n_bytes / _HASHED_PER_S
 
 
 def _send(transport: Transport, path: str, source: Path, entry: Entry, offset: int) -> None:

@@ -85,14 +85,20 @@ def again_by_key(
 
 
 def _repeated(call: Callable[[], _R], first: Interrupted, *, unsure_too: bool) -> _R:
-    last = first
-    until, pause = time.monotonic() + PATIENCE_S, _FIRST_S
-    _logger.info("trying again for %.0f s: %s", PATIENCE_S, last)
-    while time.monotonic() < until and (unsure_too or not last.unsure):
+    last, told = first, False
+    began, pause = time.monotonic(), _FIRST_S
+    while time.monotonic() - began < PATIENCE_S and (unsure_too or not last.unsure):
         time.sleep(pause * random.uniform(0.5, 1.0))  # not all processes in step
         pause = min(2 * pause, _LAST_S)
         try:
-            return call()
+            answer = call()
         except Interrupted as e:
             last = e
+            if not told:  # not the first time: most of it passes at once
+                told = True
+                _logger.warning("%s: trying again for %.0f s", last, PATIENCE_S)
+            continue
+        if told:
+            _logger.warning("the database answers again, after %.0f s", time.monotonic() - began)
+        return answer
     raise last
