@@ -16,7 +16,7 @@ from evolvent.store import http_upload, manifest
 from evolvent.store.checkpoints import Checkpoints
 from evolvent.store.http_cache import Cache
 from evolvent.store.http_checkpoints import HttpCheckpoints
-from evolvent.store.http_transport import Answer, Transport
+from evolvent.store.http_transport import ANSWER_S, Answer, Transport
 from tests.service.test_checkpoints import FILES, MB, Client, entries, home_of, serving
 from tests.service.threaded import Service
 
@@ -139,7 +139,7 @@ def test_job_outlives_a_seal_that_takes_longer_than_a_client_waits(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http_upload, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(http_upload, "ANSWER_S", 0.3)
     transport = Transport(served.url, served.token("worker"))
     here = HttpCheckpoints(transport, 1, cache=Cache(tmp_path / "here", limit=1e9))
     with contextlib.closing(transport), ThreadPoolExecutor(1) as threads:
@@ -162,7 +162,7 @@ class Noting(Transport):
         self.patience: dict[str, float] = {}
 
     def request(self, method: str, path: str, *given: Any, **named: Any) -> Answer:
-        self.patience[f"{method} {path.rpartition('/')[2]}"] = named.get("timeout_s", 60.0)
+        self.patience[f"{method} {path.rpartition('/')[2]}"] = named.get("timeout_s", ANSWER_S)
         return super().request(method, path, *given, **named)
 
 
@@ -176,4 +176,4 @@ def test_the_larger_a_checkpoint_the_longer_its_client_waits(
     with contextlib.closing(transport):
         here.seal(staged)
     waits = {name: int(transport.patience[name]) for name in ("POST uploads", "POST seal")}
-    assert waits == {"POST uploads": 61, "POST seal": 61}
+    assert waits == dict.fromkeys(["POST uploads", "POST seal"], ANSWER_S + 1)
