@@ -1,13 +1,18 @@
 """What the processes of the tests on many processes run; importable, to be spawned."""
 
 import json
+import multiprocessing
+import threading
 import time
 from typing import Any
 
 import evolvent as ev
 from evolvent.errors import EvolventError, LeaseLost
 from evolvent.store.connect import open_store
+from evolvent.store.protocol import Store
 from evolvent.store.records import Report, StudyState
+
+SPAWN = multiprocessing.get_context("spawn")
 
 
 def work(url: str, study: int, address: str, worker: str, start: Any, results: Any) -> None:
@@ -25,6 +30,36 @@ def work(url: str, study: int, address: str, worker: str, start: Any, results: A
     except EvolventError as e:
         results.put((worker, repr(e)))
         raise
+
+
+def share_by_processes(store: Store, study: int, address: str, n: int) -> dict[str, int]:
+    """Let processes do a whole study together; return how many jobs each worker has told of."""
+    start, results = SPAWN.Barrier(n), SPAWN.Queue()
+    processes = [
+        SPAWN.Process(target=work, args=(store.url, study, address, f"w{i}", start, results))
+        for i in range(n)
+    ]
+    for process in processes:
+        process.start()
+    done = dict(results.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join()
+    return done
+
+
+def share_by_threads(store: Store, study: int, address: str, n: int) -> None:
+    """Let threads do a whole study together."""
+
+    def labour(worker: str) -> None:
+        while (lease := store.claim(study, worker=worker, lease_s=3600.0)) is not None:
+            store.status(study)
+            store.report(lease, Report(0.5, {"accuracy": 0.5}, address))
+
+    threads = [threading.Thread(target=labour, args=(f"w{i}",)) for i in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def open_and_close(url: str, start: Any, results: Any) -> None:

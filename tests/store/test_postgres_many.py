@@ -26,7 +26,7 @@ from evolvent.store.sql_rows import head_and_study
 from evolvent.testing.populations import study_record
 from evolvent.testing.store_contract.crew import Crew
 from tests.needs import needs
-from tests.store.crowd import hill, hold, work
+from tests.store.crowd import hill, hold, share_by_processes, share_by_threads
 
 psycopg = needs("psycopg")
 postgres_pool = needs("evolvent.store.postgres_pool")
@@ -48,16 +48,7 @@ def store(postgres_url: str) -> Iterator[Store]:
 @pytest.mark.slow
 def test_32_processes_share_one_study_and_every_job_counts_once(store: Store) -> None:
     crew = Crew(store, study_record(population=64, rounds=20, algorithm=PBT()))
-    start, results, address = SPAWN.Barrier(32), SPAWN.Queue(), crew.save()
-    processes = [
-        SPAWN.Process(target=work, args=(store.url, crew.id, address, f"w{i}", start, results))
-        for i in range(32)
-    ]
-    for process in processes:
-        process.start()
-    done = dict(results.get(timeout=120) for _ in processes)
-    for process in processes:
-        process.join()
+    done = share_by_processes(store, crew.id, crew.save(), 32)
     jobs = store.jobs(crew.id, states=[JobState.DONE])
     assert sorted(job.id for job in jobs) == sorted(
         f"m{m}r{r}" for m in range(64) for r in range(20)
@@ -68,18 +59,7 @@ def test_32_processes_share_one_study_and_every_job_counts_once(store: Store) ->
 
 def test_threads_share_one_store(store: Store) -> None:
     crew = Crew(store, study_record(population=8, rounds=10, algorithm=PBT()))
-    address = crew.save()
-
-    def labour(worker: str) -> None:
-        while (lease := store.claim(crew.id, worker=worker, lease_s=3600.0)) is not None:
-            store.status(crew.id)
-            store.report(lease, Report(0.5, {"accuracy": 0.5}, address))
-
-    threads = [threading.Thread(target=labour, args=(f"w{i}",)) for i in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    share_by_threads(store, crew.id, crew.save(), 20)
     assert crew.status().counts == {JobState.DONE: 80}
 
 

@@ -1,9 +1,7 @@
 """Many processes and threads on one SQLite file; commits that fail."""
 
 import gc
-import multiprocessing
 import sqlite3
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +19,7 @@ from evolvent.store.records import Report
 from evolvent.store.sqlite import SqliteDatabase
 from evolvent.testing.populations import study_record
 from evolvent.testing.store_contract.crew import Crew
-from tests.store.crowd import open_and_close, work
-
-SPAWN = multiprocessing.get_context("spawn")
+from tests.store.crowd import SPAWN, open_and_close, share_by_processes, share_by_threads
 
 
 @pytest.fixture
@@ -48,16 +44,7 @@ def test_32_processes_share_one_file_and_every_job_counts_once(
 ) -> None:
     record = study_record(population=64, rounds=40, algorithm=PBT(), durability=durability)
     crew = Crew(store, record)
-    start, results, address = SPAWN.Barrier(32), SPAWN.Queue(), crew.save()
-    processes = [
-        SPAWN.Process(target=work, args=(store.url, crew.id, address, f"w{i}", start, results))
-        for i in range(32)
-    ]
-    for process in processes:
-        process.start()
-    done = dict(results.get(timeout=120) for _ in processes)
-    for process in processes:
-        process.join()
+    done = share_by_processes(store, crew.id, crew.save(), 32)
     jobs = store.jobs(crew.id, states=[JobState.DONE])
     assert {job.id for job in jobs} == {f"m{m}r{r}" for m in range(64) for r in range(40)}
     assert len(jobs) == 64 * 40
@@ -79,18 +66,7 @@ def test_processes_that_make_the_same_file_at_once_all_open_it(path: Path) -> No
 
 def test_threads_share_one_store(store: Store) -> None:
     crew = Crew(store, study_record(population=8, rounds=10, algorithm=PBT()))
-    address = crew.save()
-
-    def labour(worker: str) -> None:
-        while (lease := store.claim(crew.id, worker=worker, lease_s=3600.0)) is not None:
-            store.status(crew.id)
-            store.report(lease, Report(0.5, {"accuracy": 0.5}, address))
-
-    threads = [threading.Thread(target=labour, args=(f"w{i}",)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    share_by_threads(store, crew.id, crew.save(), 4)
     assert crew.status().counts == {JobState.DONE: 80}
 
 
