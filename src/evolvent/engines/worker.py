@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeAlias
@@ -21,7 +21,6 @@ from evolvent.engines.identity import worker_name
 from evolvent.engines.job import Job
 from evolvent.engines.keeper import LeaseKeeper
 from evolvent.engines.loading import starting_point
-from evolvent.engines.overlap import Overlap
 from evolvent.engines.patience import Patience
 from evolvent.engines.runner import Runner, failure_of, judge
 from evolvent.engines.trainable import AnyTrainable
@@ -32,6 +31,7 @@ from evolvent.store.records import Failure, FailureKind, Lease, Report, StudySta
 Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
 
 _GRACE_S = 60.0
+_WORTH_A_THREAD_S = 0.005
 _numbers = itertools.count()
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _OPEN = StudyState.OPEN
@@ -50,7 +50,7 @@ class WorkerOptions:
         device: handed to training code as `job.device`.
         lease_s: seconds after which the job of a silent worker is given to another.
         hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang; None: any.
-        overlap: seal and report a job while the next one trains, where that gains time.
+        overlap: seal and report a job while the next one trains, where that takes long.
         on_job: called with the id of every job that was reported or failed.
         on_hang: called, in another thread, when training hangs.
         drain: set it to let the worker end after the job it runs.
@@ -70,7 +70,8 @@ class Worker:
     """Claims jobs of one study and runs them until the study is over or the worker is drained.
 
     What takes long to seal and report (a large checkpoint, a slow disk, a far store) is sent in the
-    background while the next job trains, see `Overlap`; at most two jobs are in hand at any time.
+    background while the next job trains; at most two jobs are in hand at any time. What is quick is
+    done at once: two threads of one interpreter would cost more than they hide.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Worker:
         self._checkpoints = store.checkpoints(study)
         self._last_member: int | None = None
         self._pending: Future[bool] | None = None
-        self._overlap = Overlap(allowed=self._options.overlap)
+        self._finish_s = math.inf  # how long it took last to seal and report
 
     def work(self) -> None:
         """Run until there is nothing left to do.
@@ -149,11 +150,11 @@ class Worker:
                 self._failed(lease, e)
             return
         keeper.trained(job)
-        at_once = not self._overlap.wanted
-        finish = partial(self._finish, lease, job, verdict, keeper, at_once=at_once)
-        before, self._pending = self._pending, (_run if at_once else background.submit)(finish)
+        overlap = self._options.overlap and self._finish_s > _WORTH_A_THREAD_S
+        run = background.submit if overlap else _at_once
+        before, self._pending = self._pending, run(self._finish, lease, job, verdict, keeper)
         self._wait_for(before)  # should it fail, this one is still reported
-        if at_once:
+        if not overlap:
             self._settle()
 
     def _train(self, lease: Lease, job: Job) -> tuple[Lease, Verdict]:
@@ -170,11 +171,9 @@ class Worker:
             raise
         return lease, judge(returned, self._record)
 
-    def _finish(
-        self, lease: Lease, job: Job, verdict: Verdict, keeper: LeaseKeeper, *, at_once: bool
-    ) -> bool:
-        """Seal and report, at once or in the background; False when the lease was lost."""
-        began, worked = time.monotonic(), time.thread_time()
+    def _finish(self, lease: Lease, job: Job, verdict: Verdict, keeper: LeaseKeeper) -> bool:
+        """Seal and report; False when the lease was lost. May run in the background."""
+        began = time.monotonic()
         try:
             if isinstance(verdict, Failure):
                 keeper.drop(job)
@@ -189,9 +188,7 @@ class Worker:
         finally:
             keeper.drop(job)
             self._checkpoints.drop(job.directory)
-        took_s = time.monotonic() - began
-        waited_s = took_s - (time.thread_time() - worked) if at_once else None
-        self._overlap.learn(took_s, waited_s=waited_s)
+        self._finish_s = time.monotonic() - began
         self._options.on_job(job.id)
         return True
 
@@ -225,11 +222,11 @@ class Worker:
             self._store.release(self._study, worker=self._options.name, failure=failure)
 
 
-def _run(call: Callable[[], bool]) -> Future[bool]:
+def _at_once(call: Callable[..., bool], *args: Any) -> Future[bool]:
     """Run a call here and now, with the future of one that was run elsewhere."""
     future: Future[bool] = Future()
     try:
-        future.set_result(call())
+        future.set_result(call(*args))
     except Exception as e:  # noqa: BLE001 - raised where it is waited for
         future.set_exception(e)
     return future
