@@ -26,7 +26,7 @@ _PLAIN = {0, stat.S_IFREG, stat.S_IFDIR}
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
 _START = b"PK\x03\x04"
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 
 _Record = TypeVar("_Record")
 
