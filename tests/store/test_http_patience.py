@@ -167,8 +167,10 @@ def test_client_is_told_that_the_database_behind_the_service_is_away(
         store = HttpStore(running.url, running.token())
         use(store)
         own_server.stop("fast")
-        with pytest.raises(StoreUnavailable, match=r"postgresql://postgres@.*(refused|No such)"):
+        away = r"postgresql://postgres@.*(refused|No such)"
+        with pytest.raises(StoreUnavailable, match=away) as told:
             use(store)
+        assert told.value.__cause__ is None
         own_server.start()
         use(store)  # as if nothing had been
         store.close()

@@ -60,8 +60,9 @@ class Patience:
         """
         answered = isinstance(error, EvolventError)
         if hopeless or self.over:
-            tried_s = time.monotonic() - self._began
-            raise error if answered else unavailable(self._url, error, tried_s) from error
+            if answered:
+                raise error
+            raise unavailable(self._url, error, time.monotonic() - self._began) from error
         if not self._told:
             self._told = True
             how = "busy" if answered else "not there"
