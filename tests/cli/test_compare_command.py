@@ -92,3 +92,11 @@ def test_control_makes_and_trains_the_control_arm_and_compares() -> None:
 def test_control_can_be_named() -> None:
     new_study()
     assert json.loads(fine("control", "--name", "mine", "-w", "0", "--json"))["study"] == "mine"
+
+
+def test_code_that_is_nowhere_leaves_no_control_arm_behind() -> None:
+    new_study()
+    result = evolvent("control", "hill", "nomod:x")
+    assert result.exit_code == 1
+    assert "no module 'nomod'" in result.stderr
+    assert [s.record.name for s in ev.list_studies()] == ["hill"]

@@ -53,8 +53,10 @@ def remembered(study: Study, trainable: str | None) -> str:
     """Return the import path of the training code, as given or as the study remembers it.
 
     Raises:
-        ConfigError: neither.
+        ConfigError: neither, or no such module; before anything is written.
     """
+    from evolvent.engines.trainable import check_importable
+
     path = trainable or study.record.trainable
     if path is None:
         raise ConfigError(
@@ -62,4 +64,5 @@ def remembered(study: Study, trainable: str | None) -> str:
             "argument, such as package.module:name, or give it to the study when you make it: "
             "ev.create_study(..., trainable='package.module:name')"
         )
+    check_importable(path)
     return path
