@@ -278,14 +278,16 @@ def _observer(progress: bool | Observer) -> Observer:
 
 
 def _summary(status: StudyStatus, ending: Ending) -> str:
-    done = status.counts.get(JobState.DONE, 0)
+    jobs = f"{status.counts.get(JobState.DONE, 0)} jobs"
+    if failed := status.counts.get(JobState.FAILED, 0):
+        jobs += f" ({failed} more failed)"
     if ending is Ending.INTERRUPTED and status.state is StudyState.OPEN:
-        return f"interrupted after {done} jobs; run or resume it to go on"
+        return f"interrupted after {jobs}; run or resume it to go on"
     if ending is Ending.TIME and status.state is StudyState.OPEN:
-        return f"out of time after {done} jobs; the study is left open to other workers"
+        return f"out of time after {jobs}; the study is left open to other workers"
     if status.state is StudyState.STOPPED:
-        return f"stopped after {done} jobs: {status.stopped}"
-    return f"{status.state} after {done} jobs"
+        return f"stopped after {jobs}: {status.stopped}"
+    return f"{status.state} after {jobs}"
 
 
 def _last_failure(study: Study) -> str:

@@ -154,6 +154,15 @@ def test_worker_ends_with_the_study() -> None:
     assert text.splitlines()[-1].startswith("finished after 6 jobs")
 
 
+def test_the_last_line_counts_what_failed() -> None:
+    new_study()
+    text = fine("resume", "hill", "tests.trainables:stumble", "-w", "0")
+    study = ev.load_study("hill")
+    n_done, n_failed = len(study.jobs("done")), len(study.jobs("failed"))
+    assert n_failed > 0
+    assert f"finished after {n_done} jobs ({n_failed} more failed)" in text
+
+
 def test_worker_does_not_start_a_stopped_study_again() -> None:
     new_study().stop("lunch")
     assert "stopped after 0 jobs: lunch" in fine("worker", "--latest")

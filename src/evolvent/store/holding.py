@@ -91,7 +91,7 @@ def missing(job: JobId, path: Path) -> CheckpointMissing:
     """Return the error for a checkpoint that is not at its path."""
     return CheckpointMissing(
         f"the checkpoint of {job} ({path.name}) is not at {path}: it was collected, as nothing "
-        "needed it, or it was not in the archive that the study came from"
+        "needed it, was removed by hand, or was not in the archive that the study came from"
     )
 
 
