@@ -27,7 +27,7 @@ def sources() -> list[Path]:
 
 
 def text_files() -> list[Path]:
-    kept = ("src", "tests", "examples", "benchmarks", ".ci")
+    kept = ("src", "tests", "examples", "benchmarks", "tools", ".ci")
     inside = [path for name in kept for path in (ROOT / name).rglob("*")]
     found = [*ROOT.glob("*.md"), *ROOT.glob("*.toml"), *ROOT.glob("*.txt"), *inside]
     skipped = {"__pycache__"}
