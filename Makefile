@@ -2,10 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
-RUFF_PATHS := src tests examples benchmarks
+RUFF_PATHS := src tests examples benchmarks tools
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench examples build clean
+.PHONY: help demo test check house fix bench examples build clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,9 @@ check: $(VENV)/.dev  ## Check format, lint, types, layers and file sizes; change
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+house: $(VENV)/.dev  ## Print the size of the house, and how far one job walks through it
+	$(BIN)/python -m tools.house
 
 fix: $(VENV)/.dev  ## Format, and mend what the linter can mend
 	$(BIN)/ruff format $(RUFF_PATHS)
