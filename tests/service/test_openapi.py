@@ -22,9 +22,8 @@ from tests.service.threaded import Service, service
 # isort: split
 from starlette.routing import Route
 
-from evolvent.service.api import OPERATIONS, PREFIX
+from evolvent.service.api import OPERATIONS, PREFIX, document
 from evolvent.service.app import create_app
-from evolvent.service.openapi import document
 from evolvent.service.settings import Settings
 from evolvent.store.tokens import tokens_of
 from evolvent.store.wire_checkpoints import files_to_json

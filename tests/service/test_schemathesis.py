@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import evolvent as ev
-from evolvent.service import openapi
+from evolvent.service import api
 from evolvent.store.connect import open_store
 from tests.needs import needs
 from tests.service.threaded import Service, service
@@ -59,7 +59,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.mark.slow
 def test_no_request_that_the_document_leads_to_finds_a_fault(running: Service) -> None:
-    schema = schemathesis.openapi.from_dict(openapi.document())
+    schema = schemathesis.openapi.from_dict(api.document())
     schema.config.update(base_url=running.url)
     headers, count = {"Authorization": f"Bearer {running.token()}"}, Count()
     for result in schema.get_all_operations():

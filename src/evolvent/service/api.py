@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 from starlette.routing import Route
 
-from evolvent.service.calls import Operation
-from evolvent.service.openapi import OPERATION
+from evolvent.service.calls import Call, Operation
+from evolvent.service.identity import Role
+from evolvent.service.openapi import describe
 from evolvent.service.operations import DOCUMENTED, PREFIX
 from evolvent.service.resource import Api, Resource
 
-__all__ = ["OPERATIONS", "PREFIX", "Api", "routes"]
+__all__ = ["OPERATIONS", "PREFIX", "Api", "document", "routes"]
 
-OPERATIONS: tuple[Operation, ...] = (*DOCUMENTED, OPERATION)
+
+def _show(_: Call) -> Any:
+    return document()
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    *DOCUMENTED,
+    Operation(
+        method="GET",
+        path="/openapi.json",
+        role=Role.VIEWER,
+        run=_show,
+        summary="This document.",
+        reply={"type": "object"},
+    ),
+)
 
 
 def routes(api: Api) -> list[Route]:
@@ -22,6 +41,12 @@ def routes(api: Api) -> list[Route]:
         Route(f"{PREFIX}{_pattern(path)}", Resource(api, operations))
         for path, operations in found.items()
     ]
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document of all operations as JSON."""
+    return describe(OPERATIONS, prefix=PREFIX)
 
 
 def _pattern(path: str) -> str:

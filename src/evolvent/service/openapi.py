@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from evolvent.service import schemas
-from evolvent.service.calls import LINES, Call, Operation
-from evolvent.service.identity import Role
-from evolvent.service.operations import DOCUMENTED, PREFIX
+from evolvent.service.calls import LINES, Operation
 
 _JSON, _BYTES = "application/json", "application/octet-stream"
 _PARAMETER = re.compile(r"{(\w+)}")
@@ -51,12 +49,11 @@ _DESCRIPTION = (
 )
 
 
-@cache
-def document() -> dict[str, Any]:
-    """Return the document as JSON."""
+def describe(operations: Iterable[Operation], *, prefix: str) -> dict[str, Any]:
+    """Return the document of operations, whose paths all begin with a prefix, as JSON."""
     paths: dict[str, dict[str, Any]] = {}
-    for operation in (*DOCUMENTED, OPERATION):
-        its = paths.setdefault(f"{PREFIX}{operation.path}", {})
+    for operation in operations:
+        its = paths.setdefault(f"{prefix}{operation.path}", {})
         its[operation.method.lower()] = _described(operation)
     return {
         "openapi": "3.1.0",
@@ -163,17 +160,3 @@ def _inside(schema: Any) -> Any:
     if isinstance(schema, Mapping):
         return {key: _ref(value) for key, value in schema.items()}
     return [_ref(value) for value in schema] if isinstance(schema, (list, tuple)) else schema
-
-
-def _show(_: Call) -> Any:
-    return document()
-
-
-OPERATION = Operation(
-    method="GET",
-    path="/openapi.json",
-    role=Role.VIEWER,
-    run=_show,
-    summary="This document.",
-    reply={"type": "object"},
-)

@@ -24,4 +24,4 @@ DOCUMENTED: tuple[Operation, ...] = (
     *checkpoints.OPERATIONS,
     *uploads.OPERATIONS,
 )
-"""All but the one that gives the document about them, which is in `openapi`."""
+"""All but the one that gives the document about them, which is in `api`."""
