@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from evolvent.service.pages_columns import KeptColumns
-from evolvent.service.pages_query import Query
-from evolvent.service.pages_table import Table
+from evolvent.service.dashboard.column_cache import KeptColumns
+from evolvent.service.dashboard.query import Query
+from evolvent.service.dashboard.table import Table
 from evolvent.store.protocol import Store
 
 PAGES: Mapping[str, Mapping[str, Any]] = {

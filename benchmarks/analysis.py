@@ -24,9 +24,9 @@ from pathlib import Path
 
 import _big_log
 import evolvent as ev
-from evolvent.analysis.frames import Engine
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots import KINDS
+from evolvent.analysis.tables.jobs import Engine
 from evolvent.core.records import JobId
 
 MOST_S = 10.0

@@ -38,7 +38,7 @@ from evolvent.core.distributions import LogUniform, Uniform
 from evolvent.core.space import Space
 from evolvent.core.study import Durability, StudyRecord
 from evolvent.store.connect import open_store
-from evolvent.store.http_transport import Transport
+from evolvent.store.http.transport import Transport
 from evolvent.store.protocol import Store
 from evolvent.store.records import Report
 from evolvent.store.tokens import tokens_of

@@ -32,8 +32,8 @@ from evolvent.core.distributions import LogUniform, Uniform
 from evolvent.core.space import Space
 from evolvent.core.study import Durability, StudyRecord
 from evolvent.store.connect import open_store
+from evolvent.store.locks import FileLock
 from evolvent.store.records import Report
-from evolvent.store.sqlite_lock import FileLock
 
 PROCESSES = (1, 2, 8, 32)
 MEMBERS = (8, 64, 512, 4096)

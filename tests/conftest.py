@@ -7,7 +7,7 @@ import os
 import pytest
 from hypothesis import settings
 
-pytest.register_assert_rewrite("evolvent.testing.store_contract")  # it shows the values that differ
+pytest.register_assert_rewrite("tests.contract")  # it shows the values that differ
 
 # Chance has no place in the suite: the same examples on every machine and in every run.
 settings.register_profile("suite", derandomize=True, deadline=None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import evolvent as ev
-from evolvent.analysis.comparison import Comparison
+from evolvent.analysis.comparison.comparison import Comparison
 from evolvent.errors import ConfigError, UnknownStudy
 from tests.trainables import climb
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import evolvent as ev
-from evolvent.analysis.schedule import Schedule
-from evolvent.analysis.segments import Segment
+from evolvent.analysis.schedule.schedule import Schedule
+from evolvent.analysis.schedule.segments import Segment
 from evolvent.errors import ConfigError, OutOfSpace, StudyExists
 from tests.trainables import climb, fall
 

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 import evolvent as ev
-from evolvent.analysis.html import schedule_html
-from evolvent.analysis.segments import Segment
+from evolvent.analysis.schedule.segments import Segment
+from evolvent.analysis.schedule.segments_html import schedule_html
 from evolvent.core.space import Space
-from evolvent.reader import StudyReader
 from evolvent.result import Result
 from evolvent.store.records import Report
-from evolvent.testing.store_contract.crew import INVALID, Crew
+from evolvent.study import StudyReader
+from tests.contract.crew import INVALID, Crew
 from tests.needs import needs
 
 ODD = '<script>alert("&")</script>'
@@ -81,7 +81,7 @@ def test_json_is_strict_and_has_an_object_for_every_job(tmp_path: Path):
 def test_a_file_of_many_jobs_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made = reported()
     once = result(made).to_json(tmp_path / "jobs.json").read_text()
-    monkeypatch.setattr("evolvent.analysis.table_files._ROWS", 1)
+    monkeypatch.setattr("evolvent.analysis.tables.files._ROWS", 1)
     assert result(made).to_json(tmp_path / "jobs.json").read_text() == once
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import evolvent as ev
-from tests.engines.test_local import new_study
+from tests.engines.local.test_driver import new_study
 from tests.engines.trainables import climb
 
 

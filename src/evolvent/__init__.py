@@ -40,7 +40,7 @@ _HOMES = {
     ),
     "evolvent.core.records": ("Copy", "JobRecord", "Keep", "Member", "Stop"),
     "evolvent.core.population": ("Population",),
-    "evolvent.analysis.schedule": ("Schedule",),
+    "evolvent.analysis.schedule.schedule": ("Schedule",),
     "evolvent.comparing": ("compare",),
     "evolvent.engines.job": ("Context", "Job"),
     "evolvent.engines.trainable": ("Trainable",),
@@ -76,7 +76,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_HOME_OF, *_MODULES]  # noqa: PLE0604 - no name is told twice
 
 if TYPE_CHECKING:
-    from evolvent.analysis.schedule import Schedule as Schedule
+    from evolvent.analysis.schedule.schedule import Schedule as Schedule
     from evolvent.comparing import compare as compare
     from evolvent.core.algorithms import PBT as PBT
     from evolvent.core.algorithms import RandomSearch as RandomSearch

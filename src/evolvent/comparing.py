@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import Any, Protocol, TypeAlias
 
-from evolvent.analysis.compare import compare_logs
-from evolvent.analysis.comparison import Comparison
+from evolvent.analysis.comparison.compare import compare_logs
+from evolvent.analysis.comparison.comparison import Comparison
 from evolvent.analysis.log import Log
 from evolvent.core.study import Mode
 from evolvent.errors import ConfigError, UnknownStudy

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from evolvent.analysis.plots.figure import Wish
 from evolvent.analysis.plots.options import Options
-from evolvent.analysis.plots.wish import Wish
 from evolvent.comparing import ArmLike, read_arms
 from evolvent.store.protocol import Store
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from evolvent.analysis.comparison.replay_report import Original, ReplayArm, ReplayReport
 from evolvent.analysis.log import Log
-from evolvent.analysis.replay_report import Original, ReplayArm, ReplayReport
-from evolvent.analysis.schedule import Schedule
+from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.core.algorithms import Replay
 from evolvent.core.distributions import Constant
 from evolvent.core.records import JobId, JobState
 from evolvent.core.rng import stream
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
+from evolvent.derived_studies import find_or_create
 from evolvent.errors import AllMembersFailed, ConfigError
 from evolvent.result import Result
-from evolvent.siblings import find_or_create
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyState, StudyStatus
 from evolvent.validation import check_count, check_flag, check_name

@@ -8,21 +8,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evolvent.analysis import html, table_files
-from evolvent.analysis.diversity import Diversity
-from evolvent.analysis.explain import Explanation, explain
-from evolvent.analysis.family import FamilyTree
-from evolvent.analysis.frames import Engine, framing, jobs_table
-from evolvent.analysis.lines import find_job
+from evolvent.analysis import html
+from evolvent.analysis.explain.explain import Explanation, explain
+from evolvent.analysis.explain.log_lines import find_job
+from evolvent.analysis.lineage.diversity import Diversity
+from evolvent.analysis.lineage.family_tree import FamilyTree
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.wish import plot_studies
-from evolvent.analysis.points import metrics_table
-from evolvent.analysis.schedule import Schedule
-from evolvent.analysis.table import Table
+from evolvent.analysis.plots.figure import plot_studies
+from evolvent.analysis.schedule import segments_html
+from evolvent.analysis.schedule.schedule import Schedule
+from evolvent.analysis.tables import files as table_files
+from evolvent.analysis.tables.jobs import Engine, framing, jobs_table
+from evolvent.analysis.tables.metrics import metrics_table
+from evolvent.analysis.tables.table import Table
 from evolvent.core.records import JobRecord, JobState
 from evolvent.errors import EvolventError
-from evolvent.store.checkpoints_like import CheckpointsLike
-from evolvent.store.holding import there
+from evolvent.store.checkpoints.protocol import CheckpointsLike
+from evolvent.store.checkpoints.transfer import there
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyState, StudyStatus
 from evolvent.validation import check_choice
@@ -76,7 +78,7 @@ class Best:
 
     def _repr_html_(self) -> str:
         values = {"checkpoint": self.directory, "lineage": f"{len(self.lineage)} jobs"}
-        schedule = html.segments_table(self.schedule.segments, self.schedule.unit)
+        schedule = segments_html.segments_table(self.schedule.segments, self.schedule.unit)
         return html.framed(
             f"Best: {self.job.id}", f"{self.value:.6g}", html.facts(values), schedule
         )
@@ -245,7 +247,7 @@ class Result:
             html.state_of(self.status),
             html.facts({**values, "checkpoint": best.directory}),
             html.note(f"The schedule that made {best.job.id}:"),
-            html.segments_table(best.schedule.segments, best.schedule.unit),
+            segments_html.segments_table(best.schedule.segments, best.schedule.unit),
         )
 
     def __repr__(self) -> str:

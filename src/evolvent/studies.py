@@ -9,8 +9,8 @@ from typing import Any
 from evolvent.core.algorithms import PBT, Algorithm
 from evolvent.core.space import Space
 from evolvent.core.study import Durability, Mode, StudyRecord
+from evolvent.derived_studies import check_same
 from evolvent.errors import ConfigError, Forbidden, StudyExists, UnknownStudy
-from evolvent.siblings import check_same
 from evolvent.store import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
@@ -133,7 +133,7 @@ def import_study(
         ArchiveError: it is no archive, damaged, or of a newer evolvent; nothing has been written.
         StudyExists: the name is taken.
     """
-    from evolvent.archive.importing import checked_archive  # noqa: PLC0415 - rarely needed
+    from evolvent.archive.restore import checked_archive  # noqa: PLC0415 - rarely needed
 
     checked = None if name is None else check_name("name", name)
     with checked_archive(path) as packed:

@@ -15,8 +15,8 @@ from evolvent.analysis.log import Log
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.space import Space
 from evolvent.store.records import Report
-from evolvent.testing.store_contract.crew import INVALID, LONG, Crew
-from evolvent.testing.store_contract.reading import COPY_BEST
+from tests.contract.crew import INVALID, LONG, Crew
+from tests.contract.reading import COPY_BEST
 
 
 def crew(**changes: Any) -> Crew:

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import evolvent as ev
-from evolvent.cli.family import _guides
+from evolvent.cli.render.family import _guides
 from tests import trainables
 from tests.cli.commands import evolvent, fine, new_study, trained_study
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import evolvent as ev
-from evolvent.analysis.schedule import Schedule
+from evolvent.analysis.schedule.schedule import Schedule
 from tests.cli.commands import evolvent, fine, trained_study
 from tests.cli.test_train import done, start, until
 

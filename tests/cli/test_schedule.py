@@ -29,7 +29,7 @@ def test_a_terminal_that_is_too_narrow_gets_as_much_as_fits(
 ) -> None:
     space = {f"hyperparameter_{i}": ev.Uniform(0.1, 1.0) for i in range(9)}
     trained_study(space=space | {"step": 0.5})
-    monkeypatch.setattr("evolvent.cli.output.output_console", lambda: Console(width=80))
+    monkeypatch.setattr("evolvent.cli.render.output.output_console", lambda: Console(width=80))
     shown = fine("schedule").splitlines()
     assert "hyperparameter_0" in shown[0]
     assert "more" in shown[0]

@@ -11,7 +11,7 @@ import pytest
 
 from evolvent.errors import Unauthenticated
 from evolvent.store.connect import open_store
-from evolvent.store.credentials import read_token, token_file
+from evolvent.store.http.credentials import read_token, token_file
 from evolvent.store.tokens import Token, tokens_of
 from tests.cli.commands import evolvent, fine, new_study
 from tests.needs import needs

@@ -8,14 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolvent.core.distributions import (
-    Choice,
-    Constant,
-    IntUniform,
-    LogUniform,
-    Ordinal,
-    Uniform,
-)
+from evolvent.core.distributions import Choice, Constant, IntUniform, LogUniform, Ordinal, Uniform
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError, OutOfSpace
 from tests.core.builders import seeded, spaces

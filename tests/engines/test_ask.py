@@ -9,8 +9,8 @@ import pytest
 import evolvent as ev
 from evolvent.engines.ask import AskedJob
 from evolvent.store.records import Failure, FailureKind
+from tests.engines.local.test_driver import new_study
 from tests.engines.test_hostile import wait_until
-from tests.engines.test_local import new_study
 from tests.engines.trainables import climb
 
 

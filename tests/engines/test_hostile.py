@@ -16,7 +16,7 @@ import pytest
 
 import evolvent as ev
 from tests.engines import hostile
-from tests.engines.test_local import Watcher, new_study
+from tests.engines.local.test_driver import Watcher, new_study
 from tests.engines.trainables import climb
 
 

@@ -19,7 +19,7 @@ warnings.simplefilter("ignore")
 import keras  # noqa: E402 - reads the environment
 import numpy as np  # noqa: E402
 
-from evolvent.analysis.schedule import Schedule  # noqa: E402
+from evolvent.analysis.schedule.schedule import Schedule  # noqa: E402
 from evolvent.errors import ConfigError  # noqa: E402
 from evolvent.integrations import keras as ev_keras  # noqa: E402
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import evolvent as ev
-from evolvent.engines.following import Follower
-from evolvent.engines.loggers import Logger
+from evolvent.engines.loggers.follower import Follower
+from evolvent.engines.loggers.protocol import Logger
 
 MEMBERS, ROUNDS = 4, 6
 POINTS = 3

@@ -31,10 +31,7 @@ warnings.simplefilter("ignore")
 
 import ray  # noqa: E402 - reads the environment
 from ray import tune  # noqa: E402
-from ray.tune.schedulers import (  # noqa: E402
-    PopulationBasedTraining,
-    PopulationBasedTrainingReplay,
-)
+from ray.tune.schedulers import PopulationBasedTraining, PopulationBasedTrainingReplay  # noqa: E402
 
 ITERATIONS = 12
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evolvent.analysis.schedule import Schedule
+from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.errors import ConfigError, MissingExtra
 from tests.needs import needs
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from evolvent.analysis.schedule import Schedule
+from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.errors import ConfigError
 from tests.needs import needs
 

@@ -29,15 +29,9 @@ from tests.needs import needs
 
 needs("tensorboard")
 
-from tensorboard.backend.event_processing.data_provider import (  # noqa: E402 - after needs
-    MultiplexerDataProvider,
-)
-from tensorboard.backend.event_processing.event_accumulator import (  # noqa: E402
-    EventAccumulator,
-)
-from tensorboard.backend.event_processing.plugin_event_multiplexer import (  # noqa: E402
-    EventMultiplexer,
-)
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider  # noqa: E402 - after needs
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer  # noqa: E402
 from tensorboard.context import RequestContext  # noqa: E402
 from tensorboard.plugins.base_plugin import TBContext  # noqa: E402
 from tensorboard.plugins.hparams import (  # noqa: E402

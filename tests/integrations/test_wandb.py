@@ -278,7 +278,7 @@ def test_many_runs_need_no_threads_of_their_own(tmp_path: Path) -> None:
 
 
 def write_through(study: ev.Study, logger: ev.wandb.Logger) -> None:
-    from evolvent.engines.following import LogReader  # noqa: PLC0415
+    from evolvent.engines.loggers.follower import LogReader  # noqa: PLC0415
 
     logger.write(LogReader(study.store, study.id).read())
 

@@ -16,8 +16,8 @@ from tests.needs import needs
 from tests.service.threaded import Service, service
 
 # isort: split
-from evolvent.service import errors
-from evolvent.service.errors import answer
+from evolvent.service.web import errors
+from evolvent.service.web.errors import answer
 
 httpx = needs("httpx")
 

@@ -17,8 +17,7 @@ needs("uvicorn")
 
 # isort: split
 from evolvent.service.app import create_app  # noqa: E402 - after what skips
-from evolvent.service.listen import listener  # noqa: E402 - after what skips
-from evolvent.service.serve import DrainingServer, uvicorn_config  # noqa: E402 - after what skips
+from evolvent.service.server.run import DrainingServer, listener, uvicorn_config  # noqa: E402 - after what skips
 from evolvent.service.settings import Settings  # noqa: E402 - after what skips
 
 _PATIENCE_S = 30.0

@@ -8,7 +8,7 @@ import pytest
 
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
-from evolvent.testing.store_contract import StoreContract
+from tests.contract import StoreContract
 
 
 class TestMemoryStore(StoreContract):

@@ -14,7 +14,7 @@ BETWEEN_JOBS = """
 import os, sys
 from evolvent.core.records import JobState
 from evolvent.store.connect import open_store
-from evolvent.testing.store_contract.crew import Crew
+from tests.contract.crew import Crew
 store = open_store(sys.argv[1])
 crew = Crew(store)
 crew.train(0.1)
@@ -32,7 +32,7 @@ store.close()
 IN_A_CHANGE_OF_POSTGRES = """
 import os, sys
 from evolvent.store.connect import open_store
-from evolvent.testing.store_contract.crew import Crew
+from tests.contract.crew import Crew
 store = open_store(sys.argv[1])
 crew = Crew(store)
 with store._session.work(crew.id) as changing:  # looks inside
@@ -50,7 +50,7 @@ store.close()
 IN_A_TRANSACTION_OF_SQLITE = """
 import os, signal, sys
 from pathlib import Path
-from evolvent.store.sqlite import SqliteDatabase
+from evolvent.store.sqlite.database import SqliteDatabase
 database = SqliteDatabase(Path(sys.argv[1]))
 with database.write(synced=False):
     child = os.fork()

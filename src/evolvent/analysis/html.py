@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from evolvent.analysis.segments import Segment, flat
 from evolvent.core.records import JobRecord, JobState
 from evolvent.store.records import MemberView, StudyStatus
 
@@ -68,29 +67,6 @@ def rows(
 def note(text: str) -> str:
     """Return a line of small print."""
     return f"<div class='note'>{escape(text)}</div>"
-
-
-def schedule_html(segments: Sequence[Segment], unit: str) -> str:
-    """Return a schedule as a page of its own."""
-    total = segments[-1].end if segments else 0
-    return framed("Schedule", f"{total} {unit}", segments_table(segments, unit))
-
-
-def segments_table(segments: Sequence[Segment], unit: str) -> str:
-    """Return segments, one row each; of many, the first and the last."""
-    shown, left_out = _ends(segments)
-    names = list(dict.fromkeys(n for s in segments for n in flat(s.hyperparameters)))
-    titles = [unit, *names, "member"]
-    table = []
-    for segment in shown:
-        values = flat(segment.hyperparameters)
-        table.append([segment.span, *(values.get(name) for name in names), segment.member])
-    if not left_out:
-        return rows(titles, table)
-    half = len(shown) // 2
-    gap = ["…", *[None] * (len(titles) - 1)]
-    more = note(f"{left_out} segments between them are not shown")
-    return rows(titles, [*table[:half], gap, *table[half:]]) + more
 
 
 def standing(status: StudyStatus) -> dict[str, Any]:
@@ -167,13 +143,6 @@ def _class(view: MemberView, status: StudyStatus) -> str:
     if newest.state is JobState.FAILED:
         return "failed"
     return "best" if newest.id == status.best else ""
-
-
-def _ends(segments: Sequence[Segment]) -> tuple[Sequence[Segment], int]:
-    if len(segments) <= MOST_ROWS:
-        return segments, 0
-    half = MOST_ROWS // 2
-    return [*segments[:half], *segments[-half:]], len(segments) - 2 * half
 
 
 def _cells(row: Sequence[Any], words: Sequence[str]) -> list[str]:

@@ -15,9 +15,9 @@ from importlib import metadata
 from typing import Any
 from urllib.parse import quote
 
-from evolvent.store.fields import Malformed, check, counted, listed, mapped, text
-from evolvent.store.files import Entry
-from evolvent.store.manifest import address_of
+from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.manifest import address_of
+from evolvent.store.codec.fields import Malformed, check, counted, listed, mapped, text
 
 FORMAT = "evolvent study"
 VERSION = 1

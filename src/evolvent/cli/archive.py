@@ -48,10 +48,9 @@ def export_(
 
     The study may be running: the archive shows it as of one instant.
     """
-    from evolvent.analysis.estimate_text import counted
-    from evolvent.archive.choice import chosen
+    from evolvent.analysis.comparison.text import counted
+    from evolvent.archive.export import chosen, export_study
     from evolvent.archive.manifest import JOBS
-    from evolvent.archive.writing import export_study
     from evolvent.display.words import size
 
     opened = open_study(study, store)
@@ -77,7 +76,7 @@ def import_(
     ] = None,
 ) -> None:
     """Write a study out of an archive into a store. Checked in full first; runs no code."""
-    from evolvent.analysis.estimate_text import counted
+    from evolvent.analysis.comparison.text import counted
     from evolvent.core.records import JobState
     from evolvent.studies import import_study
 

@@ -50,7 +50,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Prove that training code saves all, loads all, and obeys new hyperparameters."""
-    from evolvent.cli.output import print_json
+    from evolvent.cli.render.output import print_json
     from evolvent.testing.check import check_trainable
 
     path, space, metric = _subject(trainable, file, study, store)

@@ -81,8 +81,8 @@ def compare(
     as_csv: AsCsv = False,
 ) -> None:  # fmt: skip
     """Compare studies, or groups of seeds, at equal compute; say when it is noise."""
-    from evolvent.analysis.comparison import ROW
-    from evolvent.cli.output import print_csv, print_json
+    from evolvent.analysis.comparison.comparison import ROW
+    from evolvent.cli.render.output import print_csv, print_json
     from evolvent.comparing import compare as compare_studies
 
     form = format_of(as_json=as_json, as_csv=as_csv)
@@ -114,7 +114,7 @@ def print_verdicts(text: str) -> None:
     """Print a comparison; in a terminal, verdicts stand out."""
     from rich.text import Text
 
-    from evolvent.cli.output import output_console
+    from evolvent.cli.render.output import output_console
 
     shown = Text(text)
     shown.highlight_regex(r"(?m) better$", "bold green")

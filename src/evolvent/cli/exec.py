@@ -13,7 +13,7 @@ from evolvent.cli.options import DEFAULT_STORE, StoreUrl, open_study
 from evolvent.cli.train import EXIT_INTERRUPTED, observer
 
 if TYPE_CHECKING:
-    from evolvent.engines.command import Command
+    from evolvent.engines.command.trainable import Command
     from evolvent.study import Study
 
 _WORDS = "evolvent.exec"
@@ -107,7 +107,7 @@ def exec_(
     ] = False,
 ) -> None:
     """Join a study with a command of any language: it runs once for every job."""
-    from evolvent.engines.command import Command
+    from evolvent.engines.command.trainable import Command
 
     words = ctx.meta.get(_WORDS)
     if not words:
@@ -140,7 +140,7 @@ def _study(names: list[str], store: str, words: list[str], *, latest: bool) -> S
 
 def _study_of_file(path: Path, store: str, words: list[str]) -> Study:
     from evolvent.cli.study_file import read_study_file
-    from evolvent.engines.command import check_command
+    from evolvent.engines.command.trainable import check_command
     from evolvent.studies import create_study
 
     wanted = read_study_file(path)
@@ -158,7 +158,7 @@ def _join(
     threads: int,
     lease: float,
 ) -> None:
-    from evolvent.engines.options import LocalOptions
+    from evolvent.engines.local.options import LocalOptions
 
     options = LocalOptions(
         workers=workers, devices=devices, threads=threads, lease_s=lease, hang_s=None
@@ -170,7 +170,7 @@ def _join(
 def _run_one(
     study: Study, command: Command, device: str | None, lease: float, *, forgiving: bool
 ) -> None:
-    from evolvent.engines.once import run_once
+    from evolvent.engines.local.inline import run_once
 
     def tell(text: str) -> None:
         print(text, file=sys.stderr)

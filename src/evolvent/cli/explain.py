@@ -55,8 +55,8 @@ def explain(names: _Names = None, store: StoreUrl = DEFAULT_STORE, as_json: AsJs
     Who was compared with whom, the ranks and scores, the rule that fired, every hyperparameter
     before and after, and what came of it.
     """
-    from evolvent.cli.explained import explanation_as_json, print_explanation
-    from evolvent.cli.output import print_json
+    from evolvent.cli.render.explanation import explanation_as_json, print_explanation
+    from evolvent.cli.render.output import print_json
 
     result, job = _chosen(names, store)
     told = result.explain(job)
@@ -80,9 +80,8 @@ def lineage(
     as_csv: AsCsv = False,
 ) -> None:
     """List the ancestors of a job from round 0 on, with what each trained with."""
-    from evolvent.analysis.schedule import flat
-    from evolvent.cli.output import print_json, print_rows
-    from evolvent.cli.records import job_as_json
+    from evolvent.analysis.schedule.schedule import flat
+    from evolvent.cli.render.output import job_as_json, print_json, print_rows
     from evolvent.display.columns import short_names
 
     form = format_of(as_json=as_json, as_csv=as_csv)
@@ -120,10 +119,10 @@ def tree(
     as_json: AsJson = False,
 ) -> None:
     """Draw the family tree of the members that are left, and how much variety they have."""
-    from evolvent.analysis.branches import branches
-    from evolvent.analysis.diversity import Diversity
-    from evolvent.cli.family import print_family, tree_as_json
-    from evolvent.cli.output import print_json
+    from evolvent.analysis.lineage.diversity import Diversity
+    from evolvent.analysis.lineage.family_tree import branches
+    from evolvent.cli.render.family import print_family, tree_as_json
+    from evolvent.cli.render.output import print_json
 
     result = open_study(study, store).result()
     family = result.family_tree()

@@ -14,7 +14,7 @@ import typer
 from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyName, open_study
 
 if TYPE_CHECKING:
-    from evolvent.engines.loggers import Logger
+    from evolvent.engines.loggers.protocol import Logger
     from evolvent.study import Study
 
 EXIT_INTERRUPTED = 130
@@ -147,8 +147,8 @@ def _logger(to: Backend, *, project: str, mode: Any, **options: Any) -> Logger:
 
 def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     """Write a study; return whether that was interrupted."""
-    from evolvent.engines.following import Follower
-    from evolvent.engines.signals import interrupts
+    from evolvent.engines.local.signals import interrupts
+    from evolvent.engines.loggers.follower import Follower
     from evolvent.errors import EvolventError
     from evolvent.store.records import StudyState
 

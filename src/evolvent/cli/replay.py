@@ -74,7 +74,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Train fresh models under a schedule, and see whether it made the score."""
-    from evolvent.cli.output import print_json
+    from evolvent.cli.render.output import print_json
 
     opened = open_study(study, store)
     report = opened.replay(

@@ -18,15 +18,10 @@ from evolvent.cli.options import (
     format_of,
     open_study,
 )
+from evolvent.cli.render.schedule import print_schedule
 
 if TYPE_CHECKING:
-    from evolvent.analysis.schedule import Schedule
-
-
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the command of this file."""
-    app.command(rich_help_panel=panel, epilog=_SCHEDULE)(schedule)
-
+    from evolvent.analysis.schedule.schedule import Schedule
 
 _SCHEDULE = """
 [bold]Examples[/bold]
@@ -43,6 +38,11 @@ _SCHEDULE = """
   ev.Schedule.load(FILE), or train fresh models under one (replay --schedule
   FILE). A log of Ray's PBT holds the whole config of its trials: keep what
   is in your space with --only."""
+
+
+def register(app: typer.Typer, *, panel: str) -> None:
+    """Add the command of this file."""
+    app.command(rich_help_panel=panel, epilog=_SCHEDULE)(schedule)
 
 
 def schedule(
@@ -106,14 +106,14 @@ def schedule(
 
 
 def _of_study(study: str | None, store: str, job: str | None) -> Schedule:
-    from evolvent.analysis.schedule import Schedule
+    from evolvent.analysis.schedule.schedule import Schedule
 
     result = open_study(study, store).result()
     return result.best.schedule if job is None else Schedule.of(result.lineage(job))
 
 
 def _of_ray(file: Path, trial: str | None, iterations: int | None) -> Schedule:
-    from evolvent.analysis.schedule import Schedule
+    from evolvent.analysis.schedule.schedule import Schedule
 
     return Schedule.from_ray(file.expanduser(), trial=trial, total=iterations)
 
@@ -141,20 +141,3 @@ def _print(found: Schedule, form: Format) -> None:
             print(found.to_csv(), end="")
         case Format.TABLE:
             print_schedule(found)
-
-
-def print_schedule(found: Schedule, *, indent: str = "") -> None:
-    """Print all there is; in a terminal that is too narrow for it, as much as fits."""
-    from evolvent.analysis.schedule import flat
-    from evolvent.cli.output import output_console, print_rows
-    from evolvent.display.columns import short_names
-
-    lines = [indent + line for line in str(found).splitlines()]
-    if max(map(len, lines)) <= output_console().width:
-        print("\n".join(lines))
-        return
-    titles, rows = short_names(found.names), []
-    for segment in found.segments:
-        values = flat(segment.hyperparameters)
-        rows.append([segment.span, segment.member, *(values.get(name) for name in found.names)])
-    print_rows([found.unit, "member", *titles.values()], rows, Format.TABLE)

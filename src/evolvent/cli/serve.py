@@ -78,7 +78,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve a store to other machines and to browsers, until Ctrl-C or SIGTERM."""
-    from evolvent.service.serve import serve as run
+    from evolvent.service.server.run import serve as run
     from evolvent.service.settings import Settings
     from evolvent.store import open_store
     from evolvent.store.tokens import tokens_of

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolvent.cli.options import (
-    DEFAULT_STORE,
-    AsCsv,
-    AsJson,
-    StoreUrl,
-    format_of,
-)
+from evolvent.cli.options import DEFAULT_STORE, AsCsv, AsJson, StoreUrl, format_of
 
 if TYPE_CHECKING:
     from evolvent.store.tokens import Token
@@ -95,7 +89,7 @@ _LIST = """
 
 def show(store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """List all tokens there ever were, the newest last; never the tokens themselves."""
-    from evolvent.cli.output import print_rows
+    from evolvent.cli.render.output import print_rows
     from evolvent.store import open_store
     from evolvent.store.tokens import tokens_of
 
@@ -147,7 +141,7 @@ def login(
 ) -> None:
     """Keep a token for this machine, once the service has taken it."""
     from evolvent.store import open_store
-    from evolvent.store.credentials import TOKEN, write_token
+    from evolvent.store.http.credentials import TOKEN, write_token
 
     if not url.startswith(("http://", "https://")):
         raise typer.BadParameter(f"got {url!r}, wanted the URL of a service: https://host:8080")

@@ -205,7 +205,7 @@ def worker(
     ] = 30.0,
 ) -> None:
     """Join a study that exists, train what is to be trained, and end with it."""
-    from evolvent.engines.options import LocalOptions
+    from evolvent.engines.local.options import LocalOptions
 
     if not latest and study is None:
         raise typer.BadParameter("name a STORE and a STUDY, or say --latest")
@@ -249,8 +249,8 @@ def observer(as_json: bool) -> Progress:
 
 def show_result(result: Result, *, as_json: bool) -> None:
     """Print what a run came to; an interrupted one ends the command with its own exit code."""
-    from evolvent.cli.best import best_as_json, print_best
-    from evolvent.cli.output import print_json
+    from evolvent.cli.render.best import best_as_json, print_best
+    from evolvent.cli.render.output import print_json
 
     if as_json:
         print_json(best_as_json(result))

@@ -10,13 +10,12 @@ from types import TracebackType
 from typing import Any
 
 from evolvent.core.study import StudyRecord
-from evolvent.engines.identity import worker_name
+from evolvent.engines.attempt import job_fields, report_sealed, seal_leased, starting_point
 from evolvent.engines.job import Job
-from evolvent.engines.keeper import LeaseKeeper
-from evolvent.engines.loading import starting_point
-from evolvent.engines.patience import Patience
+from evolvent.engines.lease import LeaseKeeper
+from evolvent.engines.polling import Patience
 from evolvent.engines.runner import failure_of, judge
-from evolvent.engines.worker import job_fields, report_sealed, seal_leased
+from evolvent.engines.worker_name import worker_name
 from evolvent.errors import EvolventError, LeaseLost
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, Lease, Report, StudyState, Wait

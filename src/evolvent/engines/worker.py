@@ -10,27 +10,22 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Event
 from typing import Any, TypeAlias
 
 from evolvent.core.records import JobId
-from evolvent.core.rng import training_seed
-from evolvent.core.study import StudyRecord
-from evolvent.engines.identity import worker_name
+from evolvent.engines.attempt import open_job, report_sealed, seal_leased, starting_point
 from evolvent.engines.job import Job
-from evolvent.engines.keeper import LeaseKeeper
-from evolvent.engines.loading import starting_point
-from evolvent.engines.patience import Patience
+from evolvent.engines.lease import LeaseKeeper
+from evolvent.engines.polling import Patience
 from evolvent.engines.runner import Runner, failure_of, judge
 from evolvent.engines.trainable import AnyTrainable
-from evolvent.errors import CheckpointError, CheckpointMissing, EvolventError, LeaseLost, StoreError
+from evolvent.engines.worker_name import worker_name
+from evolvent.errors import CheckpointError, EvolventError, LeaseLost
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, Report, StudyState, Wait
 
 Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
-
-_GRACE_S = 60.0
 _WORTH_A_THREAD_S = 0.005
 _numbers = itertools.count()
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -230,54 +225,3 @@ def _at_once(call: Callable[..., bool], *args: Any) -> Future[bool]:
     except Exception as e:  # noqa: BLE001 - raised where it is waited for
         future.set_exception(e)
     return future
-
-
-def seal_leased(store: Store, lease: Lease, staged: Path) -> str:
-    """Seal what a job has saved and return the address.
-
-    Raises:
-        LeaseLost: this attempt no longer counts, and what it saved has been swept.
-        CheckpointError: it cannot be saved.
-    """
-    try:
-        return store.checkpoints(lease.study).seal(staged)
-    except CheckpointError:
-        with contextlib.suppress(StoreError):  # the disk may be full for the store too
-            store.heartbeat(lease, lease_s=_GRACE_S)
-        raise
-
-
-def report_sealed(store: Store, lease: Lease, report: Report, staged: Path) -> None:
-    """Report a job whose checkpoint was sealed from `staged`."""
-    try:
-        store.report(lease, report)
-    except CheckpointMissing:  # equal contents were there, and collected since
-        _seal_again(store, lease, staged)
-        store.report(lease, report)
-
-
-def _seal_again(store: Store, lease: Lease, staged: Path) -> None:
-    try:
-        store.checkpoints(lease.study).seal(staged)
-    except CheckpointMissing as e:  # ours was the equal content, renamed away before
-        message = f"the checkpoint of {lease.job.id} was collected before it was reported"
-        store.fail(lease, Failure(FailureKind.RETURNED, message))
-        raise LeaseLost(message) from e
-
-
-def open_job(record: StudyRecord, lease: Lease, staged: Path, *, device: str | None = None) -> Job:
-    """Return the job of a lease as training code sees it; its checkpoint is still to be set."""
-    return Job(**job_fields(record, lease, staged), device=device)
-
-
-def job_fields(record: StudyRecord, lease: Lease, staged: Path) -> dict[str, Any]:
-    """Return what a `Job` is made of."""
-    return {
-        "id": lease.job.id,
-        "study": record.name,
-        "attempt": lease.attempt,
-        "hyperparameters": record.space.nest(lease.job.hyperparameters),
-        "checkpoint": None,
-        "directory": staged,
-        "seed": training_seed(record.seed, lease.job.member, lease.job.round),
-    }

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any
 
-from evolvent.analysis.schedule import Schedule
-from evolvent.analysis.segments import flat
+from evolvent.analysis.schedule.schedule import Schedule
+from evolvent.analysis.schedule.segments import flat
 from evolvent.errors import ConfigError, MissingExtra
 
 try:

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from evolvent.engines.alone import Alone
-from evolvent.engines.loggers import (
+from evolvent.engines.loggers.progress import Standing, Standings
+from evolvent.engines.loggers.protocol import (
     BEST,
     COPIES,
     ROUND,
@@ -34,8 +34,8 @@ from evolvent.engines.loggers import (
     make_directory,
     settings,
 )
-from evolvent.engines.standing import Standing, Standings
 from evolvent.errors import ConfigError, MissingExtra
+from evolvent.store.locks import Alone
 from evolvent.store.records import StudyState, StudyStatus
 from evolvent.validation import check_name
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
-from evolvent.engines.loggers import HYPERPARAMETERS, ROUND, Entry, change_text
+from evolvent.engines.loggers.protocol import HYPERPARAMETERS, ROUND, Entry, change_text
 
 _METRICS_AT_ONCE, _OTHERS_AT_ONCE = 1000, 100  # MLflow takes no more
 _LONGEST_NAME, _LONGEST = 250, 4000

@@ -12,7 +12,7 @@ Example:
 
 from __future__ import annotations
 
-from evolvent.analysis.schedule import Schedule
+from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.errors import ConfigError, MissingExtra
 
 try:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.core.records import Value
-from evolvent.engines.alone import Alone
-from evolvent.engines.loggers import (
+from evolvent.engines.loggers.progress import Standing, Standings
+from evolvent.engines.loggers.protocol import (
     AGE,
     BEST,
     COPIES,
@@ -37,8 +37,8 @@ from evolvent.engines.loggers import (
     make_directory,
     settings,
 )
-from evolvent.engines.standing import Standing, Standings
 from evolvent.errors import ConfigError, MissingExtra
+from evolvent.store.locks import Alone
 from evolvent.store.records import StudyState, StudyStatus
 
 try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evolvent.analysis.schedule import Schedule
-from evolvent.analysis.segments import flat
+from evolvent.analysis.schedule.schedule import Schedule
+from evolvent.analysis.schedule.segments import flat
 from evolvent.errors import MissingExtra
 from evolvent.integrations.torch_settings import apply, chosen, unwanted
 

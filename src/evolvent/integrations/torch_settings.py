@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from evolvent.analysis.segments import flat
+from evolvent.analysis.schedule.segments import flat
 from evolvent.errors import ConfigError, MissingExtra
 
 try:

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from evolvent.engines.alone import Alone
-from evolvent.engines.loggers import (
+from evolvent.engines.loggers.protocol import (
     Axis,
     By,
     Entry,
@@ -34,6 +33,7 @@ from evolvent.engines.loggers import (
     settings,
 )
 from evolvent.errors import ConfigError, EvolventError, MissingExtra
+from evolvent.store.locks import Alone
 from evolvent.store.records import StudyStatus
 from evolvent.validation import check_choice, check_name
 

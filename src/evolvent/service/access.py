@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from evolvent.service.api import OPERATIONS, PREFIX
-from evolvent.service.identity import Role, check_role, who
+from evolvent.service.api.routes import OPERATIONS, PREFIX
+from evolvent.service.auth.roles import Role, check_role, who
 
 NOBODY, VIEWER, ADMIN = None, Role.VIEWER, Role.ADMIN
 

@@ -13,17 +13,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from evolvent.errors import EvolventError
-from evolvent.service import api, pages, sign_in
 from evolvent.service.access import guarded
-from evolvent.service.auth import Gate
-from evolvent.service.crossing import Crossing
-from evolvent.service.door import Door
-from evolvent.service.errors import HttpError, answer, unforeseen
-from evolvent.service.headers import SafeHeaders
-from evolvent.service.origin import SAFE
-from evolvent.service.pages_render import error_page
-from evolvent.service.resource import Api
+from evolvent.service.api import routes
+from evolvent.service.api.endpoint import Api
+from evolvent.service.auth import sign_in
+from evolvent.service.auth.authenticator import Door
+from evolvent.service.auth.csrf import SAFE
+from evolvent.service.auth.middleware import Gate
+from evolvent.service.dashboard import views
+from evolvent.service.dashboard.render import error_page
 from evolvent.service.settings import Settings
+from evolvent.service.web.errors import HttpError, answer, unforeseen
+from evolvent.service.web.security_headers import SafeHeaders
+from evolvent.service.web.threads import Crossing
 from evolvent.store.protocol import Store
 from evolvent.store.tokens import Tokens
 
@@ -51,8 +53,8 @@ def create_app(store: Store, *, tokens: Tokens, settings: Settings) -> Starlette
 
     app = Starlette(
         routes=[
-            *api.routes(its_api),  # each operation asks for its role itself
-            *pages.routes(its_api),
+            *routes.routes(its_api),  # each operation asks for its role itself
+            *views.routes(its_api),
             *guarded([*sign_in.routes(door), Route("/health", _health)]),
         ],
         middleware=[Middleware(SafeHeaders), Middleware(Gate, door=door)],
@@ -99,7 +101,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 def _wants_page(request: Request) -> bool:
     """Whether a person who has signed in waits for a page."""
-    if request.url.path.startswith(api.PREFIX) or request.method not in SAFE:
+    if request.url.path.startswith(routes.PREFIX) or request.method not in SAFE:
         return False
     return hasattr(request.state, "who") and "text/html" in request.headers.get("accept", "")
 

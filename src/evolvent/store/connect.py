@@ -54,26 +54,26 @@ def address(store: Store) -> str:
 
 
 def _sqlite(path: Path, *, create: bool) -> Store:
-    from evolvent.store.sql import SqlStore  # noqa: PLC0415 - each kind is imported on first use
-    from evolvent.store.sqlite import SqliteDatabase  # noqa: PLC0415 - likewise
+    from evolvent.store.sql.store import SqlStore  # noqa: PLC0415 - each kind is imported on first use
+    from evolvent.store.sqlite.database import SqliteDatabase  # noqa: PLC0415 - likewise
 
     return SqlStore(SqliteDatabase(path, create=create))
 
 
 def _postgres(url: str, *, create: bool) -> Store:
-    from evolvent.store.postgres import PostgresDatabase  # noqa: PLC0415 - needs psycopg
-    from evolvent.store.sql import SqlStore  # noqa: PLC0415 - each kind is imported on first use
+    from evolvent.store.postgres.database import PostgresDatabase  # noqa: PLC0415 - needs psycopg
+    from evolvent.store.sql.store import SqlStore  # noqa: PLC0415 - each kind is imported on first use
 
     return SqlStore(PostgresDatabase(url, create=create))
 
 
 def _http(url: str) -> Store:
-    from evolvent.store.http import HttpStore  # noqa: PLC0415 - each kind is imported on first use
+    from evolvent.store.http.store import HttpStore  # noqa: PLC0415 - each kind is imported on first use
 
     return HttpStore(url)
 
 
 def _memory(name: str) -> Store:
-    from evolvent.store.memory import MemoryStore  # noqa: PLC0415 - each kind on first use
+    from evolvent.store.memory.store import MemoryStore  # noqa: PLC0415 - each kind on first use
 
     return MemoryStore(name)

@@ -1,4 +1,4 @@
-"""What a store promises. `evolvent.testing.store_contract` checks every sentence on every store.
+"""What a store promises. `tests.contract` checks every sentence on every store.
 
 A store holds studies, and for each an append-only log of jobs. The head of every member (its one
 open job) sits beside the log; a job moves from the head into the log when it is reported. Methods
@@ -14,13 +14,15 @@ Keys are kept for `once.KEPT_S`. The calls without one change nothing more when 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from evolvent.core.algorithms import Algorithm
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.store.checkpoints_like import CheckpointsLike
-from evolvent.store.protocol_whole import WholeStudies
+from evolvent.store.checkpoints.protocol import CheckpointsLike
+from evolvent.store.checkpoints.transfer import Held, Save
+from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.records import (
     FailedAttempt,
     Failure,
@@ -32,6 +34,40 @@ from evolvent.store.records import (
     StudyStatus,
     Wait,
 )
+
+
+class WholeStudies(Protocol):
+    """Studies taken out, and put in."""
+
+    def dump(
+        self, study: int, *, checkpoints: Chosen
+    ) -> AbstractContextManager[tuple[StudyDump, Held]]:
+        """Give a whole study as of one instant, and the checkpoints that are to come along.
+
+        Nobody waits for it, and what it gives stays the same while the study goes on. It can be
+        read only within the context.
+
+        Raises:
+            UnknownJob: a job whose checkpoint is wanted is not done.
+            CheckpointMissing: one is not on disk; names the job and the address.
+        """
+        ...
+
+    def restore(self, dump: StudyDump, *, save: Save, key: str | None = None) -> int:
+        """Write a whole study with its checkpoints in one transaction; return its number.
+
+        Times, attempts and reasons stay as they were. A study whose members lack checkpoints to
+        go on from is stopped, and `resume` refuses it for as long as they lack.
+
+        Args:
+            dump: the study; should it raise when it is gone through, nothing has been written.
+            save: called with an empty place, to seal there what comes along; likewise.
+            key: as in `evolvent.store.protocol`.
+
+        Raises:
+            StudyExists: the name is taken.
+        """
+        ...
 
 
 class Store(WholeStudies, Protocol):

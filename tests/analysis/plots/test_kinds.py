@@ -23,7 +23,7 @@ from tests.needs import needs
 needs("altair")
 vl_convert = needs("vl_convert")
 
-from evolvent.analysis.plots.wish import Wish  # noqa: E402 - after what skips
+from evolvent.analysis.plots.figure import Wish  # noqa: E402 - after what skips
 
 MIXED = {
     "optimizer": {"lr": ev.LogUniform(1e-5, 1.0), "batch": ev.LogIntUniform(8, 512)},

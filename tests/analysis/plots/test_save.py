@@ -17,8 +17,8 @@ from tests.needs import needs
 needs("altair")
 needs("vl_convert")
 
+from evolvent.analysis.plots.kinds.scores import draw  # noqa: E402
 from evolvent.analysis.plots.save import FORMATS, save  # noqa: E402 - after what skips
-from evolvent.analysis.plots.scores import draw  # noqa: E402
 
 HOSTILE = "</script><script>alert(1)</script>"
 

@@ -11,7 +11,7 @@ from tests.needs import needs
 needs("altair")
 needs("vl_convert")
 
-from evolvent.analysis.plots.wish import Wish  # noqa: E402 - after what skips
+from evolvent.analysis.plots.figure import Wish  # noqa: E402 - after what skips
 
 
 @pytest.fixture(scope="module")

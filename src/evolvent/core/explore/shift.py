@@ -7,13 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from evolvent.core.distributions import (
-    Constant,
-    Distribution,
-    IntUniform,
-    LogIntUniform,
-    Ordinal,
-)
+from evolvent.core.distributions import Constant, Distribution, IntUniform, LogIntUniform, Ordinal
 from evolvent.core.explore.moves import shift_ordinal
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.space import Space

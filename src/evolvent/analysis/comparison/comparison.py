@@ -1,0 +1,240 @@
+"""A comparison as a value: arms, their means over seeds, what lies between them; as text too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evolvent.analysis.comparison.statistics import (
+    LEAST_TO_RESAMPLE,
+    LEVEL,
+    Estimate,
+    Verdict,
+    mean_of,
+    spread,
+)
+from evolvent.analysis.comparison.text import aligned, decimals, numbers, signed, span, wrapped
+from evolvent.core.records import JobId
+from evolvent.core.study import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """One study: what it had come to when the common budget was used up.
+
+    Attributes:
+        study: its name.
+        seed: its seed.
+        jobs: how many jobs it has trained in all, failed ones included.
+        values: by figure, in the metric's own unit; None where there is none.
+        job: its best job by validation within the budget; None when none was done.
+    """
+
+    study: str
+    seed: int
+    jobs: int
+    values: Mapping[str, float | None]
+    job: JobId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Studies that differ by their seeds only."""
+
+    name: str
+    seeds: tuple[Seed, ...]
+
+    def values(self, figure: str) -> list[float]:
+        """Return the values there are of a figure, one a study."""
+        return [value for s in self.seeds if (value := s.values[figure]) is not None]
+
+    def mean(self, figure: str) -> Estimate | None:
+        """Return the mean of a figure over the seeds with its interval; None without any."""
+        values = self.values(figure)
+        return mean_of(values) if values else None
+
+    def sd(self, figure: str) -> float | None:
+        """Return the standard deviation of a figure over the seeds; None of fewer than two."""
+        return spread(self.values(figure))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One arm minus another, by one figure.
+
+    Attributes:
+        verdict: whether `arm` is better; `"noise"`: the interval holds 0; `"unknown"`: there are
+            not enough seeds to tell, or they all gave the same value.
+    """
+
+    figure: str
+    arm: str
+    other: str
+    estimate: Estimate
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Arms at equal compute.
+
+    Attributes:
+        metric, mode: the objective of all the studies.
+        budget: how many jobs of every study were looked at: the first ones to finish.
+        test: name of the test metric, None without.
+        modes: by figure, whether more or less of it is better. The figures are `best`: the best
+            value of the metric; `area`: the mean, over the jobs of the budget, of the best value
+            so far, that is, the area below its curve divided by the jobs; and the test metric in
+            the job that was best by validation.
+        arms: in the order in which they were given.
+        differences: the first arm minus every other, by every figure that both have.
+        unequal: whether some study has trained more jobs than another.
+        notes: what else a reader must know.
+    """
+
+    metric: str
+    mode: Mode
+    budget: int
+    test: str | None
+    modes: Mapping[str, Mode]
+    arms: tuple[Arm, ...]
+    differences: tuple[Difference, ...]
+    unequal: bool
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(_text(self))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for every mean and every difference, as a table for programs."""
+        rows = []
+        for figure in self.modes:
+            for arm in self.arms:
+                found = arm.mean(figure)
+                rows.append({"figure": figure, "arm": arm.name, "minus": None, **_numbers(found)})
+                rows[-1]["sd"] = arm.sd(figure)
+            for d in self.differences:
+                if d.figure == figure:
+                    row = {"figure": figure, "arm": d.arm, "minus": d.other, "verdict": d.verdict}
+                    rows.append(row | _numbers(d.estimate))
+        return [{title: row.get(title) for title in ROW} for row in rows]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON, study by study too."""
+        return {
+            "metric": self.metric,
+            "mode": self.mode,
+            "budget": self.budget,
+            "unequal": self.unequal,
+            "modes": dict(self.modes),
+            "arms": [
+                {"name": arm.name, "studies": [asdict(seed) for seed in arm.seeds]}
+                for arm in self.arms
+            ],
+            "figures": self.rows(),
+            "notes": list(self.notes),
+        }
+
+
+ROW = ("figure", "arm", "minus", "value", "sd", "low", "high", "n", "paired", "method", "verdict")
+
+
+def _numbers(estimate: Estimate | None) -> dict[str, Any]:
+    return {"n": 0} if estimate is None else asdict(estimate)
+
+
+def _text(c: Comparison) -> Iterator[str]:
+    goal = "maximised" if c.mode == "max" else "minimised"
+    jobs = "first job" if c.budget == 1 else f"first {c.budget} jobs"
+    if c.unequal:
+        trained = ", ".join(f"{s.study} {s.jobs}" for arm in c.arms for s in arm.seeds)
+        yield from wrapped(f"UNEQUAL COMPUTE. Jobs trained: {trained}.")
+        yield f"Compared at the common budget: the {jobs} of every study."
+        yield ""
+    yield from wrapped(f"{c.metric}, {goal}: the {jobs} of every study")
+    yield ""
+    yield from aligned(_table(c))
+    yield ""
+    for sentence in _words(c):
+        yield from wrapped(sentence)
+    for note in c.notes:
+        yield from wrapped(f"Note: {note}.")
+
+
+def _table(c: Comparison) -> Iterator[tuple[str, ...]]:
+    yield ("", "mean", "sd", f"{LEVEL * 100:g} % interval", "seeds", "")
+    for figure in c.modes:
+        yield (_title(c, figure),)
+        between = [d for d in c.differences if d.figure == figure]
+        means = [(arm, arm.mean(figure)) for arm in c.arms]
+        digits = decimals(
+            [m.value for _, m in means if m is not None],
+            [*(arm.sd(figure) for arm in c.arms), *(d.estimate.value for d in between)],
+        )
+        for arm, mean in means:
+            yield (f"  {arm.name}", *numbers(mean, arm.sd(figure), digits), "")
+        for d in between:
+            name = "difference" if len(c.arms) == 2 else f"minus {d.other}"
+            value, ends = signed(d.estimate.value, digits), span(d.estimate, digits, plus=True)
+            verdict = "" if d.verdict == "unknown" else d.verdict
+            yield (f"  {name}", value, "", ends, "", verdict)
+
+
+def _title(c: Comparison, figure: str) -> str:
+    match figure:
+        case "best":
+            return f"best {c.metric}"
+        case "area":
+            return "area: best so far, mean over jobs"
+        case _:
+            return f"{figure} of the best by {c.metric}"
+
+
+def _words(c: Comparison) -> Iterator[str]:
+    for other in c.arms[1:]:
+        for verdict in ("better", "worse", "noise"):
+            titles = [
+                _title(c, d.figure).partition(":")[0]
+                for d in c.differences
+                if d.other == other.name and d.verdict == verdict
+            ]
+            if titles:
+                yield _sentence(c.arms[0].name, other.name, verdict, titles)
+    blind = [d for d in c.differences if d.verdict == "unknown"]
+    if alike := [_title(c, d.figure).partition(":")[0] for d in blind if d.estimate.n > 1]:
+        yield (
+            f"All seeds of an arm gave the same {_listed([*dict.fromkeys(alike)])}, which says "
+            "nothing about noise."
+        )
+    if any(d.estimate.n == 1 for d in blind):
+        yield (
+            "One seed tells nothing about noise: train studies with other seeds too, and compare "
+            "the groups."
+        )
+    yield from _methods(c)
+
+
+def _sentence(arm: str, other: str, verdict: str, titles: list[str]) -> str:
+    listed = _listed(titles)
+    if verdict == "noise":
+        interval = "the intervals hold" if len(titles) > 1 else "its interval holds"
+        return f"What lies between {arm} and {other} in {listed} is noise: {interval} 0."
+    return f"{arm} is {verdict} than {other} in {listed}."
+
+
+def _listed(titles: list[str]) -> str:
+    *most, last = titles
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _methods(c: Comparison) -> Iterator[str]:
+    pairing = {d.estimate.paired for d in c.differences if d.verdict != "unknown"}
+    if pairing == {True}:
+        yield "Differences are taken seed by seed."
+    methods = {d.estimate.method for d in c.differences}
+    if "t" in methods:
+        n = LEAST_TO_RESAMPLE
+        yield f"Intervals are Student's t: below {n} seeds a bootstrap is too narrow."
+    if "bootstrap" in methods:
+        yield "Intervals are percentile bootstraps, widened for so few seeds."

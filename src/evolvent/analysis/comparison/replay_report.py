@@ -1,0 +1,232 @@
+"""What a replay came to, beside the original and beside its last hyperparameters alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evolvent.analysis.comparison.statistics import LEVEL, Estimate, difference, mean_of, spread
+from evolvent.analysis.comparison.text import (
+    aligned,
+    counted,
+    decimals,
+    number,
+    numbers,
+    signed,
+    span,
+    wrapped,
+)
+from evolvent.analysis.schedule.schedule import Schedule
+from evolvent.core.records import JobId
+from evolvent.core.study import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What a replay is held against.
+
+    Attributes:
+        study: the study that was replayed.
+        job: its best job; None when it has none.
+        value: the metric of that job.
+        rounds: how many rounds that job's weights had been trained.
+        jobs: how many jobs it is the best of.
+        own: whether the schedule is the one that made that job.
+    """
+
+    study: str
+    job: JobId | None
+    value: float | None
+    rounds: int
+    jobs: int
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayArm:
+    """Fresh models, one a seed, trained alike.
+
+    Attributes:
+        study: the study that holds them.
+        scores: for each seed the metric after its last round; None when it has not come so far.
+        failed: for each seed that failed: the job, and why.
+    """
+
+    study: str
+    scores: tuple[float | None, ...]
+    failed: tuple[str, ...]
+
+    @property
+    def values(self) -> list[float]:
+        return [score for score in self.scores if score is not None]
+
+    @property
+    def mean(self) -> Estimate | None:
+        return mean_of(self.values) if self.values else None
+
+    @property
+    def sd(self) -> float | None:
+        return spread(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """How a replay ended. Values are those of the metric, after the last round of each seed.
+
+    Attributes:
+        metric, mode: the objective.
+        schedule: as it was trained, round by round.
+        original: what it is held against.
+        replay: models trained under the schedule.
+        last: models trained with its last hyperparameters only, same seeds; None where that was
+            not asked for, not begun, or is the same because the schedule is constant.
+        interrupted: whether it was cut short; the same call goes on.
+    """
+
+    metric: str
+    mode: Mode
+    schedule: Schedule
+    original: Original
+    replay: ReplayArm
+    last: ReplayArm | None
+    interrupted: bool
+
+    @property
+    def against_original(self) -> Estimate | None:
+        """The replay minus the original; None without either."""
+        value = self.original.value
+        if value is None or not self.replay.values:
+            return None
+        return mean_of([score - value for score in self.replay.values])
+
+    @property
+    def against_last(self) -> Estimate | None:
+        """The replay minus the last hyperparameters only, seed by seed; None without either."""
+        if self.last is None:
+            return None
+        both = [
+            (a, b)
+            for a, b in zip(self.replay.scores, self.last.scores, strict=True)
+            if a is not None and b is not None
+        ]
+        return difference(*map(list, zip(*both, strict=True)), paired=True) if both else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON."""
+        differences = {"original": self.against_original, "last": self.against_last}
+        return {
+            "metric": self.metric,
+            "mode": self.mode,
+            "rounds": self.schedule.total,
+            "interrupted": self.interrupted,
+            "original": asdict(self.original),
+            "replay": _arm_json(self.replay),
+            "last": None if self.last is None else _arm_json(self.last),
+            "minus": {
+                name: None if d is None else {**asdict(d), "verdict": d.verdict(self.mode)}
+                for name, d in differences.items()
+            },
+            "schedule": [
+                {"start": s.start, "length": s.length, "hyperparameters": s.hyperparameters}
+                for s in self.schedule.segments
+            ],
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(_text(self))
+
+
+def _arm_json(arm: ReplayArm) -> dict[str, Any]:
+    return {**asdict(arm), "mean": None if arm.mean is None else asdict(arm.mean), "sd": arm.sd}
+
+
+def _text(r: ReplayReport) -> Iterator[str]:
+    whose = f"the schedule of {r.original.job}" if r.original.own else "a given schedule"
+    rounds, seeds = counted(r.schedule.total, "round"), counted(len(r.replay.scores), "seed")
+    yield from wrapped(f"replay of {r.original.study}: {whose}, {rounds}, {seeds}")
+    yield ""
+    yield from aligned(_table(r))
+    yield ""
+    for sentence in _words(r):
+        yield from wrapped(sentence)
+
+
+def _table(r: ReplayReport) -> Iterator[tuple[str, ...]]:
+    goal = "maximised" if r.mode == "max" else "minimised"
+    arms = [("replay", r.replay), ("last hyperparameters only", r.last)]
+    there = [(name, arm) for name, arm in arms if arm is not None]
+    against = [
+        ("replay minus original", r.against_original),
+        ("replay minus last only", r.against_last),
+    ]
+    found = [(name, d) for name, d in against if d is not None]
+    digits = decimals(
+        [v for v in (r.original.value, *(v for _, a in there for v in a.values)) if v is not None],
+        [*(arm.sd for _, arm in there), *(d.value for _, d in found)],
+    )
+    yield (f"{r.metric}, {goal}", "mean", "sd", f"{LEVEL * 100:g} % interval", "seeds", "")
+    if r.original.value is not None:
+        yield (f"original, {r.original.job}", number(r.original.value, digits), "-", "", "1", "")
+    for name, arm in there:
+        yield (name, *numbers(arm.mean, arm.sd, digits), "")
+    for name, d in found:
+        verdict = d.verdict(r.mode)
+        ends, shown = span(d, digits, plus=True), "" if verdict == "unknown" else verdict
+        yield (name, signed(d.value, digits), "", ends, "", shown)
+
+
+def _words(r: ReplayReport) -> Iterator[str]:
+    yield from _beside_original(r)
+    yield from _beside_last(r)
+    blind = [d for d in (r.against_original, r.against_last) if d is not None and d.low is None]
+    if any(d.n == 1 for d in blind):
+        yield "One seed tells nothing about noise: replay with three or more."
+    if any(d.n > 1 for d in blind):
+        yield (
+            "All seeds gave the same value: the training does not use job.seed, so this says "
+            "nothing about noise."
+        )
+    for arm in (r.replay, r.last):
+        for failure in arm.failed if arm is not None else ():
+            yield f"Failed and left out of the mean: {failure}."
+    if r.interrupted:
+        yield "Interrupted: the same command goes on."
+
+
+def _beside_original(r: ReplayReport) -> Iterator[str]:
+    found, original = r.against_original, r.original
+    if found is None:
+        return
+    match found.verdict(r.mode):
+        case "noise":
+            yield "The replay is as good as the original: what lies between them is noise."
+        case "better":
+            yield "The replay is better than the original."
+        case "worse":
+            yield (
+                f"The replay is worse than the original, the best of {original.jobs} jobs: such a "
+                "score is always partly luck."
+            )
+        case "unknown":
+            pass
+    if original.rounds != r.schedule.total:
+        had, has = (counted(n, "round") for n in (original.rounds, r.schedule.total))
+        yield f"Not the same training: the original had {had}, the replay has {has}."
+
+
+def _beside_last(r: ReplayReport) -> Iterator[str]:
+    if len(r.schedule.segments) == 1:
+        yield "The schedule is constant: its last hyperparameters are all there is to it."
+    found = r.against_last
+    if found is None:
+        return
+    match found.verdict(r.mode):
+        case "noise":
+            yield "What the schedule adds to its last hyperparameters is noise."
+        case "better":
+            yield "The schedule is better than its last hyperparameters alone."
+        case "worse":
+            yield "The schedule is worse than its last hyperparameters alone."
+        case "unknown":
+            pass

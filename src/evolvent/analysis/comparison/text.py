@@ -1,0 +1,92 @@
+"""Means and differences over seeds as lines of text, at most 80 characters wide."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from evolvent.analysis.comparison.statistics import Estimate
+
+WIDTH = 80
+_LABEL, _GAP = 12, 2
+_FOUR_DIGITS, _TWO_DIGITS = 3, 1
+_LARGEST = 1e7
+_ROUNDING = 1e-9  # what is smaller beside the values is rounding, no difference
+
+
+def decimals(values: Iterable[float], spreads: Iterable[float | None]) -> int:
+    """Return how many decimals show four digits of the values and two of what lies between them."""
+    largest = max((abs(v) for v in values), default=0.0) or 1.0
+    widths = [abs(s) for s in spreads if s and abs(s) > _ROUNDING * largest]
+    for_values = _FOUR_DIGITS - _exponent(largest)
+    for_spreads = _TWO_DIGITS - _exponent(min(widths, default=largest))
+    return max(0, for_values, min(for_spreads, for_values + 2))
+
+
+def number(value: float | None, digits: int, *, plus: bool = False) -> str:
+    """Return a value with so many decimals; "-" for none."""
+    if value is None:
+        return "-"
+    sign = "+" if plus else ""
+    if abs(value) >= _LARGEST or digits > 8:
+        return f"{value:{sign}.3e}"
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no minus before zero
+
+
+def signed(value: float, digits: int) -> str:
+    """Return a difference with its sign."""
+    return number(value, digits, plus=True)
+
+
+def span(estimate: Estimate | None, digits: int, *, plus: bool = False) -> str:
+    """Return an interval; nothing where there is none."""
+    if estimate is None or estimate.low is None:
+        return ""
+    ends = [number(x, digits, plus=plus) for x in (estimate.low, estimate.high)]
+    return " to ".join(ends)
+
+
+def numbers(estimate: Estimate | None, sd: float | None, digits: int) -> tuple[str, str, str, str]:
+    """Return mean, standard deviation, interval and the number of seeds."""
+    if estimate is None:
+        return "-", "-", "", "0"
+    mean, n = number(estimate.value, digits), str(estimate.n)
+    return mean, number(sd, digits), span(estimate, digits), n
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield rows as lines, columns below each other; a row of one cell is a heading.
+
+    The first column is cut where the others leave it no room.
+    """
+    table = [list(row) for row in rows]
+    full = [row for row in table if len(row) > 1]
+    first, *widths, last = [max(map(len, column)) for column in zip(*full, strict=True)]
+    room = WIDTH - sum(w + _GAP for w in [*widths, last])
+    first = min(first, max(room, _LABEL))
+    for row in table:
+        if len(row) == 1:
+            yield _shortened(row[0], WIDTH)
+            continue
+        label, *middle, end = row
+        cells = [c.rjust(w) for c, w in zip(middle, widths, strict=True)]
+        yield "  ".join([_shortened(label, first).ljust(first), *cells, end]).rstrip()
+
+
+def wrapped(text: str) -> list[str]:
+    """Return a sentence as lines."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def counted(n: int, what: str) -> str:
+    """Return a number of things, such as "1 seed" or "3 seeds"."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _shortened(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _exponent(size: float) -> int:
+    return math.floor(math.log10(size)) if size and math.isfinite(size) else 0

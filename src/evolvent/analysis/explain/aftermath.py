@@ -1,0 +1,93 @@
+"""What came of a job: who went on from it, and whether its checkpoint is still there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from evolvent.analysis.explain.log_lines import Lines
+from evolvent.analysis.explain.snapshot import Moment
+from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.store.records import MemberView
+
+_LOOKED_AT = 20_000  # lines
+
+
+@dataclass(frozen=True, slots=True)
+class Legacy:
+    """What came of a done job.
+
+    Attributes:
+        onward: what its own member did next; None: nothing yet.
+        copies: the jobs of other members that started from its checkpoint, by round.
+        complete: whether all of the log has been looked through where copies may be.
+        checkpoint: "kept", "pinned", "collected", or "missing" where it is needed but was not in
+            the archive that the study came from; None when there is none.
+    """
+
+    onward: JobRecord | None = None
+    copies: tuple[JobId, ...] = ()
+    complete: bool = True
+    checkpoint: str | None = None
+
+    def told(self, job: JobRecord) -> Iterator[str]:
+        """Say what came of the job, sentence by sentence."""
+        if self.onward is not None:
+            own = "went on from it" if self.onward.parent == job.id else "did not go on from it"
+            yield f"Its own member {own} ({self.onward.id})."
+        more = "" if self.complete else ", as far as the log was read"
+        copies = f"Copied by {', '.join(self.copies)}" if self.copies else "Nobody copied it"
+        yield f"{copies}{more}."
+        match self.checkpoint:
+            case "pinned":
+                yield "Its checkpoint is still there, and pinned."
+            case "kept":
+                yield "Its checkpoint is still there."
+            case "missing":
+                yield "Its checkpoint is not here."
+            case _:
+                yield "Its checkpoint has been collected: nothing needed it any more."
+
+
+def legacy(job: JobRecord, *, lines: Lines, views: Sequence[MemberView]) -> Legacy:
+    """Return what came of a job.
+
+    It can be copied while it is its member's newest: by whoever decides meanwhile, and by members
+    that had failed and waited.
+    """
+    if job.state is not JobState.DONE:
+        return Legacy()
+    first = lines.find(job)
+    moment = Moment(lines, views, first, settled=True)
+    deciders = list(moment.newest.values())
+    most = min(len(lines), first + 1 + _LOOKED_AT)
+    line = first + 1
+    while line < most and lines[line].member != job.member:
+        deciders.append(lines[line])
+        line += 1
+    nexts = filter(None, map(moment.following, deciders))
+    copies = {j.id for j in nexts if j.parent == job.id and j.donor is not None}
+    return Legacy(
+        onward=moment.following(job),
+        copies=tuple(sorted(copies, key=lambda id: (id.round, id.member))),
+        complete=line < most or most == len(lines),
+        checkpoint=_checkpoint(job, lines, views),
+    )
+
+
+def _checkpoint(job: JobRecord, lines: Lines, views: Sequence[MemberView]) -> str | None:
+    store, study = lines.store, lines.study
+    if job.checkpoint is None:
+        return None
+    pinned = job.id in store.pins(study)
+    if job.checkpoint in store.checkpoints(study):
+        return "pinned" if pinned else "kept"
+    needed = pinned or job.id == store.status(study).best or job.id in _starts(views)
+    return "missing" if needed else "collected"
+
+
+def _starts(views: Sequence[MemberView]) -> set[JobId | None]:
+    """Return the jobs whose checkpoints members go on from."""
+    starts = {view.open.parent for view in views if view.open is not None}
+    newest = [view.newest for view in views if view.newest is not None]
+    return starts | {job.parent if job.state is JobState.FAILED else job.id for job in newest}

@@ -1,0 +1,187 @@
+"""Why a job exists: who was compared with whom, which rule fired, what changed, what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from evolvent.analysis.explain.aftermath import legacy
+from evolvent.analysis.explain.changes import Change, explained, short, unexplained
+from evolvent.analysis.explain.log_lines import Lines, find_job
+from evolvent.analysis.explain.redecide import Decision, decide_again
+from evolvent.analysis.explain.rules import Case, case_of
+from evolvent.analysis.explain.sentences import (
+    RESTARTED,
+    beginning,
+    begins_alike,
+    checked,
+    continuing,
+    descent,
+    outcome,
+    restarted,
+)
+from evolvent.core.population import Population
+from evolvent.core.records import JobId, JobRecord, JobState, Member
+from evolvent.core.study import StudyRecord
+from evolvent.store.protocol import Store
+from evolvent.store.records import StudyStatus
+
+_SHOWN = 10  # so many members are listed whole; of more, those that matter
+_FAILURES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A member as the decision saw it.
+
+    Attributes:
+        rank: 1 for the best.
+        value: the metric as training reported it; None when the job had failed.
+        role: "this member", "copied", "drawn" or "".
+    """
+
+    rank: int
+    job: JobId
+    value: float | None
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a job exists, derived from the log.
+
+    Attributes:
+        study: name of the study.
+        metric: what is compared.
+        job: the job; hyperparameters nested.
+        why: sentences: when it was decided, how its member stood, by which rule, what was done.
+        members: how many were compared; 0 in round 0.
+        rivals: the ones that matter, best first.
+        changes: every hyperparameter before and after; empty in round 0.
+        agrees: whether deciding again gave what the log says; None where that cannot be told.
+        check: the same in words.
+        after: sentences: failed attempts, what the training came to, and what came of it.
+        copies: the jobs of other members that started from its checkpoint.
+        checkpoint: "kept", "pinned", "collected", or "missing" where it is needed but was not in
+            the archive that the study came from; None when it has none.
+    """
+
+    study: str
+    metric: str
+    job: JobRecord
+    why: tuple[str, ...] = ()
+    members: int = 0
+    rivals: tuple[Rival, ...] = ()
+    changes: tuple[Change, ...] = ()
+    agrees: bool | None = None
+    check: str = ""
+    after: tuple[str, ...] = ()
+    copies: tuple[JobId, ...] = ()
+    checkpoint: str | None = None
+
+    def __str__(self) -> str:
+        head = f"{self.job.id} of study {self.study!r}: {self.job.state}"
+        return "\n".join([head, *self.why, *map(_line, self.changes), *self.after, self.check])
+
+
+def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
+    """Return why a job exists.
+
+    Only the part of the log around the job is read.
+
+    Args:
+        store: where the study lives.
+        status: how it stands.
+        job: id of a finished or open job, such as `m3r12`.
+
+    Raises:
+        UnknownJob: there is none of that id; says which there are.
+    """
+    found = find_job(store, status, job)
+    status = store.status(status.id)  # a log that holds the job, however old the given one is
+    lines, views, record = Lines(store, status), store.members(status.id), status.record
+    came = legacy(found, lines=lines, views=views)
+    parent = None if found.parent is None else store.job(status.id, found.parent)
+    failures = [f for f in store.failures(status.id, limit=_FAILURES) if f.job == found.id]
+    line = store.lineage(status.id, found.id)
+    after = [*outcome(record, found, parent, failures), *descent(line)]
+    if found.state is JobState.DONE:
+        after.extend(came.told(found))
+    told = Explanation(
+        study=record.name,
+        metric=record.metric,
+        job=replace(found, hyperparameters=record.space.nest(found.hyperparameters)),
+        after=tuple(after),
+        copies=came.copies,
+        checkpoint=came.checkpoint,
+    )
+    if found.round == 0:
+        return _begun(told, record, found)
+    if found.reason.startswith(RESTARTED):
+        same = unexplained(found.hyperparameters, found.hyperparameters)
+        return replace(told, why=tuple(restarted(found)), changes=same)
+    decision = decide_again(store, status, found, lines=lines, views=views)
+    return _decided(told, record, found, decision)
+
+
+def _begun(told: Explanation, record: StudyRecord, job: JobRecord) -> Explanation:
+    agrees = begins_alike(record, job)
+    outcome = "the same" if agrees else "something else"
+    check = f"Begun again from the seed, {outcome} comes out."
+    return replace(told, why=tuple(beginning(record, job)), agrees=agrees, check=check)
+
+
+def _decided(
+    told: Explanation, record: StudyRecord, job: JobRecord, decision: Decision
+) -> Explanation:
+    me, population = decision.me, decision.population
+    if decision.agrees:
+        case = case_of(record, me, population)
+        changes = explained(record, me, population, job.hyperparameters)
+    else:
+        donor = None if job.donor is None else _member(population, job.donor)
+        case = Case(record, me, population, donor, donor)
+        changes = unexplained(decision.before.hyperparameters, job.hyperparameters)
+    return replace(
+        told,
+        why=tuple(continuing(record, job, decision, case)),
+        members=len(population),
+        rivals=_rivals(case),
+        changes=changes,
+        agrees=decision.agrees,
+        check=checked(decision),
+    )
+
+
+def _member(population: Population, number: int) -> Member | None:
+    return next((member for member in population if member.id == number), None)
+
+
+def _rivals(case: Case) -> tuple[Rival, ...]:
+    ranked = sorted(case.population, key=case.population.rank)
+    roles: dict[int, str] = {}
+    if case.opponent is not None:
+        roles[case.opponent.id] = "drawn"
+    if case.donor is not None:
+        roles[case.donor.id] = "copied"
+    roles[case.me.id] = "this member"
+    mine = case.population.rank(case.me)
+    near = {0, 1, 2, mine - 1, mine, mine + 1, len(ranked) - 1}
+    return tuple(
+        _rival(case, member, rank, roles.get(member.id, ""))
+        for rank, member in enumerate(ranked)
+        if len(ranked) <= _SHOWN or rank in near or member.id in roles
+    )
+
+
+def _rival(case: Case, member: Member, rank: int, role: str) -> Rival:
+    value = None if member.score is None else case.record.score(member.score)
+    return Rival(rank + 1, member.job, value, role)
+
+
+def _line(change: Change) -> str:
+    if change.before == change.after and not change.how:
+        return f"  {change.name} stays {short(change.after)}"
+    parts = [f"the donor's {short(change.base)}"] if change.base != change.before else []
+    detail = " ".join(filter(None, [*parts, change.how]))
+    how = f" ({detail})" if detail else ""
+    return f"  {change.name} {short(change.before)} -> {short(change.after)}{how}"

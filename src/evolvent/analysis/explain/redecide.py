@@ -1,0 +1,151 @@
+"""Deciding again: what made a job, derived from the log by the functions that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from evolvent.analysis.explain.log_lines import Lines
+from evolvent.analysis.explain.snapshot import Moment, reparented
+from evolvent.core.heads import Head, HeadState, decided_head
+from evolvent.core.population import Population
+from evolvent.core.records import JobId, JobRecord, JobState, Member
+from evolvent.core.study import StudyRecord
+from evolvent.errors import EvolventError
+from evolvent.store.protocol import Store
+from evolvent.store.records import MemberView, StudyStatus
+
+_TRIES = 4  # lines per member at which a decision that was put off is looked for
+_TRIES_LEAST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A decision, taken again.
+
+    Attributes:
+        before: the job after which the member had to go on.
+        me: the member, as the algorithm saw it.
+        population: all of them; not to be changed.
+        seen: the newest report that the decision saw.
+        delayed: whether others had reported in between.
+        agrees: whether the log says the same; None when it could not be decided again.
+        instead: what came out when the log says something else, or why nothing did.
+    """
+
+    before: JobRecord
+    me: Member
+    population: Population
+    seen: JobRecord
+    delayed: bool
+    agrees: bool | None
+    instead: str = ""
+
+
+def decide_again(
+    store: Store,
+    status: StudyStatus,
+    job: JobRecord,
+    *,
+    lines: Lines,
+    views: list[MemberView],
+) -> Decision:
+    """Take the decision behind a job of round 1 or later again.
+
+    An asynchronous study decides when the member reports, a failed member perhaps later, when
+    somebody healthy reports; a synchronous one when the last member of a round has reported; and
+    both for the members that had ended when more rounds are asked for. The log does not say when,
+    so the moments that there may have been are tried in turn, the likeliest first.
+    """
+    before = store.job(status.id, JobId(job.member, job.round - 1))
+    for moment in _moments(status.record, job, before, lines=lines, views=views):
+        decision = _taken(status.record, job, before, moment, lines)
+        if decision.agrees is not False:
+            return decision
+    likeliest = next(_moments(status.record, job, before, lines=lines, views=views))
+    return _taken(status.record, job, before, likeliest, lines)
+
+
+def _taken(
+    record: StudyRecord, job: JobRecord, before: JobRecord, moment: Moment, lines: Lines
+) -> Decision:
+    me = moment.population.member(job.member)
+    try:
+        head = decided_head(record, me, parent=before.parent, population=moment.population)
+    except EvolventError as e:
+        agrees, instead = None, str(e)
+    else:
+        agrees, instead = _same(head, job), _told(head)
+    seen = lines[moment.line]
+    delayed = seen.id != before.id
+    return Decision(before, me, moment.population, seen, delayed, agrees, instead)
+
+
+def _same(head: Head, job: JobRecord) -> bool:
+    damage = reparented(job)
+    reason = job.reason.removesuffix(f"; {damage}") if damage else job.reason
+    cancelled = job.state is JobState.CANCELLED
+    return (
+        head.state is (HeadState.ENDED if cancelled else HeadState.QUEUED)
+        and head.reason == reason
+        and dict(head.hyperparameters) == dict(job.hyperparameters)
+        and (bool(damage) or head.parent == job.parent)
+    )
+
+
+def _told(head: Head) -> str:
+    start = "fresh weights" if head.parent is None else str(head.parent)
+    return f"{head.reason} (from {start})"
+
+
+def _moments(
+    record: StudyRecord,
+    job: JobRecord,
+    before: JobRecord,
+    *,
+    lines: Lines,
+    views: list[MemberView],
+) -> Iterator[Moment]:
+    """Yield the moments at which the job may have been decided; each is valid until the next."""
+    own = lines.find(before)
+    tries = max(_TRIES_LEAST, _TRIES * len(views))
+    last = _last_before_start(lines, own, own + tries, job)
+    if record.synchronous:
+        end = _end_of_round(lines, own, last, job.round)
+        yield Moment(lines, views, end, settled=False)
+        yield from _from(Moment(lines, views, own, settled=False), last)
+        yield from _from(Moment(lines, views, own, settled=True), last)
+        return
+    moment = Moment(lines, views, own, settled=True)
+    yield moment
+    if before.score is None:
+        yield from (m for m in _after(moment, last) if lines[m.line].score is not None)
+    yield from _from(Moment(lines, views, own, settled=False), last)
+    yield from _from(Moment(lines, views, own, settled=True), last)
+
+
+def _from(moment: Moment, last: int) -> Iterator[Moment]:
+    yield moment
+    yield from _after(moment, last)
+
+
+def _after(moment: Moment, last: int) -> Iterator[Moment]:
+    while moment.line < last:
+        moment.advance()
+        yield moment
+
+
+def _last_before_start(lines: Lines, own: int, most: int, job: JobRecord) -> int:
+    """Return the last line, at least `own` and at most `most`, reported before the job started."""
+    most = min(most, len(lines) - 1)
+    if job.started_at is None:
+        return most
+    return next(
+        (n - 1 for n in range(own + 1, most + 1) if (lines[n].finished_at or 0) > job.started_at),
+        most,
+    )
+
+
+def _end_of_round(lines: Lines, own: int, last: int, round_: int) -> int:
+    """Return the last line before the first one of the round that was decided on."""
+    return next((n - 1 for n in range(own + 1, last + 1) if lines[n].round >= round_), last)

@@ -1,0 +1,194 @@
+"""Why a job exists and what became of it, sentence by sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from evolvent.analysis.explain.redecide import Decision
+from evolvent.analysis.explain.rules import Case, told
+from evolvent.analysis.explain.snapshot import reparented
+from evolvent.core.algorithms import PBT
+from evolvent.core.exploit import NoExploit
+from evolvent.core.heads import first_head
+from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.core.study import StudyRecord
+from evolvent.store.records import PUSHED_REASON, FailedAttempt
+
+RESTARTED = "starts again: all members had failed"
+_BY_HAND = "given by hand: "
+_DRAWN = "; the rest drawn from the space"
+_WHOLE = ("given by hand", PUSHED_REASON)  # all hyperparameters came by hand
+
+
+def beginning(record: StudyRecord, job: JobRecord) -> list[str]:
+    """Say why a job of round 0 exists."""
+    if job.member < record.population:
+        who = f"Member {job.member} is one of the {record.population} the study began with."
+    else:
+        who = f"Member {job.member} was pushed by hand when the study was under way."
+    if job.reason == PUSHED_REASON:
+        return [who, "It had been trained elsewhere: model and hyperparameters came by hand."]
+    if job.reason.startswith("given by hand"):
+        given = job.reason.removeprefix(_BY_HAND).removesuffix(_DRAWN)
+        what = "Its hyperparameters were given by hand."
+        if _DRAWN in job.reason:
+            what = f"By hand came {given}; the rest was drawn from the space (seed {record.seed})."
+        return [who, what]
+    return [who, f"Its hyperparameters were drawn from the space (seed {record.seed})."]
+
+
+def begins_alike(record: StudyRecord, job: JobRecord) -> bool:
+    """Return whether beginning again gives the same hyperparameters."""
+    given = None
+    if job.member >= record.population:
+        names = job.reason.removeprefix(_BY_HAND).removesuffix(_DRAWN).split(", ")
+        given = dict(job.hyperparameters) if job.reason in _WHOLE else {}
+        given |= {name: x for name, x in job.hyperparameters.items() if name in names}
+    head = first_head(record, job.member, given)
+    return dict(head.hyperparameters) == dict(job.hyperparameters)
+
+
+def restarted(job: JobRecord) -> list[str]:
+    """Say why a job exists that a failed study began with when it was resumed."""
+    start = "fresh weights" if job.parent is None else f"the checkpoint of {job.parent}"
+    return [
+        "All members had failed and the study was resumed by hand.",
+        f"Every member then started again from its last usable checkpoint: this one from {start}, "
+        "with its hyperparameters unchanged.",
+    ]
+
+
+def continuing(record: StudyRecord, job: JobRecord, decision: Decision, case: Case) -> list[str]:
+    """Say why a job of round 1 or later exists: when it was decided, the ranks, the rule."""
+    rule = told(case) if decision.agrees else []
+    if not rule:
+        rule = [f"The log says: {job.reason}."]
+    sentences = [_when(record, decision), _standing(case, decision), *rule, _deed(job, case)]
+    if damage := reparented(job):
+        sentences.append(f"The checkpoint that it was to start from was damaged: {damage}.")
+    return sentences
+
+
+def checked(decision: Decision) -> str:
+    """Say whether deciding again gives what the log says."""
+    if decision.agrees:
+        return "Decided again from the log: the same comes out."
+    if decision.agrees is None:
+        return f"It cannot be decided again here: {decision.instead}"
+    return (
+        "Decided again from the log, something else comes out, so the ranks may be of another "
+        f"moment: {decision.instead}"
+    )
+
+
+def outcome(
+    record: StudyRecord, job: JobRecord, parent: JobRecord | None, failures: list[FailedAttempt]
+) -> Iterator[str]:
+    """Say what became of a job, its failed attempts first."""
+    for failed in failures:
+        yield (
+            f"Attempt {failed.attempt} by {failed.worker or 'a worker'} "
+            f"({failed.failure.kind}): {failed.failure.message}"
+        )
+    match job.state:
+        case JobState.DONE:
+            yield f"{_trained(record, job, parent)}."
+        case JobState.FAILED:
+            yield f"It failed at attempt {job.attempt}: {last_line(job.error)}"
+        case JobState.RUNNING:
+            yield f"It is being trained by {job.worker}, attempt {job.attempt}."
+        case JobState.QUEUED:
+            yield "It waits for a worker."
+        case JobState.CANCELLED:
+            yield "It will never be trained: its member was stopped."
+
+
+def descent(line: Sequence[JobRecord]) -> Iterator[str]:
+    """Say where the weights of the last job of a lineage come from."""
+    if len(line) == 1:
+        return
+    copies = [job for job in line if job.donor is not None]
+    rounds = f"{len(line)} rounds" if copies else f"{len(line)} rounds without a copy"
+    told = f"Its weights began as {line[0].id} and have been trained for {rounds}"
+    if copies:
+        times = "once, as" if len(copies) == 1 else f"{len(copies)} times, last as"
+        told += f", copied {times} {copies[-1].id} from {copies[-1].parent}"
+    yield f"{told}."
+
+
+def last_line(error: str | None) -> str:
+    """Return what a traceback comes down to."""
+    lines = (error or "").strip().splitlines()
+    return lines[-1] if lines else "nobody knows why"
+
+
+def _when(record: StudyRecord, decision: Decision) -> str:
+    before, seen = decision.before.id, decision.seen.id
+    if record.synchronous:
+        return (
+            f"Decided at the end of round {before.round}, for all members at once and against "
+            "the same snapshot (synchronous)."
+        )
+    if not decision.delayed:
+        return (
+            f"Decided as soon as {before} was reported, against the newest finished job of every "
+            "member (asynchronous)."
+        )
+    if decision.me.failed:
+        return f"{before} had failed and nobody could be copied until {seen} was reported."
+    return f"Member {before.member} had ended; more rounds were asked for after {seen}."
+
+
+def _standing(case: Case, decision: Decision) -> str:
+    me, n = case.me, len(case.population)
+    if me.score is None:
+        why = last_line(decision.before.error)
+        return f"{me.job} had failed ({why}), so it ranks below all others."
+    own = f"Member {me.id} had {case.value(me.score)} after {me.job}: rank {case.rank(me)} of {n}"
+    best = case.population.at_rank(0)
+    if best.id == me.id or best.score is None:
+        return f"{own}."
+    return f"{own}. The best was {case.of(best)}."
+
+
+def _deed(job: JobRecord, case: Case) -> str:
+    """Say what the member started from and with which hyperparameters."""
+    if job.state is JobState.CANCELLED:
+        return "So it was stopped."
+    algorithm = case.record.algorithm
+    explores = " and explores" if isinstance(algorithm, PBT) else ""
+    own = f"its own checkpoint ({JobId(job.member, job.round - 1)})"
+    if case.donor is None:
+        if isinstance(algorithm, PBT) and isinstance(algorithm.exploit, NoExploit):
+            return f"It goes on from {own}{explores}."
+        same = dict(job.hyperparameters) == dict(case.me.hyperparameters)
+        return f"It goes on from {own} with {'unchanged' if same else 'new'} hyperparameters."
+    donor = case.donor
+    copies = "both" if case.me.failed and _copies(case) == "hyperparameters" else _copies(case)
+    if copies == "weights":
+        return f"It starts from the checkpoint of {donor.job}{explores} with its own values."
+    if copies == "hyperparameters":
+        return f"It goes on from {own} with the hyperparameters of member {donor.id}{explores}."
+    return f"It starts from the checkpoint of {donor.job} with its hyperparameters{explores}."
+
+
+def _copies(case: Case) -> str:
+    algorithm = case.record.algorithm
+    return algorithm.copies if isinstance(algorithm, PBT) else "both"
+
+
+def _trained(record: StudyRecord, job: JobRecord, parent: JobRecord | None) -> str:
+    assert job.score is not None  # it is done
+    value = record.score(job.score)
+    if job.reason == PUSHED_REASON:
+        return f"It came with {record.metric} {value:.6g}; round 0 was not trained here"
+    spent = ""
+    if job.started_at is not None and job.finished_at is not None:
+        spent = f" in {job.finished_at - job.started_at:.3g} s"
+    if parent is None or parent.score is None:
+        return f"It trained to {record.metric} {value:.6g}{spent}"
+    gain = job.score - parent.score
+    word = "better" if gain > 0 else "worse" if gain < 0 else "no change"
+    by = f"{abs(gain):.4g} {word}" if gain else word
+    start = record.score(parent.score)
+    return f"It trained from {record.metric} {start:.6g} to {value:.6g} ({by}){spent}"

@@ -1,0 +1,140 @@
+"""The population as a decision saw it: what every member had finished by a line of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evolvent.analysis.explain.log_lines import Lines
+from evolvent.core.population import Population
+from evolvent.core.records import JobId, JobRecord, Member
+from evolvent.errors import UnknownJob
+from evolvent.store.records import MemberView
+
+_SCAN = 3  # reports per member that are read around a line before members are asked one by one
+_SCAN_LEAST = 256
+
+
+class Moment:
+    """The newest finished job of every member as of a line, which can be moved forward.
+
+    Whether a checkpoint could be copied is not in the log but follows from it: not once its
+    member had gone on from another. `settled` tells how to take what a member did next: True when
+    it had been decided as soon as the member reported, False when it had not been before that job
+    started (at the end of a round, before a study was extended).
+    """
+
+    def __init__(
+        self, lines: Lines, views: Sequence[MemberView], line: int, *, settled: bool
+    ) -> None:
+        self.line = line
+        self._lines = lines
+        self._settled = settled
+        self._next: dict[JobId, JobRecord | None] = {}
+        for view in views:
+            for job in (view.newest, view.open):
+                if job is not None:
+                    self._next[job.id] = job
+        span = max(_SCAN_LEAST, _SCAN * len(views))
+        for later in range(line + 1, min(line + 1 + span, len(lines))):
+            self._next[lines[later].id] = lines[later]
+        self.newest = _newest(lines, views, line, span)
+        self.population = Population(map(self._member, self.newest.values()), _History(self))
+
+    def advance(self) -> None:
+        """Take in one more line."""
+        self.line += 1
+        job = self._lines[self.line]
+        self.newest[job.member] = job
+        self.population.update(self._member(job))
+
+    def following(self, job: JobRecord) -> JobRecord | None:
+        """Return what the member of a job did next, perhaps later; None: nothing (yet)."""
+        id = JobId(job.member, job.round + 1)
+        if id not in self._next:
+            try:
+                self._next[id] = self._lines.store.job(self._lines.study, id)
+            except UnknownJob:
+                self._next[id] = None
+        return self._next[id]
+
+    def scores(self, member: int, window: int) -> Sequence[float]:
+        """Return at most `window` newest scores along the lineage of a member, oldest first."""
+        line = self._lines.store.lineage(self._lines.study, self.newest[member].id)
+        scores = [job.score for job in line if job.score is not None]
+        return scores[max(0, len(scores) - window) :]
+
+    def jobs(self) -> Sequence[JobRecord]:
+        """Return every job finished by then."""
+        return tuple(self._lines[line] for line in range(self.line + 1))
+
+    def _member(self, job: JobRecord) -> Member:
+        return Member(
+            job.member, job.round, job.score, job.hyperparameters, available=self._available(job)
+        )
+
+    def _available(self, job: JobRecord) -> bool:
+        if job.score is None:
+            return False
+        onward = self.following(job)
+        if onward is None or onward.parent == job.id:
+            return True
+        if self._settled and not reparented(onward):
+            return False
+        then = self._lines[self.line].finished_at or 0.0
+        return onward.started_at is None or onward.started_at >= then
+
+
+class _History:
+    """What an algorithm may ask of the log at a moment."""
+
+    def __init__(self, moment: Moment) -> None:
+        self._moment = moment
+
+    def scores(self, member: int, window: int) -> Sequence[float]:
+        return self._moment.scores(member, window)
+
+    def jobs(self) -> Sequence[JobRecord]:
+        return self._moment.jobs()
+
+
+def reparented(job: JobRecord) -> str:
+    """Return what the log says of the damaged checkpoint of a job's parent; "" for no damage."""
+    head, found, ancestor = job.reason.rpartition("; started from ")
+    if not found or not ancestor.endswith(", the nearest sound ancestor"):
+        return ""
+    return f"{head.rpartition('; ')[2]}{found}{ancestor}"
+
+
+def _newest(
+    lines: Lines, views: Sequence[MemberView], line: int, span: int
+) -> dict[int, JobRecord]:
+    """Return by member the newest job among lines 0 to `line`."""
+    known = {view.newest.member: view.newest for view in views if view.newest is not None}
+    found: dict[int, JobRecord] = {}
+    stop = max(-1, line - span)
+    for earlier in range(line, stop, -1):
+        job = lines[earlier]
+        found.setdefault(job.member, job)
+        if len(found) == len(known):
+            break
+    else:
+        if stop >= 0:
+            before = lines[stop + 1].finished_at or 0.0
+            for member in known.keys() - found.keys():
+                job_before = _newest_before(lines, known[member], before)
+                if job_before is not None:
+                    found[member] = job_before
+    return dict(sorted(found.items()))
+
+
+def _newest_before(lines: Lines, newest: JobRecord, time: float) -> JobRecord | None:
+    """Return the last job that the member of `newest` had reported by then."""
+    low, high, best = 0, newest.round, None
+    while low <= high:
+        middle = (low + high) // 2
+        job = lines.store.job(lines.study, JobId(newest.member, middle))
+        if (job.finished_at or 0.0) <= time:
+            low, best = middle + 1, job
+        else:
+            high = middle - 1
+    return best

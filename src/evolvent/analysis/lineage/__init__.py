@@ -1,0 +1,1 @@
+"""Who descends from whom: family trees, and how much of the diversity is left."""

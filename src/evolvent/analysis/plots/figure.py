@@ -1,0 +1,90 @@
+"""A figure that is wanted: what is checked before any log is read, and who draws it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from evolvent.analysis.log import Log
+from evolvent.analysis.plots import KINDS
+from evolvent.analysis.plots.options import Options
+from evolvent.errors import ConfigError
+from evolvent.store.protocol import Store
+from evolvent.store.records import StudyStatus
+
+if TYPE_CHECKING:
+    from evolvent.analysis.plots.drawing import ChartType
+
+_HERE = "evolvent.analysis.plots"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A figure that is wanted: checked before any log is read.
+
+    Attributes:
+        kind: one of `KINDS`.
+        options: what may be chosen.
+        file: where it is written; None: nowhere.
+
+    Raises:
+        ConfigError: an unknown kind or ending of the file; says what there is.
+        MissingExtra: Altair or vl-convert is not installed.
+    """
+
+    kind: str
+    options: Options = field(default_factory=Options)
+    file: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f"kind: got {self.kind!r}, wanted one of {', '.join(KINDS)}")
+        if self.file is not None:
+            self._writer.check_format(self.file)
+
+    def draw(self, arms: Mapping[str, Sequence[Log]]) -> ChartType:
+        """Draw the figure, and write it if there is a file.
+
+        Args:
+            arms: by name, the logs of the studies that it shows, those of one arm together.
+
+        Raises:
+            ConfigError: an unknown metric or hyperparameter, or too many studies; says what there
+                is.
+            EvolventError: the file cannot be written.
+        """
+        chart = self._drawn(arms)
+        if self.file is not None:
+            self._writer.save(chart, self.file)
+        return chart
+
+    def _drawn(self, arms: Mapping[str, Sequence[Log]]) -> ChartType:
+        most = KINDS[self.kind].studies
+        logs = [log for arm in arms.values() for log in arm]
+        if not logs or (most is not None and len(logs) > most):
+            wanted = "one or more" if most is None else "one" if most == 1 else f"one to {most}"
+            raise ConfigError(f"kind {self.kind}: got {len(logs)} studies, wanted {wanted}")
+        shown = arms if most is None else logs if most > 1 else logs[0]
+        return import_module(f"{_HERE}.kinds.{self.kind}").draw(shown, self.options)
+
+    @property
+    def _writer(self) -> Any:
+        return import_module(f"{_HERE}.save")
+
+
+def plot_studies(
+    studies: Sequence[tuple[Store, StudyStatus]],
+    kind: str,
+    *,
+    file: str | os.PathLike[str] | None,
+    options: Mapping[str, Any],
+) -> ChartType:
+    """Draw a figure of studies, each an arm of its own; arguments and errors as `plotting.plot`."""
+    wish = Wish(kind=kind, options=Options.of(options), file=file)
+    names = [status.record.name for _, status in studies]
+    labels = [n if names.count(n) == 1 else f"{n} ({i + 1})" for i, n in enumerate(names)]
+    logs = [[Log.read(store, status.id)] for store, status in studies]
+    return wish.draw(dict(zip(labels, logs, strict=True)))

@@ -1,0 +1,182 @@
+"""What a round gained, against each hyperparameter that it was trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evolvent.analysis.log import Log
+from evolvent.analysis.plots import downsample
+from evolvent.analysis.plots.axis import Axis, rounded
+from evolvent.analysis.plots.common import (
+    LINE,
+    Legend,
+    Rows,
+    Sort,
+    count,
+    empty,
+    finish,
+    grid,
+    ids,
+    mix,
+    panel_size,
+    table,
+)
+from evolvent.analysis.plots.drawing import ChartType, alt
+from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.study_view import View
+from evolvent.analysis.plots.theme import Theme
+
+_CELL = 6  # pixels
+_JOB, _MEDIAN, _HALF = "job", "median", "middle half"
+_BINS = 12
+_LEAST = 15  # jobs that a median is drawn of
+
+Numbers = NDArray[np.float64]
+
+
+def draw(log: Log, options: Options) -> ChartType:
+    """Return a panel for each hyperparameter: gain over the parent job, with medians of bins."""
+    view = View.of(log, options.metric)
+    title = f"{view.study}: what one round gained"
+    gains = _gains(view)
+    known = np.isfinite(gains)
+    if view.best is None or not known.any():
+        words = (
+            "No job has finished yet."
+            if view.best is None
+            else ("No job has gone on from another yet: a gain is counted from job to job.")
+        )
+        return empty(options, title=title, words=words)
+    axes = view.axes(options.hyperparameters)
+    columns, width, height = panel_size(options, len(axes))
+    panels = _Panels(
+        view, gains, downsample.core_range(gains), options.theme, _legend(options.theme)
+    )
+    charts = [panels.draw(axis, width, height) for axis in axes]
+    words = (
+        f"Gain of {view.metric} from the job it started from, up is better: "
+        f"{count(int(known.sum()), 'job')}.{panels.beyond()}"
+    )
+    return finish(grid(charts, columns=columns), options, title=title, subtitle=words)
+
+
+def _gains(view: View) -> Numbers:
+    """Return for every row its gain on its parent, float64 [n]: above 0 is better."""
+    log, record = view.log, view.log.status.record
+    if not len(log):
+        return np.zeros(0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gained = view.values - np.where(log.parent >= 0, view.values[log.parent], np.nan)
+    turned = 0.0 - gained if view.metric == record.metric and record.mode == "min" else gained
+    return np.where(np.isfinite(turned), turned, np.nan)
+
+
+def _legend(theme: Theme) -> Legend:
+    return Legend(
+        {
+            _JOB: Sort(theme.rest),
+            _MEDIAN: Sort(theme.strong, LINE),
+            _HALF: Sort(mix(theme.strong, theme.background, 0.35), "square"),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Panels:
+    """What the panels have in common.
+
+    Attributes:
+        gains: float64 [n].
+        core: the range of gains that is drawn; None: all of them.
+    """
+
+    view: View
+    gains: Numbers
+    core: tuple[float, float] | None
+    theme: Theme
+    legend: Legend
+
+    def beyond(self) -> str:
+        if self.core is None:
+            return ""
+        out = int(((self.gains < self.core[0]) | (self.gains > self.core[1])).sum())
+        return f" {count(out, 'job')} beyond the axis."
+
+    def draw(self, axis: Axis, width: int, height: int) -> alt.LayerChart:
+        within = self.gains
+        if self.core is not None:
+            within = np.where((within < self.core[0]) | (within > self.core[1]), np.nan, within)
+        columns, rows = width // _CELL, height // _CELL
+        kept = downsample.thin_points(axis.scaled, within, columns=columns, rows=rows)
+        zero = alt.Chart(table(gain=[0])).mark_rule(color=self.theme.faint, strokeDash=[4, 3])
+        return alt.layer(
+            zero.encode(self._y()), self._jobs(axis, kept), *self._trend(axis)
+        ).properties(width=width, height=height)
+
+    def _y(self, field: str = "gain") -> alt.Y:
+        shown = alt.Axis(title=f"gain of {self.view.metric}", format="~g", tickCount=6)
+        ends = {} if self.core is None else {"domain": list(self.core), "clamp": True}
+        return alt.Y(f"{field}:Q", axis=shown, scale=alt.Scale(nice=False, padding=8, **ends))
+
+    def _jobs(self, axis: Axis, rows: Rows) -> alt.Chart:
+        data = table(
+            x=axis.cells(rows),
+            gain=rounded(self.gains[rows]),
+            job=ids(self.view, rows),
+            beside=[(row * 0.618) % 1 for row in rows.tolist()],
+            what=[_JOB] * len(rows),
+        )
+        chart = alt.Chart(data).mark_circle(size=16, fillOpacity=0.55)
+        gain = alt.Tooltip("gain:Q", format=".4~g")
+        shown = chart.encode(
+            axis.x("x"),
+            self._y(),
+            color=self.legend.color(),
+            tooltip=["job:N", axis.tooltip("x"), gain],
+        )
+        if axis.scale != "ordinal":
+            return shown
+        spread = alt.Scale(domain=[-0.7, 1.7])
+        return shown.encode(xOffset=alt.XOffset("beside:Q", scale=spread))
+
+    def _trend(self, axis: Axis) -> list[alt.Chart]:
+        rows = np.flatnonzero(np.isfinite(self.gains) & np.isfinite(axis.scaled))
+        bins = _bins(axis, rows)
+        if not bins:
+            return []
+        quartiles = np.array([np.quantile(self.gains[part], (0.25, 0.5, 0.75)) for part in bins])
+        middles = np.array([part[np.argsort(axis.places[part])[len(part) // 2]] for part in bins])
+        low, median, high = (rounded(column) for column in quartiles.T)
+        data = {"x": axis.cells(middles), "low": low, "gain": median, "high": high}
+        half = alt.Chart(table(**data, what=[_HALF] * len(bins))).encode(
+            axis.x("x"), self._y("low"), alt.Y2("high:Q"), color=self.legend.color()
+        )
+        line = alt.Chart(table(**data, what=[_MEDIAN] * len(bins))).encode(
+            axis.x("x"),
+            self._y(),
+            color=self.legend.color(),
+            tooltip=[axis.tooltip("x"), alt.Tooltip("gain:Q", title="median", format=".4~g")],
+        )
+        if axis.scale == "ordinal":
+            tick = line.mark_tick(thickness=3, orient="horizontal", size=26)
+            return [half.mark_bar(size=26, fillOpacity=0.5), tick]
+        return [half.mark_area(fillOpacity=0.45), line.mark_line(strokeWidth=2.4)]
+
+
+def _bins(axis: Axis, rows: Rows) -> list[Rows]:
+    """Return rows in bins of as many jobs each, by their place; by category where it has them."""
+    order = rows[np.argsort(axis.places[rows], kind="stable")]
+    if axis.scale == "ordinal":
+        _, starts = np.unique(axis.places[order], return_index=True)
+        return [part for part in np.split(order, starts[1:]) if len(part)]
+    n = min(_BINS, len(order) // _LEAST)
+    if n < 2:
+        return []
+    bins = np.array_split(order, n)
+    middles = [axis.places[part[len(part) // 2]] for part in bins]
+    starts = np.flatnonzero(np.diff(middles)) + 1  # bins of one and the same value are one
+    return [np.concatenate(bins[a:b]) for a, b in pairwise([0, *starts, n])]

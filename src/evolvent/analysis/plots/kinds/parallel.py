@@ -1,0 +1,189 @@
+"""Parallel coordinates: every member a line over its hyperparameters and the metric."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evolvent.analysis.log import Log
+from evolvent.analysis.plots import downsample
+from evolvent.analysis.plots.axis import Axis, rounded
+from evolvent.analysis.plots.common import (
+    Rows,
+    count,
+    empty,
+    finish,
+    fitted,
+    halo,
+    ids,
+    metric_color,
+    table,
+)
+from evolvent.analysis.plots.drawing import ChartType, alt
+from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.study_view import View
+from evolvent.analysis.plots.theme import Theme
+
+_MOST = 200  # lines
+_EXACT = 17  # digits that tell any two floats apart
+
+
+def draw(log: Log, options: Options) -> ChartType:
+    """Return the newest finished job of every member, and the best job of all."""
+    view = View.of(log, options.metric)
+    title = f"{view.study}: what the members train with, and what they reach"
+    if view.best is None:
+        return empty(options, title=title, words="No job has finished yet.")
+    axes = [*view.axes(options.hyperparameters), view.metric_axis()]
+    newest = _newest(view)
+    rows = newest[_spread(view.values[newest])]
+    pillars = [_Pillar.of(axis, np.append(rows, view.line[-1:])) for axis in axes]
+    width, _ = options.size(max(760, 110 * len(axes)), 420)
+    x = alt.X(
+        "axis:N",
+        sort=None,
+        title=None,
+        axis=alt.Axis(
+            labelAngle=0, labelLimit=width // len(axes), labelExpr="split(datum.label, '.')",
+            labelFontSize=12, labelPadding=10, grid=True, gridWidth=1.5, domain=False, ticks=False,
+        ),
+    )  # fmt: skip
+    color = metric_color(view, view.values[rows], options.theme)
+    chart = alt.layer(
+        _lines(view, pillars, rows).encode(x, color=color),
+        _best(view, pillars, options.theme).encode(x),
+        _labels(pillars, options.theme).encode(x),
+    )
+    shown = count(len(newest), "member")
+    shown = shown if len(rows) == len(newest) else f"{len(rows)} of {shown}"
+    words = f"{shown}, each at its newest job. Thick: the best of all jobs."
+    sized = fitted(chart, options, width=width)
+    return finish(sized, options, title=title, subtitle=words)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pillar:
+    """One of the upright axes.
+
+    Attributes:
+        axis: what it shows.
+        low, high: its ends, on the scale of the axis.
+    """
+
+    axis: Axis
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, axis: Axis, rows: Rows) -> _Pillar:
+        if axis.scale == "ordinal":
+            return cls(axis, 0.0, float(len(axis.categories) - 1))
+        places = axis.scaled[rows]
+        places = places[np.isfinite(places)]
+        if not len(places):
+            return cls(axis, 0.0, 0.0)
+        low, high = downsample.core_range(places, places[-1:]) or (places.min(), places.max())
+        return cls(axis, float(low), float(high))
+
+    def height(self, scaled: float) -> float | None:
+        """Return the height of a place, from 0 to 1; what lies beyond the ends stands there."""
+        if not math.isfinite(scaled):
+            return None
+        if self.low == self.high:
+            return 0.5
+        share = (scaled / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+        return round(min(max(share, 0.0), 1.0), 4)
+
+    def ticks(self) -> list[tuple[float | None, str]]:
+        """Return heights and texts of the labels."""
+        if self.axis.scale == "ordinal":
+            return [(self.height(i), text) for i, text in enumerate(self.axis.categories)]
+        if self.low == self.high:
+            return [(0.5, _short(self._value(self.low)))]
+        marks = _round_numbers(self.low, self.high)
+        if self.axis.scale == "log" and self.high - self.low < 2:  # too few powers of ten
+            marks = [np.log10(x) for x in _round_numbers(10.0**self.low, 10.0**self.high)]
+        heights, values = map(self.height, marks), map(self._value, marks)
+        return list(zip(heights, _told_apart(list(values)), strict=True))
+
+    def _value(self, scaled: float) -> float:
+        return float(10.0**scaled) if self.axis.scale == "log" else scaled
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Return some five numbers between two, with few digits; on a log scale the exponents."""
+    rough = high / 6 - low / 6
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * n for n in (1, 2, 5, 10) if power * n >= rough * 0.999)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [i * step for i in range(first, last + 1)]
+
+
+def _told_apart(values: list[float]) -> list[str]:
+    """Return values with as few digits, four or more, as make them differ."""
+    digits = 4
+    while digits < _EXACT and len({f"{value:.{digits}g}" for value in values}) < len(values):
+        digits += 1
+    return [_short(value, digits) for value in values]
+
+
+def _short(value: float, digits: int = 4) -> str:
+    return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
+
+
+def _newest(view: View) -> Rows:
+    """Return the newest done job of every member that has one."""
+    log = view.log
+    done = (log.rows >= 0) & ~log.failed[log.rows]
+    at = np.where(done, np.arange(view.rounds), -1).max(axis=1)
+    rows = log.rows[np.flatnonzero(at >= 0), at[at >= 0]]
+    return np.asarray(rows[np.isfinite(view.values[rows])], np.int64)
+
+
+def _spread(values: NDArray[np.float64]) -> Rows:
+    """Return the places of some values, evenly spread from the lowest to the highest."""
+    return downsample.evenly(np.argsort(values, kind="stable"), _MOST)
+
+
+def _lines(view: View, pillars: list[_Pillar], rows: Rows) -> alt.Chart:
+    jobs, values = ids(view, rows), rounded(view.values[rows])
+    data = table(
+        axis=[p.axis.name for p in pillars for _ in rows],
+        y=[p.height(x) for p in pillars for x in p.axis.scaled[rows].tolist()],
+        job=jobs * len(pillars),
+        value=values * len(pillars),
+    )
+    crowded = len(rows) > 60
+    return (
+        alt.Chart(data)
+        .mark_line(strokeOpacity=0.5 if crowded else 0.8, strokeWidth=1.1 if crowded else 1.8)
+        .encode(
+            alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[0, 1], padding=12)),
+            detail="job:N",
+            tooltip=["job:N", alt.Tooltip("value:Q", title=view.metric)],
+        )
+    )
+
+
+def _best(view: View, pillars: list[_Pillar], theme: Theme) -> alt.LayerChart:
+    best = view.line[-1:]
+    data = table(
+        axis=[p.axis.name for p in pillars],
+        y=[p.height(float(p.axis.scaled[best][0])) for p in pillars],
+        job=ids(view, best) * len(pillars),
+    )
+    chart = alt.Chart(data).encode(alt.Y("y:Q"), tooltip=["job:N"], color=alt.value(theme.strong))
+    return alt.layer(halo(chart, theme, width=2.8), chart.mark_circle(size=50))
+
+
+def _labels(pillars: list[_Pillar], theme: Theme) -> alt.LayerChart:
+    found = [(p.axis.name, *tick) for p in pillars for tick in p.ticks()]
+    names, heights, texts = zip(*found, strict=True)
+    data = table(axis=names, y=heights, text=texts)
+    text = alt.Chart(data).encode(alt.Y("y:Q"), text="text:N")
+    place = {"align": "left", "dx": 6, "fontSize": 11, "limit": 90}
+    under = text.mark_text(stroke=theme.background, strokeWidth=4, strokeOpacity=0.85, **place)
+    return alt.layer(under, text.mark_text(color=theme.text, **place))

@@ -1,0 +1,146 @@
+"""Two hyperparameters of every job; a second study, such as random search, stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evolvent.analysis.log import Log
+from evolvent.analysis.plots import downsample
+from evolvent.analysis.plots.axis import Axis, rounded
+from evolvent.analysis.plots.common import (
+    CROSS,
+    STAR,
+    Rows,
+    empty,
+    finish,
+    heading,
+    ids,
+    metric_color,
+    table,
+)
+from evolvent.analysis.plots.drawing import ChartType, alt
+from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.study_view import View
+from evolvent.analysis.plots.theme import Theme
+from evolvent.errors import ConfigError
+
+_CELL = 7  # pixels: nearer points lie on each other
+_CROWD = 600  # jobs
+
+
+def draw(logs: Sequence[Log], options: Options) -> ChartType:
+    """Return a panel for each study, on the same scales."""
+    views = [View.of(log, options.metric) for log in logs]
+    if all(view.best is None for view in views):
+        title = f"{_beside(views)}: two hyperparameters of every job"
+        return empty(options, title=title, words="No job has finished yet.")
+    pairs = [_pair(view, options.hyperparameters) for view in views]
+    width, height = options.size(760, 460)
+    width, height = max(120, (width - 120) // len(views) - 75), max(100, height - 140)
+    shared = {
+        "color": metric_color(views[0], np.concatenate([v.values for v in views]), options.theme),
+        "size": _size(views, options.theme),
+        "x": _domain([x for x, _ in pairs]),
+        "y": _domain([y for _, y in pairs]),
+    }
+    panels = [
+        _Panel(view, x, y, options.theme, shared).draw(width, height)
+        for view, (x, y) in zip(views, pairs, strict=True)
+    ]
+    x, y = pairs[0]
+    title = f"{_beside(views)}: {x.name} and {y.name} of every job"
+    words = f"The star is the best job: {'; '.join(map(_best, views))}."
+    return finish(alt.hconcat(*panels, spacing=24), options, title=title, subtitle=words)
+
+
+def _beside(views: Sequence[View]) -> str:
+    return " beside ".join(view.study for view in views)
+
+
+def _best(view: View) -> str:
+    if view.best is None:
+        return f"{view.study} has none yet"
+    record = view.log.status.record
+    value = record.score(float(view.log.score[view.best]))
+    return f"{view.study} {record.metric} {value:.6g}"
+
+
+def _pair(view: View, names: Sequence[str]) -> tuple[Axis, Axis]:
+    """Return two axes; where only one hyperparameter varies, the second is the metric."""
+    if len(names) > 2:
+        raise ConfigError(f"hyperparameters: got {', '.join(names)}, wanted two for a scatter")
+    chosen = view.axes(names)
+    others = [axis for axis in view.axes() if axis.name not in {a.name for a in chosen}]
+    first, second = [*chosen, *others, view.metric_axis()][:2]
+    return first, second
+
+
+def _domain(axes: Sequence[Axis]) -> list[float] | None:
+    """Return the ends that hold the places of all panels; None where the axis has its own."""
+    ends = [end for axis in axes for end in axis.ends(np.arange(len(axis.places))) or ()]
+    return [min(ends), max(ends)] if ends else None
+
+
+def _size(views: Sequence[View], theme: Theme) -> alt.Size:
+    last = max(view.rounds for view in views) - 1
+    largest = 160 if max(len(view.log) for view in views) < _CROWD else 70
+    scale = alt.Scale(domain=[0, max(1, last)], range=[largest / 10, largest])
+    legend = alt.Legend(
+        orient="right", title="round", format="d", values=sorted({0, last // 2, last}),
+        symbolFillColor=theme.rest, symbolStrokeWidth=0,
+    )  # fmt: skip
+    return alt.Size("round:Q", scale=scale, legend=legend)
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """One study."""
+
+    view: View
+    x: Axis
+    y: Axis
+    theme: Theme
+    shared: dict[str, Any]
+
+    def draw(self, width: int, height: int) -> alt.LayerChart:
+        columns, rows = width // _CELL, height // _CELL
+        kept = downsample.thin_points(self.x.scaled, self.y.scaled, columns=columns, rows=rows)
+        failed = self.view.log.failed[kept]
+        done = kept[~failed]
+        done = done[np.argsort(-self.view.log.round[done], kind="stable")]  # small ones on top
+        jobs = self._chart(done).encode(self.shared["color"], self.shared["size"])
+        title = heading(self.view.study, width)
+        return alt.layer(
+            jobs.mark_circle(fillOpacity=0.85, stroke=self.theme.background, strokeWidth=0.5),
+            self._failures(kept[failed]),
+            self._star(),
+        ).properties(width=width, height=height, title=title)
+
+    def _chart(self, rows: Rows) -> alt.Chart:
+        view = self.view
+        data = table(
+            x=self.x.cells(rows),
+            y=self.y.cells(rows),
+            value=rounded(view.values[rows]),
+            round=view.log.round[rows].tolist(),
+            job=ids(view, rows),
+        )
+        x, y = self.x.x("x", domain=self.shared["x"]), self.y.y("y", domain=self.shared["y"])
+        value = alt.Tooltip("value:Q", title=view.metric)
+        tips = ["job:N", value, self.x.tooltip("x"), self.y.tooltip("y")]
+        return alt.Chart(data).encode(x, y, tooltip=tips)
+
+    def _failures(self, rows: Rows) -> alt.Chart:
+        return self._chart(rows).mark_point(
+            shape=CROSS, size=40, color=self.theme.failed, strokeWidth=1.6
+        )
+
+    def _star(self) -> alt.Chart:
+        return self._chart(self.view.line[-1:]).mark_point(
+            shape=STAR, size=420, filled=True, color=self.theme.strong,
+            stroke=self.theme.background, strokeWidth=1.5,
+        )  # fmt: skip

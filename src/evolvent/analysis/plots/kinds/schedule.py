@@ -1,0 +1,87 @@
+"""The schedule of the best model: its hyperparameters, round by round."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evolvent.analysis.log import Log
+from evolvent.analysis.plots.axis import Axis
+from evolvent.analysis.plots.common import (
+    LINE,
+    Legend,
+    Rows,
+    Sort,
+    best_words,
+    empty,
+    finish,
+    grid,
+    ids,
+    panel_size,
+    table,
+)
+from evolvent.analysis.plots.drawing import ChartType, alt
+from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.study_view import View, copied
+from evolvent.analysis.plots.theme import Theme
+
+_VALUE, _COPY = "value in force", "weights copied to another member"
+_COPIES = 80  # more lines across a panel than that hide it
+
+
+def draw(log: Log, options: Options) -> ChartType:
+    """Return a panel of steps for each hyperparameter along the lineage of the best model."""
+    view = View.of(log, options.metric)
+    title = f"{view.study}: the schedule that made the best model"
+    axes = view.axes(options.hyperparameters)
+    if view.best is None or not axes:
+        return empty(options, title=title, words="No job has finished yet.")
+    columns, width, height = panel_size(options, len(axes))
+    copies = np.flatnonzero(copied(log)[view.line])
+    legend = _legend(options.theme, copies)
+    charts = [
+        _panel(view, axis, legend, copies).properties(width=width, height=height) for axis in axes
+    ]
+    return finish(grid(charts, columns=columns), options, title=title, subtitle=best_words(view))
+
+
+def _legend(theme: Theme, copies: Rows) -> Legend:
+    sorts = {_VALUE: Sort(theme.strong, LINE)}
+    if len(copies):
+        sorts[_COPY] = Sort(theme.rest, LINE)
+    return Legend(sorts)
+
+
+def _panel(view: View, axis: Axis, legend: Legend, copies: Rows) -> alt.LayerChart:
+    """Return one panel: round `r` of the lineage fills the place from `r` to `r + 1`."""
+    steps = np.flatnonzero(np.isfinite(axis.places[view.line]))
+    rows = view.line[steps]
+    # a step lasts until the next begins: the last one needs an end of its own
+    at, rows = np.append(steps, steps[-1:] + 1), np.append(rows, rows[-1:])
+    x = alt.X(
+        "at:Q",
+        title="rounds of training",
+        axis=alt.Axis(tickMinStep=1, format="d"),
+        scale=alt.Scale(nice=False, domain=[0, len(view.line)]),
+    )
+    marks = table(at=at.tolist(), y=axis.cells(rows), job=ids(view, rows), what=[_VALUE] * len(at))
+    line = (
+        alt.Chart(marks)
+        .mark_line(interpolate="step-after", strokeWidth=2.4)
+        .encode(
+            x,
+            axis.y("y", domain=axis.ends(rows)),
+            order="at:Q",
+            color=legend.color(),
+            tooltip=["job:N", axis.tooltip("y")],
+        )
+    )
+    if not 0 < len(copies) <= _COPIES:
+        return alt.layer(line)
+    donors = view.log.member[view.log.parent[view.line[copies]]].tolist()
+    cuts = table(at=copies.tolist(), donor=donors, what=[_COPY] * len(copies))
+    rules = (
+        alt.Chart(cuts)
+        .mark_rule(strokeDash=[3, 3])
+        .encode(x, color=legend.color(), tooltip=[alt.Tooltip("donor:N", title="copied from")])
+    )
+    return alt.layer(rules, line)

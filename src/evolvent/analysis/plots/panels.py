@@ -1,0 +1,243 @@
+"""One panel: a value of every member over rounds, the lineage of the best emphasised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from evolvent.analysis.plots import downsample
+from evolvent.analysis.plots.axis import Axis, rounded
+from evolvent.analysis.plots.common import (
+    CROSS,
+    LINE,
+    STAR,
+    Legend,
+    Rows,
+    Sort,
+    count,
+    halo,
+    ids,
+    mix,
+    table,
+)
+from evolvent.analysis.plots.drawing import alt
+from evolvent.analysis.plots.study_view import View, copied, legs
+from evolvent.analysis.plots.theme import Theme
+
+_DOTTED = 700  # jobs a figure may have for each to get a dot with a tooltip
+_MARKED, _MARKED_ON_BANDS = 400, 60  # copies or failures in a panel, at most
+_LINEAGE, _COPY = "lineage of the best", "copy of another member"
+_HALF, _MOST = "middle half of all", "middle 90 %"
+X = alt.X(
+    "round:Q", title="round", axis=alt.Axis(tickMinStep=1, format="d"),
+    scale=alt.Scale(nice=False, padding=8),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How the panels of a figure are drawn.
+
+    Attributes:
+        theme: the colours.
+        panels: how many panels the figure has.
+        width: of a panel in pixels.
+        interpolate: how a line goes from round to round.
+        copies: mark the jobs that started from a copy.
+    """
+
+    theme: Theme
+    panels: int = 1
+    width: int = 700
+    interpolate: Literal["linear", "step"] = "linear"
+    copies: bool = False
+
+
+class Panel:
+    """A value of every member over rounds."""
+
+    def __init__(
+        self, view: View, axis: Axis, style: Style, *, ends: tuple[float, float] | None = None
+    ) -> None:
+        """Look at one study.
+
+        Args:
+            view: the log.
+            axis: what is drawn upwards.
+            style: how.
+            ends: of the axis, where panels share it; None: what suits this one.
+        """
+        self.view, self.axis, self.style = view, axis, style
+        self.lines = downsample.lines(
+            view.log.rows, axis.scaled, panels=style.panels, columns=style.width
+        )
+        failed = np.flatnonzero(view.log.failed)
+        self.failed = downsample.evenly(failed, self._most)
+        self.core = ends if ends is not None else self._core()
+        self.legend = self._legend()
+
+    def draw(self) -> alt.LayerChart:
+        """Return the panel."""
+        return alt.layer(
+            *self._bands(), self._members(), *self._jobs(), *self._failures(), *self._lineage()
+        )
+
+    def beyond(self) -> str:
+        """Return the sentence about the values that the axis does not reach."""
+        if self.core is None:
+            return ""
+        places = self.axis.places
+        n = int(((places < self.core[0]) | (places > self.core[1])).sum())
+        return f"{count(n, 'value')} of {self.axis.name} beyond the axis." if n else ""
+
+    @property
+    def _most(self) -> int:
+        return _MARKED if self.lines.bands is None else _MARKED_ON_BANDS
+
+    @property
+    def _failure(self) -> str:
+        n, shown = int(self.view.log.failed.sum()), len(self.failed)
+        return "failed job" if n == shown else f"{shown} of {count(n, 'failed job')}"
+
+    def _core(self) -> tuple[float, float] | None:
+        if self.axis.scale != "linear":
+            return None
+        return downsample.core_range(self.axis.places, self.axis.places[self.view.line])
+
+    @property
+    def _rest(self) -> str:
+        n = len(self.lines.series)
+        whole = count(self.lines.members, "member")
+        return whole if n == self.lines.members else f"{n} of {whole}"
+
+    def _legend(self) -> Legend:
+        theme, log = self.style.theme, self.view.log
+        sorts = {_LINEAGE: Sort(theme.strong, LINE)} if len(self.view.line) else {}
+        sorts[self._rest] = Sort(theme.rest, LINE)
+        if self.lines.bands is not None:
+            sorts[_HALF] = Sort(mix(theme.rest, theme.background, 0.5), "square")
+            sorts[_MOST] = Sort(mix(theme.rest, theme.background, 0.25), "square")
+        if self.style.copies and copied(log).any():
+            sorts[_COPY] = Sort(theme.palette[0])
+        if len(self.failed):
+            sorts[self._failure] = Sort(theme.failed, CROSS)
+        return Legend(sorts)
+
+    def _y(self, field: str = "y") -> alt.Y:
+        return self.axis.y(field, domain=self.core)
+
+    def _mark(self, **columns: Any) -> alt.Chart:
+        return alt.Chart(table(**columns)).encode(X, color=self.legend.color())
+
+    def _of_rows(self, rows: Rows, what: str, **columns: Any) -> alt.Chart:
+        rounds = self.view.log.round[rows].tolist()
+        cells = self.axis.cells(rows)
+        return self._mark(round=rounds, y=cells, what=[what] * len(rows), **columns).encode(
+            self._y()
+        )
+
+    def _tipped(self, rows: Rows, what: str) -> alt.Chart:
+        view = self.view
+        tips = ["job:N", self.axis.tooltip("y")]
+        if self.axis.name == view.metric:
+            return self._of_rows(rows, what, job=ids(view, rows)).encode(tooltip=tips)
+        value = rounded(view.values[rows])
+        tips.append(alt.Tooltip("value:Q", title=view.metric))
+        return self._of_rows(rows, what, job=ids(view, rows), value=value).encode(tooltip=tips)
+
+    def _bands(self) -> list[alt.Chart]:
+        bands = self.lines.bands
+        if bands is None or self.axis.scale == "ordinal":
+            return []
+        levels = 10.0**bands.levels if self.axis.scale == "log" else bands.levels
+        return [
+            self._mark(
+                round=rounded(bands.round),
+                y=rounded(levels[:, low]),
+                y2=rounded(levels[:, high]),
+                what=[what] * len(levels),
+            )
+            .mark_area()
+            .encode(self._y(), y2="y2:Q")
+            for what, low, high in ((_MOST, 0, 4), (_HALF, 1, 3))
+        ]
+
+    def _members(self) -> alt.Chart:
+        parts = [self.axis.drawn(line) for line in self.lines.series]
+        rows = np.concatenate([*parts, np.zeros(0, np.int64)])
+        few = len(parts) <= 16
+        return (
+            self._of_rows(rows, self._rest, member=self.view.log.member[rows].tolist())
+            .mark_line(
+                strokeWidth=1.3 if few else 0.9,
+                strokeOpacity=0.75 if few else 0.45,
+                interpolate=self.style.interpolate,
+            )
+            .encode(detail="member:N", tooltip="member:N", order="round:Q")
+        )
+
+    def _jobs(self) -> list[alt.Chart]:
+        log, series = self.view.log, self.lines.series
+        rows = np.concatenate([*series, np.zeros(0, np.int64)])
+        rows = self.axis.drawn(rows[~log.failed[rows]])
+        layers = []
+        if len(rows) * self.style.panels <= _DOTTED:
+            layers.append(self._tipped(rows, self._rest).mark_circle(size=14))
+        if _COPY in self.legend.sorts:
+            dots = self._seen(rows[copied(log)[rows]])
+            size = 22 if len(dots) < 60 else 10
+            layers.append(self._tipped(dots, _COPY).mark_circle(size=size))
+        return layers
+
+    def _failures(self) -> list[alt.Chart]:
+        rows = self.failed
+        if not len(rows):
+            return []
+        if self.axis.name != self.view.metric:
+            return [self._cross(self._tipped(self.axis.drawn(rows), self._failure))]
+        rounds = self.view.log.round[rows].tolist()
+        what = [self._failure] * len(rows)
+        marks = self._mark(round=rounds, job=ids(self.view, rows), what=what)
+        # a failed job has no score: it is marked at the foot of its round
+        return [self._cross(marks.encode(tooltip=["job:N"], y=alt.value("height")))]
+
+    def _cross(self, chart: alt.Chart) -> alt.Chart:
+        return chart.mark_point(shape=CROSS, size=36, strokeWidth=1.6, filled=False)
+
+    def _lineage(self) -> list[alt.Chart | alt.LayerChart]:
+        line = self.axis.drawn(self.view.line)
+        if not len(line):
+            return []
+        thin = downsample.thin_line(line, self.axis.scaled, columns=self.style.width // 4)
+        parts = legs(self.view.log.round[thin])
+        path = self._of_rows(thin, _LINEAGE, part=parts.tolist()).encode(
+            detail="part:N", order="round:Q"
+        )
+        layers: list[alt.Chart | alt.LayerChart] = [
+            *self._back(thin, parts),
+            halo(path, self.style.theme, width=2.4, interpolate=self.style.interpolate),
+        ]
+        if len(line) <= 60:
+            layers.append(self._tipped(line[:-1], _LINEAGE).mark_circle(size=24))
+        star = self._tipped(line[-1:], _LINEAGE).mark_point(
+            shape=STAR, size=300, filled=True, stroke=self.style.theme.background
+        )
+        return [*layers, star]
+
+    def _back(self, line: Rows, parts: Rows) -> list[alt.Chart]:
+        """Draw copies by a member of an earlier round as what they are: no training, a jump."""
+        ends = np.flatnonzero(np.diff(parts))
+        rows = np.column_stack([line[ends], line[ends + 1]]).ravel()
+        if not len(rows):
+            return []
+        jump = np.repeat(np.arange(len(ends)), 2).tolist()
+        links = self._of_rows(rows, _LINEAGE, jump=jump)
+        return [links.mark_line(strokeWidth=1.2, strokeDash=[2, 3]).encode(detail="jump:N")]
+
+    def _seen(self, rows: Rows) -> Rows:
+        """Return those of the rows that are seen, and not too many of them."""
+        x, y = self.view.log.round[rows].astype(np.float64), self.axis.scaled[rows]
+        kept: Rows = rows[downsample.thin_points(x, y, columns=self.style.width // 4, rows=60)]
+        return downsample.evenly(kept, self._most)

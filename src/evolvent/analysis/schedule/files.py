@@ -1,0 +1,276 @@
+"""Schedules as JSON and CSV text: every value comes back with its type and to the last bit."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evolvent.analysis.schedule.segments import Segment, flat
+from evolvent.core.space import Space
+from evolvent.errors import ConfigError
+from evolvent.validation import check_count
+
+_FORMAT, _VERSION = "evolvent schedule", 1
+_FIELDS = ("format", "version", "unit", "total", "segments")
+_SEGMENT = ("start", "length", "member", "hyperparameters")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a file holds: the unit, and segments that are not checked to fit together."""
+
+    unit: str
+    segments: Sequence[Segment]
+
+
+def to_json(contents: Contents) -> str:
+    """Return the contents as JSON text."""
+    document = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "unit": contents.unit,
+        "total": contents.segments[-1].end,
+        "segments": [
+            {
+                "start": segment.start,
+                "length": segment.length,
+                "member": segment.member,
+                "hyperparameters": _plain(segment.hyperparameters),
+            }
+            for segment in contents.segments
+        ],
+    }
+    return _dumps(document, indent=2) + "\n"
+
+
+def from_json(text: str) -> Contents:
+    """Undo `to_json`.
+
+    Raises:
+        ConfigError: names line or segment, field, what came and what was wanted.
+    """
+    data = _object("schedule", strict_json(text), _FIELDS)
+    if data["format"] != _FORMAT:
+        raise ConfigError(f"format: got {data['format']!r:.80}, wanted {_FORMAT!r}")
+    if check_count("version", data["version"], least=1) > _VERSION:
+        raise ConfigError(
+            f"version: got {data['version']}, wanted {_VERSION}: a newer evolvent wrote this"
+        )
+    if not isinstance(data["segments"], list):
+        raise ConfigError(f"segments: got {data['segments']!r:.80}, wanted a list")
+    segments = [_segment(i, value) for i, value in enumerate(data["segments"])]
+    total = sum(segment.length for segment in segments)
+    if check_count("total", data["total"], least=1) != total:
+        raise ConfigError(f"total: got {data['total']}, but the segments add up to {total}")
+    return Contents(data["unit"], segments)
+
+
+def to_csv(contents: Contents) -> str:
+    """Return the contents as CSV text: `start,rounds,member,` and a column per hyperparameter.
+
+    A cell is JSON, but for strings that JSON would take for nothing else: they stand as they are.
+    An empty cell means that the segment has no such hyperparameter.
+    """
+    rows = [flat(_plain(segment.hyperparameters)) for segment in contents.segments]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for segment, row in zip(contents.segments, rows, strict=True):
+        if Space.nest(row) != segment.hyperparameters:
+            raise ConfigError("a CSV holds no names with dots and no empty groups: save as .json")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["start", contents.unit, "member", *names])
+    for segment, row in zip(contents.segments, rows, strict=True):
+        member = "" if segment.member is None else segment.member
+        cells = [_cell(row[name]) if name in row else "" for name in names]
+        writer.writerow([segment.start, segment.length, member, *cells])
+    return text.getvalue()
+
+
+def from_csv(text: str) -> Contents:
+    """Undo `to_csv`.
+
+    Raises:
+        ConfigError: names line and column, what came and what was wanted.
+    """
+    lines = _lines(text)
+    _, titles = next(lines, (1, []))
+    unit = titles[1] if len(titles) > 1 else ""
+    if titles[:3] != ["start", unit, "member"] or unit not in ("rounds", "steps"):
+        raise ConfigError(
+            f"line 1: got {','.join(titles)!r:.80}, wanted titles: start, rounds (or steps), "
+            "member, and the names of hyperparameters, separated by commas"
+        )
+    names = titles[3:]
+    _check_names(names)
+    return Contents(unit, [_row(place, cells, [unit, *names]) for place, cells in lines])
+
+
+def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+    except csv.Error as e:
+        raise ConfigError(f"line {reader.line_num}: no CSV: {e}") from e
+
+
+def _row(line: int, cells: Sequence[str], titles: Sequence[str]) -> Segment:
+    unit, *names = titles
+    if len(cells) != len(names) + 3:
+        raise ConfigError(f"line {line}: got {len(cells)} cells, wanted {len(names) + 3}")
+    start, length, member, *values = cells
+    given = {
+        name: _value(f"line {line}: {name}", cell)
+        for name, cell in zip(names, values, strict=True)
+        if cell
+    }
+    return Segment(
+        _count(f"line {line}: start", start),
+        _count(f"line {line}: {unit}", length),
+        Space.nest(given),
+        _count(f"line {line}: member", member) if member else None,
+    )
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for i, name in enumerate(names):
+        if not all(part.strip() for part in name.split(".")):
+            raise ConfigError(f"line 1: got the name {name!r:.80} in column {i + 4}")
+        if name in names[:i]:
+            raise ConfigError(f"line 1: {name!r:.80} is given twice")
+        inside = [other for other in names if other.startswith(f"{name}.")]
+        if inside:
+            raise ConfigError(
+                f"line 1: {name!r:.80} is a hyperparameter and a group with {inside[0]!r:.80} in it"
+            )
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, str):
+        return _dumps(value)
+    bare = value.isprintable() and value.strip() == value != ""
+    return value if bare and not _is_json(value) else json.dumps(value)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _value(what: str, cell: str) -> Any:
+    if not _is_json(cell):
+        return cell
+    try:
+        return strict_json(cell)
+    except ConfigError as e:
+        raise ConfigError(f"{what}: {e}") from e
+
+
+def _count(what: str, cell: str) -> Any:
+    if not (cell.isascii() and cell.isdecimal() and len(cell) < 19):  # fits into 64 bits
+        raise ConfigError(f"{what}: got {cell!r:.80}, wanted a whole number, 0 or more")
+    return int(cell)
+
+
+def _segment(i: int, value: Any) -> Segment:
+    what = f"segment {i}"
+    data = _object(what, value, _SEGMENT)
+    if not isinstance(data["hyperparameters"], Mapping):
+        got = data["hyperparameters"]
+        raise ConfigError(f"{what}: hyperparameters: got {got!r:.80}, wanted an object of names")
+    member = data["member"]
+    return Segment(
+        check_count(f"{what}: start", data["start"], least=0),
+        check_count(f"{what}: length", data["length"], least=1),
+        data["hyperparameters"],
+        None if member is None else check_count(f"{what}: member", member, least=0),
+    )
+
+
+def _object(what: str, data: Any, fields: Iterable[str]) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{what}: got {data!r:.80}, wanted an object with {', '.join(fields)}")
+    for field in fields:
+        if field not in data:
+            raise ConfigError(f"{what}: lacks the field {field!r}")
+    return data
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: _plain(v) if isinstance(v, Mapping) else v for n, v in values.items()}
+
+
+def _dumps(value: Any, **form: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, **form)
+    except (TypeError, ValueError) as e:
+        raise ConfigError(f"a schedule with such a value cannot be written: {e}") from e
+
+
+def read_text(path: str | Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        ConfigError: it cannot be read, or is no UTF-8.
+    """
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")  # some spreadsheets mark their UTF-8
+    except OSError as e:
+        raise ConfigError(f"cannot read {path}: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path}: byte {e.start} is no UTF-8 text") from e
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file; when that fails, what was there before is still there.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(text, encoding="utf-8", newline="")
+        aside.replace(path)
+    except OSError as e:
+        aside.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {path}: {e.strerror}") from e
+
+
+def strict_json(text: str) -> Any:
+    """Return the value of JSON text.
+
+    Raises:
+        ConfigError: it is none, has NaN or infinities, a name twice, or nests beyond reason.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+    except json.JSONDecodeError as e:
+        raise ConfigError(f"line {e.lineno}: no JSON: {e.msg} at column {e.colno}") from e
+    except ConfigError:
+        raise
+    except (ValueError, RecursionError) as e:  # a number of thousands of digits, [[[[[[...
+        raise ConfigError(f"no JSON that can be read: {e}") from e
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise ConfigError(f"{name!r} is given twice")
+        values[name] = value
+    return values
+
+
+def _refuse(constant: str) -> Any:
+    raise ConfigError(f"got {constant}, wanted a finite number")

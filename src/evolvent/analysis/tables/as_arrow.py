@@ -1,0 +1,34 @@
+"""Tables as Parquet files; the only file that knows pyarrow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from evolvent.analysis.tables.table import Cells, Kind, Table
+from evolvent.errors import MissingExtra
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError as e:
+    raise MissingExtra("Parquet files need pyarrow: pip install 'evolvent[parquet]'") from e
+
+
+def write_parquet(table: Table, path: Path) -> None:
+    """Write a table: int64, double, bool, string, dictionary, timestamp[us, UTC]; gaps are null."""
+    pq.write_table(pa.table({name: _array(cells) for name, cells in table.items()}), path)
+
+
+def _array(cells: Cells) -> Any:
+    values, missing = cells.values, cells.missing
+    match cells.kind:
+        case Kind.TEXT:
+            return pa.array(values, pa.string(), mask=missing)
+        case Kind.CATEGORY:
+            codes = pa.array(values, pa.int32(), mask=missing)
+            return pa.DictionaryArray.from_arrays(codes, pa.array(cells.categories, pa.string()))
+        case Kind.TIME:
+            return pa.array(values, pa.timestamp("us", "UTC"), mask=missing)
+        case _:
+            return pa.array(values, mask=missing)

@@ -1,0 +1,39 @@
+"""Tables as polars frames; the only file that knows polars."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evolvent.analysis.tables.table import Cells, Kind, Table
+from evolvent.errors import MissingExtra
+
+try:
+    import polars as pl
+except ImportError as e:
+    raise MissingExtra("polars frames need polars: pip install 'evolvent[polars]'") from e
+
+
+def polars_frame(table: Table) -> pl.DataFrame:
+    """Return a table as a frame: Int64, Float64, Boolean, String, Categorical, Datetime in UTC."""
+    return pl.DataFrame([_series(name, cells) for name, cells in table.items()])
+
+
+def _series(name: str, cells: Cells) -> pl.Series:
+    values = cells.values
+    match cells.kind:
+        case Kind.TEXT:
+            return pl.Series(name, values.tolist(), dtype=pl.String)
+        case Kind.CATEGORY:
+            categories = pl.Series(name, cells.categories, dtype=pl.Categorical)
+            return categories.gather(_without(pl.Series(values), cells))
+        case Kind.TIME:
+            micros = pl.Series(name, values.astype(np.int64))
+            return _without(micros, cells).cast(pl.Datetime("us", "UTC"))
+        case _:
+            return _without(pl.Series(name, values), cells)
+
+
+def _without(series: pl.Series, cells: Cells) -> pl.Series:
+    """Return the series with nulls where values are missing."""
+    gaps = np.flatnonzero(cells.missing)
+    return series.scatter(gaps, None) if gaps.size else series

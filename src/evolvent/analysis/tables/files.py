@@ -1,0 +1,108 @@
+"""Tables as CSV, JSON and Parquet files: written aside and renamed, so never half there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from evolvent.analysis.tables.table import Cells, Kind, Table
+from evolvent.errors import EvolventError
+
+Read: TypeAlias = Callable[[], Table]
+"""Reads a table; called when it is known that the file can be written."""
+
+_ROWS = 10_000
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def to_csv(read: Read, path: str | os.PathLike[str]) -> Path:
+    """Write a table as CSV with a line of titles; what is missing is empty, times are ISO 8601."""
+    with _aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        table, writer = read(), csv.writer(file, lineterminator="\n")
+        writer.writerow(table)
+        for rows in _pages(table, _plain):
+            writer.writerows(rows)
+    return Path(path)
+
+
+def to_json(read: Read, path: str | os.PathLike[str]) -> Path:
+    """Write a table as a JSON list with one object a row.
+
+    What is missing is null, and so is what JSON has no number for (NaN, infinities).
+    """
+    with _aside(path) as aside, aside.open("w", encoding="utf-8", newline="\n") as file:
+        table, before = read(), "["
+        for rows in _pages(table, _finite):
+            for row in rows:
+                file.write(f"{before}\n{_encode(dict(zip(table, row, strict=True)))}")
+                before = ","
+        file.write("[]\n" if before == "[" else "\n]\n")
+    return Path(path)
+
+
+def to_parquet(read: Read, path: str | os.PathLike[str]) -> Path:
+    """Write a table as Parquet.
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+    """
+    from evolvent.analysis.tables.as_arrow import write_parquet  # noqa: PLC0415 - when wanted
+
+    with _aside(path) as aside:
+        write_parquet(read(), aside)
+    return Path(path)
+
+
+@contextmanager
+def _aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a path beside `path` to write to, which takes its place when that has gone well."""
+    target = Path(path)
+    if target.is_dir():
+        raise EvolventError(f"cannot write {target}: it is a directory")
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield aside
+        aside.replace(target)
+    except OSError as e:
+        raise EvolventError(f"cannot write {target}: {e.strerror or e}") from e
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _pages(
+    table: Table, plain: Callable[[Cells], Sequence[Any]]
+) -> Iterator[Iterator[tuple[Any, ...]]]:
+    n = max(map(len, table.values()), default=0)
+    for start in range(0, n, _ROWS):
+        part = slice(start, start + _ROWS)
+        yield zip(*(plain(cells.where(part)) for cells in table.values()), strict=True)
+
+
+def _plain(cells: Cells) -> list[Any]:
+    """Return plain values, with None for missing ones."""
+    values: list[Any]
+    match cells.kind:
+        case Kind.TIME:
+            values = np.datetime_as_string(cells.values, timezone="UTC").tolist()
+        case Kind.CATEGORY:
+            values = [cells.categories[code] for code in cells.values]
+        case _:
+            values = cells.values.tolist()
+    if not cells.missing.any():
+        return values
+    return [None if gap else v for v, gap in zip(values, cells.missing, strict=True)]
+
+
+def _finite(cells: Cells) -> list[Any]:
+    """Return plain values as JSON can hold them."""
+    if cells.kind is Kind.NUMBER:
+        cells = replace(cells, missing=cells.missing | ~np.isfinite(cells.values))
+    return _plain(cells)

@@ -1,0 +1,163 @@
+"""The jobs of a study as a table, open ones included, and tables as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evolvent.analysis.columns import Column, together
+from evolvent.analysis.log import Log, read_with
+from evolvent.analysis.tables.table import (
+    Cells,
+    Table,
+    category,
+    coded,
+    number,
+    scalars,
+    text,
+    time,
+    whole,
+)
+from evolvent.core.records import JobRecord, JobState
+from evolvent.store.protocol import Store
+from evolvent.store.records import JobColumn
+from evolvent.validation import check_choice
+
+Engine: TypeAlias = Literal["pandas", "polars"]
+_ENGINES: tuple[Engine, ...] = ("pandas", "polars")
+
+JOB_FIELDS = (
+    "id", "member", "round", "state", "score", "parent", "donor", "attempt", "checkpoint",
+    "reason", "error", "worker", "started_at", "finished_at", "seconds",
+)  # fmt: skip
+"""The fields every job has; a hyperparameter or metric of such a name gets a longer one."""
+
+_OPEN = (JobState.QUEUED, JobState.RUNNING, JobState.CANCELLED)
+_STATES = tuple(state.value for state in JobState)
+_TEXTS: tuple[JobColumn, ...] = ("checkpoint", "reason", "error", "worker")
+
+
+def jobs_table(store: Store, study: int, *, state: JobState | None = None) -> Table:
+    """Return one row a job: the finished ones as they were reported, then the open by member.
+
+    Args:
+        store: where the study is.
+        study: its number.
+        state: only jobs in this state; None for all. The columns are always the same.
+    """
+    # First the open ones: what is reported meanwhile will be found in the log.
+    heads = store.jobs(study, states=_OPEN)
+    log, columns = read_with(store, study, _TEXTS)
+    heads = [job for job in heads if job.id not in log]
+    texts = dict(zip(_TEXTS, columns, strict=True))
+    for name, column in texts.items():
+        column.extend(getattr(job, name) for job in heads)
+    table = _table(log, Log.of(log.status, heads), heads, texts)
+    if state is None:
+        return table
+    chosen = table["state"].values == _STATES.index(state)
+    return {name: cells.where(chosen) for name, cells in table.items()}
+
+
+def field_names(
+    hyperparameters: Iterable[str], metrics: Iterable[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the shortest name that means it, of every hyperparameter and of every metric."""
+    taken = {*JOB_FIELDS, *hyperparameters}
+    return (
+        {n: n if n not in JOB_FIELDS else f"hyperparameters.{n}" for n in hyperparameters},
+        {n: n if n not in taken else f"metrics.{n}" for n in metrics},
+    )
+
+
+def framing(engine: Engine) -> Callable[[Table], Any]:
+    """Return what makes a frame of pandas or polars out of a table.
+
+    Raises:
+        ConfigError: there is no such engine.
+        MissingExtra: that library is not installed.
+    """
+    if check_choice("engine", engine, _ENGINES) == "polars":
+        from evolvent.analysis.tables.as_polars import polars_frame  # noqa: PLC0415 - when wanted
+
+        return polars_frame
+    from evolvent.analysis.tables.as_pandas import pandas_frame  # noqa: PLC0415 - when wanted
+
+    return pandas_frame
+
+
+def _table(log: Log, heads: Log, jobs: Sequence[JobRecord], texts: Mapping[str, Any]) -> Table:
+    member = np.concatenate([log.member, heads.member])
+    round_ = np.concatenate([log.round, heads.round])
+    states = [_STATES.index(job.state) for job in jobs]
+    finished = np.where(log.failed, _STATES.index("failed"), _STATES.index("done"))
+    started = np.concatenate([log.started_at, heads.started_at])
+    ended = np.concatenate([log.finished_at, heads.finished_at])
+    score = np.concatenate([log.score, heads.score])
+    ids, parent = _ids(member, round_), _parents(log, jobs)
+    donor, fresh = _of_parents(member, parent), parent < 0
+    of_space, of_training = field_names(log.hyperparameters, _metrics(log))
+    return {
+        "id": text(ids),
+        "member": whole(member),
+        "round": whole(round_),
+        "state": coded(np.concatenate([finished, np.array(states, np.int64)]), _STATES),
+        "score": number(score, np.isnan(score)),
+        **{name: _metric(log, heads, n) for n, name in of_training.items()},
+        **{name: _hyperparameter(log, heads, n) for n, name in of_space.items()},
+        "parent": text(_blanked(_of_parents(ids, parent), fresh)),
+        "donor": whole(donor, fresh | (donor == member)),
+        "attempt": whole(np.concatenate([log.attempt, heads.attempt])),
+        "checkpoint": text(texts["checkpoint"]),
+        "reason": text(texts["reason"]),
+        "error": text(texts["error"]),
+        "worker": category(texts["worker"]),
+        "started_at": time(started),
+        "finished_at": time(ended),
+        "seconds": number(ended - started, np.isnan(ended - started)),
+    }
+
+
+def _metrics(log: Log) -> list[str]:
+    """Return the metrics; that of the study is one even when no job has reported it."""
+    metric = log.status.record.metric
+    return [*log.metrics] if metric in log.metrics else [metric, *log.metrics]
+
+
+def _metric(log: Log, heads: Log, name: str) -> Cells:
+    values = np.full(len(log) + len(heads), np.nan)
+    known = np.zeros(len(values), np.bool_)
+    if name in log.metrics:
+        values[: len(log)], known[: len(log)] = log.metrics[name], log.reported[name]
+    return number(values, ~known)
+
+
+def _hyperparameter(log: Log, heads: Log, name: str) -> Cells:
+    chunks = [part.hyperparameters[name] for part in (log, heads) if len(part)]
+    known = getattr(log.status.record.space.get(name), "values", ())
+    return scalars(together(chunks or [log.hyperparameters[name]]), known)
+
+
+def _parents(log: Log, jobs: Sequence[JobRecord]) -> NDArray[np.int64]:
+    """Return the rows that finished and open jobs started from; -1 for fresh weights."""
+    heads = [-1 if job.parent is None else log.row(job.parent) for job in jobs]
+    return np.concatenate([log.parent, np.array(heads, np.int64)])
+
+
+def _of_parents(values: Column, parent: NDArray[np.int64]) -> Column:
+    """Return for each row the value of its parent, as a new array; anything where it has none."""
+    return values[parent] if len(values) else values.copy()
+
+
+def _blanked(values: Column, gaps: NDArray[np.bool_]) -> Column:
+    values[gaps] = None
+    return values
+
+
+def _ids(member: NDArray[np.int32], round_: NDArray[np.int32]) -> Column:
+    ids = np.empty(len(member), object)
+    ids[:] = [f"m{m}r{r}" for m, r in zip(member.tolist(), round_.tolist(), strict=True)]
+    return ids

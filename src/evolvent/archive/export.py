@@ -1,0 +1,176 @@
+"""Writing an archive: beside its place, and moved there when it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import stat
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import IO, get_args
+
+from evolvent.archive import manifest as layout
+from evolvent.archive.manifest import Manifest, Packed, place, written_by
+from evolvent.archive.reader import is_archive
+from evolvent.core.records import JobId
+from evolvent.errors import ArchiveError, CheckpointDamaged, ConfigError, UnknownJob
+from evolvent.store.checkpoints import files as tree
+from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.manifest import address_of
+from evolvent.store.checkpoints.transfer import Held
+from evolvent.store.codec import records
+from evolvent.store.codec.fields import encode
+from evolvent.store.codec.study import Settings
+from evolvent.store.dump import Chosen, StudyDump
+from evolvent.store.protocol import Store
+
+_BLOCK = 1 << 20
+_LINES = 1000
+_LEVEL = 3  # of deflate: half the time of the usual 6, for a few more bytes
+_WORDS = get_args(get_args(Chosen)[0])
+
+
+def export_study(store: Store, study: int, path: str | Path, *, checkpoints: Chosen) -> Manifest:
+    """Write a study as of now into one file; see `StudyReader.export`.
+
+    Raises:
+        ArchiveError: the file cannot be written.
+        CheckpointMissing, CheckpointDamaged: names the job.
+        UnknownJob: a job whose checkpoint is wanted is not done.
+    """
+    with (
+        _replacing(Path(path)) as file,
+        store.dump(study, checkpoints=checkpoints) as (dump, held),
+        zipfile.ZipFile(file, "w") as zipped,
+    ):
+        return _write(_Sink(zipped), dump, held)
+
+
+def _write(sink: _Sink, dump: StudyDump, held: Held) -> Manifest:
+    texts: dict[str, Iterable[str]] = {
+        layout.STUDY: [encode(Settings.of(dump).to_json())],
+        layout.MEMBERS: (encode(records.member_to_json(member)) for member in dump.members),
+        layout.JOBS: (encode(records.job_to_json(job)) for job in dump.jobs),
+        layout.POINTS: (encode(records.point_to_json(logged)) for logged in dump.points),
+        layout.FAILURES: (encode(records.failure_to_json(failed)) for failed in dump.failures),
+    }
+    written = {name: sink.lines(name, part) for name, part in texts.items()}
+    manifest = Manifest(
+        study=dump.record.name,
+        written_by=written_by(),
+        parts={name: entry for name, (entry, _) in written.items()},
+        lines={name: n for name, (_, n) in written.items()},
+        checkpoints={address: _pack(sink, held, address) for address in held.directories},
+    )
+    sink.lines(layout.MANIFEST, [encode(manifest.to_json())])
+    return manifest
+
+
+def _pack(sink: _Sink, held: Held, address: str) -> Packed:
+    jobs = [job for job, its in held.addresses.items() if its == address]
+    directory = held.directories[address]
+    try:
+        names = tree.listing(directory)
+    except OSError as e:
+        raise tree.explained(e, doing="read the checkpoint at", path=directory) from e
+    entries = [sink.file(address, directory, name) for name in names]
+    if address_of(entries) != address:
+        raise CheckpointDamaged(
+            f"the checkpoint of {jobs[0]} ({address}) is damaged: its files are not those that "
+            "were saved: leave it out"
+        )
+    return Packed(jobs, {entry.name: entry for entry in entries})
+
+
+class _Sink:
+    """Writes entries piece by piece, and says what it has written."""
+
+    def __init__(self, zipped: zipfile.ZipFile) -> None:
+        self._zipped = zipped
+
+    def lines(self, name: str, texts: Iterable[str]) -> tuple[Entry, int]:
+        """Write lines, compressed; return the entry and how many there were."""
+        digest, size, n, left = hashlib.sha256(), 0, 0, iter(texts)
+        with self._open(name, zipfile.ZIP_DEFLATED) as out:
+            while batch := list(islice(left, _LINES)):
+                block = ("\n".join(batch) + "\n").encode("ascii")
+                digest.update(block)
+                out.write(block)
+                size, n = size + len(block), n + len(batch)
+        return Entry(name, size, digest.hexdigest()), n
+
+    def file(self, address: str, directory: Path, name: str) -> Entry:
+        """Write a file of a checkpoint as it is: weights hardly get smaller."""
+        digest, size = hashlib.sha256(), 0
+        with self._open(place(address, name), zipfile.ZIP_STORED) as out:
+            for block in _blocks(directory / name) if not name.endswith("/") else ():
+                digest.update(block)
+                out.write(block)
+                size += len(block)
+        return Entry(name, size, digest.hexdigest())
+
+    def _open(self, name: str, method: int) -> IO[bytes]:
+        kind = stat.S_IFDIR | 0o755 if name.endswith("/") else stat.S_IFREG | 0o644
+        info = zipfile.ZipInfo(name)  # of 1980: what is in it tells when it was
+        info.compress_type, info._compresslevel = method, _LEVEL  # type: ignore[attr-defined]  # public from 3.13 on
+        info.external_attr = kind << 16
+        return self._zipped.open(info, "w", force_zip64=True)  # its size is not known yet
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as source:
+            while block := source.read(_BLOCK):
+                yield block
+    except OSError as e:
+        raise tree.explained(e, doing="read the checkpoint at", path=path) from e
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Give a new file that takes its place when it is whole, and else is gone.
+
+    Raises:
+        ArchiveError: it cannot be written there, or would replace something that is no archive.
+    """
+    if path.exists() and not is_archive(path):
+        raise ArchiveError(f"{path} is there and is no archive of ours: choose another name")
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with aside.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        tree.sync_directory(path.parent)
+    except OSError as e:
+        raise ArchiveError(f"{path} cannot be written: {e.strerror or e}") from e
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def chosen(wish: str | Iterable[str]) -> Chosen:
+    """Return the choice of `"best"`, `"kept"`, `"pinned"`, `"none"`, or of job ids.
+
+    Args:
+        wish: a word, job ids separated by commas, or a list of job ids.
+
+    Raises:
+        ConfigError: says what came and what was wanted.
+    """
+    for word in _WORDS:
+        if wish == word:
+            return word  # type: ignore[no-any-return]  # what get_args gives has no type
+    try:
+        names = wish.split(",") if isinstance(wish, str) else [str(name) for name in wish]
+        return [JobId.parse(name.strip()) for name in names]
+    except (UnknownJob, TypeError) as e:
+        words = ", ".join(map(repr, _WORDS))
+        raise ConfigError(
+            f"checkpoints: got {wish!r:.80}, wanted {words}, or jobs such as 'm3r12,m0r7'"
+        ) from e

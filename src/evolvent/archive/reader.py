@@ -1,0 +1,193 @@
+"""Opening an archive that nobody vouches for: nothing in it is believed before it is checked."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from evolvent.archive.manifest import MANIFEST, Manifest, place
+from evolvent.errors import ArchiveError
+from evolvent.store.checkpoints.files import Entry
+from evolvent.store.codec.fields import Malformed, check, strict_json
+
+_BLOCK = 1 << 20
+_LONGEST_LINE = 1 << 26
+_LARGEST_MANIFEST = 1 << 28
+_HARMLESS = 1 << 26
+_MOST_RATIO = 200
+_PLAIN = {0, stat.S_IFREG, stat.S_IFDIR}
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_ENCRYPTED = 0x1
+_START = b"PK\x03\x04"
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+
+_Record = TypeVar("_Record")
+
+
+class Archive:
+    """An open archive, whose table of contents agrees with what is there.
+
+    Raises:
+        ArchiveError: names the file and, where there is one to blame, the entry.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._told():
+            self._zipped = zipfile.ZipFile(path)
+        try:
+            self._entries = self._checked_entries()
+            self.manifest = self._read_manifest()
+            self._check_contents()
+        except BaseException:
+            self._zipped.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._zipped.close()
+
+    def records(self, name: str, read: Callable[[dict[str, Any]], _Record]) -> Iterator[_Record]:
+        """Yield what `read` makes of each line of a part; it may raise `Malformed`."""
+        n = 0
+        for n, line in enumerate(self._lines(name), 1):
+            with self._told(f"{name}, line {n}"):
+                value = strict_json(line)
+                check(isinstance(value, dict), "line", value, "an object")
+                record = read(value)
+            yield record
+        if n != self.manifest.lines[name]:
+            raise self.error(name, f"{n} lines instead of {self.manifest.lines[name]}")
+
+    def unpack(self, address: str, directory: Path) -> None:
+        """Write the files of a checkpoint into an empty directory."""
+        for name, file in self.manifest.checkpoints[address].files.items():
+            entry, target = place(address, name), directory / name
+            with self._told(entry):
+                if name.endswith("/"):
+                    target.mkdir(parents=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("xb") as out:
+                    for block in self.blocks(entry, file):
+                        out.write(block)
+
+    def blocks(self, name: str, wanted: Entry) -> Iterator[bytes]:
+        """Yield the bytes of an entry; raise at the end if they are not those that are wanted."""
+        digest, size = hashlib.sha256(), 0
+        with self._told(name), self._zipped.open(self._entries[name]) as source:
+            while block := source.read(_BLOCK):
+                digest.update(block)
+                size += len(block)
+                yield block
+        if size != wanted.size:
+            raise self.error(name, f"{size} bytes instead of {wanted.size}")
+        if digest.hexdigest() != wanted.sha256:
+            raise self.error(name, "other bytes than were written: its SHA-256 differs")
+
+    def error(self, entry: str, what: object) -> ArchiveError:
+        return ArchiveError(f"{self.path}: {entry}: {what}")
+
+    def _lines(self, name: str) -> Iterator[bytes]:
+        rest = b""
+        for block in self.blocks(name, self.manifest.parts[name]):
+            *whole, rest = (rest + block).split(b"\n")
+            if len(rest) > _LONGEST_LINE:
+                raise self.error(name, f"a line of more than {_LONGEST_LINE} bytes")
+            yield from whole
+        if rest:
+            raise self.error(name, "ends within a line")
+
+    def _checked_entries(self) -> dict[str, zipfile.ZipInfo]:
+        infos = self._zipped.infolist()
+        for info in infos:
+            if wrong := _suspicious(info):
+                raise self.error(info.filename, wrong)
+        if sum(info.compress_size for info in infos) > self.path.stat().st_size:
+            raise ArchiveError(f"{self.path}: entries overlap: made to unpack to a flood")
+        entries = {info.filename: info for info in infos}
+        if len(entries) < len(infos):
+            raise ArchiveError(f"{self.path}: an entry is there twice")
+        return entries
+
+    def _read_manifest(self) -> Manifest:
+        info = self._entries.get(MANIFEST)
+        if info is None:
+            raise ArchiveError(f"{self.path} is no archive of a study: it has no {MANIFEST}")
+        if info.file_size > _LARGEST_MANIFEST:
+            raise self.error(MANIFEST, f"{info.file_size} bytes, too large")
+        with self._told(MANIFEST):
+            return Manifest.from_json(strict_json(self._zipped.read(info)))
+
+    def _check_contents(self) -> None:
+        wanted = self.manifest.entries
+        there = self._entries.keys() - {MANIFEST}
+        if strange := sorted(there - wanted.keys()):
+            raise self.error(strange[0], f"{MANIFEST} does not know it")
+        if gone := sorted(wanted.keys() - there):
+            raise self.error(gone[0], "missing")
+        for name, entry in wanted.items():
+            size = self._entries[name].file_size
+            if size != entry.size:
+                raise self.error(name, f"{size} bytes instead of {entry.size}")
+
+    @contextmanager
+    def _told(self, entry: str = "") -> Iterator[None]:
+        """Turn whatever a broken file can raise into one error that says where."""
+        try:
+            yield
+        except Malformed as e:
+            raise self.error(entry, e) from e
+        except FileNotFoundError as e:
+            raise ArchiveError(f"{self.path}: there is no such file") from e
+        except OSError as e:
+            where = f"{self.path}: {entry}" if entry else f"{self.path}"
+            raise ArchiveError(f"{where}: {e.strerror or e}") from e
+        except _BROKEN as e:
+            if entry:
+                raise self.error(entry, f"damaged: {e}") from e
+            raise ArchiveError(f"{self.path} {_no_zip(self.path)}") from e
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive of ours, of any version, judged by its table of contents."""
+    try:
+        with zipfile.ZipFile(path) as zipped:
+            return MANIFEST in zipped.namelist()
+    except (*_BROKEN, OSError):
+        return False
+
+
+def _suspicious(info: zipfile.ZipInfo) -> str | None:
+    if stat.S_IFMT(info.external_attr >> 16) not in _PLAIN:
+        return "a link or special file: wanted plain files only"
+    if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
+        return "encrypted, or packed by a method that we never use"
+    stored = info.compress_type == zipfile.ZIP_STORED
+    if stored and info.compress_size != info.file_size:
+        return f"says {info.file_size} bytes, and has {info.compress_size}"
+    if info.file_size > max(_HARMLESS, _MOST_RATIO * info.compress_size):
+        return f"{info.compress_size} bytes that unpack to {info.file_size}: made to be a flood"
+    return None
+
+
+def _no_zip(path: Path) -> str:
+    with path.open("rb") as file:
+        begun = file.read(len(_START)) == _START
+    if begun:
+        return "has been cut short, or is damaged at its end: take another copy"
+    return "is no archive of a study: wanted a file made by `evolvent export`"

@@ -1,0 +1,289 @@
+"""Commands that read: studies, show, jobs, best."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evolvent.cli.options import (
+    DEFAULT_STORE,
+    AsCsv,
+    AsJson,
+    Format,
+    StoreUrl,
+    StudyName,
+    format_of,
+    open_study,
+)
+
+if TYPE_CHECKING:
+    from evolvent.cli.render.fields import Fields
+    from evolvent.core.records import JobRecord
+    from evolvent.store.records import StudyStatus
+    from evolvent.study import Study
+
+
+def register(app: typer.Typer, *, panel: str) -> None:
+    """Add the commands of this file."""
+    app.command(rich_help_panel=panel, epilog=_STUDIES)(studies)
+    app.command(rich_help_panel=panel, epilog=_SHOW)(show)
+    app.command(rich_help_panel=panel, epilog=_JOBS)(jobs)
+    app.command(rich_help_panel=panel, epilog=_BEST)(best)
+
+
+_STUDIES = """
+[bold]Examples[/bold]
+  evolvent studies
+  evolvent studies --json | jq '.\\[] | select(.state == "open") | .name'"""
+
+
+def studies(
+    store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False, as_csv: AsCsv = False
+) -> None:
+    """List the studies of a store, the newest last."""
+    from evolvent.cli.render.output import print_rows
+    from evolvent.studies import list_studies
+
+    form = format_of(as_json=as_json, as_csv=as_csv)
+    rows = [_study_row(status) for status in list_studies(store)]
+    print_rows(_STUDY_TITLES, [list(row.values()) for row in rows], form)
+
+
+_STUDY_TITLES = (
+    "name", "state", "done", "jobs", "metric", "mode", "best", "best_job",
+    "members", "rounds", "synchronous", "seed", "stopped", "created_at",
+)  # fmt: skip
+
+
+def _study_row(status: StudyStatus) -> dict[str, Any]:
+    from evolvent.display.words import moment
+
+    record = status.record
+    best = None if status.best_score is None else record.score(status.best_score)
+    done = sum(n for state, n in status.counts.items() if state in ("done", "failed"))
+    values = (
+        record.name, str(status.state), done, status.members * record.rounds, record.metric,
+        record.mode, best, None if status.best is None else str(status.best), status.members,
+        record.rounds, record.synchronous, record.seed, status.stopped, moment(status.created_at),
+    )  # fmt: skip
+    return dict(zip(_STUDY_TITLES, values, strict=True))
+
+
+_SHOW = """
+[bold]Examples[/bold]
+  evolvent show                    the newest study
+  evolvent show digits --watch     until it is over, or Ctrl-C
+  evolvent show digits --json"""
+
+
+def show(
+    study: StudyName = None,
+    store: StoreUrl = DEFAULT_STORE,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-f", help="Go on showing it until it is over.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.05, metavar="SECONDS", help="How often --watch looks.")
+    ] = 0.5,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Show one study: its members, what they train with and whom they copied."""
+    form = format_of(as_json=as_json, as_csv=as_csv)
+    if watch and form is not Format.TABLE:
+        raise typer.BadParameter("--watch shows a table: leave out --json and --csv")
+    opened = open_study(study, store)
+    if watch:
+        _watch(opened, every_s=every)
+    elif form is Format.TABLE:
+        _print_study(opened)
+    else:
+        _print_members(opened, form)
+
+
+def _watch(study: Study, *, every_s: float) -> None:
+    from evolvent.display import Progress
+    from evolvent.store.records import StudyState
+
+    progress = Progress()
+    try:
+        status = study.status()
+        progress.start(status)
+        while status.state is StudyState.OPEN:
+            progress.update(status, study.members)
+            time.sleep(every_s)
+            status = study.status()
+        progress.update(status, study.members)
+        progress.finish(status, f"{status.state}{_because(status)}")
+    finally:
+        progress.close()
+
+
+def _print_study(study: Study) -> None:
+    from evolvent.cli.render.output import output_console
+    from evolvent.display import headline, standing, study_table
+    from evolvent.store.records import FailureKind
+
+    console, status = output_console(), study.status()
+    console.print(headline(status), soft_wrap=True)
+    console.print(f"{status.state}{_because(status)}  {standing(status)}", soft_wrap=True)
+    console.print(study_table(status, study.members(), width=console.width))
+    if pinned := study.store.pins(study.id):
+        console.print(f"pinned: {', '.join(pinned)}", markup=False, soft_wrap=True)
+    failures = [f for f in study.failures() if f.failure.kind is not FailureKind.RETURNED]
+    if failures:
+        last = failures[-1]
+        text = f"last failure: {last.job}, attempt {last.attempt}: {last.failure.message}"
+        console.print(text, style="red", markup=False, soft_wrap=True)
+
+
+def _because(status: StudyStatus) -> str:
+    over = status.state in ("finished", "failed")
+    return f" ({status.stopped})" if status.stopped and not over else ""
+
+
+def _print_members(study: Study, form: Format) -> None:
+    from evolvent.cli.render.output import member_as_json, print_csv, print_json
+
+    status, members = study.status(), study.members()
+    if form is Format.JSON:
+        views = [member_as_json(view, status) for view in members]
+        settings, pinned = status.record.to_json(), study.store.pins(study.id)
+        print_json({**_study_row(status), "settings": settings, "pinned": pinned, "members": views})
+        return
+    current = [job for view in members if (job := view.open or view.newest) is not None]
+    seen = [job for view in members for job in (view.newest, view.open) if job is not None]
+    fields = _fields(study, seen)
+    getters = [fields.getter(name) for name in fields.names]
+    print_csv(fields.names, [[get(job) for get in getters] for job in current])
+
+
+_JOBS = """
+[bold]Examples[/bold]
+  evolvent jobs --state failed --fields id,error
+  evolvent jobs digits --member 3 --sort round
+  evolvent jobs --where 'score>0.9' --where 'lr<0.01' --sort -score --limit 10
+  evolvent jobs --csv > jobs.csv
+
+[bold]Fields[/bold]
+  id, member, round, state, score, parent, donor, attempt, checkpoint, reason,
+  error, worker, started_at, finished_at, seconds; every hyperparameter and
+  every metric by its name. A higher score is better: it is the metric,
+  negated where the study minimises it."""
+
+
+def jobs(
+    study: StudyName = None,
+    store: StoreUrl = DEFAULT_STORE,
+    state: Annotated[
+        str | None,
+        typer.Option(metavar="STATE", help="queued, running, done, failed or cancelled."),
+    ] = None,
+    member: Annotated[int | None, typer.Option(help="Only of this member.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help="Only where this holds; may be repeated."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="Sort by a field; -FIELD: downwards.")
+    ] = None,
+    fields: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Fields to print, comma-separated.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List jobs in the order in which they finished, then the open ones."""
+    from evolvent.cli.render.fields import for_people
+    from evolvent.cli.render.output import job_as_json, print_json, print_rows
+
+    form = format_of(as_json=as_json, as_csv=as_csv)
+    opened = open_study(study, store)
+    everything = opened.jobs()
+    known = _fields(opened, everything)
+    chosen = _chosen(everything, known, state=state, member=member, where=where or [])
+    if sort is not None:
+        chosen = known.sorted(chosen, sort)
+    chosen = chosen[:limit]
+    if fields is None and form is Format.JSON:
+        print_json([job_as_json(job) for job in chosen])
+        return
+    names = _default_fields(opened, known, form) if fields is None else _split(fields)
+    getters = [known.getter(name) for name in names]
+    rows = [[get(job) for get in getters] for job in chosen]
+    if form is Format.TABLE:
+        rows = [for_people(names, row) for row in rows]
+    print_rows(names, rows, form)
+
+
+def _fields(study: Study, seen: list[JobRecord]) -> Fields:
+    from evolvent.cli.render.fields import Fields
+
+    return Fields.of(study.record.space, seen)
+
+
+def _chosen(
+    everything: list[JobRecord], known: Fields, *, state: str | None, member: int | None,
+    where: list[str],
+) -> list[JobRecord]:  # fmt: skip
+    from evolvent.core.records import JobState
+
+    states = [str(s) for s in JobState]
+    if state is not None and state not in states:
+        raise typer.BadParameter(f"--state: got {state!r}, wanted one of {', '.join(states)}")
+    conditions = [known.condition(text) for text in where]
+    return [
+        job
+        for job in everything
+        if (state is None or job.state == state)
+        and (member is None or job.member == member)
+        and all(holds(job) for holds in conditions)
+    ]
+
+
+def _default_fields(study: Study, known: Fields, form: Format) -> list[str]:
+    if form is Format.CSV:
+        return known.names
+    metric = study.record.metric
+    shown = ["id", "state", *([metric] if metric in known.metrics else ["score"])]
+    ours = [
+        name
+        for name in known.names
+        if name.removeprefix("hyperparameters.") in known.hyperparameters
+    ]
+    return [*shown, "parent", "seconds", *ours]
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+_BEST = """
+[bold]Examples[/bold]
+  evolvent best digits
+  cp -r "$(evolvent best --path)" best_model
+  evolvent best --json | jq .best.schedule"""
+
+
+def best(
+    study: StudyName = None,
+    store: StoreUrl = DEFAULT_STORE,
+    path: Annotated[
+        bool, typer.Option("--path", help="Print only the directory of the checkpoint.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the best model: score, hyperparameters, checkpoint, and the schedule that made it."""
+    from evolvent.cli.render.best import best_as_json, print_best
+    from evolvent.cli.render.output import print_json
+
+    result = open_study(study, store).result()
+    if path:
+        print(result.best.checkpoint)
+    elif as_json:
+        print_json(best_as_json(result))
+    else:
+        print_best(result)

@@ -1,0 +1,69 @@
+"""The best model of a study, as text and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evolvent.analysis.schedule.schedule import flat
+from evolvent.cli.render.schedule import print_schedule
+from evolvent.result import Best, Result
+
+
+def print_best(result: Result) -> None:
+    """Print score, hyperparameters, checkpoint and schedule of the best model."""
+    best, record = result.best, result.status.record
+    values = "  ".join(f"{name} {_text(v)}" for name, v in flat(best.hyperparameters).items())
+    print()
+    print(f"best             {record.metric} {_text(best.value)}  (job {best.job.id})")
+    print(f"hyperparameters  {values}")
+    print(f"checkpoint       {best.directory}{_elsewhere(best)}")
+    print()
+    rounds = best.schedule.rounds
+    print(f"schedule of its {rounds} round{'' if rounds == 1 else 's'} of training")
+    print_schedule(best.schedule, indent="  ")
+
+
+def best_as_json(result: Result) -> dict[str, Any]:
+    """Return the state of a study and its best model; `best` is None while no job is done."""
+    status = result.status
+    head = {
+        "study": result.name,
+        "state": str(status.state),
+        "jobs": {str(state): n for state, n in status.counts.items()},
+    }
+    if status.best is None:
+        return {**head, "best": None}
+    best = result.best
+    return {
+        **head,
+        "best": {
+            "id": str(best.job.id),
+            "member": best.member,
+            "round": best.round,
+            "score": best.score,
+            "value": best.value,
+            "metrics": dict(best.job.metrics),
+            "hyperparameters": best.hyperparameters,
+            "checkpoint": str(best.directory) if best.directory.is_dir() else None,
+            "lineage": [str(job.id) for job in best.lineage],
+            "schedule": [
+                {
+                    "start": segment.start,
+                    "rounds": segment.length,
+                    "member": segment.member,
+                    "hyperparameters": segment.hyperparameters,
+                }
+                for segment in best.schedule.segments
+            ],
+        },
+    }
+
+
+def _elsewhere(best: Best) -> str:
+    if best.directory.is_dir():
+        return ""
+    return "  (the service keeps it; not here yet)" if best.kept else "  (not there)"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

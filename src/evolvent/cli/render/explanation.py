@@ -1,0 +1,128 @@
+"""An explanation of a job as text and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from evolvent.analysis.explain.changes import Change
+from evolvent.analysis.explain.explain import Explanation, Rival
+from evolvent.analysis.schedule.schedule import flat
+from evolvent.cli.render.output import job_as_json, output_console
+from evolvent.display.columns import Column, as_table, short_names
+from evolvent.display.words import compact
+
+_WIDEST = 88  # prose is no easier to read on a wider screen
+_ROLES = {"this member": "bold", "copied": "bold green", "drawn": "bold cyan"}
+
+
+def print_explanation(told: Explanation) -> None:
+    """Print why a job exists."""
+    console = output_console()
+    console.print(Text.assemble((told.job.id, "bold"), f" of {told.study}: {told.job.state}"))
+    _print_prose(console, told.why)
+    if told.rivals:
+        console.print()
+        _print_table(console, _rivals(told))
+    console.print()
+    if any(change.how or change.after != change.before for change in told.changes):
+        _print_table(console, _changes(told.changes))
+    else:
+        _print_prose(console, [f"Trained with {_values(told)}."])
+    if told.after:
+        console.print()
+        _print_prose(console, told.after)
+    if told.check:
+        console.print()
+        style = "dim" if told.agrees else "yellow"
+        _print_prose(console, [told.check], style=style)
+
+
+def explanation_as_json(told: Explanation) -> dict[str, Any]:
+    """Return everything that an explanation says."""
+    return {
+        "study": told.study,
+        "metric": told.metric,
+        "job": job_as_json(told.job),
+        "why": told.why,
+        "members": told.members,
+        "rivals": [
+            {"rank": r.rank, "job": r.job, "value": r.value, "role": r.role} for r in told.rivals
+        ],
+        "changes": [
+            {
+                "name": c.name, "before": c.before, "base": c.base, "after": c.after,
+                "how": c.how, "clipped": c.clipped,
+            }
+            for c in told.changes
+        ],
+        "agrees": told.agrees,
+        "check": told.check,
+        "after": told.after,
+        "copies": told.copies,
+        "checkpoint": told.checkpoint,
+    }  # fmt: skip
+
+
+def _print_prose(console: Console, sentences: Iterable[str], *, style: str = "") -> None:
+    """Print a sentence a line; in a terminal the next lines of one are indented."""
+    for sentence in sentences:
+        if not console.is_terminal:
+            console.print(Text(sentence), soft_wrap=True)
+            continue
+        lines = Text(sentence, style=style).wrap(console, min(console.width, _WIDEST) - 2)
+        for number, line in enumerate(lines):
+            line.rstrip()
+            console.print(Padding(line, (0, 0, 0, 2 if number else 0)))
+
+
+def _print_table(console: Console, table: Table) -> None:
+    console.print(table)
+
+
+def _values(told: Explanation) -> str:
+    values = flat(told.job.hyperparameters)
+    names = short_names(list(values))
+    return ", ".join(f"{names[name]} {compact(x, digits=4)}" for name, x in values.items())
+
+
+def _rivals(told: Explanation) -> Table:
+    rows: list[Rival | None] = []
+    for rival in told.rivals:
+        before = rows[-1].rank if rows and rows[-1] is not None else rival.rank - 1
+        if rival.rank > before + 1:
+            rows.append(None)
+        rows.append(rival)
+    columns = [
+        Column("rank", [_cell(r, lambda r: f"{r.rank}") for r in rows]),
+        Column("job", [_cell(r, lambda r: r.job) for r in rows], "left"),
+        Column(told.metric, [_cell(r, _value) for r in rows], styles={"failed": "red"}),
+        Column("", [r.role if r else "" for r in rows], "left", styles=_ROLES),
+    ]
+    return as_table(columns)
+
+
+def _cell(rival: Rival | None, told: Any) -> str:
+    return "…" if rival is None else str(told(rival))
+
+
+def _value(rival: Rival) -> str:
+    return "failed" if rival.value is None else f"{rival.value:.6g}"
+
+
+def _changes(changes: Sequence[Change]) -> Table:
+    names = short_names([change.name for change in changes])
+    copied = any(change.base != change.before for change in changes)
+    columns = [
+        Column("", list(names.values()), "left"),
+        Column("before", [compact(c.before, digits=4) for c in changes]),
+        Column("donor's", [compact(c.base, digits=4) for c in changes]),
+        Column("now", [compact(c.after, digits=4) for c in changes], style="bold"),
+        Column("", [c.how for c in changes], "left"),
+    ]
+    return as_table([column for column in columns if copied or column.title != "donor's"])

@@ -1,0 +1,142 @@
+"""The family tree of a study as text and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+from rich.text import Text
+
+from evolvent.analysis.lineage.diversity import Diversity
+from evolvent.analysis.lineage.family_tree import Branch, FamilyTree
+from evolvent.cli.render.output import output_console
+from evolvent.display.columns import Column, as_table, fitting, short_names
+
+
+def print_family(
+    tree: FamilyTree, stems: Sequence[Branch], diversity: Diversity, *, most: int | None
+) -> None:
+    """Print the branches that are left, where all meet, and the variety round by round.
+
+    Args:
+        tree: the whole family tree.
+        stems: its branches that are left.
+        diversity: the variety.
+        most: how many branches to draw; None for all.
+    """
+    console, status = output_console(), tree.log.status
+    if not stems:
+        console.print(f"{status.record.name}: no job is done yet", soft_wrap=True)
+        return
+    console.print(_headline(tree, stems), soft_wrap=True)
+    console.print()
+    lines = [line for stem in stems for line in stem.walk()]
+    shown = _largest(lines, most)
+    console.print(_drawn(shown, tree))
+    if len(shown) < len(lines):
+        console.print(f"+{len(lines) - len(shown)} more branches: --all draws them", style="dim")
+    console.print()
+    console.print("spread of what they train with, from 0 (all alike)", style="dim")
+    console.print(_variety(diversity, width=console.width))
+    if diversity.warning is not None:
+        console.print()
+        text = Text(f"warning: {diversity.warning}", style="yellow")
+        console.print(text, soft_wrap=not console.is_terminal)
+
+
+def tree_as_json(tree: FamilyTree, stems: Sequence[Branch], diversity: Diversity) -> dict[str, Any]:
+    """Return the branches in a flat list, each with the last job of the one it grows from."""
+    common = tree.common_ancestor()
+    return {
+        "study": tree.log.status.record.name,
+        "jobs": len(tree),
+        "copies": int(tree.copied.sum()),
+        "common_ancestor": common,
+        "one_founder_since_round": tree.coalesced,
+        "branches": [
+            _branch_as_json(tree, branch) for _, branch in chain(*(s.walk() for s in stems))
+        ],
+        "diversity": {
+            "warning": diversity.warning,
+            "round": diversity.round.tolist(),
+            "members": diversity.members.tolist(),
+            "founders": diversity.founders.tolist(),
+            "ancestors": diversity.ancestors.tolist(),
+            "spread": {name: values.tolist() for name, values in diversity.spread.items()},
+        },
+    }
+
+
+def _branch_as_json(tree: FamilyTree, branch: Branch) -> dict[str, Any]:
+    above = int(tree.log.parent[tree.log.row(branch.first)])
+    return {
+        "first": branch.first,
+        "last": branch.last,
+        "grows_from": None if above < 0 else tree.log.id(above),
+        "jobs": branch.jobs,
+        "copies": branch.copies,
+        "members": branch.members,
+        "value": branch.value,
+        "newest": branch.newest,
+    }
+
+
+def _headline(tree: FamilyTree, stems: Sequence[Branch]) -> Text:
+    status = tree.log.status
+    left = sum(stem.members for stem in stems)
+    founders = f"{len(stems)} founder{'s' if len(stems) > 1 else ''}"
+    text = Text.assemble((status.record.name, "bold"))
+    members = "1 member descends" if left == 1 else f"{left} members descend"
+    text.append(f"  {members} from {founders} of {status.members}")
+    if (common := tree.common_ancestor()) is not None:
+        text.append(f"; their last common ancestor is {common}")
+    return text
+
+
+def _largest(lines: list[tuple[int, Branch]], most: int | None) -> list[tuple[int, Branch]]:
+    """Return so many branches with the most members; their stems have more, so are among them."""
+    order = sorted(range(len(lines)), key=lambda i: -lines[i][1].members)
+    return [lines[i] for i in sorted(order[:most])]
+
+
+def _drawn(lines: Sequence[tuple[int, Branch]], tree: FamilyTree) -> Any:
+    metric, best = tree.log.status.record.metric, tree.log.status.best
+    rows, guides = [branch for _, branch in lines], _guides([depth for depth, _ in lines])
+    spans = [b.first if b.jobs == 1 else f"{b.first} … {b.last}" for b in rows]
+    columns = [
+        Column("", [guide + span for guide, span in zip(guides, spans, strict=True)], "left"),
+        Column("jobs", [str(b.jobs) for b in rows]),
+        Column("copies", [str(b.copies) for b in rows]),
+        Column("members", [str(b.members) for b in rows]),
+        Column(metric, [f"{b.value:.6g}" for b in rows]),
+        Column("", ["best" if b.last == best else "" for b in rows], "left"),
+    ]  # fmt: skip
+    styles = ["bold green" if b.last == best else "" for b in rows]
+    return as_table(columns, row_styles=styles)
+
+
+def _guides(depths: Sequence[int]) -> list[str]:
+    """Return the lines that lead to branches of these depths, each given after its stem."""
+    guides: list[str] = []
+    more: list[bool] = []  # by depth: whether another follows on the same stem
+    for depth in reversed(depths):
+        more = [*more, *[False] * (depth + 1 - len(more))][: depth + 1]
+        above = "".join("│ " if more[d] else "  " for d in range(1, depth))
+        guides.append(above + ("" if not depth else "├─" if more[depth] else "└─"))
+        more[depth] = True
+    return guides[::-1]
+
+
+def _variety(diversity: Diversity, *, width: int) -> Any:
+    rounds, titles = diversity.shown(), short_names(list(diversity.spread))
+    columns = [
+        Column("round", [str(r) for r in rounds]),
+        Column("members", [str(diversity.members[r]) for r in rounds]),
+        Column("founders", [str(diversity.founders[r]) for r in rounds]),
+        *(
+            Column(titles[name], [f"{values[r]:.3f}" for r in rounds])
+            for name, values in diversity.spread.items()
+        ),
+    ]
+    return as_table(fitting(columns, width))

@@ -1,0 +1,107 @@
+"""How results are printed: tables for people, JSON and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from evolvent.cli.options import Format
+from evolvent.core.records import JobRecord
+from evolvent.result import nested
+from evolvent.store.records import MemberView, StudyStatus
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from evolvent.display.columns import Column
+
+_UNLIMITED = 100_000  # characters a line may have where nobody's screen ends
+
+
+def print_json(value: Any) -> None:
+    """Print strict JSON: what JSON has no number for (NaN, infinities) becomes null."""
+    print(json.dumps(_strict(value), indent=2, ensure_ascii=False))
+
+
+def print_csv(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print CSV with a line of titles; what is missing is empty."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(titles)
+    writer.writerows(rows)
+
+
+def print_rows(titles: Sequence[str], rows: Sequence[Sequence[Any]], form: Format) -> None:
+    """Print a listing of named fields in any format."""
+    match form:
+        case Format.JSON:
+            print_json([dict(zip(titles, row, strict=True)) for row in rows])
+        case Format.CSV:
+            print_csv(titles, rows)
+        case Format.TABLE:
+            print_table(text_columns(titles, rows))
+
+
+def text_columns(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[Column]:
+    """Return the cells as short texts, numbers to the right."""
+    from evolvent.display.columns import LONGEST_NAME, Column
+    from evolvent.display.table import STATE_STYLES
+    from evolvent.display.words import compact, shortened
+
+    columns = []
+    for i, title in enumerate(titles):
+        values = [row[i] for row in rows]
+        numeric = all(v is None or isinstance(v, (int, float)) for v in values)
+        columns.append(
+            Column(
+                shortened(title, LONGEST_NAME),
+                [v if isinstance(v, str) else compact(v, digits=4) for v in values],
+                "right" if numeric else "left",
+                STATE_STYLES if title == "state" else None,
+            )
+        )
+    return columns
+
+
+def print_table(columns: Sequence[Column]) -> None:
+    """Print a table; in a terminal, columns that do not fit are counted."""
+    from evolvent.display.columns import as_table, fitting
+
+    console = output_console()
+    console.print(as_table(fitting(columns, console.width)))
+
+
+def output_console() -> Console:
+    """Return a console on standard output; into a pipe or file, lines are as long as they need."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_UNLIMITED)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _strict(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def job_as_json(job: JobRecord) -> dict[str, Any]:
+    """Return everything the log knows about a job."""
+    return {"id": str(job.id), **asdict(job), "donor": job.donor}
+
+
+def member_as_json(view: MemberView, status: StudyStatus) -> dict[str, Any]:
+    """Return the newest finished and the open job of a member, hyperparameters nested."""
+    jobs = {"newest": view.newest, "open": view.open}
+    return {
+        name: None if job is None else job_as_json(nested(job, status))
+        for name, job in jobs.items()
+    }

@@ -1,0 +1,1 @@
+"""Training code of any language, run as a command."""

@@ -1,0 +1,211 @@
+"""Training code of any language: a command that runs once for every job."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from evolvent.core.space import Space
+from evolvent.core.study import StudyRecord
+from evolvent.engines.command.process_group import Ended, run_program
+from evolvent.engines.command.template import OF_THE_JOB, Template, variable
+from evolvent.engines.job import Job
+from evolvent.errors import ConfigError, TrainableError
+from evolvent.store.records import Failure, FailureKind
+
+METRICS_FILE = "metrics.json"
+
+_OWN_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+_NOT_FINITE = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""What stands for them where JSON has no number for them; null is what JavaScript writes."""
+
+_BARE = re.compile(r":\s*(?P<minus>-?)(?P<word>nan|inf|infinity)\b", re.IGNORECASE)
+"""How C, awk, Lua and many others print them."""
+
+_logger = logging.getLogger("evolvent")
+
+
+class Command:
+    """A trainable: `study.join(Command([...], study.record), options=…)`.
+
+    The command gets its job by the placeholders among its words, by environment variables
+    (`EVOLVENT_CHECKPOINT`, …; one for every name in `template.OF_THE_JOB`), and whole as JSON in
+    the file `$EVOLVENT_JOB_FILE`. It loads the checkpoint unless there is none, trains one round,
+    saves into the directory, and tells its metrics: as a JSON object in `metrics.json` there, which
+    does not become part of the checkpoint, or else in the last line of its output that is one.
+
+    A command that ends with an exit code other than 0, crashes or hangs fails its job, which is
+    tried again as after an exception; killed from outside, the job is lost and given out again.
+    After `max_failures` of these without a job done in between, one more counts against nobody: it
+    ends the worker, for then it is rather the command that is broken than a member.
+
+    Args:
+        words: the program and its arguments, with placeholders; no shell reads them.
+        record: the study.
+        hang_s: seconds without a byte of output that count as a hang; None: any.
+        ignore_errors: let members fail, however many there are.
+
+    Raises:
+        ConfigError: there is no such program or no such placeholder; names what there is.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        record: StudyRecord,
+        *,
+        hang_s: float | None = None,
+        ignore_errors: bool = False,
+    ) -> None:
+        self._template = check_command(words, record.space)
+        self._hang_s = hang_s
+        self._metric = record.metric
+        self._patience = math.inf if ignore_errors else record.max_failures
+        self._failures = 0
+        self._warned = False
+
+    def __call__(self, job: Job) -> dict[str, Any] | Failure:
+        """Run the command for a job; return its metrics, or how it failed.
+
+        Raises:
+            TrainableError: it wrote no metrics, cannot be started, or fails again and again.
+            LeaseLost: the job was given to another; the command has been killed.
+        """
+        hyperparameters = Space.flatten(job.hyperparameters)
+        with _told(job) as values:
+            variables = {variable(name): value or "" for name, value in values.items()}
+            ended = run_program(
+                self._template.fill(values, hyperparameters),
+                environment={**os.environ, **variables},
+                beat=job.heartbeat,
+                hang_s=self._hang_s,
+            )
+        failure = self._failure(ended)
+        if failure is not None:
+            return self._failed(job, failure)
+        metrics = self._metrics(job, ended)
+        self._failures = 0
+        self._warn_of_nothing_saved(job)
+        return metrics
+
+    def _failure(self, ended: Ended) -> Failure | None:
+        what = self._fault(ended)
+        if what is None:
+            return None
+        outside = ended.code < 0 and -ended.code not in _OWN_FAULTS and not ended.hung
+        kind = FailureKind.LOST if outside else FailureKind.RAISED
+        said = [line for line in ended.last_words if line.strip()]
+        if not said:
+            return Failure(kind, what, f"{what}, without a word")
+        end = "\n".join(said)
+        return Failure(
+            kind, f"{what}: {said[-1].strip()}", f"{what}. The end of its output:\n{end}"
+        )
+
+    def _fault(self, ended: Ended) -> str | None:
+        if ended.hung:
+            return f"the command printed nothing for {self._hang_s:g} s and was killed"
+        if ended.code < 0:
+            return f"the command was killed by {_signal_name(-ended.code)}"
+        return f"the command ended with exit code {ended.code}" if ended.code else None
+
+    def _failed(self, job: Job, failure: Failure) -> Failure:
+        self._failures += 1
+        if self._failures <= self._patience:
+            return failure
+        times = f" {self._failures} times in a row" if self._failures > 1 else ""
+        raise TrainableError(
+            f"the command failed{times}; job {job.id}, the last, is back in the queue: "
+            f"{failure.traceback}\nMend the command and start again; if members may fail: "
+            "--ignore-errors"
+        )
+
+    def _metrics(self, job: Job, ended: Ended) -> dict[str, Any]:
+        path = job.directory / METRICS_FILE
+        if path.is_file():
+            found = _object(path.read_text(errors="replace"))
+            path.unlink()
+            told = METRICS_FILE
+        else:
+            found = next(filter(None, map(_object, reversed(ended.objects))), None)
+            told = "output"
+        if found is None:
+            raise TrainableError(
+                f"job {job.id}: no metrics in the {told} of the command: wanted a JSON object such "
+                f'as {{"{self._metric}": 0.5}} as its last line, or as {METRICS_FILE} in its '
+                f"directory ({{directory}}, ${variable('directory')})"
+            )
+        return {name: _number(value) for name, value in found.items()}
+
+    def _warn_of_nothing_saved(self, job: Job) -> None:
+        if self._warned or any(job.directory.iterdir()):
+            return
+        self._warned = True
+        _logger.warning(
+            "job %s: the command has saved nothing in its directory ({directory}, $%s): the next "
+            "round will find its checkpoint empty", job.id, variable("directory"),
+        )  # fmt: skip
+
+
+def check_command(words: Sequence[str], space: Space) -> Template:
+    """Return a command that can be run for the jobs of a space.
+
+    Raises:
+        ConfigError: there is no such program or no such placeholder; names what there is.
+    """
+    template = Template.parse(words, space)
+    program = words[0]
+    if "{" in program or shutil.which(program):
+        return template
+    if os.path.isfile(program):
+        raise ConfigError(f"command: {program!r} may not be executed: chmod +x it")
+    hint = ": for a line of shell, say: -- sh -c '…'" if any(map(str.isspace, program)) else ""
+    raise ConfigError(f"command: no program {program!r} here or on the PATH{hint}")
+
+
+@contextmanager
+def _told(job: Job) -> Iterator[dict[str, str | None]]:
+    """Return the values of a job by name, all of which are in a file meanwhile."""
+    values: dict[str, Any] = {
+        name: getattr(job, name) for name in OF_THE_JOB if name not in ("job", "job_file")
+    }
+    values["job"] = job.id
+    plain = {n: v if isinstance(v, int) or v is None else str(v) for n, v in values.items()}
+    with NamedTemporaryFile("w", prefix=f"evolvent-{job.id}-", suffix=".json") as file:
+        json.dump({**plain, "hyperparameters": job.hyperparameters}, file)
+        file.flush()
+        plain["job_file"] = file.name
+        yield {name: None if value is None else str(value) for name, value in plain.items()}
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(_BARE.sub(_spelled, text))
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _spelled(bare: re.Match[str]) -> str:
+    return ": NaN" if bare["word"].lower() == "nan" else f": {bare['minus']}Infinity"
+
+
+def _number(value: Any) -> Any:
+    return _NOT_FINITE.get(value, value) if value is None or isinstance(value, str) else value
+
+
+def _signal_name(number: int) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:  # one of the real-time signals
+        return f"signal {number}"
+    return f"{name} (out of memory, or by hand)" if number == signal.SIGKILL else name

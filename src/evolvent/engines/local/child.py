@@ -1,0 +1,140 @@
+"""The process of a local worker: `python -m evolvent.engines.local.child FD`, by `process.py`.
+
+Standard input brings the task, then commands; its end means that the driver has died, and the
+worker goes with it at once, with all that it has started. `FD` takes a line a second (a sign of
+life) and, last, how it ended: a process that ends without a word has been ended by something else.
+Nothing of the user's script is run again here: the trainable comes pickled by cloudpickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import io
+import json
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+from evolvent import errors
+from evolvent.engines.job import Job
+
+EXIT_ERROR = 3
+EXIT_HUNG = 75
+DRAIN = b"drain\n"
+
+_telling = threading.Lock()
+
+
+def main() -> int:
+    """Work until the study is over; 0, or EXIT_ERROR after telling the driver what is wrong."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    faulthandler.enable()
+    control, status = _take_pipes(int(sys.argv[1]))
+    try:
+        task = _read_task(control)
+        drain = threading.Event()
+        threading.Thread(target=_obey, args=(control, drain), daemon=True).start()
+        threading.Thread(target=_beat, args=(status,), daemon=True).start()
+        _work(task, drain)
+    except errors.EvolventError as e:
+        _tell(status, {"error": type(e).__name__, "message": str(e)})
+        return EXIT_ERROR
+    _tell(status, {"over": ""})
+    return 0
+
+
+def _take_pipes(status: int) -> tuple[io.BufferedReader, io.FileIO]:
+    """Keep the control pipe for us; user code that reads its standard input finds it empty."""
+    control = os.fdopen(os.dup(0), "rb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return control, io.FileIO(status, "w")
+
+
+def _read_task(control: io.BufferedReader) -> dict[str, Any]:
+    size = int.from_bytes(control.read(8), "little")
+    task: dict[str, Any] = pickle.loads(control.read(size))  # from our own driver
+    sys.path[:] = task["sys_path"]
+    return task
+
+
+def _obey(control: io.BufferedReader, drain: threading.Event) -> None:
+    for command in control:
+        if command == DRAIN:
+            drain.set()
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # what training has started must not outlive the driver
+    os._exit(EXIT_ERROR)
+
+
+def _beat(status: io.FileIO) -> None:
+    while True:
+        _tell(status, {})
+        time.sleep(1.0)
+
+
+def _tell(status: io.FileIO, message: dict[str, str]) -> None:
+    try:
+        with _telling:
+            status.write(json.dumps(message).encode() + b"\n")
+    except OSError:
+        os._exit(EXIT_ERROR)
+
+
+def _work(task: dict[str, Any], drain: threading.Event) -> None:
+    from evolvent.engines.worker import Worker, WorkerOptions  # noqa: PLC0415 - after sys.path
+    from evolvent.store import open_store  # noqa: PLC0415
+
+    trainable, algorithm = _unpickle(task)
+    options = WorkerOptions(**task["options"], drain=drain, on_hang=_exit_hung)
+    store = open_store(task["store"])
+    if algorithm is not None:
+        store.use_algorithm(task["study"], algorithm)
+    Worker(store, task["study"], trainable, options).work()
+    store.close()
+
+
+def _unpickle(task: dict[str, Any]) -> tuple[Any, Any]:
+    from evolvent.engines.trainable import import_trainable  # noqa: PLC0415
+
+    try:
+        trainable, algorithm = pickle.loads(task["pickled"])  # from our own driver
+    except Exception as e:
+        message = f"the trainable cannot be loaded in a worker: {type(e).__name__}: {e}"
+        raise errors.WorkerError(message) from e
+    if isinstance(trainable, str):
+        trainable = import_trainable(trainable)
+    return trainable, algorithm
+
+
+def _exit_hung(job: Job) -> None:
+    """End a process whose training hangs: nothing else can end it."""
+    try:
+        sys.stderr.write(f"job {job.id} has not called heartbeat() for too long; where it hangs:\n")
+        faulthandler.dump_traceback(all_threads=True)
+        sys.stderr.flush()
+    finally:  # training may have closed the stream
+        os._exit(EXIT_HUNG)
+
+
+def _exit(code: int) -> None:
+    """End now: threads of user code must not keep a worker alive that has nothing to do."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # training may have closed it
+            stream.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    try:
+        _exit(main())
+    except BaseException:  # noqa: BLE001 - shown; the exit code says that it was not foreseen
+        traceback.print_exc()
+        _exit(1)

@@ -1,0 +1,213 @@
+"""Workers on this machine: processes that a driver starts, watches and replaces.
+
+The driver holds no state of the study. Kill it and every worker ends; start it again and the study
+goes on from its log.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from evolvent.core.records import JobState
+from evolvent.engines.local.inline import run_here
+from evolvent.engines.local.lifecycle import _clear_up, release_dead, stop_for_all
+from evolvent.engines.local.options import Ending, LocalOptions, deadline, out_of_time
+from evolvent.engines.local.process import WorkerProcess, task_bytes
+from evolvent.engines.local.signals import interrupts
+from evolvent.engines.observer import Observer
+from evolvent.engines.trainable import AnyTrainable
+from evolvent.errors import EvolventError, WorkerError
+from evolvent.store.connect import address
+from evolvent.store.protocol import Store
+from evolvent.store.records import Failure, FailureKind, StudyState
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+_TICK_S, _LOOK_EVERY_S = 0.05, 0.25
+_SILENT_S = 10.0  # at least so long without a sign of life, which comes once a second
+_MORE_CRASHES, _MAX_KILLS = 5, 25  # in a row, with no job finished in between
+
+
+def run_local(
+    store: Store,
+    study: int,
+    trainable: AnyTrainable | str,
+    *,
+    options: LocalOptions,
+    observer: Observer,
+) -> Ending:
+    """Run workers on this machine until the study is over, interrupted, or out of time.
+
+    Raises:
+        TrainableError: training code broke its contract; mend it and run again.
+        WorkerError: workers die faster than they work.
+        KeyboardInterrupt: at the second Ctrl-C; all running jobs are back in the queue.
+    """
+    release_dead(store, study)
+    _clear_up(store, study)
+    observer.start(store.status(study))
+    if options.workers == 0:
+        return run_here(store, study, trainable, options, observer)
+    return _Driver(store, study, trainable, options, observer).run()
+
+
+class _Driver:
+    def __init__(
+        self,
+        store: Store,
+        study: int,
+        trainable: AnyTrainable | str,
+        options: LocalOptions,
+        observer: Observer,
+    ) -> None:
+        self._store, self._study, self._options, self._observer = store, study, options, observer
+        algorithm = store.status(study).record.algorithm
+        self._task: Mapping[str, Any] = {
+            "store": address(store),
+            "study": study,
+            "sys_path": [os.path.abspath(p) for p in sys.path],
+            "pickled": task_bytes(trainable, algorithm),
+        }
+        self._env = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(options.threads))}
+        self._workers: list[WorkerProcess] = []
+        self._selector = selectors.DefaultSelector()
+        self._error: EvolventError | None = None
+        self._interrupts = 0
+        self._draining = False
+        self._ending = Ending.OVER
+        self._deaths = 0
+        tries = store.status(study).record.max_failures + 1
+        self._max_crashes = tries * options.workers + _MORE_CRASHES  # the jobs at hand fail first
+        self._finished = -1
+
+    def run(self) -> Ending:
+        until = deadline(self._options.wall_time_s)
+        try:
+            with interrupts(self._on_interrupt):
+                for slot in range(self._options.workers):
+                    self._start(slot)
+                self._watch(until)
+        finally:
+            for worker in self._workers:
+                worker.kill()
+                self._close(worker)
+            self._release_killed()
+        if self._error is not None:
+            raise self._error
+        return self._ending
+
+    def _start(self, slot: int) -> None:
+        options = {
+            "device": self._options.device(slot),
+            "lease_s": self._options.lease_s,
+            "hang_s": self._options.hang_s,
+        }
+        worker = WorkerProcess(slot, {**self._task, "options": options}, env=self._env)
+        self._workers.append(worker)
+        if self._draining:
+            worker.drain()
+        for fd in worker.pipes:
+            self._selector.register(fd, selectors.EVENT_READ)
+
+    def _watch(self, until: float | None) -> None:
+        looked_at = 0.0
+        while self._workers:
+            self._selector.select(_TICK_S)
+            if self._interrupts and self._ending is not Ending.INTERRUPTED:
+                self._interrupted()
+            for worker in list(self._workers):
+                self._attend(worker)
+            if time.monotonic() - looked_at >= _LOOK_EVERY_S:
+                looked_at = time.monotonic()
+                self._look(until)
+
+    def _attend(self, worker: WorkerProcess) -> None:
+        self._print(worker)
+        if worker.ended():
+            self._ended(worker)
+        elif time.monotonic() - worker.seen > max(3 * self._options.lease_s, _SILENT_S):
+            self._observer.line(f"worker {worker.slot} is silent: replacing it")
+            worker.kill()
+
+    def _look(self, until: float | None) -> None:
+        status = self._store.status(self._study)
+        self._observer.update(status, lambda: self._store.members(self._study))
+        finished = status.counts.get(JobState.DONE, 0) + status.counts.get(JobState.FAILED, 0)
+        if finished != self._finished:
+            self._finished, self._deaths = finished, 0
+        if until is not None and time.monotonic() > until and self._ending is Ending.OVER:
+            self._ending = Ending.TIME
+            reason = out_of_time(self._options.wall_time_s)
+            if not stop_for_all(self._store, self._study, reason=reason):
+                self._drain()
+
+    def _ended(self, worker: WorkerProcess) -> None:
+        worker.kill()  # what it had started must not outlive it
+        self._print(worker)
+        self._close(worker)
+        self._workers.remove(worker)
+        if worker.clean:
+            return
+        how = f"worker {worker.slot} {worker.how()}"
+        self._store.release(self._study, worker=worker.name, failure=Failure(worker.guilt(), how))
+        _clear_up(self._store, self._study)
+        if worker.error is not None:
+            self._give_up(worker.error)
+        elif self._error is None and self._ending is not Ending.INTERRUPTED:
+            self._replace(worker, how)
+
+    def _replace(self, worker: WorkerProcess, how: str) -> None:
+        self._deaths += 1
+        if self._deaths > (_MAX_KILLS if worker.killed else self._max_crashes):
+            words = worker.last_words()
+            last = f"the last {how}:\n{words}" if words else f"the last {how}"
+            self._give_up(WorkerError(f"{self._deaths} workers in a row died at work; {last}"))
+        elif self._store.status(self._study).state is StudyState.OPEN:
+            self._observer.line(f"{how}: replacing it")
+            self._start(worker.slot)
+
+    def _give_up(self, error: EvolventError) -> None:
+        self._error = self._error or error
+        self._drain()
+
+    def _on_interrupt(self) -> None:
+        """Note a signal, and no more: it may have come in the middle of anything."""
+        self._interrupts += 1
+        if self._interrupts > 1:
+            raise KeyboardInterrupt
+
+    def _interrupted(self) -> None:
+        self._ending = Ending.INTERRUPTED
+        self._observer.line("finishing the running jobs; once more stops at once")
+        self._drain()
+
+    def _drain(self) -> None:
+        self._draining = True
+        for worker in self._workers:
+            worker.drain()
+
+    def _print(self, worker: WorkerProcess) -> None:
+        for line in worker.read():
+            self._observer.line(f"worker {worker.slot} | {line}")
+        for fd in worker.at_end & self._selector.get_map().keys():
+            self._selector.unregister(fd)  # its end would wake us again and again
+
+    def _close(self, worker: WorkerProcess) -> None:
+        for fd in worker.pipes & self._selector.get_map().keys():
+            self._selector.unregister(fd)
+        worker.close()
+
+    def _release_killed(self) -> None:
+        failure = Failure(FailureKind.RETURNED, "the run was stopped")
+        for worker in self._workers:
+            self._store.release(self._study, worker=worker.name, failure=failure)

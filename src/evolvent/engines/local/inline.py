@@ -1,0 +1,137 @@
+"""One worker in this process: nothing is sent anywhere, a debugger works."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from evolvent.core.records import JobId
+from evolvent.engines.local.lifecycle import release_dead, stop_for_all
+from evolvent.engines.local.options import Ending, LocalOptions, deadline, out_of_time
+from evolvent.engines.local.signals import interrupts
+from evolvent.engines.observer import Observer
+from evolvent.engines.trainable import AnyTrainable, import_trainable
+from evolvent.engines.worker import Worker, WorkerOptions
+from evolvent.store.protocol import Store
+
+_LOOK_EVERY_S = 0.25
+
+
+def run_here(
+    store: Store,
+    study: int,
+    trainable: AnyTrainable | str,
+    options: LocalOptions,
+    observer: Observer,
+) -> Ending:
+    """Run until the study is over, interrupted, or out of time; as `run_local`."""
+    drain = threading.Event()
+    until = deadline(options.wall_time_s)
+    ending, shown_at = Ending.OVER, 0.0
+
+    def show(_: object) -> None:
+        nonlocal ending, shown_at
+        if until is not None and time.monotonic() > until and not drain.is_set():
+            ending = Ending.TIME
+            drain.set()
+        if time.monotonic() - shown_at > _LOOK_EVERY_S:
+            shown_at = time.monotonic()
+            observer.update(store.status(study), lambda: store.members(study))
+
+    def interrupt() -> None:
+        nonlocal ending
+        if drain.is_set():
+            raise KeyboardInterrupt
+        ending = Ending.INTERRUPTED
+        drain.set()
+        with contextlib.suppress(RuntimeError):  # the signal came amid a print of training code
+            observer.line("finishing the running job; once more stops at once")
+
+    def hang(job: object) -> None:
+        observer.line(f"{job} has not called heartbeat() for {options.hang_s} s")
+
+    worker_options = WorkerOptions(
+        device=options.device(0),
+        lease_s=options.lease_s,
+        hang_s=options.hang_s,
+        overlap=False,
+        on_job=show,
+        on_hang=hang,
+        drain=drain,
+    )
+    loaded = import_trainable(trainable) if isinstance(trainable, str) else trainable
+    with interrupts(interrupt), _torch_threads(options.threads):
+        Worker(store, study, loaded, worker_options).work()
+    if ending is Ending.TIME:
+        stop_for_all(store, study, reason=out_of_time(options.wall_time_s))
+    return ending
+
+
+@contextlib.contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    """Give PyTorch, if the user has loaded it, the threads that a worker process would have."""
+    torch: Any = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    if torch:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
+
+
+def run_once(
+    store: Store,
+    study: int,
+    trainable: AnyTrainable,
+    *,
+    device: str | None,
+    lease_s: float,
+    tell: Callable[[str], None],
+) -> JobId | None:
+    """Wait for a job, run it and report it; return which, or None when the study is over.
+
+    Ctrl-C while it runs changes nothing; twice hands the job back.
+
+    Args:
+        store: where the study is.
+        study: its number.
+        trainable: what runs the job.
+        device: handed to it as `job.device`.
+        lease_s: seconds after which the job goes to another, should this process be silent.
+        tell: called with a line for the user.
+
+    Raises:
+        TrainableError: training code broke its contract; the job is back in the queue.
+        KeyboardInterrupt: twice, or while it waited for a job.
+    """
+    release_dead(store, study)
+    drain, ran = threading.Event(), list[JobId]()
+    interrupted = False
+
+    def done(job: JobId) -> None:
+        ran.append(job)
+        drain.set()
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+        drain.set()
+        with contextlib.suppress(RuntimeError):  # the signal came amid a print
+            tell("finishing the running job; once more stops at once")
+
+    options = WorkerOptions(
+        device=device, lease_s=lease_s, hang_s=None, overlap=False, on_job=done, drain=drain
+    )
+    with interrupts(interrupt):
+        Worker(store, study, trainable, options).work()
+    if interrupted and not ran:
+        raise KeyboardInterrupt
+    return ran[0] if ran else None

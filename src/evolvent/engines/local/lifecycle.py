@@ -1,0 +1,67 @@
+"""What a run does to a study as a whole, as far as its token allows: note, reopen and stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+from evolvent.core.records import JobState
+from evolvent.engines.worker_name import is_gone
+from evolvent.errors import EvolventError, Forbidden
+from evolvent.store.protocol import Store
+from evolvent.store.records import Failure, FailureKind, StudyState, StudyStatus
+
+_logger = logging.getLogger("evolvent")
+
+
+def open_for_run(store: Store, status: StudyStatus, *, trainable: str | None) -> None:
+    """Note the training code of a run, and reopen its study unless that is at its target.
+
+    Args:
+        store: where the study is.
+        status: how it stands.
+        trainable: import path of the code; None when it has none that others could use.
+
+    Raises:
+        Forbidden: the study was stopped or has failed, and the token may not reopen it.
+    """
+    if trainable is not None and trainable != status.record.trainable:
+        _note(store, status, trainable)
+    halted = status.state in (StudyState.STOPPED, StudyState.FAILED)
+    if halted and not status.record.reached(status.best_score):
+        store.resume(status.id)
+
+
+def stop_for_all(store: Store, study: int, *, reason: str) -> bool:
+    """Let nobody start another job; False when the token does not allow that."""
+    try:
+        store.stop(study, reason=reason)
+    except Forbidden as e:
+        _logger.debug("study number %d goes on without us: %s", study, e)
+        return False
+    return True
+
+
+def _note(store: Store, status: StudyStatus, trainable: str) -> None:
+    """Keep an import path for workers that join without being told one.
+
+    They import it, so it takes an admin's token; this run knows its code and does without.
+    """
+    try:
+        store.remember(status.id, trainable=trainable)
+    except Forbidden as e:
+        _logger.debug("study %r does not remember %r: %s", status.record.name, trainable, e)
+
+
+def release_dead(store: Store, study: int) -> int:
+    """Take back the jobs of workers whose processes on this host have ended; return how many."""
+    running = store.jobs(study, states=[JobState.RUNNING])
+    gone = {job.worker for job in running if job.worker and is_gone(job.worker)}
+    failure = Failure(FailureKind.LOST, "the process of its worker has ended")
+    return sum(store.release(study, worker=name, failure=failure) for name in gone)
+
+
+def _clear_up(store: Store, study: int) -> None:
+    """Remove what workers that died have left; failing to is no reason not to train."""
+    with contextlib.suppress(EvolventError, OSError):
+        store.collect(study)

@@ -1,0 +1,183 @@
+"""One worker process as its driver sees it: pipes, signs of life, how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from evolvent import errors
+from evolvent.engines.local.child import DRAIN, EXIT_HUNG
+from evolvent.engines.local.pickling import pack
+from evolvent.engines.worker_name import name_of
+from evolvent.store.records import FailureKind
+
+_LAST_LINES = 20
+_OWN_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+_CHUNK = 65536
+_CHUNKS_AT_ONCE = 16  # a worker that never stops printing must not keep its driver busy
+_LONGEST_LINE = 16 * _CHUNK
+
+
+class WorkerProcess:
+    """A running `evolvent.engines.local.child`.
+
+    Attributes:
+        slot: which worker of the driver it is; shown before its lines.
+        name: how the log calls it.
+        error: what it said went wrong; None while nothing did.
+        seen: when it last gave a sign of life, on the monotonic clock.
+        at_end: those of its pipes on which nothing can come any more.
+    """
+
+    def __init__(self, slot: int, task: Mapping[str, Any], *, env: Mapping[str, str]) -> None:
+        status, theirs = os.pipe()
+        try:
+            self._process = subprocess.Popen(  # our own module
+                [sys.executable, "-P", "-m", "evolvent.engines.local.child", str(theirs)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs,),
+                env={**env, "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+            )
+        finally:
+            os.close(theirs)
+        self.slot = slot
+        self.name = name_of(self._process.pid, str(slot))
+        self.error: errors.EvolventError | None = None
+        self.seen = time.monotonic()
+        assert self._process.stdout is not None  # opened as a pipe above
+        self.pipes = (self._process.stdout.fileno(), status)
+        for fd in self.pipes:
+            os.set_blocking(fd, False)
+        self.at_end: set[int] = set()
+        self._over = False
+        self._rest = dict.fromkeys(self.pipes, b"")
+        self._lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._send(_encode({**task, "options": {**task["options"], "name": self.name}}))
+
+    def read(self) -> list[str]:
+        """Read what has come on both pipes; return the lines that the worker printed."""
+        for message in self._read(self.pipes[1]):
+            self.seen = time.monotonic()
+            self._note(message)
+        lines = self._read(self.pipes[0])
+        self._lines.extend(lines)
+        return lines
+
+    def drain(self) -> None:
+        """Let it end after the job that it runs."""
+        self._send(DRAIN)
+
+    def kill(self) -> None:
+        """End it now, with whatever it started in its session."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def clean(self) -> bool:
+        """Whether it ended because its work was done, and said so."""
+        return self._over and self._process.returncode == 0
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was ended from outside: kill -9, or the kernel for want of memory."""
+        return self._process.returncode == -signal.SIGKILL
+
+    def guilt(self) -> FailureKind:
+        """Say whose fault its end was: what training did to itself counts against the member."""
+        code = self._process.returncode
+        if self.error is not None:
+            return FailureKind.RETURNED
+        if code is not None and (code > 0 or -code in _OWN_FAULTS):
+            return FailureKind.RAISED
+        return FailureKind.LOST
+
+    def how(self) -> str:
+        """Say in words how it ended."""
+        code = self._process.returncode
+        if code == EXIT_HUNG:
+            return "hung: no heartbeat for too long"
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            return f"killed by {name}" + (" (out of memory, or by hand)" if self.killed else "")
+        return f"ended with exit code {code}"
+
+    def last_words(self) -> str:
+        return "\n".join(self._lines)
+
+    def close(self) -> None:
+        """Let go of the pipes of an ended process."""
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()  # type: ignore[union-attr]  # opened as a pipe above
+        self._process.stdout.close()  # type: ignore[union-attr]  # likewise
+        os.close(self.pipes[1])
+
+    def _send(self, data: bytes) -> None:
+        assert self._process.stdin is not None  # opened as a pipe above
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+
+    def _read(self, fd: int) -> list[str]:
+        for _ in range(_CHUNKS_AT_ONCE):
+            try:
+                chunk = os.read(fd, _CHUNK)
+            except BlockingIOError:
+                break
+            if not chunk:
+                self.at_end.add(fd)
+                break
+            self._rest[fd] += chunk
+        torn = fd in self.at_end or len(self._rest[fd]) > _LONGEST_LINE
+        if torn and self._rest[fd][-1:] not in (b"", b"\n"):
+            self._rest[fd] += b"\n"
+        *lines, self._rest[fd] = self._rest[fd].split(b"\n")
+        return [line.decode(errors="replace").rstrip("\r") for line in lines]
+
+    def _note(self, message: str) -> None:
+        try:
+            said = json.loads(message)
+        except ValueError:
+            return  # torn: it was killed while it told
+        self._over = self._over or "over" in said
+        if "error" in said:
+            kind = getattr(errors, said["error"], errors.WorkerError)
+            self.error = kind(said["message"])
+
+
+def task_bytes(trainable: Any, algorithm: Any) -> bytes:
+    """Pickle what user code there is; things defined in a script or notebook go by value.
+
+    Raises:
+        ConfigError: they hold something that cannot be pickled.
+    """
+    try:
+        return pack((trainable, algorithm))
+    except Exception as e:
+        raise errors.ConfigError(
+            f"trainable: cannot be sent to a worker process ({type(e).__name__}: {e}): "
+            "open files, locks and connections inside the function, or use workers=0"
+        ) from e
+
+
+def _encode(task: Mapping[str, Any]) -> bytes:
+    data = pack(dict(task))
+    return len(data).to_bytes(8, "little") + data

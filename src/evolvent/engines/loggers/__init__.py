@@ -1,0 +1,1 @@
+"""What follows a study while it trains, and hands each entry to loggers once."""

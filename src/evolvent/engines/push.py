@@ -1,0 +1,93 @@
+"""Models that were trained elsewhere, brought into a study as members whose round 0 is done."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evolvent.core.records import JobId
+from evolvent.engines.job import numbers
+from evolvent.engines.runner import judge
+from evolvent.errors import CheckpointMissing, ConfigError, TrainableError
+from evolvent.store.checkpoints import files as tree
+from evolvent.store.protocol import Store
+from evolvent.store.records import Failure, Report
+
+_TRIES = 3
+_SPARED_S = 24 * 3600.0
+
+
+def push_done(
+    store: Store,
+    study: int,
+    hyperparameters: Mapping[str, Any],
+    metrics: Mapping[str, float] | None,
+    checkpoint: str | Path | None,
+) -> JobId:
+    """Copy a model into a study and add the member it belongs to; see `Study.push`.
+
+    Args:
+        store: where the study is.
+        study: its number.
+        hyperparameters: all of them: nothing is drawn for what has been trained.
+        metrics: what it reached, the objective among them.
+        checkpoint: directory with its files, as training code reads them.
+
+    Raises:
+        ConfigError: names the argument, what came and what was wanted.
+        CheckpointError: the files cannot be read or copied.
+    """
+    if metrics is None or checkpoint is None:  # it could be ranked, but not copied
+        raise ConfigError(
+            f"{'metrics' if metrics is None else 'checkpoint'}: missing: a model that was trained "
+            "elsewhere comes with both, its metrics and its checkpoint; leave both out for a "
+            "member that is to be trained"
+        )
+    record, directory = store.status(study).record, Path(checkpoint)
+    values = record.space.check(hyperparameters)
+    try:
+        verdict = judge(numbers(metrics, where="metrics"), record)
+    except TrainableError as e:
+        raise ConfigError(f"metrics: {str(e).removeprefix('training returned ')}") from e
+    if isinstance(verdict, Failure):
+        raise ConfigError(f"metrics: {verdict.message}, wanted a finite number")
+    _check_directory(directory)
+    for _ in range(_TRIES - 1):
+        try:
+            return _push(store, study, values, verdict, directory)
+        except CheckpointMissing:  # collected before it was named in the log
+            continue
+    return _push(store, study, values, verdict, directory)
+
+
+def _push(
+    store: Store,
+    study: int,
+    hyperparameters: Mapping[str, Any],
+    verdict: tuple[float, dict[str, float]],
+    directory: Path,
+) -> JobId:
+    checkpoints = store.checkpoints(study)
+    staged = checkpoints.stage("pushed", spare_s=_SPARED_S)
+    try:
+        try:
+            shutil.copytree(directory, staged, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        except OSError as e:
+            raise tree.explained(e, doing="copy", path=directory) from e
+        address = checkpoints.seal(staged)
+        return store.push(study, hyperparameters, done=Report(*verdict, address))
+    finally:
+        checkpoints.drop(staged)
+
+
+def _check_directory(directory: Path) -> None:
+    if not directory.is_dir():
+        raise ConfigError(f"checkpoint: got {directory}, wanted a directory with the model's files")
+    try:
+        found = tree.listing(directory)  # refuses links, by the user's names
+    except OSError as e:
+        raise tree.explained(e, doing="read", path=directory) from e
+    if not found:
+        raise ConfigError(f"checkpoint: {directory} is empty, wanted the model's files")

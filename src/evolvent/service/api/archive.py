@@ -1,0 +1,84 @@
+"""Whole studies: taken out and put in as one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from evolvent.archive.export import chosen
+from evolvent.archive.validate import Consistency
+from evolvent.errors import ArchiveError, ConfigError
+from evolvent.service.api import schemas as s
+from evolvent.service.api.policy import refuse_foreign
+from evolvent.service.api.request import Call, Operation, Stream
+from evolvent.service.auth.roles import Role
+from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.codec.messages import key_from_json
+from evolvent.store.codec.stream import MEDIA_TYPE, Received, file_blocks, log_blocks
+from evolvent.store.dump import Chosen, StudyDump
+from evolvent.store.protocol import Store
+
+_Record = TypeVar("_Record")
+
+
+def _dump(call: Call) -> Stream:
+    which = chosen(call.query.get("checkpoints", "best"))
+    return Stream(_blocks(call.store, call.study, which), MEDIA_TYPE, held=True)
+
+
+def _restore(call: Call) -> Any:
+    if call.upload is None:
+        raise ConfigError("body: missing, wanted the stream of a study")
+    received = Received.of(call.upload)
+    record = received.settings.record
+    refuse_foreign(record.algorithm)
+    key = key_from_json({"key": call.query.get("key")})
+
+    def save(checkpoints: Checkpoints) -> None:
+        for name, staged in received.unpack(lambda _: checkpoints.stage("import")):
+            if checkpoints.seal(staged) != name:
+                raise ArchiveError(f"checkpoint {name}: other files came than those of it")
+
+    return {"id": call.store.restore(_consistent(received), save=save, key=key)}
+
+
+def _blocks(store: Store, study: int, which: Chosen) -> Iterator[bytes]:
+    with store.dump(study, checkpoints=which) as (dump, held):
+        yield from log_blocks(dump, held.addresses)
+        yield from file_blocks(held.directories)
+
+
+def _consistent(received: Received) -> StudyDump:
+    """Return the study, every record checked against those before it as it is read."""
+    dump = received.dump()
+    agreed = Consistency(dump.record, dump.pins)
+    return replace(
+        dump,
+        members=_each(dump.members, agreed.member, agreed.check_members),
+        jobs=_each(dump.jobs, agreed.job, agreed.check_jobs),
+        points=map(agreed.point, dump.points),
+        failures=map(agreed.failure, dump.failures),
+    )
+
+
+def _each(
+    records: Any, check: Callable[[_Record], _Record], check_whole: Callable[[], None]
+) -> Iterator[_Record]:
+    yield from map(check, records)
+    check_whole()
+
+
+OPERATIONS = (
+    Operation(
+        method="GET", path="/studies/{study}/dump", role=Role.VIEWER, run=_dump,
+        summary="A whole study as of one instant, with the files of checkpoints.",
+        query={"checkpoints": s.CHOICE_QUERY}, gives=MEDIA_TYPE, errors=(404, 409),
+    ),
+    Operation(
+        method="POST", path="/restore", role=Role.ADMIN, run=_restore,
+        summary="Put in a study that `dump` of this or another service has given.",
+        query={"key": s.KEY}, takes=MEDIA_TYPE, reply=s.STUDY_ID, creates=True, errors=(409,),
+        slow=True,
+    ),
+)  # fmt: skip

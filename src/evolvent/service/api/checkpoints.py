@@ -1,0 +1,122 @@
+"""Checkpoints over HTTP: what is in one, its files, and how new ones come in."""
+
+from __future__ import annotations
+
+import io
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing, ConfigError
+from evolvent.service.api import schemas as s
+from evolvent.service.api.request import Call, Operation
+from evolvent.service.auth.roles import Role
+from evolvent.service.web.errors import HttpError
+from evolvent.service.web.streaming import FileResponse
+from evolvent.store.checkpoints import files as tree
+from evolvent.store.checkpoints import manifest
+from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.codec.file_list import files_to_json
+
+_PATH = "/studies/{study}/checkpoints/{address}"
+
+
+def show(call: Call) -> Any:
+    """Return what is in a checkpoint."""
+    place = _place(call)
+    return {"address": place.name, "files": files_to_json(_entries(place))}
+
+
+def file(call: Call) -> FileResponse:
+    """Open one file of a checkpoint; it can be read to its end though it be collected meanwhile."""
+    place = _place(call)
+    entries, index = _entries(place), file_number(call)
+    if index >= len(entries) or entries[index].name.endswith("/"):
+        raise HttpError(404, f"file: got {index}, wanted the number of a file in the list")
+    return FileResponse(_opened(place, entries[index]), entries[index])
+
+
+def local(call: Call) -> Checkpoints:
+    """Return the checkpoints of the study in the path, which are on this machine's disk.
+
+    Raises:
+        UnknownStudy: there is none of that number.
+        ConfigError: the store that is served is itself a service.
+    """
+    found = call.store.checkpoints(call.study)
+    if not isinstance(found, Checkpoints):
+        raise ConfigError(f"store: {call.store.url} keeps its checkpoints elsewhere: ask there")
+    return found
+
+
+def file_number(call: Call) -> int:
+    """Return the number of a file, which the path has.
+
+    Raises:
+        HttpError: it is none.
+    """
+    text = call.path["index"]
+    if not (text.isascii() and text.isdecimal() and len(text) < len("100000")):
+        raise HttpError(404, f"file: got {text!r:.80}, wanted its number in the list")
+    return int(text)
+
+
+def _place(call: Call) -> Path:
+    checkpoints = local(call)
+    try:
+        return checkpoints.path(call.path["address"])
+    except CheckpointError as e:
+        raise HttpError(404, str(e), field="address") from e
+
+
+def _entries(place: Path) -> list[Entry]:
+    try:
+        return _listed(place) if place.is_dir() else manifest.of(place)
+    except CheckpointMissing as e:
+        raise _missing(place) from e
+
+
+def _opened(place: Path, entry: Entry) -> io.FileIO:
+    path = place / entry.name
+    try:
+        file = io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+    except FileNotFoundError as e:
+        if not place.is_dir():
+            raise _missing(place) from e
+        raise CheckpointDamaged(f"checkpoint {place.name}: {entry.name!r} is missing") from e
+    except OSError as e:
+        raise tree.explained(e, doing="read", path=path) from e
+    size = os.fstat(file.fileno()).st_size
+    if size != entry.size:
+        file.close()
+        raise CheckpointDamaged(
+            f"checkpoint {place.name}: {entry.name!r} has {size} bytes instead of {entry.size}"
+        )
+    return file
+
+
+@lru_cache(maxsize=32)
+def _listed(place: Path) -> list[Entry]:
+    """Return what is in a checkpoint, which stays the same for as long as it has its address."""
+    return manifest.of(place)
+
+
+def _missing(place: Path) -> HttpError:
+    message = f"checkpoint {place.name} is not here: collected, as nothing needed it, or never sent"
+    return HttpError(404, message, kind="CheckpointMissing")
+
+
+OPERATIONS = (
+    Operation(
+        method="GET", path=_PATH, role=Role.VIEWER, run=show, files=True, errors=(404, 409),
+        summary="The files of a checkpoint: their names, sizes and hashes.",
+        reply=s.CHECKPOINT,
+    ),
+    Operation(
+        method="GET", path=f"{_PATH}/files/{{index}}", role=Role.VIEWER, run=file, files=True,
+        errors=(404, 409, 416), binary=True, gives="application/octet-stream",
+        summary="A file of a checkpoint, by its number in the list; takes Range and If-Range.",
+    ),
+)  # fmt: skip

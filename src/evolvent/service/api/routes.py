@@ -1,0 +1,64 @@
+"""The API: every operation of the table behind its path."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from starlette.routing import Route
+
+from evolvent.service.api import archive, checkpoints, log, studies, uploads, work
+from evolvent.service.api.endpoint import Api, Resource
+from evolvent.service.api.openapi import describe
+from evolvent.service.api.request import Call, Operation
+from evolvent.service.auth.roles import Role
+
+PREFIX = "/api/v1"
+DOCUMENTED: tuple[Operation, ...] = (
+    *work.OPERATIONS,  # first: what workers send most is found soonest
+    *studies.OPERATIONS,
+    *studies.CONTROL_OPERATIONS,
+    *log.OPERATIONS,
+    *archive.OPERATIONS,
+    *checkpoints.OPERATIONS,
+    *uploads.OPERATIONS,
+)
+"""All but the one that gives the document about them, which is in `api`."""
+__all__ = ["OPERATIONS", "PREFIX", "Api", "document", "routes"]
+
+
+def _show(_: Call) -> Any:
+    return document()
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    *DOCUMENTED,
+    Operation(
+        method="GET",
+        path="/openapi.json",
+        role=Role.VIEWER,
+        run=_show,
+        summary="This document.",
+        reply={"type": "object"},
+    ),
+)
+
+
+def routes(api: Api) -> list[Route]:
+    """Return a route for every path of the table."""
+    paths = dict.fromkeys(operation.path for operation in OPERATIONS)
+    found = {path: [o for o in OPERATIONS if o.path == path] for path in paths}
+    return [
+        Route(f"{PREFIX}{_pattern(path)}", Resource(api, operations))
+        for path, operations in found.items()
+    ]
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document of all operations as JSON."""
+    return describe(OPERATIONS, prefix=PREFIX)
+
+
+def _pattern(path: str) -> str:
+    return path.replace("{name}", "{name:path}")  # names may have slashes in them

@@ -1,0 +1,183 @@
+"""Studies: listed, made, found, removed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evolvent.errors import ConfigError, UnknownStudy
+from evolvent.service.api import schemas as s
+from evolvent.service.api.policy import refuse_foreign
+from evolvent.service.api.request import Call, Operation
+from evolvent.service.auth.roles import Role
+from evolvent.store.codec import messages
+from evolvent.store.codec.fields import mapped, number, text
+from evolvent.store.codec.messages import key_from_json, status_to_json
+from evolvent.store.codec.study import record_from_json
+from evolvent.store.records import StudyStatus, named
+from evolvent.validation import check_path
+
+MOST_MEMBERS = 100_000
+_LONGEST_REASON = 1000
+
+
+def _studies(call: Call) -> Any:
+    return {"studies": [status_to_json(status) for status in _visible(call)]}
+
+
+def _create(call: Call) -> Any:
+    record = record_from_json(mapped(call.body, "record"), partial=True)
+    refuse_foreign(record.algorithm)
+    if record.population > MOST_MEMBERS:
+        raise ConfigError(f"population: got {record.population}, wanted 1 to {MOST_MEMBERS}")
+    record.algorithm.validate(record.space, record.population)
+    return {"id": call.store.create_study(record, key=key_from_json(call.body))}
+
+
+def _find(call: Call) -> Any:
+    return status_to_json(named(call.path["name"], _visible(call), url=call.base_url))
+
+
+def _status(call: Call) -> Any:
+    return status_to_json(call.store.status(call.study))
+
+
+def _delete(call: Call) -> None:
+    call.store.delete_study(call.study)
+
+
+def _visible(call: Call) -> list[StudyStatus]:
+    """Return the studies that whoever asks may know of."""
+    bound = call.who.study
+    if bound is None:
+        return call.store.studies()
+    try:
+        return [call.store.find_study(bound)]
+    except UnknownStudy:
+        return []
+
+
+OPERATIONS = (
+    Operation(
+        method="GET", path="/studies", role=Role.VIEWER, run=_studies,
+        summary="All studies, the newest last.", reply=s.STUDIES,
+    ),
+    Operation(
+        method="POST", path="/studies", role=Role.ADMIN, run=_create,
+        summary="Make a study.", body=s.NEW_STUDY, reply=s.STUDY_ID, creates=True,
+        errors=(409,),
+    ),
+    Operation(
+        method="GET", path="/studies/named/{name}", role=Role.VIEWER, run=_find,
+        summary="The study of a name.", reply=s.STATUS, errors=(404,),
+    ),
+    Operation(
+        method="GET", path="/studies/{study}", role=Role.VIEWER, run=_status,
+        summary="How a study stands.", reply=s.STATUS, errors=(404,),
+    ),
+    Operation(
+        method="DELETE", path="/studies/{study}", role=Role.ADMIN, run=_delete,
+        summary="Remove a study with its log and its checkpoints.", changes=True, errors=(404,),
+        slow=True,
+    ),
+)  # fmt: skip
+
+
+def _stop(call: Call) -> None:
+    reason = text(call.body, "reason") if "reason" in call.body else "stopped by hand"
+    if not 0 < len(reason) <= _LONGEST_REASON or not reason.isprintable():
+        raise ConfigError(
+            f"reason: got {reason!r:.80}, wanted 1 to {_LONGEST_REASON} printable characters"
+        )
+    call.store.stop(call.study, reason=reason)
+
+
+def _resume(call: Call) -> None:
+    call.store.resume(call.study)
+
+
+def _extend(call: Call) -> None:
+    call.store.extend(call.study, rounds=messages.small(call.body, "rounds"))
+
+
+def _retarget(call: Call) -> None:
+    if "target" not in call.body:
+        raise ConfigError("target: missing, wanted a number, or null for none")
+    target = None if call.body["target"] is None else float(number(call.body, "target"))
+    call.store.retarget(call.study, target=target)
+
+
+def _remember(call: Call) -> None:
+    trainable = check_path("trainable", text(call.body, "trainable"))
+    call.store.remember(call.study, trainable=trainable)
+
+
+def _push(call: Call) -> Any:
+    record = call.store.status(call.study).record
+    values = record.space.check(mapped(call.body, "hyperparameters"), partial=True)
+    done = call.body.get("done")
+    job = call.store.push(
+        call.study,
+        values,
+        done=None if done is None else messages.report_from_json(mapped(call.body, "done")),
+        key=messages.key_from_json(call.body),
+    )
+    return {"job": job}
+
+
+def _pin(call: Call) -> None:
+    call.store.pin(call.study, messages.job_name(text(call.body, "job")))
+
+
+def _unpin(call: Call) -> None:
+    call.store.unpin(call.study, messages.job_name(text(call.body, "job")))
+
+
+def _collect(call: Call) -> Any:
+    return {"freed": call.store.collect(call.study)}
+
+
+CONTROL_OPERATIONS = (
+    Operation(
+        method="POST", path="/studies/{study}/stop", role=Role.ADMIN, run=_stop,
+        summary="Give out no more jobs; running ones may still report.", body=s.STOP,
+        errors=(404,), changes=True,
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/resume", role=Role.ADMIN, run=_resume,
+        summary="Undo stop; in a failed study every member starts again.", body=s.NOTHING,
+        errors=(404, 409), changes=True, decides=True,
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/extend", role=Role.ADMIN, run=_extend,
+        summary="Set the total number of rounds.", body=s.EXTEND, errors=(404,),
+        changes=True, decides=True,
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/retarget", role=Role.ADMIN, run=_retarget,
+        summary="Set or remove the value of the metric at which the study stops.",
+        body=s.RETARGET, errors=(404,), changes=True,
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/remember", role=Role.ADMIN, run=_remember,
+        summary="Keep the import path of the training code; it is never imported here.",
+        body=s.REMEMBER, errors=(404,),
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/push", role=Role.ADMIN, run=_push,
+        summary="Add a member by hand; hyperparameters left out are drawn.", body=s.PUSH,
+        reply=s.JOB_ID, creates=True, errors=(404, 409), changes=True, decides=True,
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/pin", role=Role.ADMIN, run=_pin,
+        summary="Keep the checkpoint of a job.", body=s.ONE_JOB, errors=(404, 409),
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/unpin", role=Role.ADMIN, run=_unpin,
+        summary="Let the checkpoint of a job go.", body=s.ONE_JOB, errors=(404,),
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/collect", role=Role.WORKER, run=_collect,
+        summary="Remove checkpoints that nothing needs.", body=s.NOTHING, reply=s.FREED,
+        errors=(404,), slow=True,
+    ),
+)  # fmt: skip

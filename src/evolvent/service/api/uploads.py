@@ -1,0 +1,215 @@
+"""How checkpoints come in: a list of files first, then their bytes, in pieces, then the seal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive
+
+from evolvent.errors import CheckpointDamaged, EvolventError
+from evolvent.service.api import schemas as s
+from evolvent.service.api.checkpoints import file_number, local
+from evolvent.service.api.request import Call, Operation
+from evolvent.service.auth.roles import Role
+from evolvent.service.uploads.area import Upload, UploadArea
+from evolvent.service.uploads.writer import Receiving
+from evolvent.service.web.errors import HttpError
+from evolvent.service.web.threads import in_files
+from evolvent.store.checkpoints import manifest
+from evolvent.store.codec.file_list import files_from_json
+from evolvent.store.codec.messages import key_from_json
+
+_PATH = "/studies/{study}/uploads"
+_TYPE = "application/octet-stream"
+_BLOCK = 1 << 19
+_HEARD_OUT = 1 << 25  # so many bytes are read in vain, that the sender may read our answer
+_HEARD_OUT_S = 10.0
+_LARGEST = 10**15
+
+
+def begin(call: Call) -> Any:
+    """Begin an upload, or find the one of this key; a checkpoint that is here needs none."""
+    call.store.status(call.study)  # a study that is gone gets no directories
+    entries = files_from_json(call.body.get("files"))
+    key = key_from_json(call.body) or uuid4().hex
+    upload = UploadArea(local(call), call.settings).begin(key, entries)
+    if upload is not None:
+        return _told(upload)
+    whole = [{"name": e.name, "size": e.size, "offset": e.size} for e in entries]
+    address = manifest.address_of(entries)
+    return {"address": address, "sealed": True, "upload": None, "files": whole}
+
+
+def show(call: Call) -> Any:
+    """Return how much of each file is here."""
+    return _told(_upload(call))
+
+
+def seal(call: Call) -> Any:
+    """Make the files a checkpoint."""
+    try:
+        area = UploadArea(local(call), call.settings)
+        return {"address": area.seal(call.path["upload"])}
+    except CheckpointDamaged as e:
+        raise _refused(e) from e
+
+
+def drop(call: Call) -> None:
+    """Give an upload up."""
+    _upload(call).drop()
+
+
+async def receive_file(call: Call, headers: Headers, receive: Receive) -> Response:
+    """Write a file on while its bytes come in; what has come is kept when the connection ends."""
+    try:
+        _check_type(headers)
+        file = await in_files(partial(_open, call))
+        try:
+            file.check_length(_length(headers))
+            await _write(file, _blocks(receive, call.settings.upload_stall_s))
+            return JSONResponse({"offset": await in_files(file.finish)})
+        finally:
+            file.close()
+    except EvolventError as e:
+        if not isinstance(e, _Silent):
+            await _hear_out(receive)
+        raise (_refused(e) if isinstance(e, CheckpointDamaged) else e) from e
+
+
+def _open(call: Call) -> Receiving:
+    offset = call.count("offset", 0, most=_LARGEST) or 0
+    return _upload(call).receive(file_number(call), offset)
+
+
+async def _write(file: Receiving, blocks: AsyncIterator[bytes]) -> None:
+    """Write one block while the next comes in."""
+    written: asyncio.Future[None] | None = None
+    try:
+        async for block in blocks:
+            if written is not None:
+                await written
+            written = asyncio.ensure_future(in_files(partial(file.write, block)))
+    finally:
+        if written is not None:
+            await written
+
+
+async def _blocks(receive: Receive, stall_s: float) -> AsyncIterator[bytes]:
+    """Yield what comes in, in blocks of a size that is worth a trip to the disk.
+
+    Raises:
+        _Silent: a block took longer than `stall_s`, or the connection ended.
+    """
+    more = True
+    while more:
+        parts: list[bytes] = []
+        ended: _Silent | None = None
+        try:
+            async with asyncio.timeout(stall_s):
+                more = await _gather(receive, parts)
+        except TimeoutError:
+            ended = _Silent(408, f"body: less than {_BLOCK} bytes in {stall_s:g} s: send faster")
+        except _Silent as e:
+            ended = e
+        if parts:
+            yield b"".join(parts)
+        if ended is not None:
+            raise ended
+
+
+async def _gather(receive: Receive, parts: list[bytes]) -> bool:
+    """Collect one block; return whether there is more."""
+    size = 0
+    while size < _BLOCK:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Silent(400, "body: the connection ended within it")
+        if body := message.get("body", b""):
+            parts.append(body)
+            size += len(body)
+        if not message.get("more_body", False):
+            return False
+    return True
+
+
+class _Silent(HttpError):
+    """The sender sends no more, or too slowly: no reason to listen on."""
+
+
+async def _hear_out(receive: Receive) -> None:
+    """Read what a sender still sends: most look at an answer only when they are done."""
+    heard = 0
+    try:
+        async with asyncio.timeout(_HEARD_OUT_S):
+            while heard < _HEARD_OUT:
+                message = await receive()
+                heard += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
+
+
+def _check_type(headers: Headers) -> None:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != _TYPE:
+        message = f"Content-Type: got {kind!r:.80}, wanted {_TYPE!r}"
+        raise HttpError(415, message, field="Content-Type")
+
+
+def _length(headers: Headers) -> int:
+    text = headers.get("content-length", "0")
+    whole = text.isascii() and text.isdecimal() and len(text) < len(str(_LARGEST))
+    return int(text) if whole else _LARGEST
+
+
+def _told(upload: Upload) -> dict[str, Any]:
+    entries = upload.entries()
+    sent = [
+        {"name": entry.name, "size": entry.size, "offset": offset}
+        for entry, offset in zip(entries, upload.offsets(), strict=True)
+    ]
+    address = manifest.address_of(entries)
+    return {"address": address, "sealed": False, "upload": upload.number, "files": sent}
+
+
+def _upload(call: Call) -> Upload:
+    return UploadArea(local(call), call.settings).find(call.path["upload"])
+
+
+def _refused(error: CheckpointDamaged) -> HttpError:
+    return HttpError(422, str(error), kind="CheckpointDamaged", field="files")
+
+
+OPERATIONS = (
+    Operation(
+        method="POST", path=_PATH, role=Role.WORKER, run=begin, files=True, errors=(404, 409, 413),
+        summary="Begin to send a checkpoint, or ask what has arrived of it, by its list of files.",
+        body=s.NEW_UPLOAD, reply=s.UPLOAD,
+    ),
+    Operation(
+        method="GET", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=show, files=True,
+        summary="How many bytes of each file have arrived.", reply=s.UPLOAD, errors=(404, 409),
+    ),
+    Operation(
+        method="DELETE", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=drop, files=True,
+        summary="Give an upload up.", errors=(404, 409),
+    ),
+    Operation(
+        method="PUT", path=f"{_PATH}/{{upload}}/files/{{index}}", role=Role.WORKER, run=show,
+        receives=receive_file, binary=True, query={"offset": s.COUNT}, reply=s.SENT,
+        summary="Bytes of a file, from `offset` on, which is where it ends now.",
+        errors=(404, 408, 409, 413, 415),
+    ),
+    Operation(
+        method="POST", path=f"{_PATH}/{{upload}}/seal", role=Role.WORKER, run=seal, files=True,
+        summary="Make the files a checkpoint, which a report may then name.", reply=s.SEALED,
+        errors=(404, 409),
+    ),
+)  # fmt: skip

@@ -1,0 +1,136 @@
+"""What workers do: claim, heartbeat, report, fail, release, reparent."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from evolvent.errors import ConfigError
+from evolvent.service.api import schemas as s
+from evolvent.service.api.request import Call, Operation
+from evolvent.service.auth.roles import Role
+from evolvent.store.codec import messages
+from evolvent.store.codec.fields import mapped, metrics, number, text
+
+LEASE_S = 60.0
+_LONGEST_TEXT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A claim: who asks, and for what."""
+
+    worker: str
+    lease_s: float
+    prefer: int | None
+    wait_s: float
+    key: str | None
+
+
+def wish(call: Call) -> Wish:
+    """Return what a claim asks for.
+
+    Raises:
+        Malformed: names the field.
+    """
+    body = call.body
+    wait_s = messages.seconds(body, "wait_s") if body.get("wait_s") is not None else 0.0
+    if not 0 <= wait_s <= messages.MOST_WAIT_S:
+        raise ConfigError(f"wait_s: got {wait_s}, wanted 0 to {messages.MOST_WAIT_S:.0f}")
+    return Wish(
+        messages.worker_name(body),
+        _lease_s(body),
+        messages.small(body, "prefer") if body.get("prefer") is not None else None,
+        wait_s,
+        messages.key_from_json(body),
+    )
+
+
+def _heartbeat(call: Call) -> None:
+    lease = messages.fence_from_json(call.study, call.body)
+    points, key = messages.points_from_json(call.body), messages.key_from_json(call.body)
+    call.store.heartbeat(lease, lease_s=_lease_s(call.body), points=points, key=key)
+
+
+def _report(call: Call) -> None:
+    lease = messages.fence_from_json(call.study, call.body)
+    body = call.body if call.body.get("score") is not None else _scored(call)
+    call.store.report(lease, messages.report_from_json(body))
+
+
+def _fail(call: Call) -> None:
+    lease = messages.fence_from_json(call.study, call.body)
+    failure = messages.kind_from_json(mapped(call.body, "failure"))
+    call.store.fail(lease, failure, key=messages.key_from_json(call.body))
+
+
+def _release(call: Call) -> Any:
+    failure = messages.kind_from_json(mapped(call.body, "failure"))
+    worker, key = messages.worker_name(call.body), messages.key_from_json(call.body)
+    released = call.store.release(call.study, worker=worker, failure=failure, key=key)
+    return {"released": released}
+
+
+def _reparent(call: Call) -> Any:
+    lease = messages.fence_from_json(call.study, call.body)
+    parent, reason = messages.job_name(text(call.body, "parent")), text(call.body, "reason")
+    if len(reason) > _LONGEST_TEXT:
+        raise ConfigError(f"reason: longer than {_LONGEST_TEXT} characters, wanted a sentence")
+    key = messages.key_from_json(call.body)
+    return messages.lease_to_json(call.store.reparent(lease, parent=parent, reason=reason, key=key))
+
+
+def _lease_s(body: dict[str, Any]) -> float:
+    return LEASE_S if body.get("lease_s") is None else messages.seconds(body, "lease_s")
+
+
+def _scored(call: Call) -> dict[str, Any]:
+    """Return the body with the score that its metrics come to."""
+    record = call.store.status(call.study).record
+    values = metrics(call.body, "metrics")
+    value = values.get(record.metric)
+    if value is None or not abs(value) <= sys.float_info.max:  # integers can be larger
+        got = "none" if value is None else f"{value!r:.80}"
+        raise ConfigError(
+            f"metrics: got {got} for {record.metric!r}, wanted a finite number: it is the "
+            "objective; a job whose metric is not finite has failed (POST …/fail)"
+        )
+    return {**call.body, "score": record.score(number(values, record.metric))}
+
+
+def _unused(call: Call) -> None:
+    """Claims wait, so they have a path of their own: see `waiting.Waiting.claim`."""
+
+
+OPERATIONS = (
+    Operation(
+        method="POST", path="/studies/{study}/claim", role=Role.WORKER, run=_unused,
+        summary="Get a job, waiting for one up to wait_s; 204 when there is none.",
+        body=s.CLAIM, reply=s.LEASE, errors=(404,), decides=True, waits=True,
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/heartbeat", role=Role.WORKER, run=_heartbeat,
+        summary="Prolong a lease, and log points.", body=s.HEARTBEAT, errors=(404, 409),
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/report", role=Role.WORKER, run=_report,
+        summary="A job is done. Without score it is that of the study's metric.",
+        body=s.REPORT, errors=(404, 409), changes=True, decides=True,
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/fail", role=Role.WORKER, run=_fail,
+        summary="An attempt came to nothing.", body=s.FAIL, errors=(404, 409),
+        changes=True, decides=True,
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/release", role=Role.WORKER, run=_release,
+        summary="Note a failure for every job that a worker holds.", body=s.RELEASE,
+        reply=s.RELEASED, errors=(404,), changes=True, decides=True,
+    ),
+    Operation(
+        method="POST", path="/studies/{study}/reparent", role=Role.WORKER, run=_reparent,
+        summary="Let a job start from an ancestor: its parent's checkpoint is damaged.",
+        body=s.REPARENT, reply=s.LEASE, errors=(404, 409),
+    ),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Who asks, and whether that one may: tokens, sessions, roles, rate limits."""

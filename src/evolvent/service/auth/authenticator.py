@@ -1,0 +1,166 @@
+"""Who stands before the door: tokens and signed-in browsers looked up, failures held back."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from evolvent.errors import Unauthenticated
+from evolvent.service.auth.rate_limit import Throttle
+from evolvent.service.settings import Settings
+from evolvent.service.web.threads import Crossing
+from evolvent.store.tokens import Token, Tokens, id_of
+
+_MOST_KNOWN = 10_000
+
+_Found = TypeVar("_Found")
+
+
+class Throttled(Unauthenticated):
+    """Too many failures from this address; may try again as the header says."""
+
+    def __init__(self, wait_s: float) -> None:
+        seconds = math.ceil(wait_s)
+        super().__init__(f"too many wrong tokens from this address: wait {seconds} s")
+        self.headers = {"Retry-After": str(seconds)}
+
+
+class Door:
+    """Recognises tokens; nothing is remembered that would outlast their end.
+
+    Args:
+        tokens: those of the store that is served.
+        settings: of the service.
+        crossing: to ask the store off the event loop, where that takes long.
+        clock: seconds that grow, for the rate limits.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        settings: Settings,
+        crossing: Crossing,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tokens = tokens
+        self._crossing = crossing
+        self._lifetime_s = settings.signed_in_s
+        self._programs = Throttle(clock)
+        self._browsers = Throttle(clock)
+        self._seen: OrderedDict[str, None] = OrderedDict()
+
+    async def program(self, request: HTTPConnection, secret: str) -> Token:
+        """Return the token that a program has sent.
+
+        One that has been right before is looked up also when others at the same address (behind
+        one router, say) have failed too often.
+
+        Raises:
+            Unauthenticated: it opens nothing.
+            Throttled: nobody looked, there have been too many failures from there.
+        """
+        id, address = id_of(secret), address_of(request)
+        if id not in self._seen:
+            _check(self._programs, address)
+        try:
+            token = await self._ask(self._tokens.recognise, secret)
+        except Unauthenticated:
+            self._seen.pop(id, None)
+            self._programs.failed(address)
+            raise
+        self._seen[id] = None
+        if len(self._seen) > _MOST_KNOWN:
+            self._seen.popitem(last=False)
+        return token
+
+    async def browser(self, request: HTTPConnection) -> tuple[Token, str] | None:
+        """Return the token that a browser signed in with, and the secret that stands for it."""
+        secret = request.cookies.get(_cookie(request))
+        token = await self._ask(self._tokens.signed_in, secret) if secret else None
+        return None if token is None or secret is None else (token, secret)
+
+    def still_program(self, secret: str) -> None:
+        """Look again for the token of a program, which was right when its request came.
+
+        Raises:
+            Unauthenticated: it opens nothing any more; no failure is counted.
+        """
+        self._tokens.recognise(secret)
+
+    def still_browser(self, secret: str) -> None:
+        """Look again for a browser that was signed in when its request came.
+
+        Raises:
+            Unauthenticated: it has signed out, or its token opens nothing any more.
+        """
+        if self._tokens.signed_in(secret) is None:
+            raise Unauthenticated("this browser is signed in no longer: sign in again")
+
+    async def sign_in(self, request: HTTPConnection, secret: str, response: Response) -> None:
+        """Give a browser a cookie in exchange for a token.
+
+        Raises:
+            Unauthenticated: it opens nothing.
+            Throttled: nobody looked, there have been too many failures from there.
+        """
+        address = address_of(request)
+        _check(self._browsers, address)
+        try:
+            token = await self._ask(self._tokens.recognise, secret)
+        except Unauthenticated:
+            self._browsers.failed(address)
+            raise
+        signed_in = await self._crossing.write(
+            lambda: self._tokens.sign_in(token, lifetime_s=self._lifetime_s)
+        )
+        response.set_cookie(
+            _cookie(request),
+            signed_in,
+            max_age=int(self._lifetime_s),
+            secure=_encrypted(request),
+            httponly=True,
+            samesite="strict",
+        )
+
+    async def sign_out(self, request: HTTPConnection, response: Response) -> None:
+        """Forget a browser that signed in."""
+        name = _cookie(request)
+        if secret := request.cookies.get(name):
+            await self._crossing.write(lambda: self._tokens.sign_out(secret))
+        response.delete_cookie(name, secure=_encrypted(request), httponly=True, samesite="strict")
+
+    async def _ask(self, look: Callable[[str], _Found], secret: str) -> _Found:
+        if self._tokens.quick:  # quicker than a change of threads
+            return look(secret)
+        return await self._crossing.write(lambda: look(secret))  # where nobody reads long tables
+
+
+def address_of(request: HTTPConnection) -> str:
+    """Return where a request comes from."""
+    return request.client.host if request.client else ""
+
+
+def _cookie(request: HTTPConnection) -> str:
+    """Return the name of the cookie.
+
+    Browsers send the cookies of one port of a host to all, so each has a name of its own.
+    "__Host-" keeps other hosts of the domain from setting it, and works under TLS only.
+    """
+    _, port = request.scope.get("server") or ("", None)
+    return f"{'__Host-' if _encrypted(request) else ''}evolvent-{port}"
+
+
+def _encrypted(request: HTTPConnection) -> bool:
+    return bool(request.scope["scheme"] == "https")
+
+
+def _check(throttle: Throttle, address: str) -> None:
+    if wait_s := throttle.wait_s(address):
+        raise Throttled(wait_s)

@@ -1,0 +1,109 @@
+"""Whether a request that a browser sends with its cookie was meant by whoever sits before it.
+
+Another site can make a browser send a request here, and can read neither the answer nor a page
+of ours. So a write has to carry a token that only our pages know, and must not say that it comes
+from elsewhere.
+"""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import Message, Receive
+
+from evolvent.errors import ConfigError, Forbidden
+from evolvent.service.web.body import read_body
+
+HEADER = "x-csrf-token"
+FIELD = "csrf"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_FORM = "application/x-www-form-urlencoded"
+_MOST_FORM_BYTES = 1 << 16
+_MOST_FIELDS = 200
+
+
+def csrf_for(signed_in: str) -> str:
+    """Return the token for the forms of one signed-in browser; the same until it signs out."""
+    return hmac.digest(signed_in.encode(), b"evolvent csrf", "sha256").hex()
+
+
+def csrf_of(request: Request) -> str:
+    """Return the token to put into a form (field `csrf`) or header (X-CSRF-Token) of a page.
+
+    Empty when the request came with a bearer token, which no browser sends by itself.
+    """
+    return str(getattr(request.state, "csrf", ""))
+
+
+def check_origin(headers: Headers) -> None:
+    """Refuse what says that another site has made the browser send it.
+
+    Raises:
+        Forbidden: names the header.
+    """
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        if site != "same-origin":
+            raise Forbidden(f"Sec-Fetch-Site: got {site!r:.80}, wanted a request of our own page")
+    elif origin is not None and origin.partition("://")[2] != headers.get("host"):
+        raise Forbidden(f"Origin: got {origin!r:.80}, wanted a request of our own page")
+
+
+async def check_meant(headers: Headers, receive: Receive, *, csrf: str) -> Receive:
+    """Refuse a write that does not carry the browser's token.
+
+    Returns:
+        What to read the body from instead: looking for the field has used up `receive`.
+
+    Raises:
+        Forbidden: names what is missing.
+    """
+    check_origin(headers)
+    given = headers.get(HEADER)
+    if given is None and headers.get("content-type", "").partition(";")[0].strip() == _FORM:
+        body = await read_form(headers, receive)
+        given = form_value(body, FIELD)
+        receive = _again(body, receive)
+    if given is None or not hmac.compare_digest(given.encode(), csrf.encode()):
+        raise Forbidden("X-CSRF-Token: missing or not this page's: reload the page and repeat")
+    return receive
+
+
+async def read_form(headers: Headers, receive: Receive) -> bytes:
+    """Return the body of a form, which must be as short as all of ours.
+
+    Raises:
+        HttpError: it is longer, or does not come.
+    """
+    return await read_body(headers, receive, most=_MOST_FORM_BYTES)
+
+
+def form_value(body: bytes, name: str) -> str | None:
+    """Return the value of a field of a form, the first if there are several.
+
+    Raises:
+        ConfigError: there are more fields than any of our forms has.
+    """
+    text = body.decode("utf-8", "replace")
+    try:
+        fields = parse_qs(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError as e:
+        raise ConfigError(f"body: got more than {_MOST_FIELDS} fields, wanted a short form") from e
+    return fields[name][0] if name in fields else None
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

@@ -1,0 +1,106 @@
+"""The gate: without a token nothing passes but the health check and the way to sign in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from evolvent.errors import EvolventError, Unauthenticated
+from evolvent.service.auth.authenticator import Door, Throttled
+from evolvent.service.auth.csrf import SAFE, check_meant, csrf_for
+from evolvent.service.auth.roles import Identity, Role
+from evolvent.service.web.errors import answer, told
+from evolvent.store.tokens import Token
+
+SIGN_IN = "/sign-in"
+OPEN = frozenset({("GET", "/health"), ("HEAD", "/health"), ("GET", SIGN_IN), ("POST", SIGN_IN)})
+"""What needs no token."""
+
+_SCHEME = "bearer "
+_NO_TOKEN = (
+    "this needs a token: set EVOLVENT_TOKEN or run `evolvent login`; by plain HTTP send "
+    "'Authorization: Bearer evt_…'"
+)
+
+
+class Gate:
+    """Middleware that finds out who is asking, and turns everybody else away.
+
+    Puts an `Identity` on `request.state.who`, and on `request.state.csrf` what a page's forms
+    must send back (see `origin.csrf_of`).
+    """
+
+    def __init__(self, app: ASGIApp, *, door: Door) -> None:
+        self.app = app
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] == "http" and (scope["method"], scope["path"]) not in OPEN:
+            request = Request(scope)
+            try:
+                receive = await self._admit(request, receive)
+            except EvolventError as e:
+                await _refusal(e, request)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    async def _admit(self, request: Request, receive: Receive) -> Receive:
+        """Note who is asking; return what to read the body from."""
+        authorization = request.headers.get("authorization")
+        if authorization is not None:
+            if not authorization.lower().startswith(_SCHEME):
+                raise Unauthenticated("Authorization: wanted 'Bearer evt_…'")
+            secret = authorization[len(_SCHEME) :].strip()
+            token = await self._door.program(request, secret)
+            _note(request, token, csrf="", look_again=partial(self._door.still_program, secret))
+            return receive
+        found = await self._door.browser(request)
+        if found is None:
+            raise Unauthenticated(_NO_TOKEN)
+        token, signed_in = found
+        csrf = csrf_for(signed_in)
+        look_again = partial(self._door.still_browser, signed_in)
+        _note(request, token, csrf=csrf, look_again=look_again)
+        if request.method in SAFE:
+            return receive
+        return await check_meant(request.headers, receive, csrf=csrf)
+
+
+def check_still(request: Request) -> None:
+    """Look again, after a wait, whether whoever asks still may; in a thread of the store.
+
+    Raises:
+        Unauthenticated: the token has been revoked meanwhile, or is out of date.
+    """
+    request.state.look_again()
+
+
+def _note(request: Request, token: Token, *, csrf: str, look_again: Callable[[], None]) -> None:
+    request.state.who = Identity(Role[token.role.upper()], token.study, token.name)
+    request.state.csrf = csrf
+    request.state.look_again = look_again
+
+
+def _refusal(error: EvolventError, request: Request) -> Response:
+    if isinstance(error, Unauthenticated) and _is_navigation(request):
+        there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"{SIGN_IN}?next={quote(there, safe='')}", status_code=303)
+    if isinstance(error, Throttled):
+        return told(
+            429, "Unauthenticated", str(error), field="Authorization", headers=error.headers
+        )
+    return answer(error)
+
+
+def _is_navigation(request: Request) -> bool:
+    """Whether a person waits for a page."""
+    return request.method in SAFE and "text/html" in request.headers.get("accept", "")

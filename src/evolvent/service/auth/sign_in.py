@@ -1,0 +1,133 @@
+"""The page where a person signs in with a token, once, and the way out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html import escape
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from evolvent.errors import EvolventError, Unauthenticated
+from evolvent.service.auth.authenticator import Door, Throttled
+from evolvent.service.auth.csrf import check_origin, form_value, read_form
+from evolvent.service.auth.middleware import SIGN_IN
+from evolvent.service.web.security_headers import content_security_policy
+
+SIGN_OUT = "/sign-out"
+
+# In the page, not in a file: a file would be one more thing to be had without a token.
+_STYLE = """
+:root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}
+body{margin:0;min-height:100vh;display:grid;place-items:center;background:Canvas;color:CanvasText}
+main{width:min(22rem,100% - 2rem)}
+h1{font-size:1.4rem;margin:0 0 1rem}
+label{display:block;margin-bottom:.35rem}
+input,button{font:inherit;width:100%;box-sizing:border-box;padding:.6rem .7rem;border-radius:.4rem}
+input{border:1px solid GrayText;background:Field;color:FieldText;font-family:ui-monospace,monospace}
+button{margin-top:.8rem;border:0;background:#0b61b5;color:#fff;font-weight:600;cursor:pointer}
+button:hover{background:#094f94}
+:focus-visible{outline:3px solid #0b61b5;outline-offset:2px}
+p{color:color-mix(in srgb,CanvasText 68%,Canvas);font-size:.9rem}
+[role=alert]{color:CanvasText;border-left:4px solid #dc2626;padding:.2rem .8rem;margin:0 0 1rem}
+code{white-space:nowrap}
+@media(prefers-color-scheme:dark){:focus-visible{outline-color:#6cb6ff}}
+"""
+_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_HEADERS = {"Content-Security-Policy": content_security_policy(style_src=f"'sha256-{_HASH}'")}
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">{again}
+<title>Sign in · evolvent</title>
+<link rel="icon" href="data:,">
+<style>{style}</style>
+</head>
+<body>
+<main>
+<h1>Sign in to evolvent</h1>
+{alert}<form method="post" action="{action}">
+<input type="hidden" name="next" value="{there}">
+<label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" autofocus required
+ spellcheck="false" placeholder="evt_…">
+<button>Sign in</button>
+</form>
+<p>No token? Whoever runs this service makes one:
+<code>evolvent token create --role viewer</code></p>
+</main>
+</body>
+</html>
+"""
+
+
+def routes(door: Door) -> list[Route]:
+    """Return the routes of this file."""
+
+    async def page(request: Request) -> Response:
+        there = _inside(request.query_params.get("next"))
+        if await door.browser(request) is not None:
+            return RedirectResponse(there, status_code=303)
+        return _page(there, again=_came_from_elsewhere(request))
+
+    async def sign_in(request: Request) -> Response:
+        check_origin(request.headers)
+        body = await read_form(request.headers, request.receive)
+        there = _inside(form_value(body, "next"))
+        response = RedirectResponse(there, status_code=303)
+        try:
+            await door.sign_in(request, (form_value(body, "token") or "").strip(), response)
+        except Unauthenticated as e:
+            return _page(there, error=e)
+        return response
+
+    async def sign_out(request: Request) -> Response:
+        response = RedirectResponse(SIGN_IN, status_code=303)
+        await door.sign_out(request, response)
+        return response
+
+    return [
+        Route(SIGN_IN, page, methods=["GET"]),
+        Route(SIGN_IN, sign_in, methods=["POST"]),
+        Route(SIGN_OUT, sign_out, methods=["POST"]),
+    ]
+
+
+def _page(there: str, *, error: EvolventError | None = None, again: bool = False) -> Response:
+    here = f"{SIGN_IN}?next={quote(there, safe='')}"
+    html = _PAGE.format(
+        style=_STYLE,
+        action=SIGN_IN,
+        there=escape(there),
+        alert=f'<p role="alert">{_as_html(str(error))}</p>\n' if error else "",
+        again=f'\n<meta http-equiv="refresh" content="0;url={escape(here)}">' if again else "",
+    )
+    if isinstance(error, Throttled):
+        return HTMLResponse(html, 429, _HEADERS | error.headers)
+    return HTMLResponse(html, 200 if error is None else 401, _HEADERS)
+
+
+def _as_html(message: str) -> str:
+    """Return a message as HTML, what stands in backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(message))
+
+
+def _came_from_elsewhere(request: Request) -> bool:
+    """Whether somebody followed a link on another site, with which no strict cookie is sent.
+
+    Then the page loads itself once more, as its own doing; with a cookie that leads on.
+    """
+    return request.headers.get("sec-fetch-site") == "cross-site"
+
+
+def _inside(there: str | None) -> str:
+    """Return a path of this service to go on to, whatever was asked for."""
+    if not there or not there.startswith("/") or not there.isprintable() or "\\" in there:
+        return "/"
+    return "/" if there.startswith("//") else there

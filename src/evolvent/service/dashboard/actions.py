@@ -1,0 +1,120 @@
+"""What the forms of pages do: the operations of the API, with a body made from a form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+from evolvent.core.distributions import Distribution
+from evolvent.errors import ConfigError, OutOfSpace
+from evolvent.service.api.request import Operation
+from evolvent.service.api.studies import CONTROL_OPERATIONS as CONTROL
+from evolvent.service.api.studies import OPERATIONS as STUDIES
+from evolvent.store.records import StudyStatus
+
+Form: TypeAlias = Mapping[str, str]
+
+_MOST_FIELDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A form of a page.
+
+    Attributes:
+        operation: what it does.
+        body: makes the body of the operation from the form.
+        done: what the page says afterwards.
+    """
+
+    operation: Operation
+    body: Callable[[Form, StudyStatus], dict[str, Any]]
+    done: str
+
+
+def read_form(body: bytes) -> dict[str, str]:
+    """Return the fields of a form.
+
+    Raises:
+        ConfigError: there are more than any of our forms has.
+    """
+    text = body.decode("utf-8", "replace")
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    except ValueError as e:
+        raise ConfigError(f"body: got more than {_MOST_FIELDS} fields, wanted a short form") from e
+
+
+def _nothing(_form: Form, _: StudyStatus) -> dict[str, Any]:
+    return {}
+
+
+def _reason(form: Form, _: StudyStatus) -> dict[str, Any]:
+    reason = form.get("reason", "").strip()
+    return {"reason": reason} if reason else {}
+
+
+def _rounds(form: Form, _: StudyStatus) -> dict[str, Any]:
+    text = form.get("rounds", "").strip()
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise ConfigError(f"rounds: got {text!r:.80}, wanted a whole number from 1")
+    return {"rounds": int(text)}
+
+
+def _pushed(form: Form, status: StudyStatus) -> dict[str, Any]:
+    given = {name: text.strip() for name, text in form.items() if name.startswith("h.")}
+    space = status.record.space
+    values = {
+        name.removeprefix("h."): meant(text, space.get(name.removeprefix("h.")))
+        for name, text in given.items()
+        if text
+    }
+    return {"hyperparameters": values}
+
+
+def _job(form: Form, _: StudyStatus) -> dict[str, Any]:
+    return {"job": form.get("job", "")}
+
+
+def _confirmed(form: Form, status: StudyStatus) -> dict[str, Any]:
+    typed = form.get("confirm", "").strip()
+    if typed != status.record.name.strip():
+        raise ConfigError(
+            f"confirm: got {typed!r:.120}, wanted the name of the study: nothing was deleted"
+        )
+    return {}
+
+
+_OF = {f"{o.method} {o.path.removeprefix('/studies/{study}')}": o for o in (*CONTROL, *STUDIES)}
+
+ACTIONS: Mapping[str, Action] = {
+    "stop": Action(_OF["POST /stop"], _reason, "Stopped: running jobs may finish."),
+    "resume": Action(_OF["POST /resume"], _nothing, "Resumed."),
+    "extend": Action(_OF["POST /extend"], _rounds, "The number of rounds is set."),
+    "push": Action(_OF["POST /push"], _pushed, "A member is queued with these values."),
+    "pin": Action(_OF["POST /pin"], _job, "Pinned: its checkpoint is kept."),
+    "unpin": Action(_OF["POST /unpin"], _job, "No longer pinned."),
+    "delete": Action(_OF["DELETE "], _confirmed, "The study is deleted."),
+}
+
+
+def meant(text: str, distribution: Distribution | None) -> Any:
+    """Return what a text means: the first of JSON, a number such as `.5`, and text that fits."""
+    readings: list[Any] = []
+    for reader in (json.loads, float):
+        try:
+            readings.append(reader(text))
+        except (ValueError, RecursionError):
+            continue
+    readings.append(text)
+    if distribution is None:
+        return readings[0]
+    for value in readings:
+        try:
+            return distribution.check(value)
+        except OutOfSpace:
+            continue
+    return readings[0]

@@ -1,0 +1,298 @@
+"""The table of jobs: which are shown, in which order, in which columns; one page at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.core.study import StudyRecord
+from evolvent.errors import ConfigError
+from evolvent.service.dashboard.column_cache import Columns, searched
+from evolvent.service.dashboard.query import PLAIN, Order, Query, TableColumn
+from evolvent.store.protocol import Store
+from evolvent.store.records import JobColumn, StudyStatus
+
+ROWS = 50
+_MOST_DEFAULT = 6  # hyperparameters shown unless others are chosen
+_FINISHED = (JobState.DONE, JobState.FAILED)
+_OPEN = (JobState.RUNNING, JobState.QUEUED, JobState.CANCELLED)
+_H, _M = "h.", "m."
+_NUMBERS = frozenset({"score", "attempt", "started", "took", "finished"})
+_WIDE = 1 << 31
+_SCANNED: Mapping[str, JobColumn] = {
+    "state": "state", "score": "score", "attempt": "attempt", "worker": "worker",
+    "started": "started_at", "finished": "finished_at", "reason": "reason",
+}  # fmt: skip
+
+
+_PAIRED: Mapping[str, tuple[JobColumn, JobColumn]] = {
+    "job": ("member", "round"),
+    "parent": ("parent_member", "parent_round"),
+    "took": ("finished_at", "started_at"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of the table.
+
+    Attributes:
+        columns: that are shown.
+        choices: all that there are.
+        matching: how many jobs there are with this search and state.
+        all: how many there are.
+    """
+
+    query: Query
+    columns: Sequence[TableColumn]
+    choices: Sequence[TableColumn]
+    jobs: Sequence[JobRecord]
+    matching: int
+    all: int
+
+    @property
+    def pages(self) -> int:
+        return max(1, math.ceil(self.matching / ROWS))
+
+    @property
+    def first(self) -> int:
+        return (self.query.page - 1) * ROWS + 1 if self.jobs else 0
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.jobs) - 1 if self.jobs else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The jobs of a study as they stand now.
+
+    Attributes:
+        finished: how many there are; they come first in the order of rows.
+        open: running, queued and cancelled ones, the rows behind them.
+    """
+
+    store: Store
+    status: StudyStatus
+    columns: Columns
+    finished: int
+    open: Sequence[JobRecord] = field(default=())
+
+    @classmethod
+    def of(cls, store: Store, status: StudyStatus, columns: Columns) -> Table:
+        finished = sum(status.counts.get(state, 0) for state in _FINISHED)
+        wanted = [state for state in _OPEN if status.counts.get(state)]
+        heads = store.jobs(status.id, states=wanted) if wanted else []
+        heads.sort(key=lambda job: (_OPEN.index(job.state), job.round, job.member))
+        return cls(store=store, status=status, columns=columns, finished=finished, open=heads)
+
+    def page(self, query: Query) -> Page:
+        """Return one page.
+
+        Raises:
+            ConfigError: an unknown column; names those there are.
+        """
+        choices = self.choices()
+        shown = _chosen(query, choices)
+        rows = self.rows(query)
+        matching = len(rows)
+        query = _within(query, matching)
+        start = (query.page - 1) * ROWS
+        return Page(
+            query=query,
+            columns=shown,
+            choices=choices,
+            jobs=list(self.jobs(rows[start : start + ROWS].tolist())),
+            matching=matching,
+            all=self.finished + len(self.open),
+        )
+
+    def choices(self) -> list[TableColumn]:
+        """Return all columns that there are; with metrics of the first job and the best."""
+        record = self.status.record
+        known = self.store.jobs(self.status.id, states=[JobState.DONE], limit=1)
+        if self.status.best is not None:
+            known.append(self.store.job(self.status.id, self.status.best))
+        metrics = dict.fromkeys(name for job in known for name in job.metrics)
+        metrics.pop(record.metric, None)
+        plain = [TableColumn(key, title, key in _NUMBERS) for key, title in PLAIN.items()]
+        plain[2] = TableColumn("score", record.metric, number=True)
+        own = [TableColumn(f"{_H}{name}", name, number=True) for name in record.space]
+        others = [TableColumn(f"{_M}{name}", name, number=True) for name in metrics]
+        return [*plain[:4], *own, *others, *plain[4:]]
+
+    def rows(self, query: Query) -> NDArray[np.int64]:
+        """Return the numbers of the rows that a query wants, in its order."""
+        finished, n = self.finished, self.finished + len(self.open)
+        found = np.concatenate([np.arange(finished, n), np.arange(finished)[::-1]])
+        if query.state:
+            found = found[self._in_state(query.state)[found]]
+        if query.search:
+            found = found[self._matching(query.search)[found]]
+        if query.sort and len(found):
+            found = _sorted(found, self._values(query.sort), query.order)
+        return found
+
+    def jobs(self, rows: Sequence[int]) -> Iterator[JobRecord]:
+        """Yield the jobs of some rows; neighbours are read together."""
+        for is_open, some in groupby(rows, lambda row: row >= self.finished):
+            if is_open:
+                yield from (self.open[row - self.finished] for row in some)
+            else:
+                for first, last in _runs(list(some)):
+                    yield from self._between(first, last)
+
+    def _between(self, first: int, last: int) -> Iterator[JobRecord]:
+        low, high = min(first, last), max(first, last)
+        found = self.store.jobs(self.status.id, states=_FINISHED, after=low, limit=high - low + 1)
+        yield from found if first <= last else reversed(found)
+
+    def _in_state(self, state: str) -> NDArray[np.bool_]:
+        there = np.zeros(self.finished + len(self.open), np.bool_)
+        there[self.finished :] = [job.state == state for job in self.open]
+        if state in _FINISHED:
+            column = self.columns.plain("state", self.finished)
+            there[: len(column)] = [value == state for value in column]
+        return there
+
+    def _matching(self, search: str) -> NDArray[np.bool_]:
+        """Return which rows have the text; in JSON it may stand escaped."""
+        text = search.lower()
+        escaped = json.dumps(text)[1:-1]
+        texts = [*self.columns.texts(self.finished), *map(_head_text, self.open)]
+        hits = [text in there or escaped in there for there in texts]
+        return np.array(hits, np.bool_)
+
+    def _values(self, key: str) -> NDArray[Any]:
+        """Return what a column sorts by, for every row."""
+        own = _comparable([self._of_head(key, job) for job in self.open])
+        values = self.columns.sorting(
+            key, self.finished, lambda: _comparable(self._of_finished(key))
+        )
+        if not len(own) or not len(values):
+            return own if len(own) else values
+        if values.dtype != own.dtype:
+            values, own = _as_texts(values), _as_texts(own)
+        return np.concatenate([values, own])
+
+    def _of_finished(self, key: str) -> Sequence[Any]:
+        n = self.finished
+        if key.startswith(_H):
+            return list(self.columns.mapped("hyperparameters", key[len(_H) :], n).tolist())
+        if key.startswith(_M):
+            return list(self.columns.mapped("metrics", key[len(_M) :], n).tolist())
+        if key == "score":
+            sign = self.status.record.score(1.0)
+            scores = self.columns.plain("score", n)
+            return [None if score is None else sign * score for score in scores]
+        return self.columns.plain(_SCANNED[key], n) if key in _SCANNED else self._paired(key)
+
+    def _paired(self, key: str) -> list[Any]:
+        first, second = _PAIRED[key]
+        one = self.columns.plain(first, self.finished)
+        two = self.columns.plain(second, self.finished)
+        pairs = zip(one, two, strict=True)
+        if key == "took":
+            return [None if a is None or b is None else a - b for a, b in pairs]
+        return [None if a is None else a * _WIDE + b for a, b in pairs]
+
+    def _of_head(self, key: str, job: JobRecord) -> Any:
+        found = cell(job, key, self.status.record)
+        return found.member * _WIDE + found.round if isinstance(found, JobId) else found
+
+
+def _chosen(query: Query, choices: Sequence[TableColumn]) -> list[TableColumn]:
+    known = {column.key: column for column in choices}
+    if unknown := [key for key in query.columns if key not in known]:
+        raise ConfigError(f"columns: got {unknown[0]!r:.80}, wanted some of {', '.join(known)}")
+    if query.sort and query.sort not in known:
+        raise ConfigError(f"sort: got {query.sort!r:.80}, wanted one of {', '.join(known)}")
+    if query.columns:
+        return [column for column in choices if column.key in query.columns]
+    own = [key for key in known if key.startswith(_H)][:_MOST_DEFAULT]
+    wanted = ["job", "state", "score", "parent", *own, "took", "finished"]
+    return [known[key] for key in wanted]
+
+
+def _within(query: Query, matching: int) -> Query:
+    last = max(1, math.ceil(matching / ROWS))
+    if query.page <= last:
+        return query
+    return replace(query, page=last)
+
+
+def _comparable(values: Sequence[Any]) -> NDArray[Any]:
+    """Return numbers as they are; if there is anything else, texts of all. Nothing stays None."""
+    if all(value is None or isinstance(value, (int, float)) for value in values):
+        return np.array([math.nan if value is None else _as_float(value) for value in values])
+    column = np.empty(len(values), object)
+    column[:] = [None if value is None else str(value).lower() for value in values]
+    return column
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf if value > 0 else -math.inf
+
+
+def _as_texts(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype == object:
+        return values
+    return _comparable([None if math.isnan(value) else f"{value}" for value in values.tolist()])
+
+
+def _sorted(rows: NDArray[np.int64], values: NDArray[Any], order: Order) -> NDArray[np.int64]:
+    """Return rows by value; those without one come last, either way; ties stay as they were."""
+    mine = values[rows]
+    if mine.dtype == object:
+        there = np.array([value is not None for value in mine], np.bool_)
+        _, rank = np.unique(mine[there].astype(str), return_inverse=True)
+    else:
+        there = ~np.isnan(mine)
+        rank = mine[there]
+    by = np.argsort(rank if order == "ascending" else -rank, kind="stable")
+    return np.concatenate([rows[there][by], rows[~there]])
+
+
+def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield first and last of neighbours that are one apart, all upwards or all downwards."""
+    start = 0
+    for i in range(1, len(rows) + 1):
+        step = rows[start + 1] - rows[start] if i > start + 1 else 0
+        if i < len(rows) and rows[i] - rows[i - 1] in ({step} if step else {1, -1}):
+            continue
+        yield rows[start], rows[i - 1]
+        start = i
+
+
+def _head_text(job: JobRecord) -> str:
+    parent = None if job.parent is None else f"from {job.parent}"
+    values = json.dumps(dict(job.hyperparameters))
+    return searched(job.id, job.state, parent, values, job.worker, job.reason, job.error)
+
+
+def cell(job: JobRecord, key: str, record: StudyRecord) -> Any:
+    """Return what stands in a column for a job; None for nothing."""
+    if key.startswith(_H):
+        return job.hyperparameters.get(key[len(_H) :])
+    if key.startswith(_M):
+        return job.metrics.get(key[len(_M) :])
+    ended = job.started_at is not None and job.finished_at is not None
+    values = {
+        "job": job.id, "state": job.state.value, "parent": job.parent, "attempt": job.attempt,
+        "score": None if job.score is None else 0.0 + record.score(job.score),
+        "worker": job.worker, "started": job.started_at, "finished": job.finished_at,
+        "took": (job.finished_at or 0.0) - (job.started_at or 0.0) if ended else None,
+        "reason": job.reason,
+    }  # fmt: skip
+    return values[key]

@@ -1,0 +1,252 @@
+"""The dashboard: pages for people, on the same store and the same operations as the API."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from threading import Thread
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from evolvent.core.records import JobId
+from evolvent.errors import ConfigError, EvolventError
+from evolvent.service.access import guarded
+from evolvent.service.api.endpoint import Api
+from evolvent.service.api.request import Call, study_number
+from evolvent.service.auth.csrf import read_form as read_body
+from evolvent.service.auth.roles import check_role, who
+from evolvent.service.dashboard.actions import ACTIONS, Action, Form, read_form
+from evolvent.service.dashboard.column_cache import KeptColumns
+from evolvent.service.dashboard.csv_export import csv_blocks, csv_name
+from evolvent.service.dashboard.figures import SHOWN, WIDTHS, Figures, library
+from evolvent.service.dashboard.job import job_page
+from evolvent.service.dashboard.query import Query
+from evolvent.service.dashboard.render import STATIC, error_page, page, static_file
+from evolvent.service.dashboard.study import facts, standing, visible
+from evolvent.service.dashboard.table import Table, cell
+from evolvent.service.web.errors import status_of
+from evolvent.service.web.streaming import StreamedResponse
+from evolvent.store.records import StudyStatus
+
+_Handler = Callable[[Request], Awaitable[Response]]
+_STEP = 40  # pixels: figures are as wide as the page, in steps, so that many share one
+
+
+def routes(api: Api) -> list[Route]:
+    """Return the routes of the dashboard."""
+    pages = Pages(api)
+    study, job = "/studies/{study}", "/studies/{study}/jobs/{job}"
+    return guarded(
+        [
+            Route("/", _told(pages.studies), methods=["GET"]),
+            Route(study, _told(pages.study), methods=["GET"]),
+            Route(f"{study}/jobs.csv", _told(pages.csv), methods=["GET"]),
+            Route(f"{study}/figures/{{kind}}", _told(pages.figure), methods=["GET"]),
+            Route(f"{study}/{{action}}", _told(pages.act), methods=["POST"]),
+            Route(job, _told(pages.job), methods=["GET"]),
+            Route(f"{job}/points", _told(pages.points), methods=["GET"]),
+            Route("/static/figures.lib.js", _told(pages.script), methods=["GET"]),
+            Route(STATIC, _told(pages.static), methods=["GET"]),
+        ]
+    )
+
+
+class Pages:
+    """What every page needs."""
+
+    def __init__(self, api: Api) -> None:
+        self._api, self._store, self._crossing = api, api.store, api.crossing
+        self._columns = KeptColumns(api.store)
+        self._figures = Figures(api.store)
+        self._warm = False
+
+    async def studies(self, request: Request) -> Response:
+        """All studies."""
+
+        def made() -> Response:
+            found = [standing(self._store, s) for s in visible(self._store, who(request))]
+            deleted = request.query_params.get("done") == "delete"
+            note = ACTIONS["delete"].done if deleted else None
+            return page(request, "studies.html", {"studies": found, "note": note})
+
+        return await self._crossing.read(made)
+
+    async def study(self, request: Request) -> Response:
+        """One study: how it stands, its figures, its jobs."""
+        self._warm_up()
+        return await self._crossing.read(lambda: self._study(request))
+
+    def _study(self, request: Request, *, error: str = "", status: int = 200) -> Response:
+        found = self._status(request)
+        table = self._table(found).page(Query.of(request.query_params))
+        done = ACTIONS.get(request.query_params.get("done", ""))
+        values = {
+            "study": found,
+            "record": found.record,
+            "standing": standing(self._store, found, closely=True),
+            "facts": facts(found),
+            "figures": SHOWN,
+            "table": table,
+            "cell": lambda job, key: cell(job, key, found.record),
+            "pins": self._store.pins(found.id),
+            "note": None if done is None else done.done,
+            "error": error,
+            "here": f"/studies/{found.id}",
+        }
+        return page(request, "study.html", values, status=status)
+
+    async def job(self, request: Request) -> Response:
+        """One job."""
+        self._warm_up()
+        return await self._crossing.read(lambda: self._job(request))
+
+    def _job(self, request: Request, *, error: str = "", status: int = 200) -> Response:
+        found = self._status(request)
+        done = ACTIONS.get(request.query_params.get("done", ""))
+        values = {
+            **job_page(self._store, found, JobId.parse(request.path_params["job"])),
+            "study": found,
+            "record": found.record,
+            "note": None if done is None else done.done,
+            "error": error,
+            "here": f"/studies/{found.id}",
+        }
+        return page(request, "job.html", values, status=status)
+
+    async def csv(self, request: Request) -> Response:
+        """All jobs as a file."""
+
+        def made() -> tuple[str, Any]:
+            found = self._status(request)
+            query = Query.of(request.query_params)
+            return csv_name(found.record.name), csv_blocks(self._table(found), query)
+
+        name, blocks = await self._crossing.read(made)
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        stream = self._crossing.through(blocks)
+        first = await anext(stream, b"")
+        kind = "text/csv; charset=utf-8"
+        return StreamedResponse(first, stream, media_type=kind, headers=headers)
+
+    async def figure(self, request: Request) -> Response:
+        """A figure of a study, as a spec."""
+        kind, size = request.path_params["kind"], _size(request)
+        return await self._crossing.read(
+            lambda: _spec(request, self._figures.spec(self._status(request), kind, **size))
+        )
+
+    async def points(self, request: Request) -> Response:
+        """What a job logged, as a spec."""
+        job, size = JobId.parse(request.path_params["job"]), _size(request)
+        return await self._crossing.read(
+            lambda: _spec(request, self._figures.points(self._status(request), job, **size))
+        )
+
+    async def script(self, request: Request) -> Response:
+        """What draws the figures."""
+        script, version = await self._crossing.read(library)
+        if request.headers.get("if-none-match") == f'"{version}"':
+            return Response(status_code=304)
+        headers = {"Cache-Control": "private, no-cache", "ETag": f'"{version}"'}
+        return Response(script, media_type="text/javascript", headers=headers)
+
+    async def static(self, request: Request) -> Response:
+        """A file that pages load."""
+        return static_file(request.path_params["name"])
+
+    async def act(self, request: Request) -> Response:
+        """Do what a form asks for, then show the page again, with what came of it."""
+        name = request.path_params["action"]
+        action = ACTIONS.get(name)
+        if action is None:
+            raise ConfigError(f"action: got {name!r:.80}, wanted one of {', '.join(ACTIONS)}")
+        check_role(who(request), action.operation.role)
+        form = read_form(await read_body(request.headers, request.receive))
+        try:
+            cross = self._crossing.slow if action.operation.slow else self._crossing.write
+            await cross(lambda: self._do(request, action, form))
+        except EvolventError as e:
+            error, status = str(e), status_of(e)
+            return await self._crossing.read(
+                lambda: self._study(request, error=error, status=status)
+            )
+        number = study_number(request.path_params["study"])
+        if action.operation.changes:
+            self._api.waiting.ring(number)
+        return RedirectResponse(_next(number, name, form), status_code=303)
+
+    def _do(self, request: Request, action: Action, form: Form) -> None:
+        found = self._status(request)
+        call = Call(
+            store=self._store,
+            settings=self._api.settings,
+            who=who(request),
+            base_url=str(request.base_url).rstrip("/"),
+            path={"study": str(found.id)},
+            query=request.query_params,
+            body=action.body(form, found),
+        )
+        self._api.check(action.operation, call)
+        action.operation.run(call)
+
+    def _status(self, request: Request) -> StudyStatus:
+        """Return the study of the address, if whoever asks may know of it."""
+        number = study_number(request.path_params["study"])
+        self._api.check_study(who(request), number)
+        return self._store.status(number)
+
+    def _table(self, status: StudyStatus) -> Table:
+        return Table.of(self._store, status, self._columns.of(status))
+
+    def _warm_up(self) -> None:
+        """Make what draws the figures before the browser asks for it."""
+        if not self._warm:
+            self._warm = True
+            Thread(target=_try_library, name="evolvent-figures", daemon=True).start()
+
+
+def _try_library() -> None:
+    try:
+        library()
+    except EvolventError:
+        return  # the request for it says what is missing
+
+
+def _told(handler: _Handler) -> _Handler:
+    """Return a handler that answers errors with a page."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Exception as e:  # noqa: BLE001 - every error has an answer
+            return error_page(request, e)
+
+    return endpoint
+
+
+def _size(request: Request) -> dict[str, Any]:
+    text, (least, most) = request.query_params.get("width", "760"), WIDTHS
+    if not (text.isascii() and text.isdecimal() and len(text) < 6):
+        raise ConfigError(f"width: got {text!r:.80}, wanted pixels, {least} to {most}")
+    width = min(max(int(text), least), most)
+    return {"width": width // _STEP * _STEP, "dark": request.query_params.get("dark") == "1"}
+
+
+def _spec(request: Request, spec: bytes) -> Response:
+    version = f'"{hashlib.sha256(spec).hexdigest()[:20]}"'
+    if request.headers.get("if-none-match") == version:
+        return Response(status_code=304)
+    return Response(spec, media_type="application/json", headers={"ETag": version})
+
+
+def _next(study: int, action: str, form: Mapping[str, str]) -> str:
+    done = urlencode({"done": action})
+    if action == "delete":
+        return f"/?{done}"
+    if action in {"pin", "unpin"}:
+        return f"/studies/{study}/jobs/{JobId.parse(form['job'])}?{done}"
+    return f"/studies/{study}?{done}"

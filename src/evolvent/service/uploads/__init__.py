@@ -1,0 +1,1 @@
+"""Checkpoints on their way in: received in pieces, sealed once."""

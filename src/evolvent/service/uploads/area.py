@@ -1,0 +1,262 @@
+"""Uploads under way, on disk: they survive the service, and are nothing until they are sealed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointTooLarge, UploadConflict
+from evolvent.service.settings import Settings
+from evolvent.service.uploads.writer import Receiving, end_all, sealed, together
+from evolvent.store.checkpoints import files as tree
+from evolvent.store.checkpoints import manifest
+from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.codec.fields import Malformed, encode, strict_json
+from evolvent.store.codec.file_list import files_from_json, files_to_json
+
+_PREFIX, _LIST, _TREE = "upload-", "files.json", "tree"
+_ID_DIGITS = 32
+_NUMBER = re.compile(rf"[0-9a-f]{{{_ID_DIGITS}}}")
+_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
+_MADE_IN_S = 60.0
+
+
+class UploadArea:
+    """The uploads of one study, each a directory in the staging area of its checkpoints.
+
+    One to which nothing was sent for `upload_idle_s` seconds goes when the next begins, or with a
+    collection.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, settings: Settings) -> None:
+        self._checkpoints = checkpoints
+        self._settings = settings
+        self._staging = checkpoints.root / "staging"
+
+    def begin(self, key: str, entries: Sequence[Entry]) -> Upload | None:
+        """Return the upload of this key, begun if there is none; None when nothing is lacking.
+
+        Raises:
+            CheckpointTooLarge: more bytes than are taken; names the limit.
+            CheckpointError: the disk has no room for it.
+            UploadConflict: the key was used for other files.
+        """
+        size, most = sum(entry.size for entry in entries), self._settings.max_checkpoint_bytes
+        if size > most:
+            raise CheckpointTooLarge(
+                f"files: {size} bytes together, above the limit of this service, {most} bytes a "
+                "checkpoint: save less, or let `evolvent serve --max-checkpoint-size` take more"
+            )
+        if self._checkpoints.renew(manifest.address_of(entries)):
+            return None
+        self._expire()
+        number = hashlib.sha256(key.encode()).hexdigest()[:_ID_DIGITS]
+        upload = Upload(self._checkpoints, self._staging / f"{_PREFIX}{number}", self._settings)
+        upload.begin(entries)
+        return upload
+
+    def find(self, number: str) -> Upload:
+        """Return an upload by its number.
+
+        Raises:
+            UploadConflict: there is none: sealed, abandoned, or never begun.
+        """
+        upload = self._of(number)
+        if not upload.is_there():
+            raise _gone(number)
+        return upload
+
+    def seal(self, number: str) -> str:
+        """Make an upload a checkpoint; return its address, also to whoever asks once more.
+
+        Raises:
+            UploadConflict: bytes are lacking, or there is no such upload.
+            CheckpointDamaged: names the file that has other bytes than its hash promised.
+            CheckpointError: the disk is full or fails; says where.
+        """
+        return self._of(number).seal()
+
+    def _of(self, number: str) -> Upload:
+        if not _NUMBER.fullmatch(number):
+            raise _gone(number)
+        return Upload(self._checkpoints, self._staging / f"{_PREFIX}{number}", self._settings)
+
+    def _expire(self) -> None:
+        for place in tree.inside(self._staging):
+            if place.name.startswith(_PREFIX) and tree.changed_ns(place) < time.time_ns():
+                self._checkpoints.drop(place)
+
+
+class Upload:
+    """One checkpoint that is being sent."""
+
+    def __init__(self, checkpoints: Checkpoints, place: Path, settings: Settings) -> None:
+        self._checkpoints = checkpoints
+        self._place = place
+        self._tree = place / _TREE
+        self._settings = settings
+
+    @property
+    def number(self) -> str:
+        return self._place.name.removeprefix(_PREFIX)
+
+    def is_there(self) -> bool:
+        return (self._place / _LIST).is_file()
+
+    def begin(self, entries: Sequence[Entry]) -> None:
+        """Make the directory, unless it is there already; errors as with `UploadArea.begin`.
+
+        Connections that still send to it are heard no more: whoever asks has lost them.
+        """
+        if not self._place.exists():
+            self._make(entries)
+        if self.entries() != tuple(entries):
+            raise UploadConflict("key: was used for other files: make a new one")
+        end_all(self._place)
+        self._renew()
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return the files that are to come.
+
+        Raises:
+            UploadConflict: the upload is gone.
+        """
+        path = self._place / _LIST
+        try:
+            return _listed(path, path.stat().st_ino)
+        except (OSError, Malformed) as e:
+            raise _gone(self.number) from e
+
+    def offsets(self) -> list[int]:
+        """Return how many bytes of each file are there."""
+        return [self._size(entry) for entry in self.entries()]
+
+    def drop(self) -> None:
+        """Remove it."""
+        self._checkpoints.drop(self._place)
+
+    def receive(self, index: int, offset: int) -> Receiving:
+        """Open a file to be written on from `offset`.
+
+        Raises:
+            UploadConflict: that is not where it ends, or another connection is writing it.
+            CheckpointError: the disk is full; says where.
+        """
+        entries = self.entries()
+        if index >= len(entries) or entries[index].name.endswith("/"):
+            raise UploadConflict(f"files: got number {index}, wanted that of a file of the list")
+        if not self._tree.is_dir():
+            raise _gone(self.number)
+        self._renew()
+        return Receiving(self._place, self._tree / entries[index].name, entries[index], offset)
+
+    def seal(self) -> str:
+        """Make it a checkpoint, as a local one is sealed; errors as with `UploadArea.seal`."""
+        return together(self._place, self._seal)
+
+    def _seal(self) -> str:
+        if not self.is_there():
+            address = sealed(self._place)
+            if address is None or not self._checkpoints.renew(address):
+                raise _gone(self.number)
+            return address
+        entries = self.entries()
+        self._renew()
+        self._check(entries)
+        address = self._checkpoints.settle(self._tree, entries)
+        self.drop()
+        return address
+
+    def _check(self, entries: Sequence[Entry]) -> None:
+        """Look whether all is there as it was promised, here or already at its address."""
+        try:
+            if not self._tree.is_dir():
+                raise _gone(self.number)
+            for entry in entries:
+                self._complete(entry)
+            found = self._checkpoints.freeze(self._tree)
+        except CheckpointError:
+            if self._checkpoints.renew(manifest.address_of(entries)):
+                return  # another service has sealed it, or this one before it was killed
+            raise
+        if tuple(found) != entries:
+            raise self._other_bytes(entries, found)
+
+    def _make(self, entries: Sequence[Entry]) -> None:
+        """Make it whole under another name first: a crash leaves no half of it."""
+        # not named as uploads are: another request would take it for one that is over
+        staged = self._checkpoints.stage("begun-upload", spare_s=_MADE_IN_S)
+        try:
+            self._check_room(staged, sum(entry.size for entry in entries))
+            (staged / _TREE).mkdir()
+            (staged / _LIST).write_text(encode(files_to_json(entries)), "ascii")
+            self._keep(staged)
+            staged.rename(self._place)
+        except OSError as e:
+            if e.errno not in _OCCUPIED:
+                raise tree.explained(e, doing="begin an upload at", path=staged) from e
+        finally:
+            self._checkpoints.drop(staged)
+
+    def _renew(self) -> None:
+        with suppress(FileNotFoundError):  # sealed or dropped by somebody else
+            self._keep(self._place)
+
+    def _keep(self, place: Path) -> None:
+        """Keep it for a while from now on: a collection goes by the time of change."""
+        until = time.time() + self._settings.upload_idle_s
+        os.utime(place, (until, until))
+
+    def _complete(self, entry: Entry) -> None:
+        """Make what has no bytes; refuse what lacks some."""
+        path = self._tree / entry.name
+        if (size := self._size(entry)) < entry.size:
+            raise UploadConflict(f"files: {entry.name!r} has {size} of {entry.size} bytes")
+        try:
+            if entry.name.endswith("/"):
+                path.mkdir(parents=True, exist_ok=True)
+            elif entry.size == 0:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+        except OSError as e:
+            raise tree.explained(e, doing="write", path=path) from e
+
+    def _other_bytes(self, wanted: Sequence[Entry], found: Sequence[Entry]) -> CheckpointDamaged:
+        """Throw away what is wrong, so that it can be sent again; say what it is."""
+        listed = {entry.name: entry for entry in wanted}
+        for entry in found:
+            if listed.get(entry.name) != entry:
+                (self._tree / entry.name).unlink(missing_ok=True)
+        return CheckpointDamaged(f"files: {manifest.difference(listed, found)}")
+
+    def _size(self, entry: Entry) -> int:
+        try:
+            return os.stat(self._tree / entry.name).st_size if entry.size else 0
+        except OSError:
+            return 0
+
+    def _check_room(self, place: Path, n_bytes: int) -> None:
+        free = shutil.disk_usage(place).free
+        if n_bytes > free:
+            raise CheckpointError(
+                f"cannot save a checkpoint of {n_bytes} bytes at {place.parent}: the disk is full, "
+                f"with {free} left: free some space, then resume"
+            )
+
+
+@lru_cache(maxsize=64)
+def _listed(path: Path, inode: int) -> tuple[Entry, ...]:  # noqa: ARG001 - another file of that name
+    return tuple(files_from_json(strict_json(path.read_bytes())))
+
+
+def _gone(number: str) -> UploadConflict:
+    return UploadConflict(f"upload: there is none {number!r:.80}: sealed, given up or never begun")

@@ -1,0 +1,206 @@
+"""One file of an upload while its bytes come in: written at its end, hashed on the way."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from evolvent.errors import CheckpointDamaged, CheckpointTooLarge, UploadConflict
+from evolvent.store.checkpoints import files as tree
+from evolvent.store.checkpoints.files import Entry
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_MODE = 0o666  # less what the umask takes
+_MOST_KEPT = 1024
+_Key: TypeAlias = tuple[int, int]
+_kept: OrderedDict[_Key, tuple[int, _Hash]] = OrderedDict()
+"""Hashes of what has come so far, by file: they save reading it again, and may be forgotten."""
+_open: set[Receiving] = set()
+_lock = threading.Lock()
+_under_way: dict[Path, Future[str]] = {}
+_sealed: OrderedDict[Path, str] = OrderedDict()
+"""Addresses by upload: for whoever has not heard the answer. They may be forgotten."""
+
+
+def end_all(upload: Path) -> None:
+    """Let no connection write to an upload any more: its sender has begun a new one."""
+    for file in list(_open):
+        if file.upload == upload:
+            file.end()
+
+
+class Receiving:
+    """A file that grows.
+
+    Args:
+        upload: directory of the upload that it belongs to.
+        path: where it is, or will be.
+        entry: what it is to become.
+        offset: where the sender goes on.
+
+    Raises:
+        UploadConflict: it does not end there, or another connection is writing it.
+        CheckpointError: the disk is full; says where.
+    """
+
+    def __init__(self, upload: Path, path: Path, entry: Entry, offset: int) -> None:
+        self.upload, self._path, self._entry = upload, path, entry
+        self._ended = False
+        self.size, self._key = 0, (0, 0)
+        self._hash: _Hash | None = None
+        self._busy = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._file = os.fdopen(os.open(path, flags, _MODE), "wb", buffering=0)
+        except OSError as e:
+            raise tree.explained(e, doing="write", path=path) from e
+        try:
+            self._take(offset)
+        except BaseException:
+            self._file.close()
+            raise
+        _open.add(self)
+
+    @property
+    def left(self) -> int:
+        """Bytes that are still to come."""
+        return self._entry.size - self.size
+
+    def check_length(self, length: int) -> None:
+        """Refuse more bytes than are still to come.
+
+        Raises:
+            CheckpointTooLarge: names the file.
+        """
+        if length > self.left:
+            raise CheckpointTooLarge(
+                f"files: {self._entry.name!r} is to have {self._entry.size} bytes, and has "
+                f"{self.size}: got {length} more"
+            )
+
+    def write(self, block: bytes) -> None:
+        """Write at the end.
+
+        Raises:
+            UploadConflict: the sender has begun to send on another connection.
+            CheckpointTooLarge: there is no room for it in the file; names the file.
+            CheckpointError: the disk is full; says where.
+        """
+        self.check_length(len(block))
+        rest = memoryview(block)
+        try:
+            with self._busy:
+                if self._ended:
+                    raise UploadConflict("body: the upload has gone on on another connection")
+                while rest:
+                    n = os.pwrite(self._file.fileno(), rest, self.size)
+                    if self._hash is not None:
+                        self._hash.update(rest[:n])
+                    self.size += n
+                    rest = rest[n:]
+        except OSError as e:
+            raise tree.explained(e, doing="write", path=self._path) from e
+
+    def finish(self) -> int:
+        """Check what has come, if that is all; return how many bytes are there.
+
+        Raises:
+            CheckpointDamaged: the bytes are not those that were promised; they are thrown away.
+        """
+        with self._busy:  # the sender may end this by beginning on another connection
+            if self._hash is None or self.left:
+                return self.size
+            found, self._hash = self._hash.hexdigest(), None
+            if found == self._entry.sha256:
+                return self.size
+            self._file.truncate(0)
+        raise CheckpointDamaged(
+            f"files: {self._entry.name!r} has other bytes than its sha256 promised: send it again "
+            "from the beginning"
+        )
+
+    def close(self) -> None:
+        """Let go of the file, once nobody writes; what came of it stays."""
+        self.end()
+        _open.discard(self)
+        self._file.close()
+
+    def end(self) -> None:
+        """Write no more, once nobody writes; what came stays, and others may go on there."""
+        with self._busy:
+            if self._ended:
+                return
+            self._ended = True
+            if self._hash is not None and self.left:
+                _kept[self._key] = self.size, self._hash
+                while len(_kept) > _MOST_KEPT:
+                    _kept.popitem(last=False)
+            self._hash = None
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _take(self, offset: int) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            message = f"files: {self._entry.name!r} is being sent on another connection: wait"
+            raise UploadConflict(message) from e
+        info = os.fstat(self._file.fileno())
+        self.size, self._key = info.st_size, (info.st_dev, info.st_ino)
+        if offset != self.size:
+            raise UploadConflict(
+                f"offset: got {offset}, but {self.size} bytes of {self._entry.name!r} are here: "
+                "go on there"
+            )
+        kept_size, kept = _kept.pop(self._key, (-1, None))
+        if offset == 0:
+            self._hash = hashlib.sha256()
+        elif kept_size == offset:
+            self._hash = kept
+
+
+def together(upload: Path, seal: Callable[[], str]) -> str:
+    """Seal an upload, or wait for whoever is sealing it; return the address that came of it.
+
+    Raises:
+        EvolventError: what `seal` has raised, to all who wait.
+    """
+    with _lock:
+        others = _under_way.get(upload)
+        ours = _under_way[upload] = Future() if others is None else others
+    if others is not None:
+        return others.result()
+    try:
+        address = seal()
+    except BaseException as e:
+        _end(upload, None)
+        ours.set_exception(e)
+        raise
+    _end(upload, address)
+    ours.set_result(address)
+    return address
+
+
+def sealed(upload: Path) -> str | None:
+    """Return the address of an upload that was sealed not long ago."""
+    with _lock:
+        return _sealed.get(upload)
+
+
+def _end(upload: Path, address: str | None) -> None:
+    with _lock:
+        del _under_way[upload]
+        if address is None:
+            return
+        _sealed[upload] = address
+        while len(_sealed) > _MOST_KEPT:
+            _sealed.popitem(last=False)

@@ -1,0 +1,1 @@
+"""HTTP for all that is served: bodies, streams, threads, errors, headers."""

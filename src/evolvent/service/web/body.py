@@ -1,0 +1,179 @@
+"""Bodies within bounds: how long, of what type, how deep; each refusal says what was wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import Receive
+
+from evolvent.errors import ConfigError
+from evolvent.service.web.errors import HttpError
+from evolvent.store.checkpoints import files as tree
+from evolvent.store.codec.fields import Malformed, strict_json
+
+BODY_S = 30.0
+"""A body that takes longer to arrive is given up."""
+DEEPEST = 32
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_BRACKETS = re.compile(rb"[\[{]")
+_TYPE = "application/json"
+_IDLE_S = 60.0
+_BLOCK = 1 << 20
+
+
+async def read_body(headers: Headers, receive: Receive, *, most: int) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        HttpError: 413 when it is longer than `most` bytes, 408 when it does not come.
+    """
+    check_length(headers, most=most)
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await _collected(receive, most)
+    except TimeoutError as e:
+        raise HttpError(408, f"body: not here after {BODY_S:.0f} s: send it faster") from e
+
+
+async def _collected(receive: Receive, most: int) -> bytes:
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise HttpError(400, "body: the connection ended within it")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        more = message.get("more_body", False)
+        if size > most:
+            raise too_long(most)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def check_length(headers: Headers, *, most: int) -> None:
+    """Refuse a body that says itself that it is too long.
+
+    Raises:
+        HttpError: 413; 400 when it says two things.
+    """
+    size = headers.get("content-length", "0")
+    if "content-length" in headers and "transfer-encoding" in headers:
+        message = "Content-Length: got it with Transfer-Encoding, wanted one of the two"
+        raise HttpError(400, message, field="Content-Length")
+    if not size.isdecimal() or int(size[:20]) > most:
+        raise too_long(most)
+
+
+def check_type(headers: Headers, wanted: str) -> None:
+    """Refuse a body of another type.
+
+    Raises:
+        HttpError: 415.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != wanted:
+        message = f"Content-Type: got {kind!r:.80}, wanted {wanted!r}"
+        raise HttpError(415, message, field="Content-Type")
+
+
+def json_object(headers: Headers, body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body; an empty body is one without fields.
+
+    Raises:
+        HttpError: 415 when it is of another type.
+        ConfigError: it is no JSON object, too deep, or has text that is none.
+    """
+    if not body:
+        return {}
+    check_type(headers, _TYPE)
+    try:
+        data = strict_json(body, once=True)
+    except Malformed as e:
+        raise HttpError(400, f"body: {e}", field="body") from e
+    if not isinstance(data, dict):
+        raise ConfigError(f"body: got {type(data).__name__}, wanted a JSON object")
+    if len(_BRACKETS.findall(body)) > DEEPEST:
+        _check_depth(data)
+    if _SURROGATE.search(body):
+        _check_text(data)
+    return data
+
+
+def _check_depth(data: Any) -> None:
+    level = [data]
+    for _ in range(DEEPEST):
+        level = [x for item in level for x in _inside(item) if isinstance(x, (dict, list))]
+        if not level:
+            return
+    raise ConfigError(f"body: nested deeper than {DEEPEST} levels, wanted a flatter one")
+
+
+def _inside(item: Any) -> Any:
+    return item.values() if isinstance(item, dict) else item
+
+
+def _check_text(data: Any) -> None:
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError as e:
+        raise ConfigError("body: has half of a surrogate pair, wanted text in Unicode") from e
+
+
+def too_long(most: int) -> HttpError:
+    """Return the error for a body that is longer than `most` bytes."""
+    message = f"body: longer than {most} bytes, the limit of this service"
+    return HttpError(413, message, field="body")
+
+
+@asynccontextmanager
+async def spooled(headers: Headers, receive: Receive, *, most: int) -> AsyncIterator[Path]:
+    """Give a file with the body of a request for as long as the context lasts.
+
+    Raises:
+        HttpError: 413 when it is longer than `most` bytes, 408 when it stops coming.
+        CheckpointError: the disk is full.
+    """
+    check_length(headers, most=most)
+    folder = Path(tempfile.mkdtemp(prefix="evolvent-"))
+    try:
+        await _fill(folder / "body", receive, most=most)
+        yield folder / "body"
+    finally:
+        with suppress(OSError):
+            await run_in_threadpool(tree.remove, folder)
+
+
+async def _fill(path: Path, receive: Receive, *, most: int) -> None:
+    size, more, waiting = 0, True, bytearray()
+    while more:
+        try:
+            message = await asyncio.wait_for(receive(), _IDLE_S)
+        except TimeoutError as e:
+            raise HttpError(408, f"body: nothing came for {_IDLE_S:.0f} s") from e
+        if message["type"] == "http.disconnect":
+            raise HttpError(400, "body: the connection ended within it")
+        waiting += message.get("body", b"")
+        more = message.get("more_body", False)
+        if size + len(waiting) > most:
+            raise too_long(most)
+        if len(waiting) >= _BLOCK or not more:
+            await run_in_threadpool(_append, path, bytes(waiting))
+            size += len(waiting)
+            waiting.clear()
+
+
+def _append(path: Path, block: bytes) -> None:
+    try:
+        with path.open("ab") as file:
+            file.write(block)
+    except OSError as e:
+        raise tree.explained(e, doing="write", path=path) from e

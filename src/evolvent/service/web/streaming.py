@@ -1,0 +1,171 @@
+"""Answers that are sent block by block, to readers who go on reading."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from functools import partial
+from urllib.parse import quote
+
+from starlette.datastructures import Headers
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from evolvent.service.web.errors import HttpError, answer
+from evolvent.service.web.threads import in_files
+from evolvent.store.checkpoints.files import Entry
+
+STALL_S = 30.0
+"""For so long a reader may keep one block waiting: behind it there is a file, or a snapshot."""
+_logger = logging.getLogger("evolvent.service")
+_BLOCK = 1 << 18
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+class Stalled(Exception):
+    """The reader has taken nothing for too long."""
+
+
+class StreamedResponse(StreamingResponse):
+    """Sends blocks as they are made, and has them closed as soon as nobody reads them.
+
+    Args:
+        first: the first block; until it was there, an error could still be an answer.
+        rest: all others; it is closed in the end, whatever happens.
+    """
+
+    def __init__(
+        self,
+        first: bytes,
+        rest: AsyncGenerator[bytes, None],
+        *,
+        media_type: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(rest, headers=headers, media_type=media_type)
+        self._first, self._rest = first, rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request; a connection on which this returns too early is closed."""
+        gone = asyncio.ensure_future(disconnected(receive))
+        try:
+            async with aclosing(self._rest):
+                await self._send(scope, gone, to_reader(send))
+        except Stalled as e:
+            _logger.warning("%s: given up: %s", scope["path"], e)
+        finally:
+            gone.cancel()
+
+    async def _send(self, scope: Scope, gone: asyncio.Future[None], send: Send) -> None:
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        if scope["method"] != "HEAD":
+            await send({"type": "http.response.body", "body": self._first, "more_body": True})
+            async for block in self._rest:
+                if gone.done():
+                    return
+                await send({"type": "http.response.body", "body": block, "more_body": True})
+        await send({"type": "http.response.body"})
+
+
+def to_reader(send: Send) -> Send:
+    """Return what sends likewise, and raises `Stalled` when the reader takes nothing."""
+
+    async def sent(message: Message) -> None:
+        try:
+            async with asyncio.timeout(STALL_S):
+                await send(message)
+        except TimeoutError as e:
+            raise Stalled(f"its reader has taken nothing for {STALL_S:g} s") from e
+
+    return sent
+
+
+async def disconnected(receive: Receive) -> None:
+    """Return once the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class FileResponse(Response):
+    """Sends a file, or one range of it, a block at a time; memory does not grow with the file.
+
+    Args:
+        file: open, without a buffer; it is closed in the end.
+        entry: what the file is; its hash is the ETag.
+    """
+
+    def __init__(self, file: io.FileIO, entry: Entry) -> None:
+        name = quote(entry.name.rpartition("/")[2])
+        headers = {
+            "Accept-Ranges": "bytes",
+            "ETag": f'"{entry.sha256}"',
+            "Content-Disposition": f"attachment; filename*=utf-8''{name}",
+        }
+        super().__init__(headers=headers, media_type="application/octet-stream")
+        self._file = file
+        self._entry = entry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        try:
+            first, last = self._wanted(Headers(scope=scope))
+            self.headers["Content-Length"] = str(last - first)
+            start = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **start})
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body"})
+            else:
+                await self._blocks(first, last, receive, to_reader(send))
+        except HttpError as e:
+            await answer(e)(scope, receive, send)
+        except Stalled as e:
+            _logger.warning("%r: given up: %s", self._entry.name, e)
+        finally:
+            self._file.close()
+
+    def _wanted(self, headers: Mapping[str, str]) -> tuple[int, int]:
+        """Return where to begin and where to end."""
+        size = self._entry.size
+        found = _RANGE.fullmatch(headers.get("range", ""))
+        if found is None or headers.get("if-range", self.headers["ETag"]) != self.headers["ETag"]:
+            return 0, size
+        first, last = _bounds(found[1], found[2], size)
+        if first >= last:
+            raise HttpError(416, f"Range: got {found[0]}, but the file has {size} bytes")
+        self.status_code = 206
+        self.headers["Content-Range"] = f"bytes {first}-{last - 1}/{size}"
+        return first, last
+
+    async def _blocks(self, first: int, last: int, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(disconnected(receive))
+        try:
+            while first < last and not gone.done():
+                block = await in_files(partial(self._read, min(_BLOCK, last - first), first))
+                if not block:
+                    return  # before its time: the connection ends, and the client asks again
+                first += len(block)
+                message = {"type": "http.response.body", "body": block, "more_body": first < last}
+                await send(message)
+            if self._entry.size == 0:
+                await send({"type": "http.response.body"})
+        finally:
+            gone.cancel()
+
+    def _read(self, length: int, at: int) -> bytes:
+        try:
+            return os.pread(self._file.fileno(), length, at)
+        except OSError as e:
+            _logger.warning("cannot read %r: %s", self._entry.name, e)
+            return b""
+
+
+def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
+    if not first:
+        return (max(0, size - int(last)), size) if last else (0, 0)
+    return int(first), min(int(last) + 1, size) if last else size

@@ -1,0 +1,155 @@
+"""The one place where the service, which is asynchronous, calls a store, which is not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, TypeAlias, TypeVar
+
+from evolvent.errors import StoreBusy
+
+MOST_HELD = 4
+"""So many streams may hold a snapshot of a store, and a connection to it, at a time."""
+_WAIT_S = 2.0
+_WRITERS, _READERS, _SLOW = 4, 4, 4
+_T = TypeVar("_T")
+_Task: TypeAlias = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
+
+
+class Crossing:
+    """Threads in which stores are called: a few, so that they do not fight for the interpreter.
+
+    Reading has threads of its own: a long table must not keep reports waiting. So has what may
+    take minutes: a study that is put in must keep nobody waiting but others of its kind.
+    """
+
+    def __init__(self) -> None:
+        self._writers = Threads(_WRITERS, name="evolvent-write")
+        self._readers = Threads(_READERS, name="evolvent-read")
+        self._slow = Threads(_SLOW, name="evolvent-slow")
+        self._held = asyncio.Semaphore(MOST_HELD)
+
+    async def write(self, call: Callable[[], _T]) -> _T:
+        """Run what changes a store."""
+        return await self._writers.run(call)
+
+    async def read(self, call: Callable[[], _T]) -> _T:
+        """Run what only looks."""
+        return await self._readers.run(call)
+
+    async def slow(self, call: Callable[[], _T]) -> _T:
+        """Run what may go through a whole study and its checkpoints."""
+        return await self._slow.run(call)
+
+    async def through(
+        self, blocks: Iterator[bytes], *, held: bool = False
+    ) -> AsyncGenerator[bytes, None]:
+        """Run an iterator in one thread of its own: all of it, also the end of its snapshot.
+
+        Args:
+            blocks: what to run; it is closed in the end.
+            held: it holds a snapshot open for as long as it is not closed.
+
+        Raises:
+            StoreBusy: too many are held already.
+        """
+        if held:
+            await self._room()
+        loop = asyncio.get_running_loop()
+        alone = ThreadPoolExecutor(1, thread_name_prefix="evolvent-stream")
+        try:
+            while (block := await loop.run_in_executor(alone, next, blocks, None)) is not None:
+                yield block
+        finally:  # also when the client went away half-way
+            closed = loop.run_in_executor(alone, _close, blocks)
+            if held:
+                closed.add_done_callback(lambda _: self._held.release())
+            alone.shutdown(wait=False)
+            await asyncio.shield(closed)
+
+    async def _room(self) -> None:
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                await self._held.acquire()
+        except TimeoutError as e:
+            raise StoreBusy(f"{MOST_HELD} studies are being taken out: try again later") from e
+
+    async def files(self, call: Callable[[], _T]) -> _T:
+        """Run what may take long with the files of checkpoints."""
+        return await in_files(call)
+
+    def close(self) -> None:
+        """Let go of the threads once they have done what they do."""
+        self._writers.close()
+        self._readers.close()
+        self._slow.close()
+
+
+def _close(blocks: Iterator[bytes]) -> None:
+    close = getattr(blocks, "close", None)
+    if close is not None:
+        close()
+
+
+async def in_files(call: Callable[[], _T]) -> _T:
+    """Run what reads and writes files: in the threads of the loop, which no store waits for."""
+    return await asyncio.get_running_loop().run_in_executor(None, call)
+
+
+class Threads:
+    """Threads that start with the first call, and end with the process or `close`.
+
+    Args:
+        n: how many.
+        name: how each is called.
+    """
+
+    def __init__(self, n: int, *, name: str) -> None:
+        self._n, self._name = n, name
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    async def run(self, call: Callable[[], _T]) -> _T:
+        """Run a call in one of the threads; return what it returns, or raise what it raises."""
+        if not self._threads:
+            self._start()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_T] = loop.create_future()
+        self._tasks.put((loop, future, call))
+        return await future
+
+    def close(self) -> None:
+        """Let the threads end once they have done what was asked of them."""
+        for _ in self._threads:
+            self._tasks.put(None)
+
+    def _start(self) -> None:
+        names = [f"{self._name}-{i}" for i in range(self._n)]
+        self._threads = [threading.Thread(target=self._work, name=n, daemon=True) for n in names]
+        for thread in self._threads:
+            thread.start()
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            loop, future, call = task
+            result: Any = None
+            error: BaseException | None = None
+            try:
+                result = call()
+            except BaseException as e:  # noqa: BLE001 - raised where it is waited for
+                error = e
+            with suppress(RuntimeError):  # the loop has been closed: nobody waits
+                loop.call_soon_threadsafe(_settle, future, result, error)
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return  # nobody waits any more
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,1 @@
+"""Checkpoints: directories named by what is in them."""

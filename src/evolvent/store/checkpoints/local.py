@@ -1,0 +1,300 @@
+"""Checkpoints on disk: immutable directories named by what is in them."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing
+from evolvent.store.checkpoints import files as tree
+from evolvent.store.checkpoints import manifest
+from evolvent.store.checkpoints.files import Entry
+
+_ADDRESS = re.compile(r"[0-9a-f]{64}")
+_STAGED_AT = re.compile(r".*-([0-9a-f]{16})-[0-9a-f]{8}")
+_DAMAGE = {errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EBADMSG, errno.EUCLEAN}
+_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
+_TRIES = 16
+
+_logger = logging.getLogger("evolvent")
+
+
+class Checkpoints:
+    """The checkpoints of one study in one directory.
+
+    A job writes into a private staging directory. `seal` hashes it, syncs it if asked, and renames
+    it to its content address: whatever has an address is whole. Equal contents share an address.
+    The address is a SHA-256 over names, sizes and hashes of the files, so it needs no manifest to
+    be verified; the manifest beside several files only names the one that is damaged.
+
+    Any number of processes may call any method at the same time. A crash at any instant leaves
+    nothing but directories in `staging` and `trash`, which `sweep` removes.
+
+    Args:
+        root: where they live; made when first needed.
+        sync: survive a power cut: `seal` returns after the bytes and names are on disk.
+        clock: tells the seconds since 1970 as `sweep` understands them.
+    """
+
+    def __init__(self, root: Path, *, sync: bool, clock: Callable[[], float] = time.time) -> None:
+        self.root = root.absolute()  # training code may change the working directory
+        self.sync = sync
+        self._clock = clock
+        self._staging = self.root / "staging"
+        self._objects = self.root / "objects"
+        self._trash = self.root / "trash"
+
+    def stage(self, label: str, *, spare_s: float = 0.0) -> Path:
+        """Make and return a fresh private directory; `label` (job and attempt) only helps people.
+
+        Args:
+            label: part of its name.
+            spare_s: for so long no `sweep` may take it for a leftover.
+
+        Raises:
+            CheckpointError: the disk is full or read-only; says where.
+        """
+        plain = re.sub(r"[^\w.-]", "_", label)[:100]
+        young_until = int((self._clock() + spare_s) * 1e9)
+        staged = self._staging / f"{plain}-{young_until:016x}-{secrets.token_hex(4)}"
+        try:
+            tree.make_directory(self._staging, sync=self.sync)
+            staged.mkdir()
+        except OSError as e:
+            raise tree.explained(e, doing="make the directory", path=staged) from e
+        return staged
+
+    def seal(self, staged: Path) -> str:
+        """Turn a staged directory into a checkpoint and return its address.
+
+        Equal contents may be there already: then the staged directory stays where it is, to be
+        sealed again should the other be collected before this one is reported; `drop` it then.
+
+        Raises:
+            CheckpointMissing: the staged directory is gone.
+            CheckpointError: a link or special file, or the disk is full or read-only: says where.
+        """
+        return self.settle(staged, self.freeze(staged))
+
+    def freeze(self, staged: Path) -> list[Entry]:
+        """Hash the files of a staged directory and make them read-only and, if asked, durable.
+
+        Raises:
+            CheckpointMissing: the staged directory is gone.
+            CheckpointError: a link or special file, or the disk fails: says where.
+        """
+        if not staged.is_dir():
+            raise CheckpointMissing(f"{staged} is gone: nothing to save; train the round again")
+        try:
+            return tree.freeze(staged, sync=self.sync)
+        except OSError as e:
+            raise tree.explained(e, doing="save the checkpoint at", path=staged) from e
+
+    def settle(self, staged: Path, entries: Sequence[Entry]) -> str:
+        """Give a staged directory the address of its frozen files; errors as with `seal`."""
+        address = manifest.address_of(entries)
+        try:
+            self._settle(staged, address, entries)
+        except OSError as e:
+            raise tree.explained(e, doing="save the checkpoint at", path=staged) from e
+        return address
+
+    def drop(self, staged: Path) -> None:
+        """Remove a staged directory, if it is still there."""
+        _remove(staged)
+
+    def path(self, address: str) -> Path:
+        """Return where the checkpoint of this address is or would be.
+
+        Raises:
+            CheckpointError: not an address.
+        """
+        return Path(self._where(address))
+
+    def __contains__(self, address: str) -> bool:
+        return os.path.isdir(self._where(address))
+
+    def fetch(self, address: str) -> Path:
+        """Return the directory, unread; raises CheckpointMissing when it is not there."""
+        path = self.path(address)
+        if not path.is_dir():
+            raise CheckpointMissing(f"checkpoint {address} is not at {path}")
+        return path
+
+    def _where(self, address: str) -> str:
+        if not _ADDRESS.fullmatch(address):
+            raise CheckpointError(f"checkpoint: got {address!r:.100}, wanted 64 hexadecimal digits")
+        return f"{self._objects}/{address[:2]}/{address}"
+
+    def verify(self, address: str) -> Path:
+        """Return the directory after checking every byte.
+
+        Raises:
+            CheckpointMissing: it is not there.
+            CheckpointDamaged: names the file that is missing, added, or has other bytes.
+        """
+        path = self.path(address)
+        try:
+            while (before := tree.identity(path)) is not None:
+                found = self._damage(address)
+                if found is None:
+                    return path
+                if tree.identity(path) == before:
+                    raise found
+                # Others have discarded or replaced it while we looked: look again.
+        except OSError as e:
+            raise tree.explained(e, doing="read the checkpoint at", path=path) from e
+        raise CheckpointMissing(f"checkpoint {address} is not at {path}")
+
+    def addresses(self) -> list[str]:
+        """Return the addresses of all that are there."""
+        found = (path for bucket in tree.inside(self._objects) for path in tree.inside(bucket))
+        return [path.name for path in found if _ADDRESS.fullmatch(path.name)]
+
+    def files(self, address: str) -> dict[str, int]:
+        """Return the sizes in bytes of its files by relative name.
+
+        Raises:
+            CheckpointMissing: it is not there.
+        """
+        path = self.path(address)
+        try:
+            return tree.sizes(path)
+        except (FileNotFoundError, NotADirectoryError) as e:
+            raise CheckpointMissing(f"checkpoint {address} is not at {path}") from e
+        except OSError as e:
+            raise tree.explained(e, doing="read the checkpoint at", path=path) from e
+
+    def discard(self, addresses: Iterable[str]) -> None:
+        """Make checkpoints unreachable at once (a rename): call under the store's write lock.
+
+        What cannot be moved stays, with a warning, until a `sweep` succeeds: the log that no longer
+        needs it has been written, so this is no reason to fail.
+        """
+        for address in addresses:
+            try:
+                self._move_away(address)
+            except OSError as e:
+                _logger.warning("%s", tree.explained(e, doing="discard", path=self.path(address)))
+
+    def empty_trash(self) -> int:
+        """Delete what was discarded; return the bytes freed. Needs no lock."""
+        return sum(_remove(path) for path in tree.inside(self._trash))
+
+    def sweep(self, keep: set[str], *, staged_before: float) -> int:
+        """Delete what is not in `keep`; return bytes freed.
+
+        Spared are checkpoints sealed and directories staged at or after `staged_before` (seconds
+        since 1970): they may belong to a job that is about to be reported.
+        """
+        before_ns = int(staged_before * 1e9)
+        found = [path for bucket in tree.inside(self._objects) for path in tree.inside(bucket)]
+        unwanted = [path for path in found if path.stem not in keep]
+        doomed = [path for path in unwanted if tree.changed_ns(path) < before_ns]
+        self.discard(path.name for path in doomed if _ADDRESS.fullmatch(path.name))
+        strays = [path for path in doomed if not _ADDRESS.fullmatch(path.name)]
+        staged = [path for path in tree.inside(self._staging) if _staged_ns(path) < before_ns]
+        return sum(map(_remove, [*strays, *staged])) + self.empty_trash()
+
+    def remove_all(self) -> None:
+        """Delete the whole directory.
+
+        Raises:
+            CheckpointError: something could not be deleted.
+        """
+        tries = _TRIES  # a worker that has not noticed yet may still be writing in there
+        while self.root.exists():
+            try:
+                tree.remove(self.root)
+            except OSError as e:
+                tries -= 1
+                if e.errno not in _OCCUPIED or tries == 0:
+                    raise tree.explained(e, doing="delete", path=self.root) from e
+
+    def _damage(self, address: str) -> CheckpointDamaged | None:
+        """Return what is wrong with the directory of an address, as it looks just now."""
+        path = self.path(address)
+        try:
+            entries = tree.read(path)
+        except CheckpointError as e:
+            return CheckpointDamaged(f"checkpoint {address}: {e}")
+        except OSError as e:
+            if e.errno not in _DAMAGE:
+                raise
+            return CheckpointDamaged(f"checkpoint {address}: {e.filename or path}: {e.strerror}")
+        if manifest.address_of(entries) == address:
+            return None
+        found = manifest.difference(manifest.read(self._beside(address)), entries)
+        return CheckpointDamaged(f"checkpoint {address} at {path}: {found}")
+
+    def _settle(self, staged: Path, address: str, entries: Sequence[Entry]) -> None:
+        """Give the staged directory its address, unless sound equal contents have it already."""
+        path = self.path(address)
+        tree.make_directory(self._objects, sync=self.sync)
+        while not self.renew(address):
+            tree.make_directory(path.parent, sync=False)
+            self._mark(staged)
+            try:
+                staged.rename(path)
+            except OSError as e:
+                if e.errno not in _OCCUPIED:
+                    raise
+                continue  # others came in between: look what they put there
+            if len(entries) > 1:  # of a single file the address says all
+                manifest.write(self._beside(address), entries)
+            break
+        if self.sync:
+            # Also what others have made: they may not have come so far yet.
+            tree.sync_directory(path.parent)
+            tree.sync_directory(self._objects)
+
+    def _mark(self, path: Path) -> None:
+        """Note the time of sealing, for `sweep`."""
+        now_ns = int(self._clock() * 1e9)
+        try:
+            os.utime(path, ns=(now_ns, now_ns))
+        except PermissionError:  # another user's: that it is of now is all that may be said
+            os.utime(path)
+
+    def renew(self, address: str) -> bool:
+        """Whether sound contents are there, now as young as if they had just been sealed."""
+        try:
+            self._mark(self.verify(address))
+        except CheckpointDamaged:
+            self._move_away(address)
+        except (CheckpointMissing, FileNotFoundError):
+            pass  # never there, or discarded while we looked
+        else:
+            return True
+        return False
+
+    def _move_away(self, address: str) -> None:
+        path = self.path(address)
+        tree.make_directory(self._trash, sync=False)
+        with suppress(FileNotFoundError):  # somebody else did it
+            path.rename(self._trash / f"{address}-{secrets.token_hex(4)}")
+            self._beside(address).unlink()
+
+    def _beside(self, address: str) -> Path:
+        return self.path(address).with_suffix(".json")
+
+
+def _staged_ns(path: Path) -> int:
+    """When it was staged: from its name, since the job's own files renew the time of change."""
+    match = _STAGED_AT.fullmatch(path.name)
+    return int(match[1], 16) if match else tree.changed_ns(path)
+
+
+def _remove(path: Path) -> int:
+    try:
+        return tree.remove(path)
+    except OSError as e:
+        _logger.warning("%s", tree.explained(e, doing="delete", path=path))
+        return 0

@@ -1,0 +1,176 @@
+"""Checkpoints held for a while: they outlive a collection, and cost no space."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from evolvent.core.records import JobId
+from evolvent.errors import CheckpointError, CheckpointMissing
+from evolvent.store.checkpoints import files as tree
+from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.protocol import CheckpointsLike
+
+_SPARED_S = 24 * 3600.0
+Save: TypeAlias = Callable[[Checkpoints], None]
+"""Seals the checkpoints that come along with a study."""
+_PREFIX = "incoming-"
+_ABANDONED_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Checkpoints that stay for a while.
+
+    Attributes:
+        addresses: by the job that was asked for; jobs with equal contents share one.
+        directories: by address, with the files.
+    """
+
+    addresses: Mapping[JobId, str]
+    directories: Mapping[str, Path]
+
+
+@contextmanager
+def held(checkpoints: Checkpoints, chosen: Mapping[JobId, str]) -> Iterator[Held]:
+    """Hold checkpoints; enter while nobody can discard any.
+
+    Their files are linked into a staging directory, which a `sweep` spares for a day: so long may
+    it take to read them, whatever is collected meanwhile.
+
+    Args:
+        checkpoints: where they are.
+        chosen: addresses by job.
+
+    Yields:
+        What is held.
+
+    Raises:
+        CheckpointMissing: names the job and the address.
+        CheckpointError: they cannot be linked; says where.
+    """
+    for job, address in chosen.items():
+        there(checkpoints, job, address)
+    if not chosen:
+        yield Held({}, {})
+        return
+    staged = checkpoints.stage("export", spare_s=_SPARED_S)
+    try:
+        addresses = dict.fromkeys(chosen.values())
+        yield Held(chosen, {a: _linked(checkpoints.path(a), staged / a) for a in addresses})
+    finally:
+        checkpoints.drop(staged)
+
+
+def verified(checkpoints: CheckpointsLike, job: JobId, address: str) -> Path:
+    """Return the directory of a job's checkpoint after checking every byte of it.
+
+    Raises:
+        CheckpointMissing: names the job.
+        CheckpointDamaged: names the damaged file.
+    """
+    try:
+        return checkpoints.verify(address)
+    except CheckpointMissing as e:
+        raise missing(job, checkpoints.path(address)) from e
+
+
+def there(checkpoints: CheckpointsLike, job: JobId, address: str) -> Path:
+    """Return the directory of a job's checkpoint.
+
+    Raises:
+        CheckpointMissing: names the job, the address and the place.
+    """
+    try:
+        return checkpoints.fetch(address)
+    except CheckpointMissing as e:
+        raise missing(job, checkpoints.path(address)) from e
+
+
+def missing(job: JobId, path: Path) -> CheckpointMissing:
+    """Return the error for a checkpoint that is not at its path."""
+    return CheckpointMissing(
+        f"the checkpoint of {job} ({path.name}) is not at {path}: it was collected, as nothing "
+        "needed it, was removed by hand, or was not in the archive that the study came from"
+    )
+
+
+def _linked(source: Path, target: Path) -> Path:
+    try:
+        shutil.copytree(source, target, copy_function=_link, symlinks=True)
+    except OSError as e:  # of copytree's own kind, too, which tells many at once
+        raise tree.explained(e, doing="hold the checkpoint at", path=source) from e
+    return target
+
+
+def _link(source: str, target: str, *, follow_symlinks: bool = True) -> None:  # noqa: ARG001 - as shutil calls it
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)
+
+
+@contextmanager
+def incoming(parent: Path) -> Iterator[Path]:
+    """Make a directory in `parent` for as long as the context lasts.
+
+    What a killed process has left there is removed by the next one, a day later.
+
+    Raises:
+        CheckpointError: it cannot be made; says where.
+    """
+    made = not parent.exists()
+    place = parent / f"{_PREFIX}{secrets.token_hex(8)}"
+    try:
+        tree.make_directory(place, sync=False)
+    except OSError as e:
+        raise tree.explained(e, doing="make the directory", path=place) from e
+    try:
+        _clear(parent)
+        yield place
+    finally:
+        with suppress(OSError):
+            tree.remove(place)
+        if made:
+            with suppress(OSError):  # something has come in: then it stays
+                parent.rmdir()
+
+
+def settle(checkpoints: Checkpoints, place: Path) -> None:
+    """Move a whole directory of checkpoints to its place; call where nobody else can take it.
+
+    What a killed process may have left at that place, of a study that never came to be, goes.
+
+    Raises:
+        CheckpointError: it cannot be moved; says where.
+    """
+    if not checkpoints.root.exists():
+        return
+    try:
+        tree.remove(place)
+        os.rename(checkpoints.root, place)
+        if checkpoints.sync:
+            tree.sync_directory(place.parent)
+    except OSError as e:
+        raise tree.explained(e, doing="move the checkpoints to", path=place) from e
+
+
+def discarded(place: Path) -> None:
+    """Remove checkpoints that were moved in vain."""
+    with suppress(OSError, CheckpointError):
+        tree.remove(place)
+
+
+def _clear(parent: Path) -> None:
+    oldest = time.time() - _ABANDONED_S
+    for left in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if left.stat().st_mtime < oldest:
+                tree.remove(left)

@@ -1,0 +1,1 @@
+"""Records as JSON and back, checked: on the wire and in archives."""

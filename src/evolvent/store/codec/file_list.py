@@ -1,0 +1,102 @@
+"""The files of a checkpoint on the wire: a list that is checked before anything is done with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from evolvent.errors import CheckpointError, CheckpointTooLarge
+from evolvent.store.checkpoints.files import Entry
+from evolvent.store.codec.fields import Malformed, check, counted, text, wrong
+
+MOST_FILES = 10_000
+LONGEST_NAME, LONGEST_PART, DEEPEST = 1024, 255, 32
+
+_NOTHING = hashlib.sha256().hexdigest()
+_FIELDS = {"name", "size", "sha256"}
+_HEX = frozenset("0123456789abcdef")
+_NAME = (
+    "a relative name in UTF-8 with slashes, without '.', '..', backslashes and NUL, of at most "
+    f"{LONGEST_NAME} bytes ({LONGEST_PART} a part) and {DEEPEST} parts"
+)
+
+
+def files_to_json(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Return files as JSON objects.
+
+    Raises:
+        CheckpointError: names the file that cannot be told.
+    """
+    for entry in entries:
+        if not _is_name(entry.name):
+            raise CheckpointError(f"cannot send a file of the name {entry.name!r}: wanted {_NAME}")
+    if len(entries) > MOST_FILES:
+        raise CheckpointTooLarge(
+            f"files: {len(entries)} of them, above the limit, {MOST_FILES}: save fewer, larger ones"
+        )
+    return [{"name": e.name, "size": e.size, "sha256": e.sha256} for e in entries]
+
+
+def files_from_json(data: Any) -> list[Entry]:
+    """Return files in the order of their names, after checking that they can be one directory.
+
+    Raises:
+        Malformed: names the entry.
+    """
+    if not isinstance(data, list) or len(data) > MOST_FILES:
+        got = len(data) if isinstance(data, list) else data
+        raise wrong("files", got, f"a list of up to {MOST_FILES} files")
+    entries = sorted((_entry(item, i) for i, item in enumerate(data)), key=lambda e: e.name)
+    _check_together(entries)
+    return entries
+
+
+def _entry(item: Any, index: int) -> Entry:
+    where = f"files[{index}]"
+    check(isinstance(item, dict), where, item, "an object with name, size and sha256")
+    try:
+        name, size, sha256 = text(item, "name"), counted(item, "size"), text(item, "sha256")
+    except Malformed as e:
+        raise Malformed(f"{where}: {e}") from e
+    extra = sorted(item.keys() - _FIELDS)  # such as the target of a link
+    check(not extra, f"{where} {name!r:.80}", extra[:1], "name, size and sha256, and no more")
+    check(_is_name(name), f"{where}: name", name, _NAME)
+    check(len(sha256) == len(_NOTHING) and set(sha256) <= _HEX, f"{where} {name!r:.80}: sha256",
+          sha256, "64 hexadecimal digits in lower case")  # fmt: skip
+    if size == 0 or name.endswith("/"):
+        check(size == 0, f"{where} {name!r:.80}: size", size, "0 for a directory")
+        check(sha256 == _NOTHING, f"{where} {name!r:.80}: sha256", sha256, "that of no bytes")
+    return Entry(name, size, sha256)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        n_bytes = len(name.encode())
+        parts = name.removesuffix("/").split("/")
+        longest = max(len(part.encode()) for part in parts)
+    except UnicodeEncodeError:
+        return False
+    if n_bytes > LONGEST_NAME or longest > LONGEST_PART or len(parts) > DEEPEST:
+        return False
+    return "\\" not in name and "\0" not in name and {"", ".", ".."}.isdisjoint(parts)
+
+
+def _check_together(entries: Sequence[Entry]) -> None:
+    """Refuse names that stand for two things."""
+    names = {entry.name for entry in entries}
+    previous = ""
+    for entry in entries:
+        check(entry.name != previous, "files: name", entry.name, "every name once")
+        previous = entry.name
+        plain = entry.name.removesuffix("/")
+        parts = plain.split("/")
+        above = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+        taken = {*above, *(f"{name}/" for name in above)}
+        if plain != entry.name:
+            taken.add(plain)
+        if clash := names & taken:
+            raise Malformed(
+                f"files: got {min(clash)!r:.80} and {entry.name!r:.80}, wanted names that are "
+                "either a file, or a directory with files, or one without"
+            )

@@ -1,0 +1,181 @@
+"""Records of the log as JSON objects, and back; what cannot be read raises `Malformed`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any
+
+from evolvent.core.heads import Head, HeadState
+from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
+from evolvent.errors import UnknownJob
+from evolvent.store.codec.fields import (
+    Malformed,
+    check,
+    counted,
+    mapped,
+    metrics,
+    number,
+    one_of,
+    optional_number,
+    optional_text,
+    plain_metrics,
+    text,
+    wrong,
+)
+from evolvent.store.dump import JobPoint, MemberDump
+from evolvent.store.records import FailedAttempt, Failure, FailureKind, Point
+
+_ADDRESS = re.compile(r"[0-9a-f]{64}")
+_HEADS = tuple(state.value for state in HeadState if state is not HeadState.RUNNING)
+_FINISHED = (JobState.DONE.value, JobState.FAILED.value)
+_KINDS = tuple(kind.value for kind in FailureKind)
+
+
+def member_to_json(member: MemberDump) -> dict[str, Any]:
+    """Return a member with what concerns its open job."""
+    head = member.head
+    return {
+        "member": head.member,
+        "round": head.round,
+        "state": head.state.value,
+        "hyperparameters": dict(head.hyperparameters),
+        "parent": head.parent,
+        "reason": head.reason,
+        "attempt": member.attempt,
+        "losses": member.losses,
+        "failures": member.failures,
+        "started_at": member.started_at,
+        "error": member.error,
+    }
+
+
+def member_from_json(data: Mapping[str, Any]) -> MemberDump:
+    """Undo `member_to_json`."""
+    head = Head(
+        counted(data, "member"),
+        counted(data, "round"),
+        HeadState(one_of(data, "state", _HEADS)),
+        hyperparameters(data),
+        parent(data),
+        text(data, "reason"),
+    )
+    return MemberDump(
+        head,
+        counted(data, "attempt"),
+        counted(data, "losses"),
+        counted(data, "failures"),
+        optional_number(data, "started_at"),
+        optional_text(data, "error"),
+    )
+
+
+def job_to_json(job: JobRecord) -> dict[str, Any]:
+    """Return a finished job; the address of its parent's checkpoint is in its parent's line."""
+    return {
+        "job": job.id,
+        "state": job.state.value,
+        "hyperparameters": dict(job.hyperparameters),
+        "parent": job.parent,
+        "score": job.score,
+        "metrics": plain_metrics(job.metrics),
+        "checkpoint": job.checkpoint,
+        "attempt": job.attempt,
+        "reason": job.reason,
+        "error": job.error,
+        "worker": job.worker,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }
+
+
+def job_from_json(data: Mapping[str, Any]) -> JobRecord:
+    """Undo `job_to_json`; the address of its parent's checkpoint is left to be filled in."""
+    job = job_id(data, "job")
+    state = JobState(one_of(data, "state", _FINISHED))
+    done = state is JobState.DONE
+    score, checkpoint = data.get("score"), data.get("checkpoint")
+    if done:
+        score, checkpoint = number(data, "score"), text(data, "checkpoint")
+        check(bool(_ADDRESS.fullmatch(checkpoint)), "checkpoint", checkpoint, "an address")
+    else:
+        check(score is None, "score", score, "none of a failed job")
+        check(checkpoint is None, "checkpoint", checkpoint, "none of a failed job")
+    return JobRecord(
+        job.member,
+        job.round,
+        state,
+        hyperparameters(data),
+        parent(data),
+        score,
+        metrics(data, "metrics"),
+        checkpoint,
+        attempt=counted(data, "attempt"),
+        reason=text(data, "reason"),
+        error=optional_text(data, "error"),
+        worker=optional_text(data, "worker"),
+        started_at=optional_number(data, "started_at"),
+        finished_at=number(data, "finished_at"),
+    )
+
+
+def point_to_json(logged: JobPoint) -> dict[str, Any]:
+    """Return a point that a job has logged."""
+    point = logged.point
+    return {"job": logged.job, "step": point.step, "values": plain_metrics(point.values)}
+
+
+def point_from_json(data: Mapping[str, Any]) -> JobPoint:
+    """Undo `point_to_json`."""
+    return JobPoint(job_id(data, "job"), Point(number(data, "step"), metrics(data, "values")))
+
+
+def failure_to_json(failed: FailedAttempt) -> dict[str, Any]:
+    """Return an attempt that came to nothing."""
+    failure = failed.failure
+    return {
+        "job": failed.job,
+        "attempt": failed.attempt,
+        "kind": failure.kind.value,
+        "message": failure.message,
+        "traceback": failure.traceback,
+        "worker": failed.worker,
+        "at": failed.at,
+    }
+
+
+def failure_from_json(data: Mapping[str, Any]) -> FailedAttempt:
+    """Undo `failure_to_json`."""
+    kind = FailureKind(one_of(data, "kind", _KINDS))
+    failure = Failure(kind, text(data, "message"), optional_text(data, "traceback"))
+    return FailedAttempt(
+        job_id(data, "job"),
+        counted(data, "attempt"),
+        failure,
+        text(data, "worker"),
+        number(data, "at"),
+    )
+
+
+def job_id(data: Mapping[str, Any], name: str) -> JobId:
+    """Return the job that a field names."""
+    value = text(data, name)
+    try:
+        return JobId.parse(value)
+    except (UnknownJob, ValueError) as e:  # not of that form, or of thousands of digits
+        raise Malformed(f"{name}: got {value!r:.80}, wanted a job such as 'm3r12'") from e
+
+
+def parent(data: Mapping[str, Any]) -> JobId | None:
+    """Return the job whose checkpoint another starts from; None for fresh weights."""
+    return None if data.get("parent") is None else job_id(data, "parent")
+
+
+def hyperparameters(data: Mapping[str, Any]) -> Hyperparameters:
+    """Return flat hyperparameters."""
+    values = mapped(data, "hyperparameters")
+    for name, value in values.items():
+        if not isinstance(value, (float, int, str, NoneType)):
+            raise wrong(f"hyperparameter {name}", value, "a string, a number, a boolean or null")
+    return values

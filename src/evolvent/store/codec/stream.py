@@ -1,0 +1,228 @@
+"""A whole study as one stream: its log in JSON lines, then the files of its checkpoints.
+
+Used both ways: by whoever takes a study out of a store, and by whoever puts one in. Every line is
+a list of a word and a value; the bytes of a checkpoint's files follow its line, file after file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from evolvent.core.records import JobId
+from evolvent.errors import CheckpointDamaged
+from evolvent.store.checkpoints import files as tree
+from evolvent.store.checkpoints import manifest
+from evolvent.store.checkpoints.files import Entry
+from evolvent.store.codec import records as lines
+from evolvent.store.codec.fields import Malformed, check, mapped, strict_json, wrong
+from evolvent.store.codec.file_list import files_from_json, files_to_json
+from evolvent.store.codec.messages import address
+from evolvent.store.codec.records import job_id
+from evolvent.store.codec.study import Settings
+from evolvent.store.dump import StudyDump
+
+MEDIA_TYPE = "application/x-evolvent-study"
+
+_PARTS = ("member", "job", "point", "failure", "checkpoint")
+_BLOCK = 1 << 17
+_LINES = 500
+_LONGEST_LINE = 1 << 26
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_Record = TypeVar("_Record")
+
+
+def log_blocks(dump: StudyDump, addresses: Mapping[JobId, str]) -> Iterator[bytes]:
+    """Yield the first part of the stream of a study: all but the files.
+
+    Args:
+        dump: the study.
+        addresses: of the checkpoints that come along, by the job that was asked for.
+    """
+    yield _line("settings", Settings.of(dump).to_json())
+    yield _line("addresses", dict(addresses))
+    yield from _batches("member", dump.members, lines.member_to_json)
+    yield from _batches("job", dump.jobs, lines.job_to_json)
+    yield from _batches("point", dump.points, lines.point_to_json)
+    yield from _batches("failure", dump.failures, lines.failure_to_json)
+
+
+def file_blocks(directories: Mapping[str, Path]) -> Iterator[bytes]:
+    """Yield the rest of the stream: the files of checkpoints, given by address.
+
+    Raises:
+        CheckpointDamaged: the files of one are not those that were saved.
+    """
+    for name, directory in directories.items():
+        yield from _files(name, directory)
+    yield _line("end", None)
+
+
+def _batches(
+    word: str, records: Iterable[_Record], to_json: Callable[[_Record], Any]
+) -> Iterator[bytes]:
+    left = iter(records)
+    while batch := [_line(word, to_json(record)) for record in islice(left, _LINES)]:
+        yield b"".join(batch)
+
+
+def _files(name: str, directory: Path) -> Iterator[bytes]:
+    try:
+        entries = tree.read(directory)
+        if manifest.address_of(entries) != name:
+            raise CheckpointDamaged(
+                f"checkpoint {name}: its files are not those that were saved: leave it out"
+            )
+        yield _line("checkpoint", {"address": name, "files": files_to_json(entries)})
+        for entry in entries:
+            if not entry.name.endswith("/"):
+                yield from _blocks(directory / entry.name, entry.size)
+    except OSError as e:
+        raise tree.explained(e, doing="read the checkpoint at", path=directory) from e
+
+
+def _blocks(path: Path, size: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while size > 0 and (block := file.read(min(_BLOCK, size))):
+            size -= len(block)
+            yield block
+    if size:
+        raise CheckpointDamaged(f"{path} has become shorter")
+
+
+def _line(word: str, value: Any) -> bytes:
+    return f"{_encode([word, value])}\n".encode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A stream that has arrived whole, in a file.
+
+    Attributes:
+        path: the file.
+        starts: where in it the records of each part begin that has any.
+    """
+
+    path: Path
+    settings: Settings
+    addresses: Mapping[JobId, str]
+    starts: Mapping[str, int]
+
+    @classmethod
+    def of(cls, path: Path) -> Received:
+        """Look through a stream once.
+
+        Raises:
+            Malformed: it is none, or breaks off.
+        """
+        with path.open("rb") as file:
+            settings = Settings.from_json(mapped({"settings": _next(file, "settings")}, "settings"))
+            told = mapped({"addresses": _next(file, "addresses")}, "addresses")
+            addresses = {job_id({"job": job}, "job"): address(told, job) for job in told}
+            return cls(path, settings, addresses, _starts(file))
+
+    def dump(self) -> StudyDump:
+        """Return the study; its parts are read as they are gone through."""
+        settings = self.settings
+        return StudyDump(
+            record=settings.record,
+            created_at=settings.created_at,
+            started_at=settings.started_at,
+            stopped=settings.stopped,
+            stopped_by=settings.stopped_by,
+            pins=settings.pins,
+            members=self._each("member", lines.member_from_json),
+            jobs=self._each("job", lines.job_from_json),
+            points=self._each("point", lines.point_from_json),
+            failures=self._each("failure", lines.failure_from_json),
+        )
+
+    def unpack(self, place: Callable[[str], Path]) -> Iterator[tuple[str, Path]]:
+        """Write the files of each checkpoint into a directory; yield its address with it.
+
+        Args:
+            place: gives a fresh directory for an address.
+        """
+        with self._opened("checkpoint") as file:
+            while (line := _read(file))[0] == "checkpoint":
+                name, entries = _list(line[1])
+                directory = place(name)
+                for entry in entries:
+                    _write(file, directory / entry.name, entry)
+                yield name, directory
+
+    def _each(self, word: str, from_json: Callable[[Any], _Record]) -> Iterator[_Record]:
+        with self._opened(word) as file:
+            while (line := _read(file))[0] == word:
+                yield from_json(mapped({word: line[1]}, word))
+
+    @contextmanager
+    def _opened(self, word: str) -> Iterator[IO[bytes]]:
+        with self.path.open("rb") as file:
+            file.seek(self.starts.get(word, self.starts["end"]))
+            yield file
+
+
+def _starts(file: IO[bytes]) -> dict[str, int]:
+    """Go through the parts; return where each begins."""
+    starts: dict[str, int] = {}
+    expected: tuple[str, ...] = (*_PARTS, "end")
+    while "end" not in starts:
+        at = file.tell()
+        word, value = _read(file)
+        check(word in expected, "line", word, " or ".join(map(repr, expected)))
+        expected = expected[expected.index(word) :]
+        starts.setdefault(word, at)
+        if word == "checkpoint":
+            _skip(file, _list(value)[1])
+    return starts
+
+
+def _read(file: IO[bytes]) -> tuple[str, Any]:
+    line = file.readline(_LONGEST_LINE)
+    if not line.endswith(b"\n"):
+        raise Malformed("body: it breaks off, or has a line that is too long")
+    try:
+        data = strict_json(line)
+    except Malformed as e:
+        raise Malformed(f"body: {e}") from e
+    if not isinstance(data, list) or len(data) != 2 or not isinstance(data[0], str):
+        raise wrong("line", data, "a list of a word and a value")
+    return data[0], data[1]
+
+
+def _next(file: IO[bytes], word: str) -> Any:
+    found, value = _read(file)
+    check(found == word, "line", found, repr(word))
+    return value
+
+
+def _list(value: Any) -> tuple[str, list[Entry]]:
+    data = mapped({"checkpoint": value}, "checkpoint")
+    return address(data, "address"), files_from_json(data.get("files"))
+
+
+def _skip(file: IO[bytes], entries: Iterable[Entry]) -> None:
+    size = sum(entry.size for entry in entries)
+    end = file.seek(0, 1) + size
+    if file.seek(0, 2) < end:
+        raise Malformed("body: it breaks off within a checkpoint")
+    file.seek(end)
+
+
+def _write(file: IO[bytes], path: Path, entry: Entry) -> None:
+    if entry.name.endswith("/"):
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    left = entry.size
+    with path.open("xb") as out:
+        while left > 0 and (block := file.read(min(_BLOCK, left))):
+            left -= len(block)
+            out.write(block)

@@ -1,0 +1,142 @@
+"""The checkpoints of a study behind a service: saved and loaded by way of this machine's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing, UnknownStudy
+from evolvent.store.checkpoints import manifest
+from evolvent.store.checkpoints.cache import Cache, cache_of_this_machine
+from evolvent.store.checkpoints.files import Entry
+from evolvent.store.codec.fields import Malformed
+from evolvent.store.codec.file_list import files_from_json
+from evolvent.store.http.transfer import download, upload
+from evolvent.store.http.transport import Transport
+
+
+class HttpCheckpoints:
+    """The checkpoints of one study; where they are kept is the service's business.
+
+    A worker saves into a directory of its own machine. `seal` hashes it here and sends what the
+    service lacks; `verify` brings what this machine lacks. Both go on where a broken connection
+    ended, also through a restart of the service. `discard`, `sweep` and `remove_all` touch
+    nothing but what this machine keeps, of all studies: see `http_cache`.
+
+    Args:
+        transport: to the service.
+        study: its number there.
+        cache: where this machine keeps them; None for the one that the environment names.
+    """
+
+    def __init__(self, transport: Transport, study: int, *, cache: Cache | None = None) -> None:
+        self._transport = transport
+        self._path = f"/studies/{study}"
+        self._cache = cache if cache is not None else cache_of_this_machine()
+        self._local = self._cache.local
+
+    @property
+    def root(self) -> Path:
+        """Where this machine keeps them."""
+        return self._local.root
+
+    def stage(self, label: str, *, spare_s: float = 0.0) -> Path:
+        """As `Checkpoints.stage`; `spare_s` matters on the service's machine only."""
+        return self._cache.stage(label, spare_s=spare_s)
+
+    def drop(self, staged: Path) -> None:
+        """Remove a staged directory, if it is still there."""
+        self._cache.drop(staged)
+
+    def seal(self, staged: Path) -> str:
+        """Send a staged directory to the service, as far as it lacks it; return its address.
+
+        The staged directory stays, to be sealed again; `drop` it.
+
+        Raises:
+            CheckpointMissing: the staged directory is gone.
+            CheckpointTooLarge: it is above the limit of the service, which is named.
+            CheckpointError: a link or special file, or a disk is full: says where.
+            StoreUnavailable: the service cannot be reached.
+        """
+        entries = self._local.freeze(staged)
+        upload(self._transport, self._path, staged, entries)
+        self._cache.keep(staged, entries)
+        return manifest.address_of(entries)
+
+    def path(self, address: str) -> Path:
+        """Return where on this machine the checkpoint is, or would be.
+
+        Raises:
+            CheckpointError: not an address.
+        """
+        return self._local.path(address)
+
+    def __contains__(self, address: str) -> bool:
+        try:
+            self._manifest(address)
+        except (CheckpointMissing, UnknownStudy):
+            return False
+        return True
+
+    def fetch(self, address: str) -> Path:
+        """Return its directory on this machine, brought here if need be.
+
+        Raises:
+            CheckpointMissing: the service does not have it.
+        """
+        return self._cache.found(address) or self.verify(address)
+
+    def verify(self, address: str) -> Path:
+        """Return its directory on this machine, brought here if need be, every byte checked.
+
+        It stays for as long as the job that was staged last by this thread, or else for a while.
+
+        Raises:
+            CheckpointMissing: the service does not have it.
+            CheckpointDamaged: names the file that is not as it was saved.
+            StoreUnavailable: the service cannot be reached.
+        """
+        return self._cache.use(address, lambda target: self._bring(address, target))
+
+    def files(self, address: str) -> dict[str, int]:
+        """Return the sizes in bytes of its files by relative name.
+
+        Raises:
+            CheckpointMissing: the service does not have it.
+        """
+        entries = self._manifest(address)
+        return {entry.name: entry.size for entry in entries if not entry.name.endswith("/")}
+
+    def discard(self, addresses: Iterable[str]) -> None:
+        """Remove checkpoints from this machine; the service keeps what it keeps."""
+        self._local.discard(addresses)
+        self._local.empty_trash()
+
+    def sweep(self, keep: set[str], *, staged_before: float) -> int:
+        """Remove from this machine what is not in `keep` and old; return bytes freed."""
+        return self._local.sweep(keep, staged_before=staged_before)
+
+    def remove_all(self) -> None:
+        """Remove all that this machine keeps, of any study.
+
+        Raises:
+            CheckpointError: something could not be deleted.
+        """
+        self._local.remove_all()
+
+    def _bring(self, address: str, target: Path) -> list[Entry]:
+        entries = self._manifest(address)
+        download(self._transport, f"{self._path}/checkpoints/{address}", target, entries)
+        return entries
+
+    def _manifest(self, address: str) -> list[Entry]:
+        self._local.path(address)  # refuses what is no address
+        answer = self._transport.request("GET", f"{self._path}/checkpoints/{address}")
+        try:
+            entries = files_from_json(answer.json()["files"])
+        except (Malformed, ValueError, TypeError, LookupError) as e:
+            raise CheckpointError(f"checkpoint {address}: the service has sent no list: {e}") from e
+        if manifest.address_of(entries) != address:
+            raise CheckpointDamaged(f"checkpoint {address}: the service has sent another list")
+        return entries

@@ -1,0 +1,251 @@
+"""The store behind a service: every promise of the protocol is a request.
+
+Decisions are taken there. What changes something carries a key or an attempt, so that it may be
+sent again when an answer was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from evolvent.core.algorithms import Algorithm, algorithm_to_json
+from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
+from evolvent.core.study import StudyRecord
+from evolvent.errors import ConfigError, UnknownStudy
+from evolvent.store.checkpoints.protocol import CheckpointsLike
+from evolvent.store.codec import messages
+from evolvent.store.codec.fields import listed, mapped
+from evolvent.store.http.checkpoints import HttpCheckpoints
+from evolvent.store.http.client import Requests, new_key, pages, quoted
+from evolvent.store.http.connection import GivenUp
+from evolvent.store.http.credentials import read_token
+from evolvent.store.http.dump import HttpWhole
+from evolvent.store.http.transport import Transport
+from evolvent.store.records import (
+    FailedAttempt,
+    Failure,
+    JobColumn,
+    Lease,
+    MemberView,
+    Point,
+    Report,
+    StudyStatus,
+    Wait,
+)
+
+
+class HttpWork(Requests):
+    """The part of the store that changes the log."""
+
+    def claim(
+        self,
+        study: int,
+        *,
+        worker: str,
+        lease_s: float,
+        prefer: int | None = None,
+        wait: Wait | None = None,
+        key: str | None = None,
+    ) -> Lease | None:
+        wait_s = min(max(0.0, wait.seconds), messages.MOST_WAIT_S) if wait is not None else 0.0
+        body = {
+            "worker": worker,
+            "lease_s": lease_s,
+            "prefer": prefer,
+            "wait_s": wait_s,
+            "key": key or new_key(),
+        }
+        try:
+            given = self._post(f"/studies/{study}/claim", body, wait=wait)
+        except GivenUp:
+            return None
+        return None if given is None else self._read(messages.lease_from_json, given)
+
+    def heartbeat(
+        self,
+        lease: Lease,
+        *,
+        lease_s: float,
+        points: Sequence[Point] = (),
+        key: str | None = None,
+    ) -> None:
+        told = messages.points_to_json(points)
+        key = (key or new_key()) if told else None  # alone, it may as well beat twice
+        self._held(lease, "heartbeat", {"lease_s": lease_s, "points": told, "key": key})
+
+    def report(self, lease: Lease, report: Report) -> None:
+        self._held(lease, "report", messages.report_to_json(report))
+
+    def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
+        told = messages.kind_to_json(failure)
+        self._held(lease, "fail", {"failure": told, "key": key or new_key()})
+
+    def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
+        told = messages.kind_to_json(failure)
+        body = {"worker": worker, "failure": told, "key": key or new_key()}
+        return int(self._post(f"/studies/{study}/release", body)["released"])
+
+    def reparent(
+        self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
+    ) -> Lease:
+        body = {"parent": parent, "reason": reason, "key": key or new_key()}
+        return self._read(messages.lease_from_json, self._held(lease, "reparent", body))
+
+    def stop(self, study: int, *, reason: str) -> None:
+        self._post(f"/studies/{study}/stop", {"reason": reason})
+
+    def resume(self, study: int) -> None:
+        self._post(f"/studies/{study}/resume", {})
+
+    def extend(self, study: int, *, rounds: int) -> None:
+        self._post(f"/studies/{study}/extend", {"rounds": rounds})
+
+    def retarget(self, study: int, *, target: float | None) -> None:
+        self._post(f"/studies/{study}/retarget", {"target": target})
+
+    def remember(self, study: int, *, trainable: str) -> None:
+        self._post(f"/studies/{study}/remember", {"trainable": trainable})
+
+    def push(
+        self,
+        study: int,
+        hyperparameters: Hyperparameters,
+        *,
+        done: Report | None = None,
+        key: str | None = None,
+    ) -> JobId:
+        body = {
+            "hyperparameters": dict(hyperparameters),
+            "done": None if done is None else messages.report_to_json(done),
+            "key": key or new_key(),
+        }
+        pushed = self._post(f"/studies/{study}/push", body)
+        return self._read(messages.job_name, mapped({"pushed": pushed}, "pushed")["job"])
+
+    def pin(self, study: int, job: JobId) -> None:
+        self._post(f"/studies/{study}/pin", {"job": job})
+
+    def unpin(self, study: int, job: JobId) -> None:
+        self._post(f"/studies/{study}/unpin", {"job": job})
+
+    def collect(self, study: int) -> int:
+        return int(self._post(f"/studies/{study}/collect", {})["freed"])
+
+
+class HttpRead(Requests):
+    """The part of the store that only looks."""
+
+    def jobs(
+        self,
+        study: int,
+        *,
+        states: Iterable[JobState] | None = None,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[JobRecord]:
+        wanted = None if states is None else [state.value for state in states]
+        query = pages({"state": wanted, "after": after, "limit": limit})
+        return list(self._lines(f"/studies/{study}/jobs", messages.job_from_json, query))
+
+    def scan(
+        self,
+        study: int,
+        columns: Sequence[JobColumn],
+        *,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[tuple[Any, ...]]:
+        query = pages({"columns": columns, "after": after, "limit": limit})
+        return list(self._lines(f"/studies/{study}/scan", tuple, query))
+
+    def job(self, study: int, job: JobId) -> JobRecord:
+        return self._read(messages.job_from_json, self._get(f"/studies/{study}/jobs/{quoted(job)}"))
+
+    def members(self, study: int) -> list[MemberView]:
+        return list(self._lines(f"/studies/{study}/members", messages.member_from_json))
+
+    def lineage(self, study: int, job: JobId) -> list[JobRecord]:
+        found = self._get(f"/studies/{study}/lineage/{quoted(job)}")
+        return [self._read(messages.job_from_json, job) for job in self._listed(found, "jobs")]
+
+    def points(self, study: int, job: JobId) -> list[Point]:
+        return list(self._lines(f"/studies/{study}/points/{quoted(job)}", messages.point_from_json))
+
+    def points_of(self, study: int, member: int) -> list[tuple[int, float, str]]:
+        return list(self._lines(f"/studies/{study}/members/{member}/points", _member_point))
+
+    def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
+        query = {"limit": limit}
+        return list(self._lines(f"/studies/{study}/failures", messages.attempt_from_json, query))
+
+    def pins(self, study: int) -> list[JobId]:
+        found = self._get(f"/studies/{study}/pins")
+        return [self._read(messages.job_name, job) for job in self._listed(found, "jobs")]
+
+    def _listed(self, found: Any, name: str) -> list[Any]:
+        return self._read(lambda data: listed(data, name), found)
+
+
+def _member_point(row: Any) -> tuple[int, float, str]:
+    round_, step, values = row
+    return int(round_), step, str(values)
+
+
+class HttpStore(HttpWork, HttpRead, HttpWhole):
+    """A store that another process serves by `evolvent serve`.
+
+    Args:
+        url: of the service.
+        token: opens it; by default that of this machine (see `credentials`).
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        super().__init__(Transport(url, read_token() if token is None else token))
+        self._checkpoints: dict[int, HttpCheckpoints] = {}
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
+        body = {"record": record.to_json(), "key": key or new_key()}
+        return int(self._post("/studies", body)["id"])
+
+    def find_study(self, name: str) -> StudyStatus:
+        return self._read(messages.status_from_json, self._get(f"/studies/named/{quoted(name)}"))
+
+    def studies(self) -> list[StudyStatus]:
+        found = self._read(lambda data: listed(data, "studies"), self._get("/studies"))
+        return [self._read(messages.status_from_json, status) for status in found]
+
+    def delete_study(self, study: int) -> None:
+        self.status(study)  # refuses one that is not there
+        with suppress(UnknownStudy):  # gone since: perhaps by this request, and its answer was lost
+            self._transport.request("DELETE", f"/studies/{study}")
+        self._checkpoints.pop(study, None)
+
+    def checkpoints(self, study: int) -> CheckpointsLike:
+        if study not in self._checkpoints:
+            self.status(study)  # refuses one that is not there
+            self._checkpoints[study] = HttpCheckpoints(self._transport, study)
+        return self._checkpoints[study]
+
+    def use_algorithm(self, study: int, algorithm: Algorithm) -> None:
+        """Refuse any algorithm but that of the study: decisions are taken by the service.
+
+        Raises:
+            ConfigError: it is another one.
+        """
+        if _stored(algorithm) != _stored(self.status(study).record.algorithm):
+            raise ConfigError(
+                f"algorithm: got {algorithm!r:.120}, which {self.url} cannot decide with: it takes "
+                "the decisions itself, and imports no code of others: wanted a built-in one"
+            )
+
+
+def _stored(algorithm: Algorithm) -> object:
+    try:
+        return algorithm_to_json(algorithm)
+    except ConfigError:
+        return algorithm

@@ -1,0 +1,273 @@
+"""Files of a checkpoint to the service: what it lacks, sent on from where a connection ended."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, cast
+from uuid import uuid4
+
+from evolvent.errors import (
+    CheckpointDamaged,
+    CheckpointError,
+    EvolventError,
+    StoreUnavailable,
+    UploadConflict,
+)
+from evolvent.store.checkpoints import files as tree
+from evolvent.store.checkpoints.files import Entry
+from evolvent.store.codec.fields import encode
+from evolvent.store.codec.file_list import files_to_json
+from evolvent.store.http.connection import TROUBLE
+from evolvent.store.http.transport import ANSWER_S, RETRY_S, Transport, unavailable
+
+PART = 1 << 24
+"""Bytes that are sent at once: so much is sent again at most when a connection ends."""
+_HASHED_PER_S = 20e6  # slow disks, and others who are served first
+_BLOCK = 1 << 18
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
+_JSON = {"Content-Type": "application/json"}
+_BYTES = {"Content-Type": "application/octet-stream"}
+TRIES = 8
+"""So often in a row a connection may end without a byte of news."""
+_READ_ONLY = 0o444
+_PARTIAL = 206
+
+
+def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Entry]) -> None:
+    """Bring the files of a checkpoint to the service, which checks and keeps them.
+
+    Equal contents that are there already cost one request.
+
+    Args:
+        transport: to the service.
+        study: path of the study.
+        staged: directory with the files, which nobody changes meanwhile.
+        entries: the files in the order of their names.
+
+    Raises:
+        CheckpointTooLarge: the service does not take as much; names its limit.
+        CheckpointError: the service has no room, or a file here cannot be read or was changed.
+        StoreUnavailable: the service cannot be reached.
+    """
+    wish = encode({"files": files_to_json(entries), "key": uuid4().hex}).encode()
+    patience = _Patience(transport.address.url)
+    long_s = _answer_s(sum(entry.size for entry in entries))
+    while True:
+        answer = transport.request(
+            "POST", f"{study}/uploads", wish, headers=_JSON, timeout_s=long_s
+        )
+        told = answer.json()
+        if told["sealed"]:
+            return
+        offsets = [file["offset"] for file in told["files"]]
+        patience.wait(news=sum(offsets))
+        place = f"{study}/uploads/{told['upload']}"
+        try:
+            for index, (entry, offset) in enumerate(zip(entries, offsets, strict=True)):
+                _send(transport, f"{place}/files/{index}", staged / entry.name, entry, offset)
+            transport.request("POST", f"{place}/seal", timeout_s=long_s)
+        except (_Broken, UploadConflict):
+            continue  # ask what has arrived
+        except CheckpointError:
+            with suppress(EvolventError):  # what is there is of no use to anybody
+                transport.request("DELETE", place)
+            raise
+        return
+
+
+def _answer_s(n_bytes: int) -> float:
+    """Return how long the service may take to read so many bytes and hash them."""
+    return ANSWER_S + n_bytes / _HASHED_PER_S
+
+
+def _send(transport: Transport, path: str, source: Path, entry: Entry, offset: int) -> None:
+    """Send the rest of a file, a part at a time."""
+    while offset < entry.size:
+        part = _Part(source, entry, offset)
+        headers = {**_BYTES, "Content-Length": str(part.length)}
+        answer = transport.request("PUT", f"{path}?offset={offset}", part.open, headers=headers)
+        offset = int(answer.json()["offset"])
+
+
+class _Part:
+    """A piece of a file, to be sent once: how to go on only the service can tell."""
+
+    def __init__(self, source: Path, entry: Entry, offset: int) -> None:
+        self._source, self._entry, self._offset = source, entry, offset
+        self.length = min(PART, entry.size - offset)
+        self._opened = False
+
+    def open(self) -> IO[bytes]:
+        """Open it for the one try.
+
+        Raises:
+            _Broken: it was opened before, so that try has failed.
+            CheckpointError: it cannot be read.
+        """
+        if self._opened:
+            raise _Broken(f"the connection ended while {self._source} was sent")
+        self._opened = True
+        try:
+            file = self._source.open("rb", buffering=0)
+        except OSError as e:
+            raise tree.explained(e, doing="read", path=self._source) from e
+        file.seek(self._offset)
+        return cast(IO[bytes], _Blocks(file, self._source, self.length))  # as far as it is used
+
+
+class _Blocks(io.RawIOBase):
+    """What the library reads from; it would ask for eight kilobytes at a time."""
+
+    def __init__(self, file: io.FileIO, source: Path, length: int) -> None:
+        self._file, self._source, self._left = file, source, length
+
+    def read(self, size: int = -1, /) -> bytes:  # noqa: ARG002 - as the library calls it
+        """Return a large block, or nothing at the end of the part.
+
+        Raises:
+            CheckpointError: the file cannot be read, or has become shorter.
+        """
+        if self._left == 0:
+            return b""
+        try:
+            block = self._file.read(min(_BLOCK, self._left))
+        except OSError as e:
+            raise tree.explained(e, doing="read", path=self._source) from e
+        if not block:
+            raise CheckpointError(f"{self._source} was changed while it was sent")
+        self._left -= len(block)
+        return block
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Broken(Exception):
+    """A part was not sent to its end."""
+
+
+class _Patience:
+    """Goes on for as long as something arrives, and `RETRY_S` beyond."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._most = -1
+        self._until = self._pause_s = 0.0
+
+    def wait(self, *, news: int) -> None:
+        """Return at once when more has arrived than ever before, else after a while.
+
+        Raises:
+            StoreUnavailable: nothing has for too long.
+        """
+        if news > self._most:
+            self._most = news
+            self._until, self._pause_s = time.monotonic() + RETRY_S, _FIRST_PAUSE_S
+            return
+        if time.monotonic() > self._until:
+            raise StoreUnavailable(
+                f"the service at {self._url} takes no more of a checkpoint: tried for {RETRY_S:.0f}"
+                " s; check the network, and what the service says in its log"
+            )
+        time.sleep(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+
+def download(transport: Transport, path: str, target: Path, entries: Sequence[Entry]) -> None:
+    """Write the files of a checkpoint into a directory, and check each as it comes.
+
+    Args:
+        transport: to the service.
+        path: of the checkpoint.
+        target: an empty directory.
+        entries: the files in the order in which the service has them.
+
+    Raises:
+        CheckpointMissing: the service has just let it go.
+        CheckpointDamaged: names the file whose bytes are not those that were saved.
+        CheckpointError: this disk is full; says where.
+        StoreUnavailable: the service cannot be reached.
+    """
+    block = memoryview(bytearray(_BLOCK))
+    for index, entry in enumerate(entries):
+        place = target / entry.name
+        try:
+            if entry.name.endswith("/"):
+                place.mkdir(parents=True)
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with _File(place, entry) as file:
+                if entry.size:
+                    _fill(transport, f"{path}/files/{index}", file, block)
+        except OSError as e:
+            raise tree.explained(e, doing="write", path=place) from e
+
+
+class _File:
+    """A file that grows and is hashed on the way."""
+
+    def __init__(self, place: Path, entry: Entry) -> None:
+        self.entry = entry
+        self.size = 0
+        self._digest = hashlib.sha256()
+        self._descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _READ_ONLY)
+
+    def __enter__(self) -> _File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def write(self, block: memoryview) -> None:
+        self._digest.update(block)
+        self.size += len(block)
+        while len(block):
+            block = block[os.write(self._descriptor, block) :]
+
+    @property
+    def sound(self) -> bool:
+        return (self.size, self._digest.hexdigest()) == (self.entry.size, self.entry.sha256)
+
+
+def _fill(transport: Transport, path: str, file: _File, block: memoryview) -> None:
+    entry, in_vain = file.entry, 0
+    while file.size < entry.size:
+        before = file.size
+        headers = {"Range": f"bytes={before}-", "If-Range": f'"{entry.sha256}"'} if before else {}
+        with transport.stream(path, headers=headers) as response:
+            _check_start(response, file)
+            broken = _read(response, file, block)
+        in_vain = 0 if file.size > before else in_vain + 1
+        if in_vain == TRIES:
+            raise unavailable(transport.address.url, broken or EOFError(f"no more of {path}"), 0.0)
+    if not file.sound:
+        raise CheckpointDamaged(f"{path}: {entry.name!r} has other bytes than were saved")
+
+
+def _read(response: http.client.HTTPResponse, file: _File, block: memoryview) -> Exception | None:
+    """Read until the end of an answer; return what ended it before its time."""
+    while True:
+        try:
+            n = response.readinto(block)
+        except TROUBLE as e:
+            return e
+        if n == 0:
+            return None
+        file.write(block[:n])
+        if file.size > file.entry.size:
+            raise CheckpointDamaged(f"{file.entry.name!r} has more bytes than were saved")
+
+
+def _check_start(response: http.client.HTTPResponse, file: _File) -> None:
+    """Refuse an answer that does not go on where we are."""
+    got = response.getheader("content-range", "")
+    if file.size and not (response.status == _PARTIAL and got.startswith(f"bytes {file.size}-")):
+        raise CheckpointDamaged(f"{file.entry.name!r} has changed while it was read")

@@ -1,0 +1,370 @@
+"""Requests to the service, tried again while it restarts, and its answers.
+
+The standard library's client, not a larger one: a worker's claim and report cost it a fifth of
+the time, and a machine that only works needs nothing installed for it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import random
+import ssl
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event
+from typing import IO, Any, TypeAlias
+
+from evolvent import errors
+from evolvent.errors import EvolventError, StoreError, StoreUnavailable
+from evolvent.store.http.connection import (
+    HOPELESS,
+    TROUBLE,
+    Address,
+    Connections,
+    GivenUp,
+    answer_to,
+    send_whole,
+)
+
+ANSWER_S = 90.0
+"""So long a silence ends a try: the service waits a minute for its database, and then says so."""
+RETRY_S = 120.0
+"""For so long a service that has answered before may be away: a restart passes unnoticed."""
+FIRST_RETRY_S = 3.0
+"""For so long one that never answered is tried: then the address is likely wrong."""
+_AGAIN = frozenset({429, 502, 503, 504})
+_BLOCK = 1 << 16
+Body: TypeAlias = bytes | Callable[[], IO[bytes]] | None
+"""Bytes, or what opens them anew for every try."""
+_STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+_SHORTEST_S, _LONGEST_S = 0.05, 5.0
+_logger = logging.getLogger("evolvent")
+_NOT_FOUND = 404
+_LONGEST = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.data)
+
+
+class Transport:
+    """Sends requests to one service, from any number of threads.
+
+    Every request may be sent more than once: whoever changes something sends a key or an attempt.
+
+    Args:
+        url: of the service.
+        token: what the service knows us by; None sends none.
+    """
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self.address = Address(url)
+        self._connections = Connections(self.address)
+        self._headers = {"Host": self.address.netloc, "Accept-Encoding": "identity"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._closed = False
+        self._reached = False
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Body = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = ANSWER_S,
+        unless: Event | None = None,
+    ) -> Answer:
+        """Send a request and return the answer, once it is none of an error.
+
+        Args:
+            method: such as `POST`.
+            path: below `/api/v1`, quoted, such as `/studies/3/claim`.
+            body: bytes, or what opens them anew for every try.
+            headers: beside our own.
+            timeout_s: of silence after which it is tried again.
+            unless: set by another thread to give up waiting for the answer.
+
+        Raises:
+            StoreUnavailable: no answer for `RETRY_S`.
+            GivenUp: `unless` was set first.
+            EvolventError: what the service answered.
+        """
+        send = self._sending(method, path, body, headers, timeout_s, unless)
+        with self._answered(send, whole=True) as (response, data):
+            return Answer(response.status, _plain(response), data)
+
+    @contextmanager
+    def stream(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = ANSWER_S,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Open the answer to a GET, to be read piece by piece; errors as with `request`.
+
+        A connection that breaks off while it is read raises one of `http_connection.TROUBLE`.
+        """
+        send = self._sending("GET", path, None, headers, timeout_s)
+        with self._answered(send, whole=False) as (response, _):
+            yield response
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """Read the lines of an answer as they come; one that breaks off is an error.
+
+        Raises:
+            StoreUnavailable: the connection broke off half-way.
+        """
+        wanted = {"Accept": "application/x-ndjson", "Accept-Encoding": "gzip"}
+        with self.stream(path, headers=wanted) as response:
+            try:
+                yield from _split(_unpacked(response))
+            except (*TROUBLE, zlib.error) as e:
+                raise unavailable(self.address.url, e, 0.0) from e
+
+    def close(self) -> None:
+        """Close the connections; the transport cannot be used afterwards."""
+        self._closed = True
+        self._connections.close()
+
+    def _sending(
+        self,
+        method: str,
+        path: str,
+        body: Body,
+        headers: Mapping[str, str] | None,
+        timeout_s: float,
+        unless: Event | None = None,
+    ) -> _Sending:
+        its = {**self._headers, **headers} if headers else self._headers
+        where = f"{self.address.prefix}/api/v1{path}"
+        return _Sending(method, where, body, its, timeout_s, unless)
+
+    @contextmanager
+    def _answered(
+        self, send: _Sending, *, whole: bool
+    ) -> Iterator[tuple[http.client.HTTPResponse, bytes]]:
+        """Give the first answer that is none of an error; with its content, if it is `whole`."""
+        for_s = RETRY_S if self._reached else FIRST_RETRY_S
+        patience = Patience(self.address.url, for_s, send.unless)
+        while (answered := self._tried(send, patience, whole=whole)) is None:
+            pass
+        patience.rewarded()
+        connection, response, data = answered
+        try:
+            yield response, data
+        finally:
+            self._give_back(connection, response)
+
+    def _tried(
+        self, send: _Sending, patience: Patience, *, whole: bool
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, bytes] | None:
+        """Send once; None when it is time to send again."""
+        if self._closed:
+            raise StoreError(f"{self.address.url} has been closed")
+        patience.check()
+        connection, used = self._connections.take(timeout_s=send.timeout_s)
+        try:
+            response = send(connection)
+            failed = response.status >= http.client.BAD_REQUEST
+            data = _content(response) if whole or failed else b""
+        except TROUBLE as e:
+            connection.close()
+            if not (used and isinstance(e, _STALE)):  # closed while idle: at once, anew
+                patience.wait(e, hopeless=not self._reached and isinstance(e, HOPELESS))
+            return None
+        except BaseException:  # Ctrl-C in the middle of an answer
+            connection.close()
+            raise
+        self._reached = True
+        if not failed:
+            return connection, response, data
+        self._give_back(connection, response)
+        error = error_of(response.status, data, url=self.address.url)
+        if response.status not in _AGAIN:
+            raise error
+        patience.wait(error, wanted_s=retry_after(_plain(response)))
+        return None
+
+    def _give_back(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+    ) -> None:
+        """Keep a connection whose answer has been read to its end; close any other."""
+        if response.isclosed() and not response.will_close and not self._closed:
+            self._connections.give_back(connection)
+        else:
+            response.close()  # it would keep the socket open: the service must see us leave
+            connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """One request, to be sent as often as it takes."""
+
+    method: str
+    path: str
+    body: Body
+    headers: Mapping[str, str]
+    timeout_s: float
+    unless: Event | None
+
+    def __call__(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        if not callable(self.body):
+            send_whole(connection, self.method, self.path, self.body or b"", self.headers)
+            return answer_to(connection, self.method, unless=self.unless)
+        with self.body() as body:
+            connection.request(self.method, self.path, body, self.headers)
+            return connection.getresponse()
+
+
+def _content(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read()
+    except BaseException:
+        response.close()  # as above
+        raise
+
+
+def _plain(response: http.client.HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.getheaders()}
+
+
+def _unpacked(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield the blocks of an answer, which may come compressed."""
+    packed = response.getheader("content-encoding") == "gzip"
+    unpack = zlib.decompressobj(wbits=31) if packed else None
+    while block := response.read1(_BLOCK):
+        yield block if unpack is None else unpack.decompress(block)
+    if unpack is not None and not unpack.eof:
+        raise http.client.IncompleteRead(b"")
+
+
+def _split(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    if rest:
+        raise http.client.IncompleteRead(rest)
+
+
+class Patience:
+    """Waits between tries: longer each time, at random, so that not all come back at once.
+
+    Args:
+        url: of the service, for messages.
+        for_s: how long to go on trying.
+        unless: set by another thread to give up.
+    """
+
+    def __init__(self, url: str, for_s: float, unless: Event | None) -> None:
+        self._url = url
+        self._unless = Event() if unless is None else unless
+        self._began = time.monotonic()
+        self._until = self._began + for_s
+        self._for_s = for_s
+        self._most_s = _SHORTEST_S
+        self._told = False
+
+    @property
+    def over(self) -> bool:
+        """Whether it has been long enough."""
+        return time.monotonic() >= self._until
+
+    def check(self) -> None:
+        """Raise GivenUp if nobody waits for an answer any more."""
+        if self._unless.is_set():
+            raise GivenUp
+
+    def wait(
+        self, error: Exception, *, wanted_s: float | None = None, hopeless: bool = False
+    ) -> None:
+        """Wait for the next try.
+
+        Args:
+            error: what went wrong with the last one; an `EvolventError` is the service's answer.
+            wanted_s: how long the service wants us to wait.
+            hopeless: trying again will not help.
+
+        Raises:
+            EvolventError: it has been long enough.
+            GivenUp: nobody waits for an answer any more.
+        """
+        answered = isinstance(error, EvolventError)
+        if hopeless or self.over:
+            if answered:
+                raise error
+            raise unavailable(self._url, error, time.monotonic() - self._began) from error
+        if not self._told:
+            self._told = True
+            how = "busy" if answered else "not there"
+            _logger.warning("%s is %s (%s): trying for %.0f s", self._url, how, error, self._for_s)
+        pause_s = random.uniform(0, self._most_s) if wanted_s is None else wanted_s
+        self._most_s = min(2 * self._most_s, _LONGEST_S)
+        self._unless.wait(min(pause_s, max(0.0, self._until - time.monotonic())))
+        self.check()
+
+    def rewarded(self) -> None:
+        """Say that the wait is over, to whom it was announced."""
+        if self._told:
+            waited_s = time.monotonic() - self._began
+            _logger.warning("%s answers again, after %.0f s", self._url, waited_s)
+
+
+def error_of(status: int, data: bytes, *, url: str) -> EvolventError:
+    """Return the error that an answer tells of.
+
+    It is of the class that the service names; a StoreError when the answer is none of ours, but of
+    a proxy in between, for instance.
+    """
+    try:
+        told = json.loads(data)["error"]
+        name, message = str(told["type"]), str(told["message"])
+    except (ValueError, TypeError, LookupError):
+        words = data[:_LONGEST].decode(errors="replace")
+        hint = ": is this the address of a service?" if status == _NOT_FOUND else ""
+        return StoreError(f"{url} answered with status {status}{hint} {words!r}")
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, EvolventError):
+        return kind(message)
+    return StoreError(f"{url}: {message}")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return how many seconds the service wants us to wait; None when it does not say."""
+    try:
+        return max(0.0, float(headers.get("retry-after", "")))
+    except ValueError:
+        return None
+
+
+def unavailable(url: str, error: Exception, tried_s: float) -> StoreUnavailable:
+    """Return the error for a service that did not answer for so long."""
+    return StoreUnavailable(
+        f"the service at {url} cannot be reached ({type(error).__name__}: {error}); tried for "
+        f"{tried_s:.0f} s: {_hint(url, error)}"
+    )
+
+
+def _hint(url: str, error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "for a certificate of your own set SSL_CERT_FILE to it, or to that of its authority"
+    if isinstance(error, ssl.SSLError):
+        return "does it speak TLS? If not, the address begins with http://"
+    tls = " (if it speaks TLS: https://)" if url.startswith("http://") else ""
+    return f"check the address{tls}, and that `evolvent serve` is running"

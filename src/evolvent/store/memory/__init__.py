@@ -1,0 +1,1 @@
+"""A store that ends with its process."""

@@ -1,0 +1,243 @@
+"""What happens to a study in memory: claims, reports, failures, and what members do next.
+
+The functions change the draft they are given and leave locking and undoing to their callers.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import assert_never
+
+from evolvent.core.heads import HeadState, first_head, next_head, round_heads
+from evolvent.core.population import Population
+from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
+from evolvent.errors import CheckpointMissing, ConfigError, UnknownJob
+from evolvent.store.dump import cannot_go_on
+from evolvent.store.memory.study import MemoryStudy, Slot
+from evolvent.store.records import (
+    MAX_LOSSES,
+    PUSHED_BY,
+    PUSHED_REASON,
+    FailedAttempt,
+    Failure,
+    FailureKind,
+    Lease,
+    Point,
+    Report,
+    StudyState,
+)
+
+
+def claim(
+    study: MemoryStudy, *, worker: str, lease_s: float, prefer: int | None, key: str | None
+) -> Lease | None:
+    """Hand out the job that is next in turn, if there is one."""
+    if (given := _given(study, worker, key)) is not None:
+        return given
+    while study.state is StudyState.OPEN:
+        free = [slot for slot in study.slots if slot.claimable(time.monotonic())]
+        if not free:
+            return None
+        slot = min(free, key=lambda s: (s.head.round, s.head.member != prefer, s.head.member))
+        if slot.head.state is HeadState.QUEUED:
+            slot.key = key
+            return _hand_out(study, slot, worker=worker, lease_s=lease_s)
+        # This may end the job and open others, so look again what is next in turn.
+        fail(study, slot, Failure(FailureKind.LOST, f"no sign of life from worker {slot.worker}"))
+    return None
+
+
+def report(study: MemoryStudy, lease: Lease, result: Report) -> None:
+    """Append a done job to the log and open the next ones."""
+    slot = study.held(lease)
+    if result.checkpoint not in study.checkpoints:
+        raise CheckpointMissing(f"{lease.job.id}: there is no checkpoint {result.checkpoint}")
+    study.on_disk.add(result.checkpoint)
+    slot.points.extend(copied(result.points))
+    row = replace(
+        study.record_of(slot, JobState.DONE),
+        score=result.score,
+        metrics=dict(result.metrics),
+        checkpoint=result.checkpoint,
+        error=None,
+    )
+    rivals = [row] if study.best is None else [study.best, row]
+    study.best = min(rivals, key=lambda job: (-(job.score or 0.0), job.round, job.member))
+    if study.stopped is None and study.record.reached(result.score):
+        study.stopped, study.at_target = f"{row.id} reached the target", True
+    _finish(study, slot, row, parent=row.id)
+
+
+def push(study: MemoryStudy, hyperparameters: Hyperparameters, done: Report | None) -> JobId:
+    """Add a member; with `done`, one whose round 0 was trained elsewhere."""
+    head = first_head(study.record, len(study.slots), dict(hyperparameters))
+    slot = Slot(head)
+    study.slots.append(slot)
+    if done is not None:
+        slot.head = replace(head, reason=PUSHED_REASON)
+        report(study, _hand_out(study, slot, worker=PUSHED_BY, lease_s=0.0), done)
+    return JobId(head.member, 0)
+
+
+def fail(study: MemoryStudy, slot: Slot, failure: Failure) -> None:
+    """Note a failed attempt; requeue the job, or append it to the log as failed."""
+    slot.failures += failure.kind is FailureKind.RAISED
+    slot.losses += failure.kind is FailureKind.LOST
+    slot.error = failure.traceback or failure.message
+    row = study.record_of(slot, JobState.FAILED)
+    noted = FailedAttempt(row.id, slot.attempt, failure, slot.worker or "", time.time())
+    study.failed.append(noted)
+    if _final(study, slot, failure.kind):
+        damaged = failure.kind is FailureKind.DAMAGED
+        _finish(study, slot, row, parent=None if damaged else slot.head.parent)
+    else:
+        slot.head = replace(slot.head, state=HeadState.QUEUED)
+        slot.worker = None
+
+
+def beat(study: MemoryStudy, lease: Lease, lease_s: float, points: Iterable[Point]) -> None:
+    """Prolong a lease and keep the points."""
+    slot = study.held(lease)
+    slot.lease_until = time.monotonic() + lease_s
+    slot.points.extend(copied(points))
+
+
+def release(study: MemoryStudy, worker: str, failure: Failure) -> int:
+    """Note a failure for all jobs of a worker; return how many."""
+    running = [slot for slot in study.slots if slot.head.state is HeadState.RUNNING]
+    held = [slot for slot in running if slot.worker == worker]
+    for slot in held:
+        fail(study, slot, failure)
+    return len(held)
+
+
+def resume(study: MemoryStudy) -> None:
+    """Undo a stop, and the failure of all members."""
+    if study.incomplete:
+        if study.state is StudyState.FINISHED:
+            return
+        if gone := study.missing():
+            raise cannot_go_on(study.record.name, gone)
+        study.incomplete = False
+    if study.state is StudyState.FAILED:
+        for slot in study.slots:
+            if slot.head.round < study.record.rounds:
+                reason = "starts again: all members had failed"
+                slot.head = replace(slot.head, state=HeadState.QUEUED, reason=reason)
+    study.stopped, study.at_target = None, False
+
+
+def extend(study: MemoryStudy, rounds: int) -> None:
+    """Change the number of rounds; members that have now more, or fewer, to do are told so."""
+    least = max(slot.head.round + slot.active for slot in study.slots)
+    if rounds < max(least, 1):
+        raise ConfigError(
+            f"rounds: got {rounds}, wanted {max(least, 1)} or more: so many are trained or given "
+            "out already"
+        )
+    before, study.record = study.record.rounds, replace(study.record, rounds=rounds)
+    snapshot = study.population
+    for slot in study.slots:
+        if slot.head.state is HeadState.WAITING or slot.ended_at(before):
+            _go_on(study, slot, snapshot)
+    if study.record.synchronous:
+        _settle(study)
+
+
+def copied(points: Iterable[Point]) -> list[Point]:
+    """Return points whose values nobody else holds."""
+    return [Point(point.step, dict(point.values)) for point in points]
+
+
+def _final(study: MemoryStudy, slot: Slot, kind: FailureKind) -> bool:
+    match kind:
+        case FailureKind.RAISED:
+            return slot.failures > study.record.max_failures
+        case FailureKind.LOST:
+            return slot.losses >= MAX_LOSSES
+        case FailureKind.INVALID | FailureKind.DAMAGED:
+            return True
+        case FailureKind.RETURNED:
+            return False
+        case _:
+            assert_never(kind)
+
+
+def reparent(study: MemoryStudy, lease: Lease, parent: JobId, reason: str) -> Lease:
+    """Let a claimed job start from another checkpoint than it was opened with."""
+    slot = study.held(lease)
+    if parent not in study.log:
+        raise UnknownJob(f"study {study.record.name!r} has no finished job {parent}")
+    address = study.address(parent)
+    if address is None or address not in study.checkpoints:
+        raise CheckpointMissing(f"{parent} has no checkpoint on disk")
+    both = f"{slot.head.reason}; {reason}" if slot.head.reason else reason
+    slot.head = replace(slot.head, parent=parent, reason=both)
+    return Lease(study.id, study.record_of(slot, JobState.RUNNING), lease.worker)
+
+
+def _given(study: MemoryStudy, worker: str, key: str | None) -> Lease | None:
+    """Return what a claim of this key got before, while it counts."""
+    for slot in study.slots if key is not None else ():
+        if (slot.head.state, slot.key, slot.worker) == (HeadState.RUNNING, key, worker):
+            return Lease(study.id, study.record_of(slot, JobState.RUNNING), worker)
+    return None
+
+
+def _hand_out(study: MemoryStudy, slot: Slot, *, worker: str, lease_s: float) -> Lease:
+    slot.head = replace(slot.head, state=HeadState.RUNNING)
+    slot.attempt += 1
+    slot.worker, slot.points = worker, []
+    slot.lease_until = time.monotonic() + lease_s
+    slot.started_at = time.time()
+    if study.started_at is None:
+        study.started_at = slot.started_at
+    return Lease(study.id, study.record_of(slot, JobState.RUNNING), worker)
+
+
+def _finish(study: MemoryStudy, slot: Slot, row: JobRecord, *, parent: JobId | None) -> None:
+    study.changed_at = time.time()
+    row = replace(row, finished_at=study.changed_at)
+    study.log[row.id] = row
+    study.points[row.id] = slot.points
+    waiting = replace(slot.head, round=row.round + 1, state=HeadState.WAITING, parent=parent)
+    fresh = study.slots[row.member] = Slot(waiting, row)
+    _go_on(study, fresh, study.population)
+    if study.record.synchronous:
+        _settle(study)
+    elif fresh.healthy:
+        for other in study.slots:
+            if other.head.state is HeadState.WAITING:
+                _decide(study, [other])
+
+
+def _go_on(study: MemoryStudy, slot: Slot, population: Population) -> None:
+    me = study.member_of(slot)
+    slot.head = next_head(study.record, me, parent=slot.head.parent, population=population)
+
+
+def _settle(study: MemoryStudy) -> None:
+    """Decide for the members that wait, as far as nobody they wait for is still at work.
+
+    A failed member that found no donor at the end of its round tries again at the end of the next.
+    """
+    while True:
+        waiting = [slot for slot in study.slots if slot.head.state is HeadState.WAITING]
+        healthy = [slot.head.round for slot in waiting if slot.healthy]
+        due = min(healthy, default=sys.maxsize)
+        if any(slot.active and slot.head.round < due for slot in study.slots):
+            return
+        _decide(study, [slot for slot in waiting if slot.head.round <= due])
+        if not healthy:
+            return
+
+
+def _decide(study: MemoryStudy, slots: Sequence[Slot]) -> None:
+    """Open the next jobs of these members, all against one snapshot of the population."""
+    pairs = [(study.member_of(slot), slot.head.parent) for slot in slots]
+    heads = round_heads(study.record, pairs, population=study.population)
+    for slot, head in zip(slots, heads, strict=True):
+        slot.head = head

@@ -1,0 +1,227 @@
+"""One study in memory: members, log and what follows from them; no index, only scans.
+
+This is the reference that every other store is compared with, so it is written to be obviously
+right: whatever can be derived is derived anew each time. Nothing here locks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from evolvent.core.heads import Head, HeadState
+from evolvent.core.population import Population
+from evolvent.core.records import JobId, JobRecord, JobState, Member
+from evolvent.core.study import StudyRecord
+from evolvent.errors import LeaseLost, UnknownJob
+from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.idempotency import Answers
+from evolvent.store.records import FailedAttempt, JobColumn, Lease, Point, StudyState
+
+_ACTIVE = {HeadState.QUEUED, HeadState.RUNNING}
+_CELLS: Mapping[JobColumn, Callable[[JobRecord], Any]] = {
+    "state": lambda job: job.state.value,
+    "hyperparameters": lambda job: json.dumps(dict(job.hyperparameters)),
+    "metrics": lambda job: json.dumps(dict(job.metrics)),
+    "parent_member": lambda job: None if job.parent is None else job.parent.member,
+    "parent_round": lambda job: None if job.parent is None else job.parent.round,
+}
+"""The columns of a scan that are not just fields of the record."""
+
+
+@dataclass(slots=True)
+class Slot:
+    """A member: its head with what concerns the open job only, and its newest finished job."""
+
+    head: Head
+    newest: JobRecord | None = None
+    attempt: int = 0
+    failures: int = 0
+    losses: int = 0
+    worker: str | None = None
+    lease_until: float = 0.0
+    started_at: float | None = None
+    error: str | None = None
+    points: list[Point] = field(default_factory=list)
+    key: str | None = None  # of the claim that gave it out
+
+    @property
+    def active(self) -> bool:
+        return self.head.state in _ACTIVE
+
+    @property
+    def healthy(self) -> bool:
+        return self.newest is not None and self.newest.score is not None
+
+    def ended_at(self, rounds: int) -> bool:
+        """Whether it has ended for want of rounds, when there were so many."""
+        return self.head.state is HeadState.ENDED and self.head.round >= rounds
+
+    def claimable(self, now: float) -> bool:
+        expired = self.head.state is HeadState.RUNNING and self.lease_until <= now
+        return expired or self.head.state is HeadState.QUEUED
+
+
+@dataclass(slots=True)
+class MemoryStudy:
+    """Everything about one study."""
+
+    id: int
+    record: StudyRecord
+    checkpoints: Checkpoints
+    slots: list[Slot]
+    created_at: float
+    started_at: float | None = None
+    changed_at: float | None = None
+    stopped: str | None = None
+    at_target: bool = False
+    incomplete: bool = False  # imported without checkpoints that it needs to go on
+    best: JobRecord | None = None
+    log: dict[JobId, JobRecord] = field(default_factory=dict)
+    points: dict[JobId, list[Point]] = field(default_factory=dict)
+    failed: list[FailedAttempt] = field(default_factory=list)
+    pins: set[JobId] = field(default_factory=set)
+    on_disk: set[str] = field(default_factory=set)
+    answers: Answers = field(default_factory=Answers)  # of the whole store
+
+    def copy(self) -> MemoryStudy:
+        """Return a draft to be changed, and thrown away if the change fails half-way."""
+        return replace(
+            self,
+            slots=[replace(slot, points=list(slot.points)) for slot in self.slots],
+            log=dict(self.log),
+            points=dict(self.points),
+            failed=list(self.failed),
+            pins=set(self.pins),
+            on_disk=set(self.on_disk),
+        )
+
+    @property
+    def state(self) -> StudyState:
+        if not any(slot.active for slot in self.slots):
+            # Nothing is left that could report, so members that wait would wait for ever.
+            healthy = any(slot.healthy for slot in self.slots)
+            return StudyState.FINISHED if healthy else StudyState.FAILED
+        return StudyState.OPEN if self.stopped is None else StudyState.STOPPED
+
+    @property
+    def population(self) -> Population:
+        return Population((self.member_of(slot) for slot in self.slots if slot.newest), _Log(self))
+
+    @property
+    def needed(self) -> set[str]:
+        """Addresses of the checkpoints that members go on from, of the best, and of the pinned."""
+        jobs = {slot.head.parent for slot in self.slots} | self.pins
+        if self.best is not None:
+            jobs.add(self.best.id)
+        return {address for job in jobs if job and (address := self.address(job))}
+
+    def missing(self) -> list[JobId]:
+        """Return the jobs that members go on from and whose checkpoints are not on disk."""
+        parents = dict.fromkeys(slot.head.parent for slot in self.slots)
+        there = ((job, self.address(job)) for job in parents if job is not None)
+        return [job for job, address in there if address and address not in self.checkpoints]
+
+    def address(self, job: JobId | None) -> str | None:
+        row = self.log.get(job) if job is not None else None
+        return row.checkpoint if row is not None else None
+
+    def open_job(self, slot: Slot) -> JobRecord | None:
+        """Return the job of a head: queued, running or cancelled; None when there is none."""
+        match slot.head.state:
+            case HeadState.QUEUED:
+                return self.record_of(slot, JobState.QUEUED)
+            case HeadState.RUNNING:
+                return self.record_of(slot, JobState.RUNNING)
+            case HeadState.ENDED if slot.head.round < self.record.rounds:
+                return self.record_of(slot, JobState.CANCELLED)
+            case _:
+                return None
+
+    def job(self, job: JobId) -> JobRecord:
+        if job in self.log:
+            return self.log[job]
+        for slot in self.slots:
+            row = self.open_job(slot)
+            if row is not None and row.id == job:
+                return row
+        raise UnknownJob(f"study {self.record.name!r} has no job {job}")
+
+    def row(self, job: JobRecord, columns: Sequence[JobColumn]) -> tuple[Any, ...]:
+        """Return these columns of a job as plain values."""
+        return tuple(_CELLS[c](job) if c in _CELLS else getattr(job, c) for c in columns)
+
+    def points_of(self, member: int) -> list[tuple[int, float, str]]:
+        """Return the points of a member's jobs with their rounds, the open job's last."""
+        if not 0 <= member < len(self.slots):
+            return []
+        slot = self.slots[member]
+        logged = [(r, self.points.get(JobId(member, r), [])) for r in range(slot.head.round)]
+        open_job = [(slot.head.round, slot.points if self.open_job(slot) else [])]
+        return [
+            (round_, point.step, json.dumps(dict(point.values)))
+            for round_, points in [*logged, *open_job]
+            for point in points
+        ]
+
+    def held(self, lease: Lease) -> Slot:
+        """Return the slot of a lease that still counts."""
+        job = lease.job
+        wanted = (job.round, HeadState.RUNNING, job.attempt)
+        for slot in self.slots[job.member : job.member + 1]:
+            if (slot.head.round, slot.head.state, slot.attempt) == wanted:
+                return slot
+        raise LeaseLost(f"{job.id}: attempt {job.attempt} no longer counts")
+
+    def lineage(self, job: JobId) -> list[JobRecord]:
+        line = [self.job(job)]
+        while (parent := line[-1].parent) is not None:
+            line.append(self.job(parent))
+        return line[::-1]
+
+    def collect(self) -> None:
+        """Discard the checkpoints that nothing needs any more."""
+        self.checkpoints.discard(self.on_disk - self.needed)
+        self.on_disk &= self.needed
+
+    def member_of(self, slot: Slot) -> Member:
+        """Return a member that has finished a job as algorithms see it."""
+        newest = slot.newest
+        assert newest is not None  # for the type checker: callers pass such slots
+        available = slot.head.parent == newest.id
+        return Member(newest.member, newest.round, newest.score, newest.hyperparameters, available)
+
+    def record_of(self, slot: Slot, state: JobState) -> JobRecord:
+        """Return the open job of a member as a record in this state."""
+        head = slot.head
+        return JobRecord(
+            head.member,
+            head.round,
+            state,
+            head.hyperparameters,
+            head.parent,
+            parent_checkpoint=self.address(head.parent),
+            attempt=slot.attempt,
+            reason=head.reason,
+            error=slot.error,
+            worker=slot.worker,
+            started_at=slot.started_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """The history that algorithms may ask."""
+
+    study: MemoryStudy
+
+    def scores(self, member: int, window: int) -> Sequence[float]:
+        newest = self.study.slots[member].newest
+        line = self.study.lineage(newest.id) if newest is not None else []
+        scores = [job.score for job in line if job.score is not None]
+        return scores[max(0, len(scores) - window) :]
+
+    def jobs(self) -> Sequence[JobRecord]:
+        return tuple(self.study.log.values())

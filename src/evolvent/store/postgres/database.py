@@ -1,0 +1,310 @@
+"""A PostgreSQL database for many processes: transactions, locks, the clock, errors."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Any, NoReturn, Protocol, Self
+
+import psycopg
+from psycopg import Connection, Cursor, sql
+
+from evolvent.store.postgres.errors import explained, interrupted, is_lost, is_undone
+from evolvent.store.postgres.pool import Pool
+from evolvent.store.postgres.setup import prepare
+from evolvent.store.postgres.statements import READ, Texts, begin_writing
+from evolvent.store.postgres.url import parse
+
+_PATIENCE_S = 60.0
+_PAGE = 2000
+_numbers = itertools.count()
+
+
+class PostgresDatabase:
+    """A schema of one database on a PostgreSQL server, and a directory of checkpoints.
+
+    What changes a study takes an advisory lock on its number for as long as its transaction
+    lasts: in READ COMMITTED each statement then sees all that others have done to the study.
+    Nothing is kept in a session between transactions, so pgbouncer may stand in between.
+    """
+
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        """Connect, and bring the tables to the newest version.
+
+        Raises:
+            ConfigError: the URL cannot be read.
+            StoreUnavailable: the server cannot be reached, or refuses; says why.
+            StoreDamaged: the schema belongs to another program.
+            SchemaTooNew: it was written by a newer evolvent.
+        """
+        self._address = parse(url)
+        self._home = prepare(self._address, create=create)
+        self._texts = Texts(self._address.schema)
+        self._ahead_s = 0.0  # of our clock is the server's, or a little more
+        self._mutexes: dict[int, threading.Lock] = {}
+        self._pool = Pool(self._address, forget=self._mutexes.clear)
+        self._finalizer = weakref.finalize(self, self._pool.close)
+
+    def __repr__(self) -> str:
+        return f"<PostgresDatabase {self.url}>"
+
+    @property
+    def pool(self) -> Pool:
+        return self._pool
+
+    @property
+    def url(self) -> str:
+        return self._address.url
+
+    @property
+    def address(self) -> str:
+        return self._address.secret_url
+
+    @property
+    def checkpoints(self) -> Path:
+        return self._home.checkpoints
+
+    def clock(self) -> float:
+        return time.time() + self._ahead_s
+
+    def heard(self, at: float) -> None:
+        self._ahead_s = at - time.time()
+
+    @property
+    def distant(self) -> bool:
+        return True
+
+    def found_checkpoints(self) -> None:
+        self._home.found_checkpoints(self)
+
+    def write(
+        self,
+        *,
+        synced: bool,
+        study: int | None = None,
+        committed: Callable[[], None] | None = None,
+    ) -> Written:
+        return self._written(study, committed, synced=synced, patience_s=_PATIENCE_S)
+
+    def alone(self, study: int | None = None, *, patience_s: float = _PATIENCE_S) -> Written:
+        return self._written(study, None, synced=False, patience_s=patience_s)
+
+    @contextmanager
+    def read(self) -> Iterator[Snapshot]:
+        connection, _ = self.begin(READ)
+        try:
+            yield Snapshot(connection, self._texts)
+            connection.execute(b"COMMIT", prepare=False)
+        except psycopg.Error as e:
+            self.fail(e, connection, unsure=False)
+        finally:
+            self.pool.give(connection)
+
+    def once(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
+        connection = self.pool.take()
+        try:
+            return connection.execute(self._texts[sql], values).fetchall()
+        except psycopg.Error as e:
+            self.fail(e, connection, unsure=True)
+        finally:
+            self.pool.give(connection)
+
+    def close(self) -> None:
+        self._finalizer()
+
+    def begin(self, statements: bytes) -> tuple[Connection, Any]:
+        """Begin a transaction; return what the last of these statements has found.
+
+        A connection that the server has dropped since its last use is replaced unseen.
+        """
+        connection = self.pool.take()
+        try:
+            return connection, self._begun(connection, statements)
+        except psycopg.Error as e:
+            if not is_lost(e, connection):
+                self.fail(e, connection, unsure=False)
+        self.pool.check()
+        connection = self.pool.take()
+        try:
+            return connection, self._begun(connection, statements)
+        except psycopg.Error as e:
+            self.fail(e, connection, unsure=False)
+
+    def fail(self, error: psycopg.Error, connection: Connection, *, unsure: bool) -> NoReturn:
+        """Raise ours for an error of the server's.
+
+        Args:
+            error: the error.
+            connection: where it came from.
+            unsure: whether what was asked may have been done if the connection is lost.
+        """
+        if is_lost(error, connection):
+            raise interrupted(error, self.url, unsure=unsure) from error
+        if is_undone(error):
+            raise interrupted(error, self.url, unsure=False) from error
+        raise explained(error, self.url) from error
+
+    def _begun(self, connection: Connection, statements: bytes) -> Any:
+        try:
+            return last_row(connection.execute(statements, prepare=False))
+        except BaseException:
+            self.pool.give(connection)
+            raise
+
+    def _written(
+        self,
+        study: int | None,
+        committed: Callable[[], None] | None,
+        *,
+        synced: bool,
+        patience_s: float,
+    ) -> Written:
+        lock = None if study is None else (self._home.lock_class, study)
+        mutex = None if study is None else self._mutexes.setdefault(study, threading.Lock())
+        begin = begin_writing(lock, synced=synced, patience_s=patience_s)
+        return Written(self, self._texts, begin, mutex=mutex, committed=committed)
+
+
+class Server(Protocol):
+    """What a transaction asks of the database that it is in."""
+
+    @property
+    def pool(self) -> Pool: ...
+
+    def begin(self, statements: bytes) -> tuple[Connection, Any]: ...
+
+    def heard(self, at: float) -> None: ...
+
+    def fail(self, error: psycopg.Error, connection: Connection, *, unsure: bool) -> NoReturn: ...
+
+
+class Snapshot:
+    """One snapshot to read from."""
+
+    __slots__ = ("_connection", "_texts")
+
+    def __init__(self, connection: Connection, texts: Texts) -> None:
+        self._connection = connection
+        self._texts = texts
+
+    def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> Cursor:
+        return self._connection.execute(self._texts[statement], values)
+
+    def each(self, statement: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+        name = b"each%d" % next(_numbers)  # goes with the transaction, however far it was read
+        declare = b"DECLARE %s NO SCROLL CURSOR FOR %s" % (name, self._texts[statement])
+        self._connection.execute(declare, values, prepare=False)
+        fetch = b"FETCH %d FROM %s" % (_PAGE, name)
+        while rows := self._connection.execute(fetch, prepare=False).fetchall():
+            yield from rows
+
+    def now(self) -> float:
+        return float(self.execute("SELECT date_part('epoch', now())").fetchone()[0])  # type: ignore[index]  # always a row
+
+
+class Written:
+    """`with database.write(...) as tx:`; commits at the end, rolls back on an exception."""
+
+    __slots__ = (
+        "_begin",
+        "_committed",
+        "_connection",
+        "_database",
+        "_mutex",
+        "_now",
+        "_texts",
+    )
+    _connection: Connection
+    _now: float
+
+    def __init__(
+        self,
+        database: Server,
+        texts: Texts,
+        begin: bytes,
+        *,
+        mutex: Lock | None,
+        committed: Callable[[], None] | None,
+    ) -> None:
+        """Make a context; it begins to wait for its turn when it is entered.
+
+        Args:
+            database: where to write.
+            texts: its statements.
+            begin: what begins the transaction; the last of these statements gives the time.
+            mutex: taken before, so that threads of one process queue here and not at the server.
+            committed: called after the commit, when other threads of this process still wait.
+        """
+        self._database = database
+        self._texts = texts
+        self._begin = begin
+        self._mutex = mutex
+        self._committed = committed
+
+    def __enter__(self) -> Self:
+        if self._mutex is not None:
+            self._mutex.acquire()
+        try:
+            self._connection, (self._now,) = self._database.begin(self._begin)
+            self._database.heard(self._now)
+        except BaseException:
+            self._let_go()
+            raise
+        return self
+
+    def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> Cursor:
+        return self._connection.execute(self._texts[statement], values)
+
+    def now(self) -> float:
+        return self._now
+
+    def fill(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        copy = sql.SQL("COPY {}.{} ({}) FROM STDIN").format(
+            sql.Identifier(self._texts.schema),
+            sql.Identifier(table),
+            sql.SQL(", ").join(map(sql.Identifier, columns)),
+        )
+        with self._connection.cursor() as cursor, cursor.copy(copy) as lines:
+            for row in rows:
+                lines.write_row(row)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        connection, unsure = self._connection, False
+        try:
+            if error is None:
+                unsure = True
+                connection.execute(b"COMMIT", prepare=False)
+                if self._committed is not None:
+                    self._committed()
+        except psycopg.Error as e:
+            error = e
+        finally:
+            try:
+                self._database.pool.give(connection)
+            finally:  # also on Ctrl-C in the middle of that
+                self._let_go()
+        if isinstance(error, psycopg.Error):
+            self._database.fail(error, connection, unsure=unsure)
+
+    def _let_go(self) -> None:
+        if self._mutex is not None:
+            self._mutex.release()
+
+
+def last_row(cursor: Cursor) -> Any:
+    """Return the first row of the last of several statements; None if it finds none."""
+    while cursor.nextset():
+        pass
+    return None if cursor.description is None else cursor.fetchone()

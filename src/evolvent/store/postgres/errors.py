@@ -1,0 +1,71 @@
+"""What went wrong at a PostgreSQL server, in our words: which store, what, what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import errors
+
+from evolvent.errors import StoreBusy, StoreDamaged, StoreError, StoreUnavailable
+from evolvent.store.sql.database import Interrupted
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_BUSY: dict[type[psycopg.Error], str] = {
+    errors.LockNotAvailable: "others kept the study locked for too long: look at what they do",
+    errors.QueryCanceled: "the server took too long or was told to cancel",
+}
+_UNAVAILABLE: dict[type[psycopg.Error], str] = {
+    errors.DiskFull: "the disk is full: free some space on the server and go on; nothing is lost",
+    errors.ReadOnlySqlTransaction: "it is read-only, such as a standby server: name the primary",
+    errors.InsufficientPrivilege: "this user may not do that: grant it, or name a schema of "
+    "your own by ?schema=name",
+    errors.UndefinedTable: "its tables are gone: the schema was removed while it was open",
+    errors.InvalidSchemaName: "its tables are gone: the schema was removed while it was open",
+}
+_UNDONE = (errors.SerializationFailure, errors.DeadlockDetected)
+_AWAY = (
+    errors.CannotConnectNow,
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.IdleInTransactionSessionTimeout,
+)
+
+
+def explained(error: psycopg.Error, url: str) -> StoreError:
+    """Return the error to raise for what the server or libpq said of the store at `url`."""
+    said = _said(error)
+    if isinstance(error, (errors.IoError, errors.DataCorrupted, errors.IndexCorrupted)):
+        return StoreDamaged(f"{url}: the server cannot read its data ({said}): restore a backup")
+    for kind, advice in _BUSY.items():
+        if isinstance(error, kind):
+            return StoreBusy(f"{url}: {advice} ({said})")
+    for kind, advice in _UNAVAILABLE.items():
+        if isinstance(error, kind):
+            return StoreUnavailable(f"{url}: {advice} ({said})")
+    if isinstance(error, psycopg.OperationalError):
+        return StoreUnavailable(f"{url}: {said}")
+    return StoreError(f"{url}: {said}")
+
+
+def interrupted(error: psycopg.Error, url: str, *, unsure: bool) -> Interrupted:
+    """Return the error for a transaction that may work the next time."""
+    return Interrupted(f"{url}: {_said(error)}", unsure=unsure)
+
+
+def is_undone(error: psycopg.Error) -> bool:
+    """Whether the server itself undid the transaction, for no fault in it."""
+    return isinstance(error, _UNDONE)
+
+
+def is_lost(error: psycopg.Error, connection: Connection | None = None) -> bool:
+    """Whether the connection is gone, or none can be had for the moment."""
+    gone = connection is not None and connection.closed
+    return gone or isinstance(error, _AWAY)
+
+
+def _said(error: psycopg.Error) -> str:
+    """Return the server's words on one line; they never hold a password."""
+    return " ".join(str(error).split()) or type(error).__name__

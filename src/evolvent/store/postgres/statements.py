@@ -1,0 +1,92 @@
+"""How the statements of the SQL store read on PostgreSQL: all that differs from SQLite is here."""
+
+from __future__ import annotations
+
+import re
+
+from evolvent.store.sql import claim, control
+
+CLOCK = "date_part('epoch', clock_timestamp())"
+"""Seconds since 1970 on the server's clock."""
+
+# Claims hold no lock but that of the row they take, and step over rows that others are taking; so
+# whoever reads a row in order to change it by itself must keep others from it. A claim need not
+# reach the disk: should a crash of the server undo it, the job is claimed again.
+_AT_ONCE = f"""
+UPDATE member
+SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = {CLOCK},
+    lease_until = {CLOCK} + :lease_s, claim = :claim
+WHERE id = coalesce(
+    (SELECT p.id FROM member p
+     WHERE p.id = :preferred AND p.state = 'queued' AND p.round = (
+        SELECT first.round FROM member first
+        WHERE first.study = :study AND first.state = 'queued'
+        ORDER BY first.round, first.member LIMIT 1)
+     FOR UPDATE SKIP LOCKED),
+    (SELECT first.id FROM member first
+     WHERE first.study = :study AND first.state = 'queued'
+     ORDER BY first.round, first.member LIMIT 1
+     FOR UPDATE SKIP LOCKED))
+AND state = 'queued'
+AND NOT EXISTS (
+    SELECT 1 FROM member
+    WHERE study = :study AND state = 'running' AND lease_until <= (SELECT {CLOCK}))
+AND EXISTS (
+    SELECT 1 FROM study WHERE id = :study AND stopped IS NULL AND started_at IS NOT NULL)
+AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+RETURNING {claim.CLAIMED}
+"""
+
+DIFFERENT = {
+    claim.AT_ONCE: _AT_ONCE,
+    claim.EXPIRED: f"{claim.EXPIRED} FOR UPDATE OF m",
+    claim.PREFERRED: f"{claim.PREFERRED} FOR UPDATE OF m",
+    control.QUEUED: f"{control.QUEUED} FOR UPDATE",
+}
+"""Statements of the store that have a text of their own here."""
+
+_WAITS_S = 660.0  # longer than anybody may stay in the middle of something
+
+_TABLE = re.compile(
+    r"\b(FROM|JOIN|INTO|UPDATE)\s+"
+    r"(study|member|job|point|failure|pin|place|answer|token|session|schema_version)\b"
+)
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
+
+
+class Texts(dict[str, bytes]):
+    """Statements as psycopg takes them, each translated once.
+
+    Tables are named with their schema, so that nothing rests on settings of a session, which
+    pgbouncer would not keep.
+    """
+
+    def __init__(self, schema: str) -> None:
+        super().__init__()
+        self.schema = schema
+
+    def __missing__(self, sql: str) -> bytes:
+        text = DIFFERENT.get(sql, sql).replace("%", "%%")
+        text = _TABLE.sub(rf'\1 "{self.schema}".\2', text)
+        found = self[sql] = _PARAMETER.sub(r"%(\1)s", text).encode()
+        return found
+
+
+READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+def begin_writing(lock: tuple[int, int] | None, *, synced: bool, patience_s: float) -> bytes:
+    """Return the statements that begin a transaction; the last of them asks for the time.
+
+    Args:
+        lock: key of the advisory lock to take first, if any.
+        synced: on the server's disk when it is committed; else it survives the death of the client.
+        patience_s: how long it may stay idle before the server undoes it.
+    """
+    settings = {"idle_in_transaction_session_timeout": patience_s, "lock_timeout": _WAITS_S}
+    said = [f"SET LOCAL {name} = {int(1000 * value)}" for name, value in settings.items()]
+    if not synced:
+        said.append("SET LOCAL synchronous_commit = off")
+    if lock is not None:
+        said.append(f"SELECT pg_advisory_xact_lock({lock[0]}, {lock[1]})")
+    return "; ".join(["BEGIN ISOLATION LEVEL READ COMMITTED", *said, f"SELECT {CLOCK}"]).encode()

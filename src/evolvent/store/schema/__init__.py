@@ -1,0 +1,1 @@
+"""The tables, and how older ones come to the newest version."""

@@ -1,0 +1,296 @@
+"""What a finished job sets off, within one transaction: the log grows and heads move on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import NamedTuple
+
+from evolvent.core.heads import Head, decided_head, next_head, round_heads
+from evolvent.core.population import Population
+from evolvent.core.records import JobId, JobRecord, JobState, Member
+from evolvent.store.sql.rows import LINES, HeadRow, Hyper, decode, head_values, job_id, running_job
+from evolvent.store.sql.session import Work
+
+_BEST = """
+UPDATE study
+SET best_member = :member, best_round = :round, best_score = :score, best_checkpoint = :checkpoint
+WHERE id = :study
+"""
+_STOP = "UPDATE study SET stopped = :why, stopped_by = 'target' WHERE id = :study"
+_NOBODY = Population()
+_NONE: Mapping[JobId | None, str | None] = {None: None}
+EVER = 2**62
+"""A round that nobody reaches."""
+_APPEND = """
+INSERT INTO job (id, study, member, round, state, score, hyperparameters, metrics, checkpoint,
+                 parent_member, parent_round, parent_checkpoint, attempt, reason, error, worker,
+                 started_at, finished_at, kept)
+SELECT :id, study, member, round, :state, :score, hyperparameters, :metrics, :checkpoint,
+       parent_member, parent_round, checkpoint, attempt, reason, :error, worker,
+       started_at, :now, :kept
+FROM member WHERE id = :head
+"""
+_LAST = "SELECT id FROM job WHERE id > :begin AND id < :end ORDER BY id DESC LIMIT 1"
+_MOVE = """
+UPDATE member
+SET round = :round, state = :state, hyperparameters = :hyperparameters,
+    parent_member = :parent_member, parent_round = :parent_round, checkpoint = :checkpoint,
+    reason = :reason, attempt = 0, losses = 0, failures = 0,
+    lease_until = NULL, worker = NULL, started_at = NULL, error = NULL
+WHERE id = :id
+"""
+_ADDRESS = """
+SELECT checkpoint FROM job WHERE study = :study AND member = :member AND round = :round
+"""
+_WAITING = """
+SELECT member, parent_member, parent_round, checkpoint FROM member
+WHERE study = :study AND state = 'waiting' AND round <= :due
+ORDER BY round, member
+"""
+_DUE = """
+SELECT m.round
+FROM member m JOIN job j ON j.study = m.study AND j.member = m.member AND j.round = m.round - 1
+WHERE m.study = :study AND m.state = 'waiting' AND j.state = 'done'
+ORDER BY m.round LIMIT 1
+"""
+_AT_WORK = """
+SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'queued' AND round < :due)
+    OR EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'running' AND round < :due)
+"""
+
+
+def finish(work: Work, head: HeadRow, outcome: Outcome) -> None:
+    """Append a job to the log and open what comes next, for its member and those that wait."""
+    score, values = outcome.score, Hyper(head.hyperparameters)
+    me = Member(head.member, head.round, score, values, score is not None)
+    own = me.job
+    parent = head.parent if score is None and outcome.keeps_parent else None
+    new = _next(work, head, me, outcome, parent=parent)
+    _append(work, head, outcome, me, kept=new.parent == own)
+    known: dict[JobId | None, str | None] = {None: None, own: outcome.checkpoint}
+    if parent is not None:
+        known[parent] = head.checkpoint
+    move(work, new, known)
+    if score is not None:
+        _note_best(work, own, score, outcome.checkpoint)
+    _wake_others(work, healthy=score is not None)
+
+
+def go_on(work: Work, heads: Sequence[HeadRow]) -> None:
+    """Let members decide anew what comes after their newest job, all against one snapshot."""
+    snapshot = work.population
+    for head in heads:
+        me = snapshot.member(head.member)
+        new = next_head(work.record, me, parent=head.parent, population=snapshot)
+        work.release(head.checkpoint)
+        move(work, new)
+    work.renew()
+    if work.record.synchronous:
+        _settle(work)
+
+
+def _next(work: Work, head: HeadRow, me: Member, outcome: Outcome, *, parent: JobId | None) -> Head:
+    """Return what comes after a job that is not in the log yet."""
+    record = work.record
+    population = _NOBODY  # nothing is decided yet at the end of a round, nor at the very end
+    if not record.synchronous and me.round + 1 < record.rounds:
+        population = work.population
+        population.update(me)
+        work.memory.population.history.last = lambda: outcome.record(head)
+    return next_head(record, me, parent=parent, population=population)
+
+
+def _append(work: Work, head: HeadRow, outcome: Outcome, me: Member, *, kept: bool) -> None:
+    population, cache = work.known_population, work.memory.population
+    line = None if population is None else cache.seen
+    line = append(work, head, outcome, kept=kept, line=line)
+    if population is not None:
+        cache.written(line, me.job)
+        if not kept:
+            population.update(replace(me, available=False))
+
+
+def _note_best(work: Work, job: JobId, score: float, checkpoint: str | None) -> None:
+    row = work.row
+    rank = (score, row.best_round, row.best_member)
+    if row.best_score is None or rank > (row.best_score, job.round, job.member):
+        values = {"study": work.study, "member": job.member, "round": job.round}
+        work.execute(_BEST, {**values, "score": score, "checkpoint": checkpoint})
+        work.release(row.best_checkpoint)
+        work.take(checkpoint)
+    if row.stopped is None and work.record.reached(score):
+        work.execute(_STOP, {"study": work.study, "why": f"{job} reached the target"})
+
+
+def _wake_others(work: Work, *, healthy: bool) -> None:
+    if work.record.synchronous:
+        _settle(work)
+    elif healthy:
+        _revive(work)
+
+
+def _revive(work: Work) -> None:
+    """Let failed members look again for a donor, one after the other."""
+    population = work.known_population
+    if population is not None and population.n_healthy == len(population):
+        return
+    for head in waiting_for(work, EVER):
+        me, population = work.population.member(head.member), work.population
+        new = decided_head(work.record, me, parent=head.parent, population=population)
+        work.release(head.checkpoint)
+        move(work, new)
+
+
+def _settle(work: Work) -> None:
+    """Decide at the end of a round, as far as nobody that is waited for is still at work.
+
+    A failed member that found no donor at the end of its round tries again at the next one.
+    """
+    while (due := due_round(work)) is not None:
+        _decide_together(work, due)
+        if due == EVER:
+            return
+
+
+def _decide_together(work: Work, due: int) -> None:
+    waiting = waiting_for(work, due)
+    if not waiting:
+        return
+    population = work.population
+    pairs = [(population.member(head.member), head.parent) for head in waiting]
+    heads = round_heads(work.record, pairs, population=population)
+    known = {None: None, **{head.parent: head.checkpoint for head in waiting}}
+    work.release(*known.values())
+    for new in heads:
+        move(work, new, known)
+    work.renew()
+
+
+class Outcome(NamedTuple):
+    """How a job ended.
+
+    Attributes:
+        metrics: as JSON text.
+        checkpoint: address of what it saved; None when it failed.
+        keeps_parent: whether its member can still go on from where the job had started.
+    """
+
+    state: JobState
+    score: float | None = None
+    metrics: str = "{}"
+    checkpoint: str | None = None
+    error: str | None = None
+    keeps_parent: bool = True
+
+    def record(self, head: HeadRow) -> JobRecord:
+        """Return the finished job of a head as algorithms see it while it is being reported."""
+        job = running_job(head)
+        return JobRecord(
+            job.member,
+            job.round,
+            self.state,
+            job.hyperparameters,
+            job.parent,
+            self.score,
+            decode(self.metrics),
+            self.checkpoint,
+            job.parent_checkpoint,
+            job.attempt,
+            job.reason,
+            self.error,
+            job.worker,
+            job.started_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The head of a member that waits."""
+
+    member: int
+    parent: JobId | None
+    checkpoint: str | None
+
+
+def append(work: Work, head: HeadRow, outcome: Outcome, *, kept: bool, line: int | None) -> int:
+    """Write the running job of a head as finished.
+
+    Args:
+        work: the transaction.
+        head: the head.
+        outcome: how the job ended.
+        kept: whether its member goes on from it.
+        line: id of the log's last line; None when it is not known.
+
+    Returns:
+        The id of the new line.
+    """
+    number = (_last(work) if line is None else line) + 1
+    values = {
+        "id": number,
+        "head": work.study * LINES + head.member,
+        "state": outcome.state.value,
+        "score": outcome.score,
+        "metrics": outcome.metrics,
+        "checkpoint": outcome.checkpoint,
+        "error": outcome.error,
+        "now": work.now(),
+        "kept": int(kept),
+    }
+    work.execute(_APPEND, values)
+    work.release(head.checkpoint, outcome.checkpoint)
+    return number
+
+
+def move(work: Work, head: Head, known: Mapping[JobId | None, str | None] = _NONE) -> None:
+    """Write what a member does next.
+
+    Args:
+        work: the transaction.
+        head: the member's new head.
+        known: addresses of checkpoints by job, as far as the caller knows them.
+    """
+    parent = head.parent
+    address = known[parent] if parent in known else _address(work, parent)
+    work.take(address)
+    values = head_values(parent, head.hyperparameters)
+    values["id"] = work.study * LINES + head.member
+    values["round"] = head.round
+    values["state"] = head.state.value
+    values["checkpoint"] = address
+    values["reason"] = head.reason
+    work.execute(_MOVE, values)
+
+
+def waiting_for(work: Work, due: int) -> list[Waiting]:
+    """Return the members that wait to begin this round or an earlier one, by number."""
+    rows = work.execute(_WAITING, {"study": work.study, "due": due}).fetchall()
+    return [
+        Waiting(member, job_id(parent_member, parent_round), address)
+        for member, parent_member, parent_round, address in sorted(rows, key=itemgetter(0))
+    ]
+
+
+def due_round(work: Work) -> int | None:
+    """Return which round those that wait may begin: None for none yet, EVER for no round."""
+    values = {"study": work.study, "due": EVER}
+    row = work.execute(_DUE, values).fetchone()
+    if row is not None:
+        values["due"] = row[0]
+    at_work = work.execute(_AT_WORK, values).fetchone()[0]
+    return None if at_work else values["due"]
+
+
+def _last(work: Work) -> int:
+    begin = work.study * LINES
+    row = work.execute(_LAST, {"begin": begin, "end": begin + LINES}).fetchone()
+    return begin if row is None else int(row[0])
+
+
+def _address(work: Work, job: JobId | None) -> str | None:
+    assert job is not None  # the address of no job is always known
+    values = {"study": work.study, "member": job.member, "round": job.round}
+    address: str | None = work.execute(_ADDRESS, values).fetchone()[0]
+    return address

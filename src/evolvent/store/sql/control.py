@@ -1,0 +1,222 @@
+"""What people do to a study, each within one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from evolvent.core.heads import Head, HeadState, first_head, first_heads
+from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
+from evolvent.core.study import StudyRecord
+from evolvent.errors import CheckpointMissing, ConfigError, StudyExists, UnknownJob
+from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.dump import cannot_go_on
+from evolvent.store.records import PUSHED_BY, PUSHED_REASON, Lease, Report, StudyState
+from evolvent.store.sql.advance import go_on
+from evolvent.store.sql.database import Transaction
+from evolvent.store.sql.dump import missing
+from evolvent.store.sql.read import study_state
+from evolvent.store.sql.report import report
+from evolvent.store.sql.rows import HEAD, LINES, HeadRow, StudyRow, clean, encode, head_values
+from evolvent.store.sql.session import Work
+
+_CREATE = """
+INSERT INTO study (name, record, epoch, created_at) VALUES (:name, :record, 0, :now)
+ON CONFLICT (name) DO NOTHING
+RETURNING id
+"""
+_ADD = """
+INSERT INTO member (id, study, member, round, state, hyperparameters, parent_member, parent_round,
+                    reason, attempt, losses, failures)
+VALUES (:id, :study, :member, :round, :state, :hyperparameters, :parent_member, :parent_round,
+        :reason, 0, 0, 0)
+"""
+_TABLES = ("member", "job", "point", "failure", "pin")
+_STOP = """
+UPDATE study
+SET stopped = :reason, stopped_by = CASE stopped_by WHEN 'import' THEN 'import' ELSE 'hand' END
+WHERE id = :study
+"""
+_REOPEN = "UPDATE study SET stopped = NULL, stopped_by = NULL WHERE id = :study"
+_RESTART = """
+UPDATE member SET state = 'queued', reason = 'starts again: all members had failed'
+WHERE study = :study AND round < :rounds
+"""
+_RECORD = "UPDATE study SET record = :record, epoch = epoch + 1 WHERE id = :study"
+_TRAINED = """
+SELECT max(round + CASE WHEN state IN ('queued', 'running') THEN 1 ELSE 0 END)
+FROM member WHERE study = :study
+"""
+_IDLE = f"""
+SELECT {HEAD} FROM member m
+WHERE m.study = :study AND (m.state = 'waiting' OR m.state = 'ended' AND m.round >= :rounds)
+ORDER BY m.member
+"""
+_NEXT = "SELECT max(member) + 1 FROM member WHERE study = :study"
+_JOB = """
+SELECT checkpoint FROM job
+WHERE study = :study AND member = :member AND round = :round AND state = 'done'
+"""
+_PIN = """
+INSERT INTO pin (study, member, round, checkpoint) VALUES (:study, :member, :round, :checkpoint)
+ON CONFLICT DO NOTHING
+"""
+_UNPIN = """
+DELETE FROM pin WHERE study = :study AND member = :member AND round = :round
+RETURNING checkpoint
+"""
+_KEPT = """
+SELECT checkpoint FROM member WHERE study = :study AND checkpoint IS NOT NULL
+UNION SELECT best_checkpoint FROM study WHERE id = :study AND best_checkpoint IS NOT NULL
+UNION SELECT checkpoint FROM pin WHERE study = :study
+"""
+QUEUED = "SELECT id FROM member WHERE study = :study AND state = 'queued'"
+_OLDEST = "SELECT min(started_at) FROM member WHERE study = :study AND state = 'running'"
+_RUN = """
+UPDATE member
+SET state = 'running', attempt = 1, worker = :worker, reason = :reason, started_at = :now
+WHERE id = :id
+"""
+_START = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
+
+
+def create(tx: Transaction, record: StudyRecord) -> int:
+    """Write a study and the first heads of its members."""
+    values = {"name": clean(record.name), "record": encode(record.to_json()), "now": tx.now()}
+    row = tx.execute(_CREATE, values).fetchone()
+    if row is None:
+        raise StudyExists(f"name: there is a study {record.name!r} already: choose another name")
+    study: int = row[0]
+    for head in first_heads(record):
+        _add(tx, study, head)
+    return study
+
+
+def delete(tx: Transaction, study: int) -> None:
+    """Remove everything about a study."""
+    for table in _TABLES:
+        tx.execute(f"DELETE FROM {table} WHERE study = :study", {"study": study})
+    tx.execute("DELETE FROM study WHERE id = :study", {"study": study})
+
+
+def stop(work: Work, reason: str) -> None:
+    """Give out no more jobs."""
+    work.execute(_STOP, {"study": work.study, "reason": clean(reason)})
+
+
+def resume(work: Work) -> None:
+    """Undo `stop`; revive a study in which all have failed."""
+    values = {"study": work.study, "rounds": work.record.rounds}
+    state = study_state(work, work.study, work.row.stopped)
+    if work.row.stopped_by == "import":
+        if state is StudyState.FINISHED:
+            return
+        _refuse_missing(work)
+    if state is StudyState.FAILED:
+        work.execute(_RESTART, values)
+        work.renew()
+    work.execute(_REOPEN, values)
+
+
+def extend(work: Work, rounds: int) -> None:
+    """Set the number of rounds; members that had ended for want of them go on."""
+    study, before = work.study, work.record.rounds
+    (least,) = work.execute(_TRAINED, {"study": study}).fetchone()
+    if rounds < max(least, 1):
+        raise ConfigError(
+            f"rounds: got {rounds}, wanted {max(least, 1)} or more: so many are trained or given "
+            "out already"
+        )
+    work.record = replace(work.record, rounds=rounds)
+    _rewrite(work)
+    idle = work.execute(_IDLE, {"study": study, "rounds": before}).fetchall()
+    go_on(work, [HeadRow._make(row) for row in idle])
+
+
+def remember(work: Work, trainable: str) -> None:
+    """Keep the import path of the training code."""
+    work.record = replace(work.record, trainable=trainable)
+    _rewrite(work)
+
+
+def retarget(work: Work, target: float | None) -> None:
+    """Set or remove the target; open the study again if it had stopped at the old one."""
+    work.record = replace(work.record, target=target)
+    _rewrite(work)
+    row: StudyRow = work.row
+    if row.stopped_by == "target" and not work.record.reached(row.best_score):
+        work.execute(_REOPEN, {"study": work.study})
+
+
+def push(work: Work, hyperparameters: Hyperparameters) -> JobId:
+    """Add a member with hyperparameters given by hand."""
+    (number,) = work.execute(_NEXT, {"study": work.study}).fetchone()
+    head = first_head(work.record, number, dict(hyperparameters))
+    _add(work, work.study, head)
+    return JobId(number, 0)
+
+
+def pin(work: Work, job: JobId, *, checkpoints: Checkpoints) -> None:
+    """Keep a checkpoint for as long as the user likes."""
+    study = work.study
+    values = {"study": study, "member": job.member, "round": job.round}
+    row = work.execute(_JOB, values).fetchone()
+    if row is None:
+        raise UnknownJob(f"no done job {job} to pin")
+    if row[0] not in checkpoints:
+        raise CheckpointMissing(f"the checkpoint of {job} has been collected already")
+    work.execute(_PIN, {**values, "checkpoint": row[0]})
+
+
+def unpin(work: Work, job: JobId) -> None:
+    """Let a checkpoint go when nothing else needs it."""
+    values = {"study": work.study, "member": job.member, "round": job.round}
+    for (address,) in work.execute(_UNPIN, values).fetchall():
+        work.release(address)
+
+
+def kept(tx: Transaction, study: int) -> tuple[set[str], float]:
+    """Return the checkpoints that are needed, and since when a running job may have staged one.
+
+    Until the transaction is over, nobody claims a job.
+    """
+    values = {"study": study}
+    tx.execute(QUEUED, values).fetchall()
+    addresses = {address for (address,) in tx.execute(_KEPT, values)}
+    (oldest,) = tx.execute(_OLDEST, values).fetchone()
+    return addresses, tx.now() if oldest is None else oldest
+
+
+def _refuse_missing(work: Work) -> None:
+    """Let no study go on that was imported without what its members start from."""
+    gone = missing(work, work.study, work.memory.checkpoints)
+    if gone:
+        raise cannot_go_on(work.record.name, gone)
+
+
+def _add(tx: Transaction, study: int, head: Head) -> None:
+    values = {
+        **head_values(head.parent, head.hyperparameters),
+        "id": study * LINES + head.member,
+        "study": study,
+        "member": head.member,
+        "round": head.round,
+        "state": HeadState(head.state).value,
+        "reason": head.reason,
+    }
+    tx.execute(_ADD, values)
+
+
+def _rewrite(work: Work) -> None:
+    record = encode(work.record.to_json())
+    work.execute(_RECORD, {"study": work.study, "record": record})
+
+
+def push_done(work: Work, hyperparameters: Hyperparameters, done: Report, *, metrics: str) -> JobId:
+    """Add a member whose round 0 is done, and decide what it does next; `metrics` as text."""
+    job = push(work, hyperparameters)
+    values = {"id": work.study * LINES + job.member, "study": work.study, "now": work.now()}
+    work.execute(_RUN, {**values, "worker": PUSHED_BY, "reason": PUSHED_REASON})
+    work.execute(_START, values)
+    running = JobRecord(job.member, 0, JobState.RUNNING, hyperparameters, attempt=1)
+    report(work, Lease(work.study, running, PUSHED_BY), done, metrics=metrics)
+    return job

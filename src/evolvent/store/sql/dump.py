@@ -1,0 +1,117 @@
+"""A whole study taken out of a SQL store: everything about it, from one snapshot."""
+
+from __future__ import annotations
+
+from evolvent.core.heads import Head, HeadState
+from evolvent.core.records import JobId
+from evolvent.core.study import StudyRecord
+from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.dump import Chosen, JobPoint, MemberDump, StudyDump, not_done
+from evolvent.store.records import FailedAttempt, Failure, FailureKind, Point
+from evolvent.store.sql.database import Reading, Transaction
+from evolvent.store.sql.rows import HEAD, JOB, LINES, HeadRow, Row, decode, finished_job, job_id
+
+_STUDY = "SELECT created_at, started_at, stopped, stopped_by FROM study WHERE id = :study"
+_HEADS = f"SELECT {HEAD} FROM member m WHERE m.study = :study ORDER BY m.member"
+_JOBS = f"SELECT {JOB} FROM job j WHERE j.id > :begin AND j.id < :end ORDER BY j.id"
+_POINTS = """
+SELECT p.member, p.round, p.step, p.metrics FROM point p
+WHERE p.study = :study AND (
+    p.attempt = (
+        SELECT attempt FROM job WHERE study = :study AND member = p.member AND round = p.round)
+    OR EXISTS (
+        SELECT 1 FROM member m WHERE m.id = :begin + p.member AND m.round = p.round
+        AND m.attempt = p.attempt AND m.state <> 'running'))
+ORDER BY p.member, p.round, p.id
+"""
+_FAILURES = """
+SELECT member, round, attempt, kind, message, traceback, worker, at FROM failure
+WHERE study = :study ORDER BY id
+"""
+_PINS = "SELECT member, round, checkpoint FROM pin WHERE study = :study ORDER BY member, round"
+_BEST = "SELECT best_member, best_round, best_checkpoint FROM study WHERE id = :study"
+_PARENTS = """
+SELECT parent_member, parent_round, checkpoint FROM member
+WHERE study = :study AND checkpoint IS NOT NULL ORDER BY member
+"""
+_DONE = """
+SELECT checkpoint FROM job
+WHERE study = :study AND member = :member AND round = :round AND state = 'done'
+"""
+
+_THERE = """
+SELECT (SELECT count(*) FROM member WHERE study = :study), (
+    SELECT max(round) FROM job WHERE study = :study AND member = :member AND state = 'done')
+"""
+
+
+def dump(tx: Reading, study: int, record: StudyRecord) -> StudyDump:
+    """Return the study as this snapshot shows it; its parts are read as they are gone through."""
+    values = {"study": study, "begin": study * LINES, "end": (study + 1) * LINES}
+    created_at, started_at, stopped, stopped_by = tx.execute(_STUDY, values).fetchone()
+    return StudyDump(
+        record=record,
+        created_at=created_at,
+        started_at=started_at,
+        stopped=stopped,
+        stopped_by=stopped_by,
+        pins=[JobId(member, round_) for member, round_, _ in tx.execute(_PINS, values)],
+        members=(_member(HeadRow._make(row)) for row in tx.each(_HEADS, values)),
+        jobs=map(finished_job, tx.each(_JOBS, values)),
+        points=(
+            JobPoint(JobId(member, round_), Point(step, decode(metrics)))
+            for member, round_, step, metrics in tx.each(_POINTS, values)
+        ),
+        failures=map(_failure, tx.each(_FAILURES, values)),
+    )
+
+
+def chosen(tx: Transaction, study: int, which: Chosen) -> dict[JobId, str]:
+    """Return the addresses of the checkpoints that are to come along, by job.
+
+    Raises:
+        UnknownJob: one of the jobs is not done.
+    """
+    queries = {"none": (), "best": (_BEST,), "pinned": (_PINS,), "kept": (_BEST, _PARENTS, _PINS)}
+    if not isinstance(which, str):
+        return {job: _address(tx, study, job) for job in which}
+    found = (row for sql in queries[which] for row in tx.execute(sql, {"study": study}))
+    return {job: address for m, r, address in found if (job := job_id(m, r)) is not None}
+
+
+def missing(tx: Transaction, study: int, checkpoints: Checkpoints) -> list[JobId]:
+    """Return the jobs that members go on from and whose checkpoints are not on disk."""
+    rows = tx.execute(_PARENTS, {"study": study}).fetchall()
+    gone = (JobId(member, round_) for member, round_, a in rows if a not in checkpoints)
+    return list(dict.fromkeys(gone))
+
+
+def _address(tx: Transaction, study: int, job: JobId) -> str:
+    values = {"study": study, "member": job.member, "round": job.round}
+    row = tx.execute(_DONE, values).fetchone()
+    if row is None:
+        members, last = tx.execute(_THERE, values).fetchone()
+        raise not_done(job, members=members, last=last)
+    address: str = row[0]
+    return address
+
+
+def _member(row: HeadRow) -> MemberDump:
+    state = HeadState(row.state)
+    running = state is HeadState.RUNNING
+    head = Head(
+        row.member,
+        row.round,
+        HeadState.QUEUED if running else state,
+        decode(row.hyperparameters),
+        row.parent,
+        row.reason,
+    )
+    attempt, started_at = row.attempt - running, None if running else row.started_at
+    return MemberDump(head, attempt, row.losses, row.failures, started_at, row.error)
+
+
+def _failure(row: Row) -> FailedAttempt:
+    member, round_, attempt, kind, message, traceback, worker, at = row
+    failure = Failure(FailureKind(kind), message, traceback)
+    return FailedAttempt(JobId(member, round_), attempt, failure, worker, at)

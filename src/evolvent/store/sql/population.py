@@ -1,0 +1,135 @@
+"""What a process remembers of a study between transactions: its population, fed by the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
+from evolvent.core.population import Population
+from evolvent.core.records import JobId, JobRecord, Member
+from evolvent.store.sql.database import Transaction
+from evolvent.store.sql.rows import JOB, LINES, Hyper, Row, finished_job
+
+_NEWER = """
+SELECT id, member, round, score, hyperparameters, kept FROM job
+WHERE id >= :seen AND id < :end ORDER BY id
+"""
+_ALL = """
+SELECT j.id, j.member, j.round, j.score, j.hyperparameters,
+       m.parent_member = j.member AND m.parent_round = j.round
+FROM member m JOIN job j ON j.study = m.study AND j.member = m.member AND j.round = m.round - 1
+WHERE m.id >= :begin AND m.id < :end
+"""
+_SCORES = """
+WITH RECURSIVE line (score, parent_member, parent_round, age) AS (
+    SELECT score, parent_member, parent_round, 0 FROM job
+    WHERE study = :study AND member = :member AND round = :round
+    UNION ALL
+    SELECT j.score, j.parent_member, j.parent_round, line.age + 1
+    FROM line JOIN job j
+    ON j.study = :study AND j.member = line.parent_member AND j.round = line.parent_round
+    WHERE line.age < :window
+)
+SELECT score FROM line WHERE score IS NOT NULL ORDER BY age LIMIT :window
+"""
+_NEWEST = "SELECT max(round) FROM job WHERE study = :study AND member = :member"
+_LOG = f"SELECT {JOB} FROM job j WHERE j.id > :begin AND j.id < :end ORDER BY j.id"
+
+
+class LogHistory:
+    """The finished part of a study's log, read within a transaction when an algorithm asks."""
+
+    def __init__(self, study: int) -> None:
+        self.tx: Transaction
+        self.last: Callable[[], JobRecord] | None = None  # makes the job that is being reported
+        self._study = study
+
+    def scores(self, member: int, window: int) -> Sequence[float]:
+        last = None if self.last is None else self.last()
+        own: list[float] = []
+        if last is not None and last.member == member:
+            job = last.parent
+            own = [last.score] if last.score is not None else []
+        else:
+            job = self._newest(member)
+        if job is None:
+            return own
+        values = {"study": self._study, "member": job.member, "round": job.round}
+        rows = self.tx.execute(_SCORES, {**values, "window": window - len(own)})
+        return [score for (score,) in rows][::-1] + own
+
+    def jobs(self) -> Sequence[JobRecord]:
+        begin = self._study * LINES
+        rows = self.tx.execute(_LOG, {"begin": begin, "end": begin + LINES})
+        last = () if self.last is None else (self.last(),)
+        return (*map(finished_job, rows), *last)
+
+    def _newest(self, member: int) -> JobId | None:
+        values = {"study": self._study, "member": member}
+        (newest,) = self.tx.execute(_NEWEST, values).fetchone()
+        return None if newest is None else JobId(member, newest)
+
+
+class PopulationCache:
+    """The population of one study, brought up to date by the lines the log has grown by.
+
+    It is read anew when the last line it knows is not what it was: a server that has crashed may
+    have lost the last reports of studies with durability "process".
+
+    Between a change and its commit it is in doubt: whatever keeps the transaction from committing
+    (an error, a full disk, a fork) makes the next one read everything again.
+    """
+
+    def __init__(self, study: int) -> None:
+        self.history = LogHistory(study)
+        self.seen = self._begin = study * LINES
+        self._end = (study + 1) * LINES
+        self._epoch = -1
+        self._population: Population | None = None
+        self._last: tuple[Any, ...] = ()  # member and round of the line last seen
+        self._sure = False
+
+    def read(self, tx: Transaction, *, epoch: int) -> Population:
+        """Return the population as this transaction sees it; `confirm` belongs after its commit."""
+        population = self._population
+        if population is None or not self._sure or epoch != self._epoch:
+            population = self._load(tx)
+        else:
+            population = self._feed(tx, population)
+        self.history.tx, self.history.last = tx, None
+        self._epoch, self._sure = epoch, False
+        return population
+
+    def written(self, line: int, job: JobId) -> None:
+        """Take note that the log has grown by a line that the population holds already."""
+        self.seen, self.history.last = line, None
+        self._last = job.member, job.round
+
+    def confirm(self) -> None:
+        """Trust what was read and changed: the transaction has been committed."""
+        self._sure = True
+
+    def _load(self, tx: Transaction) -> Population:
+        rows = tx.execute(_ALL, {"begin": self._begin, "end": self._end}).fetchall()
+        newest = max(rows, key=itemgetter(0), default=(self._begin, None, None))
+        self.seen, self._last = newest[0], newest[1:3]
+        self._population = Population(map(_member, rows), self.history)
+        return self._population
+
+    def _feed(self, tx: Transaction, population: Population) -> Population:
+        rows = tx.execute(_NEWER, {"seen": self.seen, "end": self._end}).fetchall()
+        if self.seen > self._begin:
+            if not rows or rows[0][:3] != (self.seen, *self._last):
+                return self._load(tx)
+            del rows[0]
+        if rows:
+            newest = {row[1]: row for row in rows}  # the last of each member counts
+            population.update(*map(_member, newest.values()))
+            self.seen, self._last = rows[-1][0], rows[-1][1:3]
+        return population
+
+
+def _member(row: Row) -> Member:
+    _, member, round_, score, hyperparameters, available = row
+    return Member(member, round_, score, Hyper(hyperparameters), available == 1)

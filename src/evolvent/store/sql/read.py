@@ -1,0 +1,283 @@
+"""What a SQL store tells about its studies, each function from one snapshot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeAlias
+
+from evolvent.core.heads import HeadState
+from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.core.study import StudyRecord
+from evolvent.errors import UnknownJob
+from evolvent.store.records import (
+    JOB_COLUMNS,
+    FailedAttempt,
+    Failure,
+    FailureKind,
+    JobColumn,
+    MemberView,
+    Point,
+    StudyState,
+    StudyStatus,
+)
+from evolvent.store.sql.database import NO_LIMIT, Transaction
+from evolvent.store.sql.rows import (
+    HEAD,
+    JOB,
+    LINES,
+    STUDY,
+    HeadRow,
+    Row,
+    StudyRow,
+    decode,
+    finished_job,
+    open_job,
+)
+
+Decode: TypeAlias = Callable[[int, str], StudyRecord]
+"""Turns the number and the JSON text of a study into its record."""
+
+_STUDIES = f"SELECT s.id, s.record, s.created_at, {STUDY} FROM study s"
+_HEADS = f"SELECT {HEAD} FROM member m WHERE m.study = :study ORDER BY m.member"
+_COUNT = """
+SELECT state, round < :rounds, count(*) FROM member WHERE study = :study
+GROUP BY state, round < :rounds
+"""
+_FINISHED = """
+SELECT id - :begin, finished_at,
+       (SELECT count(*) FROM job WHERE study = :study AND state = 'failed')
+FROM job WHERE id > :begin AND id < :end ORDER BY id DESC LIMIT 1
+"""
+_ACTIVE = """
+SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'queued')
+    OR EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'running')
+"""
+_HEALTHY = """
+SELECT EXISTS (
+    SELECT 1 FROM member m JOIN job j
+    ON j.study = m.study AND j.member = m.member AND j.round = m.round - 1
+    WHERE m.study = :study AND j.state = 'done'
+)
+"""
+_LOG = f"SELECT {JOB} FROM job j WHERE j.id > :after AND j.id < :end"
+_NEWEST = f"""
+SELECT {JOB} FROM member m JOIN job j
+ON j.study = m.study AND j.member = m.member AND j.round = m.round - 1
+WHERE m.study = :study
+"""
+_ONE = f"""
+SELECT {JOB} FROM job j WHERE j.study = :study AND j.member = :member AND j.round = :round
+"""
+_ONE_HEAD = f"""
+SELECT {HEAD} FROM member m WHERE m.study = :study AND m.member = :member AND m.round = :round
+"""
+_LINE = f"""
+WITH RECURSIVE line (member, round, age) AS (
+    SELECT member, round, 0 FROM job
+    WHERE study = :study AND member = :member AND round = :round
+    UNION ALL
+    SELECT j.parent_member, j.parent_round, line.age + 1 FROM line JOIN job j
+    ON j.study = :study AND j.member = line.member AND j.round = line.round
+    WHERE j.parent_member IS NOT NULL
+)
+SELECT {JOB} FROM line JOIN job j
+ON j.study = :study AND j.member = line.member AND j.round = line.round
+ORDER BY line.age DESC
+"""
+_POINTS = """
+SELECT step, metrics FROM point
+WHERE study = :study AND member = :member AND round = :round AND attempt = :attempt ORDER BY id
+"""
+_POINTS_OF = """
+SELECT p.round, p.step, p.metrics, p.id FROM point p JOIN job j
+ON j.study = p.study AND j.member = p.member AND j.round = p.round AND j.attempt = p.attempt
+WHERE p.study = :study AND p.member = :member
+UNION ALL
+SELECT p.round, p.step, p.metrics, p.id FROM point p JOIN member m
+ON m.study = p.study AND m.member = p.member AND m.round = p.round AND m.attempt = p.attempt
+WHERE p.study = :study AND p.member = :member
+ORDER BY 1, 4
+"""
+_FINAL = frozenset({JobState.DONE, JobState.FAILED})
+_CELLS = {column: f"j.{column}" for column in JOB_COLUMNS}
+_FAILURES = """
+SELECT member, round, attempt, kind, message, traceback, worker, at FROM failure
+WHERE study = :study ORDER BY id DESC LIMIT :limit
+"""
+_PINS = "SELECT member, round FROM pin WHERE study = :study ORDER BY member, round"
+
+
+def statuses(tx: Transaction, decoded: Decode, *, study: int | None = None) -> list[StudyStatus]:
+    """Return the status of all studies, the newest last, or of one."""
+    where = " ORDER BY s.id" if study is None else " WHERE s.id = :study"
+    rows = tx.execute(_STUDIES + where, {"study": study}).fetchall()
+    return [_status(tx, row, decoded(row[0], row[1])) for row in rows]
+
+
+def study_state(tx: Transaction, study: int, stopped: str | None) -> StudyState:
+    """Return where a study stands: nobody waits for a member that can never go on."""
+    if not tx.execute(_ACTIVE, {"study": study}).fetchone()[0]:
+        healthy = tx.execute(_HEALTHY, {"study": study}).fetchone()[0]
+        return StudyState.FINISHED if healthy else StudyState.FAILED
+    return StudyState.OPEN if stopped is None else StudyState.STOPPED
+
+
+def jobs(
+    tx: Transaction,
+    study: int,
+    *,
+    rounds: int,
+    states: Iterable[JobState] | None,
+    after: int,
+    limit: int | None,
+) -> list[JobRecord]:
+    """Return finished jobs in the order of the log, then those of heads by member."""
+    wanted = frozenset(JobState if states is None else states)
+    most = NO_LIMIT if limit is None else max(0, limit)
+    found = _finished(tx, study, wanted, after=after, limit=most)
+    return [*found, *islice(_open(tx, study, wanted, rounds=rounds), most - len(found))]
+
+
+def scan(
+    tx: Transaction, study: int, columns: Sequence[JobColumn], *, after: int, limit: int | None
+) -> list[Row]:
+    """Return columns of finished jobs in the order of the log, as they are stored."""
+    cells = ", ".join(_CELLS[column] for column in columns)
+    values = {**_range(study), "after": study * LINES + after}
+    values["limit"] = NO_LIMIT if limit is None else limit
+    return tx.execute(
+        f"SELECT {cells} FROM job j WHERE j.id > :after AND j.id < :end ORDER BY j.id LIMIT :limit",
+        values,
+    ).fetchall()
+
+
+def job(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> JobRecord:
+    """Return one job, finished or open."""
+    values = {"study": study, "member": wanted.member, "round": wanted.round}
+    row = tx.execute(_ONE, values).fetchone()
+    if row is not None:
+        return finished_job(row)
+    row = tx.execute(_ONE_HEAD, values).fetchone()
+    found = None if row is None else open_job(HeadRow._make(row), rounds=rounds)
+    if found is None:
+        raise UnknownJob(f"no job {wanted} in study {study}: wanted a finished or open one")
+    return found
+
+
+def members(tx: Transaction, study: int, *, rounds: int) -> list[MemberView]:
+    """Return the newest and the open job of every member."""
+    newest = {row[0]: finished_job(row) for row in tx.execute(_NEWEST, {"study": study})}
+    heads = map(HeadRow._make, tx.execute(_HEADS, {"study": study}).fetchall())
+    return [
+        MemberView(
+            newest.get(head.member), open_job(head, rounds=rounds) if _active(head) else None
+        )
+        for head in heads
+    ]
+
+
+def lineage(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> list[JobRecord]:
+    """Return a job and its ancestors, the oldest first."""
+    last = job(tx, study, wanted, rounds=rounds)
+    if last.parent is None:
+        return [last]
+    values = {"study": study, "member": last.parent.member, "round": last.parent.round}
+    return [*map(finished_job, tx.execute(_LINE, values)), last]
+
+
+def points(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> list[Point]:
+    """Return what the attempt that counts has logged."""
+    attempt = job(tx, study, wanted, rounds=rounds).attempt
+    values = {"study": study, "member": wanted.member, "round": wanted.round, "attempt": attempt}
+    return [Point(step, decode(metrics)) for step, metrics in tx.execute(_POINTS, values)]
+
+
+def points_of(tx: Transaction, study: int, member: int) -> list[tuple[int, float, str]]:
+    """Return what the attempts that count of a member have logged."""
+    values = {"study": study, "member": member}
+    return [row[:3] for row in tx.execute(_POINTS_OF, values)]
+
+
+def failures(tx: Transaction, study: int, *, limit: int) -> list[FailedAttempt]:
+    """Return failed attempts, the newest last."""
+    rows = tx.execute(_FAILURES, {"study": study, "limit": max(0, limit)}).fetchall()
+    return [_failed_attempt(row) for row in reversed(rows)]
+
+
+def pins(tx: Transaction, study: int) -> list[JobId]:
+    """Return whose checkpoints the user wants to keep."""
+    return [JobId(member, round_) for member, round_ in tx.execute(_PINS, {"study": study})]
+
+
+def _status(tx: Transaction, row: Row, record: StudyRecord) -> StudyStatus:
+    study, _, created_at = row[:3]
+    changing = StudyRow._make(row[3:])
+    counts, n_members = _counts(tx, study, record)
+    last = tx.execute(_FINISHED, _range(study)).fetchone()
+    n_finished, changed_at, n_failed = (0, None, 0) if last is None else last
+    finished = {JobState.DONE: n_finished - n_failed, JobState.FAILED: n_failed}
+    return StudyStatus(
+        id=study,
+        record=record,
+        state=study_state(tx, study, changing.stopped),
+        counts=counts + Counter(finished),
+        members=n_members,
+        best=changing.best,
+        best_score=changing.best_score,
+        stopped=changing.stopped,
+        created_at=created_at,
+        started_at=changing.started_at,
+        changed_at=changed_at,
+    )
+
+
+def _counts(tx: Transaction, study: int, record: StudyRecord) -> tuple[Counter[JobState], int]:
+    counts: Counter[JobState] = Counter()
+    n_members = 0
+    for state, unfinished, n in tx.execute(_COUNT, {"study": study, "rounds": record.rounds}):
+        n_members += n
+        if state in {HeadState.QUEUED, HeadState.RUNNING}:
+            counts[JobState(state)] += n
+        elif state == HeadState.ENDED and unfinished:
+            counts[JobState.CANCELLED] += n
+    return counts, n_members
+
+
+def _finished(
+    tx: Transaction, study: int, wanted: frozenset[JobState], *, after: int, limit: int
+) -> list[JobRecord]:
+    finished = sorted(wanted & _FINAL)
+    if not finished:
+        return []
+    which = "" if len(finished) > 1 else " AND j.state = :state"
+    values = {**_range(study), "state": finished[0].value, "limit": limit}
+    values["after"] = study * LINES + max(0, after)
+    rows = tx.execute(f"{_LOG}{which} ORDER BY j.id LIMIT :limit", values)
+    return list(map(finished_job, rows))
+
+
+def _open(
+    tx: Transaction, study: int, wanted: frozenset[JobState], *, rounds: int
+) -> Iterator[JobRecord]:
+    if wanted <= _FINAL:
+        return
+    for row in tx.execute(_HEADS, {"study": study}):
+        found = open_job(HeadRow._make(row), rounds=rounds)
+        if found is not None and found.state in wanted:
+            yield found
+
+
+def _range(study: int) -> dict[str, Any]:
+    return {"study": study, "begin": study * LINES, "end": (study + 1) * LINES}
+
+
+def _active(head: HeadRow) -> bool:
+    return head.state in {HeadState.QUEUED, HeadState.RUNNING}
+
+
+def _failed_attempt(row: Row) -> FailedAttempt:
+    member, round_, attempt, kind, message, traceback, worker, at = row
+    failure = Failure(FailureKind(kind), message, traceback)
+    return FailedAttempt(JobId(member, round_), attempt, failure, worker, at)

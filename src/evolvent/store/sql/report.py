@@ -1,0 +1,239 @@
+"""What workers do to the log, each within one transaction: heartbeat, report, fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+from evolvent.core.heads import HeadState
+from evolvent.core.records import JobId, JobState
+from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
+from evolvent.store.records import MAX_LOSSES, Failure, FailureKind, Lease, Point, Report
+from evolvent.store.sql.advance import Outcome, finish
+from evolvent.store.sql.database import Transaction
+from evolvent.store.sql.rows import (
+    HEAD,
+    LINES,
+    STUDY,
+    HeadRow,
+    StudyRow,
+    clean,
+    clean_or_none,
+    encode,
+    head_and_study,
+    running_job,
+)
+from evolvent.store.sql.session import Work
+
+_PROLONG = """
+UPDATE member SET lease_until = :now + :lease_s
+WHERE id = :id AND round = :round AND attempt = :attempt AND state = 'running' AND worker = :worker
+"""
+_HEAD = f"""
+SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study WHERE m.id = :id
+"""
+_OF_WORKER = """
+SELECT member FROM member WHERE study = :study AND state = 'running' AND worker = :worker
+ORDER BY member
+"""
+_REPORTED = """
+SELECT attempt, worker FROM job
+WHERE study = :study AND member = :member AND round = :round AND state = 'done'
+"""
+_POINT = """
+INSERT INTO point (study, member, round, attempt, step, metrics)
+VALUES (:study, :member, :round, :attempt, :step, :metrics)
+"""
+_FAILED = """
+INSERT INTO failure (study, member, round, attempt, kind, message, traceback, worker, at)
+VALUES (:study, :member, :round, :attempt, :kind, :message, :traceback, :worker, :now)
+"""
+_REQUEUE = """
+UPDATE member
+SET state = 'queued', lease_until = NULL, worker = NULL,
+    losses = :losses, failures = :failures, error = :error
+WHERE id = :id
+"""
+_REPARENT = """
+UPDATE member
+SET parent_member = :parent_member, parent_round = :parent_round, checkpoint = :checkpoint,
+    reason = :reason
+WHERE id = :id
+"""
+_CHECKPOINT = """
+SELECT checkpoint FROM job WHERE study = :study AND member = :member AND round = :round
+"""
+
+
+def heartbeat(tx: Transaction, lease: Lease, *, lease_s: float, points: Sequence[Point]) -> None:
+    """Prolong a lease and keep the points."""
+    values = {**_fence(lease), "now": tx.now(), "lease_s": lease_s}
+    if tx.execute(_PROLONG, values).rowcount != 1:
+        raise lost(lease)
+    keep_points(tx, lease, points)
+
+
+def report(work: Work, lease: Lease, report: Report, *, metrics: str) -> None:
+    """Append a finished job; nothing happens when this very attempt has been reported before.
+
+    Args:
+        work: the transaction.
+        lease: the right to report.
+        report: what training came to.
+        metrics: `report.metrics` as text, encoded before anybody had to wait for it.
+    """
+    found = _find(work, lease)
+    if found is None:
+        if _reported(work, lease):
+            return
+        raise lost(lease)
+    if report.checkpoint not in work.memory.checkpoints:
+        raise CheckpointMissing(f"{lease.job.id}: there is no checkpoint {report.checkpoint}")
+    if report.points:
+        keep_points(work, lease, report.points)
+    head, row = found
+    outcome = Outcome(JobState.DONE, report.score, metrics, report.checkpoint)
+    work.know(row)
+    finish(work, head, outcome)
+
+
+def fail(work: Work, lease: Lease, failure: Failure) -> None:
+    """Note a failed attempt, and requeue the job or end it."""
+    note_failure(work, *held(work, lease), failure)
+
+
+def release(work: Work, worker: str, failure: Failure) -> int:
+    """Note a failure for all jobs of a worker; return how many."""
+    values = {"study": work.study, "worker": clean(worker)}
+    numbers = [member for (member,) in work.execute(_OF_WORKER, values).fetchall()]
+    for member in numbers:
+        row = work.execute(_HEAD, {"id": work.study * LINES + member}).fetchone()
+        head, study_row = head_and_study(row)
+        note_failure(work, head, study_row, failure)
+    return len(numbers)
+
+
+def reparent(work: Work, lease: Lease, parent: JobId, reason: str) -> None:
+    """Let a claimed job start from another checkpoint than it was opened with."""
+    head, row = held(work, lease)
+    address = _address(work, parent)
+    new = head._replace(
+        parent_member=parent.member,
+        parent_round=parent.round,
+        checkpoint=address,
+        reason=clean(f"{head.reason}; {reason}" if head.reason else reason),
+    )
+    work.execute(_REPARENT, {**new._asdict(), "id": lease.study * LINES + head.member})
+    work.know(row)
+    work.release(head.checkpoint)
+    work.take(address)
+    work.renew()
+
+
+def renewed(tx: Transaction, lease: Lease) -> Lease:
+    """Return a lease that still counts with its job as it is now.
+
+    Raises:
+        LeaseLost: it does not count.
+    """
+    head, _ = held(tx, lease)
+    return Lease(lease.study, running_job(head), lease.worker)
+
+
+def held(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow]:
+    """Return the rows of a lease that still counts.
+
+    Raises:
+        LeaseLost: it does not.
+    """
+    found = _find(tx, lease)
+    if found is None:
+        raise lost(lease)
+    return found
+
+
+def note_failure(work: Work, head: HeadRow, row: StudyRow, failure: Failure) -> None:
+    """Keep the failure of a running job; requeue the job, or end it as failed."""
+    work.know(row)
+    kind = failure.kind
+    failures = head.failures + (kind is FailureKind.RAISED)
+    losses = head.losses + (kind is FailureKind.LOST)
+    error = clean(failure.traceback or failure.message)
+    values = {**head._asdict(), "study": work.study, "now": work.now(), "kind": kind.value}
+    values |= {"message": clean(failure.message), "traceback": clean_or_none(failure.traceback)}
+    values |= {"failures": failures, "losses": losses, "error": error}
+    values["id"] = work.study * LINES + head.member
+    work.execute(_FAILED, values)
+    if not _final(kind, failures > work.record.max_failures, losses >= MAX_LOSSES):
+        work.execute(_REQUEUE, values)
+        return
+    sound = kind is not FailureKind.DAMAGED
+    finish(work, head, Outcome(JobState.FAILED, error=error, keeps_parent=sound))
+
+
+def keep_points(tx: Transaction, lease: Lease, points: Iterable[Point]) -> None:
+    """Write the points of the running attempt."""
+    fence = _fence(lease)
+    for point in points:
+        values = {"step": point.step, "metrics": encode(point.values)}
+        tx.execute(_POINT, {**fence, **values})
+
+
+def lost(lease: Lease) -> LeaseLost:
+    """Return the error for a lease that no longer counts."""
+    return LeaseLost(
+        f"{lease.job.id}: attempt {lease.attempt} of worker {lease.worker} no longer counts:"
+        " the job went to another worker, or its study was removed"
+    )
+
+
+def _final(kind: FailureKind, too_often: bool, lost_too_often: bool) -> bool:
+    match kind:
+        case FailureKind.RAISED:
+            return too_often
+        case FailureKind.LOST:
+            return lost_too_often
+        case FailureKind.INVALID | FailureKind.DAMAGED:
+            return True
+        case FailureKind.RETURNED:
+            return False
+        case _:
+            assert_never(kind)
+
+
+def _find(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | None:
+    row = tx.execute(_HEAD, {"id": lease.study * LINES + lease.job.member}).fetchone()
+    if row is None:
+        return None
+    head, study_row = head_and_study(row)
+    now = (head.round, head.attempt, head.state, head.worker)
+    holds = now == (lease.job.round, lease.attempt, HeadState.RUNNING, lease.worker)
+    return (head, study_row) if holds else None
+
+
+def _address(work: Work, parent: JobId) -> str:
+    values = {"study": work.study, "member": parent.member, "round": parent.round}
+    row = work.execute(_CHECKPOINT, values).fetchone()
+    if row is None:
+        raise UnknownJob(f"no finished job {parent} to start from")
+    address: str | None = row[0]
+    if address is None or address not in work.memory.checkpoints:
+        raise CheckpointMissing(f"the checkpoint of {parent} is not on disk: none to start from")
+    return address
+
+
+def _reported(tx: Transaction, lease: Lease) -> bool:
+    row = tx.execute(_REPORTED, _fence(lease)).fetchone()
+    return row is not None and row == (lease.attempt, lease.worker)
+
+
+def _fence(lease: Lease) -> dict[str, object]:
+    job = lease.job
+    return {
+        "id": lease.study * LINES + job.member,
+        "study": lease.study,
+        "member": job.member,
+        "round": job.round,
+        "attempt": job.attempt,
+        "worker": lease.worker,  # a crash of the server can undo a claim: two have this attempt
+    }

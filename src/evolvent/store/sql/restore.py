@@ -1,0 +1,314 @@
+"""A whole study written into a SQL store: one transaction, from a file that was filled before."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from evolvent.core.records import JobId, JobRecord
+from evolvent.errors import EvolventError, StudyExists
+from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.transfer import Save, discarded, incoming, settle
+from evolvent.store.dump import JobPoint, MemberDump, StudyDump
+from evolvent.store.idempotency import Call
+from evolvent.store.records import FailedAttempt
+from evolvent.store.sql.database import Transaction, Writing
+from evolvent.store.sql.retry import answered, once
+from evolvent.store.sql.rows import LINES, clean, clean_or_none, encode
+from evolvent.store.sql.session import Session
+from evolvent.store.sqlite.location import explained
+
+_STUDY = """
+INSERT INTO study (name, record, epoch, stopped, stopped_by, created_at, started_at)
+VALUES (:name, :record, 0, :stopped, :stopped_by, :created_at, :started_at)
+ON CONFLICT (name) DO NOTHING
+RETURNING id
+"""
+_COPIES = {
+    "member": (
+        """
+        SELECT :begin + member AS id, :study AS study, member, round, state, hyperparameters,
+               parent_member, parent_round, checkpoint, reason, attempt, losses, failures,
+               started_at, error
+        FROM member
+        """
+    ),
+    "job": (
+        """
+        SELECT :begin + line AS id, :study AS study, member, round, state, score, hyperparameters,
+               metrics, checkpoint, parent_member, parent_round, parent_checkpoint, attempt,
+               reason, error, worker, started_at, finished_at, kept
+        FROM job ORDER BY line
+        """
+    ),
+    "point": (
+        """
+        SELECT :study AS study, p.member AS member, p.round AS round,
+               coalesce(j.attempt, m.attempt) AS attempt, p.step AS step, p.metrics AS metrics
+        FROM point p LEFT JOIN job j ON j.member = p.member AND j.round = p.round
+        JOIN member m ON m.member = p.member ORDER BY p.id
+        """
+    ),
+    "failure": (
+        """
+        SELECT :study AS study, member, round, attempt, kind, message, traceback, worker, at
+        FROM failure ORDER BY id
+        """
+    ),
+    "pin": (
+        """
+        SELECT :study AS study, p.member AS member, p.round AS round, j.checkpoint AS checkpoint
+        FROM pin p JOIN job j ON j.member = p.member AND j.round = p.round
+        """
+    ),
+}
+"""How each table is filled; the names of the columns are the same here and there."""
+_BEST = """
+SELECT member, round, score, checkpoint FROM job WHERE state = 'done'
+ORDER BY score DESC, round, member LIMIT 1
+"""
+_NOTE_BEST = """
+UPDATE study
+SET best_member = :member, best_round = :round, best_score = :score, best_checkpoint = :checkpoint
+WHERE id = :study
+"""
+_THERE = "SELECT 1 FROM study WHERE id = :study"
+_PARENTS = """
+SELECT parent_member, parent_round, checkpoint FROM member
+WHERE checkpoint IS NOT NULL ORDER BY member
+"""
+_TABLES = """
+CREATE TABLE member (
+    member INTEGER PRIMARY KEY, round, state, hyperparameters, parent_member, parent_round, reason,
+    attempt, losses, failures, started_at, error, checkpoint);
+CREATE TABLE job (
+    line INTEGER PRIMARY KEY, member, round, state, score, hyperparameters, metrics, checkpoint,
+    parent_member, parent_round, attempt, reason, error, worker, started_at, finished_at,
+    parent_checkpoint, kept);
+CREATE UNIQUE INDEX job_by_member ON job (member, round);
+CREATE TABLE point (id INTEGER PRIMARY KEY, member, round, step, metrics);
+CREATE TABLE failure (
+    id INTEGER PRIMARY KEY, member, round, attempt, kind, message, traceback, worker, at);
+CREATE TABLE pin (member, round)
+"""
+_SOURCE = """
+(SELECT checkpoint FROM job p WHERE p.member = {0}.parent_member AND p.round = {0}.parent_round)
+"""
+_DERIVED = (
+    f"UPDATE job SET parent_checkpoint = {_SOURCE.format('job')} WHERE parent_member IS NOT NULL",
+    f"UPDATE member SET checkpoint = {_SOURCE.format('member')} WHERE parent_member IS NOT NULL",
+    """
+    UPDATE job SET kept = coalesce(
+        (SELECT n.parent_member = job.member AND n.parent_round = job.round
+         FROM job n WHERE n.member = job.member AND n.round = job.round + 1),
+        (SELECT h.parent_member = job.member AND h.parent_round = job.round
+         FROM member h WHERE h.member = job.member),
+        0)
+    """,
+)
+
+
+def restore(session: Session, dump: StudyDump, save: Save, key: str | None) -> int:
+    """Write a study with its checkpoints; return its number.
+
+    With a `key` that was given before it is the number of then, also when that call is still at it.
+
+    Raises:
+        StudyExists: the name is taken.
+    """
+    if (done := _done(session, dump, key)) is not None:
+        return done
+    record = dump.record
+    synced = record.durability == "power"
+    session.database.found_checkpoints()
+    with incoming(session.directory) as place, stage(place / "log.db", dump) as staged:
+        checkpoints = Checkpoints(place / "checkpoints", sync=synced)
+        save(checkpoints)
+        lost = _missing(staged, checkpoints)
+        return _write(session, dump, staged, checkpoints, lost, key)
+
+
+def _write(
+    session: Session,
+    dump: StudyDump,
+    staged: sqlite3.Connection,
+    checkpoints: Checkpoints,
+    lost: Sequence[JobId],
+    key: str | None,
+) -> int:
+    made: list[int] = []
+
+    def make() -> int:
+        study = _create(tx, dump, lost)
+        made.append(study)
+        _copy(tx, staged, study)
+        settle(checkpoints, session.place(dump.record.name, study))
+        return study
+
+    try:
+        with session.database.write(synced=checkpoints.sync) as tx:
+            return once(tx, key, _call(dump), make)
+    except BaseException:
+        for study in made:
+            _clear(session, study, dump.record.name)
+        raise
+
+
+def _create(tx: Transaction, dump: StudyDump, lost: Sequence[JobId]) -> int:
+    record = dump.record
+    stopped, stopped_by = dump.stopped_for(lost)
+    values = {
+        "name": clean(record.name),
+        "record": encode(record.to_json()),
+        "stopped": clean_or_none(stopped),
+        "stopped_by": stopped_by,
+        "created_at": dump.created_at,
+        "started_at": dump.started_at,
+    }
+    row = tx.execute(_STUDY, values).fetchone()
+    if row is None:
+        raise StudyExists(f"name: there is a study {record.name!r} already: choose another name")
+    study: int = row[0]
+    return study
+
+
+def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
+    values = {"study": study, "begin": study * LINES}
+    for table, read in _COPIES.items():
+        rows = staged.execute(read, values)
+        tx.fill(table, [column[0] for column in rows.description], rows)
+    best = staged.execute(_BEST).fetchone()
+    if best is not None:
+        names = ("member", "round", "score", "checkpoint")
+        tx.execute(_NOTE_BEST, {"study": study, **dict(zip(names, best, strict=True))})
+
+
+def _call(dump: StudyDump) -> Call:
+    """Return what tells a restore from others, without going through the whole log for it."""
+    return Call("restore", dump.record, dump.created_at)
+
+
+def _done(session: Session, dump: StudyDump, key: str | None) -> int | None:
+    """Return the number that an earlier call of this key has made, before hours of copying."""
+    if key is None:
+        return None
+    with session.database.read() as tx:
+        return answered(tx, key, _call(dump))
+
+
+def _clear(session: Session, study: int, name: str) -> None:
+    """Remove what had been moved to the place of a study that was not committed."""
+    with suppress(EvolventError, OSError), session.database.alone(study) as tx:
+        if tx.execute(_THERE, {"study": study}).fetchone() is None:
+            discarded(session.place(name, study))
+
+
+def _missing(staged: sqlite3.Connection, checkpoints: Checkpoints) -> list[JobId]:
+    gone = (JobId(m, r) for m, r, address in staged.execute(_PARENTS) if address not in checkpoints)
+    return list(dict.fromkeys(gone))
+
+
+@contextmanager
+def stage(path: Path, dump: StudyDump) -> Iterator[sqlite3.Connection]:
+    """Write a dump into a new database at `path`, with what follows from it.
+
+    Raises:
+        StoreError: it cannot be written, or tells of a job or member twice.
+    """
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as staged:
+            for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
+                staged.execute(f"PRAGMA {pragma}")
+            staged.execute("BEGIN")
+            for statement in _TABLES.split(";\n"):
+                staged.execute(statement)
+            _fill(staged, dump)
+            for statement in _DERIVED:
+                staged.execute(statement)
+            staged.execute("COMMIT")
+            yield staged
+    except sqlite3.Error as e:
+        raise explained(e, path) from e
+
+
+def _fill(staged: sqlite3.Connection, dump: StudyDump) -> None:
+    _insert(staged, "member", 12, map(_member, dump.members), ", NULL")
+    _insert(staged, "job", 15, map(_job, dump.jobs), ", NULL, NULL", first="NULL, ")
+    _insert(staged, "point", 4, map(_point, dump.points), first="NULL, ")
+    _insert(staged, "failure", 8, map(_failure, dump.failures), first="NULL, ")
+    _insert(staged, "pin", 2, ((job.member, job.round) for job in dump.pins))
+
+
+def _insert(
+    staged: sqlite3.Connection,
+    table: str,
+    n_values: int,
+    rows: Iterable[tuple[Any, ...]],
+    last: str = "",
+    *,
+    first: str = "",
+) -> None:
+    marks = ", ".join("?" * n_values)
+    staged.executemany(f"INSERT INTO {table} VALUES ({first}{marks}{last})", rows)
+
+
+def _member(member: MemberDump) -> tuple[Any, ...]:
+    head = member.head
+    return (
+        head.member,
+        head.round,
+        head.state.value,
+        encode(dict(head.hyperparameters)),
+        *_parent(head.parent),
+        clean(head.reason),
+        member.attempt,
+        member.losses,
+        member.failures,
+        member.started_at,
+        clean_or_none(member.error),
+    )
+
+
+def _job(job: JobRecord) -> tuple[Any, ...]:
+    return (
+        job.member,
+        job.round,
+        job.state.value,
+        job.score,
+        encode(dict(job.hyperparameters)),
+        encode(dict(job.metrics)),
+        job.checkpoint,
+        *_parent(job.parent),
+        job.attempt,
+        clean(job.reason),
+        clean_or_none(job.error),
+        clean_or_none(job.worker),
+        job.started_at,
+        job.finished_at,
+    )
+
+
+def _point(logged: JobPoint) -> tuple[Any, ...]:
+    job, point = logged.job, logged.point
+    return job.member, job.round, point.step, encode(dict(point.values))
+
+
+def _failure(failed: FailedAttempt) -> tuple[Any, ...]:
+    failure = failed.failure
+    return (
+        failed.job.member,
+        failed.job.round,
+        failed.attempt,
+        failure.kind.value,
+        clean(failure.message),
+        clean_or_none(failure.traceback),
+        clean(failed.worker),
+        failed.at,
+    )
+
+
+def _parent(parent: JobId | None) -> tuple[int | None, int | None]:
+    return (None, None) if parent is None else (parent.member, parent.round)

@@ -1,0 +1,155 @@
+"""Doing it again when the database went away or undid a transaction: restarts pass unnoticed."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from evolvent.store.idempotency import KEPT_S, Call, check_same
+from evolvent.store.sql.database import Interrupted, Transaction
+from evolvent.store.sql.rows import decode, encode
+
+PATIENCE_S = 60.0
+"""For so long a store that was open before waits for its database to come back."""
+_FIRST_S, _LAST_S = 0.05, 2.0
+_logger = logging.getLogger("evolvent")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_TAKE = """
+INSERT INTO answer (id, call, told, at) VALUES (:key, :call, 'null', :now)
+ON CONFLICT (id) DO NOTHING
+"""
+_KNOWN = "SELECT call, told FROM answer WHERE id = :key"
+_TELL = "UPDATE answer SET told = :told WHERE id = :key"
+_FORGET = "DELETE FROM answer WHERE at < :before"
+_Answer = TypeVar("_Answer", bound=int | str | None)
+
+
+class NewKey(str):
+    """The key of a call that is made for the first time: nothing can have been answered yet."""
+
+    __slots__ = ()
+
+
+class Distant(Protocol):
+    """A store that knows whether answers of its database can get lost."""
+
+    @property
+    def distant(self) -> bool: ...
+
+
+_S = TypeVar("_S", bound=Distant)
+
+
+def again(method: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Let a method of which a second time changes nothing be repeated until it gets an answer."""
+
+    @functools.wraps(method)
+    def patient(*args: _P.args, **options: _P.kwargs) -> _R:
+        try:
+            return method(*args, **options)
+        except Interrupted as e:
+            return _repeated(lambda: method(*args, **options), e, unsure_too=True)
+
+    return patient
+
+
+def again_if_undone(method: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Let a method be repeated unless it may have been done: a second time would count twice."""
+
+    @functools.wraps(method)
+    def patient(*args: _P.args, **options: _P.kwargs) -> _R:
+        try:
+            return method(*args, **options)
+        except Interrupted as e:
+            return _repeated(lambda: method(*args, **options), e, unsure_too=False)
+
+    return patient
+
+
+def again_by_key(
+    method: Callable[Concatenate[_S, _P], _R],
+) -> Callable[Concatenate[_S, _P], _R]:
+    """Let a method that knows keys be repeated: by its key it is answered as the first time."""
+
+    @functools.wraps(method)
+    def patient(store: _S, /, *args: _P.args, **options: _P.kwargs) -> _R:
+        key = options.get("key")
+        if key is None and store.distant:
+            options["key"] = NewKey(uuid.uuid4().hex)
+        try:
+            return method(store, *args, **options)
+        except Interrupted as e:
+            if options.get("key") is not None:
+                options["key"] = str(options["key"])
+            return _repeated(lambda: method(store, *args, **options), e, unsure_too=True)
+
+    return patient
+
+
+def _repeated(call: Callable[[], _R], first: Interrupted, *, unsure_too: bool) -> _R:
+    last, told = first, False
+    began, pause = time.monotonic(), _FIRST_S
+    while time.monotonic() - began < PATIENCE_S and (unsure_too or not last.unsure):
+        time.sleep(pause * random.uniform(0.5, 1.0))  # not all processes in step
+        pause = min(2 * pause, _LAST_S)
+        try:
+            answer = call()
+        except Interrupted as e:
+            last = e
+            if not told:  # not the first time: most of it passes at once
+                told = True
+                _logger.warning("%s: trying again for %.0f s", last, PATIENCE_S)
+            continue
+        if told:
+            _logger.warning("the database answers again, after %.0f s", time.monotonic() - began)
+        return answer
+    raise last
+
+
+def once(tx: Transaction, key: str | None, call: Call, change: Callable[[], _Answer]) -> _Answer:
+    """Return what `change` returns, or what it did the first time that `key` was given.
+
+    The key is taken first: who comes with it meanwhile waits for the end of this transaction.
+
+    Args:
+        tx: the transaction in which `change` writes.
+        key: names the call; None calls without a name.
+        call: what is called.
+        change: does it.
+
+    Raises:
+        ConfigError: the key was that of another call.
+    """
+    if key is None:
+        return change()
+    values = {"key": key, "call": str(call), "now": tx.now()}
+    while tx.execute(_TAKE, values).rowcount != 1:
+        known = tx.execute(_KNOWN, {"key": key}).fetchone()
+        if known is not None:  # else it has been forgotten in between
+            check_same(key, known[0], str(call))
+            before: _Answer = decode(known[1])
+            return before
+    told = change()
+    if told is not None:
+        tx.execute(_TELL, {"key": key, "told": encode(told)})
+    tx.execute(_FORGET, {"before": tx.now() - KEPT_S})
+    return told
+
+
+def answered(tx: Transaction, key: str, call: Call) -> int | None:
+    """Return what a call of this key was answered with a number, if it was.
+
+    Raises:
+        ConfigError: the key was that of another call.
+    """
+    known = tx.execute(_KNOWN, {"key": key}).fetchone()
+    if known is None:
+        return None
+    check_same(key, known[0], str(call))
+    return int(decode(known[1]))

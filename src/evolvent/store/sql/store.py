@@ -1,0 +1,352 @@
+"""The SQL store: each promise of the protocol is one transaction of the modules beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from evolvent.core.algorithms import Algorithm
+from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
+from evolvent.core.study import StudyRecord
+from evolvent.errors import UnknownStudy
+from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.transfer import Held, Save, held
+from evolvent.store.dump import Chosen, StudyDump
+from evolvent.store.idempotency import Call
+from evolvent.store.records import (
+    FailedAttempt,
+    Failure,
+    JobColumn,
+    Lease,
+    MemberView,
+    Point,
+    Report,
+    StudyStatus,
+    Wait,
+    named,
+)
+from evolvent.store.sql import claim as sql_claim
+from evolvent.store.sql import control as sql_control
+from evolvent.store.sql import dump as sql_dump
+from evolvent.store.sql import read as sql_read
+from evolvent.store.sql import report as sql_report
+from evolvent.store.sql import restore as sql_restore
+from evolvent.store.sql.database import Database
+from evolvent.store.sql.retry import NewKey, again, again_by_key, again_if_undone, once
+from evolvent.store.sql.rows import encode
+from evolvent.store.sql.session import Session, Work, unknown
+from evolvent.store.sql.tokens import SqlKeeping
+from evolvent.store.tokens import Tokens
+
+_FILES_S = 600.0  # many files may have to be linked or moved
+
+
+class SqlReading:
+    """What a study's log tells; see `store.protocol`."""
+
+    def __init__(self, database: Database) -> None:
+        self._session = Session(database)
+
+    @again
+    def jobs(
+        self,
+        study: int,
+        *,
+        states: Iterable[JobState] | None = None,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[JobRecord]:
+        with self._session.read(study) as (tx, record):
+            return sql_read.jobs(
+                tx, study, rounds=record.rounds, states=states, after=after, limit=limit
+            )
+
+    @again
+    def scan(
+        self,
+        study: int,
+        columns: Sequence[JobColumn],
+        *,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[tuple[Any, ...]]:
+        with self._session.read(study) as (tx, _):
+            return sql_read.scan(tx, study, columns, after=after, limit=limit)
+
+    @again
+    def job(self, study: int, job: JobId) -> JobRecord:
+        with self._session.read(study) as (tx, record):
+            return sql_read.job(tx, study, job, rounds=record.rounds)
+
+    @again
+    def members(self, study: int) -> list[MemberView]:
+        with self._session.read(study) as (tx, record):
+            return sql_read.members(tx, study, rounds=record.rounds)
+
+    @again
+    def lineage(self, study: int, job: JobId) -> list[JobRecord]:
+        with self._session.read(study) as (tx, record):
+            return sql_read.lineage(tx, study, job, rounds=record.rounds)
+
+    @again
+    def points(self, study: int, job: JobId) -> list[Point]:
+        with self._session.read(study) as (tx, record):
+            return sql_read.points(tx, study, job, rounds=record.rounds)
+
+    @again
+    def points_of(self, study: int, member: int) -> list[tuple[int, float, str]]:
+        with self._session.read(study) as (tx, _):
+            return sql_read.points_of(tx, study, member)
+
+    @again
+    def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
+        with self._session.read(study) as (tx, _):
+            return sql_read.failures(tx, study, limit=limit)
+
+    @again
+    def pins(self, study: int) -> list[JobId]:
+        with self._session.read(study) as (tx, _):
+            return sql_read.pins(tx, study)
+
+
+class SqlStore(SqlReading):
+    """A store in a SQLite file or on a PostgreSQL server; checkpoints lie in a directory."""
+
+    @property
+    def url(self) -> str:
+        return self._session.database.url
+
+    @property
+    def address(self) -> str:
+        """The URL for another process of this user, with the password if there is one."""
+        return self._session.database.address
+
+    @property
+    def tokens(self) -> Tokens:
+        database = self._session.database
+        return Tokens(SqlKeeping(database), quick=database.url.startswith("sqlite:"))
+
+    @property
+    def distant(self) -> bool:
+        """Whether the database may do what is asked and its answer get lost."""
+        return self._session.database.distant
+
+    def close(self) -> None:
+        self._session.database.close()
+
+    # --- studies -------------------------------------------------------------------------------
+
+    @again_by_key
+    def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
+        self._session.database.found_checkpoints()
+        with self._session.database.write(synced=record.durability == "power") as tx:
+            return once(tx, key, Call("create", record), lambda: sql_control.create(tx, record))
+
+    @again
+    def status(self, study: int) -> StudyStatus:
+        with self._session.database.read() as tx:
+            found = sql_read.statuses(tx, self._session.decoded, study=study)
+        if not found:
+            raise unknown(study)
+        return found[0]
+
+    @again
+    def find_study(self, name: str) -> StudyStatus:
+        return named(name, self.studies(), url=self.url)
+
+    @again
+    def studies(self) -> list[StudyStatus]:
+        with self._session.database.read() as tx:
+            return sql_read.statuses(tx, self._session.decoded)
+
+    @again_if_undone
+    def delete_study(self, study: int) -> None:
+        with self._session.work(study) as work:
+            work.know()  # refuses a study that is not there
+            sql_control.delete(work, study)
+        self._session.forget(study)
+        work.memory.checkpoints.remove_all()
+
+    @again
+    def checkpoints(self, study: int) -> Checkpoints:
+        checkpoints = self._session.memory(study).checkpoints
+        self._session.database.found_checkpoints()
+        return checkpoints
+
+    @again
+    def use_algorithm(self, study: int, algorithm: Algorithm) -> None:
+        self._session.memory(study).use(algorithm)
+
+    # --- work ----------------------------------------------------------------------------------
+
+    @again_by_key
+    def claim(
+        self,
+        study: int,
+        *,
+        worker: str,
+        lease_s: float,
+        prefer: int | None = None,
+        wait: Wait | None = None,  # noqa: ARG002 - nobody tells us: the caller asks again
+        key: str | None = None,
+    ) -> Lease | None:
+        wish = sql_claim.Wish(study, worker, lease_s, prefer, key)
+        memory = self._session.memory(study)
+        if key is not None and not isinstance(key, NewKey):
+            before = self._given(wish)
+            if before is not None:
+                return before
+        if memory.idle and not self._anything(study):
+            return None
+        self._session.database.found_checkpoints()
+        given = sql_claim.claim_at_once(self._session.database, wish)
+        if given is None:
+            with self._session.work(study, synced=False) as work:
+                given = sql_claim.claim(work, wish)
+        memory.idle = given is None
+        return None if given is None else sql_claim.lease(given, wish)
+
+    @again_by_key
+    def heartbeat(
+        self,
+        lease: Lease,
+        *,
+        lease_s: float,
+        points: Sequence[Point] = (),
+        key: str | None = None,
+    ) -> None:
+        with self._session.database.write(synced=False) as tx:
+            once(
+                tx,
+                key,
+                Call("heartbeat", lease, lease_s, points),
+                lambda: sql_report.heartbeat(tx, lease, lease_s=lease_s, points=points),
+            )
+
+    @again
+    def report(self, lease: Lease, report: Report) -> None:
+        metrics = encode(report.metrics)
+        with self._work(lease) as work:
+            sql_report.report(work, lease, report, metrics=metrics)
+
+    @again_by_key
+    def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
+        with self._work(lease) as work:
+            call = Call("fail", lease, failure)
+            once(work, key, call, lambda: sql_report.fail(work, lease, failure))
+
+    @again_by_key
+    def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
+        with self._session.work(study) as work:
+            call = Call("release", study, worker, failure)
+            return once(work, key, call, lambda: sql_report.release(work, worker, failure))
+
+    @again_by_key
+    def reparent(
+        self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
+    ) -> Lease:
+        with self._work(lease) as work:
+            call = Call("reparent", lease, parent, reason)
+            once(work, key, call, lambda: sql_report.reparent(work, lease, parent, reason))
+            return sql_report.renewed(work, lease)
+
+    # --- control -------------------------------------------------------------------------------
+    @again
+    def stop(self, study: int, *, reason: str) -> None:
+        with self._changing(study) as work:
+            sql_control.stop(work, reason)
+
+    @again
+    def resume(self, study: int) -> None:
+        with self._changing(study) as work:
+            sql_control.resume(work)
+
+    @again
+    def extend(self, study: int, *, rounds: int) -> None:
+        with self._changing(study) as work:
+            sql_control.extend(work, rounds)
+
+    @again
+    def retarget(self, study: int, *, target: float | None) -> None:
+        with self._changing(study) as work:
+            sql_control.retarget(work, target)
+
+    @again
+    def remember(self, study: int, *, trainable: str) -> None:
+        with self._changing(study) as work:
+            sql_control.remember(work, trainable)
+
+    @again_by_key
+    def push(
+        self,
+        study: int,
+        hyperparameters: Hyperparameters,
+        *,
+        done: Report | None = None,
+        key: str | None = None,
+    ) -> JobId:
+        metrics = "" if done is None else encode(done.metrics)
+
+        def push() -> str:
+            if done is None:
+                return sql_control.push(work, hyperparameters)
+            return sql_control.push_done(work, hyperparameters, done, metrics=metrics)
+
+        call = Call("push", study, hyperparameters, done)
+        with self._changing(study) as work:
+            return JobId.parse(once(work, key, call, push))
+
+    @again
+    def pin(self, study: int, job: JobId) -> None:
+        with self._changing(study) as work:
+            sql_control.pin(work, job, checkpoints=self.checkpoints(study))
+
+    @again
+    def unpin(self, study: int, job: JobId) -> None:
+        with self._changing(study) as work:
+            sql_control.unpin(work, job)
+
+    @again
+    def collect(self, study: int) -> int:
+        checkpoints = self.checkpoints(study)
+        database = self._session.database
+        with database.alone(study, patience_s=_FILES_S) as tx:
+            addresses, oldest = sql_control.kept(tx, study)
+            return checkpoints.sweep(addresses, staged_before=oldest)
+
+    # --- whole studies -------------------------------------------------------------------------
+
+    @contextmanager
+    def dump(self, study: int, *, checkpoints: Chosen) -> Iterator[tuple[StudyDump, Held]]:
+        with ExitStack() as stack:
+            alone = self._session.database.alone(study, patience_s=_FILES_S)
+            with alone:  # nobody discards what is being held
+                tx, record = stack.enter_context(self._session.read(study))
+                chosen = sql_dump.chosen(tx, study, checkpoints)
+                files = stack.enter_context(held(self.checkpoints(study), chosen))
+            yield sql_dump.dump(tx, study, record), files
+
+    def restore(self, dump: StudyDump, *, save: Save, key: str | None = None) -> int:
+        return sql_restore.restore(self._session, dump, save, key)
+
+    @contextmanager
+    def _changing(self, study: int) -> Iterator[Work]:
+        with self._session.work(study) as work:
+            work.know()
+            yield work
+
+    def _work(self, lease: Lease) -> Work:
+        try:
+            return self._session.work(lease.study)
+        except UnknownStudy as e:
+            raise sql_report.lost(lease) from e
+
+    def _given(self, wish: sql_claim.Wish) -> Lease | None:
+        with self._session.database.read() as tx:
+            head = sql_claim.given(tx, wish)
+        return None if head is None else sql_claim.lease(head, wish)
+
+    def _anything(self, study: int) -> bool:
+        with self._session.read(study) as (tx, _):
+            return sql_claim.anything(tx, study)

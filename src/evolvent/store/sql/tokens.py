@@ -1,0 +1,104 @@
+"""Tokens in the database of the studies, so that all services on it know the same.
+
+Every method may be repeated: what is added twice is there once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evolvent.store.sql.database import Database
+from evolvent.store.sql.retry import again
+from evolvent.store.tokens import SignIn, Token
+
+_TOKEN = "t.id, t.hash, t.name, t.role, t.study, t.created_at, t.expires_at, t.revoked_at"
+
+_ADD = """
+INSERT INTO token (id, hash, name, role, study, created_at, expires_at)
+VALUES (:id, :hash, :name, :role, :study, :created_at, :expires_at)
+ON CONFLICT (id) DO NOTHING
+"""
+_ALL = f"SELECT {_TOKEN} FROM token t ORDER BY t.created_at, t.id"
+_FIND = f"SELECT {_TOKEN} FROM token t WHERE t.id = :id"
+_REVOKE = "UPDATE token SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL"
+_SIGN_OUT_ALL = "DELETE FROM session WHERE token = :id"
+
+_FORGET = "DELETE FROM session WHERE expires_at <= :now"
+_SIGN_IN = """
+INSERT INTO session (id, hash, token, created_at, expires_at)
+VALUES (:id, :hash, :token, :created_at, :expires_at)
+ON CONFLICT (id) DO NOTHING
+"""
+_SIGNED_IN = f"""
+SELECT s.id, s.hash, s.token, s.created_at, s.expires_at, {_TOKEN}
+FROM session s JOIN token t ON t.id = s.token WHERE s.id = :id
+"""
+_SIGN_OUT = "DELETE FROM session WHERE id = :id"
+
+_SIGN_IN_FIELDS = ("id", "hash", "token", "created_at", "expires_at")
+_TOKEN_FIELDS = (
+    "id", "hash", "name", "role", "study", "created_at", "expires_at", "revoked_at",
+)  # fmt: skip
+
+
+class SqlKeeping:
+    """The tables `token` and `session`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @again
+    def now(self) -> float:
+        with self._database.read() as tx:
+            return tx.now()
+
+    @again
+    def add(self, token: Token) -> None:
+        with self._database.write(synced=True) as tx:
+            tx.execute(_ADD, _values(token, _TOKEN_FIELDS))
+
+    @again
+    def all(self) -> list[Token]:
+        with self._database.read() as tx:
+            return [_token(row) for row in tx.execute(_ALL).fetchall()]
+
+    @again
+    def find(self, id: str) -> tuple[Token, float] | None:
+        with self._database.read() as tx:
+            row = tx.execute(_FIND, {"id": id}).fetchone()
+            return None if row is None else (_token(row), tx.now())
+
+    @again
+    def revoke(self, id: str) -> None:
+        with self._database.write(synced=True) as tx:
+            tx.execute(_REVOKE, {"id": id, "now": tx.now()})
+            tx.execute(_SIGN_OUT_ALL, {"id": id})
+
+    @again
+    def sign_in(self, sign_in: SignIn) -> None:
+        with self._database.write(synced=False) as tx:
+            tx.execute(_FORGET, {"now": sign_in.created_at})
+            tx.execute(_SIGN_IN, _values(sign_in, _SIGN_IN_FIELDS))
+
+    @again
+    def signed_in(self, id: str) -> tuple[SignIn, Token, float] | None:
+        with self._database.read() as tx:
+            row = tx.execute(_SIGNED_IN, {"id": id}).fetchone()
+            if row is None:
+                return None
+            n = len(_SIGN_IN_FIELDS)
+            sign_in = SignIn(**dict(zip(_SIGN_IN_FIELDS, row[:n], strict=True)))
+            return sign_in, _token(row[n:]), tx.now()
+
+    @again
+    def sign_out(self, id: str) -> None:
+        with self._database.write(synced=False) as tx:
+            tx.execute(_SIGN_OUT, {"id": id})
+
+
+def _token(row: tuple[Any, ...]) -> Token:
+    return Token(**dict(zip(_TOKEN_FIELDS, row, strict=True)))
+
+
+def _values(of: Token | SignIn, fields: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in fields}

@@ -1,0 +1,211 @@
+"""What one process holds open of one SQLite file: connections, the lock, the log on the disk."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sqlite3
+import threading
+import weakref
+from pathlib import Path
+
+from evolvent.errors import StoreDamaged, StoreUnavailable
+from evolvent.store.locks import FileLock
+from evolvent.store.schema.migrate import migrate
+
+_WAITS_S = 30.0
+_PAGE_BYTES = 2048  # a change rewrites, and all others read again, pages of which little differs
+_LOG_PAGES = 4000  # 8 MB: a page that changes often is written back once for many changes
+_SOUND = (3, 51, 3)
+
+_logger = logging.getLogger("evolvent")
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
+
+
+class Handles:
+    """Connections to one file, and the two locks that guard its one writer.
+
+    Commits are not synced by SQLite: whoever must be sure calls `sync` when others may write
+    already, so that many processes share one turn of the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.mutex = threading.Lock()
+        self.lock = FileLock(path.with_name(f"{path.name}.lock"))
+        self._writer: sqlite3.Connection | None = None
+        self._idle: list[sqlite3.Connection] = []
+        self._log: int | None = None
+        self._closed = False
+        _ALIVE.add(self)
+
+    def open(self, *, create: bool) -> None:
+        """Make the file if need be and bring its tables to the newest version."""
+        _close_retired()
+        with self.mutex:
+            self.lock.acquire()
+            try:
+                self._prepare(new=create and not _has_content(self.path))
+            finally:
+                self.lock.release()
+
+    def _prepare(self, *, new: bool) -> None:
+        connection = self._connect()
+        if new:
+            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            _note_old_sqlite()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            _check_size(connection, self.path)
+            migrate(connection)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        connection.execute("PRAGMA journal_mode = WAL")  # in case a tool has changed it
+
+    def alone(self) -> sqlite3.Connection:
+        """Take the lock and return the connection for writing; the caller holds the mutex."""
+        connection = self._writer or self._connect()
+        self.lock.acquire()
+        return connection
+
+    def begin(self) -> sqlite3.Connection:
+        """Take the lock and begin a transaction; the caller holds the mutex."""
+        connection = self.alone()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            if self._log is None:
+                self._log = os.open(f"{self.path}-wal", os.O_RDONLY)
+        except BaseException:
+            self.lock.release()
+            raise
+        return connection
+
+    def sync(self) -> None:
+        """Return when everything that has been committed so far is on the disk.
+
+        SQLite syncs its log before it writes it back, so what is not in the log any more is safe.
+        """
+        assert self._log is not None  # opened with the first transaction
+        _sync(self._log)
+
+    def _connect(self) -> sqlite3.Connection:
+        self._writer = self._new()
+        return self._writer
+
+    def reader(self) -> sqlite3.Connection:
+        """Take an idle connection for reading, or open one."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            connection = self._new()
+            connection.execute("PRAGMA query_only = ON")
+            return connection
+
+    def give_back(self, connection: sqlite3.Connection) -> None:
+        self._idle.append(connection)
+
+    def _new(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreUnavailable(f"{self.path}: the store has been closed: open it again")
+        connection = sqlite3.connect(
+            self.path,
+            timeout=_WAITS_S,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        return connection
+
+    def close(self) -> None:
+        """Close everything, under the lock: the last one to close writes the log back."""
+        with self.mutex:
+            self._closed = True
+            if self._is_open():
+                self.lock.acquire()
+            self._close_connections()
+
+    def retire(self) -> None:
+        """Close everything if the lock is free; else when the next file is opened, or at exit.
+
+        The garbage collector calls this at any time, also while this very thread holds the lock
+        on the same file through other handles: to wait for it here would be to wait for ever.
+        """
+        self._closed = True
+        if not self._is_open() or self.lock.acquire_at_once():
+            self._close_connections()
+        else:
+            _RETIRED.append(self)
+
+    def _is_open(self) -> bool:
+        return self._writer is not None or bool(self._idle)
+
+    def _close_connections(self) -> None:
+        connections = [c for c in (self._writer, *self._idle) if c is not None]
+        self._writer, self._idle = None, []
+        for connection in connections:
+            connection.close()
+        self._forget_files()
+
+    def abandon(self) -> None:  # pragma: no cover - in a forked child, where nothing is counted
+        """Forget everything in a forked child, closing nothing that SQLite holds."""
+        _INHERITED.append((self._writer, self._idle))
+        self._writer, self._idle = None, []
+        self.mutex = threading.Lock()
+        self._forget_files()
+
+    def _forget_files(self) -> None:
+        log, self._log = self._log, None
+        if log is not None:
+            os.close(log)
+        self.lock.close()
+
+
+_ALIVE: weakref.WeakSet[Handles] = weakref.WeakSet()
+_RETIRED: list[Handles] = []
+_INHERITED: list[object] = []  # closing a parent's connection in a child would corrupt its locks
+
+
+def _close_retired() -> None:
+    while _RETIRED:
+        _RETIRED.pop().close()
+
+
+def _abandon_all() -> None:  # pragma: no cover - as above
+    for handles in list(_ALIVE):
+        handles.abandon()
+
+
+atexit.register(_close_retired)
+os.register_at_fork(after_in_child=_abandon_all)
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _check_size(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that ends within a page: SQLite would read zeros for the rest of it.
+
+    Asks for the size only: to open and close the file would drop the locks that SQLite holds on it.
+    """
+    page = connection.execute("PRAGMA page_size").fetchone()[0]
+    if path.stat().st_size % page:
+        raise StoreDamaged("the file has been cut short: take another copy")
+
+
+def _note_old_sqlite() -> None:
+    if sqlite3.sqlite_version_info < _SOUND:
+        _logger.info(
+            "SQLite %s has a rare fault when two programs write its log back at once (mended in"
+            " 3.51.3). evolvent never does; keep other programs from writing to the file",
+            sqlite3.sqlite_version,
+        )

@@ -1,0 +1,246 @@
+"""A SQLite file as a database for many processes: connections, the lock, transactions, errors."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
+from evolvent.store.sqlite.connections import Handles
+from evolvent.store.sqlite.location import check_place, explained
+
+_OLDEST = (3, 35, 0)
+
+
+class Transaction:
+    """What reads and writes offer alike: SQL and the clock."""
+
+    __slots__ = ("execute",)
+    execute: Callable[..., sqlite3.Cursor]
+
+    def now(self) -> float:
+        """Return the database's clock: a SQLite file lives on one machine, and has its clock."""
+        return time.time()
+
+    def each(self, sql: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+        yield from self.execute(sql, values)  # begun only when the first row is asked for
+
+    def fill(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        marks = ", ".join("?" * len(columns))
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+        self.execute("SELECT 1").executemany(sql, rows)
+
+
+class SqliteDatabase:
+    """One SQLite file in WAL mode.
+
+    Every write transaction holds an in-process mutex and a `flock`; so does whatever else may
+    write the log back into the file (opening, closing), because of the fault that SQLite before
+    3.51.3 has there. Readers wait for nobody. A forked child never touches what it inherited.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        """Open the file and bring its tables to the newest version.
+
+        Raises:
+            StoreUnavailable: it cannot be made, read or written there.
+            StoreDamaged: it is not a whole store.
+            SchemaTooNew: it was written by a newer evolvent.
+        """
+        self.path = path.absolute()
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
+        check_place(self.path, create=create)
+        self.handles = Handles(self.path)
+        self._finalizer = weakref.finalize(self, self.handles.retire)
+        try:
+            self.handles.open(create=create)
+        except (sqlite3.Error, OSError) as e:
+            self.close()
+            raise explained(e, self.path) from e
+        except (SchemaTooNew, StoreDamaged) as e:
+            self.close()
+            raise type(e)(f"{self.path}: {e}") from None
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    @property
+    def address(self) -> str:
+        return self.url
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path.with_name(f"{self.path.stem}.checkpoints")
+
+    def clock(self) -> float:
+        return time.time()  # all are on one machine
+
+    def heard(self, at: float) -> None:
+        """Do nothing: it is our own clock."""
+
+    @property
+    def distant(self) -> bool:
+        return False
+
+    def found_checkpoints(self) -> None:
+        """Do nothing: they are beside the file."""
+
+    def write(
+        self,
+        *,
+        synced: bool,
+        study: int | None = None,  # noqa: ARG002 - the lock is on all studies
+        committed: Callable[[], None] | None = None,
+    ) -> Writing:
+        """Return a context: one transaction, alone in all processes.
+
+        Args:
+            synced: on disk before the context ends; else it survives the death of the process.
+            study: what is going to change.
+            committed: called after the commit, before anybody else can write.
+        """
+        return Writing(self, synced=synced, committed=committed)
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Give one snapshot to read from, whoever writes meanwhile."""
+        try:
+            connection = self.handles.reader()
+            connection.execute("BEGIN")
+            tx = Transaction()
+            tx.execute = connection.execute
+            try:
+                yield tx
+            finally:
+                connection.execute("ROLLBACK")
+                self.handles.give_back(connection)
+        except sqlite3.Error as e:
+            raise explained(e, self.path) from e
+
+    def alone(
+        self,
+        study: int | None = None,  # noqa: ARG002 - the lock is on all studies
+        *,
+        patience_s: float = 0.0,  # noqa: ARG002 - it is let go when its holder dies
+    ) -> Alone:
+        """Return a context: nobody else writes; each statement is a transaction, not synced."""
+        return Alone(self)
+
+    def once(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
+        with self.alone() as tx:
+            return tx.execute(sql, {**values, "now": tx.now()}).fetchall()
+
+    def close(self) -> None:
+        self._finalizer.detach()
+        self.handles.close()
+
+
+class Alone(Transaction):
+    """`with database.alone() as tx:`; what one statement reads still holds for the next."""
+
+    __slots__ = ("_handles",)
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._handles = database.handles
+
+    def __enter__(self) -> Self:
+        handles = self._handles
+        handles.mutex.acquire()
+        try:
+            self.execute = handles.alone().execute
+        except BaseException as e:
+            handles.mutex.release()
+            if isinstance(e, (sqlite3.Error, OSError)):
+                raise explained(e, handles.path) from e
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._handles.lock.release()
+        self._handles.mutex.release()
+        if isinstance(error, sqlite3.Error):
+            raise explained(error, self._handles.path) from error
+
+
+class Writing(Transaction):
+    """`with database.write(...) as tx:`; commits at the end, rolls back on an exception."""
+
+    __slots__ = ("_committed", "_connection", "_handles", "_synced")
+    _connection: sqlite3.Connection
+
+    def __init__(
+        self,
+        database: SqliteDatabase,
+        *,
+        synced: bool,
+        committed: Callable[[], None] | None = None,
+    ) -> None:
+        """Make a context; it begins to wait for its turn when it is entered.
+
+        Args:
+            database: where to write.
+            synced: on the disk before the context ends; else it survives the death of the process.
+            committed: called after the commit, before anybody else can write.
+        """
+        self._handles = database.handles
+        self._synced = synced
+        self._committed = committed
+
+    def __enter__(self) -> Self:
+        handles = self._handles
+        handles.mutex.acquire()
+        try:
+            self._connection = handles.begin()
+        except BaseException as e:
+            handles.mutex.release()
+            if isinstance(e, (sqlite3.Error, OSError)):
+                raise explained(e, handles.path) from e
+            raise
+        self.execute = self._connection.execute
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self.execute("COMMIT")
+                if self._committed is not None:
+                    self._committed()
+        except sqlite3.Error as e:
+            error = e
+        finally:
+            if self._connection.in_transaction:
+                self._roll_back()
+            self._handles.lock.release()
+            self._handles.mutex.release()
+        if isinstance(error, sqlite3.Error):
+            raise explained(error, self._handles.path) from error
+        if error is None and self._synced:
+            self._sync()
+
+    def _sync(self) -> None:
+        try:
+            self._handles.sync()
+        except OSError as e:
+            raise explained(e, self._handles.path) from e
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):  # what matters is what went wrong before
+            self.execute("ROLLBACK")

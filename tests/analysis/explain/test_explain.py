@@ -1,0 +1,534 @@
+"""Why a job exists: every rule in its own words, checked against the log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evolvent as ev
+from evolvent.analysis.explain.explain import Explanation, explain
+from evolvent.archive.export import export_study
+from evolvent.core.algorithms import Algorithm, Replay
+from evolvent.core.records import JobId, JobRecord
+from evolvent.core.rng import stream
+from evolvent.core.space import Space
+from evolvent.store import open_store
+from tests.contract.crew import INVALID, OVER, RAISED, Crew, Scores
+
+SPACE = Space.of(
+    {
+        "lr": ev.LogUniform(1e-4, 1.0),
+        "momentum": ev.Uniform(0.1, 0.9),
+        "units": ev.IntUniform(1, 9),
+        "act": ev.Choice(("relu", "gelu", "tanh")),
+        "depth": ev.Ordinal((1, 2, 4)),
+        "fixed": 3,
+    }
+)
+EXPLORES: list[Any] = [
+    ev.Perturb(),
+    [ev.Resample(0.25), ev.Perturb(0.5, 2.0)],
+    ev.Gaussian(0.3),
+    {"lr": ev.Perturb(), "depth": ev.Shift(), "units": [ev.Shift(), ev.Resample(0.5)]},
+    ev.NoExplore(),
+]
+EXPLOITS: list[Any] = [
+    ev.Truncation(0.25),
+    ev.Truncation(0.5, min_gap=0.2, burn_in=2),
+    ev.BinaryTournament(),
+    ev.TTest(4, 0.3),
+    ev.CopyBest(),
+    ev.NoExploit(),
+]
+
+
+def crew(algorithm: Algorithm | None = None, **changes: Any) -> Crew:
+    """Return the workers of a new study whose only hyperparameter is `lr`, 0.1 of all members."""
+    population = changes.setdefault("population", 4)
+    settings = {
+        "algorithm": algorithm if algorithm is not None else ev.PBT(),
+        "space": Space.of({"lr": ev.LogUniform(1e-3, 1.0)}),
+        "initial": tuple({"lr": 0.1} for _ in range(population)),
+        "max_failures": 0,
+    }
+    return Crew(open_store("memory://"), **(settings | changes))
+
+
+def trained(crew: Crew, *rounds: list[float | None]) -> Crew:
+    """Let every member report these scores, round by round, by number; None fails."""
+    for scores in rounds:
+        for member, score in enumerate(scores):
+            if score is None:
+                crew.fail(crew.claim_of(member))
+            else:
+                crew.train(score, member)
+    return crew
+
+
+def why(crew: Crew, job: str) -> Explanation:
+    return explain(crew.store, crew.status(), job)
+
+
+def lucky(seed: int) -> Scores:
+    """Return scores that are drawn, with ties; one job in ten fails."""
+    draws = stream(seed, "test", 0, 0)
+    return lambda _: None if draws.random() < 0.1 else round(draws.random(), 1)
+
+
+def check(crew: Crew, job: JobRecord, jobs: list[JobRecord]) -> None:
+    """Hold an explanation of a job against the log."""
+    told = why(crew, job.id)
+    assert told.agrees, str(told)
+    children = {child.id for child in jobs if child.parent == job.id and child.donor is not None}
+    assert set(told.copies) == children
+    assert {c.name: c.after for c in told.changes} in ({}, dict(job.hyperparameters))
+    assert all(change.how for change in told.changes if change.base != change.after)
+
+
+# --- every job of any study is explained ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("synchronous", [False, True])
+@pytest.mark.parametrize("exploit", EXPLOITS, ids=repr)
+def test_every_job_is_decided_again_and_the_same_comes_out(exploit: Any, synchronous: bool) -> None:
+    for number, copies in enumerate(["both", "weights", "hyperparameters"]):
+        explore = EXPLORES[(EXPLOITS.index(exploit) + number) % len(EXPLORES)]
+        busy = Crew(
+            open_store("memory://"), algorithm=ev.PBT(exploit, explore, copies=copies),  # type: ignore[arg-type]
+            space=SPACE, population=4, rounds=5, seed=number, synchronous=synchronous,
+            max_failures=0,
+        )  # fmt: skip
+        busy.run(lucky(number))
+        jobs = busy.store.jobs(busy.id)
+        assert len(jobs) > 10
+        for job in jobs:
+            check(busy, job, jobs)
+
+
+def test_reports_that_overtake_each_other_are_told_apart() -> None:
+    busy = crew(population=5, rounds=6, seed=3)
+    scores, turns = lucky(1), stream(2, "test", 0, 0)
+    held = [busy.claim(f"w{i}") for i in range(3)]
+    while held:
+        busy.finish(held.pop(int(turns.random() * len(held))), scores)
+        more = busy.store.claim(busy.id, worker="w", lease_s=3600)
+        held.extend([] if more is None else [more])
+    jobs = busy.store.jobs(busy.id)
+    assert len(jobs) == 30
+    for job in jobs:
+        check(busy, job, jobs)
+
+
+# --- the words -----------------------------------------------------------------------------------
+
+
+def test_every_synchronous_decision_saw_all_of_the_round_before() -> None:
+    busy = crew(ev.PBT(ev.NoExploit()), synchronous=True, rounds=3)
+    trained(busy, [0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8])
+    assert [r.job for r in why(busy, "m0r2").rivals] == ["m3r1", "m2r1", "m1r1", "m0r1"]
+
+
+def test_a_copy_by_truncation_is_told_with_ranks_scores_and_the_factor() -> None:
+    told = why(trained(crew(), [0.5, 0.9, 0.7, 0.1]), "m3r1")
+    assert told.why == (
+        "Decided as soon as m3r0 was reported, against the newest finished job of every member "
+        "(asynchronous).",
+        "Member 3 had accuracy 0.1 after m3r0: rank 4 of 4. "
+        "The best was member 1 (m1r0, accuracy 0.9, rank 1).",
+        "Truncation(0.2): of 4 members the worst 1 (rank 4) copies one drawn evenly from the best "
+        "1 (rank 1).",
+        "Rank 4 is among the worst 1: it drew member 1 (m1r0, accuracy 0.9, rank 1).",
+        "It starts from the checkpoint of m1r0 with its hyperparameters and explores.",
+    )
+    assert [(r.rank, r.job, r.value, r.role) for r in told.rivals] == [
+        (1, "m1r0", 0.9, "copied"),
+        (2, "m2r0", 0.7, ""),
+        (3, "m0r0", 0.5, ""),
+        (4, "m3r0", 0.1, "this member"),
+    ]
+    [change] = told.changes
+    assert (change.name, change.before, change.base) == ("lr", 0.1, 0.1)
+    assert (change.how, change.after) in (("x1.2", 0.12), ("x0.8", pytest.approx(0.08)))
+    assert told.after == ("It waits for a worker.", "Its weights began as m1r0 and have been "
+                          "trained for 2 rounds, copied once, as m3r1 from m1r0.")  # fmt: skip
+    assert "m3r1 of study 'digits': queued" in str(told)
+
+
+def test_a_member_that_keeps_its_weights_is_told_why() -> None:
+    told = why(trained(crew(), [0.5, 0.9, 0.7, 0.1]), "m2r1")
+    assert "Rank 2 is not among the worst 1, so it copies nobody." in told.why
+    assert told.why[-1] == (
+        "It goes on from its own checkpoint (m2r0) with unchanged hyperparameters."
+    )
+
+
+def test_scores_of_a_study_that_minimises_are_the_metric_itself() -> None:
+    told = why(trained(crew(mode="min", metric="loss"), [-0.5, -0.2, -0.7, -0.9]), "m3r1")
+    assert told.why[1] == (
+        "Member 3 had loss 0.9 after m3r0: rank 4 of 4. "
+        "The best was member 1 (m1r0, loss 0.2, rank 1)."
+    )
+    assert [rival.value for rival in told.rivals] == [0.2, 0.5, 0.7, 0.9]
+
+
+def test_a_synchronous_decision_saw_the_end_of_the_round() -> None:
+    told = why(trained(crew(synchronous=True), [0.1, 0.9, 0.7, 0.5]), "m0r1")
+    assert told.why[0] == (
+        "Decided at the end of round 0, for all members at once and against the same snapshot "
+        "(synchronous)."
+    )
+    assert told.members == 4
+    assert "It starts from the checkpoint of m1r0" in told.why[-1]
+
+
+@pytest.mark.parametrize(
+    ("exploit", "scores", "sentence"),
+    [
+        (
+            ev.Truncation(burn_in=2), [0.5, 0.9, 0.7, 0.1],
+            "Truncation(0.2) copies nobody in a member's first 2 rounds (burn_in); this was only "
+            "its round 0.",
+        ),
+        (
+            ev.Truncation(min_gap=1.0), [0.5, 0.9, 0.7, 0.1],
+            "Rank 4 is among the worst 1, but no other is better by at least 1 (min_gap), so it "
+            "goes on.",
+        ),
+        (
+            ev.Truncation(), [0.5, 0.5, 0.5, 0.5],
+            "Rank 4 is among the worst 1, but no other is better, so it goes on.",
+        ),
+        (
+            ev.BinaryTournament(), [0.5, 0.9, 0.7, 0.1],
+            "BinaryTournament: compares with one other member drawn evenly, and copies it when it "
+            "is as good or better.",
+        ),
+        (ev.BinaryTournament(), [0.1, 0.1, 0.1, 0.9], "which is worse: nothing is copied."),
+        (
+            ev.BinaryTournament(min_gap=2), [0.5, 0.9, 0.7, 0.1],
+            "which is not better by so much: nothing is copied.",
+        ),
+        (ev.CopyBest(), [0.5, 0.9, 0.7, 0.1], "That is member 1 (m1r0, accuracy 0.9, rank 1)."),
+        (
+            ev.CopyBest(), [0.5, 0.2, 0.7, 0.9],
+            "It is the best itself, and no other is as good.",
+        ),
+        (
+            ev.CopyBest(min_gap=3), [0.5, 0.9, 0.7, 0.1],
+            "The best is member 1 (m1r0, accuracy 0.9, rank 1): no other that could be copied is "
+            "so much better.",
+        ),
+        (
+            ev.TTest(), [0.5, 0.9, 0.7, 0.1],
+            "Two scores on either side are needed; nothing is copied yet.",
+        ),
+        (
+            ev.NoExploit(), [0.5, 0.9, 0.7, 0.1],
+            "NoExploit: nobody copies anybody; every member explores after every round.",
+        ),
+    ],
+)  # fmt: skip
+def test_every_rule_has_words_of_its_own(exploit: Any, scores: list[float], sentence: str) -> None:
+    told = why(trained(crew(ev.PBT(exploit)), scores), "m3r1")
+    assert told.agrees
+    assert sentence in " ".join(told.why)
+
+
+def test_random_search_says_that_nobody_was_compared() -> None:
+    told = why(trained(crew(ev.RandomSearch()), [0.5, 0.9, 0.7, 0.1]), "m3r1")
+    assert told.why[2] == "RandomSearch: every member keeps the hyperparameters it began with."
+
+
+def test_an_algorithm_without_words_of_its_own_speaks_through_the_log() -> None:
+    replay = Replay.of([(0, {"lr": 0.1}), (1, {"lr": 0.2})])
+    told = why(trained(crew(replay), [0.5, 0.9, 0.7, 0.1]), "m3r1")
+    assert told.agrees
+    assert told.why[2:] == (
+        "The log says: replay: segment 2 of 2 of the schedule begins.",
+        "It goes on from its own checkpoint (m3r0) with new hyperparameters.",
+    )
+    assert [(c.before, c.after) for c in told.changes] == [(0.1, 0.2)]
+
+
+def test_a_t_test_tells_windows_means_and_p() -> None:
+    """The two rows of ten are a worked example of Welch's test: t = 4.8245, p = 7.35e-5."""
+    low = [10, 12, 9, 11, 10, 13, 8, 12, 11, 10]
+    high = [13, 14, 12, 15, 13, 12, 14, 16, 13, 14]
+    busy = crew(ev.PBT(ev.TTest(10, 0.05, burn_in=9)), population=2, rounds=11)
+    told = why(trained(busy, *map(list, zip(high, low, strict=True))), "m1r10")
+    assert told.why[2:5] == (
+        "TTest(10, 0.05): draws one other member evenly and copies it when the mean of its last 10 "
+        "scores is higher beyond doubt (Welch's test, p below 0.05).",
+        "It drew member 0 (m0r9, accuracy 14, rank 1).",
+        "Means of accuracy: 13.6 over 10 rounds against its own 10.6 over 10; "
+        "p = 7.35e-05 (df = 17.5).",
+    )
+    assert told.why[5] == "p is below 0.05: it is copied."
+
+
+@pytest.mark.parametrize(
+    ("copies", "deed"),
+    [
+        ("weights", "It starts from the checkpoint of m1r0 and explores with its own values."),
+        (
+            "hyperparameters",
+            "It goes on from its own checkpoint (m3r0) with the hyperparameters of member 1 and "
+            "explores.",
+        ),
+    ],
+)
+def test_half_a_copy_says_which_half(copies: Any, deed: str) -> None:
+    initial = tuple({"lr": lr} for lr in (0.1, 0.2, 0.3, 0.4))
+    busy = crew(ev.PBT(copies=copies), initial=initial)
+    told = why(trained(busy, [0.5, 0.9, 0.7, 0.1]), "m3r1")
+    assert told.why[-1] == deed
+    assert told.changes[0].base == {"weights": 0.4, "hyperparameters": 0.2}[copies]
+
+
+def test_a_value_that_hits_the_bound_is_called_clipped() -> None:
+    busy = crew(ev.PBT(explore=ev.Perturb((10, 100))), initial=tuple({"lr": 0.5} for _ in range(4)))
+    [change] = why(trained(busy, [0.5, 0.9, 0.7, 0.1]), "m3r1").changes
+    assert change.clipped
+    assert change.how in ("x10, clipped at 1", "x100, clipped at 1")
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+
+def test_a_failed_member_tells_its_error_and_whom_it_took() -> None:
+    told = why(trained(crew(), [0.5, 0.9, 0.7, None]), "m3r1")
+    assert told.why[1:] == (
+        "m3r0 had failed (accuracy is nan), so it ranks below all others.",
+        "Truncation(0.2): a failed member has nothing to go on from and copies the best, whatever "
+        "the limits. It took member 1 (m1r0, accuracy 0.9, rank 1).",
+        "It starts from the checkpoint of m1r0 with its hyperparameters and explores.",
+    )
+    assert told.rivals[-1].value is None
+
+
+def test_a_failed_member_that_waited_says_for_whom() -> None:
+    busy = crew()
+    busy.fail(busy.claim_of(0), INVALID)
+    busy.train(0.5, 1)
+    told = why(busy, "m0r1")
+    assert told.agrees
+    assert told.why[0] == "m0r0 had failed and nobody could be copied until m1r0 was reported."
+
+
+def test_a_job_tells_its_failed_attempts() -> None:
+    busy = crew(max_failures=2)
+    busy.fail(busy.claim("w7"), RAISED)
+    busy.train(0.5, 0)
+    told = why(busy, "m0r0")
+    assert told.after[0] == "Attempt 1 by w7 (raised): ValueError: boom"
+    assert told.after[1].startswith("It trained to accuracy 0.5 in ")
+
+
+def test_a_study_that_started_again_says_so() -> None:
+    busy = crew(population=2, rounds=3)
+    trained(busy, [0.5, 0.4])
+    trained(busy, [None, None])
+    busy.store.resume(busy.id)
+    told = why(busy, "m0r2")
+    assert told.why[0] == "All members had failed and the study was resumed by hand."
+    assert "this one from the checkpoint of m0r0" in told.why[1]
+
+
+def test_a_damaged_checkpoint_is_told() -> None:
+    busy = crew(population=2, rounds=4)
+    trained(busy, [0.5, 0.4], [0.6, 0.5])
+    busy.store.pin(busy.id, JobId(0, 1))
+    lease = busy.claim_of(0)
+    busy.store.reparent(
+        lease, parent=JobId(0, 1), reason="a b is damaged; started from m0r1, the nearest sound "
+        "ancestor",
+    )  # fmt: skip
+    told = why(busy, "m0r2")
+    assert told.agrees
+    assert told.why[-1] == (
+        "The checkpoint that it was to start from was damaged: a b is damaged; started from m0r1, "
+        "the nearest sound ancestor."
+    )
+
+
+# --- the beginning, and what people did ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("initial", "sentence"),
+    [
+        ((), "Its hyperparameters were drawn from the space (seed 1)."),
+        (({"lr": 0.1, "momentum": 0.5},), "Its hyperparameters were given by hand."),
+        (
+            ({"lr": 0.1},),
+            "By hand came lr; the rest was drawn from the space (seed 1).",
+        ),
+    ],
+)
+def test_round_0_tells_where_the_hyperparameters_come_from(initial: Any, sentence: str) -> None:
+    told = why(Crew(open_store("memory://"), initial=initial), "m0r0")
+    assert told.why == ("Member 0 is one of the 3 the study began with.", sentence)
+    assert told.agrees
+
+
+@pytest.mark.parametrize("values", [{}, {"lr": 0.25}, {"lr": 0.25, "momentum": 0.5}])
+def test_a_pushed_member_says_so(values: dict[str, float]) -> None:
+    busy = Crew(open_store("memory://"))
+    busy.store.push(busy.id, values)
+    told = why(busy, "m3r0")
+    assert told.why[0] == "Member 3 was pushed by hand when the study was under way."
+    assert told.agrees
+
+
+def test_a_member_that_was_pushed_already_trained_says_so_and_agrees(tmp_path: Path) -> None:
+    study = ev.create_study(
+        "digits", metric="accuracy", mode="max", space={"lr": ev.LogUniform(1e-3, 1.0)},
+        population=2, rounds=2, store="memory://",
+    )  # fmt: skip
+    (tmp_path / "weights").write_text("7")
+    job = study.push({"lr": 0.25}, metrics={"accuracy": 0.75}, checkpoint=tmp_path)
+    told = study.explain(job)
+    assert told.why[1] == "It had been trained elsewhere: model and hyperparameters came by hand."
+    assert told.after[0] == "It came with accuracy 0.75; round 0 was not trained here."
+    assert told.agrees
+    assert told.check == "Begun again from the seed, the same comes out."
+
+
+def test_more_rounds_asked_for_later_are_told() -> None:
+    busy = crew(rounds=1)
+    trained(busy, [0.1, 0.9, 0.7, 0.5])
+    busy.store.extend(busy.id, rounds=2)
+    told = why(busy, "m0r1")
+    assert told.agrees
+    assert told.why[0] == "Member 0 had ended; more rounds were asked for after m3r0."
+    assert told.members == 4
+
+
+def test_a_job_that_finished_after_the_study_was_looked_at_is_explained() -> None:
+    busy = crew(rounds=2)
+    trained(busy, [0.1, 0.9, 0.7, 0.5])
+    before = busy.store.status(busy.id)
+    trained(busy, [0.2, 0.8, 0.6, 0.4])
+    assert explain(busy.store, before, "m3r1") == why(busy, "m3r1")
+
+
+def test_a_stopped_member_says_that_it_is_over() -> None:
+    told = why(trained(crew(ev.PBT(ev.NoExploit())), [0.5, 0.9, 0.7, None]), "m3r1")
+    assert told.agrees
+    assert told.why[-1] == "So it was stopped."
+    assert told.after[0] == "It will never be trained: its member was stopped."
+
+
+# --- what came of it -----------------------------------------------------------------------------
+
+
+def test_a_job_tells_who_copied_it_and_what_became_of_its_checkpoint() -> None:
+    busy = trained(crew(), [0.5, 0.9, 0.7, 0.1], [0.5, 0.95, 0.7, 0.1])
+    first, last = why(busy, "m1r0"), why(busy, "m1r1")
+    assert (first.copies, first.checkpoint) == (("m3r1",), "collected")
+    assert (last.copies, last.checkpoint) == (("m3r2",), "kept")
+    assert "Its own member went on from it (m1r1)." in first.after
+    assert last.after[0].startswith("It trained from accuracy 0.9 to 0.95 (0.05 better) in ")
+    busy.store.pin(busy.id, JobId(1, 1))
+    assert why(busy, "m1r1").checkpoint == "pinned"
+
+
+def test_a_checkpoint_that_did_not_come_along_is_said_not_to_be_here(tmp_path: Path) -> None:
+    busy = trained(crew(), [0.5, 0.9, 0.7, 0.1], [0.5, 0.95, 0.7, 0.1])
+    export_study(busy.store, busy.id, tmp_path / "study.zip", checkpoints="best")
+    study = ev.import_study(tmp_path / "study.zip", store="memory://")
+    newest, best, older = map(study.explain, ("m2r1", "m1r1", "m2r0"))
+    states = [told.checkpoint for told in (newest, best, older)]
+    assert states == ["missing", "kept", "collected"]
+    assert newest.after[-1] == "Its checkpoint is not here."
+
+
+def test_a_member_that_was_overwritten_did_not_go_on() -> None:
+    told = why(trained(crew(), [0.5, 0.9, 0.7, 0.1], [0.5, 0.9, 0.7, 0.1]), "m3r0")
+    assert "Its own member did not go on from it (m3r1)." in told.after
+
+
+def test_a_running_job_says_who_trains_it() -> None:
+    busy = crew()
+    busy.claim("gpu-3")
+    assert why(busy, "m0r0").after == ("It is being trained by gpu-3, attempt 1.",)
+
+
+def test_of_many_members_only_those_that_matter_are_listed() -> None:
+    busy = crew(ev.PBT(ev.BinaryTournament()), population=40)
+    told = why(trained(busy, [i / 100 for i in range(40)]), "m20r1")
+    assert told.members == 21
+    assert len(told.rivals) <= 8
+    ranks = [rival.rank for rival in told.rivals]
+    assert ranks == sorted(ranks)
+    assert {1, 2, 3, 21} <= set(ranks)
+
+
+# --- honesty -------------------------------------------------------------------------------------
+
+
+def test_an_outcome_that_does_not_match_the_log_is_said_plainly() -> None:
+    busy = trained(crew(), [0.5, 0.9, 0.7, 0.1])
+    busy.store.use_algorithm(busy.id, ev.PBT(ev.NoExploit(), ev.NoExplore()))
+    told = why(busy, "m3r1")
+    assert told.agrees is False
+    assert told.check.startswith("Decided again from the log, something else comes out")
+    assert any(sentence.startswith("The log says: score 0.1 ranks 4 of 4") for sentence in told.why)
+    assert told.changes[0].how == ""
+
+
+def test_a_function_that_is_not_to_be_had_is_said_plainly() -> None:
+    busy = trained(crew(), [0.5, 0.9, 0.7, 0.1])
+    missing = ev.CustomExplore("no_such_module:step")
+    busy.store.use_algorithm(busy.id, ev.PBT(explore=missing))
+    told = why(busy, "m3r1")
+    assert told.agrees is None
+    assert told.check.startswith("It cannot be decided again here: CustomExplore.fn: cannot import")
+
+
+def double(values: dict[str, Any], rng: Any) -> dict[str, Any]:
+    return {"lr": values["lr"] * 2}
+
+
+def test_a_function_of_the_users_own_is_named() -> None:
+    busy = crew(ev.PBT(explore=ev.CustomExplore(double)))
+    [change] = why(trained(busy, [0.5, 0.9, 0.7, 0.1]), "m3r1").changes
+    assert (change.after, change.how) == (0.2, "set by double")
+
+
+# --- the façade and bad input --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        ("m9r0", "study 'digits' has no job m9r0: it has members 0 to 3, rounds 0 to 3"),
+        ("m2r3", "study 'digits' has no job m2r3: member 2 has rounds 0 to 1 of 4 so far"),
+        (3, "job: got 3, wanted member and round such as 'm3r12'"),
+        ("best", "job: got 'best', wanted member and round such as 'm3r12'"),
+    ],
+)
+def test_an_unknown_job_says_which_there_are(job: Any, message: str) -> None:
+    busy = trained(crew(), [0.5, 0.9, 0.7, 0.1])
+    with pytest.raises(ev.UnknownJob) as error:
+        why(busy, job)
+    assert str(error.value) == message
+
+
+def test_study_and_result_explain_and_nest_the_hyperparameters() -> None:
+    study = ev.create_study(
+        "hill", metric="height", mode="max", space={"a": {"step": ev.Uniform(0.1, 1)}},
+        population=2, rounds=2, store="memory://",
+    )  # fmt: skip
+    job = study.result().explain(JobId(0, 0)).job
+    assert job == study.explain("m0r0").job
+    assert list(job.hyperparameters) == ["a"]
+
+
+def test_a_lease_that_ran_out_counts_as_a_failed_attempt() -> None:
+    busy = crew()
+    busy.claim("w1", lease_s=OVER)
+    busy.train(0.5, 0)
+    assert why(busy, "m0r0").after[0].startswith("Attempt 1 by w1 (lost): no sign of life")

@@ -1,0 +1,283 @@
+"""Reports: the log grows by one job, once, whole, and the next job is open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from evolvent.core.algorithms import ALGORITHMS, PBT, RandomSearch
+from evolvent.core.exploit import CopyBest
+from evolvent.core.explore import NoExplore
+from evolvent.core.population import Population
+from evolvent.core.records import Copy, Decision, JobId, JobState, Keep, Member
+from evolvent.errors import CheckpointMissing, StoreError
+from evolvent.store.protocol import Store
+from evolvent.store.records import Point, Report, StudyState
+from tests.contract.crew import LONG, Crew
+
+COPY_BEST = PBT(exploit=CopyBest(), explore=NoExplore())
+M0R0 = JobId(0, 0)
+
+
+class ReportsContract:
+    """Reports and what they set off."""
+
+    @pytest.fixture
+    def told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let a store that passes all on tell of the algorithms of these tests."""
+        for kind in (_Broken, _CopyZero, _Watching):
+            monkeypatch.setitem(ALGORITHMS, kind.__name__, kind)
+
+    def test_reported_job_is_in_the_log_with_all_it_had(self, store: Store) -> None:
+        crew = Crew(store, population=1)
+        lease = crew.claim("w7")
+        report = Report(0.5, {"accuracy": 0.5, "loss": 2.0}, crew.save())
+        store.report(lease, report)
+        job = store.job(crew.id, M0R0)
+        assert (job.state, job.score, job.metrics) == (JobState.DONE, 0.5, report.metrics)
+        assert (job.checkpoint, job.attempt, job.worker) == (report.checkpoint, 1, "w7")
+        assert job.hyperparameters == lease.job.hyperparameters
+        assert (job.reason, job.error) == (lease.job.reason, None)
+        assert job.started_at is not None
+        assert job.finished_at is not None
+        assert job.started_at <= job.finished_at == crew.status().changed_at
+
+    def test_member_goes_on_from_its_own_checkpoint(self, store: Store) -> None:
+        crew = Crew(store, population=1)
+        report = crew.report(crew.claim(), 0.5)
+        job = crew.open(0)
+        assert (job.id, job.state, job.attempt) == ("m0r1", JobState.QUEUED, 0)
+        assert (job.parent, job.parent_checkpoint) == (M0R0, report.checkpoint)
+        assert job.hyperparameters == store.job(crew.id, M0R0).hyperparameters
+        assert (job.worker, job.started_at, job.error) == (None, None, None)
+
+    def test_repeated_report_changes_nothing(self, store: Store) -> None:
+        crew = Crew(store, population=2)
+        lease = crew.claim()
+        store.heartbeat(lease, lease_s=LONG, points=[Point(1, {"loss": 2.0})])
+        report = crew.report(lease, 0.5, [Point(2, {"loss": 1.0})])
+        before, status = crew.log(), crew.status()
+        store.report(lease, report)
+        assert (crew.log(), crew.status()) == (before, status)
+        assert len(store.points(crew.id, M0R0)) == 2
+        crew.train(0.25)
+        running = crew.claim()
+        before = crew.log()
+        store.report(lease, report)
+        assert crew.log() == before
+        assert running.job.id == "m0r1"
+        crew.check_disk()
+
+    def test_report_without_its_checkpoint_can_be_repeated_with_it(
+        self, store: Store, home: Store
+    ) -> None:
+        crew = Crew(store, population=1)
+        lease = crew.claim()
+        address = crew.save("lost")
+        home.checkpoints(crew.id).discard([address])
+        before = crew.log()
+        with pytest.raises(CheckpointMissing, match=address):
+            store.report(lease, Report(0.5, {}, address, [Point(1, {"loss": 1.0})]))
+        assert crew.log() == before
+        assert crew.save("lost") == address
+        store.report(lease, Report(0.5, {}, address, [Point(1, {"loss": 1.0})]))
+        assert store.job(crew.id, M0R0).checkpoint == address
+        assert store.points(crew.id, M0R0) == [Point(1, {"loss": 1.0})]
+
+    @pytest.mark.usefixtures("told")
+    def test_report_that_cannot_be_decided_changes_nothing(self, store: Store, home: Store) -> None:
+        crew = Crew(store, population=1)
+        lease = crew.claim()
+        before = crew.log()
+        report = Report(0.5, {}, crew.save(), [Point(1, {"loss": 1.0})])
+        home.use_algorithm(crew.id, _Broken())
+        with pytest.raises((ZeroDivisionError, StoreError)):
+            store.report(lease, report)
+        assert crew.log() == before
+        assert crew.status().best is None
+        assert store.points(crew.id, M0R0) == []
+        home.use_algorithm(crew.id, RandomSearch())
+        store.report(lease, report)
+        assert crew.status().best == M0R0
+        assert crew.open(0).parent_checkpoint == report.checkpoint
+
+    @pytest.mark.usefixtures("told")
+    def test_algorithm_of_this_process_decides(self, store: Store, home: Store) -> None:
+        crew = Crew(store, population=2, rounds=3)
+        home.use_algorithm(crew.id, _CopyZero())
+        crew.train(0.5, member=0)
+        crew.train(0.5, member=1)
+        job = crew.open(1)
+        assert (job.parent, job.hyperparameters, job.reason) == (M0R0, {"lr": 0.125}, "because")
+
+    @pytest.mark.usefixtures("told")
+    def test_algorithm_sees_the_newest_state_of_all_and_the_whole_log(
+        self, store: Store, home: Store
+    ) -> None:
+        crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
+        slow = crew.claim_of(2)
+        crew.train(0.5, member=0)
+        crew.train(0.4, member=1)  # copies m0r0
+        crew.train(0.3, member=0)
+        crew.train(0.6, member=1)
+        crew.train(0.3, member=0)
+        watching = _Watching()
+        watching.seen.clear()
+        home.use_algorithm(crew.id, watching)
+        crew.train(0.7, member=1)
+        population, scores, log = watching.seen[-1]
+        assert [(m.id, m.round, m.score, m.available) for m in population] == [
+            (0, 2, 0.3, False),
+            (1, 2, 0.7, True),
+        ]
+        assert scores == [[0.3, 0.3], [0.6, 0.7]]
+        assert log == ["m0r0", "m1r0", "m0r1", "m1r1", "m0r2", "m1r2"]
+        crew.fail(slow)
+        population, scores, log = watching.seen[-1]
+        assert [(m.score, m.failed) for m in population][2] == (None, True)
+        assert scores[2] == []
+        assert log[-1] == "m2r0"
+        assert population[1].hyperparameters == store.job(crew.id, M0R0).hyperparameters
+
+    def test_copy_starts_from_the_scored_checkpoint_of_the_donor(self, store: Store) -> None:
+        crew = Crew(store, population=2, algorithm=COPY_BEST)
+        scored = crew.report(crew.claim_of(0), 0.9)
+        donor = crew.claim_of(1)
+        assert donor.job.id == "m1r0"
+        crew.report(donor, 0.1)
+        job = crew.open(1)
+        assert (job.id, job.parent, job.donor) == ("m1r1", M0R0, 0)
+        assert job.parent_checkpoint == scored.checkpoint
+        assert job.hyperparameters == store.job(crew.id, M0R0).hyperparameters
+        crew.report(crew.claim_of(0), 0.8)
+        assert crew.open(1) == job
+        assert crew.claim_of(1).job.parent_checkpoint == scored.checkpoint
+
+    def test_asynchronous_members_decide_against_the_newest_scores(self, store: Store) -> None:
+        crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
+        assert crew.train(0.5, member=0) == "m0r0"
+        assert crew.open(0).donor is None
+        assert crew.train(0.7, member=1) == "m1r0"
+        assert crew.open(1).donor is None
+        assert crew.train(0.1, member=2) == "m2r0"
+        assert crew.open(2).donor == 1
+        assert crew.train(0.2, member=1) == "m1r1"
+        assert crew.open(1).parent == "m0r0"
+        crew.check_disk()
+
+    def test_member_that_copied_is_no_donor_until_it_reports_again(self, store: Store) -> None:
+        crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
+        slow = crew.claim_of(2)
+        crew.train(0.5, member=0)
+        crew.train(0.4, member=1)  # copies member 0, so its own checkpoint goes
+        crew.train(0.3, member=0)  # would copy member 1 (0.4), which is not available
+        assert crew.open(0).donor is None
+        crew.train(0.35, member=1)
+        crew.report(slow, 0.1)
+        assert crew.open(2).parent == "m1r1"
+
+    def test_best_is_the_highest_score_then_the_lowest_round_then_member(
+        self, store: Store
+    ) -> None:
+        crew = Crew(store, population=3, rounds=2)
+        late = crew.claim_of(0)
+        crew.train(0.5, member=2)
+        assert crew.status().best == "m2r0"
+        middle = crew.claim_of(1)
+        ahead = crew.claim_of(2)
+        crew.report(ahead, 0.5)
+        assert crew.status().best == "m2r0"
+        crew.report(middle, 0.5)
+        assert crew.status().best == "m1r0"
+        crew.report(late, 0.5)
+        assert (crew.status().best, crew.status().best_score) == ("m0r0", 0.5)
+        crew.train(0.625, member=0)
+        assert (crew.status().best, crew.status().best_score) == ("m0r1", 0.625)
+        crew.run(lambda _: 0.25)
+        assert crew.status().best == "m0r1"
+
+    def test_lower_round_makes_the_best_before_the_lower_member(self, store: Store) -> None:
+        crew = Crew(store, population=2, rounds=2)
+        slow = crew.claim_of(1)
+        crew.train(0.25, member=0)
+        crew.train(0.5, member=0)
+        assert crew.status().best == "m0r1"
+        crew.report(slow, 0.5)
+        assert crew.status().best == "m1r0"
+
+    def test_checkpoint_of_the_best_outlives_its_member(self, store: Store) -> None:
+        crew = Crew(store, population=1, rounds=5)
+        best = crew.report(crew.claim(), 0.9)
+        crew.run(lambda _: 0.1)
+        assert crew.status().state is StudyState.FINISHED
+        assert store.checkpoints(crew.id).verify(best.checkpoint).is_dir()
+        assert len(crew.on_disk()) == 2
+
+    def test_equal_checkpoints_are_kept_while_any_member_needs_them(self, store: Store) -> None:
+        crew = Crew(store, population=2, rounds=3)
+        leases = [crew.claim(), crew.claim()]
+        address = crew.report(leases[0], 0.1, text="same").checkpoint
+        assert crew.report(leases[1], 0.1, text="same").checkpoint == address
+        crew.train(0.2, member=0)
+        assert address in store.checkpoints(crew.id)
+        crew.train(0.2, member=1)
+        assert address not in store.checkpoints(crew.id)
+
+    def test_members_end_when_their_rounds_are_done(self, store: Store) -> None:
+        crew = Crew(store, population=2, rounds=2)
+        crew.run()
+        assert crew.nothing_to_claim()
+        status = crew.status()
+        assert (status.state, status.counts.get(JobState.DONE)) == (StudyState.FINISHED, 4)
+        assert [member.open for member in store.members(crew.id)] == [None, None]
+        newest = [member.newest for member in store.members(crew.id)]
+        assert [job.id for job in newest if job is not None] == ["m0r1", "m1r1"]
+
+    def test_reached_target_stops_the_study(self, store: Store) -> None:
+        crew = Crew(store, population=2, rounds=3, metric="loss", mode="min", target=0.5)
+        running = crew.claim_of(1)
+        crew.train(-0.625, member=0)
+        assert crew.status().state is StudyState.OPEN
+        crew.train(-0.5, member=0)
+        assert crew.status().state is StudyState.STOPPED
+        assert "target" in (crew.status().stopped or "")
+        assert crew.nothing_to_claim()
+        crew.report(running, -0.25)
+        assert crew.status().best == "m1r0"
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """An algorithm whose code is wrong."""
+
+    def decide(self, *_: object, **__: object) -> Decision:
+        raise ZeroDivisionError
+
+    def validate(self, *_: object, **__: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class _CopyZero:
+    """An algorithm that only its own process knows."""
+
+    def decide(self, *_: object, **__: object) -> Decision:
+        return Copy(0, {"lr": 0.125}, "because")
+
+    def validate(self, *_: object, **__: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Watching:
+    """An algorithm that notes what it is shown."""
+
+    seen: ClassVar[list[tuple[list[Member], list[list[float]], list[str]]]] = []
+
+    def decide(self, me: Member, population: Population, **_: object) -> Decision:
+        history = population.history
+        scores = [list(history.scores(member.id, 2)) for member in population]
+        self.seen.append((list(population), scores, [job.id for job in history.jobs()]))
+        return Keep(f"watches {me.id}")
+
+    def validate(self, *_: object, **__: object) -> None: ...

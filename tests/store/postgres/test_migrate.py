@@ -1,0 +1,185 @@
+"""The tables on a PostgreSQL server: the same steps, and many who make them at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
+from evolvent.store.connect import open_store
+from evolvent.store.schema import migrate
+from evolvent.store.sql.claim import AT_ONCE
+from evolvent.testing.populations import study_record
+from tests.needs import needs
+from tests.store.crowd import open_and_close
+
+psycopg = needs("psycopg")
+postgres_sql = needs("evolvent.store.postgres.statements")
+schema = needs("evolvent.store.schema.tables")
+
+SPAWN = multiprocessing.get_context("spawn")
+COLUMNS = """
+SELECT table_name, column_name, data_type, is_nullable, column_default IS NOT NULL
+FROM information_schema.columns WHERE table_schema = current_schema()
+ORDER BY table_name, ordinal_position
+"""
+INDEXES = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()"
+OPTIONS = """
+SELECT relname, reloptions FROM pg_class
+WHERE relnamespace = CAST(current_schema() AS regnamespace) AND relkind = 'r' ORDER BY relname
+"""
+
+
+class Tables:
+    """An empty schema to make tables in."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, values: dict[str, Any] | None = None) -> Any:
+        return self._connection.execute(re.sub(r":(\w+)", r"%(\1)s", sql), values)
+
+    def shape(self) -> dict[str, list[Any]]:
+        def found(sql: str) -> list[Any]:
+            rows = [re.sub("test_fresh|test_steps", "", repr(row)) for row in self.execute(sql)]
+            return sorted(rows)
+
+        return {"columns": found(COLUMNS), "indexes": found(INDEXES), "options": found(OPTIONS)}
+
+
+@contextmanager
+def tables(url: str, name: str) -> Iterator[Tables]:
+    with psycopg.connect(url) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+        connection.execute(f"SET LOCAL search_path TO {name}")
+        yield Tables(connection)
+        connection.rollback()
+
+
+def by_steps(made: Tables) -> Tables:
+    migrate.apply(made, 1, "postgres")
+    made.execute("INSERT INTO schema_version VALUES (1)")
+    migrate.upgrade(made, "postgres", to=migrate.VERSION)
+    return made
+
+
+def test_a_fresh_schema_equals_the_sum_of_all_steps(postgres: str) -> None:
+    with tables(postgres, "test_fresh") as fresh, tables(postgres, "test_steps") as stepped:
+        migrate.create(fresh, "postgres")
+        by_steps(stepped)
+        assert fresh.shape() == stepped.shape()
+        version = "SELECT version FROM schema_version"
+        assert fresh.execute(version).fetchall() == stepped.execute(version).fetchall()
+
+
+def test_steps_are_numbered_as_those_of_sqlite_are() -> None:
+    folder = resources.files("evolvent.store.schema") / "migrations"
+    names = [sorted(file.name for file in (folder / kind).iterdir() if file.name.endswith(".sql"))
+             for kind in ("postgres", "sqlite")]  # fmt: skip
+    assert names[0] == names[1]
+
+
+def test_an_older_store_gets_the_steps_it_lacks(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = migrate.VERSION
+    with tables(postgres, "test_steps") as made:
+        by_steps(made)
+        steps = {
+            newest + 1: "ALTER TABLE study ADD a TEXT;\n",
+            newest + 2: "CREATE TABLE b (c INT)",
+        }
+        monkeypatch.setattr(migrate, "step", lambda number, _: steps[number])
+        migrate.upgrade(made, "postgres", to=newest + 1)
+        migrate.upgrade(made, "postgres", to=newest + 2)
+        migrate.upgrade(made, "postgres", to=newest + 2)
+        assert made.execute("SELECT version FROM schema_version").fetchone() == (newest + 2,)
+        assert made.execute("SELECT a FROM study, b").fetchall() == []
+
+
+def test_an_older_store_is_brought_up_to_date_when_it_is_opened(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(postgres_url)
+    study = store.create_study(study_record(name="digits"))
+    store.close()
+    newer = migrate.VERSION + 1
+    monkeypatch.setattr(migrate, "VERSION", newer)
+    monkeypatch.setattr(migrate, "step", lambda number, _: "ALTER TABLE study ADD extra TEXT")
+    for _ in range(2):
+        store = open_store(postgres_url)
+        assert store.find_study("digits").id == study
+        store.close()
+
+
+def test_a_newer_schema_is_refused_by_name(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    newer = migrate.VERSION + 1
+    with store._session.database.write(synced=False) as tx:  # type: ignore[attr-defined]  # a later version
+        tx.execute("UPDATE schema_version SET version = :newer", {"newer": newer})
+    store.close()
+    with pytest.raises(SchemaTooNew, match=rf"postgresql://.*version {newer}.*{migrate.VERSION}"):
+        open_store(postgres_url)
+
+
+def test_a_schema_of_another_program_is_refused_and_left_alone(
+    postgres: str, postgres_url: str
+) -> None:
+    name = re.search(r"schema=(\w+)", postgres_url)[1]  # type: ignore[index]  # it is there
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+        connection.execute(f"CREATE TABLE {name}.photos (name text)")
+        with pytest.raises(StoreDamaged, match=r"another program.*photos"):
+            open_store(postgres_url)
+        count = "SELECT count(*) FROM pg_tables WHERE schemaname = %s"
+        assert connection.execute(count, (name,)).fetchone() == (1,)
+
+
+def test_a_store_that_must_be_there_is_not_made(postgres: str, postgres_url: str) -> None:
+    with pytest.raises(StoreUnavailable, match="there is no store in schema"):
+        open_store(postgres_url, create=False)
+    open_store(postgres_url).close()
+    open_store(postgres_url, create=False).close()
+
+
+def test_processes_that_make_the_same_store_at_once_all_open_it(postgres_url: str) -> None:
+    start, results = SPAWN.Barrier(4), SPAWN.Queue()
+    arguments = (postgres_url, start, results)
+    crowd = [SPAWN.Process(target=open_and_close, args=arguments) for _ in range(4)]
+    for process in crowd:
+        process.start()
+    said = [results.get(timeout=60) for _ in crowd]
+    for process in crowd:
+        process.join()
+    assert said == ["opened"] * 4
+    store = open_store(postgres_url)
+    with store._session.database.read() as tx:  # type: ignore[attr-defined]  # looks inside
+        assert len(tx.execute("SELECT id FROM place").fetchall()) == 1
+        assert len(tx.execute("SELECT version FROM schema_version").fetchall()) == 1
+    store.close()
+
+
+def test_a_user_who_may_make_nothing_is_told_so(postgres: str, postgres_url: str) -> None:
+    role = "evolvent_test_guest"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN")
+        try:
+            url = postgres_url.replace("postgres@", f"{role}@")
+            with pytest.raises(StoreUnavailable, match=r"may not do that.*\?schema="):
+                open_store(url)
+        finally:
+            connection.execute(f"DROP ROLE {role}")
+
+
+def test_every_table_is_named_with_its_schema() -> None:
+    texts = postgres_sql.Texts("mine")
+    for name in schema.metadata.tables:
+        assert texts[f"SELECT 1 FROM {name} x"] == f'SELECT 1 FROM "mine".{name} x'.encode()
+    assert b"%(worker)s" in texts[AT_ONCE]
+    assert texts["SELECT 1 % 2 WHERE 'a: b' = :c"] == b"SELECT 1 %% 2 WHERE 'a: b' = %(c)s"
