@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from evolvent.service.dashboard.column_cache import KeptColumns
+from evolvent.service.dashboard.column_cache import ColumnCache
 from evolvent.service.dashboard.query import Query
 from evolvent.service.dashboard.table import Table
 from evolvent.store.protocol import Store
@@ -29,7 +29,7 @@ def table_pages(store: Store, study: int) -> dict[str, tuple[float, float]]:
 
     The first time a page is sorted or searched by something, a column of the whole log is read.
     """
-    kept = KeptColumns(store)
+    kept = ColumnCache(store)
 
     def page(wanted: Mapping[str, Any]) -> float:
         began = time.perf_counter()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from evolvent.analysis.plots.figure import Wish
+from evolvent.analysis.plots.figure import FigureRequest
 from evolvent.analysis.plots.options import Options
 from evolvent.comparing import ArmLike, read_arms
 from evolvent.store.protocol import Store
@@ -47,5 +47,5 @@ def plot(
         EvolventError: the file cannot be written.
         MissingExtra: Altair or vl-convert is not installed.
     """
-    wish = Wish(kind=kind, options=Options.of(options), file=file)
+    wish = FigureRequest(kind=kind, options=Options.of(options), file=file)
     return wish.draw(read_arms(*arms, store=store))

@@ -29,7 +29,7 @@ _RAY = ".txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayWish:
+class ReplayRequest:
     """What is to be replayed; see `Study.replay`."""
 
     schedule: Schedule | str | Path | None
@@ -40,7 +40,7 @@ class ReplayWish:
 
 
 def replay(
-    store: Store, status: StudyStatus, wish: ReplayWish, *, train: Callable[[int], Result]
+    store: Store, status: StudyStatus, wish: ReplayRequest, *, train: Callable[[int], Result]
 ) -> ReplayReport:
     """Train the arms of a replay, or go on with them, and report.
 
@@ -117,7 +117,7 @@ def _with_constants(values: Mapping[str, Any], space: Space) -> dict[str, Any]:
     return space.nest({**fixed, **space.flatten(values)})
 
 
-def _arm_record(record: StudyRecord, schedule: Schedule, wish: ReplayWish) -> StudyRecord:
+def _arm_record(record: StudyRecord, schedule: Schedule, wish: ReplayRequest) -> StudyRecord:
     """Return the study that trains one fresh model for each seed under a schedule.
 
     The seeds are new ones, but the same for every replay of a study: arms can be compared seed by

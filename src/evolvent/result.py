@@ -23,8 +23,8 @@ from evolvent.analysis.tables.metrics import metrics_table
 from evolvent.analysis.tables.table import Table
 from evolvent.core.records import JobRecord, JobState
 from evolvent.errors import EvolventError
-from evolvent.store.checkpoints.protocol import CheckpointsLike
-from evolvent.store.checkpoints.transfer import there
+from evolvent.store.checkpoints.protocol import CheckpointStore
+from evolvent.store.checkpoints.transfer import require
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyState, StudyStatus
 from evolvent.validation import check_choice
@@ -52,7 +52,7 @@ class Best:
     directory: Path
     lineage: tuple[JobRecord, ...]
     schedule: Schedule
-    files: CheckpointsLike = field(repr=False, compare=False)
+    files: CheckpointStore = field(repr=False, compare=False)
 
     @property
     def checkpoint(self) -> Path:
@@ -61,7 +61,7 @@ class Best:
         Raises:
             CheckpointMissing: it is not there: the study was imported without it.
         """
-        return there(self.files, self.job.id, self.directory.name)
+        return require(self.files, self.job.id, self.directory.name)
 
     @property
     def kept(self) -> bool:
@@ -236,7 +236,7 @@ class Result:
         return jobs_table(self.store, self.status.id)
 
     def _repr_html_(self) -> str:
-        values = html.standing(self.status)
+        values = html.study_facts(self.status)
         if self.status.best is None:
             return html.framed(
                 f"Result of {self.name}", html.state_of(self.status), html.facts(values)

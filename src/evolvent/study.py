@@ -16,15 +16,15 @@ from evolvent.derived_studies import control_record, find_or_create
 from evolvent.engines.ask import AskedJob, ask
 from evolvent.engines.local.driver import run_local
 from evolvent.engines.local.lifecycle import open_for_run
-from evolvent.engines.local.options import Ending, LocalOptions, local_options
+from evolvent.engines.local.options import LocalOptions, RunOutcome, local_options
 from evolvent.engines.local.pickling import import_path
 from evolvent.engines.loggers.follower import followed
 from evolvent.engines.loggers.protocol import Logger
-from evolvent.engines.observer import Observer, Silence
+from evolvent.engines.observer import NullObserver, Observer
 from evolvent.engines.push import push_done
 from evolvent.engines.trainable import AnyTrainable, check_importable, check_trainable
 from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
-from evolvent.replay import ReplayWish, replay
+from evolvent.replay import ReplayRequest, replay
 from evolvent.result import Result, nested, read_jobs
 from evolvent.store.checkpoints.transfer import verified
 from evolvent.store.protocol import Store
@@ -208,7 +208,7 @@ class Study(StudyReader):
     ) -> Result:
         """Work on the study as it stands: as `run`, but a stopped study stays stopped."""
         self._check(trainable, options)
-        observer, ending = _observer(progress), Ending.OVER
+        observer, ending = _observer(progress), RunOutcome.OVER
         try:
             if self.status().state is StudyState.OPEN:
                 ending = run_local(
@@ -223,7 +223,7 @@ class Study(StudyReader):
             observer.close()
         if status.state is StudyState.FAILED:
             raise AllMembersFailed(_last_failure(self))
-        return Result(status, self.store, interrupted=ending is Ending.INTERRUPTED)
+        return Result(status, self.store, interrupted=ending is RunOutcome.INTERRUPTED)
 
     def _check(self, trainable: AnyTrainable | str, options: LocalOptions) -> None:
         if not isinstance(trainable, str):
@@ -265,7 +265,7 @@ class Study(StudyReader):
             OutOfSpace: the schedule does not fit the space; says where.
             StudyExists: the name is taken, by a replay of another schedule for instance.
         """
-        wish = ReplayWish(
+        wish = ReplayRequest(
             schedule=schedule, seeds=seeds, rounds=rounds, name=name, last_only=last_only
         )
         code = self._remembered(trainable)
@@ -379,7 +379,7 @@ class Study(StudyReader):
 
 def _observer(progress: bool | Observer) -> Observer:
     if progress is False:
-        return Silence()
+        return NullObserver()
     if progress is True:
         from evolvent.display import Progress  # noqa: PLC0415 - rich only when shown
 
@@ -387,13 +387,13 @@ def _observer(progress: bool | Observer) -> Observer:
     return progress
 
 
-def _summary(status: StudyStatus, ending: Ending) -> str:
+def _summary(status: StudyStatus, ending: RunOutcome) -> str:
     jobs = f"{status.counts.get(JobState.DONE, 0)} jobs"
     if failed := status.counts.get(JobState.FAILED, 0):
         jobs += f" ({failed} more failed)"
-    if ending is Ending.INTERRUPTED and status.state is StudyState.OPEN:
+    if ending is RunOutcome.INTERRUPTED and status.state is StudyState.OPEN:
         return f"interrupted after {jobs}; run or resume it to go on"
-    if ending is Ending.TIME and status.state is StudyState.OPEN:
+    if ending is RunOutcome.TIME and status.state is StudyState.OPEN:
         return f"out of time after {jobs}; the study is left open to other workers"
     if status.state is StudyState.STOPPED:
         return f"stopped after {jobs}: {status.stopped}"

@@ -21,7 +21,7 @@ from tests.service.served import served
 def recognised(secret: str) -> Token:
     store = open_store("sqlite:///evolvent.db")
     try:
-        return tokens_of(store).recognise(secret)
+        return tokens_of(store).authenticate(secret)
     finally:
         store.close()
 

@@ -12,8 +12,8 @@ import pytest
 
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import ConfigError, LeaseLost
-from evolvent.store.checkpoints.local import Checkpoints
-from evolvent.store.checkpoints.transfer import Save
+from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.checkpoints.transfer import CheckpointWriter
 from evolvent.store.dump import StudyDump
 from evolvent.store.protocol import Store
 from evolvent.store.records import Lease, Point
@@ -140,8 +140,8 @@ class AgainContract:
         crew.train(0.5)
         ready, numbers = Barrier(2), []
 
-        def put_in(dump: StudyDump, save: Save) -> int:
-            def save_together(checkpoints: Checkpoints) -> None:
+        def put_in(dump: StudyDump, save: CheckpointWriter) -> int:
+            def save_together(checkpoints: LocalCheckpoints) -> None:
                 ready.wait(60)
                 save(checkpoints)
 

@@ -15,7 +15,7 @@ from evolvent.core.exploit import TTest
 from evolvent.core.explore import Perturb
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.errors import CheckpointMissing, StudyExists, UnknownJob, UnknownStudy
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.connect import open_store
 from evolvent.store.dump import Chosen
 from evolvent.store.protocol import Store
@@ -223,7 +223,7 @@ class ArchiveContract:
             yield next(iter(jobs))
             raise RuntimeError("torn")
 
-        def spoiled(checkpoints: Checkpoints) -> None:
+        def spoiled(checkpoints: LocalCheckpoints) -> None:
             staged = checkpoints.stage("half")
             (staged / "weights").write_text("half")
             checkpoints.seal(staged)

@@ -13,7 +13,7 @@ from evolvent.core.algorithms import PBT
 from evolvent.core.exploit import BinaryTournament
 from evolvent.core.explore import Perturb
 from evolvent.core.records import JobId, JobState
-from evolvent.store.checkpoints.protocol import CheckpointsLike
+from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.dump import Chosen
 from evolvent.store.protocol import Store
 from evolvent.store.records import Point, Report
@@ -33,10 +33,10 @@ def moved(crew: Crew, to: Store, *, name: str = "digits", which: Chosen = "kept"
     return twin
 
 
-def sealed(directories: Mapping[str, Path]) -> Callable[[CheckpointsLike], None]:
+def sealed(directories: Mapping[str, Path]) -> Callable[[CheckpointStore], None]:
     """Return what seals a copy of these checkpoints."""
 
-    def save(checkpoints: CheckpointsLike) -> None:
+    def save(checkpoints: CheckpointStore) -> None:
         for address, source in directories.items():
             staged = checkpoints.stage("copy")
             shutil.copytree(source, staged, dirs_exist_ok=True)

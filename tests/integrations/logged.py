@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import evolvent as ev
-from evolvent.engines.loggers.follower import Follower
+from evolvent.engines.loggers.follower import LogFollower
 from evolvent.engines.loggers.protocol import Logger
 
 MEMBERS, ROUNDS = 4, 6
@@ -52,7 +52,7 @@ def new_study(store: str = "memory://", **changes: Any) -> ev.Study:
 def write(study: ev.Study, logger: Logger) -> None:
     """Write the log as it stands, as `evolvent log` does."""
     logger.check(study.status())
-    follower = Follower(study.store, study.id, logger)
+    follower = LogFollower(study.store, study.id, logger)
     try:
         follower.catch_up()
     finally:

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from evolvent.service.access import ACCESS, guarded
 from evolvent.service.app import create_app
 from evolvent.service.auth.roles import Identity, Role
-from evolvent.service.settings import Settings
+from evolvent.service.settings import ServiceSettings
 
 TABLE = {
     "GET /health": None,
@@ -97,7 +97,7 @@ class Place:
             settings: dict[str, Any] = {"metric": "score", "mode": "max", "rounds": 2}
             ev.create_study(name, space=space, population=2, store=self.store, **settings)
         self.tokens = tokens_of(self.store)
-        self.app = create_app(self.store, tokens=self.tokens, settings=Settings())
+        self.app = create_app(self.store, tokens=self.tokens, settings=ServiceSettings())
         self.client = asgi.client(self.app)
 
     def answer(self, line: str, headers: dict[str, str], *, study: int = MINE) -> Any:

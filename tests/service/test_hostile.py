@@ -387,7 +387,7 @@ def test_a_token_that_has_ended_opens_nothing(running: Service) -> None:
     revoked, _ = tokens.create("admin")
     tokens.revoke(revoked)
     with pytest.raises(Unauthenticated):
-        tokens.recognise(expired)
+        tokens.authenticate(expired)
     for secret in (expired, revoked, "evt_", "\xff"):
         bearer = {"Authorization": f"Bearer {secret}".encode("latin-1")}
         answer = httpx.get(f"{running.url}/api/v1/studies", headers=bearer)

@@ -17,7 +17,7 @@ from tests.service.threaded import Service, service
 
 # isort: split
 from evolvent.service.web import errors
-from evolvent.service.web.errors import answer
+from evolvent.service.web.errors import to_response
 
 httpx = needs("httpx")
 
@@ -165,15 +165,15 @@ def test_too_many_wrong_tokens_are_told_what_was_wrong() -> None:
     ids=str,
 )
 def test_trouble_of_the_store_is_told_as_the_store_s(error: Exception, status: int) -> None:
-    told = errors.answer(error)
+    told = errors.to_response(error)
     assert (told.status_code, json.loads(bytes(told.body))["error"]["field"]) == (status, "store")
 
 
 def test_trouble_of_the_store_itself_is_told_as_a_number_and_in_the_log_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    response = answer(StoreError("postgresql://host/db: no such column"))
+    response = to_response(StoreError("postgresql://host/db: no such column"))
     assert response.status_code == 500
     assert b"postgresql" not in bytes(response.body)
     assert "no such column" in caplog.text
-    assert answer(StoreError("database or disk is full")).status_code == 507
+    assert to_response(StoreError("database or disk is full")).status_code == 507

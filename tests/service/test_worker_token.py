@@ -12,7 +12,7 @@ import pytest
 
 import evolvent as ev
 from evolvent.core.records import JobState
-from evolvent.engines.observer import Silence
+from evolvent.engines.observer import NullObserver
 from evolvent.errors import Forbidden, StudyExists
 from evolvent.store.connect import open_store
 from evolvent.store.records import StudyStatus
@@ -21,7 +21,7 @@ from tests.cli.commands import fine, study_file
 from tests.service.threaded import Service, service
 
 
-class Listener(Silence):
+class Listener(NullObserver):
     """Notes what a run is told at its end."""
 
     def __init__(self, told: list[str]) -> None:

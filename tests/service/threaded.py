@@ -18,7 +18,7 @@ needs("uvicorn")
 # isort: split
 from evolvent.service.app import create_app  # noqa: E402 - after what skips
 from evolvent.service.server.run import DrainingServer, listener, uvicorn_config  # noqa: E402 - after what skips
-from evolvent.service.settings import Settings  # noqa: E402 - after what skips
+from evolvent.service.settings import ServiceSettings  # noqa: E402 - after what skips
 
 _PATIENCE_S = 30.0
 
@@ -42,7 +42,7 @@ class Service:
 @contextlib.contextmanager
 def service(store: Store, **settings: Any) -> Iterator[Service]:
     """Serve a store for the time of a block."""
-    its_settings = Settings(port=0, **settings)
+    its_settings = ServiceSettings(port=0, **settings)
     ready: queue.Queue[bool] = queue.Queue()
     with listener(its_settings) as bound:
         app = create_app(store, tokens=tokens_of(store), settings=its_settings)

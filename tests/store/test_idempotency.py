@@ -8,7 +8,7 @@ import pytest
 
 from evolvent.core.records import JobRecord, JobState
 from evolvent.errors import ConfigError
-from evolvent.store.idempotency import KEPT_S, Answers, Call
+from evolvent.store.idempotency import KEPT_S, IdempotencyCache, RequestFingerprint
 from evolvent.store.records import Lease, Point, Report
 
 
@@ -20,36 +20,38 @@ def lease(*, attempt: int = 1, worker: str = "w0", reason: str = "") -> Lease:
 def test_the_same_values_are_the_same_call() -> None:
     def call() -> str:
         done = Report(0.5, {"a": math.nan}, "c", [Point(1, {"b": 1.0})])
-        return str(Call("push", 1, {"x": None, "y": "\ud800"}, done))
+        return str(RequestFingerprint("push", 1, {"x": None, "y": "\ud800"}, done))
 
     assert call() == call()
-    assert str(Call("push", {"a": 1, "b": 2})) == str(Call("push", {"b": 2, "a": 1}))
+    assert str(RequestFingerprint("push", {"a": 1, "b": 2})) == str(
+        RequestFingerprint("push", {"b": 2, "a": 1})
+    )
 
 
 def test_of_a_lease_its_fence_counts() -> None:
     """A client may know no more of it."""
-    known = str(Call("fail", lease()))
-    assert str(Call("fail", lease(reason="copied"))) == known
-    assert str(Call("fail", lease(attempt=2))) != known
-    assert str(Call("fail", lease(worker="w1"))) != known
+    known = str(RequestFingerprint("fail", lease()))
+    assert str(RequestFingerprint("fail", lease(reason="copied"))) == known
+    assert str(RequestFingerprint("fail", lease(attempt=2))) != known
+    assert str(RequestFingerprint("fail", lease(worker="w1"))) != known
 
 
 def test_an_answer_is_forgotten_after_a_while() -> None:
     at = [100.0]
-    answers, call = Answers(clock=lambda: at[0]), Call("push", 1)
-    assert answers.once("k", call, lambda: 1) == 1
+    answers, call = IdempotencyCache(clock=lambda: at[0]), RequestFingerprint("push", 1)
+    assert answers.run("k", call, lambda: 1) == 1
     at[0] += KEPT_S
-    assert answers.once("k", call, lambda: 2) == 1
+    assert answers.run("k", call, lambda: 2) == 1
     at[0] += 1.0
-    assert answers.once("other", call, lambda: 3) == 3
+    assert answers.run("other", call, lambda: 3) == 3
     assert answers.before("k", call) is None
     assert len(answers) == 1
 
 
 def test_a_key_that_another_call_had_says_which() -> None:
-    answers = Answers()
-    answers.once("k", Call("push", 1), lambda: 1)
+    answers = IdempotencyCache()
+    answers.run("k", RequestFingerprint("push", 1), lambda: 1)
     with pytest.raises(ConfigError, match=r"^key: got 'k' for fail, which push had: wanted a new"):
-        answers.once("k", Call("fail", 1), lambda: 2)
+        answers.run("k", RequestFingerprint("fail", 1), lambda: 2)
     with pytest.raises(ConfigError, match="for push, which a push of something else had"):
-        answers.once("k", Call("push", 2), lambda: 2)
+        answers.run("k", RequestFingerprint("push", 2), lambda: 2)

@@ -51,7 +51,7 @@ def test_a_token_is_256_random_bits_and_recognised(tokens: Tokens) -> None:
     secret, token = tokens.create("worker", study="digits", name="lab")
     assert secret.startswith("evt_")
     assert len(secret) == len("evt_") + 43  # 256 bits, six a character
-    assert tokens.recognise(secret) == token
+    assert tokens.authenticate(secret) == token
     assert (token.role, token.study, token.name) == ("worker", "digits", "lab")
 
 
@@ -79,7 +79,7 @@ def test_nothing_shown_holds_the_secret_or_its_hash(tokens: Tokens) -> None:
 def test_what_is_no_token_opens_nothing(secret: str, tokens: Tokens) -> None:
     tokens.create("admin")
     with pytest.raises(Unauthenticated, match="not known"):
-        tokens.recognise(secret)
+        tokens.authenticate(secret)
 
 
 def test_a_token_with_the_id_of_another_is_refused_by_its_whole_hash(tmp_path: Path) -> None:
@@ -89,29 +89,29 @@ def test_a_token_with_the_id_of_another_is_refused_by_its_whole_hash(tmp_path: P
         connection.execute("UPDATE token SET hash = ?", (token.id + "0" * 52,))
     connection.close()
     with pytest.raises(Unauthenticated, match="not known"):
-        tokens_of(store).recognise(secret)
+        tokens_of(store).authenticate(secret)
     store.close()
 
 
 def test_an_expired_token_is_refused_by_name(tokens: Tokens) -> None:
     secret, _ = tokens.create("worker", name="lab", lifetime_s=OVER_S)
     with pytest.raises(Unauthenticated, match=r"'lab'.*is expired.*another"):
-        tokens.recognise(secret)
+        tokens.authenticate(secret)
 
 
 def test_a_token_counts_until_it_expires(tokens: Tokens) -> None:
     secret, token = tokens.create("worker", lifetime_s=LONG_S)
-    assert tokens.recognise(secret) == token
+    assert tokens.authenticate(secret) == token
     assert token.expires_at == pytest.approx(token.created_at + LONG_S)
 
 
 def test_a_revoked_token_is_refused_at_once_also_by_a_service_that_knew_it(url: str) -> None:
     service, shell = open_store(url), open_store(url)
     secret, token = tokens_of(service).create("admin")
-    tokens_of(service).recognise(secret)
+    tokens_of(service).authenticate(secret)
     tokens_of(shell).revoke(token.id)
     with pytest.raises(Unauthenticated, match="is revoked"):
-        tokens_of(service).recognise(secret)
+        tokens_of(service).authenticate(secret)
     service.close()
     shell.close()
 
@@ -120,7 +120,7 @@ def test_a_leaked_token_is_revoked_by_itself(tokens: Tokens) -> None:
     secret, token = tokens.create("viewer")
     assert tokens.revoke(secret).id == token.id
     with pytest.raises(Unauthenticated):
-        tokens.recognise(secret)
+        tokens.authenticate(secret)
 
 
 def test_revoking_twice_keeps_the_first_time(tokens: Tokens) -> None:
@@ -170,10 +170,10 @@ def test_a_wrong_argument_is_named_and_makes_no_token(
 def test_a_browser_stands_for_its_token_until_it_signs_out(tokens: Tokens) -> None:
     _, token = tokens.create("admin")
     browser, other = (tokens.sign_in(token, lifetime_s=LONG_S) for _ in range(2))
-    assert tokens.signed_in(browser) == token
+    assert tokens.authenticate_session(browser) == token
     tokens.sign_out(browser)
-    assert tokens.signed_in(browser) is None
-    assert tokens.signed_in(other) == token
+    assert tokens.authenticate_session(browser) is None
+    assert tokens.authenticate_session(other) == token
 
 
 def test_a_browser_counts_no_longer_than_its_time_nor_its_token(tokens: Tokens) -> None:
@@ -184,15 +184,17 @@ def test_a_browser_counts_no_longer_than_its_time_nor_its_token(tokens: Tokens) 
     outlived = tokens.sign_in(expired, lifetime_s=LONG_S)
     shut_out = tokens.sign_in(revoked, lifetime_s=LONG_S)
     tokens.revoke(revoked.id)
-    assert [tokens.signed_in(browser) for browser in (late, outlived, shut_out)] == [None] * 3
+    assert [tokens.authenticate_session(browser) for browser in (late, outlived, shut_out)] == [
+        None
+    ] * 3
 
 
 def test_a_token_is_no_cookie_and_a_cookie_no_token(tokens: Tokens) -> None:
     secret, token = tokens.create("admin")
     browser = tokens.sign_in(token, lifetime_s=LONG_S)
-    assert tokens.signed_in(secret) is None
+    assert tokens.authenticate_session(secret) is None
     with pytest.raises(Unauthenticated):
-        tokens.recognise(browser)
+        tokens.authenticate(browser)
 
 
 def test_tokens_and_browsers_survive_a_restart(tmp_path: Path) -> None:
@@ -202,7 +204,11 @@ def test_tokens_and_browsers_survive_a_restart(tmp_path: Path) -> None:
     browser = tokens_of(store).sign_in(token, lifetime_s=LONG_S)
     store.close()
     store = open_store(url)
-    assert tokens_of(store).recognise(secret) == tokens_of(store).signed_in(browser) == token
+    assert (
+        tokens_of(store).authenticate(secret)
+        == tokens_of(store).authenticate_session(browser)
+        == token
+    )
     store.close()
 
 

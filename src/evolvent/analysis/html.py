@@ -69,7 +69,7 @@ def note(text: str) -> str:
     return f"<div class='note'>{escape(text)}</div>"
 
 
-def standing(status: StudyStatus) -> dict[str, Any]:
+def study_facts(status: StudyStatus) -> dict[str, Any]:
     """Return how a study stands, as facts."""
     record, counts = status.record, status.counts
     best = None
@@ -99,7 +99,7 @@ def study_html(status: StudyStatus, members: Iterable[MemberView], url: str) -> 
     return framed(
         f"Study {status.record.name}",
         state_of(status),
-        facts({**standing(status), "store": url}),
+        facts({**study_facts(status), "store": url}),
         table,
     )
 

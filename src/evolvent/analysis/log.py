@@ -77,7 +77,7 @@ class Log:
     @classmethod
     def of(cls, status: StudyStatus, jobs: Sequence[JobRecord]) -> Log:
         """Return jobs, finished ones in the order of their reports, as columns."""
-        plain, hyperparameters, metrics = _Plain(), Values(), Numbers()
+        plain, hyperparameters, metrics = _PlainColumns(), Values(), Numbers()
         if jobs:
             plain.add(list(zip(*map(_cells, jobs), strict=True)))
         hyperparameters.add([job.hyperparameters for job in jobs])
@@ -141,7 +141,7 @@ def read_with(
         UnknownStudy: there is none of that number.
     """
     status, n = store.status(study), len(_COLUMNS)
-    plain, hyperparameters, metrics = _Plain(), Texts(), Numbers()
+    plain, hyperparameters, metrics = _PlainColumns(), Texts(), Numbers()
     more: list[list[Any]] = [[] for _ in columns]
     with uncollected():
         for page in pages(store, study, (*_COLUMNS, *columns)):
@@ -153,7 +153,7 @@ def read_with(
         return _log(status, plain, hyperparameters.columns(), metrics), more
 
 
-class _Plain:
+class _PlainColumns:
     """The columns that hold one number each, in the order of `_COLUMNS`."""
 
     def __init__(self) -> None:
@@ -180,7 +180,10 @@ class _Plain:
 
 
 def _log(
-    status: StudyStatus, plain: _Plain, hyperparameters: Mapping[str, Column], metrics: Numbers
+    status: StudyStatus,
+    plain: _PlainColumns,
+    hyperparameters: Mapping[str, Column],
+    metrics: Numbers,
 ) -> Log:
     member, round_, parent_member, parent_round, score, attempt, *times = plain.columns()
     rows = _rows(member, round_)

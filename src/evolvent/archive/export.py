@@ -19,12 +19,12 @@ from evolvent.archive.reader import is_archive
 from evolvent.core.records import JobId
 from evolvent.errors import ArchiveError, CheckpointDamaged, ConfigError, UnknownJob
 from evolvent.store.checkpoints import files as tree
-from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.manifest import address_of
-from evolvent.store.checkpoints.transfer import Held
+from evolvent.store.checkpoints.transfer import HeldCheckpoints
 from evolvent.store.codec import records
 from evolvent.store.codec.fields import encode
-from evolvent.store.codec.study import Settings
+from evolvent.store.codec.study import StudySettings
 from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.protocol import Store
 
@@ -50,9 +50,9 @@ def export_study(store: Store, study: int, path: str | Path, *, checkpoints: Cho
         return _write(_Sink(zipped), dump, held)
 
 
-def _write(sink: _Sink, dump: StudyDump, held: Held) -> Manifest:
+def _write(sink: _Sink, dump: StudyDump, held: HeldCheckpoints) -> Manifest:
     texts: dict[str, Iterable[str]] = {
-        layout.STUDY: [encode(Settings.of(dump).to_json())],
+        layout.STUDY: [encode(StudySettings.of(dump).to_json())],
         layout.MEMBERS: (encode(records.member_to_json(member)) for member in dump.members),
         layout.JOBS: (encode(records.job_to_json(job)) for job in dump.jobs),
         layout.POINTS: (encode(records.point_to_json(logged)) for logged in dump.points),
@@ -70,13 +70,13 @@ def _write(sink: _Sink, dump: StudyDump, held: Held) -> Manifest:
     return manifest
 
 
-def _pack(sink: _Sink, held: Held, address: str) -> Packed:
+def _pack(sink: _Sink, held: HeldCheckpoints, address: str) -> Packed:
     jobs = [job for job, its in held.addresses.items() if its == address]
     directory = held.directories[address]
     try:
         names = tree.listing(directory)
     except OSError as e:
-        raise tree.explained(e, doing="read the checkpoint at", path=directory) from e
+        raise tree.translate_error(e, doing="read the checkpoint at", path=directory) from e
     entries = [sink.file(address, directory, name) for name in names]
     if address_of(entries) != address:
         raise CheckpointDamaged(
@@ -92,7 +92,7 @@ class _Sink:
     def __init__(self, zipped: zipfile.ZipFile) -> None:
         self._zipped = zipped
 
-    def lines(self, name: str, texts: Iterable[str]) -> tuple[Entry, int]:
+    def lines(self, name: str, texts: Iterable[str]) -> tuple[FileEntry, int]:
         """Write lines, compressed; return the entry and how many there were."""
         digest, size, n, left = hashlib.sha256(), 0, 0, iter(texts)
         with self._open(name, zipfile.ZIP_DEFLATED) as out:
@@ -101,9 +101,9 @@ class _Sink:
                 digest.update(block)
                 out.write(block)
                 size, n = size + len(block), n + len(batch)
-        return Entry(name, size, digest.hexdigest()), n
+        return FileEntry(name, size, digest.hexdigest()), n
 
-    def file(self, address: str, directory: Path, name: str) -> Entry:
+    def file(self, address: str, directory: Path, name: str) -> FileEntry:
         """Write a file of a checkpoint as it is: weights hardly get smaller."""
         digest, size = hashlib.sha256(), 0
         with self._open(place(address, name), zipfile.ZIP_STORED) as out:
@@ -111,7 +111,7 @@ class _Sink:
                 digest.update(block)
                 out.write(block)
                 size += len(block)
-        return Entry(name, size, digest.hexdigest())
+        return FileEntry(name, size, digest.hexdigest())
 
     def _open(self, name: str, method: int) -> IO[bytes]:
         kind = stat.S_IFDIR | 0o755 if name.endswith("/") else stat.S_IFREG | 0o644
@@ -127,7 +127,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
             while block := source.read(_BLOCK):
                 yield block
     except OSError as e:
-        raise tree.explained(e, doing="read the checkpoint at", path=path) from e
+        raise tree.translate_error(e, doing="read the checkpoint at", path=path) from e
 
 
 @contextmanager

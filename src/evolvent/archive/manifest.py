@@ -15,9 +15,9 @@ from importlib import metadata
 from typing import Any
 from urllib.parse import quote
 
-from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.manifest import address_of
-from evolvent.store.codec.fields import Malformed, check, counted, listed, mapped, text
+from evolvent.store.codec.fields import Malformed, array, check, non_negative, object_, text
 
 FORMAT = "evolvent study"
 VERSION = 1
@@ -39,7 +39,7 @@ class Packed:
     """
 
     jobs: Sequence[str]
-    files: Mapping[str, Entry]
+    files: Mapping[str, FileEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,12 @@ class Manifest:
 
     study: str
     written_by: str
-    parts: Mapping[str, Entry]
+    parts: Mapping[str, FileEntry]
     lines: Mapping[str, int]
     checkpoints: Mapping[str, Packed]
 
     @property
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, FileEntry]:
         """All entries of the archive but the manifest, by their names in there."""
         files = {
             place(address, name): file
@@ -97,13 +97,16 @@ class Manifest:
             Malformed: it is none, of a newer format, or names a file that must not be written.
         """
         check_version(data)
-        parts = {name: mapped(mapped(data, "parts"), name) for name in PARTS}
-        packed = mapped(data, "checkpoints")
+        parts = {name: object_(object_(data, "parts"), name) for name in PARTS}
+        packed = object_(data, "checkpoints")
         return cls(
             study=text(data, "study"),
             written_by=text(data, "written_by"),
-            parts={n: Entry(n, counted(p, "size"), text(p, "sha256")) for n, p in parts.items()},
-            lines={name: counted(part, "lines") for name, part in parts.items()},
+            parts={
+                n: FileEntry(n, non_negative(p, "size"), text(p, "sha256"))
+                for n, p in parts.items()
+            },
+            lines={name: non_negative(part, "lines") for name, part in parts.items()},
             checkpoints={address: _packed(packed, address) for address in packed},
         )
 
@@ -120,7 +123,7 @@ def check_version(data: Any) -> None:
     """Refuse what is no manifest of ours, or one that only a newer evolvent understands."""
     found = data.get("format") if isinstance(data, Mapping) else data
     check(found == FORMAT, "format", found, repr(FORMAT))
-    version = counted(data, "version")
+    version = non_negative(data, "version")
     if version > VERSION:
         raise Malformed(
             f"written in format {version} by {data.get('written_by')!r:.40}, this evolvent reads "
@@ -142,18 +145,18 @@ def place(address: str, name: str) -> str:
 
 
 def _packed(packed: Mapping[str, Any], address: str) -> Packed:
-    data = mapped(packed, address)
-    files = {name: _file(name, mapped(data, "files")) for name in sorted(mapped(data, "files"))}
+    data = object_(packed, address)
+    files = {name: _file(name, object_(data, "files")) for name in sorted(object_(data, "files"))}
     if address_of(files.values()) != address:
         raise Malformed(f"checkpoint {address:.80}: the address is not that of its files")
-    return Packed([str(job) for job in listed(data, "jobs")], files)
+    return Packed([str(job) for job in array(data, "jobs")], files)
 
 
-def _file(name: str, files: Mapping[str, Any]) -> Entry:
+def _file(name: str, files: Mapping[str, Any]) -> FileEntry:
     parts = name.removesuffix("/").split("/")
     sound = all(part not in {"", ".", ".."} for part in parts) and "\0" not in name
     check(sound and len(name) <= _LONGEST_NAME, "file name", name, "one inside the checkpoint")
-    told = listed(files, name)
+    told = array(files, name)
     check(len(told) == 2, name, told, "size and SHA-256")
     size, sha256 = told
-    return Entry(name, counted({"size": size}, "size"), text({"sha256": sha256}, "sha256"))
+    return FileEntry(name, non_negative({"size": size}, "size"), text({"sha256": sha256}, "sha256"))

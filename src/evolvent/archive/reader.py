@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from evolvent.archive.manifest import MANIFEST, Manifest, place
 from evolvent.errors import ArchiveError
-from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec.fields import Malformed, check, strict_json
 
 _BLOCK = 1 << 20
@@ -40,7 +40,7 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._told():
+        with self._as_archive_error():
             self._zipped = zipfile.ZipFile(path)
         try:
             self._entries = self._checked_entries()
@@ -65,7 +65,7 @@ class Archive:
         """Yield what `read` makes of each line of a part; it may raise `Malformed`."""
         n = 0
         for n, line in enumerate(self._lines(name), 1):
-            with self._told(f"{name}, line {n}"):
+            with self._as_archive_error(f"{name}, line {n}"):
                 value = strict_json(line)
                 check(isinstance(value, dict), "line", value, "an object")
                 record = read(value)
@@ -77,7 +77,7 @@ class Archive:
         """Write the files of a checkpoint into an empty directory."""
         for name, file in self.manifest.checkpoints[address].files.items():
             entry, target = place(address, name), directory / name
-            with self._told(entry):
+            with self._as_archive_error(entry):
                 if name.endswith("/"):
                     target.mkdir(parents=True)
                     continue
@@ -86,10 +86,10 @@ class Archive:
                     for block in self.blocks(entry, file):
                         out.write(block)
 
-    def blocks(self, name: str, wanted: Entry) -> Iterator[bytes]:
+    def blocks(self, name: str, wanted: FileEntry) -> Iterator[bytes]:
         """Yield the bytes of an entry; raise at the end if they are not those that are wanted."""
         digest, size = hashlib.sha256(), 0
-        with self._told(name), self._zipped.open(self._entries[name]) as source:
+        with self._as_archive_error(name), self._zipped.open(self._entries[name]) as source:
             while block := source.read(_BLOCK):
                 digest.update(block)
                 size += len(block)
@@ -130,7 +130,7 @@ class Archive:
             raise ArchiveError(f"{self.path} is no archive of a study: it has no {MANIFEST}")
         if info.file_size > _LARGEST_MANIFEST:
             raise self.error(MANIFEST, f"{info.file_size} bytes, too large")
-        with self._told(MANIFEST):
+        with self._as_archive_error(MANIFEST):
             return Manifest.from_json(strict_json(self._zipped.read(info)))
 
     def _check_contents(self) -> None:
@@ -146,7 +146,7 @@ class Archive:
                 raise self.error(name, f"{size} bytes instead of {entry.size}")
 
     @contextmanager
-    def _told(self, entry: str = "") -> Iterator[None]:
+    def _as_archive_error(self, entry: str = "") -> Iterator[None]:
         """Turn whatever a broken file can raise into one error that says where."""
         try:
             yield

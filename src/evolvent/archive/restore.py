@@ -15,10 +15,10 @@ from evolvent.archive.reader import Archive
 from evolvent.archive.validate import Consistency
 from evolvent.core.study import StudyRecord
 from evolvent.errors import ArchiveError, StudyExists
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.codec import records
 from evolvent.store.codec.fields import Malformed
-from evolvent.store.codec.study import Settings
+from evolvent.store.codec.study import StudySettings
 from evolvent.store.dump import StudyDump
 from evolvent.store.protocol import Store
 
@@ -43,7 +43,7 @@ class PackedStudy:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        found = list(archive.records(layout.STUDY, Settings.from_json))
+        found = list(archive.records(layout.STUDY, StudySettings.from_json))
         if len(found) != 1:
             raise archive.error(layout.STUDY, f"{len(found)} lines, wanted one")
         self._settings = found[0]
@@ -119,7 +119,7 @@ class PackedStudy:
         except Malformed as e:
             raise self._archive.error(name, e) from e
 
-    def _save(self, checkpoints: Checkpoints) -> None:
+    def _save(self, checkpoints: LocalCheckpoints) -> None:
         """Seal the checkpoints that the archive holds."""
         packed = self._archive.manifest.checkpoints
         n_bytes = sum(file.size for its in packed.values() for file in its.files.values())

@@ -170,12 +170,12 @@ def _join(
 def _run_one(
     study: Study, command: Command, device: str | None, lease: float, *, forgiving: bool
 ) -> None:
-    from evolvent.engines.local.inline import run_once
+    from evolvent.engines.local.inline import run_one_job
 
     def tell(text: str) -> None:
         print(text, file=sys.stderr)
 
-    id = run_once(study.store, study.id, command, device=device, lease_s=lease, tell=tell)
+    id = run_one_job(study.store, study.id, command, device=device, lease_s=lease, tell=tell)
     if id is None:
         tell(f"study {study.name} is {study.status().state}: no job is left")
         return

@@ -148,7 +148,7 @@ def _logger(to: Backend, *, project: str, mode: Any, **options: Any) -> Logger:
 def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     """Write a study; return whether that was interrupted."""
     from evolvent.engines.local.signals import interrupts
-    from evolvent.engines.loggers.follower import Follower
+    from evolvent.engines.loggers.follower import LogFollower
     from evolvent.errors import EvolventError
     from evolvent.store.records import StudyState
 
@@ -159,7 +159,7 @@ def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
             raise KeyboardInterrupt
         stop.set()
 
-    follower = Follower(study.store, study.id, logger)
+    follower = LogFollower(study.store, study.id, logger)
     logger.check(study.status())
     if follow:
         print(f"{logger.place}: following study {study.name}; Ctrl-C ends", file=sys.stderr)

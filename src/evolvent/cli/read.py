@@ -123,12 +123,12 @@ def _watch(study: Study, *, every_s: float) -> None:
 
 def _print_study(study: Study) -> None:
     from evolvent.cli.render.output import output_console
-    from evolvent.display import headline, standing, study_table
+    from evolvent.display import headline, progress_line, study_table
     from evolvent.store.records import FailureKind
 
     console, status = output_console(), study.status()
     console.print(headline(status), soft_wrap=True)
-    console.print(f"{status.state}{_because(status)}  {standing(status)}", soft_wrap=True)
+    console.print(f"{status.state}{_because(status)}  {progress_line(status)}", soft_wrap=True)
     console.print(study_table(status, study.members(), width=console.width))
     if pinned := study.store.pins(study.id):
         console.print(f"pinned: {', '.join(pinned)}", markup=False, soft_wrap=True)

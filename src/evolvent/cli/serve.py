@@ -13,7 +13,7 @@ import typer
 from evolvent.cli.options import DEFAULT_STORE
 
 if TYPE_CHECKING:
-    from evolvent.service.settings import Settings
+    from evolvent.service.settings import ServiceSettings
     from evolvent.store.tokens import Tokens
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -79,11 +79,11 @@ def serve(
 ) -> None:
     """Serve a store to other machines and to browsers, until Ctrl-C or SIGTERM."""
     from evolvent.service.server.run import serve as run
-    from evolvent.service.settings import Settings
+    from evolvent.service.settings import ServiceSettings
     from evolvent.store import open_store
     from evolvent.store.tokens import tokens_of
 
-    settings = Settings(
+    settings = ServiceSettings(
         host=host,
         port=port,
         certfile=certfile,
@@ -102,7 +102,7 @@ def serve(
     print("stopped", file=sys.stderr)
 
 
-def _welcome(url: str, store: str, tokens: Tokens, settings: Settings) -> None:
+def _welcome(url: str, store: str, tokens: Tokens, settings: ServiceSettings) -> None:
     if settings.exposed and not settings.encrypted:
         _say(
             "warning: other machines can reach this, and TLS is off: whoever listens on the "

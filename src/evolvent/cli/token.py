@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-class Role(StrEnum):
+class RoleName(StrEnum):
     """What a token is for."""
 
     VIEWER = "viewer"
@@ -54,7 +54,7 @@ The token is printed once. The store keeps its hash, not the token."""
 
 
 def create(
-    role: Annotated[Role, typer.Option(help="What it is for.")],
+    role: Annotated[RoleName, typer.Option(help="What it is for.")],
     store: StoreUrl = DEFAULT_STORE,
     study: Annotated[
         str | None, typer.Option(metavar="NAME", help="Open this study only. \\[default: all]")

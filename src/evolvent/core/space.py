@@ -66,7 +66,7 @@ class Space(Mapping[str, Distribution]):
         checked = self._each("check", self.flatten(values))
         missing = [name for name in self._fields if name not in checked]
         if missing and not partial:
-            wish = self._fields[missing[0]].wish
+            wish = self._fields[missing[0]].expected
             raise OutOfSpace(f"hyperparameter {missing[0]}: missing, wanted {wish}")
         return checked
 

@@ -38,7 +38,7 @@ BREEDING = PBT(
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DemoOutcome:
     """What the demo came to. Scores are accuracies: on validation images, then on test images.
 
     Attributes:
@@ -75,7 +75,7 @@ def demo(  # noqa: PLR0913 - one keyword an option of the command
     population: int = 8,
     rounds: int = 20,
     console: Console | None = None,
-) -> Outcome:
+) -> DemoOutcome:
     """Breed small networks on handwritten digits; then give random search the same compute.
 
     Args:
@@ -129,10 +129,10 @@ def _free_name(store: Store) -> str:
     return name
 
 
-def _outcome(results: list[Result], *, seconds: float) -> Outcome:
+def _outcome(results: list[Result], *, seconds: float) -> DemoOutcome:
     bred, best = results[0], results[0].best
     control = results[1].best if len(results) > 1 else None
-    return Outcome(
+    return DemoOutcome(
         study=bred.name,
         best_job=best.job.id,
         best_score=best.value,
@@ -150,7 +150,7 @@ def _test(best: Best) -> float:
     return best.job.metrics["test_accuracy"]
 
 
-def _show(console: Console, results: list[Result], outcome: Outcome) -> None:
+def _show(console: Console, results: list[Result], outcome: DemoOutcome) -> None:
     bred, best = results[0], results[0].best
     members = bred.store.members(bred.status.id)
     console.print()
@@ -166,7 +166,7 @@ def _show(console: Console, results: list[Result], outcome: Outcome) -> None:
     _say(console, f"{outcome.seconds:.0f} s in all")
 
 
-def _comparison(bred: Result, outcome: Outcome) -> str:
+def _comparison(bred: Result, outcome: DemoOutcome) -> str:
     record = bred.status.record
     lines = [
         "\nAccuracy of the best network  validation    test",
@@ -186,7 +186,7 @@ def _figures(validation: float, test: float) -> str:
     return f"{validation:24.4f}{test:8.4f}"
 
 
-def _how_to_load(outcome: Outcome) -> str:
+def _how_to_load(outcome: DemoOutcome) -> str:
     return f"""
 Its weights: {outcome.best_checkpoint}/model.pt
   model = evolvent.demo.digits.ConvNet()

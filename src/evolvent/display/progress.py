@@ -151,7 +151,7 @@ def headline(status: StudyStatus) -> Text:
     return Text.assemble((record.name, "bold"), f"  {goal} {record.metric}  {members}, {rounds}")
 
 
-def standing(status: StudyStatus) -> str:
+def progress_line(status: StudyStatus) -> str:
     """Return how far a study is and what its best is, in one line."""
     return f"{_finished(status)}/{_total(status)} jobs{_failed(status)}{_best(status)}"
 

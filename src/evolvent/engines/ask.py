@@ -13,7 +13,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.engines.attempt import job_fields, report_sealed, seal_leased, starting_point
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper
-from evolvent.engines.polling import Patience
+from evolvent.engines.polling import PollBackoff
 from evolvent.engines.runner import failure_of, judge
 from evolvent.engines.worker_name import worker_name
 from evolvent.errors import EvolventError, LeaseLost
@@ -102,7 +102,7 @@ class AskedJob(Job):
 def ask(store: Store, study: int, *, wait: bool, timeout_s: float | None = None) -> AskedJob | None:
     """Claim a job; see `Study.next_job`."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    patience = Patience()
+    patience = PollBackoff()
     while True:
         wait_s = min(patience.wait_s, _left(deadline)) if wait else 0.0
         lease = store.claim(study, worker=worker_name("ask"), lease_s=_LEASE_S, wait=Wait(wait_s))

@@ -21,7 +21,7 @@ _FORGOTTEN = Failure(FailureKind.RETURNED, "the job was dropped without `with jo
 
 
 @dataclass(slots=True)
-class _Held:
+class _HeldLease:
     """A lease with its job, and the points that were sent but not answered, under their key."""
 
     lease: Lease
@@ -46,7 +46,7 @@ class LeaseKeeper:
         self._lease_s = lease_s
         self._hang_s = hang_s
         self._on_hang = on_hang
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _HeldLease] = {}
         self._training: weakref.ref[Job] | None = None
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -68,7 +68,7 @@ class LeaseKeeper:
     def hold(self, lease: Lease, job: Job) -> None:
         """Prolong this lease from now on; its job is the one that trains."""
         with self._lock:
-            self._held[job.id] = _Held(lease, weakref.ref(job))
+            self._held[job.id] = _HeldLease(lease, weakref.ref(job))
             self._training = weakref.ref(job)
 
     def trained(self, job: Job) -> None:
@@ -121,7 +121,7 @@ class LeaseKeeper:
                     with contextlib.suppress(LeaseLost, StoreError):
                         self._store.fail(held.lease, _FORGOTTEN)
 
-    def _beat(self, held: _Held, job: Job | None) -> None:
+    def _beat(self, held: _HeldLease, job: Job | None) -> None:
         if job is None:
             return
         try:
@@ -136,7 +136,7 @@ class LeaseKeeper:
         except StoreError:
             pass  # busy or out of reach: the lease has two more beats to go
 
-    def _part(self, held: _Held, job: Job) -> None:
+    def _part(self, held: _HeldLease, job: Job) -> None:
         try:
             if held.points:
                 self._send(held)
@@ -145,6 +145,6 @@ class LeaseKeeper:
         except StoreError:
             job.return_points(held.points)
 
-    def _send(self, held: _Held) -> None:
+    def _send(self, held: _HeldLease) -> None:
         self._store.heartbeat(held.lease, lease_s=self._lease_s, points=held.points, key=held.key)
         held.points = []

@@ -28,7 +28,7 @@ class Observer(Protocol):
         ...
 
 
-class Silence:
+class NullObserver:
     """Watches nothing."""
 
     def start(self, status: StudyStatus) -> None:  # noqa: ARG002 - silence

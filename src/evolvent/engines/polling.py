@@ -9,7 +9,7 @@ _WAIT_FIRST_S, _WAIT_LAST_S = 0.5, 60.0
 _LOOK_EVERY_S = 0.05
 
 
-class Patience:
+class PollBackoff:
     """For one wait: longer from try to try, so that those who wait for long cost little.
 
     A store that can holds a claim until there is a job or its study is over: then nobody need

@@ -75,7 +75,7 @@ def _push(
         try:
             shutil.copytree(directory, staged, copy_function=shutil.copyfile, dirs_exist_ok=True)
         except OSError as e:
-            raise tree.explained(e, doing="copy", path=directory) from e
+            raise tree.translate_error(e, doing="copy", path=directory) from e
         address = checkpoints.seal(staged)
         return store.push(study, hyperparameters, done=Report(*verdict, address))
     finally:
@@ -88,6 +88,6 @@ def _check_directory(directory: Path) -> None:
     try:
         found = tree.listing(directory)  # refuses links, by the user's names
     except OSError as e:
-        raise tree.explained(e, doing="read", path=directory) from e
+        raise tree.translate_error(e, doing="read", path=directory) from e
     if not found:
         raise ConfigError(f"checkpoint: {directory} is empty, wanted the model's files")

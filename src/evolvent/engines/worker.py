@@ -17,7 +17,7 @@ from evolvent.core.records import JobId
 from evolvent.engines.attempt import open_job, report_sealed, seal_leased, starting_point
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper
-from evolvent.engines.polling import Patience
+from evolvent.engines.polling import PollBackoff
 from evolvent.engines.runner import Runner, failure_of, judge
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.engines.worker_name import worker_name
@@ -110,7 +110,7 @@ class Worker:
 
     def _next_lease(self) -> Lease | None:
         """Wait for the next job; None when the study is over or the worker is to end."""
-        patience = Patience()
+        patience = PollBackoff()
         while not self._options.drain.is_set():
             lease = self._store.claim(
                 self._study,
@@ -146,7 +146,7 @@ class Worker:
             return
         keeper.trained(job)
         overlap = self._options.overlap and self._finish_s > _WORTH_A_THREAD_S
-        run = background.submit if overlap else _at_once
+        run = background.submit if overlap else _call_now
         before, self._pending = self._pending, run(self._finish, lease, job, verdict, keeper)
         self._wait_for(before)  # should it fail, this one is still reported
         if not overlap:
@@ -217,7 +217,7 @@ class Worker:
             self._store.release(self._study, worker=self._options.name, failure=failure)
 
 
-def _at_once(call: Callable[..., bool], *args: Any) -> Future[bool]:
+def _call_now(call: Callable[..., bool], *args: Any) -> Future[bool]:
     """Run a call here and now, with the future of one that was run elsewhere."""
     future: Future[bool] = Future()
     try:

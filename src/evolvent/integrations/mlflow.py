@@ -19,15 +19,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from evolvent.engines.loggers.progress import Standing, Standings
+from evolvent.engines.loggers.progress import ProgressTracker, StudyProgress
 from evolvent.engines.loggers.protocol import (
     BEST,
     COPIES,
     ROUND,
-    Axis,
     By,
     Entry,
-    Values,
+    SettingValues,
+    StepAxis,
     file_name,
     key,
     local_directory,
@@ -35,7 +35,7 @@ from evolvent.engines.loggers.protocol import (
     settings,
 )
 from evolvent.errors import ConfigError, MissingExtra
-from evolvent.store.locks import Alone
+from evolvent.store.locks import OwnerLock
 from evolvent.store.records import StudyState, StudyStatus
 from evolvent.validation import check_name
 
@@ -108,8 +108,8 @@ class Logger:
         self._directory = None if remote else local_directory(wished).absolute()
         self._uri = str(wished) if remote else f"sqlite:///{self._directory}/mlflow.db"
         self._experiment = check_name("experiment", experiment)
-        self._axis = Axis(by, steps_per_round)
-        self._alone: Alone | None = None
+        self._axis = StepAxis(by, steps_per_round)
+        self._alone: OwnerLock | None = None
         self._client: MlflowClient | None = None
         self._runs: dict[str, RunState] = {}
 
@@ -131,7 +131,7 @@ class Logger:
         """Find the runs of the study, or make its parent run."""
         self._runs = {}
         self._take(status)
-        self._status, self._values = status, Values(status.record.space)
+        self._status, self._values = status, SettingValues(status.record.space)
         self._key = key(status, self._axis)
         self._client = MlflowClient(self._uri)
         self._experiment_id = _experiment(self._client, self._experiment, self._directory)
@@ -139,7 +139,7 @@ class Logger:
         self._parent = self._run(self._client, "", status.created_at)
         self._parent.new_params = named(settings(status.record))
         self._parent.send(self._client)
-        self._standings = Standings(status.record)
+        self._standings = ProgressTracker(status.record)
 
     @_quiet()
     def write(self, entries: Sequence[Entry]) -> None:
@@ -155,7 +155,7 @@ class Logger:
             standing = self._standings.take(entry)
             if standing is not None:
                 touched[""] = self._parent
-                self._tell_standing(standing, entry)
+                self._log_progress(standing, entry)
         for run in touched.values():
             if run.metrics:
                 run.be("RUNNING", self._client, since=0.0)
@@ -177,7 +177,7 @@ class Logger:
         if self._directory is not None:
             make_directory(self._directory)
             lock = f".{file_name(status.record.name)}.mlflow.lock"
-            self._alone = self._alone or Alone(self._directory / lock)
+            self._alone = self._alone or OwnerLock(self._directory / lock)
             self._alone.take()
 
     def _found(self, client: MlflowClient) -> Iterator[Run]:
@@ -218,7 +218,7 @@ class Logger:
         at, step = milliseconds(entry.at(1.0)), self._axis.step(entry)
         return [*metrics, *(Metric(name, value, at, step) for name, value in values.items())]
 
-    def _tell_standing(self, standing: Standing, entry: Entry) -> None:
+    def _log_progress(self, standing: StudyProgress, entry: Entry) -> None:
         if standing.copies:
             self._parent.note(standing.copies)
         if standing.rounds <= self._parent.n_rounds:

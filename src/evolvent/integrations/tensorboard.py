@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.core.records import Value
-from evolvent.engines.loggers.progress import Standing, Standings
+from evolvent.engines.loggers.progress import ProgressTracker, StudyProgress
 from evolvent.engines.loggers.protocol import (
     AGE,
     BEST,
     COPIES,
     HYPERPARAMETERS,
-    Axis,
     By,
     Entry,
-    Values,
+    SettingValues,
+    StepAxis,
     change_text,
     file_name,
     identity,
@@ -38,7 +38,7 @@ from evolvent.engines.loggers.protocol import (
     settings,
 )
 from evolvent.errors import ConfigError, MissingExtra
-from evolvent.store.locks import Alone
+from evolvent.store.locks import OwnerLock
 from evolvent.store.records import StudyState, StudyStatus
 
 try:
@@ -84,8 +84,8 @@ class Logger:
             ConfigError: names the argument, what came and what was wanted.
         """
         self._directory = local_directory(directory)
-        self._axis = Axis(by, steps_per_round)
-        self._alone: Alone | None = None
+        self._axis = StepAxis(by, steps_per_round)
+        self._alone: OwnerLock | None = None
         self._summary: _Summary | None = None
 
     @property
@@ -112,9 +112,9 @@ class Logger:
         self.check(status)
         self._status, root = status, self._root(status)
         if self._alone is None:
-            self._alone = Alone(root / ".evolvent.lock")
+            self._alone = OwnerLock(root / ".evolvent.lock")
         self._alone.take()
-        self._values = Values(status.record.space)
+        self._values = SettingValues(status.record.space)
         self._files: dict[str, EventFile] = {}
         self._summary = _Summary(root, status, self._axis)
 
@@ -180,9 +180,9 @@ class Logger:
 class _Summary:
     """The run of the study itself: settings, the best so far, and who copied whom."""
 
-    def __init__(self, root: Path, status: StudyStatus, axis: Axis) -> None:
+    def __init__(self, root: Path, status: StudyStatus, axis: StepAxis) -> None:
         self._file = EventFile(root, mark=COPIES)
-        self._standings = Standings(status.record)
+        self._standings = ProgressTracker(status.record)
         self._status, self._axis = status, axis
         self._at = status.created_at
 
@@ -193,7 +193,7 @@ class _Summary:
             self._at = entry.at(1.0)
             standing = self._standings.take(entry)
             if standing is not None and self._step(standing) > self._file.last_step:
-                values = [scalar(COPIES, len(standing.copies)), *_told(standing)]
+                values = [scalar(COPIES, len(standing.copies)), *_copies_text(standing)]
                 if standing.best is not None:
                     values.append(scalar(BEST, standing.best))
                 new.append(record(values, step=self._step(standing), at=self._at))
@@ -203,10 +203,10 @@ class _Summary:
         """Tell the copies since the last whole round, too; the next writer will replace them."""
         standing = self._standings.now()
         if standing.copies:
-            told = record(_told(standing), step=self._step(standing), at=self._at)
+            told = record(_copies_text(standing), step=self._step(standing), at=self._at)
             self._file.append_end([told])
 
-    def _step(self, standing: Standing) -> int:
+    def _step(self, standing: StudyProgress) -> int:
         return int(standing.rounds * self._axis.steps_per_round)
 
     def _start(self) -> bytes:
@@ -217,7 +217,7 @@ class _Summary:
         return record([told, experiment], step=0, at=self._status.created_at)
 
 
-def _told(standing: Standing) -> list[Summary.Value]:
+def _copies_text(standing: StudyProgress) -> list[Summary.Value]:
     if not standing.copies:
         return []
     return [text("evolvent/who_copied_whom", "\n".join(standing.copies))]
@@ -226,7 +226,7 @@ def _told(standing: Standing) -> list[Summary.Value]:
 def _experiment(status: StudyStatus) -> HParamsPluginData:
     """Return the columns of the HParams tab: the metric, first and last hyperparameters."""
     data = HParamsPluginData()
-    values = Values(status.record.space)
+    values = SettingValues(status.record.space)
     for name in values.varied:
         kind = api_pb2.DATA_TYPE_STRING if name in values.listed else api_pb2.DATA_TYPE_FLOAT64
         data.experiment.hparam_infos.add(

@@ -21,10 +21,10 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from evolvent.engines.loggers.protocol import (
-    Axis,
     By,
     Entry,
-    Values,
+    SettingValues,
+    StepAxis,
     change_text,
     file_name,
     key,
@@ -33,7 +33,7 @@ from evolvent.engines.loggers.protocol import (
     settings,
 )
 from evolvent.errors import ConfigError, EvolventError, MissingExtra
-from evolvent.store.locks import Alone
+from evolvent.store.locks import OwnerLock
 from evolvent.store.records import StudyStatus
 from evolvent.validation import check_choice, check_name
 
@@ -94,8 +94,8 @@ class Logger:
         self._project = check_name("project", project)
         self._entity = entity
         self._mode = _mode(mode)
-        self._axis = Axis(by, steps_per_round)
-        self._alone: Alone | None = None
+        self._axis = StepAxis(by, steps_per_round)
+        self._alone: OwnerLock | None = None
         self._runs: dict[str, wandb.Run] = {}
 
     @property
@@ -115,11 +115,11 @@ class Logger:
         self.check(status)
         self._finish_all()
         if self._alone is None:
-            self._alone = Alone(
+            self._alone = OwnerLock(
                 self._directory / "wandb" / f".{file_name(status.record.name)}.lock"
             )
         self._alone.take()
-        self._status, self._values = status, Values(status.record.space)
+        self._status, self._values = status, SettingValues(status.record.space)
         self._key = key(status, self._axis)
         self._next: dict[str, int] = {}
         self._first: dict[str, Mapping[str, Any]] = {}

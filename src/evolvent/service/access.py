@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evolvent.service.api.routes import OPERATIONS, PREFIX
-from evolvent.service.auth.roles import Role, check_role, who
+from evolvent.service.auth.roles import Role, check_role, current_identity
 
 NOBODY, VIEWER, ADMIN = None, Role.VIEWER, Role.ADMIN
 
@@ -73,5 +73,5 @@ class _Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         role = self._roles[scope["method"]]
         if role is not None:
-            check_role(who(Request(scope)), role)
+            check_role(current_identity(Request(scope)), role)
         await self.app(scope, receive, send)

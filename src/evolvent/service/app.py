@@ -15,22 +15,22 @@ from starlette.routing import Route
 from evolvent.errors import EvolventError
 from evolvent.service.access import guarded
 from evolvent.service.api import routes
-from evolvent.service.api.endpoint import Api
+from evolvent.service.api.endpoint import ApiContext
 from evolvent.service.auth import sign_in
-from evolvent.service.auth.authenticator import Door
+from evolvent.service.auth.authenticator import Authenticator
 from evolvent.service.auth.csrf import SAFE
-from evolvent.service.auth.middleware import Gate
+from evolvent.service.auth.middleware import AuthMiddleware
 from evolvent.service.dashboard import views
 from evolvent.service.dashboard.render import error_page
-from evolvent.service.settings import Settings
-from evolvent.service.web.errors import HttpError, answer, unforeseen
+from evolvent.service.settings import ServiceSettings
+from evolvent.service.web.errors import HttpError, internal_error, to_response
 from evolvent.service.web.security_headers import SafeHeaders
-from evolvent.service.web.threads import Crossing
+from evolvent.service.web.threads import StoreThreads
 from evolvent.store.protocol import Store
 from evolvent.store.tokens import Tokens
 
 
-def create_app(store: Store, *, tokens: Tokens, settings: Settings) -> Starlette:
+def create_app(store: Store, *, tokens: Tokens, settings: ServiceSettings) -> Starlette:
     """Return the service as an ASGI application.
 
     Its `app.state.closing.set()`, called in the loop in which it runs, sends home whoever waits
@@ -41,9 +41,9 @@ def create_app(store: Store, *, tokens: Tokens, settings: Settings) -> Starlette
         tokens: who may use it.
         settings: how it is set up.
     """
-    crossing = Crossing()
-    its_api = Api(store, settings, crossing)
-    door = Door(tokens, settings, crossing)
+    crossing = StoreThreads()
+    its_api = ApiContext(store, settings, crossing)
+    door = Authenticator(tokens, settings, crossing)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -57,10 +57,10 @@ def create_app(store: Store, *, tokens: Tokens, settings: Settings) -> Starlette
             *views.routes(its_api),
             *guarded([*sign_in.routes(door), Route("/health", _health)]),
         ],
-        middleware=[Middleware(SafeHeaders), Middleware(Gate, door=door)],
+        middleware=[Middleware(SafeHeaders), Middleware(AuthMiddleware, door=door)],
         exception_handlers={
             HTTPException: _refused,
-            EvolventError: _told,
+            EvolventError: _error_page,
             Exception: _failed,
         },
         lifespan=lifespan,
@@ -73,7 +73,7 @@ def create_app(store: Store, *, tokens: Tokens, settings: Settings) -> Starlette
 class Closing:
     """Tells a service that it is about to stop."""
 
-    def __init__(self, its_api: Api) -> None:
+    def __init__(self, its_api: ApiContext) -> None:
         self._api = its_api
 
     def set(self) -> None:
@@ -96,7 +96,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     else:
         message = f"method: got {request.method}, wanted {headers.get('Allow', 'another')}"
     field = "path" if status == 404 else "method"
-    return answer(HttpError(status, message, field=field, allow=headers.get("Allow")))
+    return to_response(HttpError(status, message, field=field, allow=headers.get("Allow")))
 
 
 def _wants_page(request: Request) -> bool:
@@ -106,9 +106,9 @@ def _wants_page(request: Request) -> bool:
     return hasattr(request.state, "who") and "text/html" in request.headers.get("accept", "")
 
 
-async def _told(_: Request, error: Exception) -> Response:
-    return answer(error)
+async def _error_page(_: Request, error: Exception) -> Response:
+    return to_response(error)
 
 
 async def _failed(_: Request, error: Exception) -> Response:
-    return unforeseen(error)
+    return internal_error(error)

@@ -11,7 +11,7 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ServiceSettings:
     """What `evolvent serve` was asked for.
 
     Attributes:

@@ -19,7 +19,7 @@ KEPT_S = 3600.0
 _Answer = TypeVar("_Answer")
 
 
-class Call:
+class RequestFingerprint:
     """What is called, and with what: it is the same call only if all of it is the same.
 
     Args:
@@ -40,7 +40,7 @@ class Call:
 
 
 @dataclass(slots=True)
-class Answers:
+class IdempotencyCache:
     """What a memory store has answered, by key.
 
     Args:
@@ -50,7 +50,9 @@ class Answers:
     clock: Callable[[], float] = time.monotonic
     _known: dict[str, tuple[str, Any, float]] = field(default_factory=dict)  # the oldest first
 
-    def once(self, key: str | None, call: Call, change: Callable[[], _Answer]) -> _Answer:
+    def run(
+        self, key: str | None, call: RequestFingerprint, change: Callable[[], _Answer]
+    ) -> _Answer:
         """Return what `change` returns, or what it did the first time that `key` was given.
 
         Args:
@@ -70,7 +72,7 @@ class Answers:
         self._known[key] = str(call), told, self.clock()
         return told
 
-    def before(self, key: str, call: Call) -> Any:
+    def before(self, key: str, call: RequestFingerprint) -> Any:
         """Return what a call of this key was answered; None if there was none.
 
         Raises:

@@ -41,12 +41,12 @@ def shared(path: Path) -> Lock:
     return _locked(path, fcntl.LOCK_SH)
 
 
-def alone(path: Path) -> Lock:
+def exclusive(path: Path) -> Lock:
     """Lock a file alone, waiting for all others."""
     return _locked(path, fcntl.LOCK_EX)
 
 
-def alone_at_once(path: Path) -> Lock | None:
+def try_exclusive(path: Path) -> Lock | None:
     """Lock a file alone; None when somebody else has it."""
     try:
         return _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,12 +96,12 @@ class FileLock:
             OSError: the file cannot be made or opened.
         """
         for pause in _PAUSES_S:
-            if self.acquire_at_once():
+            if self.try_acquire():
                 return
             time.sleep(pause)
         fcntl.flock(self._open(), fcntl.LOCK_EX)
 
-    def acquire_at_once(self) -> bool:
+    def try_acquire(self) -> bool:
         """Take the lock if nobody has it; return whether that was so."""
         try:
             fcntl.flock(self._open(), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,7 +126,7 @@ class FileLock:
             os.close(descriptor)
 
 
-class Alone:
+class OwnerLock:
     """A lock file, held until `release` or until its holder dies, however it dies."""
 
     def __init__(self, path: Path) -> None:

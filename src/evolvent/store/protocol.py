@@ -20,8 +20,8 @@ from typing import Any, Protocol
 from evolvent.core.algorithms import Algorithm
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.store.checkpoints.protocol import CheckpointsLike
-from evolvent.store.checkpoints.transfer import Held, Save
+from evolvent.store.checkpoints.protocol import CheckpointStore
+from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints
 from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.records import (
     FailedAttempt,
@@ -41,7 +41,7 @@ class WholeStudies(Protocol):
 
     def dump(
         self, study: int, *, checkpoints: Chosen
-    ) -> AbstractContextManager[tuple[StudyDump, Held]]:
+    ) -> AbstractContextManager[tuple[StudyDump, HeldCheckpoints]]:
         """Give a whole study as of one instant, and the checkpoints that are to come along.
 
         Nobody waits for it, and what it gives stays the same while the study goes on. It can be
@@ -53,7 +53,7 @@ class WholeStudies(Protocol):
         """
         ...
 
-    def restore(self, dump: StudyDump, *, save: Save, key: str | None = None) -> int:
+    def restore(self, dump: StudyDump, *, save: CheckpointWriter, key: str | None = None) -> int:
         """Write a whole study with its checkpoints in one transaction; return its number.
 
         Times, attempts and reasons stay as they were. A study whose members lack checkpoints to
@@ -106,7 +106,7 @@ class Store(WholeStudies, Protocol):
         """Remove the study, its log and its checkpoints. Leases on it are lost."""
         ...
 
-    def checkpoints(self, study: int) -> CheckpointsLike:
+    def checkpoints(self, study: int) -> CheckpointStore:
         """Return the checkpoints of one study."""
         ...
 

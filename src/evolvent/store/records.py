@@ -64,11 +64,11 @@ class Wait:
 
     Attributes:
         seconds: at most so many.
-        unless: set by another thread to end it.
+        cancel: set by another thread to end it.
     """
 
     seconds: float
-    unless: Event | None = None
+    cancel: Event | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignIn:
+class Session:
     """A browser that signed in; counts until it signs out, and no longer than its token."""
 
     id: str
@@ -68,7 +68,7 @@ class SignIn:
     expires_at: float
 
 
-class Keeping(Protocol):
+class TokenStore(Protocol):
     """Where tokens lie: beside the studies, for all services on one store alike."""
 
     def now(self) -> float:
@@ -89,11 +89,11 @@ class Keeping(Protocol):
         """Note that a token opens nothing from now on, and forget who signed in with it."""
         ...
 
-    def sign_in(self, sign_in: SignIn) -> None:
+    def sign_in(self, sign_in: Session) -> None:
         """Keep who signed in; forget whose time is up."""
         ...
 
-    def signed_in(self, id: str) -> tuple[SignIn, Token, float] | None:
+    def find_session(self, id: str) -> tuple[Session, Token, float] | None:
         """Return who signed in, with which token, and the store's clock."""
         ...
 
@@ -108,7 +108,7 @@ class Tokens:
         quick: whether to look one up takes microseconds, and waits for nothing.
     """
 
-    def __init__(self, keeping: Keeping, *, quick: bool = False) -> None:
+    def __init__(self, keeping: TokenStore, *, quick: bool = False) -> None:
         self._keeping = keeping
         self.quick = quick
 
@@ -177,7 +177,7 @@ class Tokens:
         self._keeping.revoke(id)
         return found[0]
 
-    def recognise(self, secret: str) -> Token:
+    def authenticate(self, secret: str) -> Token:
         """Return what is known of a token.
 
         Raises:
@@ -195,7 +195,7 @@ class Tokens:
         """Return a secret that stands for this token in one browser, for so many seconds."""
         secret, now = _SESSION + secrets.token_urlsafe(_RANDOM_BYTES), self._keeping.now()
         self._keeping.sign_in(
-            SignIn(
+            Session(
                 id=id_of(secret),
                 hash=_hash(secret),
                 token=token.id,
@@ -205,9 +205,9 @@ class Tokens:
         )
         return secret
 
-    def signed_in(self, secret: str) -> Token | None:
+    def authenticate_session(self, secret: str) -> Token | None:
         """Return the token that a browser signed in with, if both still count."""
-        found = self._keeping.signed_in(id_of(secret)) if _SECRET.fullmatch(secret) else None
+        found = self._keeping.find_session(id_of(secret)) if _SECRET.fullmatch(secret) else None
         if found is None:
             return None
         sign_in, token, now = found

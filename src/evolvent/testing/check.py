@@ -10,7 +10,7 @@ from typing import Any
 from evolvent.engines import trainable as trainables
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import ConfigError
-from evolvent.testing.check_lab import Lab, Values
+from evolvent.testing.check_lab import Lab, ProbeValues
 from evolvent.testing.check_proofs import Proofs
 from evolvent.testing.check_report import CheckReport, Proof
 
@@ -51,7 +51,7 @@ def check_trainable(
     trainable = trainables.check_trainable(trainable)
     if rounds < 1:
         raise ConfigError(f"rounds: got {rounds}, wanted 1 or more")
-    values = Values.of(space_or_sets, seed=seed)
+    values = ProbeValues.of(space_or_sets, seed=seed)
     proofs = []
     with tempfile.TemporaryDirectory(prefix="evolvent-check-") as root:
         lab = Lab(trainable, values, root=Path(root), rounds=rounds, seed=seed)

@@ -26,7 +26,7 @@ class Raised(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
+class ProbeValues:
     """Two sets of hyperparameters, flat, and how the trainable gets to see them."""
 
     a: dict[str, Any]
@@ -34,7 +34,9 @@ class Values:
     nest: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
     @classmethod
-    def of(cls, given: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, seed: int) -> Values:
+    def of(
+        cls, given: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, seed: int
+    ) -> ProbeValues:
         """Take two sets as they are, or draw two from a space, far apart but not at its ends."""
         if isinstance(given, Mapping):
             space = Space.of(given)
@@ -76,7 +78,7 @@ class Lab:
     """Trains one member in stretches of `rounds` rounds, in directories of its own."""
 
     def __init__(
-        self, trainable: AnyTrainable, values: Values, *, root: Path, rounds: int, seed: int
+        self, trainable: AnyTrainable, values: ProbeValues, *, root: Path, rounds: int, seed: int
     ) -> None:
         self.values = values
         self._trainable = trainable
@@ -162,7 +164,7 @@ class Lab:
         try:
             returned = runner.run(job, parent=parent)
         except Exception as e:
-            raise Raised(_told(e)) from e
+            raise Raised(_describe(e)) from e
         if not isinstance(returned, Mapping):
             raise Raised(
                 f"training returned {type(returned).__name__} {returned!r:.80}: "
@@ -183,7 +185,7 @@ def hashes(directory: Path) -> dict[str, str]:
     }
 
 
-def _told(e: Exception) -> str:
+def _describe(e: Exception) -> str:
     last = traceback.extract_tb(e.__traceback__)[-1]
     message = " ".join(str(e).split())
     where = f"{Path(last.filename).name}:{last.lineno} in {last.name}"

@@ -23,7 +23,7 @@ from tests.needs import needs
 needs("altair")
 vl_convert = needs("vl_convert")
 
-from evolvent.analysis.plots.figure import Wish  # noqa: E402 - after what skips
+from evolvent.analysis.plots.figure import FigureRequest  # noqa: E402 - after what skips
 
 MIXED = {
     "optimizer": {"lr": ev.LogUniform(1e-5, 1.0), "batch": ev.LogIntUniform(8, 512)},
@@ -72,7 +72,7 @@ LOGS = {
 
 
 def drawn(kind: str, log: Log, **options: Any) -> dict[str, Any]:
-    wish = Wish(kind=kind, options=Options(**options))
+    wish = FigureRequest(kind=kind, options=Options(**options))
     return wish.draw({"only": [log]}).to_dict()
 
 
@@ -191,7 +191,7 @@ def test_large_population_is_drawn_as_shares_of_its_founders():
 
 def test_scatter_shows_a_second_study_on_the_same_scales():
     pbt, random = population(), population(name="random", copying=0)
-    wish = Wish(kind="scatter", options=Options())
+    wish = FigureRequest(kind="scatter", options=Options())
     spec = wish.draw({"pbt": [pbt], "random": [random]}).to_dict()
     assert [panel["title"]["text"] for panel in spec["hconcat"]] == ["digits", "random"]
     domains = [p["layer"][0]["encoding"]["x"]["scale"]["domain"] for p in spec["hconcat"]]
@@ -214,13 +214,15 @@ def test_labels_of_parallel_axes_differ_however_narrow_the_range():
 
 
 def test_labels_at_the_end_of_compare_stay_at_their_ticks():
-    spec = Wish(kind="compare", options=Options()).draw({"a": [population(8, 30)]}).to_dict()
+    spec = (
+        FigureRequest(kind="compare", options=Options()).draw({"a": [population(8, 30)]}).to_dict()
+    )
     assert spec["layer"][0]["encoding"]["x"]["axis"]["labelFlush"] is False
 
 
 def test_scores_of_two_studies_stand_side_by_side_on_the_same_scale():
     pbt, random = population(), population(name="random", copying=0)
-    spec = Wish(kind="scores").draw({"pbt": [pbt], "random": [random]}).to_dict()
+    spec = FigureRequest(kind="scores").draw({"pbt": [pbt], "random": [random]}).to_dict()
     ends = [panel["layer"][0]["encoding"]["y"]["scale"]["domain"] for panel in spec["hconcat"]]
     assert ends[0] == ends[1]
 
@@ -238,7 +240,7 @@ def test_arms_are_compared_with_bands_over_their_seeds():
         HOSTILE: [population(name=f"r{s}", seed=s, copying=0) for s in (1, 2)],
         "none yet": [without(population(2, 2), np.ones(4, bool))],
     }
-    shown = texts(Wish(kind="compare", options=Options()).draw(arms).to_dict())
+    shown = texts(FigureRequest(kind="compare", options=Options()).draw(arms).to_dict())
     assert "PBT (3 seeds)" in shown
     assert "No job has finished yet in none yet." in shown.replace("\n", " ")
 
@@ -287,14 +289,14 @@ def test_comparison_of_another_metric_is_refused():
 def test_too_many_studies_are_refused():
     log = population(2, 2)
     with pytest.raises(ConfigError, match="kind family: got 2 studies, wanted one"):
-        Wish(kind="family").draw({"a": [log], "b": [log]})
+        FigureRequest(kind="family").draw({"a": [log], "b": [log]})
     with pytest.raises(ConfigError, match="kind scatter: got 3 studies, wanted one to 2"):
-        Wish(kind="scatter").draw({"a": [log, log], "b": [log]})
+        FigureRequest(kind="scatter").draw({"a": [log, log], "b": [log]})
 
 
 def test_unknown_kind_is_told_with_those_there_are():
     with pytest.raises(ConfigError, match="got 'score', wanted one of scores, hyperparameters"):
-        Wish(kind="score")
+        FigureRequest(kind="score")
 
 
 def test_scatter_wants_two_names_at_most():

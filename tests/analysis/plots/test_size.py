@@ -11,7 +11,7 @@ from tests.needs import needs
 needs("altair")
 needs("vl_convert")
 
-from evolvent.analysis.plots.figure import Wish  # noqa: E402 - after what skips
+from evolvent.analysis.plots.figure import FigureRequest  # noqa: E402 - after what skips
 
 
 @pytest.fixture(scope="module")
@@ -23,5 +23,5 @@ def million():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_million_jobs_make_a_small_file(kind, million, tmp_path):
     for ending, most in ((".svg", 2_000_000), (".png", 2_000_000), (".html", 5_000_000)):
-        Wish(kind=kind, file=tmp_path / f"figure{ending}").draw({"only": [million]})
+        FigureRequest(kind=kind, file=tmp_path / f"figure{ending}").draw({"only": [million]})
         assert (tmp_path / f"figure{ending}").stat().st_size < most

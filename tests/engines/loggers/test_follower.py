@@ -14,7 +14,7 @@ import pytest
 import evolvent as ev
 from evolvent.engines.loggers import follower as following
 from evolvent.engines.loggers.protocol import Entry
-from evolvent.engines.observer import Silence
+from evolvent.engines.observer import NullObserver
 from evolvent.store.records import StudyStatus
 from tests.integrations.logged import MEMBERS, ROUNDS, new_study, train, url
 
@@ -45,7 +45,7 @@ class Notebook:
         self.calls.append("close")
 
 
-class Lines(Silence):
+class Lines(NullObserver):
     """Keeps the lines of a run."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ def test_a_logger_that_fails_is_told_once_and_nothing_is_missing_in_the_end() ->
     notebook = Notebook(Faults(1))
     study = new_study()
     shown = Lines()
-    follower = following.Follower(study.store, study.id, notebook)
+    follower = following.LogFollower(study.store, study.id, notebook)
     thread = following.LoggerThread(follower, shown.line)
     study.run(train, workers=0, progress=False)
     assert not thread._try(follower.catch_up)

@@ -11,9 +11,9 @@ from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.space import Space
 from evolvent.engines.loggers.follower import LogReader
 from evolvent.engines.loggers.protocol import (
-    Axis,
     Entry,
-    Values,
+    SettingValues,
+    StepAxis,
     change_text,
     check_loggers,
     file_name,
@@ -72,12 +72,12 @@ def test_weights_are_as_old_as_their_lineage_is_long() -> None:
     copied = entries["m1r1"]  # of m0r2
     assert (entries["m1r0"].age, entries["m1r0"].line) == (1, "m1r0")
     assert (copied.age, copied.line, copied.copied) == (4, "m1r1", "m0r2")
-    assert Axis("member").step(copied) == 2
-    assert Axis("lineage").step(copied) == 4
+    assert StepAxis("member").step(copied) == 2
+    assert StepAxis("lineage").step(copied) == 4
 
 
 def test_an_axis_by_member_counts_its_own_rounds_through_copies(entries: dict[str, Entry]) -> None:
-    axis = Axis("member", 100)
+    axis = StepAxis("member", 100)
     steps = [(axis.run(e), axis.step(e)) for e in entries.values() if e.job.member == 2]
     assert steps == [("m2", 100), ("m2", 200), ("m2", 300), ("m2", 400), ("m2", 500), ("m2", 600)]
 
@@ -85,7 +85,7 @@ def test_an_axis_by_member_counts_its_own_rounds_through_copies(entries: dict[st
 def test_an_axis_by_lineage_starts_another_run_where_the_donor_stood(
     entries: dict[str, Entry],
 ) -> None:
-    axis = Axis("lineage")
+    axis = StepAxis("lineage")
     steps = [(axis.run(e), axis.step(e)) for e in entries.values() if e.job.member == 2]
     assert steps == [
         ("m2r0", 1), ("m2r0", 2), ("m2r2", 3), ("m2r2", 4), ("m2r4", 5), ("m2r4", 6),
@@ -93,8 +93,8 @@ def test_an_axis_by_lineage_starts_another_run_where_the_donor_stood(
 
 
 def test_a_point_stands_before_the_end_of_its_round() -> None:
-    assert Axis("member", 1000).step(entry(round=4), 0.5) == 4500
-    assert Axis("member", 1000).step(entry(round=4)) == 5000
+    assert StepAxis("member", 1000).step(entry(round=4), 0.5) == 4500
+    assert StepAxis("member", 1000).step(entry(round=4)) == 5000
 
 
 def test_points_are_spread_by_their_steps() -> None:
@@ -125,7 +125,7 @@ def test_values_are_metrics_numbers_of_hyperparameters_and_marks() -> None:
         2, 3, hyperparameters=now, age=9, parent=JobId(1, 7), line=JobId(2, 3), score=None,
         state=JobState.FAILED, metrics={},
     )  # fmt: skip
-    assert Values(space).of(copied) == {
+    assert SettingValues(space).of(copied) == {
         "hyperparameters/lr": 0.1,
         "hyperparameters/net.act": 2.0,
         "hyperparameters/width": 32.0,
@@ -157,22 +157,22 @@ def test_a_study_of_any_name_has_a_directory_of_its_own() -> None:
 
 def test_the_key_tells_studies_and_axes_apart() -> None:
     status = bred_study().status()
-    assert key(status, Axis()) == key(status, Axis())
-    assert key(status, Axis()) != key(status, Axis("lineage"))
-    assert key(status, Axis()) != key(bred_study().status(), Axis())
+    assert key(status, StepAxis()) == key(status, StepAxis())
+    assert key(status, StepAxis()) != key(status, StepAxis("lineage"))
+    assert key(status, StepAxis()) != key(bred_study().status(), StepAxis())
 
 
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda: Axis("family"), "by: got 'family', wanted 'member' or 'lineage'"),
-        (lambda: Axis("member", 0), "steps_per_round: got 0"),
+        (lambda: StepAxis("family"), "by: got 'family', wanted 'member' or 'lineage'"),
+        (lambda: StepAxis("member", 0), "steps_per_round: got 0"),
         (lambda: local_directory("s3://here"), "directory: got 's3://here'"),
         (lambda: local_directory(" "), "directory: got ' '"),
         (lambda: local_directory(3), "directory: got 3"),
         (lambda: check_loggers("tensorboard"), "loggers: got 'tensorboard', wanted a list"),
         (lambda: check_loggers(["tensorboard"]), "ev.tensorboard.Logger('runs')"),
-        (lambda: check_loggers([Axis]), "loggers: got <class"),
+        (lambda: check_loggers([StepAxis]), "loggers: got <class"),
     ],
 )
 def test_bad_arguments_are_named(call: Any, named: str) -> None:

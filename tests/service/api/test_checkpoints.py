@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from evolvent.store.checkpoints import manifest
-from evolvent.store.checkpoints.files import Entry
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.files import FileEntry
+from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.connect import open_store
 from evolvent.store.tokens import RoleName
 from evolvent.testing.populations import study_record
@@ -78,8 +78,8 @@ def listed(files: dict[str, bytes]) -> list[dict[str, Any]]:
     return [{"name": e.name, "size": e.size, "sha256": e.sha256} for e in entries(files)]
 
 
-def entries(files: dict[str, bytes]) -> list[Entry]:
-    return [Entry(n, len(b), hashlib.sha256(b).hexdigest()) for n, b in sorted(files.items())]
+def entries(files: dict[str, bytes]) -> list[FileEntry]:
+    return [FileEntry(n, len(b), hashlib.sha256(b).hexdigest()) for n, b in sorted(files.items())]
 
 
 @contextlib.contextmanager
@@ -103,24 +103,24 @@ def client(served: Service) -> Client:
 
 
 @pytest.fixture
-def home(served: Service) -> Checkpoints:
+def home(served: Service) -> LocalCheckpoints:
     return home_of(served)
 
 
-def home_of(served: Service) -> Checkpoints:
+def home_of(served: Service) -> LocalCheckpoints:
     found = served.store.checkpoints(1)
-    assert isinstance(found, Checkpoints)
+    assert isinstance(found, LocalCheckpoints)
     return found
 
 
-def under_way(home: Checkpoints) -> list[Path]:
+def under_way(home: LocalCheckpoints) -> list[Path]:
     return sorted(home.root.glob("staging/*"))
 
 
 # --- sending ------------------------------------------------------------------------------------
 
 
-def test_files_that_were_sent_and_sealed_are_a_checkpoint(client: Client, home: Checkpoints):
+def test_files_that_were_sent_and_sealed_are_a_checkpoint(client: Client, home: LocalCheckpoints):
     address = client.upload()
     assert address == manifest.address_of(entries(FILES))
     path = home.verify(address)
@@ -129,7 +129,7 @@ def test_files_that_were_sent_and_sealed_are_a_checkpoint(client: Client, home: 
     assert under_way(home) == []
 
 
-def test_empty_files_and_folders_arrive_with_the_list(client: Client, home: Checkpoints):
+def test_empty_files_and_folders_arrive_with_the_list(client: Client, home: LocalCheckpoints):
     status, told = client.told(
         "POST", "/uploads", {"files": [*listed({"a/empty": b""}), *listed({"folder/": b""})]}
     )
@@ -148,7 +148,7 @@ def test_checkpoint_that_is_there_needs_no_bytes(client: Client):
     assert [file["offset"] for file in told["files"]] == [len(STATE), len(WEIGHTS)]
 
 
-def test_damaged_checkpoint_is_replaced_by_the_sound_one(client: Client, home: Checkpoints):
+def test_damaged_checkpoint_is_replaced_by_the_sound_one(client: Client, home: LocalCheckpoints):
     address = client.upload()
     damaged = home.path(address) / "weights.pt"
     damaged.chmod(0o644)
@@ -157,7 +157,9 @@ def test_damaged_checkpoint_is_replaced_by_the_sound_one(client: Client, home: C
     home.verify(address)
 
 
-def test_bytes_may_come_in_pieces_and_go_on_where_they_ended(client: Client, home: Checkpoints):
+def test_bytes_may_come_in_pieces_and_go_on_where_they_ended(
+    client: Client, home: LocalCheckpoints
+):
     upload = client.begin()
     assert client.told("PUT", f"{upload}/files/1", WEIGHTS[:1000]) == (200, {"offset": 1000})
     _, told = client.told("POST", "/uploads", {"files": listed(FILES), "key": "one"})
@@ -208,7 +210,7 @@ def test_more_bytes_than_were_promised_are_refused_while_they_come(served: Servi
 
 
 def test_other_bytes_than_the_hash_promised_are_refused_by_name_and_can_be_sent_again(
-    client: Client, home: Checkpoints
+    client: Client, home: LocalCheckpoints
 ):
     upload = client.begin()
     status, told = client.told("PUT", f"{upload}/files/1", b"x" * len(WEIGHTS))
@@ -220,7 +222,7 @@ def test_other_bytes_than_the_hash_promised_are_refused_by_name_and_can_be_sent_
     home.verify(manifest.address_of(entries(FILES)))
 
 
-def test_seal_looks_at_what_is_on_the_disk(client: Client, home: Checkpoints):
+def test_seal_looks_at_what_is_on_the_disk(client: Client, home: LocalCheckpoints):
     upload = client.begin()
     client.told("PUT", f"{upload}/files/0", STATE)
     client.told("PUT", f"{upload}/files/1", WEIGHTS)
@@ -233,7 +235,7 @@ def test_seal_looks_at_what_is_on_the_disk(client: Client, home: Checkpoints):
     assert client.told("POST", f"{upload}/seal")[0] == 200
 
 
-def test_seal_refuses_what_is_not_whole(client: Client, home: Checkpoints):
+def test_seal_refuses_what_is_not_whole(client: Client, home: LocalCheckpoints):
     upload = client.begin()
     client.told("PUT", f"{upload}/files/1", WEIGHTS[:1000])
     client.told("PUT", f"{upload}/files/0", STATE)
@@ -243,7 +245,9 @@ def test_seal_refuses_what_is_not_whole(client: Client, home: Checkpoints):
     assert home.addresses() == []
 
 
-def test_upload_that_was_sealed_or_given_up_is_there_no_more(client: Client, home: Checkpoints):
+def test_upload_that_was_sealed_or_given_up_is_there_no_more(
+    client: Client, home: LocalCheckpoints
+):
     client.upload(key="sealed")
     given_up = client.begin({"a": b"1"}, key="given up")
     assert client.ask("DELETE", given_up)[0] == 204
@@ -276,7 +280,7 @@ def test_key_of_other_files_is_refused(client: Client):
     "name", ["../escape", "/etc/cron.d/x", "a\\b", "a\0b", "a//b", "..", "x" * 300]
 )
 def test_name_that_could_leave_the_directory_is_refused_before_anything_is_made(
-    client: Client, home: Checkpoints, name: str
+    client: Client, home: LocalCheckpoints, name: str
 ):
     files = [*listed(FILES), {**listed({"x": b"1"})[0], "name": name}]
     status, told = client.told("POST", "/uploads", {"files": files})
@@ -290,7 +294,7 @@ def test_name_that_could_leave_the_directory_is_refused_before_anything_is_made(
     "files",
     [None, {}, "x", [7], [[]], [{"name": "a"}], listed({"a": b"1"}) * 2, [[[[[[]]]]]]],
 )
-def test_list_that_is_none_is_refused(client: Client, home: Checkpoints, files: Any):
+def test_list_that_is_none_is_refused(client: Client, home: LocalCheckpoints, files: Any):
     status, told = client.told("POST", "/uploads", {"files": files})
     assert (status, told["error"]["field"].partition("[")[0]) == (422, "files")
     assert under_way(home) == []
@@ -398,7 +402,7 @@ def test_upload_under_way_is_spared_by_a_collection(client: Client, served: Serv
     assert client.told("POST", f"{upload}/seal")[0] == 200
 
 
-def test_study_that_is_gone_takes_nothing(client: Client, served: Service, home: Checkpoints):
+def test_study_that_is_gone_takes_nothing(client: Client, served: Service, home: LocalCheckpoints):
     upload = client.begin()
     served.store.delete_study(1)
     assert client.told("POST", "/uploads", {"files": listed(FILES)})[0] == 404
@@ -422,7 +426,7 @@ def test_list_and_files_can_be_read(client: Client):
     assert "weights.pt" in headers["content-disposition"]
 
 
-def test_list_is_made_anew_when_it_is_lost(client: Client, home: Checkpoints):
+def test_list_is_made_anew_when_it_is_lost(client: Client, home: LocalCheckpoints):
     address = client.upload()
     home.path(address).with_suffix(".json").unlink()
     assert client.told("GET", f"/checkpoints/{address}")[1]["files"] == listed(FILES)
@@ -485,7 +489,7 @@ def test_file_that_is_not_there_is_told_so(client: Client, index: str):
     assert client.ask("GET", f"/checkpoints/{client.upload()}/files/{index}")[0] == 404
 
 
-def test_file_that_was_damaged_is_named(client: Client, home: Checkpoints):
+def test_file_that_was_damaged_is_named(client: Client, home: LocalCheckpoints):
     address = client.upload()
     spoiled = home.path(address) / "weights.pt"
     spoiled.chmod(0o644)
@@ -499,7 +503,7 @@ def test_file_that_was_damaged_is_named(client: Client, home: Checkpoints):
 
 
 def test_file_that_is_being_read_can_be_read_to_its_end_though_it_is_collected(
-    served: Service, client: Client, home: Checkpoints
+    served: Service, client: Client, home: LocalCheckpoints
 ):
     content = bytes(range(256)) * (32 * MB // 256)
     address = client.upload({"a": content, "b": b"1"})

@@ -15,8 +15,8 @@ import pytest
 import evolvent as ev
 from evolvent.core.records import JobState
 from evolvent.errors import CheckpointError
-from evolvent.store.checkpoints.cache import Cache
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.cache import CheckpointCache
+from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.connect import open_store
 from evolvent.store.http.checkpoints import HttpCheckpoints
 from evolvent.store.http.transport import Transport
@@ -46,8 +46,8 @@ def token(store: str) -> str:
 
 
 @pytest.fixture
-def home(tmp_path: Path, token: str) -> Checkpoints:
-    return Checkpoints(tmp_path / "log.checkpoints" / "digits-1", sync=False)
+def home(tmp_path: Path, token: str) -> LocalCheckpoints:
+    return LocalCheckpoints(tmp_path / "log.checkpoints" / "digits-1", sync=False)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def running(store: str, token: str, tmp_path: Path) -> Iterator[Served]:
 
 
 def checkpoints(url: str, token: str, cache: Path) -> HttpCheckpoints:
-    return HttpCheckpoints(Transport(url, token), 1, cache=Cache(cache, limit=1e9))
+    return HttpCheckpoints(Transport(url, token), 1, cache=CheckpointCache(cache, limit=1e9))
 
 
 def large(found: HttpCheckpoints, n_mb: int) -> Path:
@@ -87,7 +87,7 @@ def test_memory_does_not_grow_with_the_checkpoint(running: Served, token: str, t
 
 
 def test_upload_goes_on_when_the_service_was_killed_in_the_middle_of_it(
-    store: str, token: str, home: Checkpoints, tmp_path: Path
+    store: str, token: str, home: LocalCheckpoints, tmp_path: Path
 ):
     with served(store, tmp_path) as first:
         port = first.port
@@ -118,7 +118,7 @@ here.seal(large(here, 40))
 
 
 def test_worker_that_was_killed_in_the_middle_of_an_upload_leaves_no_half_of_it(
-    running: Served, token: str, home: Checkpoints, tmp_path: Path
+    running: Served, token: str, home: LocalCheckpoints, tmp_path: Path
 ):
     with wire(running.port) as line:
         arguments = (line.url, token, str(tmp_path / "cache"))
@@ -146,7 +146,7 @@ def test_full_disk_refuses_and_takes_again_when_there_is_room(small_disk: Path, 
             here.seal(staged)
         ballast.unlink()
         address = here.seal(staged)
-        home = Checkpoints(small_disk / "log.checkpoints" / "digits-1", sync=False)
+        home = LocalCheckpoints(small_disk / "log.checkpoints" / "digits-1", sync=False)
         home.verify(address)
         staged, before = large(here, 3), line.sent
         with pytest.raises(CheckpointError, match="disk is full"):

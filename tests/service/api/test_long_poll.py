@@ -42,18 +42,18 @@ class Waiters:
 
     def __init__(self, running: Service, token: str | None = None) -> None:
         self.store = HttpStore(running.url, running.token() if token is None else token)
-        self.unless = threading.Event()
+        self.cancel = threading.Event()
         self._threads = ThreadPoolExecutor(20)
 
     def wait(self, study: int, worker: str = "w1", **how: Any) -> Future[Lease | None]:
         """Let one wait; return what it will get."""
-        wait = Wait(60.0, self.unless)
+        wait = Wait(60.0, self.cancel)
         return self._threads.submit(
             self.store.claim, study, worker=worker, lease_s=LONG, wait=wait, **how
         )
 
     def close(self) -> None:
-        self.unless.set()
+        self.cancel.set()
         self._threads.shutdown()
         self.store.close()
 
@@ -242,7 +242,7 @@ def test_wait_ends_when_it_is_given_up(crew: Crew, waiters: Waiters) -> None:
     crew.claim(), crew.claim()
     waiting = waiters.wait(crew.id)
     assert is_waiting(waiting)
-    waiters.unless.set()
+    waiters.cancel.set()
     assert got(waiting) is None
 
 
@@ -264,9 +264,9 @@ def test_nobody_gets_a_job_after_going_away(running: Service, crew: Crew, waiter
 
 def leave(waiters: Waiters, waiting: Future[Lease | None]) -> None:
     """Give up a claim, and let the service notice."""
-    waiters.unless.set()
+    waiters.cancel.set()
     assert got(waiting) is None
-    waiters.unless.clear()
+    waiters.cancel.clear()
     time.sleep(0.2)
 
 

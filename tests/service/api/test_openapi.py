@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from evolvent.service.api.routes import OPERATIONS, PREFIX, document
 from evolvent.service.app import create_app
-from evolvent.service.settings import Settings
+from evolvent.service.settings import ServiceSettings
 from evolvent.store.codec.file_list import files_to_json
 from evolvent.store.codec.stream import MEDIA_TYPE
 from evolvent.store.tokens import tokens_of
@@ -124,7 +124,7 @@ def test_document_is_valid() -> None:
 
 def test_document_has_every_route_and_every_method_and_no_others() -> None:
     store = open_store("memory://")
-    app = create_app(store, tokens=tokens_of(store), settings=Settings())
+    app = create_app(store, tokens=tokens_of(store), settings=ServiceSettings())
     served = {
         f"{method} {route.path.replace(':path', '')}"
         for route in app.routes

@@ -22,13 +22,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from evolvent.service.auth import sign_in
-from evolvent.service.auth.authenticator import Door
+from evolvent.service.auth.authenticator import Authenticator
 from evolvent.service.auth.csrf import csrf_of
-from evolvent.service.auth.middleware import Gate
-from evolvent.service.settings import Settings
-from evolvent.service.web.errors import answer
+from evolvent.service.auth.middleware import AuthMiddleware
+from evolvent.service.settings import ServiceSettings
+from evolvent.service.web.errors import to_response
 from evolvent.service.web.security_headers import SafeHeaders
-from evolvent.service.web.threads import Crossing
+from evolvent.service.web.threads import StoreThreads
 
 UNKNOWN = "evt_" + "A" * 43
 Client: TypeAlias = Any  # of httpx
@@ -52,8 +52,8 @@ class Place:
         self.store = open_store("memory://")
         self.tokens: Tokens = tokens_of(self.store)
         self.clock = Clock()
-        self.crossing = Crossing()
-        door = Door(self.tokens, Settings(), self.crossing, clock=self.clock)
+        self.crossing = StoreThreads()
+        door = Authenticator(self.tokens, ServiceSettings(), self.crossing, clock=self.clock)
         self.app = Starlette(
             routes=[
                 Route("/health", _health),
@@ -61,7 +61,7 @@ class Place:
                 Route("/change", _change, methods=["POST"]),
                 *sign_in.routes(door),
             ],
-            middleware=[Middleware(SafeHeaders), Middleware(Gate, door=door)],
+            middleware=[Middleware(SafeHeaders), Middleware(AuthMiddleware, door=door)],
             exception_handlers={EvolventError: _told},
         )
 
@@ -95,7 +95,7 @@ async def _change(request: Request) -> Response:
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    return answer(error)
+    return to_response(error)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import evolvent as ev
-from evolvent.service.dashboard.study import standing
+from evolvent.service.dashboard.study import summarize
 
 
 def test_open_study_is_running_while_something_is_trained() -> None:
@@ -20,13 +20,13 @@ def test_open_study_is_running_while_something_is_trained() -> None:
     seen: list[str] = []
 
     def train(job: ev.Job) -> dict[str, float]:
-        seen.append(standing(study.store, study.status()).state)
+        seen.append(summarize(study.store, study.status()).state)
         (job.directory / "weights").write_text("w")
         return {"loss": 1.0}
 
-    before = standing(study.store, study.status()).state
+    before = summarize(study.store, study.status()).state
     study.run(train, workers=0, progress=False)
-    after = standing(study.store, study.status())
+    after = summarize(study.store, study.status())
     study.store.close()
     assert (before, seen, after.state) == ("open", ["running", "running"], "finished")
     assert after.words.startswith("finished: 2 of 2 jobs")

@@ -222,11 +222,11 @@ class Impatient:
 
     def __init__(self, store: str) -> None:
         from evolvent.service.app import create_app  # noqa: PLC0415 - needs the extra
-        from evolvent.service.server.protocol import PatientProtocol  # noqa: PLC0415
+        from evolvent.service.server.protocol import TimeoutProtocol  # noqa: PLC0415
         from evolvent.service.server.run import DrainingServer, listener, uvicorn_config  # noqa: PLC0415
-        from evolvent.service.settings import Settings  # noqa: PLC0415
+        from evolvent.service.settings import ServiceSettings  # noqa: PLC0415
 
-        class Protocol(PatientProtocol):
+        class Protocol(TimeoutProtocol):
             headers_s = body_idle_s = write_s = 0.2
 
             def connection_made(self, transport: Any) -> None:
@@ -234,7 +234,7 @@ class Impatient:
                 transport.get_extra_info("socket").setsockopt(*small)
                 super().connection_made(transport)
 
-        settings = Settings(port=0)
+        settings = ServiceSettings(port=0)
         self.store = open_store(store)
         self._ready = threading.Event()
         app = create_app(self.store, tokens=tokens_of(self.store), settings=settings)

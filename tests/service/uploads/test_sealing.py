@@ -13,8 +13,8 @@ import pytest
 
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
-from evolvent.store.checkpoints.cache import Cache
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.cache import CheckpointCache
+from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.http import transfer
 from evolvent.store.http.checkpoints import HttpCheckpoints
 from evolvent.store.http.transport import ANSWER_S, Answer, Transport
@@ -38,7 +38,7 @@ def client(served: Service) -> Client:
 
 
 @pytest.fixture
-def home(served: Service) -> Checkpoints:
+def home(served: Service) -> LocalCheckpoints:
     return home_of(served)
 
 
@@ -114,7 +114,7 @@ def test_whoever_asks_afterwards_gets_the_same_answer(client: Client) -> None:
 
 
 def test_upload_whose_checkpoint_was_collected_since_is_gone(
-    client: Client, home: Checkpoints
+    client: Client, home: LocalCheckpoints
 ) -> None:
     upload = sent(client)
     client.told("POST", f"{upload}/seal")
@@ -124,7 +124,7 @@ def test_upload_whose_checkpoint_was_collected_since_is_gone(
 
 
 def test_upload_that_was_sealed_by_a_service_since_killed_gives_its_address(
-    client: Client, home: Checkpoints
+    client: Client, home: LocalCheckpoints
 ) -> None:
     upload = sent(client)
     place = home.root / "staging" / upload.replace("/uploads/", "upload-")
@@ -135,14 +135,14 @@ def test_upload_that_was_sealed_by_a_service_since_killed_gives_its_address(
 
 def test_job_outlives_a_seal_that_takes_longer_than_a_client_waits(
     served: Service,
-    home: Checkpoints,
+    home: LocalCheckpoints,
     disk: SlowDisk,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transfer, "ANSWER_S", 0.3)
     transport = Transport(served.url, served.token("worker"))
-    here = HttpCheckpoints(transport, 1, cache=Cache(tmp_path / "here", limit=1e9))
+    here = HttpCheckpoints(transport, 1, cache=CheckpointCache(tmp_path / "here", limit=1e9))
     with contextlib.closing(transport), ThreadPoolExecutor(1) as threads:
         staged = here.stage("job")
         (staged / "weights").write_bytes(b"w" * 1000)
@@ -171,7 +171,7 @@ def test_the_larger_a_checkpoint_the_longer_its_client_waits(
     served: Service, tmp_path: Path
 ) -> None:
     transport = Noting(served.url, served.token("worker"))
-    here = HttpCheckpoints(transport, 1, cache=Cache(tmp_path / "here", limit=1e9))
+    here = HttpCheckpoints(transport, 1, cache=CheckpointCache(tmp_path / "here", limit=1e9))
     staged = here.stage("job")
     (staged / "weights").write_bytes(bytes(20 * MB))
     with contextlib.closing(transport):

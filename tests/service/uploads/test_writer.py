@@ -6,15 +6,15 @@ import hashlib
 import threading
 from pathlib import Path
 
-from evolvent.service.uploads.writer import Receiving
-from evolvent.store.checkpoints.files import Entry
+from evolvent.service.uploads.writer import UploadWriter
+from evolvent.store.checkpoints.files import FileEntry
 
 CONTENT = b"weights"
-ENTRY = Entry("weights", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+ENTRY = FileEntry("weights", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
 OVERTAKEN_S = 0.2
 
 
-class Overtaken(Receiving):
+class Overtaken(UploadWriter):
     """A file that its sender gives up just when it is looked at for the last time."""
 
     by: threading.Thread | None = None

@@ -13,15 +13,15 @@ import pytest
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing, ConfigError
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
-from evolvent.store.checkpoints.cache import Cache, cache_of_this_machine
-from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.cache import CheckpointCache, cache_of_this_machine
+from evolvent.store.checkpoints.files import FileEntry
 
 KB = 1000
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache", limit=100 * KB)
+def cache(tmp_path: Path) -> CheckpointCache:
+    return CheckpointCache(tmp_path / "cache", limit=100 * KB)
 
 
 class Elsewhere:
@@ -38,8 +38,8 @@ class Elsewhere:
         self._contents[address] = content
         return address
 
-    def bring(self, address: str) -> Callable[[Path], Sequence[Entry]]:
-        def write(target: Path) -> Sequence[Entry]:
+    def bring(self, address: str) -> Callable[[Path], Sequence[FileEntry]]:
+        def write(target: Path) -> Sequence[FileEntry]:
             self.brought.append(address)
             (target / "weights").write_bytes(self._contents[address])
             return tree.read(target)
@@ -59,14 +59,14 @@ def addresses(elsewhere: Elsewhere, tmp_path: Path) -> list[str]:
     return [make(bytes([n]) * 10 * KB, tmp_path / "elsewhere" / str(n)) for n in range(20)]
 
 
-def released(cache: Cache) -> None:
+def released(cache: CheckpointCache) -> None:
     """Let go of what was used outside of jobs, by using other things after it."""
-    while cache._loose:
-        cache._loose.popleft().release()
+    while cache._unbound:
+        cache._unbound.popleft().release()
 
 
 def test_what_is_here_is_not_brought_again(
-    cache: Cache, elsewhere: Elsewhere, addresses: list[str]
+    cache: CheckpointCache, elsewhere: Elsewhere, addresses: list[str]
 ) -> None:
     first = cache.use(addresses[0], elsewhere.bring(addresses[0]))
     again = cache.use(addresses[0], elsewhere.bring(addresses[0]))
@@ -76,7 +76,7 @@ def test_what_is_here_is_not_brought_again(
 
 
 def test_what_was_spoiled_here_is_brought_again(
-    cache: Cache, elsewhere: Elsewhere, addresses: list[str]
+    cache: CheckpointCache, elsewhere: Elsewhere, addresses: list[str]
 ) -> None:
     path = cache.use(addresses[0], elsewhere.bring(addresses[0]))
     (path / "weights").write_bytes(b"torn")
@@ -86,7 +86,7 @@ def test_what_was_spoiled_here_is_brought_again(
 
 
 def test_other_files_than_those_of_the_address_do_not_get_in(
-    cache: Cache, elsewhere: Elsewhere, addresses: list[str]
+    cache: CheckpointCache, elsewhere: Elsewhere, addresses: list[str]
 ) -> None:
     with pytest.raises(CheckpointDamaged, match=addresses[0]):
         cache.use(addresses[0], elsewhere.bring(addresses[1]))
@@ -94,8 +94,10 @@ def test_other_files_than_those_of_the_address_do_not_get_in(
     assert list(cache.local.root.glob("staging/*")) == []
 
 
-def test_what_goes_wrong_on_the_way_leaves_nothing(cache: Cache, addresses: list[str]) -> None:
-    def torn(target: Path) -> Sequence[Entry]:
+def test_what_goes_wrong_on_the_way_leaves_nothing(
+    cache: CheckpointCache, addresses: list[str]
+) -> None:
+    def torn(target: Path) -> Sequence[FileEntry]:
         (target / "weights").write_bytes(b"half")
         raise CheckpointMissing("collected just now")
 
@@ -104,11 +106,11 @@ def test_what_goes_wrong_on_the_way_leaves_nothing(cache: Cache, addresses: list
     assert cache.local.addresses() == []
     assert list(cache.local.root.glob("staging/*")) == []
     assert not cache._holds
-    assert not cache._loose
+    assert not cache._unbound
 
 
 def test_what_was_used_longest_ago_goes_first(
-    cache: Cache, elsewhere: Elsewhere, addresses: list[str]
+    cache: CheckpointCache, elsewhere: Elsewhere, addresses: list[str]
 ) -> None:
     for n in range(8):
         cache.use(addresses[n], elsewhere.bring(addresses[n]))
@@ -122,7 +124,7 @@ def test_what_was_used_longest_ago_goes_first(
 
 
 def test_what_a_running_job_uses_stays_though_the_limit_is_passed(
-    cache: Cache, elsewhere: Elsewhere, addresses: list[str]
+    cache: CheckpointCache, elsewhere: Elsewhere, addresses: list[str]
 ) -> None:
     staged = cache.stage("m0r1a1")
     cache.use(addresses[0], elsewhere.bring(addresses[0]))
@@ -131,16 +133,16 @@ def test_what_a_running_job_uses_stays_though_the_limit_is_passed(
         cache.use(address, elsewhere.bring(address))
     assert addresses[0] in cache.local
     cache.drop(staged)
-    Cache(cache.local.root, limit=0).evict()
+    CheckpointCache(cache.local.root, limit=0).evict()
     assert addresses[0] not in cache.local
     assert sorted(cache.local.addresses()) == sorted(addresses[-8:])
 
 
 def test_what_another_process_uses_stays(
-    cache: Cache, elsewhere: Elsewhere, addresses: list[str]
+    cache: CheckpointCache, elsewhere: Elsewhere, addresses: list[str]
 ) -> None:
     cache.use(addresses[0], elsewhere.bring(addresses[0]))
-    other = Cache(cache.local.root, limit=0)
+    other = CheckpointCache(cache.local.root, limit=0)
     other.evict()
     assert addresses[0] in cache.local
     released(cache)
@@ -149,12 +151,12 @@ def test_what_another_process_uses_stays(
 
 
 def test_those_that_want_the_same_at_the_same_time_bring_it_once(
-    cache: Cache, elsewhere: Elsewhere, addresses: list[str]
+    cache: CheckpointCache, elsewhere: Elsewhere, addresses: list[str]
 ) -> None:
-    caches = [Cache(cache.local.root, limit=cache.limit) for _ in range(8)]
+    caches = [CheckpointCache(cache.local.root, limit=cache.limit) for _ in range(8)]
     paths: list[Path] = []
 
-    def use(one: Cache) -> None:
+    def use(one: CheckpointCache) -> None:
         paths.append(one.use(addresses[0], elsewhere.bring(addresses[0])))
 
     threads = [threading.Thread(target=use, args=(one,)) for one in caches]
@@ -166,7 +168,7 @@ def test_those_that_want_the_same_at_the_same_time_bring_it_once(
     assert len(elsewhere.brought) == 1
 
 
-def test_what_was_saved_here_is_kept_here(cache: Cache) -> None:
+def test_what_was_saved_here_is_kept_here(cache: CheckpointCache) -> None:
     staged = cache.stage("m0r0a1")
     (staged / "weights").write_bytes(b"saved")
     entries = cache.local.freeze(staged)
@@ -180,7 +182,7 @@ def test_what_was_saved_here_is_kept_here(cache: Cache) -> None:
     assert (path / "weights").read_bytes() == b"saved"
 
 
-def test_what_is_larger_than_the_limit_is_not_kept(cache: Cache) -> None:
+def test_what_is_larger_than_the_limit_is_not_kept(cache: CheckpointCache) -> None:
     staged = cache.stage("m0r0a1")
     (staged / "weights").write_bytes(bytes(101 * KB))
     cache.keep(staged, cache.local.freeze(staged))
@@ -201,16 +203,16 @@ def test_what_a_dead_process_left_goes_when_the_next_begins(tmp_path: Path) -> N
     root = tmp_path / "cache"
     subprocess.run([sys.executable, "-c", LEAVES, str(root)], check=False)
     assert len(list(root.glob("staging/*"))) == 1
-    alive = Cache(root, limit=0)
+    alive = CheckpointCache(root, limit=0)
     mine = alive.stage("m1r0a1")
     assert list(root.glob("staging/*")) == [mine]
-    other = Cache(root, limit=0)
+    other = CheckpointCache(root, limit=0)
     other.stage("m2r0a1")
     assert mine.is_dir()
 
 
 def test_cache_that_was_cleared_by_hand_fills_again(
-    cache: Cache, elsewhere: Elsewhere, addresses: list[str]
+    cache: CheckpointCache, elsewhere: Elsewhere, addresses: list[str]
 ) -> None:
     cache.use(addresses[0], elsewhere.bring(addresses[0]))
     tree.remove(cache.local.root)
@@ -220,7 +222,7 @@ def test_cache_that_was_cleared_by_hand_fills_again(
 def test_place_that_cannot_be_made_is_an_error_that_names_the_variable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="EVOLVENT_CACHE"):
-        Cache(tmp_path / "file" / "cache", limit=0).stage("m0r0a1")
+        CheckpointCache(tmp_path / "file" / "cache", limit=0).stage("m0r0a1")
 
 
 def test_environment_says_where_and_how_much(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.local import LocalCheckpoints
 
 HELLO = "8bbf3d9a48654e624001f59cf9f5afd813d7bd3c5ae05947ba3b682183848fb7"
 FILES = {"model.pt": b"weights", "optimizer/state.bin": b"momentum"}
@@ -17,11 +17,11 @@ FUTURE = 4e9
 
 
 @pytest.fixture(params=[False, True], ids=["process", "power"])
-def checkpoints(tmp_path: Path, request: pytest.FixtureRequest) -> Checkpoints:
-    return Checkpoints(tmp_path / "checkpoints", sync=request.param)
+def checkpoints(tmp_path: Path, request: pytest.FixtureRequest) -> LocalCheckpoints:
+    return LocalCheckpoints(tmp_path / "checkpoints", sync=request.param)
 
 
-def staged(checkpoints: Checkpoints, files: Mapping[str, bytes] = FILES) -> Path:
+def staged(checkpoints: LocalCheckpoints, files: Mapping[str, bytes] = FILES) -> Path:
     directory = checkpoints.stage("m3r12-a1")
     for name, content in files.items():
         path = directory / name
@@ -30,7 +30,7 @@ def staged(checkpoints: Checkpoints, files: Mapping[str, bytes] = FILES) -> Path
     return directory
 
 
-def sealed(checkpoints: Checkpoints, files: Mapping[str, bytes] = FILES) -> str:
+def sealed(checkpoints: LocalCheckpoints, files: Mapping[str, bytes] = FILES) -> str:
     return checkpoints.seal(staged(checkpoints, files))
 
 
@@ -39,12 +39,12 @@ def overwrite(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def leftovers(checkpoints: Checkpoints) -> list[str]:
+def leftovers(checkpoints: LocalCheckpoints) -> list[str]:
     folders = [checkpoints.root / "staging", checkpoints.root / "trash"]
     return [path.name for folder in folders if folder.is_dir() for path in folder.iterdir()]
 
 
-def test_sealed_checkpoint_holds_the_files_that_were_staged(checkpoints: Checkpoints) -> None:
+def test_sealed_checkpoint_holds_the_files_that_were_staged(checkpoints: LocalCheckpoints) -> None:
     directory = staged(checkpoints)
     address = checkpoints.seal(directory)
     assert address in checkpoints
@@ -55,18 +55,18 @@ def test_sealed_checkpoint_holds_the_files_that_were_staged(checkpoints: Checkpo
     assert checkpoints.files(address) == {"model.pt": 7, "optimizer/state.bin": 8}
 
 
-def test_address_is_the_same_in_every_version(checkpoints: Checkpoints) -> None:
+def test_address_is_the_same_in_every_version(checkpoints: LocalCheckpoints) -> None:
     address = sealed(checkpoints, {"hello.txt": b"hello"})
     assert address == HELLO
 
 
-def test_staged_directories_are_fresh_and_private(checkpoints: Checkpoints) -> None:
+def test_staged_directories_are_fresh_and_private(checkpoints: LocalCheckpoints) -> None:
     first, second = checkpoints.stage("m0r0"), checkpoints.stage("m0r0")
     assert first != second
     assert list(first.iterdir()) == list(second.iterdir()) == []
 
 
-def test_label_cannot_leave_the_staging_directory(checkpoints: Checkpoints) -> None:
+def test_label_cannot_leave_the_staging_directory(checkpoints: LocalCheckpoints) -> None:
     directory = checkpoints.stage("../../é/x\0" + "y" * 300)
     assert directory.parent == checkpoints.root / "staging"
 
@@ -75,19 +75,19 @@ def test_root_does_not_follow_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    checkpoints = Checkpoints(Path("here"), sync=False)
+    checkpoints = LocalCheckpoints(Path("here"), sync=False)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert checkpoints.verify(sealed(checkpoints)).is_relative_to(tmp_path / "here")
 
 
-def test_sealed_files_are_read_only(checkpoints: Checkpoints) -> None:
+def test_sealed_files_are_read_only(checkpoints: LocalCheckpoints) -> None:
     path = checkpoints.path(sealed(checkpoints))
     modes = [stat.S_IMODE((path / name).stat().st_mode) for name in FILES]
     assert [mode & 0o222 for mode in modes] == [0, 0]
 
 
-def test_equal_contents_share_an_address_and_stay_staged(checkpoints: Checkpoints) -> None:
+def test_equal_contents_share_an_address_and_stay_staged(checkpoints: LocalCheckpoints) -> None:
     address = sealed(checkpoints)
     second = staged(checkpoints)
     assert checkpoints.seal(second) == address
@@ -98,7 +98,7 @@ def test_equal_contents_share_an_address_and_stay_staged(checkpoints: Checkpoint
 
 
 def test_equal_contents_can_be_sealed_again_after_the_others_were_collected(
-    checkpoints: Checkpoints,
+    checkpoints: LocalCheckpoints,
 ) -> None:
     address = sealed(checkpoints)
     second = staged(checkpoints)
@@ -109,7 +109,7 @@ def test_equal_contents_can_be_sealed_again_after_the_others_were_collected(
     assert checkpoints.verify(address).is_dir()
 
 
-def test_modes_times_and_order_are_no_part_of_the_address(checkpoints: Checkpoints) -> None:
+def test_modes_times_and_order_are_no_part_of_the_address(checkpoints: LocalCheckpoints) -> None:
     address = sealed(checkpoints)
     directory = staged(checkpoints, dict(reversed(FILES.items())))
     (directory / "model.pt").chmod(0o700)
@@ -135,7 +135,7 @@ def test_modes_times_and_order_are_no_part_of_the_address(checkpoints: Checkpoin
     ids=repr,
 )
 def test_any_other_contents_have_another_address(
-    checkpoints: Checkpoints, files: dict[str, bytes]
+    checkpoints: LocalCheckpoints, files: dict[str, bytes]
 ) -> None:
     directory = checkpoints.stage("odd")
     for name, content in files.items():
@@ -151,7 +151,7 @@ def test_any_other_contents_have_another_address(
     assert set(checkpoints.files(address)) == {name for name in files if not name.endswith("/")}
 
 
-def test_empty_directories_are_part_of_the_contents(checkpoints: Checkpoints) -> None:
+def test_empty_directories_are_part_of_the_contents(checkpoints: LocalCheckpoints) -> None:
     directory = staged(checkpoints)
     (directory / "logs" / "deep").mkdir(parents=True)
     address = checkpoints.seal(directory)
@@ -161,7 +161,7 @@ def test_empty_directories_are_part_of_the_contents(checkpoints: Checkpoints) ->
         checkpoints.verify(address)
 
 
-def test_links_and_special_files_are_refused_by_name(checkpoints: Checkpoints) -> None:
+def test_links_and_special_files_are_refused_by_name(checkpoints: LocalCheckpoints) -> None:
     directory = staged(checkpoints)
     (directory / "latest").symlink_to("model.pt")
     with pytest.raises(CheckpointError, match=r"latest is a symbolic link.*save a copy"):
@@ -174,7 +174,7 @@ def test_links_and_special_files_are_refused_by_name(checkpoints: Checkpoints) -
     assert checkpoints.seal(directory) in checkpoints
 
 
-def test_sealing_what_is_gone_says_so(checkpoints: Checkpoints) -> None:
+def test_sealing_what_is_gone_says_so(checkpoints: LocalCheckpoints) -> None:
     directory = staged(checkpoints)
     checkpoints.drop(directory)
     with pytest.raises(CheckpointMissing, match=directory.name):
@@ -184,12 +184,12 @@ def test_sealing_what_is_gone_says_so(checkpoints: Checkpoints) -> None:
 @pytest.mark.parametrize(
     "address", ["", "..", "A" * 64, "a" * 63, "a" * 64 + "\n", "../" * 21 + "a"]
 )
-def test_what_is_no_address_is_refused(checkpoints: Checkpoints, address: str) -> None:
+def test_what_is_no_address_is_refused(checkpoints: LocalCheckpoints, address: str) -> None:
     with pytest.raises(CheckpointError, match="64 hexadecimal digits"):
         checkpoints.path(address)
 
 
-def test_missing_checkpoint_is_reported_as_missing(checkpoints: Checkpoints) -> None:
+def test_missing_checkpoint_is_reported_as_missing(checkpoints: LocalCheckpoints) -> None:
     address = "ab" * 32
     assert address not in checkpoints
     with pytest.raises(CheckpointMissing, match=address):
@@ -228,7 +228,9 @@ def damage_by_linking(path: Path) -> None:
         (damage_by_linking, "extra is a symbolic link"),
     ],
 )
-def test_damage_is_found_and_the_file_is_named(checkpoints: Checkpoints, damage, words) -> None:
+def test_damage_is_found_and_the_file_is_named(
+    checkpoints: LocalCheckpoints, damage, words
+) -> None:
     address = sealed(checkpoints)
     damage(checkpoints.path(address))
     with pytest.raises(CheckpointDamaged, match=words):
@@ -237,7 +239,7 @@ def test_damage_is_found_and_the_file_is_named(checkpoints: Checkpoints, damage,
 
 @pytest.mark.parametrize("manifest", [None, "", "[1]", '{"model.pt": [7, "0"]}', '{"a": 1}'])
 def test_damage_is_found_without_a_usable_manifest(
-    checkpoints: Checkpoints, manifest: str | None
+    checkpoints: LocalCheckpoints, manifest: str | None
 ) -> None:
     address = sealed(checkpoints)
     beside = checkpoints.path(address).with_suffix(".json")
@@ -251,7 +253,9 @@ def test_damage_is_found_without_a_usable_manifest(
         checkpoints.verify(address)
 
 
-def test_damaged_checkpoint_is_replaced_by_sound_equal_contents(checkpoints: Checkpoints) -> None:
+def test_damaged_checkpoint_is_replaced_by_sound_equal_contents(
+    checkpoints: LocalCheckpoints,
+) -> None:
     address = sealed(checkpoints)
     damage_bytes(checkpoints.path(address))
     again = staged(checkpoints)
@@ -261,7 +265,7 @@ def test_damaged_checkpoint_is_replaced_by_sound_equal_contents(checkpoints: Che
 
 
 def test_discarded_checkpoint_is_unreachable_at_once_and_deleted_with_the_trash(
-    checkpoints: Checkpoints,
+    checkpoints: LocalCheckpoints,
 ) -> None:
     gone, kept = sealed(checkpoints), sealed(checkpoints, {"a": b"x"})
     checkpoints.discard([gone, gone, "ab" * 32])
@@ -273,7 +277,7 @@ def test_discarded_checkpoint_is_unreachable_at_once_and_deleted_with_the_trash(
     assert not checkpoints.path(gone).with_suffix(".json").exists()
 
 
-def test_sweep_deletes_all_but_what_is_kept(checkpoints: Checkpoints) -> None:
+def test_sweep_deletes_all_but_what_is_kept(checkpoints: LocalCheckpoints) -> None:
     kept, gone = sealed(checkpoints), sealed(checkpoints, {"a": b"xy", "b": b"z"})
     staged(checkpoints, {"half": b"12345"})
     trashed = sealed(checkpoints, {"b": b"7654321"})
@@ -289,7 +293,7 @@ def test_sweep_deletes_all_but_what_is_kept(checkpoints: Checkpoints) -> None:
     assert manifests == [kept]
 
 
-def test_sweep_spares_what_was_staged_or_sealed_since(checkpoints: Checkpoints) -> None:
+def test_sweep_spares_what_was_staged_or_sealed_since(checkpoints: LocalCheckpoints) -> None:
     checkpoints.drop(staged(checkpoints))
     now = time.time()
     old = staged(checkpoints)
@@ -301,7 +305,9 @@ def test_sweep_spares_what_was_staged_or_sealed_since(checkpoints: Checkpoints) 
     assert checkpoints.seal(directory) in checkpoints
 
 
-def test_sealing_equal_contents_makes_the_checkpoint_young_again(checkpoints: Checkpoints) -> None:
+def test_sealing_equal_contents_makes_the_checkpoint_young_again(
+    checkpoints: LocalCheckpoints,
+) -> None:
     address = sealed(checkpoints)
     os.utime(checkpoints.path(address), (1, 1))
     now = time.time()
@@ -310,7 +316,7 @@ def test_sealing_equal_contents_makes_the_checkpoint_young_again(checkpoints: Ch
     assert address in checkpoints
 
 
-def test_strangers_in_the_staging_directory_go_by_their_age(checkpoints: Checkpoints) -> None:
+def test_strangers_in_the_staging_directory_go_by_their_age(checkpoints: LocalCheckpoints) -> None:
     stranger = checkpoints.stage("x").parent / "copied by hand"
     stranger.mkdir()
     os.utime(stranger, (1000, 1000))
@@ -320,14 +326,16 @@ def test_strangers_in_the_staging_directory_go_by_their_age(checkpoints: Checkpo
     assert not stranger.exists()
 
 
-def test_nothing_to_collect_is_fine_before_anything_was_saved(checkpoints: Checkpoints) -> None:
+def test_nothing_to_collect_is_fine_before_anything_was_saved(
+    checkpoints: LocalCheckpoints,
+) -> None:
     checkpoints.discard(["ab" * 32])
     assert checkpoints.empty_trash() == 0
     assert checkpoints.sweep(set(), staged_before=FUTURE) == 0
     checkpoints.remove_all()
 
 
-def test_remove_all_leaves_nothing(checkpoints: Checkpoints) -> None:
+def test_remove_all_leaves_nothing(checkpoints: LocalCheckpoints) -> None:
     sealed(checkpoints)
     staged(checkpoints)
     checkpoints.remove_all()
@@ -336,7 +344,7 @@ def test_remove_all_leaves_nothing(checkpoints: Checkpoints) -> None:
 
 
 def test_directories_that_training_code_protected_are_removed_too(
-    checkpoints: Checkpoints,
+    checkpoints: LocalCheckpoints,
 ) -> None:
     directory = staged(checkpoints)
     (directory / "optimizer").chmod(0o500)
@@ -347,7 +355,7 @@ def test_directories_that_training_code_protected_are_removed_too(
 def test_power_durability_syncs_files_and_names_before_the_address_and_the_address_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoints = Checkpoints(tmp_path / "new" / "root", sync=True)
+    checkpoints = LocalCheckpoints(tmp_path / "new" / "root", sync=True)
     events: list[tuple[str, str]] = []
     fsync, rename = os.fsync, os.rename
 
@@ -372,6 +380,6 @@ def test_power_durability_syncs_files_and_names_before_the_address_and_the_addre
 
 
 def test_process_durability_syncs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoints = Checkpoints(tmp_path, sync=False)
+    checkpoints = LocalCheckpoints(tmp_path, sync=False)
     monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("synced"))
     assert sealed(checkpoints) in checkpoints

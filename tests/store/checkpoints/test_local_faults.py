@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evolvent.errors import CheckpointDamaged, CheckpointError
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.local import LocalCheckpoints
 
 FUTURE = 4e9
 
@@ -30,20 +30,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
-def filled(checkpoints: Checkpoints, content: bytes = b"x" * 5000) -> Path:
+def filled(checkpoints: LocalCheckpoints, content: bytes = b"x" * 5000) -> Path:
     directory = checkpoints.stage("m0r0")
     (directory / "weights").write_bytes(content)
     return directory
 
 
-def two_files(checkpoints: Checkpoints) -> Path:
+def two_files(checkpoints: LocalCheckpoints) -> Path:
     directory = filled(checkpoints)
     (directory / "optimizer").write_bytes(b"y")
     return directory
 
 
 def test_full_disk_is_named_and_leaves_nothing_half_made(small_disk: Path) -> None:
-    checkpoints = Checkpoints(small_disk, sync=True)
+    checkpoints = LocalCheckpoints(small_disk, sync=True)
     address = checkpoints.seal(filled(checkpoints))
     directory = filled(checkpoints, b"y" * 5000)
     with suppress(OSError):
@@ -65,7 +65,7 @@ def test_full_disk_is_named_and_leaves_nothing_half_made(small_disk: Path) -> No
 
 
 def test_read_only_disk_is_named(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
-    checkpoints = Checkpoints(small_disk, sync=False)
+    checkpoints = LocalCheckpoints(small_disk, sync=False)
     address = checkpoints.seal(filled(checkpoints))
     directory = filled(checkpoints, b"y")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
@@ -83,7 +83,7 @@ def test_read_only_disk_is_named(small_disk: Path, caplog: pytest.LogCaptureFixt
 
 def test_place_that_cannot_exist_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    checkpoints = Checkpoints(tmp_path / "file" / "checkpoints", sync=False)
+    checkpoints = LocalCheckpoints(tmp_path / "file" / "checkpoints", sync=False)
     with pytest.raises(CheckpointError, match=r"file/checkpoints.*a part of the path is a file"):
         checkpoints.stage("m0r0")
 
@@ -132,7 +132,7 @@ def test_crash_at_any_instant_leaves_whole_checkpoints_and_sweepable_leftovers(
     instants = int(done.stdout)
     assert instants > 30
     for n in range(instants):
-        checkpoints = Checkpoints(tmp_path / str(n), sync=False)
+        checkpoints = LocalCheckpoints(tmp_path / str(n), sync=False)
         addresses = {path.name for path in checkpoints.root.glob("objects/*/*") if path.is_dir()}
         for address in addresses:
             checkpoints.verify(address)
@@ -174,7 +174,7 @@ def test_processes_that_seal_discard_and_sweep_the_same_contents_do_not_disturb_
     crowd = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
     errors = [process.communicate()[1] for process in crowd]
     assert errors == [""] * 4
-    checkpoints = Checkpoints(tmp_path, sync=False)
+    checkpoints = LocalCheckpoints(tmp_path, sync=False)
     checkpoints.sweep(set(), staged_before=FUTURE)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -191,7 +191,7 @@ def test_bad_blocks_are_damage_but_other_trouble_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
 ) -> None:
     """Damage makes a job start from an ancestor, which must not happen for want of a handle."""
-    checkpoints = Checkpoints(tmp_path, sync=False)
+    checkpoints = LocalCheckpoints(tmp_path, sync=False)
     address = checkpoints.seal(filled(checkpoints))
 
     def failing(*_: object) -> bytes:
@@ -209,7 +209,7 @@ def test_bad_blocks_are_damage_but_other_trouble_is_not(
 def test_checkpoint_replaced_by_equal_contents_while_it_is_read_is_sound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoints = Checkpoints(tmp_path, sync=False)
+    checkpoints = LocalCheckpoints(tmp_path, sync=False)
     address = checkpoints.seal(filled(checkpoints))
     again = filled(checkpoints)
     readv = os.readv
@@ -228,7 +228,7 @@ def test_checkpoint_replaced_by_equal_contents_while_it_is_read_is_sound(
 def test_equal_contents_that_come_in_between_are_shared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoints = Checkpoints(tmp_path, sync=False)
+    checkpoints = LocalCheckpoints(tmp_path, sync=False)
     mine, theirs = filled(checkpoints), filled(checkpoints)
     rename = os.rename
 
@@ -247,7 +247,7 @@ def test_equal_contents_that_come_in_between_are_shared(
 def test_everything_is_removed_even_if_a_worker_still_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoints = Checkpoints(tmp_path / "checkpoints", sync=False)
+    checkpoints = LocalCheckpoints(tmp_path / "checkpoints", sync=False)
     filled(checkpoints)
     rmdir = os.rmdir
 
@@ -265,7 +265,7 @@ def test_everything_is_removed_even_if_a_worker_still_writes(
 def test_sweep_is_not_disturbed_by_what_others_remove_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoints = Checkpoints(tmp_path, sync=False)
+    checkpoints = LocalCheckpoints(tmp_path, sync=False)
     address = checkpoints.seal(filled(checkpoints, b"12345"))
     listdir = os.listdir
     monkeypatch.setattr(os, "listdir", lambda path: [*listdir(path), "ghost"])
@@ -276,7 +276,7 @@ def test_sweep_is_not_disturbed_by_what_others_remove_meanwhile(
 def test_what_cannot_be_listed_beside_a_checkpoint_does_not_stop_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpoints = Checkpoints(tmp_path, sync=False)
+    checkpoints = LocalCheckpoints(tmp_path, sync=False)
     address = checkpoints.seal(two_files(checkpoints))
     checkpoints.discard([address])
     checkpoints.path(address).with_suffix(".json").mkdir()
@@ -288,7 +288,7 @@ def test_what_cannot_be_listed_beside_a_checkpoint_does_not_stop_it(
 def test_disk_that_is_full_at_the_last_step_leaves_the_staged_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoints = Checkpoints(tmp_path, sync=False)
+    checkpoints = LocalCheckpoints(tmp_path, sync=False)
     directory = filled(checkpoints)
 
     def failing(source: Path, _: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evolvent.errors import CheckpointError, CheckpointTooLarge
-from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec.fields import Malformed
 from evolvent.store.codec.file_list import files_from_json, files_to_json
 
@@ -27,7 +27,7 @@ def folder(name: str) -> dict[str, Any]:
 
 
 def test_files_come_back_in_the_order_of_their_names():
-    entries = [Entry("a/b", 4, SOME), Entry("a/c/", 0, NOTHING), Entry("ä.pt", 4, SOME)]
+    entries = [FileEntry("a/b", 4, SOME), FileEntry("a/c/", 0, NOTHING), FileEntry("ä.pt", 4, SOME)]
     assert files_from_json(list(reversed(files_to_json(entries)))) == entries
 
 
@@ -105,11 +105,11 @@ def test_what_is_no_list_of_files_and_too_many_are_refused(data: Any):
 
 def test_files_that_cannot_be_sent_are_named_before_anything_is():
     with pytest.raises(CheckpointError, match="back"):
-        files_to_json([Entry("back\\slash", 4, SOME)])
+        files_to_json([FileEntry("back\\slash", 4, SOME)])
     with pytest.raises(CheckpointError, match="udcff"):
-        files_to_json([Entry("no text \udcff", 4, SOME)])
+        files_to_json([FileEntry("no text \udcff", 4, SOME)])
     with pytest.raises(CheckpointTooLarge, match="10001"):
-        files_to_json([Entry(str(n), 4, SOME) for n in range(10_001)])
+        files_to_json([FileEntry(str(n), 4, SOME) for n in range(10_001)])
 
 
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

@@ -18,9 +18,9 @@ from evolvent.errors import (
     CheckpointTooLarge,
     StoreUnavailable,
 )
-from evolvent.store.checkpoints.cache import Cache
-from evolvent.store.checkpoints.local import Checkpoints
-from evolvent.store.checkpoints.protocol import CheckpointsLike
+from evolvent.store.checkpoints.cache import CheckpointCache
+from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.connect import open_store
 from evolvent.store.http import transfer, transport
 from evolvent.store.http.checkpoints import HttpCheckpoints
@@ -44,9 +44,9 @@ def served(tmp_path: Path) -> Iterator[Service]:
 
 
 @pytest.fixture
-def home(served: Service) -> Checkpoints:
+def home(served: Service) -> LocalCheckpoints:
     found = served.store.checkpoints(1)
-    assert isinstance(found, Checkpoints)
+    assert isinstance(found, LocalCheckpoints)
     return found
 
 
@@ -61,7 +61,7 @@ class Machine:
 
     def __init__(self, served: Service, line: Wire, home: Path) -> None:
         self._transport = Transport(line.url, served.token("worker"))
-        self.cache = Cache(home, limit=1e9)
+        self.cache = CheckpointCache(home, limit=1e9)
         self.checkpoints = HttpCheckpoints(self._transport, 1, cache=self.cache)
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ def there(served: Service, line: Wire, tmp_path: Path) -> Iterator[HttpCheckpoin
         yield machine.checkpoints
 
 
-def saved(checkpoints: CheckpointsLike, *, n_mb: int = 1, mark: bytes = b"") -> Path:
+def saved(checkpoints: CheckpointStore, *, n_mb: int = 1, mark: bytes = b"") -> Path:
     """Return a staged directory with a few files, one of them of so many megabytes."""
     staged = checkpoints.stage("m0r0a1")
     (staged / "parts/deep").mkdir(parents=True)
@@ -104,7 +104,7 @@ def tree(directory: Path) -> dict[str, bytes | None]:
 
 
 def test_what_one_machine_seals_another_loads(
-    here: HttpCheckpoints, there: HttpCheckpoints, home: Checkpoints
+    here: HttpCheckpoints, there: HttpCheckpoints, home: LocalCheckpoints
 ):
     staged = saved(here)
     contents = tree(staged)
@@ -126,7 +126,7 @@ def test_what_one_machine_seals_another_loads(
 
 
 def test_address_is_that_of_a_local_checkpoint(here: HttpCheckpoints, tmp_path: Path):
-    local = Checkpoints(tmp_path / "local", sync=False)
+    local = LocalCheckpoints(tmp_path / "local", sync=False)
     assert here.seal(saved(here)) == local.seal(saved(local))
 
 
@@ -156,7 +156,7 @@ def test_equal_contents_cost_one_request(here: HttpCheckpoints, there: HttpCheck
 
 
 def test_staged_directory_can_be_sealed_again_when_the_service_has_let_it_go(
-    here: HttpCheckpoints, home: Checkpoints
+    here: HttpCheckpoints, home: LocalCheckpoints
 ):
     staged = saved(here)
     address = here.seal(staged)
@@ -197,7 +197,7 @@ def test_link_is_refused_before_anything_is_sent(here: HttpCheckpoints, line: Wi
 
 
 def test_damage_there_is_found_and_names_the_file(
-    here: HttpCheckpoints, there: HttpCheckpoints, home: Checkpoints
+    here: HttpCheckpoints, there: HttpCheckpoints, home: LocalCheckpoints
 ):
     address = here.seal(saved(here))
     path = home.path(address) / "weights.pt"
@@ -218,7 +218,9 @@ def test_damage_here_is_mended_by_bringing_it_again(here: HttpCheckpoints, there
     assert (there.verify(address) / "weights.pt").read_bytes() == CONTENT
 
 
-def test_only_this_machine_forgets_what_is_discarded_here(here: HttpCheckpoints, home: Checkpoints):
+def test_only_this_machine_forgets_what_is_discarded_here(
+    here: HttpCheckpoints, home: LocalCheckpoints
+):
     address = here.seal(saved(here))
     here.discard([address])
     assert not here.path(address).exists()
@@ -257,7 +259,7 @@ def test_too_large_a_checkpoint_is_refused_with_the_limit(tmp_path: Path):
 
 
 def test_upload_goes_on_where_the_connection_ended(
-    here: HttpCheckpoints, home: Checkpoints, line: Wire
+    here: HttpCheckpoints, home: LocalCheckpoints, line: Wire
 ):
     staged = saved(here, n_mb=40)
     line.breaks = [10 * MB, 20 * MB, 30 * MB]
@@ -281,7 +283,7 @@ def test_download_goes_on_where_the_connection_ended(
 
 
 def test_upload_whose_answer_was_lost_is_sealed_once(
-    here: HttpCheckpoints, home: Checkpoints, line: Wire
+    here: HttpCheckpoints, home: LocalCheckpoints, line: Wire
 ):
     staged = saved(here)
     line.breaks = [MB + n for n in range(1000, 4000, 500)]
@@ -304,7 +306,7 @@ def test_service_that_takes_nothing_more_is_told_in_the_end(
 
 
 def test_file_that_changes_while_it_is_sent_is_told(
-    here: HttpCheckpoints, home: Checkpoints, line: Wire
+    here: HttpCheckpoints, home: LocalCheckpoints, line: Wire
 ):
     staged = saved(here, n_mb=24)
 
@@ -323,7 +325,7 @@ def test_file_that_changes_while_it_is_sent_is_told(
 
 
 def test_checkpoint_that_is_collected_while_it_is_loaded_is_missing(
-    here: HttpCheckpoints, there: HttpCheckpoints, home: Checkpoints, line: Wire
+    here: HttpCheckpoints, there: HttpCheckpoints, home: LocalCheckpoints, line: Wire
 ):
     address = here.seal(saved(here, n_mb=8))
 

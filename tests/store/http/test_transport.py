@@ -35,16 +35,16 @@ class Claiming:
     """A claim of the only study, in a thread of its own."""
 
     def __init__(self, store: HttpStore) -> None:
-        self.unless = threading.Event()
+        self.cancel = threading.Event()
         self._store = store
         self._thread = ThreadPoolExecutor(1)
 
     def begin(self) -> Future[Lease | None]:
-        wait = Wait(60.0, self.unless)
+        wait = Wait(60.0, self.cancel)
         return self._thread.submit(self._store.claim, 1, worker="w1", lease_s=LONG, wait=wait)
 
     def end(self) -> None:
-        self.unless.set()
+        self.cancel.set()
         self._store.close()
         self._thread.shutdown()
 
@@ -95,7 +95,7 @@ def test_wait_under_tls_is_given_up_at_once(
     with claiming(store) as claim:
         waiting = claim.begin()
         assert is_waiting(waiting)
-        claim.unless.set()
+        claim.cancel.set()
         assert waiting.result(AT_ONCE_S) is None
 
 
@@ -128,12 +128,12 @@ def test_service_that_is_away_holds_nobody_who_gives_up(early: bool) -> None:
         use(store)
     with claiming(store) as claim:
         if early:
-            claim.unless.set()
+            claim.cancel.set()
             waiting = claim.begin()
         else:
             waiting = claim.begin()
             assert is_waiting(waiting)
-            claim.unless.set()
+            claim.cancel.set()
         assert waiting.result(AT_ONCE_S) is None
 
 
@@ -159,7 +159,7 @@ def test_client_is_told_that_the_database_behind_the_service_is_away(
     own_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = needs("evolvent.store.postgres.pool")
-    assert retry.PATIENCE_S < transport.ANSWER_S  # or the client gives up first
+    assert retry.RETRY_FOR_S < transport.ANSWER_S  # or the client gives up first
     monkeypatch.setattr(retry, "PATIENCE_S", 0.3)
     monkeypatch.setattr(transport, "RETRY_S", 0.5)
     monkeypatch.setattr(pool, "_WAITS_S", 0.2)

@@ -17,7 +17,7 @@ from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Point, Report
 from evolvent.store.sql import advance, claim, population, report, session
-from evolvent.store.sql.database import Interrupted
+from evolvent.store.sql.database import ConnectionLost
 from evolvent.testing.populations import study_record
 from tests.contract.crew import LONG, Crew
 from tests.needs import needs
@@ -27,7 +27,7 @@ home = needs("evolvent.store.postgres.setup")
 errors = needs("evolvent.store.postgres.errors")
 
 PER_REPORT = {
-    "claim": claim.AT_ONCE,
+    "claim": claim.FAST_CLAIM,
     "next queued": claim.QUEUED,
     "next expired": claim.EXPIRED,
     "head": report._HEAD,
@@ -236,7 +236,7 @@ def test_what_the_server_says_is_told_with_what_to_do(
 ) -> None:
     told = errors.explained(getattr(psycopg.errors, error)("words\nof it"), "postgresql://db")
     assert isinstance(told, kind)
-    assert not isinstance(told, Interrupted)
+    assert not isinstance(told, ConnectionLost)
     assert str(told).startswith("postgresql://db: ")
     assert words in str(told)
 

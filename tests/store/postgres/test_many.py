@@ -21,7 +21,7 @@ from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import Report
 from evolvent.store.sql import claim, control
-from evolvent.store.sql.database import Interrupted
+from evolvent.store.sql.database import ConnectionLost
 from evolvent.store.sql.rows import head_and_study
 from evolvent.testing.populations import study_record
 from tests.contract.crew import Crew
@@ -83,14 +83,14 @@ def test_a_claim_that_looks_around_does_not_take_what_another_has_just_taken(
     crew = Crew(store, study_record(population=3, rounds=2))
     crew.train(0.1)
     other = open_store(postgres_url)
-    wish = claim.Wish(crew.id, "w0", 3600.0, None, None)
+    wish = claim.ClaimRequest(crew.id, "w0", 3600.0, None, None)
     with store._session.work(crew.id, synced=False) as work:  # type: ignore[attr-defined]  # looks inside
         head, _ = head_and_study(claim._first(work, wish))
         theirs = other.claim(crew.id, worker="w1", lease_s=3600.0)
         assert theirs is not None
         assert theirs.job.member == head.member
         assert claim._hand_out(work, wish, head) is None
-        ours = claim.claim(work, wish)
+        ours = claim.claim_job(work, wish)
         assert ours is not None
         assert ours.member == head.member + 1
     assert store.job(crew.id, theirs.job.id).worker == "w1"
@@ -118,7 +118,7 @@ def test_nobody_claims_while_leftovers_are_removed(store: Store, postgres_url: s
     claiming = threading.Thread(
         target=lambda: given.append(other.claim(crew.id, worker="w1", lease_s=3600.0))
     )
-    with store._session.database.alone(crew.id) as tx:  # type: ignore[attr-defined]  # looks inside
+    with store._session.database.exclusive(crew.id) as tx:  # type: ignore[attr-defined]  # looks inside
         control.kept(tx, crew.id)
         claiming.start()
         claiming.join(0.3)
@@ -184,8 +184,8 @@ def test_one_who_stops_in_the_middle_of_a_change_holds_the_others_up_for_a_while
     monkeypatch.setattr(postgres, "_PATIENCE_S", 0.3)
     stopped = open_store(postgres_url)
     session = stopped._session  # type: ignore[attr-defined]  # looks inside
-    with pytest.raises(Interrupted), session.work(crew.id) as changing:  # noqa: PT012 - in between
-        changing.renew()
+    with pytest.raises(ConnectionLost), session.work(crew.id) as changing:  # noqa: PT012 - in between
+        changing.bump_epoch()
         crew.train(0.5)
     assert crew.status().counts[JobState.DONE] == 1
     stopped.close()

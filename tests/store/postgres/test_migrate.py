@@ -14,7 +14,7 @@ import pytest
 from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
 from evolvent.store.connect import open_store
 from evolvent.store.schema import migrate
-from evolvent.store.sql.claim import AT_ONCE
+from evolvent.store.sql.claim import FAST_CLAIM
 from evolvent.testing.populations import study_record
 from tests.needs import needs
 from tests.store.crowd import open_and_close
@@ -181,5 +181,5 @@ def test_every_table_is_named_with_its_schema() -> None:
     texts = postgres_sql.Texts("mine")
     for name in schema.metadata.tables:
         assert texts[f"SELECT 1 FROM {name} x"] == f'SELECT 1 FROM "mine".{name} x'.encode()
-    assert b"%(worker)s" in texts[AT_ONCE]
+    assert b"%(worker)s" in texts[FAST_CLAIM]
     assert texts["SELECT 1 % 2 WHERE 'a: b' = :c"] == b"SELECT 1 %% 2 WHERE 'a: b' = %(c)s"

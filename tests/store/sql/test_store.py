@@ -19,13 +19,13 @@ from evolvent.store.records import Report
 from evolvent.store.sql import advance, claim, read, session
 from evolvent.store.sql import population as sql_population
 from evolvent.store.sql import report as sql_work
-from evolvent.store.sql.rows import LINES, Hyper
+from evolvent.store.sql.rows import ID_STRIDE, LazyHyperparameters
 from evolvent.store.sqlite.database import SqliteDatabase
 from evolvent.testing.populations import study_record
 from tests.contract.crew import RAISED, Crew
 
 PER_REPORT = {
-    "claim": claim.AT_ONCE,
+    "claim": claim.FAST_CLAIM,
     "next queued": claim.QUEUED,
     "next expired": claim.EXPIRED,
     "preferred": claim.PREFERRED,
@@ -204,7 +204,7 @@ def test_checkpoints_lie_beside_the_file_under_a_plain_name(store: Store, tmp_pa
 
 
 def test_hyperparameters_read_late_are_a_mapping_like_any_other() -> None:
-    values = Hyper('{"lr":0.1,"steps":3}')
+    values = LazyHyperparameters('{"lr":0.1,"steps":3}')
     assert values == {"lr": 0.1, "steps": 3}
     assert list(values) == ["lr", "steps"]
     assert len(values) == 2
@@ -212,7 +212,7 @@ def test_hyperparameters_read_late_are_a_mapping_like_any_other() -> None:
 
 
 def test_ids_of_a_study_do_not_run_into_the_next() -> None:
-    assert LINES > 10**9
+    assert ID_STRIDE > 10**9
 
 
 def test_a_claim_and_report_costs_no_more_on_a_long_log(store: Store) -> None:
@@ -228,7 +228,7 @@ def test_a_claim_and_report_costs_no_more_on_a_long_log(store: Store) -> None:
             n_calls += 1
             return 0
 
-        handles = store._session.database.handles  # type: ignore[attr-defined]  # looks inside
+        handles = store._session.database.connections  # type: ignore[attr-defined]  # looks inside
         handles._writer.set_progress_handler(count, 10)
         lease = crew.claim()
         store.report(lease, Report(0.5, {"accuracy": 0.5}, address))

@@ -247,12 +247,12 @@ def test_a_lock_that_cannot_be_made_is_a_clear_error(path: Path) -> None:
 
 def test_a_lock_that_goes_missing_is_a_clear_error(path: Path) -> None:
     database = SqliteDatabase(path)
-    database.handles.lock.close()
+    database.connections.lock.close()
     path.with_name("log.db.lock").unlink()
     path.with_name("log.db.lock").mkdir()
     with pytest.raises(StoreUnavailable, match="Is a directory"), database.write(synced=False):
         pytest.fail("no transaction without the lock")
-    with pytest.raises(StoreUnavailable, match="Is a directory"), database.alone():
+    with pytest.raises(StoreUnavailable, match="Is a directory"), database.exclusive():
         pytest.fail("nobody is alone without the lock")
     path.with_name("log.db.lock").rmdir()
     database.close()
@@ -262,7 +262,7 @@ def test_an_error_of_sqlite_within_a_context_is_explained(path: Path) -> None:
     database = SqliteDatabase(path)
     error = sqlite3.OperationalError("attempt to write a readonly database")
     error.sqlite_errorcode = sqlite3.SQLITE_READONLY
-    for context in (database.read, database.alone, lambda: database.write(synced=False)):
+    for context in (database.read, database.exclusive, lambda: database.write(synced=False)):
         with pytest.raises(StoreUnavailable, match="read-only"), context():
             raise error
     database.close()

@@ -8,7 +8,7 @@ import pytest
 
 from evolvent.errors import EvolventError, StoreBusy, StoreDamaged, StoreError, StoreUnavailable
 from evolvent.store.connect import open_store
-from evolvent.store.sqlite.location import check_place, explained
+from evolvent.store.sqlite.location import check_place, translate_error
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -99,7 +99,7 @@ def test_what_sqlite_says_becomes_one_of_our_errors_with_the_path(
 ) -> None:
     said = sqlite3.OperationalError("what SQLite said")
     said.sqlite_errorcode = code
-    told = explained(said, Path("/data/log.db"))
+    told = translate_error(said, Path("/data/log.db"))
     assert type(told) is error
     assert "/data/log.db" in str(told)
     assert says in str(told)

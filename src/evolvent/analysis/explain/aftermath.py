@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from evolvent.analysis.explain.log_lines import Lines
+from evolvent.analysis.explain.log_lines import LogLines
 from evolvent.analysis.explain.snapshot import Moment
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.store.records import MemberView
@@ -14,7 +14,7 @@ _LOOKED_AT = 20_000  # lines
 
 
 @dataclass(frozen=True, slots=True)
-class Legacy:
+class Aftermath:
     """What came of a done job.
 
     Attributes:
@@ -30,7 +30,7 @@ class Legacy:
     complete: bool = True
     checkpoint: str | None = None
 
-    def told(self, job: JobRecord) -> Iterator[str]:
+    def sentences(self, job: JobRecord) -> Iterator[str]:
         """Say what came of the job, sentence by sentence."""
         if self.onward is not None:
             own = "went on from it" if self.onward.parent == job.id else "did not go on from it"
@@ -49,14 +49,14 @@ class Legacy:
                 yield "Its checkpoint has been collected: nothing needed it any more."
 
 
-def legacy(job: JobRecord, *, lines: Lines, views: Sequence[MemberView]) -> Legacy:
+def legacy(job: JobRecord, *, lines: LogLines, views: Sequence[MemberView]) -> Aftermath:
     """Return what came of a job.
 
     It can be copied while it is its member's newest: by whoever decides meanwhile, and by members
     that had failed and waited.
     """
     if job.state is not JobState.DONE:
-        return Legacy()
+        return Aftermath()
     first = lines.find(job)
     moment = Moment(lines, views, first, settled=True)
     deciders = list(moment.newest.values())
@@ -67,7 +67,7 @@ def legacy(job: JobRecord, *, lines: Lines, views: Sequence[MemberView]) -> Lega
         line += 1
     nexts = filter(None, map(moment.following, deciders))
     copies = {j.id for j in nexts if j.parent == job.id and j.donor is not None}
-    return Legacy(
+    return Aftermath(
         onward=moment.following(job),
         copies=tuple(sorted(copies, key=lambda id: (id.round, id.member))),
         complete=line < most or most == len(lines),
@@ -75,7 +75,7 @@ def legacy(job: JobRecord, *, lines: Lines, views: Sequence[MemberView]) -> Lega
     )
 
 
-def _checkpoint(job: JobRecord, lines: Lines, views: Sequence[MemberView]) -> str | None:
+def _checkpoint(job: JobRecord, lines: LogLines, views: Sequence[MemberView]) -> str | None:
     store, study = lines.store, lines.study
     if job.checkpoint is None:
         return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from evolvent.analysis.explain.aftermath import legacy
 from evolvent.analysis.explain.changes import Change, explained, short, unexplained
-from evolvent.analysis.explain.log_lines import Lines, find_job
+from evolvent.analysis.explain.log_lines import LogLines, find_job
 from evolvent.analysis.explain.redecide import Decision, decide_again
 from evolvent.analysis.explain.rules import Case, case_of
 from evolvent.analysis.explain.sentences import (
@@ -98,14 +98,14 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
     """
     found = find_job(store, status, job)
     status = store.status(status.id)  # a log that holds the job, however old the given one is
-    lines, views, record = Lines(store, status), store.members(status.id), status.record
+    lines, views, record = LogLines(store, status), store.members(status.id), status.record
     came = legacy(found, lines=lines, views=views)
     parent = None if found.parent is None else store.job(status.id, found.parent)
     failures = [f for f in store.failures(status.id, limit=_FAILURES) if f.job == found.id]
     line = store.lineage(status.id, found.id)
     after = [*outcome(record, found, parent, failures), *descent(line)]
     if found.state is JobState.DONE:
-        after.extend(came.told(found))
+        after.extend(came.sentences(found))
     told = Explanation(
         study=record.name,
         metric=record.metric,

@@ -14,7 +14,7 @@ _PAGE = 256
 _KEPT = 64  # pages
 
 
-class Lines:
+class LogLines:
     """Line 0 is the job that was reported first. A log of a million jobs costs what is read."""
 
     def __init__(self, store: Store, status: StudyStatus) -> None:

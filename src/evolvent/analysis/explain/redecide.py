@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evolvent.analysis.explain.log_lines import Lines
+from evolvent.analysis.explain.log_lines import LogLines
 from evolvent.analysis.explain.snapshot import Moment, reparented
 from evolvent.core.heads import Head, HeadState, decided_head
 from evolvent.core.population import Population
@@ -47,7 +47,7 @@ def decide_again(
     status: StudyStatus,
     job: JobRecord,
     *,
-    lines: Lines,
+    lines: LogLines,
     views: list[MemberView],
 ) -> Decision:
     """Take the decision behind a job of round 1 or later again.
@@ -67,7 +67,7 @@ def decide_again(
 
 
 def _taken(
-    record: StudyRecord, job: JobRecord, before: JobRecord, moment: Moment, lines: Lines
+    record: StudyRecord, job: JobRecord, before: JobRecord, moment: Moment, lines: LogLines
 ) -> Decision:
     me = moment.population.member(job.member)
     try:
@@ -75,7 +75,7 @@ def _taken(
     except EvolventError as e:
         agrees, instead = None, str(e)
     else:
-        agrees, instead = _same(head, job), _told(head)
+        agrees, instead = _same(head, job), _describe(head)
     seen = lines[moment.line]
     delayed = seen.id != before.id
     return Decision(before, me, moment.population, seen, delayed, agrees, instead)
@@ -93,7 +93,7 @@ def _same(head: Head, job: JobRecord) -> bool:
     )
 
 
-def _told(head: Head) -> str:
+def _describe(head: Head) -> str:
     start = "fresh weights" if head.parent is None else str(head.parent)
     return f"{head.reason} (from {start})"
 
@@ -103,7 +103,7 @@ def _moments(
     job: JobRecord,
     before: JobRecord,
     *,
-    lines: Lines,
+    lines: LogLines,
     views: list[MemberView],
 ) -> Iterator[Moment]:
     """Yield the moments at which the job may have been decided; each is valid until the next."""
@@ -135,7 +135,7 @@ def _after(moment: Moment, last: int) -> Iterator[Moment]:
         yield moment
 
 
-def _last_before_start(lines: Lines, own: int, most: int, job: JobRecord) -> int:
+def _last_before_start(lines: LogLines, own: int, most: int, job: JobRecord) -> int:
     """Return the last line, at least `own` and at most `most`, reported before the job started."""
     most = min(most, len(lines) - 1)
     if job.started_at is None:
@@ -146,6 +146,6 @@ def _last_before_start(lines: Lines, own: int, most: int, job: JobRecord) -> int
     )
 
 
-def _end_of_round(lines: Lines, own: int, last: int, round_: int) -> int:
+def _end_of_round(lines: LogLines, own: int, last: int, round_: int) -> int:
     """Return the last line before the first one of the round that was decided on."""
     return next((n - 1 for n in range(own + 1, last + 1) if lines[n].round >= round_), last)

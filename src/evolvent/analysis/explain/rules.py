@@ -71,7 +71,7 @@ def case_of(record: StudyRecord, me: Member, population: Population) -> Case:
     return Case(record, me, population, donor, opponent)
 
 
-def told(case: Case) -> list[str]:
+def rule_sentences(case: Case) -> list[str]:
     """Return which rule applied and what it came to, sentence by sentence."""
     if isinstance(case.record.algorithm, RandomSearch):
         return ["RandomSearch: every member keeps the hyperparameters it began with."]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from evolvent.analysis.explain.redecide import Decision
-from evolvent.analysis.explain.rules import Case, told
+from evolvent.analysis.explain.rules import Case, rule_sentences
 from evolvent.analysis.explain.snapshot import reparented
 from evolvent.core.algorithms import PBT
 from evolvent.core.exploit import NoExploit
@@ -60,10 +60,10 @@ def restarted(job: JobRecord) -> list[str]:
 
 def continuing(record: StudyRecord, job: JobRecord, decision: Decision, case: Case) -> list[str]:
     """Say why a job of round 1 or later exists: when it was decided, the ranks, the rule."""
-    rule = told(case) if decision.agrees else []
+    rule = rule_sentences(case) if decision.agrees else []
     if not rule:
         rule = [f"The log says: {job.reason}."]
-    sentences = [_when(record, decision), _standing(case, decision), *rule, _deed(job, case)]
+    sentences = [_when(record, decision), _rank_sentence(case, decision), *rule, _deed(job, case)]
     if damage := reparented(job):
         sentences.append(f"The checkpoint that it was to start from was damaged: {damage}.")
     return sentences
@@ -139,7 +139,7 @@ def _when(record: StudyRecord, decision: Decision) -> str:
     return f"Member {before.member} had ended; more rounds were asked for after {seen}."
 
 
-def _standing(case: Case, decision: Decision) -> str:
+def _rank_sentence(case: Case, decision: Decision) -> str:
     me, n = case.me, len(case.population)
     if me.score is None:
         why = last_line(decision.before.error)

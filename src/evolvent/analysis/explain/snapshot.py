@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evolvent.analysis.explain.log_lines import Lines
+from evolvent.analysis.explain.log_lines import LogLines
 from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, Member
 from evolvent.errors import UnknownJob
@@ -24,7 +24,7 @@ class Moment:
     """
 
     def __init__(
-        self, lines: Lines, views: Sequence[MemberView], line: int, *, settled: bool
+        self, lines: LogLines, views: Sequence[MemberView], line: int, *, settled: bool
     ) -> None:
         self.line = line
         self._lines = lines
@@ -38,7 +38,7 @@ class Moment:
         for later in range(line + 1, min(line + 1 + span, len(lines))):
             self._next[lines[later].id] = lines[later]
         self.newest = _newest(lines, views, line, span)
-        self.population = Population(map(self._member, self.newest.values()), _History(self))
+        self.population = Population(map(self._member, self.newest.values()), _ScoreHistory(self))
 
     def advance(self) -> None:
         """Take in one more line."""
@@ -84,7 +84,7 @@ class Moment:
         return onward.started_at is None or onward.started_at >= then
 
 
-class _History:
+class _ScoreHistory:
     """What an algorithm may ask of the log at a moment."""
 
     def __init__(self, moment: Moment) -> None:
@@ -106,7 +106,7 @@ def reparented(job: JobRecord) -> str:
 
 
 def _newest(
-    lines: Lines, views: Sequence[MemberView], line: int, span: int
+    lines: LogLines, views: Sequence[MemberView], line: int, span: int
 ) -> dict[int, JobRecord]:
     """Return by member the newest job among lines 0 to `line`."""
     known = {view.newest.member: view.newest for view in views if view.newest is not None}
@@ -127,7 +127,7 @@ def _newest(
     return dict(sorted(found.items()))
 
 
-def _newest_before(lines: Lines, newest: JobRecord, time: float) -> JobRecord | None:
+def _newest_before(lines: LogLines, newest: JobRecord, time: float) -> JobRecord | None:
     """Return the last job that the member of `newest` had reported by then."""
     low, high, best = 0, newest.round, None
     while low <= high:

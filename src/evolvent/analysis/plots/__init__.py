@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FigureKind:
     """A kind of figure; the file of its name in this package draws it.
 
     Attributes:
@@ -22,22 +22,28 @@ class Kind:
     studies: int | None = 1
 
 
-KINDS: Mapping[str, Kind] = {
-    "scores": Kind(
+KINDS: Mapping[str, FigureKind] = {
+    "scores": FigureKind(
         "the metric of every member over rounds, the lineage of the best emphasised; beside it a "
         "second study",
         studies=2,
     ),
-    "hyperparameters": Kind("every hyperparameter over rounds; copies are jumps"),
-    "schedule": Kind("the hyperparameters that the best model was trained with, as steps"),
-    "family": Kind("who copied whom, coloured by founder; the lineage of the best stands out"),
-    "scatter": Kind(
+    "hyperparameters": FigureKind("every hyperparameter over rounds; copies are jumps"),
+    "schedule": FigureKind("the hyperparameters that the best model was trained with, as steps"),
+    "family": FigureKind(
+        "who copied whom, coloured by founder; the lineage of the best stands out"
+    ),
+    "scatter": FigureKind(
         "two hyperparameters of every job, larger by round, the best starred; beside it a second "
         "study, such as random search",
         studies=2,
     ),
-    "parallel": Kind("the members as lines over all hyperparameters and the metric"),
-    "improvement": Kind("what a round gained, against each hyperparameter, with the trend"),
-    "diversity": Kind("how much variety is left: founders, and the spread of hyperparameters"),
-    "compare": Kind("several studies at equal compute: the best so far, bands over seeds", None),
+    "parallel": FigureKind("the members as lines over all hyperparameters and the metric"),
+    "improvement": FigureKind("what a round gained, against each hyperparameter, with the trend"),
+    "diversity": FigureKind(
+        "how much variety is left: founders, and the spread of hyperparameters"
+    ),
+    "compare": FigureKind(
+        "several studies at equal compute: the best so far, bands over seeds", None
+    ),
 }

@@ -22,7 +22,7 @@ _HERE = "evolvent.analysis.plots"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class FigureRequest:
     """A figure that is wanted: checked before any log is read.
 
     Attributes:
@@ -83,7 +83,7 @@ def plot_studies(
     options: Mapping[str, Any],
 ) -> ChartType:
     """Draw a figure of studies, each an arm of its own; arguments and errors as `plotting.plot`."""
-    wish = Wish(kind=kind, options=Options.of(options), file=file)
+    wish = FigureRequest(kind=kind, options=Options.of(options), file=file)
     names = [status.record.name for _, status in studies]
     labels = [n if names.count(n) == 1 else f"{n} ({i + 1})" for i, n in enumerate(names)]
     logs = [[Log.read(store, status.id)] for store, status in studies]

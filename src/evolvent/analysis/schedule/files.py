@@ -22,14 +22,14 @@ _SEGMENT = ("start", "length", "member", "hyperparameters")
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class ScheduleContents:
     """What a file holds: the unit, and segments that are not checked to fit together."""
 
     unit: str
     segments: Sequence[Segment]
 
 
-def to_json(contents: Contents) -> str:
+def to_json(contents: ScheduleContents) -> str:
     """Return the contents as JSON text."""
     document = {
         "format": _FORMAT,
@@ -49,7 +49,7 @@ def to_json(contents: Contents) -> str:
     return _dumps(document, indent=2) + "\n"
 
 
-def from_json(text: str) -> Contents:
+def from_json(text: str) -> ScheduleContents:
     """Undo `to_json`.
 
     Raises:
@@ -68,10 +68,10 @@ def from_json(text: str) -> Contents:
     total = sum(segment.length for segment in segments)
     if check_count("total", data["total"], least=1) != total:
         raise ConfigError(f"total: got {data['total']}, but the segments add up to {total}")
-    return Contents(data["unit"], segments)
+    return ScheduleContents(data["unit"], segments)
 
 
-def to_csv(contents: Contents) -> str:
+def to_csv(contents: ScheduleContents) -> str:
     """Return the contents as CSV text: `start,rounds,member,` and a column per hyperparameter.
 
     A cell is JSON, but for strings that JSON would take for nothing else: they stand as they are.
@@ -92,7 +92,7 @@ def to_csv(contents: Contents) -> str:
     return text.getvalue()
 
 
-def from_csv(text: str) -> Contents:
+def from_csv(text: str) -> ScheduleContents:
     """Undo `to_csv`.
 
     Raises:
@@ -108,7 +108,7 @@ def from_csv(text: str) -> Contents:
         )
     names = titles[3:]
     _check_names(names)
-    return Contents(unit, [_row(place, cells, [unit, *names]) for place, cells in lines])
+    return ScheduleContents(unit, [_row(place, cells, [unit, *names]) for place, cells in lines])
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:

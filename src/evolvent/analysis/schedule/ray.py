@@ -27,7 +27,7 @@ _GLOBAL, _POLICY = "pbt_global", "pbt_policy_"
 
 
 @dataclass(frozen=True, slots=True)
-class _Copy:
+class _PolicyCopy:
     """One line: at `step` of its own count, `donor` became `trial`, with another config."""
 
     trial: str
@@ -71,7 +71,7 @@ def write_policy(path: str | Path, segments: Sequence[Segment]) -> None:
     write_text(path, "".join(lines))
 
 
-def _copies(path: Path) -> list[_Copy]:
+def _copies(path: Path) -> list[_PolicyCopy]:
     copies = []
     for i, line in enumerate(read_text(path).splitlines(), start=1):
         try:
@@ -83,7 +83,7 @@ def _copies(path: Path) -> list[_Copy]:
     return copies
 
 
-def _copy(row: Any) -> _Copy:
+def _copy(row: Any) -> _PolicyCopy:
     if not isinstance(row, list) or len(row) != 6:
         raise ConfigError(f"got {row!r:.80}, wanted a list of {_FIELDS}")
     trial, donor, _, step, old, new = row
@@ -93,10 +93,12 @@ def _copy(row: Any) -> _Copy:
     for what, config in (("old config", old), ("new config", new)):
         if not isinstance(config, Mapping):
             raise ConfigError(f"{what}: got {config!r:.80}, wanted an object of names")
-    return _Copy(trial, donor, check_count("iteration of the donor", step, least=0), old, new)
+    return _PolicyCopy(trial, donor, check_count("iteration of the donor", step, least=0), old, new)
 
 
-def _lineage(copies: Sequence[_Copy], name: str, trial: str | None) -> tuple[str, list[_Copy]]:
+def _lineage(
+    copies: Sequence[_PolicyCopy], name: str, trial: str | None
+) -> tuple[str, list[_PolicyCopy]]:
     """Return the tag of a trial and the copies that led to it, the first one first."""
     if trial is None:
         if name.startswith(_GLOBAL):
@@ -110,7 +112,7 @@ def _lineage(copies: Sequence[_Copy], name: str, trial: str | None) -> tuple[str
     return last, list(reversed(list(_ancestry(copies, last))))
 
 
-def _ancestry(copies: Sequence[_Copy], tag: str) -> Iterator[_Copy]:
+def _ancestry(copies: Sequence[_PolicyCopy], tag: str) -> Iterator[_PolicyCopy]:
     """Yield the copies that led to a trial, the last one first.
 
     Copies of others lie between them in a global log; in the log of one trial there may be older
@@ -122,11 +124,11 @@ def _ancestry(copies: Sequence[_Copy], tag: str) -> Iterator[_Copy]:
             tag = copy.donor
 
 
-def _tags(copies: Sequence[_Copy]) -> list[str]:
+def _tags(copies: Sequence[_PolicyCopy]) -> list[str]:
     return sorted({tag for copy in copies for tag in (copy.trial, copy.donor)})
 
 
-def _tag_of(trial: str, copies: Sequence[_Copy]) -> str:
+def _tag_of(trial: str, copies: Sequence[_PolicyCopy]) -> str:
     tags = _tags(copies)
     if trial in tags:
         return trial

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from evolvent.analysis import html
 from evolvent.analysis.schedule import segments_html
 from evolvent.analysis.schedule.files import (
-    Contents,
+    ScheduleContents,
     from_csv,
     from_json,
     read_text,
@@ -216,7 +216,7 @@ class Schedule:
             ConfigError: another ending, or the file cannot be written; then it is as it was.
         """
         write, _ = _form(path)
-        write_text(path, write(Contents(self.unit, self.segments)))
+        write_text(path, write(ScheduleContents(self.unit, self.segments)))
 
     @classmethod
     def load(cls, path: str | Path) -> Schedule:
@@ -234,7 +234,7 @@ class Schedule:
 
     def to_json(self) -> str:
         """Return the schedule as JSON text, with a version."""
-        return to_json(Contents(self.unit, self.segments))
+        return to_json(ScheduleContents(self.unit, self.segments))
 
     def to_csv(self) -> str:
         """Return the schedule as CSV text: a row a segment, a column a hyperparameter.
@@ -242,7 +242,7 @@ class Schedule:
         Raises:
             ConfigError: a name has dots.
         """
-        return to_csv(Contents(self.unit, self.segments))
+        return to_csv(ScheduleContents(self.unit, self.segments))
 
     @classmethod
     def from_json(cls, text: str) -> Schedule:
@@ -293,7 +293,7 @@ class Schedule:
         return html.framed("Schedule", f"{self.total} {self.unit}", table)
 
     @classmethod
-    def _of_contents(cls, contents: Contents) -> Schedule:
+    def _of_contents(cls, contents: ScheduleContents) -> Schedule:
         return cls(tuple(contents.segments), check_choice("unit", contents.unit, _UNITS))
 
     def _place(self, i: int) -> str:

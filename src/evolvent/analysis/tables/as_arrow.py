@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from evolvent.analysis.tables.table import Cells, Kind, Table
+from evolvent.analysis.tables.table import Cells, ColumnKind, Table
 from evolvent.errors import MissingExtra
 
 try:
@@ -23,12 +23,12 @@ def write_parquet(table: Table, path: Path) -> None:
 def _array(cells: Cells) -> Any:
     values, missing = cells.values, cells.missing
     match cells.kind:
-        case Kind.TEXT:
+        case ColumnKind.TEXT:
             return pa.array(values, pa.string(), mask=missing)
-        case Kind.CATEGORY:
+        case ColumnKind.CATEGORY:
             codes = pa.array(values, pa.int32(), mask=missing)
             return pa.DictionaryArray.from_arrays(codes, pa.array(cells.categories, pa.string()))
-        case Kind.TIME:
+        case ColumnKind.TIME:
             return pa.array(values, pa.timestamp("us", "UTC"), mask=missing)
         case _:
             return pa.array(values, mask=missing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evolvent.analysis.tables.table import Cells, Kind, Table
+from evolvent.analysis.tables.table import Cells, ColumnKind, Table
 from evolvent.errors import MissingExtra
 
 try:
@@ -25,15 +25,15 @@ def pandas_frame(table: Table) -> pd.DataFrame:
 def _series(cells: Cells) -> Any:
     values, missing = cells.values, cells.missing
     match cells.kind:
-        case Kind.WHOLE:
+        case ColumnKind.WHOLE:
             return pd.arrays.IntegerArray(values, missing)
-        case Kind.FLAG:
+        case ColumnKind.FLAG:
             return pd.arrays.BooleanArray(values, missing)
-        case Kind.NUMBER:
+        case ColumnKind.NUMBER:
             return pd.Series(values).mask(missing) if missing.any() else values
-        case Kind.TEXT:
+        case ColumnKind.TEXT:
             return pd.array(values, dtype=pd.StringDtype())
-        case Kind.CATEGORY:
+        case ColumnKind.CATEGORY:
             return pd.Categorical.from_codes(values, categories=list(cells.categories))
-        case Kind.TIME:
+        case ColumnKind.TIME:
             return pd.Series(values).mask(missing).dt.tz_localize("UTC")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evolvent.analysis.tables.table import Cells, Kind, Table
+from evolvent.analysis.tables.table import Cells, ColumnKind, Table
 from evolvent.errors import MissingExtra
 
 try:
@@ -21,12 +21,12 @@ def polars_frame(table: Table) -> pl.DataFrame:
 def _series(name: str, cells: Cells) -> pl.Series:
     values = cells.values
     match cells.kind:
-        case Kind.TEXT:
+        case ColumnKind.TEXT:
             return pl.Series(name, values.tolist(), dtype=pl.String)
-        case Kind.CATEGORY:
+        case ColumnKind.CATEGORY:
             categories = pl.Series(name, cells.categories, dtype=pl.Categorical)
             return categories.gather(_without(pl.Series(values), cells))
-        case Kind.TIME:
+        case ColumnKind.TIME:
             micros = pl.Series(name, values.astype(np.int64))
             return _without(micros, cells).cast(pl.Datetime("us", "UTC"))
         case _:

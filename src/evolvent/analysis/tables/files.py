@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from evolvent.analysis.tables.table import Cells, Kind, Table
+from evolvent.analysis.tables.table import Cells, ColumnKind, Table
 from evolvent.errors import EvolventError
 
 Read: TypeAlias = Callable[[], Table]
@@ -90,9 +90,9 @@ def _plain(cells: Cells) -> list[Any]:
     """Return plain values, with None for missing ones."""
     values: list[Any]
     match cells.kind:
-        case Kind.TIME:
+        case ColumnKind.TIME:
             values = np.datetime_as_string(cells.values, timezone="UTC").tolist()
-        case Kind.CATEGORY:
+        case ColumnKind.CATEGORY:
             values = [cells.categories[code] for code in cells.values]
         case _:
             values = cells.values.tolist()
@@ -103,6 +103,6 @@ def _plain(cells: Cells) -> list[Any]:
 
 def _finite(cells: Cells) -> list[Any]:
     """Return plain values as JSON can hold them."""
-    if cells.kind is Kind.NUMBER:
+    if cells.kind is ColumnKind.NUMBER:
         cells = replace(cells, missing=cells.missing | ~np.isfinite(cells.values))
     return _plain(cells)

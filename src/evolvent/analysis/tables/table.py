@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evolvent.analysis.columns import Column, places, typed
 
 
-class Kind(Enum):
+class ColumnKind(Enum):
     """What a column holds; its type in a frame follows from it, whatever the values are."""
 
     WHOLE = auto()  # int64
@@ -34,7 +34,7 @@ class Cells:
         categories: of a CATEGORY, all there may be.
     """
 
-    kind: Kind
+    kind: ColumnKind
     values: Column
     missing: NDArray[np.bool_]
     categories: tuple[str, ...] = ()
@@ -52,26 +52,26 @@ Table: TypeAlias = Mapping[str, Cells]
 
 def whole(values: Column, missing: NDArray[np.bool_] | None = None) -> Cells:
     """Return whole numbers."""
-    return Cells(Kind.WHOLE, values.astype(np.int64, copy=False), _mask(values, missing))
+    return Cells(ColumnKind.WHOLE, values.astype(np.int64, copy=False), _mask(values, missing))
 
 
 def number(values: Column, missing: NDArray[np.bool_] | None = None) -> Cells:
     """Return numbers."""
-    return Cells(Kind.NUMBER, values.astype(np.float64, copy=False), _mask(values, missing))
+    return Cells(ColumnKind.NUMBER, values.astype(np.float64, copy=False), _mask(values, missing))
 
 
 def time(seconds: NDArray[np.float64]) -> Cells:
     """Return times, given in seconds since 1970; NaN for missing ones."""
     missing = np.isnan(seconds)
     micros = np.round(np.where(missing, 0.0, seconds) * 1e6).astype(np.int64)
-    return Cells(Kind.TIME, micros.astype("datetime64[us]"), missing)
+    return Cells(ColumnKind.TIME, micros.astype("datetime64[us]"), missing)
 
 
 def text(values: Sequence[str | None] | Column) -> Cells:
     """Return texts."""
     column = np.empty(len(values), object)
     column[:] = values
-    return Cells(Kind.TEXT, column, _is_none(column))
+    return Cells(ColumnKind.TEXT, column, _is_none(column))
 
 
 def category(values: Sequence[str | None], known: Sequence[str] = ()) -> Cells:
@@ -88,7 +88,7 @@ def category(values: Sequence[str | None], known: Sequence[str] = ()) -> Cells:
 
 def coded(codes: Column, categories: Sequence[str]) -> Cells:
     """Return a category given by places; -1 for missing ones."""
-    return Cells(Kind.CATEGORY, codes.astype(np.int32), codes < 0, tuple(categories))
+    return Cells(ColumnKind.CATEGORY, codes.astype(np.int32), codes < 0, tuple(categories))
 
 
 def scalars(values: Column, known: Sequence[Any] = ()) -> Cells:
@@ -103,7 +103,7 @@ def scalars(values: Column, known: Sequence[Any] = ()) -> Cells:
     missing = _is_none(values)
     there = values[~missing].tolist()
     if set(map(type, there)) == {bool}:
-        return Cells(Kind.FLAG, values.astype(np.bool_), missing)
+        return Cells(ColumnKind.FLAG, values.astype(np.bool_), missing)
     numbers = typed(there)
     if numbers.dtype == object:
         listed = [str(value) for value in known if value is not None]

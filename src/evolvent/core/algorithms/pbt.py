@@ -110,7 +110,7 @@ class PBT:
         base = self._inherited(me, donor, copies)
         new = {**base, **self._strategy(base, space, rng=rng)}
         reason = (
-            f"{_standing(me, population)}: {_DEEDS[copies]} member {donor.id} "
+            f"{_describe_rank(me, population)}: {_DEEDS[copies]} member {donor.id} "
             f"({donor.score:.4g}, rank {population.rank(donor) + 1}){_changes(base, new)}"
         )
         if copies == "hyperparameters":
@@ -131,7 +131,7 @@ class PBT:
         }
 
 
-def _standing(me: Member, population: Population) -> str:
+def _describe_rank(me: Member, population: Population) -> str:
     if me.score is None:
         return "failed"
     return f"score {me.score:.4g} ranks {population.rank(me) + 1} of {len(population)}"

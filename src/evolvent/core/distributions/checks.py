@@ -28,11 +28,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def as_number(value: Any, wish: str) -> float:
+def as_number(value: Any, expected: str) -> float:
     """Return a number, perhaps infinite; OutOfSpace when the value is none."""
     if type(value) is int:
         return value
     number = float(value) if is_number(value) else float("nan")
     if number != number:  # noqa: PLR0124 - that is how one asks for NaN
-        raise OutOfSpace(f"got {value!r:.80}, wanted {wish}")
+        raise OutOfSpace(f"got {value!r:.80}, wanted {expected}")
     return number

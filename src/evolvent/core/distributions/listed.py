@@ -51,10 +51,10 @@ class _Listed:
         for place, there in enumerate(self.values):
             if there == value and _kind(there) is _kind(value):
                 return place
-        raise OutOfSpace(f"got {value!r:.80}, wanted {self.wish}")
+        raise OutOfSpace(f"got {value!r:.80}, wanted {self.expected}")
 
     @property
-    def wish(self) -> str:
+    def expected(self) -> str:
         return f"one of {', '.join(map(repr, self.values))}"
 
 
@@ -107,7 +107,7 @@ class Constant:
     def check(self, value: Any) -> Value:
         """Return the constant; OutOfSpace when `value` is another."""
         if value != self.value or _kind(value) is not _kind(self.value):
-            raise OutOfSpace(f"got {value!r:.80}, wanted {self.wish}")
+            raise OutOfSpace(f"got {value!r:.80}, wanted {self.expected}")
         return self.value
 
     def contains(self, value: Any) -> bool:
@@ -122,7 +122,7 @@ class Constant:
         return self.check(value)
 
     @property
-    def wish(self) -> str:
+    def expected(self) -> str:
         return f"the constant {self.value!r}"
 
 

@@ -47,9 +47,9 @@ class _Interval:
 
     def check(self, value: Any) -> float:
         """Return the value with its own type; OutOfSpace when it is none of this distribution."""
-        number = as_number(value, self.wish)
+        number = as_number(value, self.expected)
         if not self.low <= number <= self.high or (self._whole and number != round(number)):
-            raise OutOfSpace(f"got {value!r}, wanted {self.wish}")
+            raise OutOfSpace(f"got {value!r}, wanted {self.expected}")
         return self._typed(number)
 
     def contains(self, value: Any) -> bool:
@@ -59,11 +59,11 @@ class _Interval:
         """Return the nearest value there is; OutOfSpace when `value` is no number."""
         if type(value) is float and self.low <= value <= self.high and not self._whole:
             return value
-        return self._typed(min(max(as_number(value, self.wish), self.low), self.high))
+        return self._typed(min(max(as_number(value, self.expected), self.low), self.high))
 
     def reflect(self, value: Any) -> float:
         """Return the value, mirrored at the bounds on the distribution's own scale."""
-        number = as_number(value, self.wish)
+        number = as_number(value, self.expected)
         x = self.scaled(number)
         if self.low <= number <= self.high or not math.isfinite(x):
             return self.clip(number)
@@ -82,7 +82,7 @@ class _Interval:
         return math.exp(min(x, _LOG_MAX)) if self._log else x
 
     @property
-    def wish(self) -> str:
+    def expected(self) -> str:
         return f"{'an integer' if self._whole else 'a number'} from {self.low} to {self.high}"
 
     def _typed(self, number: float) -> float:
@@ -141,9 +141,9 @@ class Normal:
 
     def check(self, value: Any) -> float:
         """Return the value as a float; OutOfSpace when it is no finite number."""
-        number = as_number(value, self.wish)
+        number = as_number(value, self.expected)
         if not abs(number) <= float_info.max:
-            raise OutOfSpace(f"got {value!r}, wanted {self.wish}")
+            raise OutOfSpace(f"got {value!r}, wanted {self.expected}")
         return float(number)
 
     def contains(self, value: Any) -> bool:
@@ -151,7 +151,7 @@ class Normal:
 
     def clip(self, value: Any) -> float:
         """Return the nearest finite float; OutOfSpace when `value` is no number."""
-        return float(min(max(as_number(value, self.wish), -float_info.max), float_info.max))
+        return float(min(max(as_number(value, self.expected), -float_info.max), float_info.max))
 
     def reflect(self, value: Any) -> float:
         """Return `clip(value)`: there are no bounds to be mirrored at."""
@@ -166,5 +166,5 @@ class Normal:
         return x
 
     @property
-    def wish(self) -> str:
+    def expected(self) -> str:
         return "a finite number"

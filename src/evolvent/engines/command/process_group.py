@@ -39,7 +39,7 @@ class Ended:
     code: int
     hung: bool
     objects: Sequence[str]
-    last_words: Sequence[str]
+    tail: Sequence[str]
 
 
 def run_program(
@@ -65,7 +65,10 @@ def run_program(
     """
     with _group() as group:
         process = _start(words, environment, group)
-        streams = _Stream(process.stdout, sys.stdout), _Stream(process.stderr, sys.stderr)
+        streams = (
+            _OutputStream(process.stdout, sys.stdout),
+            _OutputStream(process.stderr, sys.stderr),
+        )
         try:
             hung = _wait(process, streams, beat, hang_s)
             if not hung:
@@ -79,7 +82,7 @@ def run_program(
     return Ended(process.returncode, hung, list(out.objects), last_words)
 
 
-class _Stream(threading.Thread):
+class _OutputStream(threading.Thread):
     """Passes on what comes out of a pipe, and keeps the end of it."""
 
     def __init__(self, pipe: IO[bytes] | None, to: TextIO) -> None:
@@ -134,7 +137,7 @@ def _group() -> Iterator[int]:
             _kill(guard.pid)
 
 
-def _join(streams: Sequence[_Stream]) -> None:
+def _join(streams: Sequence[_OutputStream]) -> None:
     until = time.monotonic() + _GRACE_S
     for stream in streams:
         stream.join(max(0.0, until - time.monotonic()))
@@ -164,7 +167,7 @@ def _start(
 
 def _wait(
     process: subprocess.Popen[bytes],
-    streams: Sequence[_Stream],
+    streams: Sequence[_OutputStream],
     beat: Callable[[], None],
     hang_s: float | None,
 ) -> bool:

@@ -81,7 +81,7 @@ class Command:
             LeaseLost: the job was given to another; the command has been killed.
         """
         hyperparameters = Space.flatten(job.hyperparameters)
-        with _told(job) as values:
+        with _as_text(job) as values:
             variables = {variable(name): value or "" for name, value in values.items()}
             ended = run_program(
                 self._template.fill(values, hyperparameters),
@@ -103,7 +103,7 @@ class Command:
             return None
         outside = ended.code < 0 and -ended.code not in _OWN_FAULTS and not ended.hung
         kind = FailureKind.LOST if outside else FailureKind.RAISED
-        said = [line for line in ended.last_words if line.strip()]
+        said = [line for line in ended.tail if line.strip()]
         if not said:
             return Failure(kind, what, f"{what}, without a word")
         end = "\n".join(said)
@@ -173,7 +173,7 @@ def check_command(words: Sequence[str], space: Space) -> Template:
 
 
 @contextmanager
-def _told(job: Job) -> Iterator[dict[str, str | None]]:
+def _as_text(job: Job) -> Iterator[dict[str, str | None]]:
     """Return the values of a job by name, all of which are in a file meanwhile."""
     values: dict[str, Any] = {
         name: getattr(job, name) for name in OF_THE_JOB if name not in ("job", "job_file")

@@ -39,7 +39,7 @@ def main() -> int:
     try:
         task = _read_task(control)
         drain = threading.Event()
-        threading.Thread(target=_obey, args=(control, drain), daemon=True).start()
+        threading.Thread(target=_read_commands, args=(control, drain), daemon=True).start()
         threading.Thread(target=_beat, args=(status,), daemon=True).start()
         _work(task, drain)
     except errors.EvolventError as e:
@@ -65,7 +65,7 @@ def _read_task(control: io.BufferedReader) -> dict[str, Any]:
     return task
 
 
-def _obey(control: io.BufferedReader, drain: threading.Event) -> None:
+def _read_commands(control: io.BufferedReader, drain: threading.Event) -> None:
     for command in control:
         if command == DRAIN:
             drain.set()

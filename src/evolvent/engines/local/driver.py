@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from evolvent.core.records import JobState
-from evolvent.engines.local.inline import run_here
+from evolvent.engines.local.inline import run_inline
 from evolvent.engines.local.lifecycle import _clear_up, release_dead, stop_for_all
-from evolvent.engines.local.options import Ending, LocalOptions, deadline, out_of_time
+from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
 from evolvent.engines.local.process import WorkerProcess, task_bytes
 from evolvent.engines.local.signals import interrupts
 from evolvent.engines.observer import Observer
@@ -45,7 +45,7 @@ def run_local(
     *,
     options: LocalOptions,
     observer: Observer,
-) -> Ending:
+) -> RunOutcome:
     """Run workers on this machine until the study is over, interrupted, or out of time.
 
     Raises:
@@ -57,7 +57,7 @@ def run_local(
     _clear_up(store, study)
     observer.start(store.status(study))
     if options.workers == 0:
-        return run_here(store, study, trainable, options, observer)
+        return run_inline(store, study, trainable, options, observer)
     return _Driver(store, study, trainable, options, observer).run()
 
 
@@ -84,13 +84,13 @@ class _Driver:
         self._error: EvolventError | None = None
         self._interrupts = 0
         self._draining = False
-        self._ending = Ending.OVER
+        self._ending = RunOutcome.OVER
         self._deaths = 0
         tries = store.status(study).record.max_failures + 1
         self._max_crashes = tries * options.workers + _MORE_CRASHES  # the jobs at hand fail first
         self._finished = -1
 
-    def run(self) -> Ending:
+    def run(self) -> RunOutcome:
         until = deadline(self._options.wall_time_s)
         try:
             with interrupts(self._on_interrupt):
@@ -123,7 +123,7 @@ class _Driver:
         looked_at = 0.0
         while self._workers:
             self._selector.select(_TICK_S)
-            if self._interrupts and self._ending is not Ending.INTERRUPTED:
+            if self._interrupts and self._ending is not RunOutcome.INTERRUPTED:
                 self._interrupted()
             for worker in list(self._workers):
                 self._attend(worker)
@@ -145,8 +145,8 @@ class _Driver:
         finished = status.counts.get(JobState.DONE, 0) + status.counts.get(JobState.FAILED, 0)
         if finished != self._finished:
             self._finished, self._deaths = finished, 0
-        if until is not None and time.monotonic() > until and self._ending is Ending.OVER:
-            self._ending = Ending.TIME
+        if until is not None and time.monotonic() > until and self._ending is RunOutcome.OVER:
+            self._ending = RunOutcome.TIME
             reason = out_of_time(self._options.wall_time_s)
             if not stop_for_all(self._store, self._study, reason=reason):
                 self._drain()
@@ -158,18 +158,20 @@ class _Driver:
         self._workers.remove(worker)
         if worker.clean:
             return
-        how = f"worker {worker.slot} {worker.how()}"
-        self._store.release(self._study, worker=worker.name, failure=Failure(worker.guilt(), how))
+        how = f"worker {worker.slot} {worker.describe_exit()}"
+        self._store.release(
+            self._study, worker=worker.name, failure=Failure(worker.failure_kind(), how)
+        )
         _clear_up(self._store, self._study)
         if worker.error is not None:
             self._give_up(worker.error)
-        elif self._error is None and self._ending is not Ending.INTERRUPTED:
+        elif self._error is None and self._ending is not RunOutcome.INTERRUPTED:
             self._replace(worker, how)
 
     def _replace(self, worker: WorkerProcess, how: str) -> None:
         self._deaths += 1
         if self._deaths > (_MAX_KILLS if worker.killed else self._max_crashes):
-            words = worker.last_words()
+            words = worker.tail()
             last = f"the last {how}:\n{words}" if words else f"the last {how}"
             self._give_up(WorkerError(f"{self._deaths} workers in a row died at work; {last}"))
         elif self._store.status(self._study).state is StudyState.OPEN:
@@ -187,7 +189,7 @@ class _Driver:
             raise KeyboardInterrupt
 
     def _interrupted(self) -> None:
-        self._ending = Ending.INTERRUPTED
+        self._ending = RunOutcome.INTERRUPTED
         self._observer.line("finishing the running jobs; once more stops at once")
         self._drain()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from evolvent.core.records import JobId
 from evolvent.engines.local.lifecycle import release_dead, stop_for_all
-from evolvent.engines.local.options import Ending, LocalOptions, deadline, out_of_time
+from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
 from evolvent.engines.local.signals import interrupts
 from evolvent.engines.observer import Observer
 from evolvent.engines.trainable import AnyTrainable, import_trainable
@@ -21,22 +21,22 @@ from evolvent.store.protocol import Store
 _LOOK_EVERY_S = 0.25
 
 
-def run_here(
+def run_inline(
     store: Store,
     study: int,
     trainable: AnyTrainable | str,
     options: LocalOptions,
     observer: Observer,
-) -> Ending:
+) -> RunOutcome:
     """Run until the study is over, interrupted, or out of time; as `run_local`."""
     drain = threading.Event()
     until = deadline(options.wall_time_s)
-    ending, shown_at = Ending.OVER, 0.0
+    ending, shown_at = RunOutcome.OVER, 0.0
 
     def show(_: object) -> None:
         nonlocal ending, shown_at
         if until is not None and time.monotonic() > until and not drain.is_set():
-            ending = Ending.TIME
+            ending = RunOutcome.TIME
             drain.set()
         if time.monotonic() - shown_at > _LOOK_EVERY_S:
             shown_at = time.monotonic()
@@ -46,7 +46,7 @@ def run_here(
         nonlocal ending
         if drain.is_set():
             raise KeyboardInterrupt
-        ending = Ending.INTERRUPTED
+        ending = RunOutcome.INTERRUPTED
         drain.set()
         with contextlib.suppress(RuntimeError):  # the signal came amid a print of training code
             observer.line("finishing the running job; once more stops at once")
@@ -66,7 +66,7 @@ def run_here(
     loaded = import_trainable(trainable) if isinstance(trainable, str) else trainable
     with interrupts(interrupt), _torch_threads(options.threads):
         Worker(store, study, loaded, worker_options).work()
-    if ending is Ending.TIME:
+    if ending is RunOutcome.TIME:
         stop_for_all(store, study, reason=out_of_time(options.wall_time_s))
     return ending
 
@@ -85,7 +85,7 @@ def _torch_threads(threads: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def run_once(
+def run_one_job(
     store: Store,
     study: int,
     trainable: AnyTrainable,

@@ -13,7 +13,7 @@ from evolvent.errors import ConfigError
 from evolvent.validation import check_count, check_number
 
 
-class Ending(Enum):
+class RunOutcome(Enum):
     """Why a run returned."""
 
     OVER = "over"  # nothing is left to claim

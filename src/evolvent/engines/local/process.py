@@ -101,7 +101,7 @@ class WorkerProcess:
         """Whether it was ended from outside: kill -9, or the kernel for want of memory."""
         return self._process.returncode == -signal.SIGKILL
 
-    def guilt(self) -> FailureKind:
+    def failure_kind(self) -> FailureKind:
         """Say whose fault its end was: what training did to itself counts against the member."""
         code = self._process.returncode
         if self.error is not None:
@@ -110,7 +110,7 @@ class WorkerProcess:
             return FailureKind.RAISED
         return FailureKind.LOST
 
-    def how(self) -> str:
+    def describe_exit(self) -> str:
         """Say in words how it ended."""
         code = self._process.returncode
         if code == EXIT_HUNG:
@@ -120,7 +120,7 @@ class WorkerProcess:
             return f"killed by {name}" + (" (out of memory, or by hand)" if self.killed else "")
         return f"ended with exit code {code}"
 
-    def last_words(self) -> str:
+    def tail(self) -> str:
         return "\n".join(self._lines)
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ class LogReader:
         return Entry(number, job, age, JobId(job.member, start), before, points)
 
 
-class Follower:
+class LogFollower:
     """Brings one logger to where the log is, again and again.
 
     Attributes:
@@ -100,7 +100,7 @@ class Follower:
 class LoggerThread(threading.Thread):
     """One logger beside a run. What goes wrong is told once, then tried again now and then."""
 
-    def __init__(self, follower: Follower, tell: Callable[[str], None]) -> None:
+    def __init__(self, follower: LogFollower, tell: Callable[[str], None]) -> None:
         super().__init__(name=f"evolvent logger: {follower.logger.place}", daemon=True)
         self.follower = follower
         self._tell = tell
@@ -143,10 +143,10 @@ class LoggerThread(threading.Thread):
         return True
 
 
-class Followed:
+class LoggingObserver:
     """An observer of a run that lets loggers follow it, too."""
 
-    def __init__(self, inner: Observer, followers: Sequence[Follower]) -> None:
+    def __init__(self, inner: Observer, followers: Sequence[LogFollower]) -> None:
         self._inner = inner
         self._told: deque[str] = deque()
         self._threads = [LoggerThread(f, self._told.append) for f in followers]
@@ -214,4 +214,4 @@ def followed(observer: Observer, store: Store, study: int, loggers: Sequence[Log
     checked, status = check_loggers(loggers), store.status(study)
     for logger in checked:
         logger.check(status)
-    return Followed(observer, [Follower(store, study, logger) for logger in checked])
+    return LoggingObserver(observer, [LogFollower(store, study, logger) for logger in checked])

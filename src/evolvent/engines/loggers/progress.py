@@ -9,7 +9,7 @@ from evolvent.engines.loggers.protocol import Entry, change_text
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StudyProgress:
     """What loggers tell of a study as a whole.
 
     Attributes:
@@ -23,7 +23,7 @@ class Standing:
     copies: tuple[str, ...]
 
 
-class Standings:
+class ProgressTracker:
     """Makes standings of entries, one whenever as many jobs have finished as there are members."""
 
     def __init__(self, record: StudyRecord) -> None:
@@ -32,7 +32,7 @@ class Standings:
         self._best: float | None = None
         self._copies: list[str] = []
 
-    def take(self, entry: Entry) -> Standing | None:
+    def take(self, entry: Entry) -> StudyProgress | None:
         """Take the next entry of the log; return the standing after it if it closes a round."""
         self._n_jobs += 1
         score = entry.job.score
@@ -46,7 +46,7 @@ class Standings:
         self._copies = []
         return standing
 
-    def now(self) -> Standing:
+    def now(self) -> StudyProgress:
         """Return how it stands, within a round, too."""
         best = None if self._best is None else self._record.score(self._best)
-        return Standing(self._n_jobs / self._record.population, best, tuple(self._copies))
+        return StudyProgress(self._n_jobs / self._record.population, best, tuple(self._copies))

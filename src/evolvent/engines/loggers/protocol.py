@@ -111,7 +111,7 @@ class Logger(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class StepAxis:
     """Which run an entry belongs to, and where it stands there: never before an earlier one.
 
     Attributes:
@@ -141,7 +141,7 @@ class Axis:
         return round((self.rounds(entry) - 1 + place) * self.steps_per_round)
 
 
-class Values:
+class SettingValues:
     """The numbers of an entry by the names under which every logger shows them."""
 
     def __init__(self, space: Space) -> None:
@@ -188,13 +188,13 @@ def settings(record: StudyRecord) -> dict[str, str]:
     return texts | {f"space.{name}": repr(kind) for name, kind in record.space.items()}
 
 
-def identity(status: StudyStatus, axis: Axis) -> dict[str, Any]:
+def identity(status: StudyStatus, axis: StepAxis) -> dict[str, Any]:
     """Return what tells a study from another of the same name, and one way to write it."""
     study = {"study": status.record.name, "created_at": status.created_at}
     return study | {"by": axis.by, "steps_per_round": axis.steps_per_round}
 
 
-def key(status: StudyStatus, axis: Axis) -> str:
+def key(status: StudyStatus, axis: StepAxis) -> str:
     """Return the identity in twelve characters."""
     return sha256(json.dumps(identity(status, axis)).encode()).hexdigest()[:12]
 

@@ -11,9 +11,9 @@ from evolvent.archive.validate import Consistency
 from evolvent.errors import ArchiveError, ConfigError
 from evolvent.service.api import schemas as s
 from evolvent.service.api.policy import refuse_foreign
-from evolvent.service.api.request import Call, Operation, Stream
+from evolvent.service.api.request import ApiRequest, Operation, Stream
 from evolvent.service.auth.roles import Role
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.codec.messages import key_from_json
 from evolvent.store.codec.stream import MEDIA_TYPE, Received, file_blocks, log_blocks
 from evolvent.store.dump import Chosen, StudyDump
@@ -22,12 +22,12 @@ from evolvent.store.protocol import Store
 _Record = TypeVar("_Record")
 
 
-def _dump(call: Call) -> Stream:
+def _dump(call: ApiRequest) -> Stream:
     which = chosen(call.query.get("checkpoints", "best"))
     return Stream(_blocks(call.store, call.study, which), MEDIA_TYPE, held=True)
 
 
-def _restore(call: Call) -> Any:
+def _restore(call: ApiRequest) -> Any:
     if call.upload is None:
         raise ConfigError("body: missing, wanted the stream of a study")
     received = Received.of(call.upload)
@@ -35,7 +35,7 @@ def _restore(call: Call) -> Any:
     refuse_foreign(record.algorithm)
     key = key_from_json({"key": call.query.get("key")})
 
-    def save(checkpoints: Checkpoints) -> None:
+    def save(checkpoints: LocalCheckpoints) -> None:
         for name, staged in received.unpack(lambda _: checkpoints.stage("import")):
             if checkpoints.seal(staged) != name:
                 raise ArchiveError(f"checkpoint {name}: other files came than those of it")

@@ -10,26 +10,26 @@ from typing import Any
 
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing, ConfigError
 from evolvent.service.api import schemas as s
-from evolvent.service.api.request import Call, Operation
+from evolvent.service.api.request import ApiRequest, Operation
 from evolvent.service.auth.roles import Role
 from evolvent.service.web.errors import HttpError
 from evolvent.service.web.streaming import FileResponse
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
-from evolvent.store.checkpoints.files import Entry
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.files import FileEntry
+from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.codec.file_list import files_to_json
 
 _PATH = "/studies/{study}/checkpoints/{address}"
 
 
-def show(call: Call) -> Any:
+def show(call: ApiRequest) -> Any:
     """Return what is in a checkpoint."""
     place = _place(call)
     return {"address": place.name, "files": files_to_json(_entries(place))}
 
 
-def file(call: Call) -> FileResponse:
+def file(call: ApiRequest) -> FileResponse:
     """Open one file of a checkpoint; it can be read to its end though it be collected meanwhile."""
     place = _place(call)
     entries, index = _entries(place), file_number(call)
@@ -38,7 +38,7 @@ def file(call: Call) -> FileResponse:
     return FileResponse(_opened(place, entries[index]), entries[index])
 
 
-def local(call: Call) -> Checkpoints:
+def local(call: ApiRequest) -> LocalCheckpoints:
     """Return the checkpoints of the study in the path, which are on this machine's disk.
 
     Raises:
@@ -46,12 +46,12 @@ def local(call: Call) -> Checkpoints:
         ConfigError: the store that is served is itself a service.
     """
     found = call.store.checkpoints(call.study)
-    if not isinstance(found, Checkpoints):
+    if not isinstance(found, LocalCheckpoints):
         raise ConfigError(f"store: {call.store.url} keeps its checkpoints elsewhere: ask there")
     return found
 
 
-def file_number(call: Call) -> int:
+def file_number(call: ApiRequest) -> int:
     """Return the number of a file, which the path has.
 
     Raises:
@@ -63,7 +63,7 @@ def file_number(call: Call) -> int:
     return int(text)
 
 
-def _place(call: Call) -> Path:
+def _place(call: ApiRequest) -> Path:
     checkpoints = local(call)
     try:
         return checkpoints.path(call.path["address"])
@@ -71,14 +71,14 @@ def _place(call: Call) -> Path:
         raise HttpError(404, str(e), field="address") from e
 
 
-def _entries(place: Path) -> list[Entry]:
+def _entries(place: Path) -> list[FileEntry]:
     try:
         return _listed(place) if place.is_dir() else manifest.of(place)
     except CheckpointMissing as e:
         raise _missing(place) from e
 
 
-def _opened(place: Path, entry: Entry) -> io.FileIO:
+def _opened(place: Path, entry: FileEntry) -> io.FileIO:
     path = place / entry.name
     try:
         file = io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
@@ -87,7 +87,7 @@ def _opened(place: Path, entry: Entry) -> io.FileIO:
             raise _missing(place) from e
         raise CheckpointDamaged(f"checkpoint {place.name}: {entry.name!r} is missing") from e
     except OSError as e:
-        raise tree.explained(e, doing="read", path=path) from e
+        raise tree.translate_error(e, doing="read", path=path) from e
     size = os.fstat(file.fileno()).st_size
     if size != entry.size:
         file.close()
@@ -98,7 +98,7 @@ def _opened(place: Path, entry: Entry) -> io.FileIO:
 
 
 @lru_cache(maxsize=32)
-def _listed(place: Path) -> list[Entry]:
+def _listed(place: Path) -> list[FileEntry]:
     """Return what is in a checkpoint, which stays the same for as long as it has its address."""
     return manifest.of(place)
 

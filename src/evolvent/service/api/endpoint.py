@@ -15,16 +15,16 @@ from starlette.types import Receive, Scope, Send
 
 from evolvent.errors import Forbidden, UnknownStudy
 from evolvent.service.api import work
-from evolvent.service.api.long_poll import Waiting
-from evolvent.service.api.policy import Deciding
-from evolvent.service.api.request import LINES, Call, Operation, Stream
+from evolvent.service.api.long_poll import ClaimQueue
+from evolvent.service.api.policy import DecisionPolicy
+from evolvent.service.api.request import LINES, ApiRequest, Operation, Stream
 from evolvent.service.auth.middleware import check_still
-from evolvent.service.auth.roles import Identity, check_role, who
-from evolvent.service.settings import Settings
+from evolvent.service.auth.roles import Identity, check_role, current_identity
+from evolvent.service.settings import ServiceSettings
 from evolvent.service.web.body import check_type, json_object, read_body, spooled
-from evolvent.service.web.errors import HttpError, answer
+from evolvent.service.web.errors import HttpError, to_response
 from evolvent.service.web.streaming import StreamedResponse
-from evolvent.service.web.threads import Crossing
+from evolvent.service.web.threads import StoreThreads
 from evolvent.store.codec.messages import lease_to_json
 from evolvent.store.protocol import Store
 
@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
-class Api:
+class ApiContext:
     """What all operations share.
 
     Args:
@@ -45,13 +45,13 @@ class Api:
         crossing: where the store is called.
     """
 
-    def __init__(self, store: Store, settings: Settings, crossing: Crossing) -> None:
+    def __init__(self, store: Store, settings: ServiceSettings, crossing: StoreThreads) -> None:
         self.store, self.settings, self.crossing = store, settings, crossing
-        self.waiting = Waiting(store, crossing)
-        self._deciding = Deciding(store)
+        self.waiting = ClaimQueue(store, crossing)
+        self._deciding = DecisionPolicy(store)
         self._names: dict[int, str] = {}
 
-    def check(self, operation: Operation, call: Call) -> None:
+    def check(self, operation: Operation, call: ApiRequest) -> None:
         """Refuse what a token for one study may not do, and what the service cannot decide.
 
         Raises:
@@ -83,10 +83,10 @@ class Api:
         return name
 
 
-class Resource:
+class Endpoint:
     """One path: what its methods do."""
 
-    def __init__(self, api: Api, operations: Sequence[Operation]) -> None:
+    def __init__(self, api: ApiContext, operations: Sequence[Operation]) -> None:
         self._api = api
         self._operations: dict[str, Operation] = {o.method: o for o in operations}
         if (get := self._operations.get("GET")) is not None:
@@ -99,11 +99,11 @@ class Resource:
         try:
             response = await self._response(Request(scope), receive)
         except Exception as e:  # noqa: BLE001 - every error has an answer
-            response = answer(e)
+            response = to_response(e)
         await response(scope, receive, send)
 
     async def _response(self, request: Request, receive: Receive) -> Response:
-        identity = who(request)
+        identity = current_identity(request)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": self._allow})
         operation = self._operations.get(request.method)
@@ -143,8 +143,10 @@ class Resource:
             _check_known(body, known, "a field")
             yield body
 
-    def _call(self, request: Request, identity: Identity, taken: dict[str, Any] | Path) -> Call:
-        return Call(
+    def _call(
+        self, request: Request, identity: Identity, taken: dict[str, Any] | Path
+    ) -> ApiRequest:
+        return ApiRequest(
             store=self._api.store,
             settings=self._api.settings,
             who=identity,
@@ -156,12 +158,12 @@ class Resource:
             lines=LINES in request.headers.get("accept", ""),
         )
 
-    async def _done(self, operation: Operation, call: Call, request: Request) -> Response:
+    async def _done(self, operation: Operation, call: ApiRequest, request: Request) -> Response:
         packed = "gzip" in request.headers.get("accept-encoding", "")
         cross = self._crossing(operation)
         made = await cross(lambda: self._run(operation, call, packed=packed))
         if operation.changes:
-            self._api.waiting.ring(call.study)
+            self._api.waiting.notify(call.study)
         return made if isinstance(made, Response) else await self._streamed(made, packed=packed)
 
     def _crossing(self, operation: Operation) -> Callable[[Callable[[], _T]], Awaitable[_T]]:
@@ -172,7 +174,7 @@ class Resource:
             return crossing.files
         return crossing.read if operation.method == "GET" else crossing.write
 
-    def _run(self, operation: Operation, call: Call, *, packed: bool) -> Response | Stream:
+    def _run(self, operation: Operation, call: ApiRequest, *, packed: bool) -> Response | Stream:
         """Do what is asked, in a thread: parse, call the store, render."""
         self._api.check(operation, call)
         found = operation.run(call)
@@ -183,7 +185,7 @@ class Resource:
         return _rendered(found, 201 if operation.creates else 200, packed=packed)
 
     async def _claim(
-        self, operation: Operation, call: Call, request: Request, receive: Receive
+        self, operation: Operation, call: ApiRequest, request: Request, receive: Receive
     ) -> Response:
         def check() -> None:
             self._api.check(operation, call)
@@ -192,7 +194,7 @@ class Resource:
             check_still(request)
             check()
 
-        study, wish = call.study, work.wish(call)
+        study, wish = call.study, work.claim_body(call)
         lease = await self._api.waiting.claim(
             study, wish, receive, check=check, check_later=check_later
         )

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.errors import ConfigError
 from evolvent.service.api import schemas as s
-from evolvent.service.api.request import Call, Operation, Stream
+from evolvent.service.api.request import ApiRequest, Operation, Stream
 from evolvent.service.auth.roles import Role
 from evolvent.store.codec import messages
 from evolvent.store.protocol import Store
@@ -25,7 +25,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _Record = TypeVar("_Record")
 
 
-def _jobs(call: Call) -> Any:
+def _jobs(call: ApiRequest) -> Any:
     after, states = call.count("after", 0) or 0, call.states()
     if call.lines:
         limit = call.count("limit", None)
@@ -35,11 +35,11 @@ def _jobs(call: Call) -> Any:
     return _page(call.store, call.study, states, after, limit)
 
 
-def _job(call: Call) -> Any:
+def _job(call: ApiRequest) -> Any:
     return messages.job_to_json(call.store.job(call.study, call.job))
 
 
-def _members(call: Call) -> Any:
+def _members(call: ApiRequest) -> Any:
     views = call.store.members(call.study)
     if call.lines:
         return Stream(_lines(views, messages.member_to_json))
@@ -54,11 +54,11 @@ def _members(call: Call) -> Any:
     }
 
 
-def _lineage(call: Call) -> Any:
+def _lineage(call: ApiRequest) -> Any:
     return {"jobs": [messages.job_to_json(job) for job in call.store.lineage(call.study, call.job)]}
 
 
-def _points(call: Call) -> Any:
+def _points(call: ApiRequest) -> Any:
     found = call.store.points(call.study, call.job)
     if call.lines:
         return Stream(_lines(found, lambda point: messages.points_to_json([point])[0]))
@@ -73,14 +73,14 @@ def _points(call: Call) -> Any:
     }
 
 
-def _points_of(call: Call) -> Any:
+def _points_of(call: ApiRequest) -> Any:
     member = call.path["member"]
     if not (member.isascii() and member.isdecimal() and len(member) < len(str(messages.MOST))):
         raise ConfigError(f"member: got {member!r:.80}, wanted the number of a member")
     return Stream(_lines(call.store.points_of(call.study, int(member)), list))
 
 
-def _failures(call: Call) -> Any:
+def _failures(call: ApiRequest) -> Any:
     limit = call.count("limit", PAGE, most=messages.MOST if call.lines else MOST_ON_PAGE) or 0
     found = call.store.failures(call.study, limit=limit)
     if call.lines:
@@ -88,11 +88,11 @@ def _failures(call: Call) -> Any:
     return {"failures": [messages.attempt_to_json(failed) for failed in found]}
 
 
-def _pins(call: Call) -> Any:
+def _pins(call: ApiRequest) -> Any:
     return {"jobs": list(call.store.pins(call.study))}
 
 
-def _scan(call: Call) -> Any:
+def _scan(call: ApiRequest) -> Any:
     names = [name for part in call.query.getlist("columns") for name in part.split(",") if name]
     unknown = [name for name in names if name not in JOB_COLUMNS]
     if unknown or not 0 < len(names) <= len(JOB_COLUMNS):

@@ -14,9 +14,9 @@ from weakref import WeakValueDictionary
 from starlette.types import Receive
 
 from evolvent.errors import EvolventError
-from evolvent.service.api.work import Wish
+from evolvent.service.api.work import ClaimBody
 from evolvent.service.web.streaming import disconnected
-from evolvent.service.web.threads import Crossing
+from evolvent.service.web.threads import StoreThreads
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, StudyState
 
@@ -64,7 +64,7 @@ class _Queue:
             waiter.turn.set_result(False)
 
 
-class Waiting:
+class ClaimQueue:
     """Hands out jobs of one store, now or when there are some.
 
     Args:
@@ -72,7 +72,7 @@ class Waiting:
         crossing: where it is called.
     """
 
-    def __init__(self, store: Store, crossing: Crossing) -> None:
+    def __init__(self, store: Store, crossing: StoreThreads) -> None:
         self._store, self._crossing = store, crossing
         self._queues: dict[int, _Queue] = {}
         self._keys: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -81,7 +81,7 @@ class Waiting:
     async def claim(
         self,
         study: int,
-        wish: Wish,
+        wish: ClaimBody,
         receive: Receive,
         *,
         check: Callable[[], None],
@@ -109,12 +109,12 @@ class Waiting:
                 while await _turn(waiter, gone, until - time.monotonic()):
                     lease = await self._try(study, wish, check_later, gone)
                     if lease is not None:
-                        self.ring(study)  # there may be more
+                        self.notify(study)  # there may be more
                         return lease
                     self._queues[study].wait_again(waiter)
         return None
 
-    def ring(self, study: int) -> None:
+    def notify(self, study: int) -> None:
         """Tell that there may be something to claim, or that the study may be over."""
         queue = self._queues.get(study)
         if queue is None or queue.ringing is not None:
@@ -141,7 +141,7 @@ class Waiting:
             queue.wake(over=True)
 
     async def _try(
-        self, study: int, wish: Wish, check: Callable[[], None], gone: asyncio.Task[None]
+        self, study: int, wish: ClaimBody, check: Callable[[], None], gone: asyncio.Task[None]
     ) -> Lease | None:
         """Claim once; hand a job back at once whose worker went away meanwhile."""
 
@@ -155,16 +155,16 @@ class Waiting:
                 key=wish.key,
             )
 
-        async with self._alone(wish.key):
+        async with self._only_waiter(wish.key):
             lease = await self._crossing.write(claim)
             if lease is None or not gone.done():
                 return lease
             with contextlib.suppress(EvolventError):  # its lease will run out
                 await self._crossing.write(lambda: self._store.fail(lease, _WENT_AWAY))
-        self.ring(study)
+        self.notify(study)
         return None
 
-    def _alone(self, key: str | None) -> AbstractAsyncContextManager[None]:
+    def _only_waiter(self, key: str | None) -> AbstractAsyncContextManager[None]:
         """Keep out the client that gave up on its answer and asks again while we are at it."""
         if key is None:
             return contextlib.nullcontext()
@@ -175,7 +175,7 @@ class Waiting:
         return status.state is not StudyState.OPEN
 
     @asynccontextmanager
-    async def _queued(self, study: int, wish: Wish) -> AsyncIterator[_Waiter]:
+    async def _queued(self, study: int, wish: ClaimBody) -> AsyncIterator[_Waiter]:
         queue = self._queues.setdefault(study, _Queue())
         waiter = _Waiter(wish.prefer, asyncio.get_running_loop().create_future())
         queue.waiters.append(waiter)

@@ -29,7 +29,7 @@ def refuse_foreign(algorithm: Algorithm) -> None:
         )
 
 
-class Deciding:
+class DecisionPolicy:
     """Which studies the service may decide for.
 
     Args:

@@ -14,7 +14,7 @@ from starlette.types import Receive
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import ConfigError, UnknownJob, UnknownStudy
 from evolvent.service.auth.roles import Identity, Role
-from evolvent.service.settings import Settings
+from evolvent.service.settings import ServiceSettings
 from evolvent.store.codec.fields import Malformed
 from evolvent.store.codec.messages import MOST, job_name
 from evolvent.store.protocol import Store
@@ -41,7 +41,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class ApiRequest:
     """A request that has passed the gate.
 
     Attributes:
@@ -52,7 +52,7 @@ class Call:
     """
 
     store: Store
-    settings: Settings
+    settings: ServiceSettings
     who: Identity
     base_url: str
     path: Mapping[str, str]
@@ -157,7 +157,7 @@ class Operation:
     method: Method
     path: str
     role: Role
-    run: Callable[[Call], Any]
+    run: Callable[[ApiRequest], Any]
     summary: str
     query: Mapping[str, Schema] = field(default_factory=dict)
     needs: Iterable[str] = ()
@@ -172,6 +172,6 @@ class Operation:
     files: bool = False
     slow: bool = False
     binary: bool = False
-    receives: Callable[[Call, Headers, Receive], Awaitable[Response]] | None = None
+    receives: Callable[[ApiRequest, Headers, Receive], Awaitable[Response]] | None = None
     takes: str | None = None
     gives: str | None = None

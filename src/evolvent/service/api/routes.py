@@ -8,9 +8,9 @@ from typing import Any
 from starlette.routing import Route
 
 from evolvent.service.api import archive, checkpoints, log, studies, uploads, work
-from evolvent.service.api.endpoint import Api, Resource
+from evolvent.service.api.endpoint import ApiContext, Endpoint
 from evolvent.service.api.openapi import describe
-from evolvent.service.api.request import Call, Operation
+from evolvent.service.api.request import ApiRequest, Operation
 from evolvent.service.auth.roles import Role
 
 PREFIX = "/api/v1"
@@ -24,10 +24,10 @@ DOCUMENTED: tuple[Operation, ...] = (
     *uploads.OPERATIONS,
 )
 """All but the one that gives the document about them, which is in `api`."""
-__all__ = ["OPERATIONS", "PREFIX", "Api", "document", "routes"]
+__all__ = ["OPERATIONS", "PREFIX", "ApiContext", "document", "routes"]
 
 
-def _show(_: Call) -> Any:
+def _show(_: ApiRequest) -> Any:
     return document()
 
 
@@ -44,12 +44,12 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
-def routes(api: Api) -> list[Route]:
+def routes(api: ApiContext) -> list[Route]:
     """Return a route for every path of the table."""
     paths = dict.fromkeys(operation.path for operation in OPERATIONS)
     found = {path: [o for o in OPERATIONS if o.path == path] for path in paths}
     return [
-        Route(f"{PREFIX}{_pattern(path)}", Resource(api, operations))
+        Route(f"{PREFIX}{_pattern(path)}", Endpoint(api, operations))
         for path, operations in found.items()
     ]
 

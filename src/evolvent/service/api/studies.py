@@ -7,10 +7,10 @@ from typing import Any
 from evolvent.errors import ConfigError, UnknownStudy
 from evolvent.service.api import schemas as s
 from evolvent.service.api.policy import refuse_foreign
-from evolvent.service.api.request import Call, Operation
+from evolvent.service.api.request import ApiRequest, Operation
 from evolvent.service.auth.roles import Role
 from evolvent.store.codec import messages
-from evolvent.store.codec.fields import mapped, number, text
+from evolvent.store.codec.fields import number, object_, text
 from evolvent.store.codec.messages import key_from_json, status_to_json
 from evolvent.store.codec.study import record_from_json
 from evolvent.store.records import StudyStatus, named
@@ -20,12 +20,12 @@ MOST_MEMBERS = 100_000
 _LONGEST_REASON = 1000
 
 
-def _studies(call: Call) -> Any:
+def _studies(call: ApiRequest) -> Any:
     return {"studies": [status_to_json(status) for status in _visible(call)]}
 
 
-def _create(call: Call) -> Any:
-    record = record_from_json(mapped(call.body, "record"), partial=True)
+def _create(call: ApiRequest) -> Any:
+    record = record_from_json(object_(call.body, "record"), partial=True)
     refuse_foreign(record.algorithm)
     if record.population > MOST_MEMBERS:
         raise ConfigError(f"population: got {record.population}, wanted 1 to {MOST_MEMBERS}")
@@ -33,19 +33,19 @@ def _create(call: Call) -> Any:
     return {"id": call.store.create_study(record, key=key_from_json(call.body))}
 
 
-def _find(call: Call) -> Any:
+def _find(call: ApiRequest) -> Any:
     return status_to_json(named(call.path["name"], _visible(call), url=call.base_url))
 
 
-def _status(call: Call) -> Any:
+def _status(call: ApiRequest) -> Any:
     return status_to_json(call.store.status(call.study))
 
 
-def _delete(call: Call) -> None:
+def _delete(call: ApiRequest) -> None:
     call.store.delete_study(call.study)
 
 
-def _visible(call: Call) -> list[StudyStatus]:
+def _visible(call: ApiRequest) -> list[StudyStatus]:
     """Return the studies that whoever asks may know of."""
     bound = call.who.study
     if bound is None:
@@ -82,7 +82,7 @@ OPERATIONS = (
 )  # fmt: skip
 
 
-def _stop(call: Call) -> None:
+def _stop(call: ApiRequest) -> None:
     reason = text(call.body, "reason") if "reason" in call.body else "stopped by hand"
     if not 0 < len(reason) <= _LONGEST_REASON or not reason.isprintable():
         raise ConfigError(
@@ -91,48 +91,48 @@ def _stop(call: Call) -> None:
     call.store.stop(call.study, reason=reason)
 
 
-def _resume(call: Call) -> None:
+def _resume(call: ApiRequest) -> None:
     call.store.resume(call.study)
 
 
-def _extend(call: Call) -> None:
-    call.store.extend(call.study, rounds=messages.small(call.body, "rounds"))
+def _extend(call: ApiRequest) -> None:
+    call.store.extend(call.study, rounds=messages.int32(call.body, "rounds"))
 
 
-def _retarget(call: Call) -> None:
+def _retarget(call: ApiRequest) -> None:
     if "target" not in call.body:
         raise ConfigError("target: missing, wanted a number, or null for none")
     target = None if call.body["target"] is None else float(number(call.body, "target"))
     call.store.retarget(call.study, target=target)
 
 
-def _remember(call: Call) -> None:
+def _remember(call: ApiRequest) -> None:
     trainable = check_path("trainable", text(call.body, "trainable"))
     call.store.remember(call.study, trainable=trainable)
 
 
-def _push(call: Call) -> Any:
+def _push(call: ApiRequest) -> Any:
     record = call.store.status(call.study).record
-    values = record.space.check(mapped(call.body, "hyperparameters"), partial=True)
+    values = record.space.check(object_(call.body, "hyperparameters"), partial=True)
     done = call.body.get("done")
     job = call.store.push(
         call.study,
         values,
-        done=None if done is None else messages.report_from_json(mapped(call.body, "done")),
+        done=None if done is None else messages.report_from_json(object_(call.body, "done")),
         key=messages.key_from_json(call.body),
     )
     return {"job": job}
 
 
-def _pin(call: Call) -> None:
+def _pin(call: ApiRequest) -> None:
     call.store.pin(call.study, messages.job_name(text(call.body, "job")))
 
 
-def _unpin(call: Call) -> None:
+def _unpin(call: ApiRequest) -> None:
     call.store.unpin(call.study, messages.job_name(text(call.body, "job")))
 
 
-def _collect(call: Call) -> Any:
+def _collect(call: ApiRequest) -> Any:
     return {"freed": call.store.collect(call.study)}
 
 

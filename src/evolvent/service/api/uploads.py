@@ -15,10 +15,10 @@ from starlette.types import Receive
 from evolvent.errors import CheckpointDamaged, EvolventError
 from evolvent.service.api import schemas as s
 from evolvent.service.api.checkpoints import file_number, local
-from evolvent.service.api.request import Call, Operation
+from evolvent.service.api.request import ApiRequest, Operation
 from evolvent.service.auth.roles import Role
 from evolvent.service.uploads.area import Upload, UploadArea
-from evolvent.service.uploads.writer import Receiving
+from evolvent.service.uploads.writer import UploadWriter
 from evolvent.service.web.errors import HttpError
 from evolvent.service.web.threads import in_files
 from evolvent.store.checkpoints import manifest
@@ -33,25 +33,25 @@ _HEARD_OUT_S = 10.0
 _LARGEST = 10**15
 
 
-def begin(call: Call) -> Any:
+def begin(call: ApiRequest) -> Any:
     """Begin an upload, or find the one of this key; a checkpoint that is here needs none."""
     call.store.status(call.study)  # a study that is gone gets no directories
     entries = files_from_json(call.body.get("files"))
     key = key_from_json(call.body) or uuid4().hex
     upload = UploadArea(local(call), call.settings).begin(key, entries)
     if upload is not None:
-        return _told(upload)
+        return _describe(upload)
     whole = [{"name": e.name, "size": e.size, "offset": e.size} for e in entries]
     address = manifest.address_of(entries)
     return {"address": address, "sealed": True, "upload": None, "files": whole}
 
 
-def show(call: Call) -> Any:
+def show(call: ApiRequest) -> Any:
     """Return how much of each file is here."""
-    return _told(_upload(call))
+    return _describe(_upload(call))
 
 
-def seal(call: Call) -> Any:
+def seal(call: ApiRequest) -> Any:
     """Make the files a checkpoint."""
     try:
         area = UploadArea(local(call), call.settings)
@@ -60,12 +60,12 @@ def seal(call: Call) -> Any:
         raise _refused(e) from e
 
 
-def drop(call: Call) -> None:
+def drop(call: ApiRequest) -> None:
     """Give an upload up."""
     _upload(call).drop()
 
 
-async def receive_file(call: Call, headers: Headers, receive: Receive) -> Response:
+async def receive_file(call: ApiRequest, headers: Headers, receive: Receive) -> Response:
     """Write a file on while its bytes come in; what has come is kept when the connection ends."""
     try:
         _check_type(headers)
@@ -82,12 +82,12 @@ async def receive_file(call: Call, headers: Headers, receive: Receive) -> Respon
         raise (_refused(e) if isinstance(e, CheckpointDamaged) else e) from e
 
 
-def _open(call: Call) -> Receiving:
+def _open(call: ApiRequest) -> UploadWriter:
     offset = call.count("offset", 0, most=_LARGEST) or 0
     return _upload(call).receive(file_number(call), offset)
 
 
-async def _write(file: Receiving, blocks: AsyncIterator[bytes]) -> None:
+async def _write(file: UploadWriter, blocks: AsyncIterator[bytes]) -> None:
     """Write one block while the next comes in."""
     written: asyncio.Future[None] | None = None
     try:
@@ -169,7 +169,7 @@ def _length(headers: Headers) -> int:
     return int(text) if whole else _LARGEST
 
 
-def _told(upload: Upload) -> dict[str, Any]:
+def _describe(upload: Upload) -> dict[str, Any]:
     entries = upload.entries()
     sent = [
         {"name": entry.name, "size": entry.size, "offset": offset}
@@ -179,7 +179,7 @@ def _told(upload: Upload) -> dict[str, Any]:
     return {"address": address, "sealed": False, "upload": upload.number, "files": sent}
 
 
-def _upload(call: Call) -> Upload:
+def _upload(call: ApiRequest) -> Upload:
     return UploadArea(local(call), call.settings).find(call.path["upload"])
 
 

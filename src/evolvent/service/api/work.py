@@ -8,17 +8,17 @@ from typing import Any
 
 from evolvent.errors import ConfigError
 from evolvent.service.api import schemas as s
-from evolvent.service.api.request import Call, Operation
+from evolvent.service.api.request import ApiRequest, Operation
 from evolvent.service.auth.roles import Role
 from evolvent.store.codec import messages
-from evolvent.store.codec.fields import mapped, metrics, number, text
+from evolvent.store.codec.fields import metrics, number, object_, text
 
 LEASE_S = 60.0
 _LONGEST_TEXT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ClaimBody:
     """A claim: who asks, and for what."""
 
     worker: str
@@ -28,7 +28,7 @@ class Wish:
     key: str | None
 
 
-def wish(call: Call) -> Wish:
+def claim_body(call: ApiRequest) -> ClaimBody:
     """Return what a claim asks for.
 
     Raises:
@@ -38,41 +38,41 @@ def wish(call: Call) -> Wish:
     wait_s = messages.seconds(body, "wait_s") if body.get("wait_s") is not None else 0.0
     if not 0 <= wait_s <= messages.MOST_WAIT_S:
         raise ConfigError(f"wait_s: got {wait_s}, wanted 0 to {messages.MOST_WAIT_S:.0f}")
-    return Wish(
+    return ClaimBody(
         messages.worker_name(body),
         _lease_s(body),
-        messages.small(body, "prefer") if body.get("prefer") is not None else None,
+        messages.int32(body, "prefer") if body.get("prefer") is not None else None,
         wait_s,
         messages.key_from_json(body),
     )
 
 
-def _heartbeat(call: Call) -> None:
+def _heartbeat(call: ApiRequest) -> None:
     lease = messages.fence_from_json(call.study, call.body)
     points, key = messages.points_from_json(call.body), messages.key_from_json(call.body)
     call.store.heartbeat(lease, lease_s=_lease_s(call.body), points=points, key=key)
 
 
-def _report(call: Call) -> None:
+def _report(call: ApiRequest) -> None:
     lease = messages.fence_from_json(call.study, call.body)
     body = call.body if call.body.get("score") is not None else _scored(call)
     call.store.report(lease, messages.report_from_json(body))
 
 
-def _fail(call: Call) -> None:
+def _fail(call: ApiRequest) -> None:
     lease = messages.fence_from_json(call.study, call.body)
-    failure = messages.kind_from_json(mapped(call.body, "failure"))
+    failure = messages.kind_from_json(object_(call.body, "failure"))
     call.store.fail(lease, failure, key=messages.key_from_json(call.body))
 
 
-def _release(call: Call) -> Any:
-    failure = messages.kind_from_json(mapped(call.body, "failure"))
+def _release(call: ApiRequest) -> Any:
+    failure = messages.kind_from_json(object_(call.body, "failure"))
     worker, key = messages.worker_name(call.body), messages.key_from_json(call.body)
     released = call.store.release(call.study, worker=worker, failure=failure, key=key)
     return {"released": released}
 
 
-def _reparent(call: Call) -> Any:
+def _reparent(call: ApiRequest) -> Any:
     lease = messages.fence_from_json(call.study, call.body)
     parent, reason = messages.job_name(text(call.body, "parent")), text(call.body, "reason")
     if len(reason) > _LONGEST_TEXT:
@@ -85,7 +85,7 @@ def _lease_s(body: dict[str, Any]) -> float:
     return LEASE_S if body.get("lease_s") is None else messages.seconds(body, "lease_s")
 
 
-def _scored(call: Call) -> dict[str, Any]:
+def _scored(call: ApiRequest) -> dict[str, Any]:
     """Return the body with the score that its metrics come to."""
     record = call.store.status(call.study).record
     values = metrics(call.body, "metrics")
@@ -99,7 +99,7 @@ def _scored(call: Call) -> dict[str, Any]:
     return {**call.body, "score": record.score(number(values, record.metric))}
 
 
-def _unused(call: Call) -> None:
+def _unused(call: ApiRequest) -> None:
     """Claims wait, so they have a path of their own: see `waiting.Waiting.claim`."""
 
 

@@ -12,9 +12,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from evolvent.errors import Unauthenticated
-from evolvent.service.auth.rate_limit import Throttle
-from evolvent.service.settings import Settings
-from evolvent.service.web.threads import Crossing
+from evolvent.service.auth.rate_limit import RateLimiter
+from evolvent.service.settings import ServiceSettings
+from evolvent.service.web.threads import StoreThreads
 from evolvent.store.tokens import Token, Tokens, id_of
 
 _MOST_KNOWN = 10_000
@@ -31,7 +31,7 @@ class Throttled(Unauthenticated):
         self.headers = {"Retry-After": str(seconds)}
 
 
-class Door:
+class Authenticator:
     """Recognises tokens; nothing is remembered that would outlast their end.
 
     Args:
@@ -44,16 +44,16 @@ class Door:
     def __init__(
         self,
         tokens: Tokens,
-        settings: Settings,
-        crossing: Crossing,
+        settings: ServiceSettings,
+        crossing: StoreThreads,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tokens = tokens
         self._crossing = crossing
         self._lifetime_s = settings.signed_in_s
-        self._programs = Throttle(clock)
-        self._browsers = Throttle(clock)
+        self._programs = RateLimiter(clock)
+        self._browsers = RateLimiter(clock)
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     async def program(self, request: HTTPConnection, secret: str) -> Token:
@@ -66,11 +66,11 @@ class Door:
             Unauthenticated: it opens nothing.
             Throttled: nobody looked, there have been too many failures from there.
         """
-        id, address = id_of(secret), address_of(request)
+        id, address = id_of(secret), client_host(request)
         if id not in self._seen:
             _check(self._programs, address)
         try:
-            token = await self._ask(self._tokens.recognise, secret)
+            token = await self._ask(self._tokens.authenticate, secret)
         except Unauthenticated:
             self._seen.pop(id, None)
             self._programs.failed(address)
@@ -83,7 +83,7 @@ class Door:
     async def browser(self, request: HTTPConnection) -> tuple[Token, str] | None:
         """Return the token that a browser signed in with, and the secret that stands for it."""
         secret = request.cookies.get(_cookie(request))
-        token = await self._ask(self._tokens.signed_in, secret) if secret else None
+        token = await self._ask(self._tokens.authenticate_session, secret) if secret else None
         return None if token is None or secret is None else (token, secret)
 
     def still_program(self, secret: str) -> None:
@@ -92,7 +92,7 @@ class Door:
         Raises:
             Unauthenticated: it opens nothing any more; no failure is counted.
         """
-        self._tokens.recognise(secret)
+        self._tokens.authenticate(secret)
 
     def still_browser(self, secret: str) -> None:
         """Look again for a browser that was signed in when its request came.
@@ -100,7 +100,7 @@ class Door:
         Raises:
             Unauthenticated: it has signed out, or its token opens nothing any more.
         """
-        if self._tokens.signed_in(secret) is None:
+        if self._tokens.authenticate_session(secret) is None:
             raise Unauthenticated("this browser is signed in no longer: sign in again")
 
     async def sign_in(self, request: HTTPConnection, secret: str, response: Response) -> None:
@@ -110,10 +110,10 @@ class Door:
             Unauthenticated: it opens nothing.
             Throttled: nobody looked, there have been too many failures from there.
         """
-        address = address_of(request)
+        address = client_host(request)
         _check(self._browsers, address)
         try:
-            token = await self._ask(self._tokens.recognise, secret)
+            token = await self._ask(self._tokens.authenticate, secret)
         except Unauthenticated:
             self._browsers.failed(address)
             raise
@@ -142,7 +142,7 @@ class Door:
         return await self._crossing.write(lambda: look(secret))  # where nobody reads long tables
 
 
-def address_of(request: HTTPConnection) -> str:
+def client_host(request: HTTPConnection) -> str:
     """Return where a request comes from."""
     return request.client.host if request.client else ""
 
@@ -161,6 +161,6 @@ def _encrypted(request: HTTPConnection) -> bool:
     return bool(request.scope["scheme"] == "https")
 
 
-def _check(throttle: Throttle, address: str) -> None:
+def _check(throttle: RateLimiter, address: str) -> None:
     if wait_s := throttle.wait_s(address):
         raise Throttled(wait_s)

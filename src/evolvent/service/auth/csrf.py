@@ -53,7 +53,7 @@ def check_origin(headers: Headers) -> None:
         raise Forbidden(f"Origin: got {origin!r:.80}, wanted a request of our own page")
 
 
-async def check_meant(headers: Headers, receive: Receive, *, csrf: str) -> Receive:
+async def check_csrf(headers: Headers, receive: Receive, *, csrf: str) -> Receive:
     """Refuse a write that does not carry the browser's token.
 
     Returns:

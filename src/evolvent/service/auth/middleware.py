@@ -11,10 +11,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evolvent.errors import EvolventError, Unauthenticated
-from evolvent.service.auth.authenticator import Door, Throttled
-from evolvent.service.auth.csrf import SAFE, check_meant, csrf_for
+from evolvent.service.auth.authenticator import Authenticator, Throttled
+from evolvent.service.auth.csrf import SAFE, check_csrf, csrf_for
 from evolvent.service.auth.roles import Identity, Role
-from evolvent.service.web.errors import answer, told
+from evolvent.service.web.errors import error_body, to_response
 from evolvent.store.tokens import Token
 
 SIGN_IN = "/sign-in"
@@ -28,14 +28,14 @@ _NO_TOKEN = (
 )
 
 
-class Gate:
+class AuthMiddleware:
     """Middleware that finds out who is asking, and turns everybody else away.
 
     Puts an `Identity` on `request.state.who`, and on `request.state.csrf` what a page's forms
     must send back (see `origin.csrf_of`).
     """
 
-    def __init__(self, app: ASGIApp, *, door: Door) -> None:
+    def __init__(self, app: ASGIApp, *, door: Authenticator) -> None:
         self.app = app
         self._door = door
 
@@ -72,7 +72,7 @@ class Gate:
         _note(request, token, csrf=csrf, look_again=look_again)
         if request.method in SAFE:
             return receive
-        return await check_meant(request.headers, receive, csrf=csrf)
+        return await check_csrf(request.headers, receive, csrf=csrf)
 
 
 def check_still(request: Request) -> None:
@@ -95,10 +95,10 @@ def _refusal(error: EvolventError, request: Request) -> Response:
         there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"{SIGN_IN}?next={quote(there, safe='')}", status_code=303)
     if isinstance(error, Throttled):
-        return told(
+        return error_body(
             429, "Unauthenticated", str(error), field="Authorization", headers=error.headers
         )
-    return answer(error)
+    return to_response(error)
 
 
 def _is_navigation(request: Request) -> bool:

@@ -12,7 +12,7 @@ _SECONDS_EACH = 6.0
 _MOST_ADDRESSES = 10_000
 
 
-class Throttle:
+class RateLimiter:
     """Ten failures at once, then one every six seconds, for each address by itself.
 
     Whoever is not in the table may try, so that those forgotten for want of room (the ones quiet

@@ -37,7 +37,7 @@ class Identity:
     name: str
 
 
-def who(request: HTTPConnection) -> Identity:
+def current_identity(request: HTTPConnection) -> Identity:
     """Return who is asking.
 
     Raises:

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from evolvent.errors import EvolventError, Unauthenticated
-from evolvent.service.auth.authenticator import Door, Throttled
+from evolvent.service.auth.authenticator import Authenticator, Throttled
 from evolvent.service.auth.csrf import check_origin, form_value, read_form
 from evolvent.service.auth.middleware import SIGN_IN
 from evolvent.service.web.security_headers import content_security_policy
@@ -67,7 +67,7 @@ _PAGE = """<!doctype html>
 """
 
 
-def routes(door: Door) -> list[Route]:
+def routes(door: Authenticator) -> list[Route]:
     """Return the routes of this file."""
 
     async def page(request: Request) -> Response:

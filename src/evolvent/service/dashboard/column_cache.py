@@ -87,7 +87,7 @@ class Columns:
             known += len(rows)
 
 
-class KeptColumns:
+class ColumnCache:
     """The columns of the few studies that were looked at last."""
 
     def __init__(self, store: Store) -> None:

@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any
 
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.figure import Wish
+from evolvent.analysis.plots.figure import FigureRequest
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.theme import DARK, LIGHT
 from evolvent.core.records import JobId
@@ -90,7 +90,7 @@ class Figures:
         if log is None:
             log = _kept(self._logs, key, Log.read(self._store, status.id))
             _trim(self._logs, _MOST_LOGS)
-        wish = Wish(kind=kind, options=Options(dark=dark, width=width))
+        wish = FigureRequest(kind=kind, options=Options(dark=dark, width=width))
         return _json(_for_page(wish.draw({status.record.name: [log]}).to_dict(), width))
 
     def points(self, status: StudyStatus, job: JobId, *, dark: bool, width: int) -> bytes:

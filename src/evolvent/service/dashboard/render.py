@@ -17,8 +17,8 @@ from starlette.responses import HTMLResponse, Response
 from evolvent.display.words import NOTHING, compact, duration, size
 from evolvent.errors import MissingExtra
 from evolvent.service.auth.csrf import csrf_of
-from evolvent.service.auth.roles import Role, who
-from evolvent.service.web.errors import HttpError, answer
+from evolvent.service.auth.roles import Role, current_identity
+from evolvent.service.web.errors import HttpError, to_response
 
 try:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -53,7 +53,12 @@ def page(
     A page is known by what it says: its version stands on its root element, and is what the
     browser asks with when it looks whether anything has changed.
     """
-    told = {"who": who(request), "csrf": csrf_of(request), "path": request.url.path, **values}
+    told = {
+        "who": current_identity(request),
+        "csrf": csrf_of(request),
+        "path": request.url.path,
+        **values,
+    }
     html = _environment().get_template(template).render(told)
     version = hashlib.sha256(html.encode()).hexdigest()[:20]
     if request.headers.get("if-none-match") == f'"{version}"':
@@ -63,7 +68,7 @@ def page(
 
 def error_page(request: Request, error: Exception) -> Response:
     """Return an error as a page, or as the API does to whoever takes no pages."""
-    told = answer(error)
+    told = to_response(error)
     if "text/html" not in request.headers.get("accept", "text/html"):
         return told
     words = json.loads(bytes(told.body))["error"]["message"]

@@ -16,7 +16,7 @@ _FAILURES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StudySummary:
     """How a study stands, for people.
 
     Attributes:
@@ -48,14 +48,14 @@ class Standing:
         return f"{self.state}: {self.finished} of {self.total} jobs finished{best}"
 
 
-def standing(store: Store, status: StudyStatus, *, closely: bool = False) -> Standing:
+def summarize(store: Store, status: StudyStatus, *, closely: bool = False) -> StudySummary:
     """Return how a study stands; `closely` with its pace and its last failures."""
     counts, record = status.counts, status.record
     finished = counts.get(JobState.DONE, 0) + counts.get(JobState.FAILED, 0)
     total = max(status.members * record.rounds, finished)
     best = None if status.best_score is None else record.score(status.best_score)
     if not closely:
-        return Standing(status, finished, total, None, best)
+        return StudySummary(status, finished, total, None, best)
     left_s = None
     if status.state is StudyState.OPEN and finished > 1:
         after = max(0, finished - _PACE_OF)
@@ -63,7 +63,7 @@ def standing(store: Store, status: StudyStatus, *, closely: bool = False) -> Sta
         if len(times) > 1 and max(times) > min(times):
             left_s = (total - finished) * (max(times) - min(times)) / (len(times) - 1)
     failures = store.failures(status.id, limit=_FAILURES)[::-1]
-    return Standing(status, finished, total, left_s, best, failures)
+    return StudySummary(status, finished, total, left_s, best, failures)
 
 
 def visible(store: Store, who: Identity) -> list[StudyStatus]:

@@ -15,18 +15,18 @@ from starlette.routing import Route
 from evolvent.core.records import JobId
 from evolvent.errors import ConfigError, EvolventError
 from evolvent.service.access import guarded
-from evolvent.service.api.endpoint import Api
-from evolvent.service.api.request import Call, study_number
+from evolvent.service.api.endpoint import ApiContext
+from evolvent.service.api.request import ApiRequest, study_number
 from evolvent.service.auth.csrf import read_form as read_body
-from evolvent.service.auth.roles import check_role, who
+from evolvent.service.auth.roles import check_role, current_identity
 from evolvent.service.dashboard.actions import ACTIONS, Action, Form, read_form
-from evolvent.service.dashboard.column_cache import KeptColumns
+from evolvent.service.dashboard.column_cache import ColumnCache
 from evolvent.service.dashboard.csv_export import csv_blocks, csv_name
 from evolvent.service.dashboard.figures import SHOWN, WIDTHS, Figures, library
 from evolvent.service.dashboard.job import job_page
 from evolvent.service.dashboard.query import Query
 from evolvent.service.dashboard.render import STATIC, error_page, page, static_file
-from evolvent.service.dashboard.study import facts, standing, visible
+from evolvent.service.dashboard.study import facts, summarize, visible
 from evolvent.service.dashboard.table import Table, cell
 from evolvent.service.web.errors import status_of
 from evolvent.service.web.streaming import StreamedResponse
@@ -36,31 +36,31 @@ _Handler = Callable[[Request], Awaitable[Response]]
 _STEP = 40  # pixels: figures are as wide as the page, in steps, so that many share one
 
 
-def routes(api: Api) -> list[Route]:
+def routes(api: ApiContext) -> list[Route]:
     """Return the routes of the dashboard."""
-    pages = Pages(api)
+    pages = DashboardViews(api)
     study, job = "/studies/{study}", "/studies/{study}/jobs/{job}"
     return guarded(
         [
-            Route("/", _told(pages.studies), methods=["GET"]),
-            Route(study, _told(pages.study), methods=["GET"]),
-            Route(f"{study}/jobs.csv", _told(pages.csv), methods=["GET"]),
-            Route(f"{study}/figures/{{kind}}", _told(pages.figure), methods=["GET"]),
-            Route(f"{study}/{{action}}", _told(pages.act), methods=["POST"]),
-            Route(job, _told(pages.job), methods=["GET"]),
-            Route(f"{job}/points", _told(pages.points), methods=["GET"]),
-            Route("/static/figures.lib.js", _told(pages.script), methods=["GET"]),
-            Route(STATIC, _told(pages.static), methods=["GET"]),
+            Route("/", _with_errors(pages.studies), methods=["GET"]),
+            Route(study, _with_errors(pages.study), methods=["GET"]),
+            Route(f"{study}/jobs.csv", _with_errors(pages.csv), methods=["GET"]),
+            Route(f"{study}/figures/{{kind}}", _with_errors(pages.figure), methods=["GET"]),
+            Route(f"{study}/{{action}}", _with_errors(pages.act), methods=["POST"]),
+            Route(job, _with_errors(pages.job), methods=["GET"]),
+            Route(f"{job}/points", _with_errors(pages.points), methods=["GET"]),
+            Route("/static/figures.lib.js", _with_errors(pages.script), methods=["GET"]),
+            Route(STATIC, _with_errors(pages.static), methods=["GET"]),
         ]
     )
 
 
-class Pages:
+class DashboardViews:
     """What every page needs."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ApiContext) -> None:
         self._api, self._store, self._crossing = api, api.store, api.crossing
-        self._columns = KeptColumns(api.store)
+        self._columns = ColumnCache(api.store)
         self._figures = Figures(api.store)
         self._warm = False
 
@@ -68,7 +68,9 @@ class Pages:
         """All studies."""
 
         def made() -> Response:
-            found = [standing(self._store, s) for s in visible(self._store, who(request))]
+            found = [
+                summarize(self._store, s) for s in visible(self._store, current_identity(request))
+            ]
             deleted = request.query_params.get("done") == "delete"
             note = ACTIONS["delete"].done if deleted else None
             return page(request, "studies.html", {"studies": found, "note": note})
@@ -87,7 +89,7 @@ class Pages:
         values = {
             "study": found,
             "record": found.record,
-            "standing": standing(self._store, found, closely=True),
+            "standing": summarize(self._store, found, closely=True),
             "facts": facts(found),
             "figures": SHOWN,
             "table": table,
@@ -164,7 +166,7 @@ class Pages:
         action = ACTIONS.get(name)
         if action is None:
             raise ConfigError(f"action: got {name!r:.80}, wanted one of {', '.join(ACTIONS)}")
-        check_role(who(request), action.operation.role)
+        check_role(current_identity(request), action.operation.role)
         form = read_form(await read_body(request.headers, request.receive))
         try:
             cross = self._crossing.slow if action.operation.slow else self._crossing.write
@@ -176,15 +178,15 @@ class Pages:
             )
         number = study_number(request.path_params["study"])
         if action.operation.changes:
-            self._api.waiting.ring(number)
+            self._api.waiting.notify(number)
         return RedirectResponse(_next(number, name, form), status_code=303)
 
     def _do(self, request: Request, action: Action, form: Form) -> None:
         found = self._status(request)
-        call = Call(
+        call = ApiRequest(
             store=self._store,
             settings=self._api.settings,
-            who=who(request),
+            who=current_identity(request),
             base_url=str(request.base_url).rstrip("/"),
             path={"study": str(found.id)},
             query=request.query_params,
@@ -196,7 +198,7 @@ class Pages:
     def _status(self, request: Request) -> StudyStatus:
         """Return the study of the address, if whoever asks may know of it."""
         number = study_number(request.path_params["study"])
-        self._api.check_study(who(request), number)
+        self._api.check_study(current_identity(request), number)
         return self._store.status(number)
 
     def _table(self, status: StudyStatus) -> Table:
@@ -216,7 +218,7 @@ def _try_library() -> None:
         return  # the request for it says what is missing
 
 
-def _told(handler: _Handler) -> _Handler:
+def _with_errors(handler: _Handler) -> _Handler:
     """Return a handler that answers errors with a page."""
 
     async def endpoint(request: Request) -> Response:

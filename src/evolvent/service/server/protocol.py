@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from evolvent.service.web.errors import told
+from evolvent.service.web.errors import error_body
 
 HEADERS_S = 15.0
 """From the first byte of a request (or the connection) to the end of its headers."""
@@ -26,7 +26,7 @@ MOST_HEAD = 1 << 16
 """Bytes of an address and headers together."""
 
 
-class _Part(Enum):
+class _Bound(Enum):
     """What is to come next on a connection."""
 
     HEAD = auto()
@@ -34,7 +34,7 @@ class _Part(Enum):
     NOTHING = auto()
 
 
-class PatientProtocol(HttpToolsProtocol):
+class TimeoutProtocol(HttpToolsProtocol):
     """HTTP/1.1 as uvicorn speaks it, with an end to its patience and to what it takes in.
 
     One request at a time: what comes behind one that is not answered yet is thrown away, and the
@@ -46,7 +46,7 @@ class PatientProtocol(HttpToolsProtocol):
     write_s = WRITE_S
     _timer: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
-    _part = _Part.HEAD
+    _part = _Bound.HEAD
     _deaf = False
     _n_unseen = 0  # bytes that the parser has taken in and told nothing of
     _refusal: tuple[int, str] | None = None
@@ -82,7 +82,7 @@ class PatientProtocol(HttpToolsProtocol):
             return
         if self._n_unseen > MOST_HEAD:
             self.send_400_response(str(self._too_long()))
-        elif self._part is _Part.BODY and self._is_answering():
+        elif self._part is _Bound.BODY and self._is_answering():
             self._stop_waiting()
             self._wait_for(self.body_idle_s)
         elif self._is_answering():
@@ -93,11 +93,11 @@ class PatientProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if self._is_answering():
             raise self._refused(400, "one request at a time")
-        self._part, self._n_unseen = _Part.HEAD, 0
+        self._part, self._n_unseen = _Bound.HEAD, 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._part is not _Part.HEAD:
+        if self._part is not _Bound.HEAD:
             raise self._refused(400, "a trailer, wanted none")
         super().on_header(name, value)
 
@@ -111,27 +111,27 @@ class PatientProtocol(HttpToolsProtocol):
             raise self._refused(400, f"got {n_hosts} Host headers, wanted one")
         super().on_headers_complete()
         self._stop_waiting()
-        self._part, self._n_unseen = _Part.BODY, 0
+        self._part, self._n_unseen = _Bound.BODY, 0
 
     def on_body(self, body: bytes) -> None:
         self._n_unseen = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._part, self._n_unseen = _Part.NOTHING, 0
+        self._part, self._n_unseen = _Bound.NOTHING, 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, or too much of it, in the shape of all errors."""
-        if self._is_answering() and (self._part is _Part.NOTHING or self.cycle.response_started):
+        if self._is_answering() and (self._part is _Bound.NOTHING or self.cycle.response_started):
             self._deaf = True
             self.cycle.keep_alive = False
             return
-        if self._part is _Part.BODY and not self._is_answering():  # has been answered already
+        if self._part is _Bound.BODY and not self._is_answering():  # has been answered already
             self.transport.close()
             return
         status, message = self._refusal or (400, msg)
-        response = told(status, "BadRequest", f"request: {message}", field="request")
+        response = error_body(status, "BadRequest", f"request: {message}", field="request")
         headers = [*response.raw_headers, (b"connection", b"close")]
         lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, bytes(response.body)))

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from evolvent.errors import ConfigError, MissingExtra
 from evolvent.service.app import create_app
-from evolvent.service.server.protocol import PatientProtocol
-from evolvent.service.settings import Settings
+from evolvent.service.server.protocol import TimeoutProtocol
+from evolvent.service.settings import ServiceSettings
 from evolvent.store.protocol import Store
 from evolvent.store.tokens import tokens_of
 
@@ -36,7 +36,7 @@ except ImportError as e:
     raise MissingExtra("a service needs more: pip install 'evolvent[serve]'") from e
 
 
-def serve(store: Store, settings: Settings, *, ready: Callable[[str], None]) -> None:
+def serve(store: Store, settings: ServiceSettings, *, ready: Callable[[str], None]) -> None:
     """Serve a store until a signal says to stop; then finish what is running.
 
     Args:
@@ -93,17 +93,17 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def url_of(settings: Settings, bound: socket.socket) -> str:
+def url_of(settings: ServiceSettings, bound: socket.socket) -> str:
     """Return the URL of a service that listens on a socket."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http{'s' * settings.encrypted}://{host}:{bound.getsockname()[1]}"
 
 
-def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+def uvicorn_config(app: ASGIApp, settings: ServiceSettings) -> uvicorn.Config:
     """Return how uvicorn is to run a service."""
     return uvicorn.Config(
         app,
-        http=PatientProtocol,
+        http=TimeoutProtocol,
         ws="none",
         lifespan="on",
         log_config=None,  # the command decides where words go
@@ -117,7 +117,7 @@ def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     )
 
 
-def listener(settings: Settings) -> socket.socket:
+def listener(settings: ServiceSettings) -> socket.socket:
     """Return a socket that listens where the settings say.
 
     Raises:
@@ -133,14 +133,14 @@ def listener(settings: Settings) -> socket.socket:
     except socket.gaierror as e:
         raise ConfigError(f"--host: got {host!r}, which is no address of any machine") from e
     except OSError as e:
-        raise ConfigError(_explained(e, host, port)) from e
+        raise ConfigError(_translate_error(e, host, port)) from e
     # What it accepts inherits this. An answer goes out in two pieces, and without it the second
     # waits 40 ms for the first to be acknowledged.
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return bound
 
 
-def _explained(error: OSError, host: str, port: int) -> str:
+def _translate_error(error: OSError, host: str, port: int) -> str:
     match error.errno:
         case errno.EADDRINUSE:
             return (

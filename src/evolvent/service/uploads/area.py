@@ -14,12 +14,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointTooLarge, UploadConflict
-from evolvent.service.settings import Settings
-from evolvent.service.uploads.writer import Receiving, end_all, sealed, together
+from evolvent.service.settings import ServiceSettings
+from evolvent.service.uploads.writer import UploadWriter, end_all, join_seal, sealed
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
-from evolvent.store.checkpoints.files import Entry
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.files import FileEntry
+from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.codec.fields import Malformed, encode, strict_json
 from evolvent.store.codec.file_list import files_from_json, files_to_json
 
@@ -37,12 +37,12 @@ class UploadArea:
     collection.
     """
 
-    def __init__(self, checkpoints: Checkpoints, settings: Settings) -> None:
+    def __init__(self, checkpoints: LocalCheckpoints, settings: ServiceSettings) -> None:
         self._checkpoints = checkpoints
         self._settings = settings
         self._staging = checkpoints.root / "staging"
 
-    def begin(self, key: str, entries: Sequence[Entry]) -> Upload | None:
+    def begin(self, key: str, entries: Sequence[FileEntry]) -> Upload | None:
         """Return the upload of this key, begun if there is none; None when nothing is lacking.
 
         Raises:
@@ -56,7 +56,7 @@ class UploadArea:
                 f"files: {size} bytes together, above the limit of this service, {most} bytes a "
                 "checkpoint: save less, or let `evolvent serve --max-checkpoint-size` take more"
             )
-        if self._checkpoints.renew(manifest.address_of(entries)):
+        if self._checkpoints.touch_if_intact(manifest.address_of(entries)):
             return None
         self._expire()
         number = hashlib.sha256(key.encode()).hexdigest()[:_ID_DIGITS]
@@ -91,7 +91,7 @@ class UploadArea:
         return Upload(self._checkpoints, self._staging / f"{_PREFIX}{number}", self._settings)
 
     def _expire(self) -> None:
-        for place in tree.inside(self._staging):
+        for place in tree.list_dir(self._staging):
             if place.name.startswith(_PREFIX) and tree.changed_ns(place) < time.time_ns():
                 self._checkpoints.drop(place)
 
@@ -99,7 +99,9 @@ class UploadArea:
 class Upload:
     """One checkpoint that is being sent."""
 
-    def __init__(self, checkpoints: Checkpoints, place: Path, settings: Settings) -> None:
+    def __init__(
+        self, checkpoints: LocalCheckpoints, place: Path, settings: ServiceSettings
+    ) -> None:
         self._checkpoints = checkpoints
         self._place = place
         self._tree = place / _TREE
@@ -112,7 +114,7 @@ class Upload:
     def is_there(self) -> bool:
         return (self._place / _LIST).is_file()
 
-    def begin(self, entries: Sequence[Entry]) -> None:
+    def begin(self, entries: Sequence[FileEntry]) -> None:
         """Make the directory, unless it is there already; errors as with `UploadArea.begin`.
 
         Connections that still send to it are heard no more: whoever asks has lost them.
@@ -124,7 +126,7 @@ class Upload:
         end_all(self._place)
         self._renew()
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[FileEntry, ...]:
         """Return the files that are to come.
 
         Raises:
@@ -144,7 +146,7 @@ class Upload:
         """Remove it."""
         self._checkpoints.drop(self._place)
 
-    def receive(self, index: int, offset: int) -> Receiving:
+    def receive(self, index: int, offset: int) -> UploadWriter:
         """Open a file to be written on from `offset`.
 
         Raises:
@@ -157,26 +159,26 @@ class Upload:
         if not self._tree.is_dir():
             raise _gone(self.number)
         self._renew()
-        return Receiving(self._place, self._tree / entries[index].name, entries[index], offset)
+        return UploadWriter(self._place, self._tree / entries[index].name, entries[index], offset)
 
     def seal(self) -> str:
         """Make it a checkpoint, as a local one is sealed; errors as with `UploadArea.seal`."""
-        return together(self._place, self._seal)
+        return join_seal(self._place, self._seal)
 
     def _seal(self) -> str:
         if not self.is_there():
             address = sealed(self._place)
-            if address is None or not self._checkpoints.renew(address):
+            if address is None or not self._checkpoints.touch_if_intact(address):
                 raise _gone(self.number)
             return address
         entries = self.entries()
         self._renew()
         self._check(entries)
-        address = self._checkpoints.settle(self._tree, entries)
+        address = self._checkpoints.publish(self._tree, entries)
         self.drop()
         return address
 
-    def _check(self, entries: Sequence[Entry]) -> None:
+    def _check(self, entries: Sequence[FileEntry]) -> None:
         """Look whether all is there as it was promised, here or already at its address."""
         try:
             if not self._tree.is_dir():
@@ -185,13 +187,13 @@ class Upload:
                 self._complete(entry)
             found = self._checkpoints.freeze(self._tree)
         except CheckpointError:
-            if self._checkpoints.renew(manifest.address_of(entries)):
+            if self._checkpoints.touch_if_intact(manifest.address_of(entries)):
                 return  # another service has sealed it, or this one before it was killed
             raise
         if tuple(found) != entries:
             raise self._other_bytes(entries, found)
 
-    def _make(self, entries: Sequence[Entry]) -> None:
+    def _make(self, entries: Sequence[FileEntry]) -> None:
         """Make it whole under another name first: a crash leaves no half of it."""
         # not named as uploads are: another request would take it for one that is over
         staged = self._checkpoints.stage("begun-upload", spare_s=_MADE_IN_S)
@@ -203,7 +205,7 @@ class Upload:
             staged.rename(self._place)
         except OSError as e:
             if e.errno not in _OCCUPIED:
-                raise tree.explained(e, doing="begin an upload at", path=staged) from e
+                raise tree.translate_error(e, doing="begin an upload at", path=staged) from e
         finally:
             self._checkpoints.drop(staged)
 
@@ -216,7 +218,7 @@ class Upload:
         until = time.time() + self._settings.upload_idle_s
         os.utime(place, (until, until))
 
-    def _complete(self, entry: Entry) -> None:
+    def _complete(self, entry: FileEntry) -> None:
         """Make what has no bytes; refuse what lacks some."""
         path = self._tree / entry.name
         if (size := self._size(entry)) < entry.size:
@@ -228,9 +230,11 @@ class Upload:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
         except OSError as e:
-            raise tree.explained(e, doing="write", path=path) from e
+            raise tree.translate_error(e, doing="write", path=path) from e
 
-    def _other_bytes(self, wanted: Sequence[Entry], found: Sequence[Entry]) -> CheckpointDamaged:
+    def _other_bytes(
+        self, wanted: Sequence[FileEntry], found: Sequence[FileEntry]
+    ) -> CheckpointDamaged:
         """Throw away what is wrong, so that it can be sent again; say what it is."""
         listed = {entry.name: entry for entry in wanted}
         for entry in found:
@@ -238,7 +242,7 @@ class Upload:
                 (self._tree / entry.name).unlink(missing_ok=True)
         return CheckpointDamaged(f"files: {manifest.difference(listed, found)}")
 
-    def _size(self, entry: Entry) -> int:
+    def _size(self, entry: FileEntry) -> int:
         try:
             return os.stat(self._tree / entry.name).st_size if entry.size else 0
         except OSError:
@@ -254,7 +258,7 @@ class Upload:
 
 
 @lru_cache(maxsize=64)
-def _listed(path: Path, inode: int) -> tuple[Entry, ...]:  # noqa: ARG001 - another file of that name
+def _listed(path: Path, inode: int) -> tuple[FileEntry, ...]:  # noqa: ARG001 - another file of that name
     return tuple(files_from_json(strict_json(path.read_bytes())))
 
 

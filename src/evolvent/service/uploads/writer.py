@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from evolvent.errors import CheckpointDamaged, CheckpointTooLarge, UploadConflict
 from evolvent.store.checkpoints import files as tree
-from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.files import FileEntry
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -24,7 +24,7 @@ _MOST_KEPT = 1024
 _Key: TypeAlias = tuple[int, int]
 _kept: OrderedDict[_Key, tuple[int, _Hash]] = OrderedDict()
 """Hashes of what has come so far, by file: they save reading it again, and may be forgotten."""
-_open: set[Receiving] = set()
+_open: set[UploadWriter] = set()
 _lock = threading.Lock()
 _under_way: dict[Path, Future[str]] = {}
 _sealed: OrderedDict[Path, str] = OrderedDict()
@@ -38,7 +38,7 @@ def end_all(upload: Path) -> None:
             file.end()
 
 
-class Receiving:
+class UploadWriter:
     """A file that grows.
 
     Args:
@@ -52,7 +52,7 @@ class Receiving:
         CheckpointError: the disk is full; says where.
     """
 
-    def __init__(self, upload: Path, path: Path, entry: Entry, offset: int) -> None:
+    def __init__(self, upload: Path, path: Path, entry: FileEntry, offset: int) -> None:
         self.upload, self._path, self._entry = upload, path, entry
         self._ended = False
         self.size, self._key = 0, (0, 0)
@@ -63,7 +63,7 @@ class Receiving:
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._file = os.fdopen(os.open(path, flags, _MODE), "wb", buffering=0)
         except OSError as e:
-            raise tree.explained(e, doing="write", path=path) from e
+            raise tree.translate_error(e, doing="write", path=path) from e
         try:
             self._take(offset)
         except BaseException:
@@ -109,7 +109,7 @@ class Receiving:
                     self.size += n
                     rest = rest[n:]
         except OSError as e:
-            raise tree.explained(e, doing="write", path=self._path) from e
+            raise tree.translate_error(e, doing="write", path=self._path) from e
 
     def finish(self) -> int:
         """Check what has come, if that is all; return how many bytes are there.
@@ -168,7 +168,7 @@ class Receiving:
             self._hash = kept
 
 
-def together(upload: Path, seal: Callable[[], str]) -> str:
+def join_seal(upload: Path, seal: Callable[[], str]) -> str:
     """Seal an upload, or wait for whoever is sealing it; return the address that came of it.
 
     Raises:

@@ -176,4 +176,4 @@ def _append(path: Path, block: bytes) -> None:
         with path.open("ab") as file:
             file.write(block)
     except OSError as e:
-        raise tree.explained(e, doing="write", path=path) from e
+        raise tree.translate_error(e, doing="write", path=path) from e

@@ -71,30 +71,30 @@ class HttpError(EvolventError):
         self.status, self.kind, self.field, self.allow = status, kind, field, allow
 
 
-def answer(error: Exception) -> Response:
+def to_response(error: Exception) -> Response:
     """Return what a client is told of an error; of one that is not ours, a number only."""
     if isinstance(error, HttpError):
         headers = {} if error.allow is None else {"Allow": error.allow}
         field = error.field or _about(error.status, error.kind, str(error))
-        return told(error.status, error.kind, str(error), field=field, headers=headers)
+        return error_body(error.status, error.kind, str(error), field=field, headers=headers)
     for kind, status in STATUSES:
         if isinstance(error, kind):
             return _known(error, status)
     full = any(word in str(error) for word in _FULL)
     if isinstance(error, EvolventError) and (full or not isinstance(error, errors.StoreError)):
         return _known(error, 503 if full else 400)
-    return unforeseen(error)
+    return internal_error(error)
 
 
-def unforeseen(error: Exception) -> Response:
+def internal_error(error: Exception) -> Response:
     """Return the answer to a fault of ours; what happened is in the log of the service."""
     number = secrets.token_hex(6)
     _logger.error("internal error %s", number, exc_info=error)
     message = f"internal error {number}: the log of the service says more under this number"
-    return told(500, "InternalError", message)
+    return error_body(500, "InternalError", message)
 
 
-def told(
+def error_body(
     status: int,
     kind: str,
     message: str,
@@ -110,7 +110,7 @@ def told(
 
 def status_of(error: Exception) -> int:
     """Return the status of the answer to an error."""
-    return answer(error).status_code
+    return to_response(error).status_code
 
 
 def _known(error: Exception, status: int) -> Response:
@@ -121,7 +121,7 @@ def _known(error: Exception, status: int) -> Response:
     if status == _UNAUTHORIZED:
         headers = {"WWW-Authenticate": "Bearer"}
     kind = "ConfigError" if isinstance(error, Malformed) else _public(type(error))
-    return told(status, kind, message, field=_about(status, kind, message), headers=headers)
+    return error_body(status, kind, message, field=_about(status, kind, message), headers=headers)
 
 
 def _public(kind: type[Exception]) -> str:

@@ -16,9 +16,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from evolvent.service.web.errors import HttpError, answer
+from evolvent.service.web.errors import HttpError, to_response
 from evolvent.service.web.threads import in_files
-from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.files import FileEntry
 
 STALL_S = 30.0
 """For so long a reader may keep one block waiting: behind it there is a file, or a snapshot."""
@@ -100,7 +100,7 @@ class FileResponse(Response):
         entry: what the file is; its hash is the ETag.
     """
 
-    def __init__(self, file: io.FileIO, entry: Entry) -> None:
+    def __init__(self, file: io.FileIO, entry: FileEntry) -> None:
         name = quote(entry.name.rpartition("/")[2])
         headers = {
             "Accept-Ranges": "bytes",
@@ -123,7 +123,7 @@ class FileResponse(Response):
             else:
                 await self._blocks(first, last, receive, to_reader(send))
         except HttpError as e:
-            await answer(e)(scope, receive, send)
+            await to_response(e)(scope, receive, send)
         except Stalled as e:
             _logger.warning("%r: given up: %s", self._entry.name, e)
         finally:

@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 _Task: TypeAlias = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
 
 
-class Crossing:
+class StoreThreads:
     """Threads in which stores are called: a few, so that they do not fight for the interpreter.
 
     Reading has threads of its own: a long table must not keep reports waiting. So has what may
@@ -28,9 +28,9 @@ class Crossing:
     """
 
     def __init__(self) -> None:
-        self._writers = Threads(_WRITERS, name="evolvent-write")
-        self._readers = Threads(_READERS, name="evolvent-read")
-        self._slow = Threads(_SLOW, name="evolvent-slow")
+        self._writers = WorkerThreads(_WRITERS, name="evolvent-write")
+        self._readers = WorkerThreads(_READERS, name="evolvent-read")
+        self._slow = WorkerThreads(_SLOW, name="evolvent-slow")
         self._held = asyncio.Semaphore(MOST_HELD)
 
     async def write(self, call: Callable[[], _T]) -> _T:
@@ -100,7 +100,7 @@ async def in_files(call: Callable[[], _T]) -> _T:
     return await asyncio.get_running_loop().run_in_executor(None, call)
 
 
-class Threads:
+class WorkerThreads:
     """Threads that start with the first call, and end with the process or `close`.
 
     Args:

@@ -24,20 +24,20 @@ from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissin
 from evolvent.store import locks
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
-from evolvent.store.checkpoints.files import Entry
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.files import FileEntry
+from evolvent.store.checkpoints.local import LocalCheckpoints
 
 PLACE, LIMIT = "EVOLVENT_CACHE", "EVOLVENT_CACHE_GB"
 
 _DEFAULT_GB, _GB = "20", 1e9
 _SLACK = 0.05
-_LOOSE = 8  # held although no job is: a notebook looks at one, and then at another
+_MAX_UNBOUND = 8  # held although no job is: a notebook looks at one, and then at another
 
-Bring: TypeAlias = Callable[[Path], Sequence[Entry]]
+Bring: TypeAlias = Callable[[Path], Sequence[FileEntry]]
 """Writes the files of a checkpoint into a directory and returns them, by name."""
 
 
-class Cache:
+class CheckpointCache:
     """A directory of checkpoints that came from elsewhere, or went there.
 
     Args:
@@ -46,7 +46,7 @@ class Cache:
     """
 
     def __init__(self, root: Path, *, limit: float) -> None:
-        self.local = Checkpoints(root, sync=False)  # what is lost is brought again
+        self.local = LocalCheckpoints(root, sync=False)  # what is lost is brought again
         self.limit = limit
         self._locks = self.local.root / "locks"
         self._token = secrets.token_hex(8)
@@ -54,7 +54,7 @@ class Cache:
         self._lock = threading.Lock()
         self._unmeasured = math.inf  # bytes, since the last look at the whole
         self._holds: dict[Path, list[locks.Lock]] = {}
-        self._loose: deque[locks.Lock] = deque()
+        self._unbound: deque[locks.Lock] = deque()
         self._last = threading.local()
 
     # --- saving --------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ class Cache:
             lock.release()
         self.local.drop(staged)
 
-    def keep(self, staged: Path, entries: Sequence[Entry]) -> None:
+    def keep(self, staged: Path, entries: Sequence[FileEntry]) -> None:
         """Keep frozen files under a second name, since the next job goes on from them."""
         n_bytes = _size(entries)
         if n_bytes > self.limit:
@@ -91,7 +91,7 @@ class Cache:
             copy = self._stage("kept")
             try:
                 shutil.copytree(staged, copy, copy_function=_link, dirs_exist_ok=True)
-                lock = self._hold(self.local.settle(copy, entries))
+                lock = self._hold(self.local.publish(copy, entries))
             finally:
                 self.local.drop(copy)
             lock.release()
@@ -131,13 +131,13 @@ class Cache:
     def _hold(self, address: str) -> locks.Lock:
         """Lock a checkpoint against eviction, before looking whether it is here."""
         name = self.local.path(address).name
-        self._sign()
+        self._mark_alive()
         try:
             tree.make_directory(self._locks, sync=False)  # somebody may have cleared the cache
             lock = locks.shared(self._locks / name)
             lock.touch()
         except OSError as e:
-            raise tree.explained(e, doing="lock", path=self._locks / name) from e
+            raise tree.translate_error(e, doing="lock", path=self._locks / name) from e
         return lock
 
     def _bind(self, lock: locks.Lock) -> None:
@@ -148,9 +148,9 @@ class Cache:
             if job is not None:
                 job.append(lock)
                 return
-            self._loose.append(lock)
-            if len(self._loose) > _LOOSE:
-                over = self._loose.popleft()
+            self._unbound.append(lock)
+            if len(self._unbound) > _MAX_UNBOUND:
+                over = self._unbound.popleft()
         if over is not None:
             over.release()
 
@@ -166,7 +166,7 @@ class Cache:
 
     def _brought(self, address: str, bring: Bring) -> Path:
         """Bring a checkpoint; processes that want the same one wait for the first."""
-        turn = locks.alone(self._locks / f"{address}.turn")
+        turn = locks.exclusive(self._locks / f"{address}.turn")
         try:
             return self._sound(address) or self._settled(address, bring)
         finally:
@@ -179,9 +179,9 @@ class Cache:
             entries = bring(staged)
             if manifest.address_of(entries) != address:
                 raise CheckpointDamaged(f"checkpoint {address}: the files are not those of it")
-            self.local.settle(staged, entries)
+            self.local.publish(staged, entries)
         except OSError as e:
-            raise tree.explained(e, doing="write", path=staged) from e
+            raise tree.translate_error(e, doing="write", path=staged) from e
         finally:
             self.local.drop(staged)
         self._grown(_size(entries))
@@ -203,7 +203,7 @@ class Cache:
         self.local.empty_trash()
 
     def _evicted(self, address: str) -> bool:
-        lock = locks.alone_at_once(self._locks / address)
+        lock = locks.try_exclusive(self._locks / address)
         if lock is None:
             return False
         self.local.discard([address])
@@ -230,22 +230,22 @@ class Cache:
             self.evict()
 
     def _stage(self, label: str, *, spare_s: float = 0.0) -> Path:
-        self._sign()
+        self._mark_alive()
         return self.local.stage(f"{self._token}.{label}", spare_s=spare_s)
 
-    def _sign(self) -> None:
+    def _mark_alive(self) -> None:
         """Show that this process lives; clear up after those that do not."""
         with self._lock:
             if self._alive is not None:
                 return
             try:
                 tree.make_directory(self._locks, sync=False)
-                self._alive = locks.alone(self._locks / f"alive-{self._token}")
+                self._alive = locks.exclusive(self._locks / f"alive-{self._token}")
             except OSError as e:
-                told = tree.explained(e, doing="make the directory", path=self._locks)
+                told = tree.translate_error(e, doing="make the directory", path=self._locks)
                 raise CheckpointError(f"{told} (or name another one in {PLACE})") from e
-        for path in tree.inside(self._locks):
-            if path.name.startswith("alive-") and (lock := locks.alone_at_once(path)):
+        for path in tree.list_dir(self._locks):
+            if path.name.startswith("alive-") and (lock := locks.try_exclusive(path)):
                 token = path.name.removeprefix("alive-")
                 for left in self.local.root.glob(f"staging/{token}.*"):
                     self.local.drop(left)
@@ -254,12 +254,12 @@ class Cache:
 
 
 @cache
-def cache_at(root: Path, limit: float) -> Cache:
+def cache_at(root: Path, limit: float) -> CheckpointCache:
     """Return the cache of a directory, the same one throughout this process."""
-    return Cache(root, limit=limit)
+    return CheckpointCache(root, limit=limit)
 
 
-def cache_of_this_machine() -> Cache:
+def cache_of_this_machine() -> CheckpointCache:
     """Return the cache that the environment names.
 
     Raises:
@@ -278,7 +278,7 @@ def cache_of_this_machine() -> Cache:
     return cache_at(root.absolute() / "checkpoints", limit)
 
 
-def _size(entries: Sequence[Entry]) -> int:
+def _size(entries: Sequence[FileEntry]) -> int:
     return sum(entry.size for entry in entries)
 
 

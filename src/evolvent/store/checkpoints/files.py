@@ -30,7 +30,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FileEntry:
     """A file, or an empty directory when the name ends with a slash.
 
     Attributes:
@@ -44,13 +44,13 @@ class Entry:
     sha256: str
 
 
-def explained(error: OSError, *, doing: str, path: Path) -> CheckpointError:
+def translate_error(error: OSError, *, doing: str, path: Path) -> CheckpointError:
     """Return the error of ours that says what failed where and what to do."""
     cause = _HINTS.get(error.errno or 0, error.strerror or str(error))
     return CheckpointError(f"cannot {doing} {error.filename or path}: {cause}")
 
 
-def read(directory: Path) -> list[Entry]:
+def read(directory: Path) -> list[FileEntry]:
     """Hash every file below `directory`; sorted by name.
 
     Raises:
@@ -60,7 +60,7 @@ def read(directory: Path) -> list[Entry]:
     return [_entry(directory, name) for name in listing(directory)]
 
 
-def freeze(directory: Path, *, sync: bool) -> list[Entry]:
+def freeze(directory: Path, *, sync: bool) -> list[FileEntry]:
     """As `read`, and make every file read-only and, if asked, durable together with its name."""
     names = listing(directory)
     if sync and len(names) > 1:
@@ -128,7 +128,7 @@ def remove(path: Path) -> int:
     return freed
 
 
-def inside(directory: Path) -> Iterator[Path]:
+def list_dir(directory: Path) -> Iterator[Path]:
     """Yield what was in a directory when it was first asked; nothing if there is none."""
     try:
         names = os.listdir(directory)  # a snapshot: others change the directory
@@ -178,14 +178,14 @@ def _walk(directory: Path, prefix: str) -> Iterator[str]:
             )
 
 
-def _entry(directory: Path, name: str) -> Entry:
+def _entry(directory: Path, name: str) -> FileEntry:
     if name.endswith("/"):
-        return Entry(name, 0, hashlib.sha256().hexdigest())
+        return FileEntry(name, 0, hashlib.sha256().hexdigest())
     with (directory / name).open("rb", buffering=0) as file:
         return _hashed(file.fileno(), name)
 
 
-def _frozen(directory: Path, name: str, *, sync: bool) -> Entry:
+def _frozen(directory: Path, name: str, *, sync: bool) -> FileEntry:
     if name.endswith("/"):
         return _entry(directory, name)
     with (directory / name).open("rb", buffering=0) as file:
@@ -197,12 +197,12 @@ def _frozen(directory: Path, name: str, *, sync: bool) -> Entry:
     return entry
 
 
-def _hashed(descriptor: int, name: str) -> Entry:
+def _hashed(descriptor: int, name: str) -> FileEntry:
     digest, size, block = hashlib.sha256(), 0, memoryview(bytearray(_BLOCK))
     while n := os.readv(descriptor, (block,)):
         digest.update(block[:n])
         size += n
-    return Entry(name, size, digest.hexdigest())
+    return FileEntry(name, size, digest.hexdigest())
 
 
 def _with_parents(folders: set[str]) -> set[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
-from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.files import FileEntry
 
 _ADDRESS = re.compile(r"[0-9a-f]{64}")
 _STAGED_AT = re.compile(r".*-([0-9a-f]{16})-[0-9a-f]{8}")
@@ -26,7 +26,7 @@ _TRIES = 16
 _logger = logging.getLogger("evolvent")
 
 
-class Checkpoints:
+class LocalCheckpoints:
     """The checkpoints of one study in one directory.
 
     A job writes into a private staging directory. `seal` hashes it, syncs it if asked, and renames
@@ -68,7 +68,7 @@ class Checkpoints:
             tree.make_directory(self._staging, sync=self.sync)
             staged.mkdir()
         except OSError as e:
-            raise tree.explained(e, doing="make the directory", path=staged) from e
+            raise tree.translate_error(e, doing="make the directory", path=staged) from e
         return staged
 
     def seal(self, staged: Path) -> str:
@@ -81,9 +81,9 @@ class Checkpoints:
             CheckpointMissing: the staged directory is gone.
             CheckpointError: a link or special file, or the disk is full or read-only: says where.
         """
-        return self.settle(staged, self.freeze(staged))
+        return self.publish(staged, self.freeze(staged))
 
-    def freeze(self, staged: Path) -> list[Entry]:
+    def freeze(self, staged: Path) -> list[FileEntry]:
         """Hash the files of a staged directory and make them read-only and, if asked, durable.
 
         Raises:
@@ -95,15 +95,15 @@ class Checkpoints:
         try:
             return tree.freeze(staged, sync=self.sync)
         except OSError as e:
-            raise tree.explained(e, doing="save the checkpoint at", path=staged) from e
+            raise tree.translate_error(e, doing="save the checkpoint at", path=staged) from e
 
-    def settle(self, staged: Path, entries: Sequence[Entry]) -> str:
+    def publish(self, staged: Path, entries: Sequence[FileEntry]) -> str:
         """Give a staged directory the address of its frozen files; errors as with `seal`."""
         address = manifest.address_of(entries)
         try:
             self._settle(staged, address, entries)
         except OSError as e:
-            raise tree.explained(e, doing="save the checkpoint at", path=staged) from e
+            raise tree.translate_error(e, doing="save the checkpoint at", path=staged) from e
         return address
 
     def drop(self, staged: Path) -> None:
@@ -150,12 +150,12 @@ class Checkpoints:
                     raise found
                 # Others have discarded or replaced it while we looked: look again.
         except OSError as e:
-            raise tree.explained(e, doing="read the checkpoint at", path=path) from e
+            raise tree.translate_error(e, doing="read the checkpoint at", path=path) from e
         raise CheckpointMissing(f"checkpoint {address} is not at {path}")
 
     def addresses(self) -> list[str]:
         """Return the addresses of all that are there."""
-        found = (path for bucket in tree.inside(self._objects) for path in tree.inside(bucket))
+        found = (path for bucket in tree.list_dir(self._objects) for path in tree.list_dir(bucket))
         return [path.name for path in found if _ADDRESS.fullmatch(path.name)]
 
     def files(self, address: str) -> dict[str, int]:
@@ -170,7 +170,7 @@ class Checkpoints:
         except (FileNotFoundError, NotADirectoryError) as e:
             raise CheckpointMissing(f"checkpoint {address} is not at {path}") from e
         except OSError as e:
-            raise tree.explained(e, doing="read the checkpoint at", path=path) from e
+            raise tree.translate_error(e, doing="read the checkpoint at", path=path) from e
 
     def discard(self, addresses: Iterable[str]) -> None:
         """Make checkpoints unreachable at once (a rename): call under the store's write lock.
@@ -182,11 +182,13 @@ class Checkpoints:
             try:
                 self._move_away(address)
             except OSError as e:
-                _logger.warning("%s", tree.explained(e, doing="discard", path=self.path(address)))
+                _logger.warning(
+                    "%s", tree.translate_error(e, doing="discard", path=self.path(address))
+                )
 
     def empty_trash(self) -> int:
         """Delete what was discarded; return the bytes freed. Needs no lock."""
-        return sum(_remove(path) for path in tree.inside(self._trash))
+        return sum(_remove(path) for path in tree.list_dir(self._trash))
 
     def sweep(self, keep: set[str], *, staged_before: float) -> int:
         """Delete what is not in `keep`; return bytes freed.
@@ -195,12 +197,12 @@ class Checkpoints:
         since 1970): they may belong to a job that is about to be reported.
         """
         before_ns = int(staged_before * 1e9)
-        found = [path for bucket in tree.inside(self._objects) for path in tree.inside(bucket)]
+        found = [path for bucket in tree.list_dir(self._objects) for path in tree.list_dir(bucket)]
         unwanted = [path for path in found if path.stem not in keep]
         doomed = [path for path in unwanted if tree.changed_ns(path) < before_ns]
         self.discard(path.name for path in doomed if _ADDRESS.fullmatch(path.name))
         strays = [path for path in doomed if not _ADDRESS.fullmatch(path.name)]
-        staged = [path for path in tree.inside(self._staging) if _staged_ns(path) < before_ns]
+        staged = [path for path in tree.list_dir(self._staging) if _staged_ns(path) < before_ns]
         return sum(map(_remove, [*strays, *staged])) + self.empty_trash()
 
     def remove_all(self) -> None:
@@ -216,7 +218,7 @@ class Checkpoints:
             except OSError as e:
                 tries -= 1
                 if e.errno not in _OCCUPIED or tries == 0:
-                    raise tree.explained(e, doing="delete", path=self.root) from e
+                    raise tree.translate_error(e, doing="delete", path=self.root) from e
 
     def _damage(self, address: str) -> CheckpointDamaged | None:
         """Return what is wrong with the directory of an address, as it looks just now."""
@@ -234,11 +236,11 @@ class Checkpoints:
         found = manifest.difference(manifest.read(self._beside(address)), entries)
         return CheckpointDamaged(f"checkpoint {address} at {path}: {found}")
 
-    def _settle(self, staged: Path, address: str, entries: Sequence[Entry]) -> None:
+    def _settle(self, staged: Path, address: str, entries: Sequence[FileEntry]) -> None:
         """Give the staged directory its address, unless sound equal contents have it already."""
         path = self.path(address)
         tree.make_directory(self._objects, sync=self.sync)
-        while not self.renew(address):
+        while not self.touch_if_intact(address):
             tree.make_directory(path.parent, sync=False)
             self._mark(staged)
             try:
@@ -263,7 +265,7 @@ class Checkpoints:
         except PermissionError:  # another user's: that it is of now is all that may be said
             os.utime(path)
 
-    def renew(self, address: str) -> bool:
+    def touch_if_intact(self, address: str) -> bool:
         """Whether sound contents are there, now as young as if they had just been sealed."""
         try:
             self._mark(self.verify(address))
@@ -296,5 +298,5 @@ def _remove(path: Path) -> int:
     try:
         return tree.remove(path)
     except OSError as e:
-        _logger.warning("%s", tree.explained(e, doing="delete", path=path))
+        _logger.warning("%s", tree.translate_error(e, doing="delete", path=path))
         return 0

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from evolvent.errors import CheckpointDamaged, CheckpointMissing
 from evolvent.store.checkpoints import files as tree
-from evolvent.store.checkpoints.files import Entry, explained
+from evolvent.store.checkpoints.files import FileEntry, translate_error
 
 _logger = logging.getLogger("evolvent")
 
 
-def address_of(entries: Iterable[Entry]) -> str:
+def address_of(entries: Iterable[FileEntry]) -> str:
     """Return the address of these files, given in the order of their names: 64 hex digits."""
     digest = hashlib.sha256()
     for entry in entries:
@@ -29,27 +29,27 @@ def address_of(entries: Iterable[Entry]) -> str:
     return digest.hexdigest()
 
 
-def write(path: Path, entries: Iterable[Entry]) -> None:
+def write(path: Path, entries: Iterable[FileEntry]) -> None:
     """Write the list; a full disk is no reason to fail."""
     content = json.dumps({entry.name: [entry.size, entry.sha256] for entry in entries})
     try:
         path.write_text(content, encoding="ascii")
     except OSError as e:
-        _logger.warning("%s", explained(e, doing="write", path=path))
+        _logger.warning("%s", translate_error(e, doing="write", path=path))
 
 
-def read(path: Path) -> dict[str, Entry] | None:
+def read(path: Path) -> dict[str, FileEntry] | None:
     """Return the list by name, if it is there and leads to the address it is named after."""
     try:
         content = json.loads(path.read_text("ascii"))
-        entries = {name: Entry(name, size, sha256) for name, (size, sha256) in content.items()}
+        entries = {name: FileEntry(name, size, sha256) for name, (size, sha256) in content.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return None
     in_order = [entries[name] for name in sorted(entries)]
     return entries if address_of(in_order) == path.stem else None
 
 
-def of(directory: Path) -> list[Entry]:
+def of(directory: Path) -> list[FileEntry]:
     """Return the files of a checkpoint by name: from the list beside it, or else by reading them.
 
     Args:
@@ -69,14 +69,14 @@ def of(directory: Path) -> list[Entry]:
     try:
         entries = tree.read(directory)
     except OSError as e:
-        raise explained(e, doing="read the checkpoint at", path=directory) from e
+        raise translate_error(e, doing="read the checkpoint at", path=directory) from e
     if address_of(entries) != address:
         found = difference(None, entries)
         raise CheckpointDamaged(f"checkpoint {address} at {directory}: {found}")
     return entries
 
 
-def difference(wanted: Mapping[str, Entry] | None, found: Sequence[Entry]) -> str:
+def difference(wanted: Mapping[str, FileEntry] | None, found: Sequence[FileEntry]) -> str:
     """Say in words what is wrong with the files that were found.
 
     Args:

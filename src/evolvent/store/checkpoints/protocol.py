@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 
-class CheckpointsLike(Protocol):
+class CheckpointStore(Protocol):
     """The checkpoints of one study: on this machine's disk, or behind a service."""
 
     @property

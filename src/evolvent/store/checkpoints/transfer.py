@@ -15,18 +15,18 @@ from typing import TypeAlias
 from evolvent.core.records import JobId
 from evolvent.errors import CheckpointError, CheckpointMissing
 from evolvent.store.checkpoints import files as tree
-from evolvent.store.checkpoints.local import Checkpoints
-from evolvent.store.checkpoints.protocol import CheckpointsLike
+from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.checkpoints.protocol import CheckpointStore
 
 _SPARED_S = 24 * 3600.0
-Save: TypeAlias = Callable[[Checkpoints], None]
+CheckpointWriter: TypeAlias = Callable[[LocalCheckpoints], None]
 """Seals the checkpoints that come along with a study."""
 _PREFIX = "incoming-"
 _ABANDONED_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldCheckpoints:
     """Checkpoints that stay for a while.
 
     Attributes:
@@ -39,7 +39,7 @@ class Held:
 
 
 @contextmanager
-def held(checkpoints: Checkpoints, chosen: Mapping[JobId, str]) -> Iterator[Held]:
+def hold(checkpoints: LocalCheckpoints, chosen: Mapping[JobId, str]) -> Iterator[HeldCheckpoints]:
     """Hold checkpoints; enter while nobody can discard any.
 
     Their files are linked into a staging directory, which a `sweep` spares for a day: so long may
@@ -57,19 +57,21 @@ def held(checkpoints: Checkpoints, chosen: Mapping[JobId, str]) -> Iterator[Held
         CheckpointError: they cannot be linked; says where.
     """
     for job, address in chosen.items():
-        there(checkpoints, job, address)
+        require(checkpoints, job, address)
     if not chosen:
-        yield Held({}, {})
+        yield HeldCheckpoints({}, {})
         return
     staged = checkpoints.stage("export", spare_s=_SPARED_S)
     try:
         addresses = dict.fromkeys(chosen.values())
-        yield Held(chosen, {a: _linked(checkpoints.path(a), staged / a) for a in addresses})
+        yield HeldCheckpoints(
+            chosen, {a: _linked(checkpoints.path(a), staged / a) for a in addresses}
+        )
     finally:
         checkpoints.drop(staged)
 
 
-def verified(checkpoints: CheckpointsLike, job: JobId, address: str) -> Path:
+def verified(checkpoints: CheckpointStore, job: JobId, address: str) -> Path:
     """Return the directory of a job's checkpoint after checking every byte of it.
 
     Raises:
@@ -82,7 +84,7 @@ def verified(checkpoints: CheckpointsLike, job: JobId, address: str) -> Path:
         raise missing(job, checkpoints.path(address)) from e
 
 
-def there(checkpoints: CheckpointsLike, job: JobId, address: str) -> Path:
+def require(checkpoints: CheckpointStore, job: JobId, address: str) -> Path:
     """Return the directory of a job's checkpoint.
 
     Raises:
@@ -106,7 +108,7 @@ def _linked(source: Path, target: Path) -> Path:
     try:
         shutil.copytree(source, target, copy_function=_link, symlinks=True)
     except OSError as e:  # of copytree's own kind, too, which tells many at once
-        raise tree.explained(e, doing="hold the checkpoint at", path=source) from e
+        raise tree.translate_error(e, doing="hold the checkpoint at", path=source) from e
     return target
 
 
@@ -118,7 +120,7 @@ def _link(source: str, target: str, *, follow_symlinks: bool = True) -> None:  #
 
 
 @contextmanager
-def incoming(parent: Path) -> Iterator[Path]:
+def staging_area(parent: Path) -> Iterator[Path]:
     """Make a directory in `parent` for as long as the context lasts.
 
     What a killed process has left there is removed by the next one, a day later.
@@ -131,7 +133,7 @@ def incoming(parent: Path) -> Iterator[Path]:
     try:
         tree.make_directory(place, sync=False)
     except OSError as e:
-        raise tree.explained(e, doing="make the directory", path=place) from e
+        raise tree.translate_error(e, doing="make the directory", path=place) from e
     try:
         _clear(parent)
         yield place
@@ -143,7 +145,7 @@ def incoming(parent: Path) -> Iterator[Path]:
                 parent.rmdir()
 
 
-def settle(checkpoints: Checkpoints, place: Path) -> None:
+def publish_dir(checkpoints: LocalCheckpoints, place: Path) -> None:
     """Move a whole directory of checkpoints to its place; call where nobody else can take it.
 
     What a killed process may have left at that place, of a study that never came to be, goes.
@@ -159,7 +161,7 @@ def settle(checkpoints: Checkpoints, place: Path) -> None:
         if checkpoints.sync:
             tree.sync_directory(place.parent)
     except OSError as e:
-        raise tree.explained(e, doing="move the checkpoints to", path=place) from e
+        raise tree.translate_error(e, doing="move the checkpoints to", path=place) from e
 
 
 def discarded(place: Path) -> None:

@@ -41,14 +41,14 @@ def optional_text(data: Mapping[str, Any], name: str) -> str | None:
     return None if data.get(name) is None else text(data, name)
 
 
-def one_of(data: Mapping[str, Any], name: str, choices: Sequence[str]) -> str:
+def choice(data: Mapping[str, Any], name: str, choices: Sequence[str]) -> str:
     """Return one of these words."""
     value = text(data, name)
     check(value in choices, name, value, " or ".join(map(repr, choices)))
     return value
 
 
-def counted(data: Mapping[str, Any], name: str) -> int:
+def non_negative(data: Mapping[str, Any], name: str) -> int:
     """Return a whole number, 0 or more."""
     value = data.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST:
@@ -69,7 +69,7 @@ def optional_number(data: Mapping[str, Any], name: str) -> float | None:
     return None if data.get(name) is None else number(data, name)
 
 
-def mapped(data: Any, name: str) -> dict[str, Any]:
+def object_(data: Any, name: str) -> dict[str, Any]:
     """Return an object."""
     value = data.get(name) if isinstance(data, Mapping) else None
     if not isinstance(value, dict):
@@ -77,7 +77,7 @@ def mapped(data: Any, name: str) -> dict[str, Any]:
     return value
 
 
-def listed(data: Mapping[str, Any], name: str) -> list[Any]:
+def array(data: Mapping[str, Any], name: str) -> list[Any]:
     """Return a list."""
     value = data.get(name)
     if not isinstance(value, list):
@@ -87,7 +87,7 @@ def listed(data: Mapping[str, Any], name: str) -> list[Any]:
 
 def metrics(data: Mapping[str, Any], name: str) -> dict[str, float]:
     """Return numbers by name; those not finite are told by strings."""
-    values = mapped(data, name)
+    values = object_(data, name)
     for key, value in values.items():
         if not isinstance(value, (float, int)):
             if not isinstance(value, str) or value not in _NOT_FINITE:
@@ -128,7 +128,7 @@ def _refuse(constant: str) -> NoReturn:
     raise Malformed(f"no JSON: got {constant}")
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -138,7 +138,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _decode = json.JSONDecoder(parse_constant=_refuse).decode
-_decode_once = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_each_once).decode
+_decode_once = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique_keys).decode
 
 
 def _word(value: float) -> float | str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from evolvent.errors import CheckpointError, CheckpointTooLarge
-from evolvent.store.checkpoints.files import Entry
-from evolvent.store.codec.fields import Malformed, check, counted, text, wrong
+from evolvent.store.checkpoints.files import FileEntry
+from evolvent.store.codec.fields import Malformed, check, non_negative, text, wrong
 
 MOST_FILES = 10_000
 LONGEST_NAME, LONGEST_PART, DEEPEST = 1024, 255, 32
@@ -22,7 +22,7 @@ _NAME = (
 )
 
 
-def files_to_json(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def files_to_json(entries: Sequence[FileEntry]) -> list[dict[str, Any]]:
     """Return files as JSON objects.
 
     Raises:
@@ -38,7 +38,7 @@ def files_to_json(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     return [{"name": e.name, "size": e.size, "sha256": e.sha256} for e in entries]
 
 
-def files_from_json(data: Any) -> list[Entry]:
+def files_from_json(data: Any) -> list[FileEntry]:
     """Return files in the order of their names, after checking that they can be one directory.
 
     Raises:
@@ -52,11 +52,11 @@ def files_from_json(data: Any) -> list[Entry]:
     return entries
 
 
-def _entry(item: Any, index: int) -> Entry:
+def _entry(item: Any, index: int) -> FileEntry:
     where = f"files[{index}]"
     check(isinstance(item, dict), where, item, "an object with name, size and sha256")
     try:
-        name, size, sha256 = text(item, "name"), counted(item, "size"), text(item, "sha256")
+        name, size, sha256 = text(item, "name"), non_negative(item, "size"), text(item, "sha256")
     except Malformed as e:
         raise Malformed(f"{where}: {e}") from e
     extra = sorted(item.keys() - _FIELDS)  # such as the target of a link
@@ -67,7 +67,7 @@ def _entry(item: Any, index: int) -> Entry:
     if size == 0 or name.endswith("/"):
         check(size == 0, f"{where} {name!r:.80}: size", size, "0 for a directory")
         check(sha256 == _NOTHING, f"{where} {name!r:.80}: sha256", sha256, "that of no bytes")
-    return Entry(name, size, sha256)
+    return FileEntry(name, size, sha256)
 
 
 def _is_name(name: str) -> bool:
@@ -82,7 +82,7 @@ def _is_name(name: str) -> bool:
     return "\\" not in name and "\0" not in name and {"", ".", ".."}.isdisjoint(parts)
 
 
-def _check_together(entries: Sequence[Entry]) -> None:
+def _check_together(entries: Sequence[FileEntry]) -> None:
     """Refuse names that stand for two things."""
     names = {entry.name for entry in entries}
     previous = ""

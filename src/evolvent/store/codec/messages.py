@@ -13,13 +13,13 @@ from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.store.codec.fields import (
     Malformed,
+    array,
     check,
-    counted,
-    listed,
-    mapped,
+    choice,
     metrics,
+    non_negative,
     number,
-    one_of,
+    object_,
     optional_number,
     optional_text,
     plain_metrics,
@@ -88,14 +88,14 @@ def job_from_json(data: Mapping[str, Any]) -> JobRecord:
     return JobRecord(
         job.member,
         job.round,
-        JobState(one_of(data, "state", _STATES)),
+        JobState(choice(data, "state", _STATES)),
         hyperparameters(data),
         parent(data),
         optional_number(data, "score"),
         metrics(data, "metrics"),
         optional_text(data, "checkpoint"),
         optional_text(data, "parent_checkpoint"),
-        counted(data, "attempt"),
+        non_negative(data, "attempt"),
         text(data, "reason"),
         optional_text(data, "error"),
         optional_text(data, "worker"),
@@ -111,7 +111,9 @@ def lease_to_json(lease: Lease) -> dict[str, Any]:
 
 def lease_from_json(data: Mapping[str, Any]) -> Lease:
     """Undo `lease_to_json`."""
-    return Lease(counted(data, "study"), job_from_json(mapped(data, "job")), text(data, "worker"))
+    return Lease(
+        non_negative(data, "study"), job_from_json(object_(data, "job")), text(data, "worker")
+    )
 
 
 def fence_to_json(lease: Lease) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def fence_to_json(lease: Lease) -> dict[str, Any]:
 
 def fence_from_json(study: int, data: Mapping[str, Any]) -> Lease:
     """Return a lease of which only the fence is known."""
-    member, round_, attempt = (small(data, name) for name in ("member", "round", "attempt"))
+    member, round_, attempt = (int32(data, name) for name in ("member", "round", "attempt"))
     job = JobRecord(member, round_, JobState.RUNNING, {}, attempt=attempt)
     return Lease(study, job, worker_name(data))
 
@@ -139,7 +141,7 @@ def points_to_json(points: Sequence[Point]) -> list[dict[str, Any]]:
 
 def points_from_json(data: Mapping[str, Any]) -> list[Point]:
     """Undo `points_to_json` of the field `points`, which may be left out."""
-    found = listed(data, "points") if data.get("points") is not None else []
+    found = array(data, "points") if data.get("points") is not None else []
     for item in found:
         check(isinstance(item, dict), "points", item, "objects with step and values")
     return list(map(point_from_json, found))
@@ -178,7 +180,7 @@ def kind_to_json(failure: Failure) -> dict[str, Any]:
 
 def kind_from_json(data: Any) -> Failure:
     """Undo `kind_to_json`."""
-    kind = FailureKind(one_of(data, "kind", _KINDS))
+    kind = FailureKind(choice(data, "kind", _KINDS))
     return Failure(kind, text(data, "message"), optional_text(data, "traceback"))
 
 
@@ -230,11 +232,11 @@ def status_from_json(data: Mapping[str, Any]) -> StudyStatus:
     """Undo `status_to_json`."""
     best = data.get("best")
     return StudyStatus(
-        id=counted(data, "id"),
-        record=StudyRecord.from_json(mapped(data, "record")),
-        state=StudyState(one_of(data, "state", _STANDS)),
-        counts={JobState(state): n for state, n in mapped(data, "counts").items()},
-        members=counted(data, "members"),
+        id=non_negative(data, "id"),
+        record=StudyRecord.from_json(object_(data, "record")),
+        state=StudyState(choice(data, "state", _STANDS)),
+        counts={JobState(state): n for state, n in object_(data, "counts").items()},
+        members=non_negative(data, "members"),
         best=None if best is None else job_id(data, "best"),
         best_score=optional_number(data, "best_score"),
         stopped=optional_text(data, "stopped"),
@@ -244,9 +246,9 @@ def status_from_json(data: Mapping[str, Any]) -> StudyStatus:
     )
 
 
-def small(data: Mapping[str, Any], name: str) -> int:
+def int32(data: Mapping[str, Any], name: str) -> int:
     """Return a whole number that any database can hold."""
-    value = counted(data, name)
+    value = non_negative(data, name)
     if value > MOST:
         raise wrong(name, value, f"a whole number, 0 to {MOST}")
     return value

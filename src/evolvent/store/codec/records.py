@@ -13,11 +13,11 @@ from evolvent.errors import UnknownJob
 from evolvent.store.codec.fields import (
     Malformed,
     check,
-    counted,
-    mapped,
+    choice,
     metrics,
+    non_negative,
     number,
-    one_of,
+    object_,
     optional_number,
     optional_text,
     plain_metrics,
@@ -54,18 +54,18 @@ def member_to_json(member: MemberDump) -> dict[str, Any]:
 def member_from_json(data: Mapping[str, Any]) -> MemberDump:
     """Undo `member_to_json`."""
     head = Head(
-        counted(data, "member"),
-        counted(data, "round"),
-        HeadState(one_of(data, "state", _HEADS)),
+        non_negative(data, "member"),
+        non_negative(data, "round"),
+        HeadState(choice(data, "state", _HEADS)),
         hyperparameters(data),
         parent(data),
         text(data, "reason"),
     )
     return MemberDump(
         head,
-        counted(data, "attempt"),
-        counted(data, "losses"),
-        counted(data, "failures"),
+        non_negative(data, "attempt"),
+        non_negative(data, "losses"),
+        non_negative(data, "failures"),
         optional_number(data, "started_at"),
         optional_text(data, "error"),
     )
@@ -93,7 +93,7 @@ def job_to_json(job: JobRecord) -> dict[str, Any]:
 def job_from_json(data: Mapping[str, Any]) -> JobRecord:
     """Undo `job_to_json`; the address of its parent's checkpoint is left to be filled in."""
     job = job_id(data, "job")
-    state = JobState(one_of(data, "state", _FINISHED))
+    state = JobState(choice(data, "state", _FINISHED))
     done = state is JobState.DONE
     score, checkpoint = data.get("score"), data.get("checkpoint")
     if done:
@@ -111,7 +111,7 @@ def job_from_json(data: Mapping[str, Any]) -> JobRecord:
         score,
         metrics(data, "metrics"),
         checkpoint,
-        attempt=counted(data, "attempt"),
+        attempt=non_negative(data, "attempt"),
         reason=text(data, "reason"),
         error=optional_text(data, "error"),
         worker=optional_text(data, "worker"),
@@ -147,11 +147,11 @@ def failure_to_json(failed: FailedAttempt) -> dict[str, Any]:
 
 def failure_from_json(data: Mapping[str, Any]) -> FailedAttempt:
     """Undo `failure_to_json`."""
-    kind = FailureKind(one_of(data, "kind", _KINDS))
+    kind = FailureKind(choice(data, "kind", _KINDS))
     failure = Failure(kind, text(data, "message"), optional_text(data, "traceback"))
     return FailedAttempt(
         job_id(data, "job"),
-        counted(data, "attempt"),
+        non_negative(data, "attempt"),
         failure,
         text(data, "worker"),
         number(data, "at"),
@@ -174,7 +174,7 @@ def parent(data: Mapping[str, Any]) -> JobId | None:
 
 def hyperparameters(data: Mapping[str, Any]) -> Hyperparameters:
     """Return flat hyperparameters."""
-    values = mapped(data, "hyperparameters")
+    values = object_(data, "hyperparameters")
     for name, value in values.items():
         if not isinstance(value, (float, int, str, NoneType)):
             raise wrong(f"hyperparameter {name}", value, "a string, a number, a boolean or null")

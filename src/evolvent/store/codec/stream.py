@@ -18,13 +18,13 @@ from evolvent.core.records import JobId
 from evolvent.errors import CheckpointDamaged
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
-from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec import records as lines
-from evolvent.store.codec.fields import Malformed, check, mapped, strict_json, wrong
+from evolvent.store.codec.fields import Malformed, check, object_, strict_json, wrong
 from evolvent.store.codec.file_list import files_from_json, files_to_json
 from evolvent.store.codec.messages import address
 from evolvent.store.codec.records import job_id
-from evolvent.store.codec.study import Settings
+from evolvent.store.codec.study import StudySettings
 from evolvent.store.dump import StudyDump
 
 MEDIA_TYPE = "application/x-evolvent-study"
@@ -45,7 +45,7 @@ def log_blocks(dump: StudyDump, addresses: Mapping[JobId, str]) -> Iterator[byte
         dump: the study.
         addresses: of the checkpoints that come along, by the job that was asked for.
     """
-    yield _line("settings", Settings.of(dump).to_json())
+    yield _line("settings", StudySettings.of(dump).to_json())
     yield _line("addresses", dict(addresses))
     yield from _batches("member", dump.members, lines.member_to_json)
     yield from _batches("job", dump.jobs, lines.job_to_json)
@@ -84,7 +84,7 @@ def _files(name: str, directory: Path) -> Iterator[bytes]:
             if not entry.name.endswith("/"):
                 yield from _blocks(directory / entry.name, entry.size)
     except OSError as e:
-        raise tree.explained(e, doing="read the checkpoint at", path=directory) from e
+        raise tree.translate_error(e, doing="read the checkpoint at", path=directory) from e
 
 
 def _blocks(path: Path, size: int) -> Iterator[bytes]:
@@ -110,7 +110,7 @@ class Received:
     """
 
     path: Path
-    settings: Settings
+    settings: StudySettings
     addresses: Mapping[JobId, str]
     starts: Mapping[str, int]
 
@@ -122,8 +122,10 @@ class Received:
             Malformed: it is none, or breaks off.
         """
         with path.open("rb") as file:
-            settings = Settings.from_json(mapped({"settings": _next(file, "settings")}, "settings"))
-            told = mapped({"addresses": _next(file, "addresses")}, "addresses")
+            settings = StudySettings.from_json(
+                object_({"settings": _next(file, "settings")}, "settings")
+            )
+            told = object_({"addresses": _next(file, "addresses")}, "addresses")
             addresses = {job_id({"job": job}, "job"): address(told, job) for job in told}
             return cls(path, settings, addresses, _starts(file))
 
@@ -160,7 +162,7 @@ class Received:
     def _each(self, word: str, from_json: Callable[[Any], _Record]) -> Iterator[_Record]:
         with self._opened(word) as file:
             while (line := _read(file))[0] == word:
-                yield from_json(mapped({word: line[1]}, word))
+                yield from_json(object_({word: line[1]}, word))
 
     @contextmanager
     def _opened(self, word: str) -> Iterator[IO[bytes]]:
@@ -203,12 +205,12 @@ def _next(file: IO[bytes], word: str) -> Any:
     return value
 
 
-def _list(value: Any) -> tuple[str, list[Entry]]:
-    data = mapped({"checkpoint": value}, "checkpoint")
+def _list(value: Any) -> tuple[str, list[FileEntry]]:
+    data = object_({"checkpoint": value}, "checkpoint")
     return address(data, "address"), files_from_json(data.get("files"))
 
 
-def _skip(file: IO[bytes], entries: Iterable[Entry]) -> None:
+def _skip(file: IO[bytes], entries: Iterable[FileEntry]) -> None:
     size = sum(entry.size for entry in entries)
     end = file.seek(0, 1) + size
     if file.seek(0, 2) < end:
@@ -216,7 +218,7 @@ def _skip(file: IO[bytes], entries: Iterable[Entry]) -> None:
     file.seek(end)
 
 
-def _write(file: IO[bytes], path: Path, entry: Entry) -> None:
+def _write(file: IO[bytes], path: Path, entry: FileEntry) -> None:
     if entry.name.endswith("/"):
         path.mkdir(parents=True, exist_ok=True)
         return

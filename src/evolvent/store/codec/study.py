@@ -11,10 +11,10 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import ConfigError
 from evolvent.store.codec.fields import (
     Malformed,
+    array,
     check,
-    listed,
-    mapped,
     number,
+    object_,
     optional_number,
     optional_text,
 )
@@ -37,7 +37,7 @@ _WRONG = (ConfigError, TypeError, ValueError, AttributeError, ArithmeticError, R
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class StudySettings:
     """What is told of a study beside its log; the fields are those of `StudyDump`."""
 
     record: StudyRecord
@@ -48,7 +48,7 @@ class Settings:
     pins: Sequence[JobId]
 
     @classmethod
-    def of(cls, dump: StudyDump) -> Settings:
+    def of(cls, dump: StudyDump) -> StudySettings:
         """Return those of a dump."""
         return cls(**{field.name: getattr(dump, field.name) for field in fields(cls)})
 
@@ -57,7 +57,7 @@ class Settings:
         return {**plain, "record": self.record.to_json(), "pins": list(self.pins)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Settings:
+    def from_json(cls, data: Mapping[str, Any]) -> StudySettings:
         """Read settings; no code that they name is imported.
 
         Raises:
@@ -66,12 +66,12 @@ class Settings:
         stopped, by = optional_text(data, "stopped"), optional_text(data, "stopped_by")
         check((stopped is None) == (by is None), "stopped_by", by, "a word if it is stopped")
         return cls(
-            record=record_from_json(mapped(data, "record")),
+            record=record_from_json(object_(data, "record")),
             created_at=number(data, "created_at"),
             started_at=optional_number(data, "started_at"),
             stopped=stopped,
             stopped_by=_stopper(by),
-            pins=[job_id({"pin": pin}, "pin") for pin in listed(data, "pins")],
+            pins=[job_id({"pin": pin}, "pin") for pin in array(data, "pins")],
         )
 
 

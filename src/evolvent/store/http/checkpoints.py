@@ -7,8 +7,8 @@ from pathlib import Path
 
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing, UnknownStudy
 from evolvent.store.checkpoints import manifest
-from evolvent.store.checkpoints.cache import Cache, cache_of_this_machine
-from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.cache import CheckpointCache, cache_of_this_machine
+from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec.fields import Malformed
 from evolvent.store.codec.file_list import files_from_json
 from evolvent.store.http.transfer import download, upload
@@ -29,7 +29,9 @@ class HttpCheckpoints:
         cache: where this machine keeps them; None for the one that the environment names.
     """
 
-    def __init__(self, transport: Transport, study: int, *, cache: Cache | None = None) -> None:
+    def __init__(
+        self, transport: Transport, study: int, *, cache: CheckpointCache | None = None
+    ) -> None:
         self._transport = transport
         self._path = f"/studies/{study}"
         self._cache = cache if cache is not None else cache_of_this_machine()
@@ -125,12 +127,12 @@ class HttpCheckpoints:
         """
         self._local.remove_all()
 
-    def _bring(self, address: str, target: Path) -> list[Entry]:
+    def _bring(self, address: str, target: Path) -> list[FileEntry]:
         entries = self._manifest(address)
         download(self._transport, f"{self._path}/checkpoints/{address}", target, entries)
         return entries
 
-    def _manifest(self, address: str) -> list[Entry]:
+    def _manifest(self, address: str) -> list[FileEntry]:
         self._local.path(address)  # refuses what is no address
         answer = self._transport.request("GET", f"{self._path}/checkpoints/{address}")
         try:

@@ -77,7 +77,7 @@ class Requests:
             text,
             headers=_JSON,
             timeout_s=ANSWER_S + wait.seconds,
-            unless=wait.unless,
+            cancel=wait.cancel,
         )
         return None if answer.status == _NO_CONTENT else self._json(answer.data)
 

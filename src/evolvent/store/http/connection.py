@@ -22,7 +22,7 @@ _TICK_S = 0.2
 _FORM = "http://host:8080 or https://host/prefix"
 
 
-class Address:
+class Origin:
     """Where a service is.
 
     Args:
@@ -60,14 +60,14 @@ def _parts(url: str) -> SplitResult:
     return parts
 
 
-class GivenUp(Exception):
+class Cancelled(Exception):
     """Nobody waits for this answer any more."""
 
 
-class Connections:
+class ConnectionPool:
     """Idle connections, the newest lent first; a forked child opens its own."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Origin) -> None:
         self._address = address
         self._idle: list[http.client.HTTPConnection] = []
         weakref.finalize(self, _close, self._idle)  # nobody may have closed us
@@ -136,18 +136,18 @@ def send_whole(
 
 
 def answer_to(
-    connection: http.client.HTTPConnection, method: str, *, unless: Event | None = None
+    connection: http.client.HTTPConnection, method: str, *, cancel: Event | None = None
 ) -> http.client.HTTPResponse:
     """Return the answer to the request that was sent last, as soon as it begins.
 
     Raises:
-        GivenUp: `unless` has been set first.
+        Cancelled: `cancel` has been set first.
         TimeoutError: nothing came within the connection's timeout.
     """
     response = http.client.HTTPResponse(connection.sock, method=method)
     try:
-        if unless is not None:
-            _wait_for(response.fp, connection, unless)
+        if cancel is not None:
+            _wait_for(response.fp, connection, cancel)
         response.begin()
     except BaseException:
         response.close()  # it would keep the socket open: the service must see us leave
@@ -156,14 +156,14 @@ def answer_to(
 
 
 def _wait_for(
-    reader: io.BufferedReader, connection: http.client.HTTPConnection, unless: Event
+    reader: io.BufferedReader, connection: http.client.HTTPConnection, cancel: Event
 ) -> None:
     until = time.monotonic() + (connection.timeout or 0.0)
     with selectors.DefaultSelector() as selector:
         selector.register(connection.sock, selectors.EVENT_READ)
         while not (selector.select(_TICK_S) and _begins(reader, connection.sock)):
-            if unless.is_set():
-                raise GivenUp
+            if cancel.is_set():
+                raise Cancelled
             if time.monotonic() > until:
                 raise TimeoutError("no answer came in time")
 
@@ -188,7 +188,7 @@ def _close(idle: list[http.client.HTTPConnection]) -> None:
         idle.pop().close()
 
 
-_ALIVE: weakref.WeakSet[Connections] = weakref.WeakSet()
+_ALIVE: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
 
 
 def _abandon_all() -> None:
@@ -199,8 +199,8 @@ def _abandon_all() -> None:
 os.register_at_fork(after_in_child=_abandon_all)
 
 
-TROUBLE = (OSError, http.client.HTTPException)
+CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 """What a connection raises when the service is away, restarting, or cut off."""
 
-HOPELESS = (ssl.SSLCertVerificationError, socket.gaierror)
+PERMANENT_ERRORS = (ssl.SSLCertVerificationError, socket.gaierror)
 """Of these, what trying again does not mend at the first contact."""

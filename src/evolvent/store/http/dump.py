@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import IO
 
 from evolvent.store.checkpoints import files as tree
-from evolvent.store.checkpoints.local import Checkpoints
-from evolvent.store.checkpoints.transfer import Held, Save
+from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints
 from evolvent.store.codec.stream import MEDIA_TYPE, Received, file_blocks, log_blocks
 from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.http.client import Requests, new_key, quoted
-from evolvent.store.http.connection import TROUBLE
+from evolvent.store.http.connection import CONNECTION_ERRORS
 from evolvent.store.http.transport import unavailable
 
 _TRIES = 3
@@ -27,18 +27,20 @@ class HttpWhole(Requests):
     """The part of the store that takes studies out and puts them in."""
 
     @contextmanager
-    def dump(self, study: int, *, checkpoints: Chosen) -> Iterator[tuple[StudyDump, Held]]:
+    def dump(
+        self, study: int, *, checkpoints: Chosen
+    ) -> Iterator[tuple[StudyDump, HeldCheckpoints]]:
         with _folder() as folder:
             stream = folder / "stream"
             self._fetch(study, checkpoints, stream)
             received = self._read(Received.of, stream)
             directories = dict(received.unpack(lambda name: _made(folder / name)))
-            yield received.dump(), Held(received.addresses, directories)
+            yield received.dump(), HeldCheckpoints(received.addresses, directories)
 
-    def restore(self, dump: StudyDump, *, save: Save, key: str | None = None) -> int:
+    def restore(self, dump: StudyDump, *, save: CheckpointWriter, key: str | None = None) -> int:
         with _folder() as folder:
             stream = folder / "stream"
-            place = Checkpoints(folder / "checkpoints", sync=False)
+            place = LocalCheckpoints(folder / "checkpoints", sync=False)
             with _writing(stream) as file:
                 file.writelines(log_blocks(dump, {}))
                 save(place)
@@ -88,14 +90,14 @@ def _writing(path: Path) -> Iterator[IO[bytes]]:
         with path.open("wb") as file:
             yield file
     except OSError as e:
-        raise tree.explained(e, doing="write", path=path) from e
+        raise tree.translate_error(e, doing="write", path=path) from e
 
 
 def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
     try:
         while block := response.read1(_BLOCK):
             yield block
-    except TROUBLE as e:
+    except CONNECTION_ERRORS as e:
         raise _BrokenOff(e) from e
 
 

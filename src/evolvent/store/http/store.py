@@ -14,12 +14,12 @@ from evolvent.core.algorithms import Algorithm, algorithm_to_json
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import ConfigError, UnknownStudy
-from evolvent.store.checkpoints.protocol import CheckpointsLike
+from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.codec import messages
-from evolvent.store.codec.fields import listed, mapped
+from evolvent.store.codec.fields import array, object_
 from evolvent.store.http.checkpoints import HttpCheckpoints
 from evolvent.store.http.client import Requests, new_key, pages, quoted
-from evolvent.store.http.connection import GivenUp
+from evolvent.store.http.connection import Cancelled
 from evolvent.store.http.credentials import read_token
 from evolvent.store.http.dump import HttpWhole
 from evolvent.store.http.transport import Transport
@@ -59,7 +59,7 @@ class HttpWork(Requests):
         }
         try:
             given = self._post(f"/studies/{study}/claim", body, wait=wait)
-        except GivenUp:
+        except Cancelled:
             return None
         return None if given is None else self._read(messages.lease_from_json, given)
 
@@ -122,7 +122,7 @@ class HttpWork(Requests):
             "key": key or new_key(),
         }
         pushed = self._post(f"/studies/{study}/push", body)
-        return self._read(messages.job_name, mapped({"pushed": pushed}, "pushed")["job"])
+        return self._read(messages.job_name, object_({"pushed": pushed}, "pushed")["job"])
 
     def pin(self, study: int, job: JobId) -> None:
         self._post(f"/studies/{study}/pin", {"job": job})
@@ -185,7 +185,7 @@ class HttpRead(Requests):
         return [self._read(messages.job_name, job) for job in self._listed(found, "jobs")]
 
     def _listed(self, found: Any, name: str) -> list[Any]:
-        return self._read(lambda data: listed(data, name), found)
+        return self._read(lambda data: array(data, name), found)
 
 
 def _member_point(row: Any) -> tuple[int, float, str]:
@@ -216,7 +216,7 @@ class HttpStore(HttpWork, HttpRead, HttpWhole):
         return self._read(messages.status_from_json, self._get(f"/studies/named/{quoted(name)}"))
 
     def studies(self) -> list[StudyStatus]:
-        found = self._read(lambda data: listed(data, "studies"), self._get("/studies"))
+        found = self._read(lambda data: array(data, "studies"), self._get("/studies"))
         return [self._read(messages.status_from_json, status) for status in found]
 
     def delete_study(self, study: int) -> None:
@@ -225,7 +225,7 @@ class HttpStore(HttpWork, HttpRead, HttpWhole):
             self._transport.request("DELETE", f"/studies/{study}")
         self._checkpoints.pop(study, None)
 
-    def checkpoints(self, study: int) -> CheckpointsLike:
+    def checkpoints(self, study: int) -> CheckpointStore:
         if study not in self._checkpoints:
             self.status(study)  # refuses one that is not there
             self._checkpoints[study] = HttpCheckpoints(self._transport, study)

@@ -21,10 +21,10 @@ from evolvent.errors import (
     UploadConflict,
 )
 from evolvent.store.checkpoints import files as tree
-from evolvent.store.checkpoints.files import Entry
+from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec.fields import encode
 from evolvent.store.codec.file_list import files_to_json
-from evolvent.store.http.connection import TROUBLE
+from evolvent.store.http.connection import CONNECTION_ERRORS
 from evolvent.store.http.transport import ANSWER_S, RETRY_S, Transport, unavailable
 
 PART = 1 << 24
@@ -40,7 +40,7 @@ _READ_ONLY = 0o444
 _PARTIAL = 206
 
 
-def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Entry]) -> None:
+def upload(transport: Transport, study: str, staged: Path, entries: Sequence[FileEntry]) -> None:
     """Bring the files of a checkpoint to the service, which checks and keeps them.
 
     Equal contents that are there already cost one request.
@@ -57,7 +57,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Ent
         StoreUnavailable: the service cannot be reached.
     """
     wish = encode({"files": files_to_json(entries), "key": uuid4().hex}).encode()
-    patience = _Patience(transport.address.url)
+    patience = _TransferBackoff(transport.address.url)
     long_s = _answer_s(sum(entry.size for entry in entries))
     while True:
         answer = transport.request(
@@ -87,19 +87,19 @@ def _answer_s(n_bytes: int) -> float:
     return ANSWER_S + n_bytes / _HASHED_PER_S
 
 
-def _send(transport: Transport, path: str, source: Path, entry: Entry, offset: int) -> None:
+def _send(transport: Transport, path: str, source: Path, entry: FileEntry, offset: int) -> None:
     """Send the rest of a file, a part at a time."""
     while offset < entry.size:
-        part = _Part(source, entry, offset)
+        part = _UploadPart(source, entry, offset)
         headers = {**_BYTES, "Content-Length": str(part.length)}
         answer = transport.request("PUT", f"{path}?offset={offset}", part.open, headers=headers)
         offset = int(answer.json()["offset"])
 
 
-class _Part:
+class _UploadPart:
     """A piece of a file, to be sent once: how to go on only the service can tell."""
 
-    def __init__(self, source: Path, entry: Entry, offset: int) -> None:
+    def __init__(self, source: Path, entry: FileEntry, offset: int) -> None:
         self._source, self._entry, self._offset = source, entry, offset
         self.length = min(PART, entry.size - offset)
         self._opened = False
@@ -117,7 +117,7 @@ class _Part:
         try:
             file = self._source.open("rb", buffering=0)
         except OSError as e:
-            raise tree.explained(e, doing="read", path=self._source) from e
+            raise tree.translate_error(e, doing="read", path=self._source) from e
         file.seek(self._offset)
         return cast(IO[bytes], _Blocks(file, self._source, self.length))  # as far as it is used
 
@@ -139,7 +139,7 @@ class _Blocks(io.RawIOBase):
         try:
             block = self._file.read(min(_BLOCK, self._left))
         except OSError as e:
-            raise tree.explained(e, doing="read", path=self._source) from e
+            raise tree.translate_error(e, doing="read", path=self._source) from e
         if not block:
             raise CheckpointError(f"{self._source} was changed while it was sent")
         self._left -= len(block)
@@ -154,7 +154,7 @@ class _Broken(Exception):
     """A part was not sent to its end."""
 
 
-class _Patience:
+class _TransferBackoff:
     """Goes on for as long as something arrives, and `RETRY_S` beyond."""
 
     def __init__(self, url: str) -> None:
@@ -181,7 +181,7 @@ class _Patience:
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
 
-def download(transport: Transport, path: str, target: Path, entries: Sequence[Entry]) -> None:
+def download(transport: Transport, path: str, target: Path, entries: Sequence[FileEntry]) -> None:
     """Write the files of a checkpoint into a directory, and check each as it comes.
 
     Args:
@@ -208,13 +208,13 @@ def download(transport: Transport, path: str, target: Path, entries: Sequence[En
                 if entry.size:
                     _fill(transport, f"{path}/files/{index}", file, block)
         except OSError as e:
-            raise tree.explained(e, doing="write", path=place) from e
+            raise tree.translate_error(e, doing="write", path=place) from e
 
 
 class _File:
     """A file that grows and is hashed on the way."""
 
-    def __init__(self, place: Path, entry: Entry) -> None:
+    def __init__(self, place: Path, entry: FileEntry) -> None:
         self.entry = entry
         self.size = 0
         self._digest = hashlib.sha256()
@@ -257,7 +257,7 @@ def _read(response: http.client.HTTPResponse, file: _File, block: memoryview) ->
     while True:
         try:
             n = response.readinto(block)
-        except TROUBLE as e:
+        except CONNECTION_ERRORS as e:
             return e
         if n == 0:
             return None

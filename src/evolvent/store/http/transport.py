@@ -22,11 +22,11 @@ from typing import IO, Any, TypeAlias
 from evolvent import errors
 from evolvent.errors import EvolventError, StoreError, StoreUnavailable
 from evolvent.store.http.connection import (
-    HOPELESS,
-    TROUBLE,
-    Address,
-    Connections,
-    GivenUp,
+    CONNECTION_ERRORS,
+    PERMANENT_ERRORS,
+    Cancelled,
+    ConnectionPool,
+    Origin,
     answer_to,
     send_whole,
 )
@@ -71,8 +71,8 @@ class Transport:
     """
 
     def __init__(self, url: str, token: str | None) -> None:
-        self.address = Address(url)
-        self._connections = Connections(self.address)
+        self.address = Origin(url)
+        self._connections = ConnectionPool(self.address)
         self._headers = {"Host": self.address.netloc, "Accept-Encoding": "identity"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -87,7 +87,7 @@ class Transport:
         *,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = ANSWER_S,
-        unless: Event | None = None,
+        cancel: Event | None = None,
     ) -> Answer:
         """Send a request and return the answer, once it is none of an error.
 
@@ -97,14 +97,14 @@ class Transport:
             body: bytes, or what opens them anew for every try.
             headers: beside our own.
             timeout_s: of silence after which it is tried again.
-            unless: set by another thread to give up waiting for the answer.
+            cancel: set by another thread to give up waiting for the answer.
 
         Raises:
             StoreUnavailable: no answer for `RETRY_S`.
-            GivenUp: `unless` was set first.
+            Cancelled: `cancel` was set first.
             EvolventError: what the service answered.
         """
-        send = self._sending(method, path, body, headers, timeout_s, unless)
+        send = self._sending(method, path, body, headers, timeout_s, cancel)
         with self._answered(send, whole=True) as (response, data):
             return Answer(response.status, _plain(response), data)
 
@@ -134,7 +134,7 @@ class Transport:
         with self.stream(path, headers=wanted) as response:
             try:
                 yield from _split(_unpacked(response))
-            except (*TROUBLE, zlib.error) as e:
+            except (*CONNECTION_ERRORS, zlib.error) as e:
                 raise unavailable(self.address.url, e, 0.0) from e
 
     def close(self) -> None:
@@ -149,11 +149,11 @@ class Transport:
         body: Body,
         headers: Mapping[str, str] | None,
         timeout_s: float,
-        unless: Event | None = None,
+        cancel: Event | None = None,
     ) -> _Sending:
         its = {**self._headers, **headers} if headers else self._headers
         where = f"{self.address.prefix}/api/v1{path}"
-        return _Sending(method, where, body, its, timeout_s, unless)
+        return _Sending(method, where, body, its, timeout_s, cancel)
 
     @contextmanager
     def _answered(
@@ -161,7 +161,7 @@ class Transport:
     ) -> Iterator[tuple[http.client.HTTPResponse, bytes]]:
         """Give the first answer that is none of an error; with its content, if it is `whole`."""
         for_s = RETRY_S if self._reached else FIRST_RETRY_S
-        patience = Patience(self.address.url, for_s, send.unless)
+        patience = RetryBackoff(self.address.url, for_s, send.cancel)
         while (answered := self._tried(send, patience, whole=whole)) is None:
             pass
         patience.rewarded()
@@ -172,7 +172,7 @@ class Transport:
             self._give_back(connection, response)
 
     def _tried(
-        self, send: _Sending, patience: Patience, *, whole: bool
+        self, send: _Sending, patience: RetryBackoff, *, whole: bool
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, bytes] | None:
         """Send once; None when it is time to send again."""
         if self._closed:
@@ -183,10 +183,10 @@ class Transport:
             response = send(connection)
             failed = response.status >= http.client.BAD_REQUEST
             data = _content(response) if whole or failed else b""
-        except TROUBLE as e:
+        except CONNECTION_ERRORS as e:
             connection.close()
             if not (used and isinstance(e, _STALE)):  # closed while idle: at once, anew
-                patience.wait(e, hopeless=not self._reached and isinstance(e, HOPELESS))
+                patience.wait(e, hopeless=not self._reached and isinstance(e, PERMANENT_ERRORS))
             return None
         except BaseException:  # Ctrl-C in the middle of an answer
             connection.close()
@@ -221,12 +221,12 @@ class _Sending:
     body: Body
     headers: Mapping[str, str]
     timeout_s: float
-    unless: Event | None
+    cancel: Event | None
 
     def __call__(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
         if not callable(self.body):
             send_whole(connection, self.method, self.path, self.body or b"", self.headers)
-            return answer_to(connection, self.method, unless=self.unless)
+            return answer_to(connection, self.method, cancel=self.cancel)
         with self.body() as body:
             connection.request(self.method, self.path, body, self.headers)
             return connection.getresponse()
@@ -263,18 +263,18 @@ def _split(blocks: Iterator[bytes]) -> Iterator[bytes]:
         raise http.client.IncompleteRead(rest)
 
 
-class Patience:
+class RetryBackoff:
     """Waits between tries: longer each time, at random, so that not all come back at once.
 
     Args:
         url: of the service, for messages.
         for_s: how long to go on trying.
-        unless: set by another thread to give up.
+        cancel: set by another thread to give up.
     """
 
-    def __init__(self, url: str, for_s: float, unless: Event | None) -> None:
+    def __init__(self, url: str, for_s: float, cancel: Event | None) -> None:
         self._url = url
-        self._unless = Event() if unless is None else unless
+        self._cancel = Event() if cancel is None else cancel
         self._began = time.monotonic()
         self._until = self._began + for_s
         self._for_s = for_s
@@ -288,8 +288,8 @@ class Patience:
 
     def check(self) -> None:
         """Raise GivenUp if nobody waits for an answer any more."""
-        if self._unless.is_set():
-            raise GivenUp
+        if self._cancel.is_set():
+            raise Cancelled
 
     def wait(
         self, error: Exception, *, wanted_s: float | None = None, hopeless: bool = False
@@ -303,7 +303,7 @@ class Patience:
 
         Raises:
             EvolventError: it has been long enough.
-            GivenUp: nobody waits for an answer any more.
+            Cancelled: nobody waits for an answer any more.
         """
         answered = isinstance(error, EvolventError)
         if hopeless or self.over:
@@ -316,7 +316,7 @@ class Patience:
             _logger.warning("%s is %s (%s): trying for %.0f s", self._url, how, error, self._for_s)
         pause_s = random.uniform(0, self._most_s) if wanted_s is None else wanted_s
         self._most_s = min(2 * self._most_s, _LONGEST_S)
-        self._unless.wait(min(pause_s, max(0.0, self._until - time.monotonic())))
+        self._cancel.wait(min(pause_s, max(0.0, self._until - time.monotonic())))
         self.check()
 
     def rewarded(self) -> None:

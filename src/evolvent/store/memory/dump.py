@@ -10,11 +10,17 @@ from dataclasses import replace
 from evolvent.core.heads import HeadState
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import StudyExists
-from evolvent.store.checkpoints.local import Checkpoints
-from evolvent.store.checkpoints.transfer import Held, Save, held, incoming, settle
+from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.checkpoints.transfer import (
+    CheckpointWriter,
+    HeldCheckpoints,
+    hold,
+    publish_dir,
+    staging_area,
+)
 from evolvent.store.dump import Chosen, JobPoint, MemberDump, StoppedBy, StudyDump, not_done
-from evolvent.store.idempotency import Call
-from evolvent.store.memory.shared import Contents
+from evolvent.store.idempotency import RequestFingerprint
+from evolvent.store.memory.shared import SharedStudies
 from evolvent.store.memory.study import MemoryStudy, Slot
 from evolvent.store.tokens import Tokens
 
@@ -24,7 +30,7 @@ class MemoryArchive(ABC):
 
     @property
     @abstractmethod
-    def _open(self) -> Contents:
+    def _open(self) -> SharedStudies:
         """What is stored, unless the store has been closed."""
 
     @property
@@ -32,26 +38,28 @@ class MemoryArchive(ABC):
         return self._open.tokens
 
     @contextmanager
-    def dump(self, study: int, *, checkpoints: Chosen) -> Iterator[tuple[StudyDump, Held]]:
+    def dump(
+        self, study: int, *, checkpoints: Chosen
+    ) -> Iterator[tuple[StudyDump, HeldCheckpoints]]:
         with ExitStack() as stack:
             with self._open.read(study) as now:
                 it = now.copy()
-                files = stack.enter_context(held(it.checkpoints, _chosen(it, checkpoints)))
+                files = stack.enter_context(hold(it.checkpoints, _chosen(it, checkpoints)))
             yield _dump(it), files
 
-    def restore(self, dump: StudyDump, *, save: Save, key: str | None = None) -> int:
-        contents, call = self._open, Call("restore", dump.record, dump.created_at)
+    def restore(self, dump: StudyDump, *, save: CheckpointWriter, key: str | None = None) -> int:
+        contents, call = self._open, RequestFingerprint("restore", dump.record, dump.created_at)
         with contents.lock:
             done: int | None = None if key is None else contents.answers.before(key, call)
         if done is not None:
             return done
-        with incoming(contents.directory) as place:
-            study = _whole(dump, Checkpoints(place / "checkpoints", sync=False), save)
+        with staging_area(contents.directory) as place:
+            study = _whole(dump, LocalCheckpoints(place / "checkpoints", sync=False), save)
             with contents.lock:
-                return contents.answers.once(key, call, lambda: _appear(contents, study))
+                return contents.answers.run(key, call, lambda: _appear(contents, study))
 
 
-def _whole(dump: StudyDump, checkpoints: Checkpoints, save: Save) -> MemoryStudy:
+def _whole(dump: StudyDump, checkpoints: LocalCheckpoints, save: CheckpointWriter) -> MemoryStudy:
     study = _restored(dump, checkpoints)
     save(checkpoints)
     study.on_disk = study.needed
@@ -60,14 +68,14 @@ def _whole(dump: StudyDump, checkpoints: Checkpoints, save: Save) -> MemoryStudy
     return study
 
 
-def _appear(contents: Contents, study: MemoryStudy) -> int:
+def _appear(contents: SharedStudies, study: MemoryStudy) -> int:
     name = study.record.name
     if any(there.record.name == name for there in contents.studies.values()):
         raise StudyExists(f"name: there is a study {name!r} in {contents.url} already")
     study.id = next(contents.numbers)
     home = contents.directory / str(study.id)
-    settle(study.checkpoints, home)
-    study.checkpoints = Checkpoints(home, sync=False)
+    publish_dir(study.checkpoints, home)
+    study.checkpoints = LocalCheckpoints(home, sync=False)
     contents.add(study)
     return study.id
 
@@ -114,7 +122,7 @@ def _points(study: MemoryStudy) -> Iterator[JobPoint]:
                 yield JobPoint(JobId(slot.head.member, slot.head.round), point)
 
 
-def _restored(dump: StudyDump, checkpoints: Checkpoints) -> MemoryStudy:
+def _restored(dump: StudyDump, checkpoints: LocalCheckpoints) -> MemoryStudy:
     slots = [
         Slot(
             m.head,

@@ -16,32 +16,32 @@ from pathlib import Path
 from evolvent.core.heads import first_heads
 from evolvent.core.study import StudyRecord
 from evolvent.errors import StudyExists, UnknownStudy
-from evolvent.store.checkpoints.local import Checkpoints
-from evolvent.store.idempotency import Answers
+from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.idempotency import IdempotencyCache
 from evolvent.store.memory.study import MemoryStudy, Slot
-from evolvent.store.memory.tokens import MemoryKeeping
+from evolvent.store.memory.tokens import MemoryTokens
 from evolvent.store.tokens import Tokens
 
-_by_name: dict[str, Contents] = {}
+_by_name: dict[str, SharedStudies] = {}
 _by_name_lock = threading.Lock()
 
 
-class Contents:
+class SharedStudies:
     """The studies, each replaced as a whole by whoever changes it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.lock = threading.RLock()
         self.studies: dict[int, MemoryStudy] = {}
-        self.tokens = Tokens(MemoryKeeping(), quick=True)
+        self.tokens = Tokens(MemoryTokens(), quick=True)
         self.numbers = itertools.count(1)
-        self.answers = Answers()
+        self.answers = IdempotencyCache()
         self.directory = Path(tempfile.mkdtemp(prefix="evolvent-"))
         # Also runs when the process ends or nobody holds the contents any more.
         self._remove = weakref.finalize(self, _remove, self.directory, os.getpid())
 
     @classmethod
-    def named(cls, name: str) -> Contents:
+    def named(cls, name: str) -> SharedStudies:
         """Return the contents of that name, the same ones throughout this process."""
         url = f"memory://{name}"
         if not name:
@@ -56,7 +56,7 @@ class Contents:
         if any(study.record.name == record.name for study in self.studies.values()):
             raise StudyExists(f"name: there is a study {record.name!r} in {self.url} already")
         number = next(self.numbers)
-        checkpoints = Checkpoints(self.directory / str(number), sync=False)
+        checkpoints = LocalCheckpoints(self.directory / str(number), sync=False)
         slots = [Slot(head) for head in first_heads(record)]
         self.add(MemoryStudy(number, record, checkpoints, slots, time.time()))
         return number

@@ -15,11 +15,11 @@ from evolvent.core.heads import HeadState
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, LeaseLost, StoreError, UnknownJob, UnknownStudy
-from evolvent.store.checkpoints.local import Checkpoints
-from evolvent.store.idempotency import Call
+from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.idempotency import RequestFingerprint
 from evolvent.store.memory import rules
 from evolvent.store.memory.dump import MemoryArchive
-from evolvent.store.memory.shared import Contents
+from evolvent.store.memory.shared import SharedStudies
 from evolvent.store.memory.study import MemoryStudy
 from evolvent.store.records import (
     FailedAttempt,
@@ -45,7 +45,7 @@ class MemoryStore(MemoryArchive):
     """
 
     def __init__(self, name: str = "") -> None:
-        self._contents = Contents.named(name)
+        self._contents = SharedStudies.named(name)
         self._name = name
         self._closed = False
 
@@ -62,8 +62,8 @@ class MemoryStore(MemoryArchive):
 
     def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
         with (contents := self._open).lock:
-            call = Call("create", record)
-            return contents.answers.once(key, call, lambda: contents.create(record))
+            call = RequestFingerprint("create", record)
+            return contents.answers.run(key, call, lambda: contents.create(record))
 
     def status(self, study: int) -> StudyStatus:
         with self._open.read(study) as it:
@@ -81,7 +81,7 @@ class MemoryStore(MemoryArchive):
             del self._open.studies[study]
             it.checkpoints.remove_all()
 
-    def checkpoints(self, study: int) -> Checkpoints:
+    def checkpoints(self, study: int) -> LocalCheckpoints:
         with self._open.read(study) as it:
             return it.checkpoints
 
@@ -114,8 +114,8 @@ class MemoryStore(MemoryArchive):
         key: str | None = None,
     ) -> None:
         with self._held(lease) as it:
-            call = Call("heartbeat", lease, lease_s, points)
-            it.answers.once(key, call, lambda: rules.beat(it, lease, lease_s, points))
+            call = RequestFingerprint("heartbeat", lease, lease_s, points)
+            it.answers.run(key, call, lambda: rules.beat(it, lease, lease_s, points))
 
     def report(self, lease: Lease, report: Report) -> None:
         with self._held(lease) as it:
@@ -125,20 +125,20 @@ class MemoryStore(MemoryArchive):
 
     def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
         with self._held(lease) as it:
-            call = Call("fail", lease, failure)
-            it.answers.once(key, call, lambda: rules.fail(it, it.held(lease), failure))
+            call = RequestFingerprint("fail", lease, failure)
+            it.answers.run(key, call, lambda: rules.fail(it, it.held(lease), failure))
 
     def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
         with self._open.change(study) as it:
-            call = Call("release", study, worker, failure)
-            return it.answers.once(key, call, lambda: rules.release(it, worker, failure))
+            call = RequestFingerprint("release", study, worker, failure)
+            return it.answers.run(key, call, lambda: rules.release(it, worker, failure))
 
     def reparent(
         self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
     ) -> Lease:
         with self._held(lease) as it:
-            call = Call("reparent", lease, parent, reason)
-            moved = it.answers.once(key, call, lambda: rules.reparent(it, lease, parent, reason))
+            call = RequestFingerprint("reparent", lease, parent, reason)
+            moved = it.answers.run(key, call, lambda: rules.reparent(it, lease, parent, reason))
             return replace(moved, job=_copied(moved.job))
 
     # --- control -------------------------------------------------------------------------------
@@ -175,8 +175,8 @@ class MemoryStore(MemoryArchive):
         key: str | None = None,
     ) -> JobId:
         with self._open.change(study) as it:
-            call = Call("push", study, hyperparameters, done)
-            return it.answers.once(key, call, lambda: rules.push(it, hyperparameters, done))
+            call = RequestFingerprint("push", study, hyperparameters, done)
+            return it.answers.run(key, call, lambda: rules.push(it, hyperparameters, done))
 
     def pin(self, study: int, job: JobId) -> None:
         with self._open.change(study) as it:
@@ -262,7 +262,7 @@ class MemoryStore(MemoryArchive):
             return it.failed[max(0, len(it.failed) - limit) :]
 
     @property
-    def _open(self) -> Contents:
+    def _open(self) -> SharedStudies:
         if self._closed:
             raise StoreError(f"{self.url} has been closed")
         return self._contents

@@ -16,8 +16,8 @@ from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, JobState, Member
 from evolvent.core.study import StudyRecord
 from evolvent.errors import LeaseLost, UnknownJob
-from evolvent.store.checkpoints.local import Checkpoints
-from evolvent.store.idempotency import Answers
+from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.idempotency import IdempotencyCache
 from evolvent.store.records import FailedAttempt, JobColumn, Lease, Point, StudyState
 
 _ACTIVE = {HeadState.QUEUED, HeadState.RUNNING}
@@ -70,7 +70,7 @@ class MemoryStudy:
 
     id: int
     record: StudyRecord
-    checkpoints: Checkpoints
+    checkpoints: LocalCheckpoints
     slots: list[Slot]
     created_at: float
     started_at: float | None = None
@@ -84,7 +84,7 @@ class MemoryStudy:
     failed: list[FailedAttempt] = field(default_factory=list)
     pins: set[JobId] = field(default_factory=set)
     on_disk: set[str] = field(default_factory=set)
-    answers: Answers = field(default_factory=Answers)  # of the whole store
+    answers: IdempotencyCache = field(default_factory=IdempotencyCache)  # of the whole store
 
     def copy(self) -> MemoryStudy:
         """Return a draft to be changed, and thrown away if the change fails half-way."""
@@ -108,7 +108,9 @@ class MemoryStudy:
 
     @property
     def population(self) -> Population:
-        return Population((self.member_of(slot) for slot in self.slots if slot.newest), _Log(self))
+        return Population(
+            (self.member_of(slot) for slot in self.slots if slot.newest), _MemoryLog(self)
+        )
 
     @property
     def needed(self) -> set[str]:
@@ -212,7 +214,7 @@ class MemoryStudy:
 
 
 @dataclass(frozen=True, slots=True)
-class _Log:
+class _MemoryLog:
     """The history that algorithms may ask."""
 
     study: MemoryStudy

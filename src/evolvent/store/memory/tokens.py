@@ -6,16 +6,16 @@ import threading
 import time
 from dataclasses import replace
 
-from evolvent.store.tokens import SignIn, Token
+from evolvent.store.tokens import Session, Token
 
 
-class MemoryKeeping:
+class MemoryTokens:
     """Dicts and a lock."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tokens: dict[str, Token] = {}
-        self._sign_ins: dict[str, SignIn] = {}
+        self._sign_ins: dict[str, Session] = {}
 
     def now(self) -> float:
         return time.time()
@@ -39,13 +39,13 @@ class MemoryKeeping:
                 self._tokens[id] = replace(token, revoked_at=self.now())
             self._sign_ins = {k: s for k, s in self._sign_ins.items() if s.token != id}
 
-    def sign_in(self, sign_in: SignIn) -> None:
+    def sign_in(self, sign_in: Session) -> None:
         with self._lock:
             now = sign_in.created_at
             self._sign_ins = {k: s for k, s in self._sign_ins.items() if s.expires_at > now}
             self._sign_ins[sign_in.id] = sign_in
 
-    def signed_in(self, id: str) -> tuple[SignIn, Token, float] | None:
+    def find_session(self, id: str) -> tuple[Session, Token, float] | None:
         with self._lock:
             sign_in = self._sign_ins.get(id)
             return None if sign_in is None else (sign_in, self._tokens[sign_in.token], self.now())

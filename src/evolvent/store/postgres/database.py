@@ -16,10 +16,10 @@ from typing import Any, NoReturn, Protocol, Self
 import psycopg
 from psycopg import Connection, Cursor, sql
 
-from evolvent.store.postgres.errors import explained, interrupted, is_lost, is_undone
+from evolvent.store.postgres.errors import interrupted, is_lost, is_undone, translate_error
 from evolvent.store.postgres.pool import Pool
 from evolvent.store.postgres.setup import prepare
-from evolvent.store.postgres.statements import READ, Texts, begin_writing
+from evolvent.store.postgres.statements import READ, StatementCache, begin_writing
 from evolvent.store.postgres.url import parse
 
 _PATIENCE_S = 60.0
@@ -46,7 +46,7 @@ class PostgresDatabase:
         """
         self._address = parse(url)
         self._home = prepare(self._address, create=create)
-        self._texts = Texts(self._address.schema)
+        self._texts = StatementCache(self._address.schema)
         self._ahead_s = 0.0  # of our clock is the server's, or a little more
         self._mutexes: dict[int, threading.Lock] = {}
         self._pool = Pool(self._address, forget=self._mutexes.clear)
@@ -74,15 +74,15 @@ class PostgresDatabase:
     def clock(self) -> float:
         return time.time() + self._ahead_s
 
-    def heard(self, at: float) -> None:
+    def observe_server_time(self, at: float) -> None:
         self._ahead_s = at - time.time()
 
     @property
-    def distant(self) -> bool:
+    def is_remote(self) -> bool:
         return True
 
-    def found_checkpoints(self) -> None:
-        self._home.found_checkpoints(self)
+    def ensure_checkpoint_root(self) -> None:
+        self._home.ensure(self)
 
     def write(
         self,
@@ -93,8 +93,8 @@ class PostgresDatabase:
     ) -> Written:
         return self._written(study, committed, synced=synced, patience_s=_PATIENCE_S)
 
-    def alone(self, study: int | None = None, *, patience_s: float = _PATIENCE_S) -> Written:
-        return self._written(study, None, synced=False, patience_s=patience_s)
+    def exclusive(self, study: int | None = None, *, max_wait_s: float = _PATIENCE_S) -> Written:
+        return self._written(study, None, synced=False, patience_s=max_wait_s)
 
     @contextmanager
     def read(self) -> Iterator[Snapshot]:
@@ -107,7 +107,7 @@ class PostgresDatabase:
         finally:
             self.pool.give(connection)
 
-    def once(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
+    def autocommit(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
         connection = self.pool.take()
         try:
             return connection.execute(self._texts[sql], values).fetchall()
@@ -149,7 +149,7 @@ class PostgresDatabase:
             raise interrupted(error, self.url, unsure=unsure) from error
         if is_undone(error):
             raise interrupted(error, self.url, unsure=False) from error
-        raise explained(error, self.url) from error
+        raise translate_error(error, self.url) from error
 
     def _begun(self, connection: Connection, statements: bytes) -> Any:
         try:
@@ -180,7 +180,7 @@ class Server(Protocol):
 
     def begin(self, statements: bytes) -> tuple[Connection, Any]: ...
 
-    def heard(self, at: float) -> None: ...
+    def observe_server_time(self, at: float) -> None: ...
 
     def fail(self, error: psycopg.Error, connection: Connection, *, unsure: bool) -> NoReturn: ...
 
@@ -190,7 +190,7 @@ class Snapshot:
 
     __slots__ = ("_connection", "_texts")
 
-    def __init__(self, connection: Connection, texts: Texts) -> None:
+    def __init__(self, connection: Connection, texts: StatementCache) -> None:
         self._connection = connection
         self._texts = texts
 
@@ -227,7 +227,7 @@ class Written:
     def __init__(
         self,
         database: Server,
-        texts: Texts,
+        texts: StatementCache,
         begin: bytes,
         *,
         mutex: Lock | None,
@@ -253,7 +253,7 @@ class Written:
             self._mutex.acquire()
         try:
             self._connection, (self._now,) = self._database.begin(self._begin)
-            self._database.heard(self._now)
+            self._database.observe_server_time(self._now)
         except BaseException:
             self._let_go()
             raise

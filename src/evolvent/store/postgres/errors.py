@@ -8,7 +8,7 @@ import psycopg
 from psycopg import errors
 
 from evolvent.errors import StoreBusy, StoreDamaged, StoreError, StoreUnavailable
-from evolvent.store.sql.database import Interrupted
+from evolvent.store.sql.database import ConnectionLost
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -34,7 +34,7 @@ _AWAY = (
 )
 
 
-def explained(error: psycopg.Error, url: str) -> StoreError:
+def translate_error(error: psycopg.Error, url: str) -> StoreError:
     """Return the error to raise for what the server or libpq said of the store at `url`."""
     said = _said(error)
     if isinstance(error, (errors.IoError, errors.DataCorrupted, errors.IndexCorrupted)):
@@ -50,9 +50,9 @@ def explained(error: psycopg.Error, url: str) -> StoreError:
     return StoreError(f"{url}: {said}")
 
 
-def interrupted(error: psycopg.Error, url: str, *, unsure: bool) -> Interrupted:
+def interrupted(error: psycopg.Error, url: str, *, unsure: bool) -> ConnectionLost:
     """Return the error for a transaction that may work the next time."""
-    return Interrupted(f"{url}: {_said(error)}", unsure=unsure)
+    return ConnectionLost(f"{url}: {_said(error)}", maybe_committed=unsure)
 
 
 def is_undone(error: psycopg.Error) -> bool:

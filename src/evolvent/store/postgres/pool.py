@@ -14,8 +14,8 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from evolvent.errors import StoreBusy, StoreError, StoreUnavailable
-from evolvent.store.postgres.errors import explained, interrupted, is_lost
-from evolvent.store.postgres.url import Address
+from evolvent.store.postgres.errors import interrupted, is_lost, translate_error
+from evolvent.store.postgres.url import PostgresUrl
 
 _MOST = 16
 _WAITS_S = 2.0
@@ -29,7 +29,7 @@ logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 class Pool:
     """As many connections as threads need at once, up to 16, made when first needed."""
 
-    def __init__(self, address: Address, *, forget: Callable[[], None]) -> None:
+    def __init__(self, address: PostgresUrl, *, forget: Callable[[], None]) -> None:
         """Make an empty pool.
 
         Args:
@@ -58,7 +58,7 @@ class Pool:
             except PoolTimeout:
                 self._ask_why()
             except PoolClosed:
-                raise self._told_closed() from None
+                raise self._notice_closed() from None
         raise StoreBusy(
             f"{self._address.url}: {_MOST} threads of this process kept all its connections"
         )
@@ -95,7 +95,7 @@ class Pool:
     def _opened(self) -> ConnectionPool[Connection]:
         with self._lock:
             if self._closed:
-                raise self._told_closed()
+                raise self._notice_closed()
             if self._pool is None:
                 self._pool = ConnectionPool(
                     self._address.conninfo,
@@ -116,11 +116,11 @@ class Pool:
         except psycopg.Error as e:
             raise refused(e, self._address.url) from e
 
-    def _told_closed(self) -> StoreUnavailable:
+    def _notice_closed(self) -> StoreUnavailable:
         return StoreUnavailable(f"{self._address.url}: the store has been closed: open it again")
 
 
-def connect(address: Address) -> Connection:
+def connect(address: PostgresUrl) -> Connection:
     """Open a connection of one's own.
 
     Raises:
@@ -131,7 +131,7 @@ def connect(address: Address) -> Connection:
 
 def refused(error: psycopg.Error, url: str) -> StoreError:
     """Return the error for a connection that could not be made."""
-    told = explained(error, url)
+    told = translate_error(error, url)
     away = is_lost(error) or (type(told) is StoreUnavailable and error.sqlstate is None)
     return interrupted(error, url, unsure=False) if away else told
 

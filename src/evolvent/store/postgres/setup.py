@@ -14,10 +14,10 @@ import psycopg
 from psycopg import Connection, Cursor, sql
 
 from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
-from evolvent.store.postgres.errors import explained
+from evolvent.store.postgres.errors import translate_error
 from evolvent.store.postgres.pool import connect, refused
-from evolvent.store.postgres.statements import Texts
-from evolvent.store.postgres.url import PLACE_VARIABLE, Address
+from evolvent.store.postgres.statements import StatementCache
+from evolvent.store.postgres.url import PLACE_VARIABLE, PostgresUrl
 from evolvent.store.schema import migrate
 from evolvent.store.sql.database import Database
 
@@ -33,7 +33,7 @@ _TAKE = "UPDATE place SET made_at = :here WHERE made_at IS NULL RETURNING made_a
 _MADE_AT = "SELECT made_at FROM place"
 
 
-def prepare(address: Address, *, create: bool) -> Home:
+def prepare(address: PostgresUrl, *, create: bool) -> CheckpointRoot:
     """Connect once, make or mend the tables if need be, and return what the store is known by.
 
     Raises:
@@ -48,23 +48,23 @@ def prepare(address: Address, *, create: bool) -> Home:
     try:
         with closing(connection):
             _check_server(connection)
-            visit = Visit(connection, address.schema)
+            visit = Bootstrap(connection, address.schema)
             if not visit.is_current():
                 visit.bring_up_to_date(create=create)
             return visit.home(address)
     except psycopg.Error as e:
-        raise explained(e, address.url) from e
+        raise translate_error(e, address.url) from e
     except (SchemaTooNew, StoreDamaged, StoreUnavailable) as e:
         raise type(e)(f"{address.url}: {e}") from None
 
 
-class Visit:
+class Bootstrap:
     """One connection to a server whose store may not be there yet."""
 
     def __init__(self, connection: Connection, schema: str) -> None:
         self._connection = connection
         self._schema = schema
-        self._texts = Texts(schema)
+        self._texts = StatementCache(schema)
 
     def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> Cursor:
         return self._connection.execute(self._texts[statement], values, prepare=False)
@@ -92,10 +92,10 @@ class Visit:
                 label = re.sub(r"[^A-Za-z0-9_.-]+", "-", self._connection.info.dbname)[:40]
                 self.execute(_SETTLE, {"id": f"{label}-{secrets.token_hex(4)}"})
 
-    def home(self, address: Address) -> Home:
+    def home(self, address: PostgresUrl) -> CheckpointRoot:
         """Return what the store is known by."""
         oid = self._first(_LOCK_CLASS, table=self._name("study"))
-        return Home(address, self._first(_HOME), lock_class=oid - 2**31)
+        return CheckpointRoot(address, self._first(_HOME), lock_class=oid - 2**31)
 
     def _is_there(self) -> bool:
         return bool(self._first(_THERE, table=self._name("schema_version")))
@@ -124,7 +124,7 @@ def _check_server(connection: Connection) -> None:
         )
 
 
-class Home:
+class CheckpointRoot:
     """What identifies a store on its server, and where its checkpoints are.
 
     They lie in a directory of the store's own below the one that the user names, so that stores
@@ -136,13 +136,13 @@ class Home:
         checkpoints: where the checkpoints of all its studies are.
     """
 
-    def __init__(self, address: Address, id: str, *, lock_class: int) -> None:
+    def __init__(self, address: PostgresUrl, id: str, *, lock_class: int) -> None:
         self.lock_class = lock_class
         self.checkpoints: Path = address.checkpoints / id
         self._url = address.url
         self._found = False
 
-    def found_checkpoints(self, database: Database) -> None:
+    def ensure(self, database: Database) -> None:
         """Make sure that the directory is there; the first one to ask makes it.
 
         Raises:

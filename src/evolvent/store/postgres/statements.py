@@ -38,7 +38,7 @@ RETURNING {claim.CLAIMED}
 """
 
 DIFFERENT = {
-    claim.AT_ONCE: _AT_ONCE,
+    claim.FAST_CLAIM: _AT_ONCE,
     claim.EXPIRED: f"{claim.EXPIRED} FOR UPDATE OF m",
     claim.PREFERRED: f"{claim.PREFERRED} FOR UPDATE OF m",
     control.QUEUED: f"{control.QUEUED} FOR UPDATE",
@@ -54,7 +54,7 @@ _TABLE = re.compile(
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 
 
-class Texts(dict[str, bytes]):
+class StatementCache(dict[str, bytes]):
     """Statements as psycopg takes them, each translated once.
 
     Tables are named with their schema, so that nothing rests on settings of a session, which

@@ -42,7 +42,7 @@ _DEFAULTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class PostgresUrl:
     """One PostgreSQL store.
 
     Attributes:
@@ -63,7 +63,7 @@ class Address:
         return f"Address({self.url!r})"
 
 
-def parse(url: str) -> Address:
+def parse(url: str) -> PostgresUrl:
     """Take a URL apart.
 
     Raises:
@@ -87,7 +87,7 @@ def parse(url: str) -> Address:
     ours = [("checkpoints", str(checkpoints))]
     ours += [("schema", schema)] if schema != DEFAULT_SCHEMA else []
     shown = [(name, value) for name, value in theirs if name not in _SECRET]
-    return Address(
+    return PostgresUrl(
         url=_joined(_without_password(parts.netloc), parts.path, shown + ours),
         secret_url=_joined(parts.netloc, parts.path, theirs + ours),
         conninfo=_conninfo(_joined(parts.netloc, parts.path, theirs)),

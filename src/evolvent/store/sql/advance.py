@@ -10,8 +10,16 @@ from typing import NamedTuple
 from evolvent.core.heads import Head, decided_head, next_head, round_heads
 from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, JobState, Member
-from evolvent.store.sql.rows import LINES, HeadRow, Hyper, decode, head_values, job_id, running_job
-from evolvent.store.sql.session import Work
+from evolvent.store.sql.rows import (
+    ID_STRIDE,
+    HeadRow,
+    LazyHyperparameters,
+    decode,
+    head_values,
+    job_id,
+    running_job,
+)
+from evolvent.store.sql.session import UnitOfWork
 
 _BEST = """
 UPDATE study
@@ -21,7 +29,7 @@ WHERE id = :study
 _STOP = "UPDATE study SET stopped = :why, stopped_by = 'target' WHERE id = :study"
 _NOBODY = Population()
 _NONE: Mapping[JobId | None, str | None] = {None: None}
-EVER = 2**62
+NO_ROUND = 2**62
 """A round that nobody reaches."""
 _APPEND = """
 INSERT INTO job (id, study, member, round, state, score, hyperparameters, metrics, checkpoint,
@@ -61,9 +69,9 @@ SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'queued' AN
 """
 
 
-def finish(work: Work, head: HeadRow, outcome: Outcome) -> None:
+def finish_job(work: UnitOfWork, head: HeadRow, outcome: JobResult) -> None:
     """Append a job to the log and open what comes next, for its member and those that wait."""
-    score, values = outcome.score, Hyper(head.hyperparameters)
+    score, values = outcome.score, LazyHyperparameters(head.hyperparameters)
     me = Member(head.member, head.round, score, values, score is not None)
     own = me.job
     parent = head.parent if score is None and outcome.keeps_parent else None
@@ -72,26 +80,28 @@ def finish(work: Work, head: HeadRow, outcome: Outcome) -> None:
     known: dict[JobId | None, str | None] = {None: None, own: outcome.checkpoint}
     if parent is not None:
         known[parent] = head.checkpoint
-    move(work, new, known)
+    advance_head(work, new, known)
     if score is not None:
         _note_best(work, own, score, outcome.checkpoint)
     _wake_others(work, healthy=score is not None)
 
 
-def go_on(work: Work, heads: Sequence[HeadRow]) -> None:
+def resume_members(work: UnitOfWork, heads: Sequence[HeadRow]) -> None:
     """Let members decide anew what comes after their newest job, all against one snapshot."""
     snapshot = work.population
     for head in heads:
         me = snapshot.member(head.member)
         new = next_head(work.record, me, parent=head.parent, population=snapshot)
-        work.release(head.checkpoint)
-        move(work, new)
-    work.renew()
+        work.drop_ref(head.checkpoint)
+        advance_head(work, new)
+    work.bump_epoch()
     if work.record.synchronous:
-        _settle(work)
+        _decide_round(work)
 
 
-def _next(work: Work, head: HeadRow, me: Member, outcome: Outcome, *, parent: JobId | None) -> Head:
+def _next(
+    work: UnitOfWork, head: HeadRow, me: Member, outcome: JobResult, *, parent: JobId | None
+) -> Head:
     """Return what comes after a job that is not in the log yet."""
     record = work.record
     population = _NOBODY  # nothing is decided yet at the end of a round, nor at the very end
@@ -102,73 +112,73 @@ def _next(work: Work, head: HeadRow, me: Member, outcome: Outcome, *, parent: Jo
     return next_head(record, me, parent=parent, population=population)
 
 
-def _append(work: Work, head: HeadRow, outcome: Outcome, me: Member, *, kept: bool) -> None:
+def _append(work: UnitOfWork, head: HeadRow, outcome: JobResult, me: Member, *, kept: bool) -> None:
     population, cache = work.known_population, work.memory.population
     line = None if population is None else cache.seen
-    line = append(work, head, outcome, kept=kept, line=line)
+    line = append_job(work, head, outcome, kept=kept, line=line)
     if population is not None:
         cache.written(line, me.job)
         if not kept:
             population.update(replace(me, available=False))
 
 
-def _note_best(work: Work, job: JobId, score: float, checkpoint: str | None) -> None:
+def _note_best(work: UnitOfWork, job: JobId, score: float, checkpoint: str | None) -> None:
     row = work.row
     rank = (score, row.best_round, row.best_member)
     if row.best_score is None or rank > (row.best_score, job.round, job.member):
         values = {"study": work.study, "member": job.member, "round": job.round}
         work.execute(_BEST, {**values, "score": score, "checkpoint": checkpoint})
-        work.release(row.best_checkpoint)
-        work.take(checkpoint)
+        work.drop_ref(row.best_checkpoint)
+        work.add_ref(checkpoint)
     if row.stopped is None and work.record.reached(score):
         work.execute(_STOP, {"study": work.study, "why": f"{job} reached the target"})
 
 
-def _wake_others(work: Work, *, healthy: bool) -> None:
+def _wake_others(work: UnitOfWork, *, healthy: bool) -> None:
     if work.record.synchronous:
-        _settle(work)
+        _decide_round(work)
     elif healthy:
-        _revive(work)
+        _revive_failed(work)
 
 
-def _revive(work: Work) -> None:
+def _revive_failed(work: UnitOfWork) -> None:
     """Let failed members look again for a donor, one after the other."""
     population = work.known_population
     if population is not None and population.n_healthy == len(population):
         return
-    for head in waiting_for(work, EVER):
+    for head in waiting_heads(work, NO_ROUND):
         me, population = work.population.member(head.member), work.population
         new = decided_head(work.record, me, parent=head.parent, population=population)
-        work.release(head.checkpoint)
-        move(work, new)
+        work.drop_ref(head.checkpoint)
+        advance_head(work, new)
 
 
-def _settle(work: Work) -> None:
+def _decide_round(work: UnitOfWork) -> None:
     """Decide at the end of a round, as far as nobody that is waited for is still at work.
 
     A failed member that found no donor at the end of its round tries again at the next one.
     """
     while (due := due_round(work)) is not None:
         _decide_together(work, due)
-        if due == EVER:
+        if due == NO_ROUND:
             return
 
 
-def _decide_together(work: Work, due: int) -> None:
-    waiting = waiting_for(work, due)
+def _decide_together(work: UnitOfWork, due: int) -> None:
+    waiting = waiting_heads(work, due)
     if not waiting:
         return
     population = work.population
     pairs = [(population.member(head.member), head.parent) for head in waiting]
     heads = round_heads(work.record, pairs, population=population)
     known = {None: None, **{head.parent: head.checkpoint for head in waiting}}
-    work.release(*known.values())
+    work.drop_ref(*known.values())
     for new in heads:
-        move(work, new, known)
-    work.renew()
+        advance_head(work, new, known)
+    work.bump_epoch()
 
 
-class Outcome(NamedTuple):
+class JobResult(NamedTuple):
     """How a job ended.
 
     Attributes:
@@ -206,7 +216,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingHead:
     """The head of a member that waits."""
 
     member: int
@@ -214,7 +224,9 @@ class Waiting:
     checkpoint: str | None
 
 
-def append(work: Work, head: HeadRow, outcome: Outcome, *, kept: bool, line: int | None) -> int:
+def append_job(
+    work: UnitOfWork, head: HeadRow, outcome: JobResult, *, kept: bool, line: int | None
+) -> int:
     """Write the running job of a head as finished.
 
     Args:
@@ -230,7 +242,7 @@ def append(work: Work, head: HeadRow, outcome: Outcome, *, kept: bool, line: int
     number = (_last(work) if line is None else line) + 1
     values = {
         "id": number,
-        "head": work.study * LINES + head.member,
+        "head": work.study * ID_STRIDE + head.member,
         "state": outcome.state.value,
         "score": outcome.score,
         "metrics": outcome.metrics,
@@ -240,11 +252,13 @@ def append(work: Work, head: HeadRow, outcome: Outcome, *, kept: bool, line: int
         "kept": int(kept),
     }
     work.execute(_APPEND, values)
-    work.release(head.checkpoint, outcome.checkpoint)
+    work.drop_ref(head.checkpoint, outcome.checkpoint)
     return number
 
 
-def move(work: Work, head: Head, known: Mapping[JobId | None, str | None] = _NONE) -> None:
+def advance_head(
+    work: UnitOfWork, head: Head, known: Mapping[JobId | None, str | None] = _NONE
+) -> None:
     """Write what a member does next.
 
     Args:
@@ -254,9 +268,9 @@ def move(work: Work, head: Head, known: Mapping[JobId | None, str | None] = _NON
     """
     parent = head.parent
     address = known[parent] if parent in known else _address(work, parent)
-    work.take(address)
+    work.add_ref(address)
     values = head_values(parent, head.hyperparameters)
-    values["id"] = work.study * LINES + head.member
+    values["id"] = work.study * ID_STRIDE + head.member
     values["round"] = head.round
     values["state"] = head.state.value
     values["checkpoint"] = address
@@ -264,18 +278,18 @@ def move(work: Work, head: Head, known: Mapping[JobId | None, str | None] = _NON
     work.execute(_MOVE, values)
 
 
-def waiting_for(work: Work, due: int) -> list[Waiting]:
+def waiting_heads(work: UnitOfWork, due: int) -> list[WaitingHead]:
     """Return the members that wait to begin this round or an earlier one, by number."""
     rows = work.execute(_WAITING, {"study": work.study, "due": due}).fetchall()
     return [
-        Waiting(member, job_id(parent_member, parent_round), address)
+        WaitingHead(member, job_id(parent_member, parent_round), address)
         for member, parent_member, parent_round, address in sorted(rows, key=itemgetter(0))
     ]
 
 
-def due_round(work: Work) -> int | None:
+def due_round(work: UnitOfWork) -> int | None:
     """Return which round those that wait may begin: None for none yet, EVER for no round."""
-    values = {"study": work.study, "due": EVER}
+    values = {"study": work.study, "due": NO_ROUND}
     row = work.execute(_DUE, values).fetchone()
     if row is not None:
         values["due"] = row[0]
@@ -283,13 +297,13 @@ def due_round(work: Work) -> int | None:
     return None if at_work else values["due"]
 
 
-def _last(work: Work) -> int:
-    begin = work.study * LINES
-    row = work.execute(_LAST, {"begin": begin, "end": begin + LINES}).fetchone()
+def _last(work: UnitOfWork) -> int:
+    begin = work.study * ID_STRIDE
+    row = work.execute(_LAST, {"begin": begin, "end": begin + ID_STRIDE}).fetchone()
     return begin if row is None else int(row[0])
 
 
-def _address(work: Work, job: JobId | None) -> str | None:
+def _address(work: UnitOfWork, job: JobId | None) -> str | None:
     assert job is not None  # the address of no job is always known
     values = {"study": work.study, "member": job.member, "round": job.round}
     address: str | None = work.execute(_ADDRESS, values).fetchone()[0]

@@ -10,15 +10,15 @@ from evolvent.store.sql.database import Database, Transaction
 from evolvent.store.sql.report import note_failure
 from evolvent.store.sql.rows import (
     HEAD,
-    LINES,
+    ID_STRIDE,
     STUDY,
     HeadRow,
     Row,
-    clean,
     head_and_study,
     running_job,
+    storable_text,
 )
-from evolvent.store.sql.session import Work
+from evolvent.store.sql.session import UnitOfWork
 
 CLAIMED = HEAD.replace("m.", "")
 _FREE = f"""
@@ -44,7 +44,7 @@ SELECT {CLAIMED} FROM member
 WHERE claim = :claim AND study = :study AND worker = :worker AND state = 'running'
 """
 _HAND_OUT = f"{_SET} WHERE id = :id AND state = 'queued' RETURNING {CLAIMED}"
-AT_ONCE = f"""
+FAST_CLAIM = f"""
 {_SET}
 WHERE id = (
     SELECT coalesce(
@@ -62,7 +62,7 @@ RETURNING {CLAIMED}
 _START = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
 
 
-class Wish(NamedTuple):
+class ClaimRequest(NamedTuple):
     """Who asks for a job, for how long, and which member it would rather go on with."""
 
     study: int
@@ -73,43 +73,43 @@ class Wish(NamedTuple):
 
     def values(self) -> dict[str, Any]:
         """Return what the statements need besides the time."""
-        first = self.study * LINES
+        first = self.study * ID_STRIDE
         return {
             "study": self.study,
-            "worker": clean(self.worker),
+            "worker": storable_text(self.worker),
             "lease_s": self.lease_s,
             "claim": self.key,
             "preferred": None if self.prefer is None else first + self.prefer,
         }
 
 
-def given(tx: Transaction, wish: Wish) -> HeadRow | None:
+def find_by_key(tx: Transaction, request: ClaimRequest) -> HeadRow | None:
     """Return what this very claim got before, while it counts."""
-    row = tx.execute(_GIVEN, wish.values()).fetchone()
+    row = tx.execute(_GIVEN, request.values()).fetchone()
     return None if row is None else HeadRow._make(row)
 
 
-def claim_at_once(database: Database, wish: Wish) -> HeadRow | None:
+def claim_fast(database: Database, request: ClaimRequest) -> HeadRow | None:
     """Claim by one statement, as nearly always: when the study runs and no lease has expired."""
-    rows = database.once(AT_ONCE, wish.values())
+    rows = database.autocommit(FAST_CLAIM, request.values())
     if not rows:
         return None
     given = HeadRow._make(rows[0])
-    database.heard(given.started_at or 0.0)  # before anything is staged for this job
+    database.observe_server_time(given.started_at or 0.0)  # before anything is staged for this job
     return given
 
 
-def claim(work: Work, wish: Wish) -> HeadRow | None:
+def claim_job(work: UnitOfWork, request: ClaimRequest) -> HeadRow | None:
     """Give out the first job that is free, noting on the way which ones their workers have lost.
 
     Returns:
         The head as it has been given out; None when there is nothing to claim.
     """
-    work.know()  # refuses a study that is not there
-    while (found := _first(work, wish)) is not None:
+    work.load_study()  # refuses a study that is not there
+    while (found := _first(work, request)) is not None:
         head, row = head_and_study(found)
         if head.state == HeadState.QUEUED:
-            given = _hand_out(work, wish, head)
+            given = _hand_out(work, request, head)
             if given is not None:
                 return given
             continue  # somebody else has claimed it meanwhile, by one statement
@@ -118,19 +118,19 @@ def claim(work: Work, wish: Wish) -> HeadRow | None:
     return None
 
 
-def lease(given: HeadRow, wish: Wish) -> Lease:
+def lease(given: HeadRow, request: ClaimRequest) -> Lease:
     """Return what has been given out as the worker wants it; not while others wait."""
-    return Lease(wish.study, running_job(given), str(given.worker))
+    return Lease(request.study, running_job(given), str(given.worker))
 
 
-def anything(tx: Transaction, study: int) -> bool:
+def has_claimable(tx: Transaction, study: int) -> bool:
     """Whether there is something to claim now; reads only, so that idle workers disturb nobody."""
     values = {"study": study, "now": tx.now()}
     return bool(tx.execute(_ANYTHING, values).fetchone()[0])
 
 
-def _first(tx: Transaction, wish: Wish) -> Row | None:
-    values = {**wish.values(), "now": tx.now()}
+def _first(tx: Transaction, request: ClaimRequest) -> Row | None:
+    values = {**request.values(), "now": tx.now()}
     found = [row for sql in (QUEUED, EXPIRED) if (row := tx.execute(sql, values).fetchone())]
     if not found:
         return None
@@ -144,8 +144,8 @@ def _round_and_member(row: Row) -> tuple[int, int]:
     return row[1], row[0]
 
 
-def _hand_out(tx: Transaction, wish: Wish, head: HeadRow) -> HeadRow | None:
-    values = {**wish.values(), "now": tx.now(), "id": wish.study * LINES + head.member}
+def _hand_out(tx: Transaction, request: ClaimRequest, head: HeadRow) -> HeadRow | None:
+    values = {**request.values(), "now": tx.now(), "id": request.study * ID_STRIDE + head.member}
     given = tx.execute(_HAND_OUT, values).fetchall()
     tx.execute(_START, values)
     return HeadRow._make(given[0]) if given else None

@@ -8,16 +8,24 @@ from evolvent.core.heads import Head, HeadState, first_head, first_heads
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, ConfigError, StudyExists, UnknownJob
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.dump import cannot_go_on
 from evolvent.store.records import PUSHED_BY, PUSHED_REASON, Lease, Report, StudyState
-from evolvent.store.sql.advance import go_on
+from evolvent.store.sql.advance import resume_members
 from evolvent.store.sql.database import Transaction
 from evolvent.store.sql.dump import missing
 from evolvent.store.sql.read import study_state
 from evolvent.store.sql.report import report
-from evolvent.store.sql.rows import HEAD, LINES, HeadRow, StudyRow, clean, encode, head_values
-from evolvent.store.sql.session import Work
+from evolvent.store.sql.rows import (
+    HEAD,
+    ID_STRIDE,
+    HeadRow,
+    StudyRow,
+    encode,
+    head_values,
+    storable_text,
+)
+from evolvent.store.sql.session import UnitOfWork
 
 _CREATE = """
 INSERT INTO study (name, record, epoch, created_at) VALUES (:name, :record, 0, :now)
@@ -81,7 +89,11 @@ _START = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS
 
 def create(tx: Transaction, record: StudyRecord) -> int:
     """Write a study and the first heads of its members."""
-    values = {"name": clean(record.name), "record": encode(record.to_json()), "now": tx.now()}
+    values = {
+        "name": storable_text(record.name),
+        "record": encode(record.to_json()),
+        "now": tx.now(),
+    }
     row = tx.execute(_CREATE, values).fetchone()
     if row is None:
         raise StudyExists(f"name: there is a study {record.name!r} already: choose another name")
@@ -98,12 +110,12 @@ def delete(tx: Transaction, study: int) -> None:
     tx.execute("DELETE FROM study WHERE id = :study", {"study": study})
 
 
-def stop(work: Work, reason: str) -> None:
+def stop(work: UnitOfWork, reason: str) -> None:
     """Give out no more jobs."""
-    work.execute(_STOP, {"study": work.study, "reason": clean(reason)})
+    work.execute(_STOP, {"study": work.study, "reason": storable_text(reason)})
 
 
-def resume(work: Work) -> None:
+def resume(work: UnitOfWork) -> None:
     """Undo `stop`; revive a study in which all have failed."""
     values = {"study": work.study, "rounds": work.record.rounds}
     state = study_state(work, work.study, work.row.stopped)
@@ -113,11 +125,11 @@ def resume(work: Work) -> None:
         _refuse_missing(work)
     if state is StudyState.FAILED:
         work.execute(_RESTART, values)
-        work.renew()
+        work.bump_epoch()
     work.execute(_REOPEN, values)
 
 
-def extend(work: Work, rounds: int) -> None:
+def extend(work: UnitOfWork, rounds: int) -> None:
     """Set the number of rounds; members that had ended for want of them go on."""
     study, before = work.study, work.record.rounds
     (least,) = work.execute(_TRAINED, {"study": study}).fetchone()
@@ -129,16 +141,16 @@ def extend(work: Work, rounds: int) -> None:
     work.record = replace(work.record, rounds=rounds)
     _rewrite(work)
     idle = work.execute(_IDLE, {"study": study, "rounds": before}).fetchall()
-    go_on(work, [HeadRow._make(row) for row in idle])
+    resume_members(work, [HeadRow._make(row) for row in idle])
 
 
-def remember(work: Work, trainable: str) -> None:
+def remember(work: UnitOfWork, trainable: str) -> None:
     """Keep the import path of the training code."""
     work.record = replace(work.record, trainable=trainable)
     _rewrite(work)
 
 
-def retarget(work: Work, target: float | None) -> None:
+def retarget(work: UnitOfWork, target: float | None) -> None:
     """Set or remove the target; open the study again if it had stopped at the old one."""
     work.record = replace(work.record, target=target)
     _rewrite(work)
@@ -147,7 +159,7 @@ def retarget(work: Work, target: float | None) -> None:
         work.execute(_REOPEN, {"study": work.study})
 
 
-def push(work: Work, hyperparameters: Hyperparameters) -> JobId:
+def push(work: UnitOfWork, hyperparameters: Hyperparameters) -> JobId:
     """Add a member with hyperparameters given by hand."""
     (number,) = work.execute(_NEXT, {"study": work.study}).fetchone()
     head = first_head(work.record, number, dict(hyperparameters))
@@ -155,7 +167,7 @@ def push(work: Work, hyperparameters: Hyperparameters) -> JobId:
     return JobId(number, 0)
 
 
-def pin(work: Work, job: JobId, *, checkpoints: Checkpoints) -> None:
+def pin(work: UnitOfWork, job: JobId, *, checkpoints: LocalCheckpoints) -> None:
     """Keep a checkpoint for as long as the user likes."""
     study = work.study
     values = {"study": study, "member": job.member, "round": job.round}
@@ -167,11 +179,11 @@ def pin(work: Work, job: JobId, *, checkpoints: Checkpoints) -> None:
     work.execute(_PIN, {**values, "checkpoint": row[0]})
 
 
-def unpin(work: Work, job: JobId) -> None:
+def unpin(work: UnitOfWork, job: JobId) -> None:
     """Let a checkpoint go when nothing else needs it."""
     values = {"study": work.study, "member": job.member, "round": job.round}
     for (address,) in work.execute(_UNPIN, values).fetchall():
-        work.release(address)
+        work.drop_ref(address)
 
 
 def kept(tx: Transaction, study: int) -> tuple[set[str], float]:
@@ -186,7 +198,7 @@ def kept(tx: Transaction, study: int) -> tuple[set[str], float]:
     return addresses, tx.now() if oldest is None else oldest
 
 
-def _refuse_missing(work: Work) -> None:
+def _refuse_missing(work: UnitOfWork) -> None:
     """Let no study go on that was imported without what its members start from."""
     gone = missing(work, work.study, work.memory.checkpoints)
     if gone:
@@ -196,7 +208,7 @@ def _refuse_missing(work: Work) -> None:
 def _add(tx: Transaction, study: int, head: Head) -> None:
     values = {
         **head_values(head.parent, head.hyperparameters),
-        "id": study * LINES + head.member,
+        "id": study * ID_STRIDE + head.member,
         "study": study,
         "member": head.member,
         "round": head.round,
@@ -206,15 +218,17 @@ def _add(tx: Transaction, study: int, head: Head) -> None:
     tx.execute(_ADD, values)
 
 
-def _rewrite(work: Work) -> None:
+def _rewrite(work: UnitOfWork) -> None:
     record = encode(work.record.to_json())
     work.execute(_RECORD, {"study": work.study, "record": record})
 
 
-def push_done(work: Work, hyperparameters: Hyperparameters, done: Report, *, metrics: str) -> JobId:
+def push_done(
+    work: UnitOfWork, hyperparameters: Hyperparameters, done: Report, *, metrics: str
+) -> JobId:
     """Add a member whose round 0 is done, and decide what it does next; `metrics` as text."""
     job = push(work, hyperparameters)
-    values = {"id": work.study * LINES + job.member, "study": work.study, "now": work.now()}
+    values = {"id": work.study * ID_STRIDE + job.member, "study": work.study, "now": work.now()}
     work.execute(_RUN, {**values, "worker": PUSHED_BY, "reason": PUSHED_REASON})
     work.execute(_START, values)
     running = JobRecord(job.member, 0, JobState.RUNNING, hyperparameters, attempt=1)

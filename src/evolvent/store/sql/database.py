@@ -76,19 +76,22 @@ class Database(Protocol):
         ...
 
     def clock(self) -> float:
-        """Return the database's clock, not asking: a little behind, but not behind `heard`."""
+        """Return the database's clock, not asking: a little behind.
+
+        Never behind what `observe_server_time` was given.
+        """
         ...
 
-    def heard(self, at: float) -> None:
+    def observe_server_time(self, at: float) -> None:
         """Note what the database's clock has shown since this process last asked it something."""
         ...
 
     @property
-    def distant(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether an answer may get lost on its way from there."""
         ...
 
-    def found_checkpoints(self) -> None:
+    def ensure_checkpoint_root(self) -> None:
         """Make sure that checkpoints written here will be where all other processes look.
 
         Raises:
@@ -115,8 +118,8 @@ class Database(Protocol):
 
     def read(self) -> AbstractContextManager[Reading]: ...
 
-    def alone(
-        self, study: int | None = None, *, patience_s: float = 60.0
+    def exclusive(
+        self, study: int | None = None, *, max_wait_s: float = 60.0
     ) -> AbstractContextManager[Transaction]:
         """Return a context: what one statement reads of the study still holds for the next.
 
@@ -124,24 +127,24 @@ class Database(Protocol):
 
         Args:
             study: as in `write`.
-            patience_s: for so long the others may have to wait between two statements.
+            max_wait_s: for so long the others may have to wait between two statements.
         """
         ...
 
-    def once(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
+    def autocommit(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
         """Run one statement as a transaction by itself, not synced; `:now` is the clock."""
         ...
 
     def close(self) -> None: ...
 
 
-class Interrupted(StoreUnavailable):
+class ConnectionLost(StoreUnavailable):
     """The database went away, or undid a transaction; it may work the next time.
 
     Attributes:
         unsure: whether the transaction may have been committed all the same.
     """
 
-    def __init__(self, message: str, *, unsure: bool) -> None:
+    def __init__(self, message: str, *, maybe_committed: bool) -> None:
         super().__init__(message)
-        self.unsure = unsure
+        self.maybe_committed = maybe_committed

@@ -5,11 +5,11 @@ from __future__ import annotations
 from evolvent.core.heads import Head, HeadState
 from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.dump import Chosen, JobPoint, MemberDump, StudyDump, not_done
 from evolvent.store.records import FailedAttempt, Failure, FailureKind, Point
 from evolvent.store.sql.database import Reading, Transaction
-from evolvent.store.sql.rows import HEAD, JOB, LINES, HeadRow, Row, decode, finished_job, job_id
+from evolvent.store.sql.rows import HEAD, ID_STRIDE, JOB, HeadRow, Row, decode, finished_job, job_id
 
 _STUDY = "SELECT created_at, started_at, stopped, stopped_by FROM study WHERE id = :study"
 _HEADS = f"SELECT {HEAD} FROM member m WHERE m.study = :study ORDER BY m.member"
@@ -47,7 +47,7 @@ SELECT (SELECT count(*) FROM member WHERE study = :study), (
 
 def dump(tx: Reading, study: int, record: StudyRecord) -> StudyDump:
     """Return the study as this snapshot shows it; its parts are read as they are gone through."""
-    values = {"study": study, "begin": study * LINES, "end": (study + 1) * LINES}
+    values = {"study": study, "begin": study * ID_STRIDE, "end": (study + 1) * ID_STRIDE}
     created_at, started_at, stopped, stopped_by = tx.execute(_STUDY, values).fetchone()
     return StudyDump(
         record=record,
@@ -79,7 +79,7 @@ def chosen(tx: Transaction, study: int, which: Chosen) -> dict[JobId, str]:
     return {job: address for m, r, address in found if (job := job_id(m, r)) is not None}
 
 
-def missing(tx: Transaction, study: int, checkpoints: Checkpoints) -> list[JobId]:
+def missing(tx: Transaction, study: int, checkpoints: LocalCheckpoints) -> list[JobId]:
     """Return the jobs that members go on from and whose checkpoints are not on disk."""
     rows = tx.execute(_PARENTS, {"study": study}).fetchall()
     gone = (JobId(member, round_) for member, round_, a in rows if a not in checkpoints)

@@ -9,7 +9,7 @@ from typing import Any
 from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, Member
 from evolvent.store.sql.database import Transaction
-from evolvent.store.sql.rows import JOB, LINES, Hyper, Row, finished_job
+from evolvent.store.sql.rows import ID_STRIDE, JOB, LazyHyperparameters, Row, finished_job
 
 _NEWER = """
 SELECT id, member, round, score, hyperparameters, kept FROM job
@@ -60,8 +60,8 @@ class LogHistory:
         return [score for (score,) in rows][::-1] + own
 
     def jobs(self) -> Sequence[JobRecord]:
-        begin = self._study * LINES
-        rows = self.tx.execute(_LOG, {"begin": begin, "end": begin + LINES})
+        begin = self._study * ID_STRIDE
+        rows = self.tx.execute(_LOG, {"begin": begin, "end": begin + ID_STRIDE})
         last = () if self.last is None else (self.last(),)
         return (*map(finished_job, rows), *last)
 
@@ -83,8 +83,8 @@ class PopulationCache:
 
     def __init__(self, study: int) -> None:
         self.history = LogHistory(study)
-        self.seen = self._begin = study * LINES
-        self._end = (study + 1) * LINES
+        self.seen = self._begin = study * ID_STRIDE
+        self._end = (study + 1) * ID_STRIDE
         self._epoch = -1
         self._population: Population | None = None
         self._last: tuple[Any, ...] = ()  # member and round of the line last seen
@@ -132,4 +132,4 @@ class PopulationCache:
 
 def _member(row: Row) -> Member:
     _, member, round_, score, hyperparameters, available = row
-    return Member(member, round_, score, Hyper(hyperparameters), available == 1)
+    return Member(member, round_, score, LazyHyperparameters(hyperparameters), available == 1)

@@ -25,8 +25,8 @@ from evolvent.store.records import (
 from evolvent.store.sql.database import NO_LIMIT, Transaction
 from evolvent.store.sql.rows import (
     HEAD,
+    ID_STRIDE,
     JOB,
-    LINES,
     STUDY,
     HeadRow,
     Row,
@@ -145,7 +145,7 @@ def scan(
 ) -> list[Row]:
     """Return columns of finished jobs in the order of the log, as they are stored."""
     cells = ", ".join(_CELLS[column] for column in columns)
-    values = {**_range(study), "after": study * LINES + after}
+    values = {**_range(study), "after": study * ID_STRIDE + after}
     values["limit"] = NO_LIMIT if limit is None else limit
     return tx.execute(
         f"SELECT {cells} FROM job j WHERE j.id > :after AND j.id < :end ORDER BY j.id LIMIT :limit",
@@ -253,7 +253,7 @@ def _finished(
         return []
     which = "" if len(finished) > 1 else " AND j.state = :state"
     values = {**_range(study), "state": finished[0].value, "limit": limit}
-    values["after"] = study * LINES + max(0, after)
+    values["after"] = study * ID_STRIDE + max(0, after)
     rows = tx.execute(f"{_LOG}{which} ORDER BY j.id LIMIT :limit", values)
     return list(map(finished_job, rows))
 
@@ -270,7 +270,7 @@ def _open(
 
 
 def _range(study: int) -> dict[str, Any]:
-    return {"study": study, "begin": study * LINES, "end": (study + 1) * LINES}
+    return {"study": study, "begin": study * ID_STRIDE, "end": (study + 1) * ID_STRIDE}
 
 
 def _active(head: HeadRow) -> bool:

@@ -9,21 +9,21 @@ from evolvent.core.heads import HeadState
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
 from evolvent.store.records import MAX_LOSSES, Failure, FailureKind, Lease, Point, Report
-from evolvent.store.sql.advance import Outcome, finish
+from evolvent.store.sql.advance import JobResult, finish_job
 from evolvent.store.sql.database import Transaction
 from evolvent.store.sql.rows import (
     HEAD,
-    LINES,
+    ID_STRIDE,
     STUDY,
     HeadRow,
     StudyRow,
-    clean,
-    clean_or_none,
     encode,
     head_and_study,
     running_job,
+    storable_text,
+    storable_text_or_none,
 )
-from evolvent.store.sql.session import Work
+from evolvent.store.sql.session import UnitOfWork
 
 _PROLONG = """
 UPDATE member SET lease_until = :now + :lease_s
@@ -73,7 +73,7 @@ def heartbeat(tx: Transaction, lease: Lease, *, lease_s: float, points: Sequence
     keep_points(tx, lease, points)
 
 
-def report(work: Work, lease: Lease, report: Report, *, metrics: str) -> None:
+def report(work: UnitOfWork, lease: Lease, report: Report, *, metrics: str) -> None:
     """Append a finished job; nothing happens when this very attempt has been reported before.
 
     Args:
@@ -92,28 +92,28 @@ def report(work: Work, lease: Lease, report: Report, *, metrics: str) -> None:
     if report.points:
         keep_points(work, lease, report.points)
     head, row = found
-    outcome = Outcome(JobState.DONE, report.score, metrics, report.checkpoint)
-    work.know(row)
-    finish(work, head, outcome)
+    outcome = JobResult(JobState.DONE, report.score, metrics, report.checkpoint)
+    work.load_study(row)
+    finish_job(work, head, outcome)
 
 
-def fail(work: Work, lease: Lease, failure: Failure) -> None:
+def fail(work: UnitOfWork, lease: Lease, failure: Failure) -> None:
     """Note a failed attempt, and requeue the job or end it."""
     note_failure(work, *held(work, lease), failure)
 
 
-def release(work: Work, worker: str, failure: Failure) -> int:
+def release(work: UnitOfWork, worker: str, failure: Failure) -> int:
     """Note a failure for all jobs of a worker; return how many."""
-    values = {"study": work.study, "worker": clean(worker)}
+    values = {"study": work.study, "worker": storable_text(worker)}
     numbers = [member for (member,) in work.execute(_OF_WORKER, values).fetchall()]
     for member in numbers:
-        row = work.execute(_HEAD, {"id": work.study * LINES + member}).fetchone()
+        row = work.execute(_HEAD, {"id": work.study * ID_STRIDE + member}).fetchone()
         head, study_row = head_and_study(row)
         note_failure(work, head, study_row, failure)
     return len(numbers)
 
 
-def reparent(work: Work, lease: Lease, parent: JobId, reason: str) -> None:
+def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> None:
     """Let a claimed job start from another checkpoint than it was opened with."""
     head, row = held(work, lease)
     address = _address(work, parent)
@@ -121,13 +121,13 @@ def reparent(work: Work, lease: Lease, parent: JobId, reason: str) -> None:
         parent_member=parent.member,
         parent_round=parent.round,
         checkpoint=address,
-        reason=clean(f"{head.reason}; {reason}" if head.reason else reason),
+        reason=storable_text(f"{head.reason}; {reason}" if head.reason else reason),
     )
-    work.execute(_REPARENT, {**new._asdict(), "id": lease.study * LINES + head.member})
-    work.know(row)
-    work.release(head.checkpoint)
-    work.take(address)
-    work.renew()
+    work.execute(_REPARENT, {**new._asdict(), "id": lease.study * ID_STRIDE + head.member})
+    work.load_study(row)
+    work.drop_ref(head.checkpoint)
+    work.add_ref(address)
+    work.bump_epoch()
 
 
 def renewed(tx: Transaction, lease: Lease) -> Lease:
@@ -152,23 +152,26 @@ def held(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow]:
     return found
 
 
-def note_failure(work: Work, head: HeadRow, row: StudyRow, failure: Failure) -> None:
+def note_failure(work: UnitOfWork, head: HeadRow, row: StudyRow, failure: Failure) -> None:
     """Keep the failure of a running job; requeue the job, or end it as failed."""
-    work.know(row)
+    work.load_study(row)
     kind = failure.kind
     failures = head.failures + (kind is FailureKind.RAISED)
     losses = head.losses + (kind is FailureKind.LOST)
-    error = clean(failure.traceback or failure.message)
+    error = storable_text(failure.traceback or failure.message)
     values = {**head._asdict(), "study": work.study, "now": work.now(), "kind": kind.value}
-    values |= {"message": clean(failure.message), "traceback": clean_or_none(failure.traceback)}
+    values |= {
+        "message": storable_text(failure.message),
+        "traceback": storable_text_or_none(failure.traceback),
+    }
     values |= {"failures": failures, "losses": losses, "error": error}
-    values["id"] = work.study * LINES + head.member
+    values["id"] = work.study * ID_STRIDE + head.member
     work.execute(_FAILED, values)
     if not _final(kind, failures > work.record.max_failures, losses >= MAX_LOSSES):
         work.execute(_REQUEUE, values)
         return
     sound = kind is not FailureKind.DAMAGED
-    finish(work, head, Outcome(JobState.FAILED, error=error, keeps_parent=sound))
+    finish_job(work, head, JobResult(JobState.FAILED, error=error, keeps_parent=sound))
 
 
 def keep_points(tx: Transaction, lease: Lease, points: Iterable[Point]) -> None:
@@ -202,7 +205,7 @@ def _final(kind: FailureKind, too_often: bool, lost_too_often: bool) -> bool:
 
 
 def _find(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | None:
-    row = tx.execute(_HEAD, {"id": lease.study * LINES + lease.job.member}).fetchone()
+    row = tx.execute(_HEAD, {"id": lease.study * ID_STRIDE + lease.job.member}).fetchone()
     if row is None:
         return None
     head, study_row = head_and_study(row)
@@ -211,7 +214,7 @@ def _find(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | None:
     return (head, study_row) if holds else None
 
 
-def _address(work: Work, parent: JobId) -> str:
+def _address(work: UnitOfWork, parent: JobId) -> str:
     values = {"study": work.study, "member": parent.member, "round": parent.round}
     row = work.execute(_CHECKPOINT, values).fetchone()
     if row is None:
@@ -230,7 +233,7 @@ def _reported(tx: Transaction, lease: Lease) -> bool:
 def _fence(lease: Lease) -> dict[str, object]:
     job = lease.job
     return {
-        "id": lease.study * LINES + job.member,
+        "id": lease.study * ID_STRIDE + job.member,
         "study": lease.study,
         "member": job.member,
         "round": job.round,

@@ -10,16 +10,21 @@ from typing import Any
 
 from evolvent.core.records import JobId, JobRecord
 from evolvent.errors import EvolventError, StudyExists
-from evolvent.store.checkpoints.local import Checkpoints
-from evolvent.store.checkpoints.transfer import Save, discarded, incoming, settle
+from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.checkpoints.transfer import (
+    CheckpointWriter,
+    discarded,
+    publish_dir,
+    staging_area,
+)
 from evolvent.store.dump import JobPoint, MemberDump, StudyDump
-from evolvent.store.idempotency import Call
+from evolvent.store.idempotency import RequestFingerprint
 from evolvent.store.records import FailedAttempt
 from evolvent.store.sql.database import Transaction, Writing
-from evolvent.store.sql.retry import answered, once
-from evolvent.store.sql.rows import LINES, clean, clean_or_none, encode
-from evolvent.store.sql.session import Session
-from evolvent.store.sqlite.location import explained
+from evolvent.store.sql.retry import answered, run_idempotent
+from evolvent.store.sql.rows import ID_STRIDE, encode, storable_text, storable_text_or_none
+from evolvent.store.sql.session import DatabaseSession
+from evolvent.store.sqlite.location import translate_error
 
 _STUDY = """
 INSERT INTO study (name, record, epoch, stopped, stopped_by, created_at, started_at)
@@ -111,7 +116,9 @@ _DERIVED = (
 )
 
 
-def restore(session: Session, dump: StudyDump, save: Save, key: str | None) -> int:
+def restore(
+    session: DatabaseSession, dump: StudyDump, save: CheckpointWriter, key: str | None
+) -> int:
     """Write a study with its checkpoints; return its number.
 
     With a `key` that was given before it is the number of then, also when that call is still at it.
@@ -123,19 +130,19 @@ def restore(session: Session, dump: StudyDump, save: Save, key: str | None) -> i
         return done
     record = dump.record
     synced = record.durability == "power"
-    session.database.found_checkpoints()
-    with incoming(session.directory) as place, stage(place / "log.db", dump) as staged:
-        checkpoints = Checkpoints(place / "checkpoints", sync=synced)
+    session.database.ensure_checkpoint_root()
+    with staging_area(session.directory) as place, stage(place / "log.db", dump) as staged:
+        checkpoints = LocalCheckpoints(place / "checkpoints", sync=synced)
         save(checkpoints)
         lost = _missing(staged, checkpoints)
         return _write(session, dump, staged, checkpoints, lost, key)
 
 
 def _write(
-    session: Session,
+    session: DatabaseSession,
     dump: StudyDump,
     staged: sqlite3.Connection,
-    checkpoints: Checkpoints,
+    checkpoints: LocalCheckpoints,
     lost: Sequence[JobId],
     key: str | None,
 ) -> int:
@@ -145,12 +152,12 @@ def _write(
         study = _create(tx, dump, lost)
         made.append(study)
         _copy(tx, staged, study)
-        settle(checkpoints, session.place(dump.record.name, study))
+        publish_dir(checkpoints, session.place(dump.record.name, study))
         return study
 
     try:
         with session.database.write(synced=checkpoints.sync) as tx:
-            return once(tx, key, _call(dump), make)
+            return run_idempotent(tx, key, _call(dump), make)
     except BaseException:
         for study in made:
             _clear(session, study, dump.record.name)
@@ -161,9 +168,9 @@ def _create(tx: Transaction, dump: StudyDump, lost: Sequence[JobId]) -> int:
     record = dump.record
     stopped, stopped_by = dump.stopped_for(lost)
     values = {
-        "name": clean(record.name),
+        "name": storable_text(record.name),
         "record": encode(record.to_json()),
-        "stopped": clean_or_none(stopped),
+        "stopped": storable_text_or_none(stopped),
         "stopped_by": stopped_by,
         "created_at": dump.created_at,
         "started_at": dump.started_at,
@@ -176,7 +183,7 @@ def _create(tx: Transaction, dump: StudyDump, lost: Sequence[JobId]) -> int:
 
 
 def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
-    values = {"study": study, "begin": study * LINES}
+    values = {"study": study, "begin": study * ID_STRIDE}
     for table, read in _COPIES.items():
         rows = staged.execute(read, values)
         tx.fill(table, [column[0] for column in rows.description], rows)
@@ -186,12 +193,12 @@ def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
         tx.execute(_NOTE_BEST, {"study": study, **dict(zip(names, best, strict=True))})
 
 
-def _call(dump: StudyDump) -> Call:
+def _call(dump: StudyDump) -> RequestFingerprint:
     """Return what tells a restore from others, without going through the whole log for it."""
-    return Call("restore", dump.record, dump.created_at)
+    return RequestFingerprint("restore", dump.record, dump.created_at)
 
 
-def _done(session: Session, dump: StudyDump, key: str | None) -> int | None:
+def _done(session: DatabaseSession, dump: StudyDump, key: str | None) -> int | None:
     """Return the number that an earlier call of this key has made, before hours of copying."""
     if key is None:
         return None
@@ -199,14 +206,14 @@ def _done(session: Session, dump: StudyDump, key: str | None) -> int | None:
         return answered(tx, key, _call(dump))
 
 
-def _clear(session: Session, study: int, name: str) -> None:
+def _clear(session: DatabaseSession, study: int, name: str) -> None:
     """Remove what had been moved to the place of a study that was not committed."""
-    with suppress(EvolventError, OSError), session.database.alone(study) as tx:
+    with suppress(EvolventError, OSError), session.database.exclusive(study) as tx:
         if tx.execute(_THERE, {"study": study}).fetchone() is None:
             discarded(session.place(name, study))
 
 
-def _missing(staged: sqlite3.Connection, checkpoints: Checkpoints) -> list[JobId]:
+def _missing(staged: sqlite3.Connection, checkpoints: LocalCheckpoints) -> list[JobId]:
     gone = (JobId(m, r) for m, r, address in staged.execute(_PARENTS) if address not in checkpoints)
     return list(dict.fromkeys(gone))
 
@@ -231,7 +238,7 @@ def stage(path: Path, dump: StudyDump) -> Iterator[sqlite3.Connection]:
             staged.execute("COMMIT")
             yield staged
     except sqlite3.Error as e:
-        raise explained(e, path) from e
+        raise translate_error(e, path) from e
 
 
 def _fill(staged: sqlite3.Connection, dump: StudyDump) -> None:
@@ -263,12 +270,12 @@ def _member(member: MemberDump) -> tuple[Any, ...]:
         head.state.value,
         encode(dict(head.hyperparameters)),
         *_parent(head.parent),
-        clean(head.reason),
+        storable_text(head.reason),
         member.attempt,
         member.losses,
         member.failures,
         member.started_at,
-        clean_or_none(member.error),
+        storable_text_or_none(member.error),
     )
 
 
@@ -283,9 +290,9 @@ def _job(job: JobRecord) -> tuple[Any, ...]:
         job.checkpoint,
         *_parent(job.parent),
         job.attempt,
-        clean(job.reason),
-        clean_or_none(job.error),
-        clean_or_none(job.worker),
+        storable_text(job.reason),
+        storable_text_or_none(job.error),
+        storable_text_or_none(job.worker),
         job.started_at,
         job.finished_at,
     )
@@ -303,9 +310,9 @@ def _failure(failed: FailedAttempt) -> tuple[Any, ...]:
         failed.job.round,
         failed.attempt,
         failure.kind.value,
-        clean(failure.message),
-        clean_or_none(failure.traceback),
-        clean(failed.worker),
+        storable_text(failure.message),
+        storable_text_or_none(failure.traceback),
+        storable_text(failed.worker),
         failed.at,
     )
 

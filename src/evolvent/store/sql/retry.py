@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from evolvent.store.idempotency import KEPT_S, Call, check_same
-from evolvent.store.sql.database import Interrupted, Transaction
+from evolvent.store.idempotency import KEPT_S, RequestFingerprint, check_same
+from evolvent.store.sql.database import ConnectionLost, Transaction
 from evolvent.store.sql.rows import decode, encode
 
-PATIENCE_S = 60.0
+RETRY_FOR_S = 60.0
 """For so long a store that was open before waits for its database to come back."""
 _FIRST_S, _LAST_S = 0.05, 2.0
 _logger = logging.getLogger("evolvent")
@@ -30,49 +30,49 @@ _FORGET = "DELETE FROM answer WHERE at < :before"
 _Answer = TypeVar("_Answer", bound=int | str | None)
 
 
-class NewKey(str):
+class FreshKey(str):
     """The key of a call that is made for the first time: nothing can have been answered yet."""
 
     __slots__ = ()
 
 
-class Distant(Protocol):
+class Remote(Protocol):
     """A store that knows whether answers of its database can get lost."""
 
     @property
-    def distant(self) -> bool: ...
+    def is_remote(self) -> bool: ...
 
 
-_S = TypeVar("_S", bound=Distant)
+_S = TypeVar("_S", bound=Remote)
 
 
-def again(method: Callable[_P, _R]) -> Callable[_P, _R]:
+def retry(method: Callable[_P, _R]) -> Callable[_P, _R]:
     """Let a method of which a second time changes nothing be repeated until it gets an answer."""
 
     @functools.wraps(method)
     def patient(*args: _P.args, **options: _P.kwargs) -> _R:
         try:
             return method(*args, **options)
-        except Interrupted as e:
-            return _repeated(lambda: method(*args, **options), e, unsure_too=True)
+        except ConnectionLost as e:
+            return _retried(lambda: method(*args, **options), e, maybe_committed_too=True)
 
     return patient
 
 
-def again_if_undone(method: Callable[_P, _R]) -> Callable[_P, _R]:
+def retry_if_rolled_back(method: Callable[_P, _R]) -> Callable[_P, _R]:
     """Let a method be repeated unless it may have been done: a second time would count twice."""
 
     @functools.wraps(method)
     def patient(*args: _P.args, **options: _P.kwargs) -> _R:
         try:
             return method(*args, **options)
-        except Interrupted as e:
-            return _repeated(lambda: method(*args, **options), e, unsure_too=False)
+        except ConnectionLost as e:
+            return _retried(lambda: method(*args, **options), e, maybe_committed_too=False)
 
     return patient
 
 
-def again_by_key(
+def retry_idempotent(
     method: Callable[Concatenate[_S, _P], _R],
 ) -> Callable[Concatenate[_S, _P], _R]:
     """Let a method that knows keys be repeated: by its key it is answered as the first time."""
@@ -80,31 +80,33 @@ def again_by_key(
     @functools.wraps(method)
     def patient(store: _S, /, *args: _P.args, **options: _P.kwargs) -> _R:
         key = options.get("key")
-        if key is None and store.distant:
-            options["key"] = NewKey(uuid.uuid4().hex)
+        if key is None and store.is_remote:
+            options["key"] = FreshKey(uuid.uuid4().hex)
         try:
             return method(store, *args, **options)
-        except Interrupted as e:
+        except ConnectionLost as e:
             if options.get("key") is not None:
                 options["key"] = str(options["key"])
-            return _repeated(lambda: method(store, *args, **options), e, unsure_too=True)
+            return _retried(lambda: method(store, *args, **options), e, maybe_committed_too=True)
 
     return patient
 
 
-def _repeated(call: Callable[[], _R], first: Interrupted, *, unsure_too: bool) -> _R:
+def _retried(call: Callable[[], _R], first: ConnectionLost, *, maybe_committed_too: bool) -> _R:
     last, told = first, False
     began, pause = time.monotonic(), _FIRST_S
-    while time.monotonic() - began < PATIENCE_S and (unsure_too or not last.unsure):
+    while time.monotonic() - began < RETRY_FOR_S and (
+        maybe_committed_too or not last.maybe_committed
+    ):
         time.sleep(pause * random.uniform(0.5, 1.0))  # not all processes in step
         pause = min(2 * pause, _LAST_S)
         try:
             answer = call()
-        except Interrupted as e:
+        except ConnectionLost as e:
             last = e
             if not told:  # not the first time: most of it passes at once
                 told = True
-                _logger.warning("%s: trying again for %.0f s", last, PATIENCE_S)
+                _logger.warning("%s: trying again for %.0f s", last, RETRY_FOR_S)
             continue
         if told:
             _logger.warning("the database answers again, after %.0f s", time.monotonic() - began)
@@ -112,7 +114,9 @@ def _repeated(call: Callable[[], _R], first: Interrupted, *, unsure_too: bool) -
     raise last
 
 
-def once(tx: Transaction, key: str | None, call: Call, change: Callable[[], _Answer]) -> _Answer:
+def run_idempotent(
+    tx: Transaction, key: str | None, call: RequestFingerprint, change: Callable[[], _Answer]
+) -> _Answer:
     """Return what `change` returns, or what it did the first time that `key` was given.
 
     The key is taken first: who comes with it meanwhile waits for the end of this transaction.
@@ -142,7 +146,7 @@ def once(tx: Transaction, key: str | None, call: Call, change: Callable[[], _Ans
     return told
 
 
-def answered(tx: Transaction, key: str, call: Call) -> int | None:
+def answered(tx: Transaction, key: str, call: RequestFingerprint) -> int | None:
     """Return what a call of this key was answered with a number, if it was.
 
     Raises:

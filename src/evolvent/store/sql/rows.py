@@ -17,14 +17,14 @@ encode = json.JSONEncoder(separators=(",", ":")).encode
 decode = json.JSONDecoder().decode
 
 
-def clean(text: str) -> str:
+def storable_text(text: str) -> str:
     """Replace what a database cannot hold: zeros, and what UTF-8 has no bytes for."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def clean_or_none(text: str | None) -> str | None:
-    """Return `clean(text)`, or None for none."""
-    return None if text is None else clean(text)
+def storable_text_or_none(text: str | None) -> str | None:
+    """Return `storable_text(text)`, or None for none."""
+    return None if text is None else storable_text(text)
 
 
 HEAD = (
@@ -82,7 +82,7 @@ class StudyRow(NamedTuple):
         return job_id(self.best_member, self.best_round)
 
 
-LINES = 2**32
+ID_STRIDE = 2**32
 """The ids of a study's heads and of the lines of its log begin at the study's number times this."""
 
 _N_HEAD = len(HeadRow._fields)
@@ -153,7 +153,7 @@ def _head_job(head: HeadRow, state: JobState) -> JobRecord:
     )
 
 
-class Hyper(Mapping[str, Value]):
+class LazyHyperparameters(Mapping[str, Value]):
     """Hyperparameters as text, decoded when somebody looks: most decisions copy them unread."""
 
     __slots__ = ("_values", "text")
@@ -182,7 +182,7 @@ class Hyper(Mapping[str, Value]):
 
 def text_of(values: Hyperparameters) -> str:
     """Return hyperparameters as text."""
-    return values.text if isinstance(values, Hyper) else encode(dict(values))
+    return values.text if isinstance(values, LazyHyperparameters) else encode(dict(values))
 
 
 def head_values(parent: JobId | None, hyperparameters: Hyperparameters) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from evolvent.core.algorithms import Algorithm
 from evolvent.core.population import Population
 from evolvent.core.study import StudyRecord
 from evolvent.errors import EvolventError, UnknownStudy
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.sql.database import Cursor, Database, Reading, Transaction
 from evolvent.store.sql.population import PopulationCache
 from evolvent.store.sql.rows import STUDY, StudyRow, decode
@@ -34,7 +34,7 @@ SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND checkpoint = :addre
 _logger = logging.getLogger("evolvent")
 
 
-class StudyMemory:
+class StudyCache:
     """What a process keeps of one study: its decoded record, its population, its checkpoints."""
 
     def __init__(
@@ -42,7 +42,7 @@ class StudyMemory:
     ) -> None:
         self.record = _record(text)
         self.synced = self.record.durability == "power"
-        self.checkpoints = Checkpoints(directory, sync=self.synced, clock=clock)
+        self.checkpoints = LocalCheckpoints(directory, sync=self.synced, clock=clock)
         self.population = PopulationCache(study)
         self.idle = False
         self.epoch = -1
@@ -67,13 +67,13 @@ class StudyMemory:
         return record if self._algorithm is None else replace(record, algorithm=self._algorithm)
 
 
-class Work:
+class UnitOfWork:
     """One write transaction on one study: `with session.work(study) as work:`.
 
     When it is over, and on the disk if need be, the checkpoints that nothing needs any more go.
 
     Attributes:
-        record: the study's settings, once `know` has been called.
+        record: the study's settings, once `load_study` has been called.
         row: what changes of the study, likewise.
     """
 
@@ -96,7 +96,9 @@ class Work:
     record: StudyRecord
     row: StudyRow
 
-    def __init__(self, session: Session, study: int, memory: StudyMemory, *, synced: bool) -> None:
+    def __init__(
+        self, session: DatabaseSession, study: int, memory: StudyCache, *, synced: bool
+    ) -> None:
         self._context = session.database.write(
             synced=synced, study=study, committed=self._committed
         )
@@ -108,7 +110,7 @@ class Work:
         self._released: set[str] = set()
         self._taken: set[str] = set()
 
-    def know(self, row: StudyRow | None = None) -> None:
+    def load_study(self, row: StudyRow | None = None) -> None:
         """Make `row` and `record` those that this transaction sees.
 
         Args:
@@ -139,17 +141,17 @@ class Work:
         """The population if it has been asked for already."""
         return self._population
 
-    def renew(self) -> None:
+    def bump_epoch(self) -> None:
         """Make everybody read the study anew: something changed that the log does not say."""
         self.execute(_RENEW, {"study": self.study})
         self._population = None
 
-    def take(self, address: str | None) -> None:
+    def add_ref(self, address: str | None) -> None:
         """Something needs this checkpoint from now on."""
         if address is not None:
             self._taken.add(address)
 
-    def release(self, *addresses: str | None) -> None:
+    def drop_ref(self, *addresses: str | None) -> None:
         """Let checkpoints go, as far as nothing else needs them."""
         self._released.update(filter(None, addresses))
         self._taken.difference_update(addresses)
@@ -181,14 +183,14 @@ class Work:
         return StudyRow._make(row)
 
 
-class Session:
+class DatabaseSession:
     """A database with the memories of its studies."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._memories: dict[int, StudyMemory] = {}
+        self._memories: dict[int, StudyCache] = {}
 
-    def work(self, study: int, *, synced: bool | None = None) -> Work:
+    def work(self, study: int, *, synced: bool | None = None) -> UnitOfWork:
         """Return a context: a write transaction on a study that clears up after itself.
 
         Args:
@@ -200,16 +202,16 @@ class Session:
         """
         memory = self.memory(study)
         synced = memory.synced if synced is None else synced
-        return Work(self, study, memory, synced=synced)
+        return UnitOfWork(self, study, memory, synced=synced)
 
-    def discard(self, study: int, memory: StudyMemory, released: Iterable[str]) -> None:
+    def discard(self, study: int, memory: StudyCache, released: Iterable[str]) -> None:
         """Discard those of these checkpoints that nothing needs.
 
         Not within the transaction that let them go: after a power cut the log must not want back
         what has been removed already. So it may have been taken up again: look, alone.
         """
         try:
-            with self.database.alone(study) as tx:
+            with self.database.exclusive(study) as tx:
                 unneeded = [a for a in sorted(released) if not _is_needed(tx, study, a)]
                 memory.checkpoints.discard(unneeded)
             if unneeded:
@@ -231,7 +233,7 @@ class Session:
                 raise unknown(study)
             yield tx, memory.decode(row[0])
 
-    def memory(self, study: int) -> StudyMemory:
+    def memory(self, study: int) -> StudyCache:
         """Return what is kept of a study, read first if need be."""
         memory = self._memories.get(study)
         if memory is None:
@@ -241,7 +243,7 @@ class Session:
                 raise unknown(study)
             name, text = row
             directory = self.place(name, study)
-            new = StudyMemory(study, text, directory=directory, clock=self.database.clock)
+            new = StudyCache(study, text, directory=directory, clock=self.database.clock)
             memory = self._memories.setdefault(study, new)
         return memory
 

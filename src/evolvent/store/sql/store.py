@@ -10,10 +10,10 @@ from evolvent.core.algorithms import Algorithm
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import UnknownStudy
-from evolvent.store.checkpoints.local import Checkpoints
-from evolvent.store.checkpoints.transfer import Held, Save, held
+from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints, hold
 from evolvent.store.dump import Chosen, StudyDump
-from evolvent.store.idempotency import Call
+from evolvent.store.idempotency import RequestFingerprint
 from evolvent.store.records import (
     FailedAttempt,
     Failure,
@@ -33,10 +33,16 @@ from evolvent.store.sql import read as sql_read
 from evolvent.store.sql import report as sql_report
 from evolvent.store.sql import restore as sql_restore
 from evolvent.store.sql.database import Database
-from evolvent.store.sql.retry import NewKey, again, again_by_key, again_if_undone, once
+from evolvent.store.sql.retry import (
+    FreshKey,
+    retry,
+    retry_idempotent,
+    retry_if_rolled_back,
+    run_idempotent,
+)
 from evolvent.store.sql.rows import encode
-from evolvent.store.sql.session import Session, Work, unknown
-from evolvent.store.sql.tokens import SqlKeeping
+from evolvent.store.sql.session import DatabaseSession, UnitOfWork, unknown
+from evolvent.store.sql.tokens import SqlTokens
 from evolvent.store.tokens import Tokens
 
 _FILES_S = 600.0  # many files may have to be linked or moved
@@ -46,9 +52,9 @@ class SqlReading:
     """What a study's log tells; see `store.protocol`."""
 
     def __init__(self, database: Database) -> None:
-        self._session = Session(database)
+        self._session = DatabaseSession(database)
 
-    @again
+    @retry
     def jobs(
         self,
         study: int,
@@ -62,7 +68,7 @@ class SqlReading:
                 tx, study, rounds=record.rounds, states=states, after=after, limit=limit
             )
 
-    @again
+    @retry
     def scan(
         self,
         study: int,
@@ -74,37 +80,37 @@ class SqlReading:
         with self._session.read(study) as (tx, _):
             return sql_read.scan(tx, study, columns, after=after, limit=limit)
 
-    @again
+    @retry
     def job(self, study: int, job: JobId) -> JobRecord:
         with self._session.read(study) as (tx, record):
             return sql_read.job(tx, study, job, rounds=record.rounds)
 
-    @again
+    @retry
     def members(self, study: int) -> list[MemberView]:
         with self._session.read(study) as (tx, record):
             return sql_read.members(tx, study, rounds=record.rounds)
 
-    @again
+    @retry
     def lineage(self, study: int, job: JobId) -> list[JobRecord]:
         with self._session.read(study) as (tx, record):
             return sql_read.lineage(tx, study, job, rounds=record.rounds)
 
-    @again
+    @retry
     def points(self, study: int, job: JobId) -> list[Point]:
         with self._session.read(study) as (tx, record):
             return sql_read.points(tx, study, job, rounds=record.rounds)
 
-    @again
+    @retry
     def points_of(self, study: int, member: int) -> list[tuple[int, float, str]]:
         with self._session.read(study) as (tx, _):
             return sql_read.points_of(tx, study, member)
 
-    @again
+    @retry
     def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
         with self._session.read(study) as (tx, _):
             return sql_read.failures(tx, study, limit=limit)
 
-    @again
+    @retry
     def pins(self, study: int) -> list[JobId]:
         with self._session.read(study) as (tx, _):
             return sql_read.pins(tx, study)
@@ -125,25 +131,30 @@ class SqlStore(SqlReading):
     @property
     def tokens(self) -> Tokens:
         database = self._session.database
-        return Tokens(SqlKeeping(database), quick=database.url.startswith("sqlite:"))
+        return Tokens(SqlTokens(database), quick=database.url.startswith("sqlite:"))
 
     @property
-    def distant(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether the database may do what is asked and its answer get lost."""
-        return self._session.database.distant
+        return self._session.database.is_remote
 
     def close(self) -> None:
         self._session.database.close()
 
     # --- studies -------------------------------------------------------------------------------
 
-    @again_by_key
+    @retry_idempotent
     def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
-        self._session.database.found_checkpoints()
+        self._session.database.ensure_checkpoint_root()
         with self._session.database.write(synced=record.durability == "power") as tx:
-            return once(tx, key, Call("create", record), lambda: sql_control.create(tx, record))
+            return run_idempotent(
+                tx,
+                key,
+                RequestFingerprint("create", record),
+                lambda: sql_control.create(tx, record),
+            )
 
-    @again
+    @retry
     def status(self, study: int) -> StudyStatus:
         with self._session.database.read() as tx:
             found = sql_read.statuses(tx, self._session.decoded, study=study)
@@ -151,36 +162,36 @@ class SqlStore(SqlReading):
             raise unknown(study)
         return found[0]
 
-    @again
+    @retry
     def find_study(self, name: str) -> StudyStatus:
         return named(name, self.studies(), url=self.url)
 
-    @again
+    @retry
     def studies(self) -> list[StudyStatus]:
         with self._session.database.read() as tx:
             return sql_read.statuses(tx, self._session.decoded)
 
-    @again_if_undone
+    @retry_if_rolled_back
     def delete_study(self, study: int) -> None:
         with self._session.work(study) as work:
-            work.know()  # refuses a study that is not there
+            work.load_study()  # refuses a study that is not there
             sql_control.delete(work, study)
         self._session.forget(study)
         work.memory.checkpoints.remove_all()
 
-    @again
-    def checkpoints(self, study: int) -> Checkpoints:
+    @retry
+    def checkpoints(self, study: int) -> LocalCheckpoints:
         checkpoints = self._session.memory(study).checkpoints
-        self._session.database.found_checkpoints()
+        self._session.database.ensure_checkpoint_root()
         return checkpoints
 
-    @again
+    @retry
     def use_algorithm(self, study: int, algorithm: Algorithm) -> None:
         self._session.memory(study).use(algorithm)
 
     # --- work ----------------------------------------------------------------------------------
 
-    @again_by_key
+    @retry_idempotent
     def claim(
         self,
         study: int,
@@ -191,23 +202,23 @@ class SqlStore(SqlReading):
         wait: Wait | None = None,  # noqa: ARG002 - nobody tells us: the caller asks again
         key: str | None = None,
     ) -> Lease | None:
-        wish = sql_claim.Wish(study, worker, lease_s, prefer, key)
+        wish = sql_claim.ClaimRequest(study, worker, lease_s, prefer, key)
         memory = self._session.memory(study)
-        if key is not None and not isinstance(key, NewKey):
+        if key is not None and not isinstance(key, FreshKey):
             before = self._given(wish)
             if before is not None:
                 return before
         if memory.idle and not self._anything(study):
             return None
-        self._session.database.found_checkpoints()
-        given = sql_claim.claim_at_once(self._session.database, wish)
+        self._session.database.ensure_checkpoint_root()
+        given = sql_claim.claim_fast(self._session.database, wish)
         if given is None:
             with self._session.work(study, synced=False) as work:
-                given = sql_claim.claim(work, wish)
+                given = sql_claim.claim_job(work, wish)
         memory.idle = given is None
         return None if given is None else sql_claim.lease(given, wish)
 
-    @again_by_key
+    @retry_idempotent
     def heartbeat(
         self,
         lease: Lease,
@@ -217,67 +228,71 @@ class SqlStore(SqlReading):
         key: str | None = None,
     ) -> None:
         with self._session.database.write(synced=False) as tx:
-            once(
+            run_idempotent(
                 tx,
                 key,
-                Call("heartbeat", lease, lease_s, points),
+                RequestFingerprint("heartbeat", lease, lease_s, points),
                 lambda: sql_report.heartbeat(tx, lease, lease_s=lease_s, points=points),
             )
 
-    @again
+    @retry
     def report(self, lease: Lease, report: Report) -> None:
         metrics = encode(report.metrics)
         with self._work(lease) as work:
             sql_report.report(work, lease, report, metrics=metrics)
 
-    @again_by_key
+    @retry_idempotent
     def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
         with self._work(lease) as work:
-            call = Call("fail", lease, failure)
-            once(work, key, call, lambda: sql_report.fail(work, lease, failure))
+            call = RequestFingerprint("fail", lease, failure)
+            run_idempotent(work, key, call, lambda: sql_report.fail(work, lease, failure))
 
-    @again_by_key
+    @retry_idempotent
     def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
         with self._session.work(study) as work:
-            call = Call("release", study, worker, failure)
-            return once(work, key, call, lambda: sql_report.release(work, worker, failure))
+            call = RequestFingerprint("release", study, worker, failure)
+            return run_idempotent(
+                work, key, call, lambda: sql_report.release(work, worker, failure)
+            )
 
-    @again_by_key
+    @retry_idempotent
     def reparent(
         self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
     ) -> Lease:
         with self._work(lease) as work:
-            call = Call("reparent", lease, parent, reason)
-            once(work, key, call, lambda: sql_report.reparent(work, lease, parent, reason))
+            call = RequestFingerprint("reparent", lease, parent, reason)
+            run_idempotent(
+                work, key, call, lambda: sql_report.reparent(work, lease, parent, reason)
+            )
             return sql_report.renewed(work, lease)
 
     # --- control -------------------------------------------------------------------------------
-    @again
+    @retry
     def stop(self, study: int, *, reason: str) -> None:
         with self._changing(study) as work:
             sql_control.stop(work, reason)
 
-    @again
+    @retry
     def resume(self, study: int) -> None:
         with self._changing(study) as work:
             sql_control.resume(work)
 
-    @again
+    @retry
     def extend(self, study: int, *, rounds: int) -> None:
         with self._changing(study) as work:
             sql_control.extend(work, rounds)
 
-    @again
+    @retry
     def retarget(self, study: int, *, target: float | None) -> None:
         with self._changing(study) as work:
             sql_control.retarget(work, target)
 
-    @again
+    @retry
     def remember(self, study: int, *, trainable: str) -> None:
         with self._changing(study) as work:
             sql_control.remember(work, trainable)
 
-    @again_by_key
+    @retry_idempotent
     def push(
         self,
         study: int,
@@ -293,60 +308,62 @@ class SqlStore(SqlReading):
                 return sql_control.push(work, hyperparameters)
             return sql_control.push_done(work, hyperparameters, done, metrics=metrics)
 
-        call = Call("push", study, hyperparameters, done)
+        call = RequestFingerprint("push", study, hyperparameters, done)
         with self._changing(study) as work:
-            return JobId.parse(once(work, key, call, push))
+            return JobId.parse(run_idempotent(work, key, call, push))
 
-    @again
+    @retry
     def pin(self, study: int, job: JobId) -> None:
         with self._changing(study) as work:
             sql_control.pin(work, job, checkpoints=self.checkpoints(study))
 
-    @again
+    @retry
     def unpin(self, study: int, job: JobId) -> None:
         with self._changing(study) as work:
             sql_control.unpin(work, job)
 
-    @again
+    @retry
     def collect(self, study: int) -> int:
         checkpoints = self.checkpoints(study)
         database = self._session.database
-        with database.alone(study, patience_s=_FILES_S) as tx:
+        with database.exclusive(study, max_wait_s=_FILES_S) as tx:
             addresses, oldest = sql_control.kept(tx, study)
             return checkpoints.sweep(addresses, staged_before=oldest)
 
     # --- whole studies -------------------------------------------------------------------------
 
     @contextmanager
-    def dump(self, study: int, *, checkpoints: Chosen) -> Iterator[tuple[StudyDump, Held]]:
+    def dump(
+        self, study: int, *, checkpoints: Chosen
+    ) -> Iterator[tuple[StudyDump, HeldCheckpoints]]:
         with ExitStack() as stack:
-            alone = self._session.database.alone(study, patience_s=_FILES_S)
+            alone = self._session.database.exclusive(study, max_wait_s=_FILES_S)
             with alone:  # nobody discards what is being held
                 tx, record = stack.enter_context(self._session.read(study))
                 chosen = sql_dump.chosen(tx, study, checkpoints)
-                files = stack.enter_context(held(self.checkpoints(study), chosen))
+                files = stack.enter_context(hold(self.checkpoints(study), chosen))
             yield sql_dump.dump(tx, study, record), files
 
-    def restore(self, dump: StudyDump, *, save: Save, key: str | None = None) -> int:
+    def restore(self, dump: StudyDump, *, save: CheckpointWriter, key: str | None = None) -> int:
         return sql_restore.restore(self._session, dump, save, key)
 
     @contextmanager
-    def _changing(self, study: int) -> Iterator[Work]:
+    def _changing(self, study: int) -> Iterator[UnitOfWork]:
         with self._session.work(study) as work:
-            work.know()
+            work.load_study()
             yield work
 
-    def _work(self, lease: Lease) -> Work:
+    def _work(self, lease: Lease) -> UnitOfWork:
         try:
             return self._session.work(lease.study)
         except UnknownStudy as e:
             raise sql_report.lost(lease) from e
 
-    def _given(self, wish: sql_claim.Wish) -> Lease | None:
+    def _given(self, wish: sql_claim.ClaimRequest) -> Lease | None:
         with self._session.database.read() as tx:
-            head = sql_claim.given(tx, wish)
+            head = sql_claim.find_by_key(tx, wish)
         return None if head is None else sql_claim.lease(head, wish)
 
     def _anything(self, study: int) -> bool:
         with self._session.read(study) as (tx, _):
-            return sql_claim.anything(tx, study)
+            return sql_claim.has_claimable(tx, study)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from evolvent.store.sql.database import Database
-from evolvent.store.sql.retry import again
-from evolvent.store.tokens import SignIn, Token
+from evolvent.store.sql.retry import retry
+from evolvent.store.tokens import Session, Token
 
 _TOKEN = "t.id, t.hash, t.name, t.role, t.study, t.created_at, t.expires_at, t.revoked_at"
 
@@ -41,56 +41,56 @@ _TOKEN_FIELDS = (
 )  # fmt: skip
 
 
-class SqlKeeping:
+class SqlTokens:
     """The tables `token` and `session`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @again
+    @retry
     def now(self) -> float:
         with self._database.read() as tx:
             return tx.now()
 
-    @again
+    @retry
     def add(self, token: Token) -> None:
         with self._database.write(synced=True) as tx:
             tx.execute(_ADD, _values(token, _TOKEN_FIELDS))
 
-    @again
+    @retry
     def all(self) -> list[Token]:
         with self._database.read() as tx:
             return [_token(row) for row in tx.execute(_ALL).fetchall()]
 
-    @again
+    @retry
     def find(self, id: str) -> tuple[Token, float] | None:
         with self._database.read() as tx:
             row = tx.execute(_FIND, {"id": id}).fetchone()
             return None if row is None else (_token(row), tx.now())
 
-    @again
+    @retry
     def revoke(self, id: str) -> None:
         with self._database.write(synced=True) as tx:
             tx.execute(_REVOKE, {"id": id, "now": tx.now()})
             tx.execute(_SIGN_OUT_ALL, {"id": id})
 
-    @again
-    def sign_in(self, sign_in: SignIn) -> None:
+    @retry
+    def sign_in(self, sign_in: Session) -> None:
         with self._database.write(synced=False) as tx:
             tx.execute(_FORGET, {"now": sign_in.created_at})
             tx.execute(_SIGN_IN, _values(sign_in, _SIGN_IN_FIELDS))
 
-    @again
-    def signed_in(self, id: str) -> tuple[SignIn, Token, float] | None:
+    @retry
+    def find_session(self, id: str) -> tuple[Session, Token, float] | None:
         with self._database.read() as tx:
             row = tx.execute(_SIGNED_IN, {"id": id}).fetchone()
             if row is None:
                 return None
             n = len(_SIGN_IN_FIELDS)
-            sign_in = SignIn(**dict(zip(_SIGN_IN_FIELDS, row[:n], strict=True)))
+            sign_in = Session(**dict(zip(_SIGN_IN_FIELDS, row[:n], strict=True)))
             return sign_in, _token(row[n:]), tx.now()
 
-    @again
+    @retry
     def sign_out(self, id: str) -> None:
         with self._database.write(synced=False) as tx:
             tx.execute(_SIGN_OUT, {"id": id})
@@ -100,5 +100,5 @@ def _token(row: tuple[Any, ...]) -> Token:
     return Token(**dict(zip(_TOKEN_FIELDS, row, strict=True)))
 
 
-def _values(of: Token | SignIn, fields: tuple[str, ...]) -> dict[str, Any]:
+def _values(of: Token | Session, fields: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(of, name) for name in fields}

@@ -23,7 +23,7 @@ _logger = logging.getLogger("evolvent")
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 
 
-class Handles:
+class Connections:
     """Connections to one file, and the two locks that guard its one writer.
 
     Commits are not synced by SQLite: whoever must be sure calls `sync` when others may write
@@ -66,7 +66,7 @@ class Handles:
                 connection.execute("ROLLBACK")
         connection.execute("PRAGMA journal_mode = WAL")  # in case a tool has changed it
 
-    def alone(self) -> sqlite3.Connection:
+    def exclusive(self) -> sqlite3.Connection:
         """Take the lock and return the connection for writing; the caller holds the mutex."""
         connection = self._writer or self._connect()
         self.lock.acquire()
@@ -74,7 +74,7 @@ class Handles:
 
     def begin(self) -> sqlite3.Connection:
         """Take the lock and begin a transaction; the caller holds the mutex."""
-        connection = self.alone()
+        connection = self.exclusive()
         try:
             connection.execute("BEGIN IMMEDIATE")
             if self._log is None:
@@ -137,7 +137,7 @@ class Handles:
         on the same file through other handles: to wait for it here would be to wait for ever.
         """
         self._closed = True
-        if not self._is_open() or self.lock.acquire_at_once():
+        if not self._is_open() or self.lock.try_acquire():
             self._close_connections()
         else:
             _RETIRED.append(self)
@@ -166,8 +166,8 @@ class Handles:
         self.lock.close()
 
 
-_ALIVE: weakref.WeakSet[Handles] = weakref.WeakSet()
-_RETIRED: list[Handles] = []
+_ALIVE: weakref.WeakSet[Connections] = weakref.WeakSet()
+_RETIRED: list[Connections] = []
 _INHERITED: list[object] = []  # closing a parent's connection in a child would corrupt its locks
 
 

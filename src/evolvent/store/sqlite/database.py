@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
-from evolvent.store.sqlite.connections import Handles
-from evolvent.store.sqlite.location import check_place, explained
+from evolvent.store.sqlite.connections import Connections
+from evolvent.store.sqlite.location import check_place, translate_error
 
 _OLDEST = (3, 35, 0)
 
 
-class Transaction:
+class SqliteTransaction:
     """What reads and writes offer alike: SQL and the clock."""
 
     __slots__ = ("execute",)
@@ -57,13 +57,13 @@ class SqliteDatabase:
         if sqlite3.sqlite_version_info < _OLDEST:
             raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
         check_place(self.path, create=create)
-        self.handles = Handles(self.path)
-        self._finalizer = weakref.finalize(self, self.handles.retire)
+        self.connections = Connections(self.path)
+        self._finalizer = weakref.finalize(self, self.connections.retire)
         try:
-            self.handles.open(create=create)
+            self.connections.open(create=create)
         except (sqlite3.Error, OSError) as e:
             self.close()
-            raise explained(e, self.path) from e
+            raise translate_error(e, self.path) from e
         except (SchemaTooNew, StoreDamaged) as e:
             self.close()
             raise type(e)(f"{self.path}: {e}") from None
@@ -83,14 +83,14 @@ class SqliteDatabase:
     def clock(self) -> float:
         return time.time()  # all are on one machine
 
-    def heard(self, at: float) -> None:
+    def observe_server_time(self, at: float) -> None:
         """Do nothing: it is our own clock."""
 
     @property
-    def distant(self) -> bool:
+    def is_remote(self) -> bool:
         return False
 
-    def found_checkpoints(self) -> None:
+    def ensure_checkpoint_root(self) -> None:
         """Do nothing: they are beside the file."""
 
     def write(
@@ -99,7 +99,7 @@ class SqliteDatabase:
         synced: bool,
         study: int | None = None,  # noqa: ARG002 - the lock is on all studies
         committed: Callable[[], None] | None = None,
-    ) -> Writing:
+    ) -> WriteTransaction:
         """Return a context: one transaction, alone in all processes.
 
         Args:
@@ -107,59 +107,59 @@ class SqliteDatabase:
             study: what is going to change.
             committed: called after the commit, before anybody else can write.
         """
-        return Writing(self, synced=synced, committed=committed)
+        return WriteTransaction(self, synced=synced, committed=committed)
 
     @contextmanager
-    def read(self) -> Iterator[Transaction]:
+    def read(self) -> Iterator[SqliteTransaction]:
         """Give one snapshot to read from, whoever writes meanwhile."""
         try:
-            connection = self.handles.reader()
+            connection = self.connections.reader()
             connection.execute("BEGIN")
-            tx = Transaction()
+            tx = SqliteTransaction()
             tx.execute = connection.execute
             try:
                 yield tx
             finally:
                 connection.execute("ROLLBACK")
-                self.handles.give_back(connection)
+                self.connections.give_back(connection)
         except sqlite3.Error as e:
-            raise explained(e, self.path) from e
+            raise translate_error(e, self.path) from e
 
-    def alone(
+    def exclusive(
         self,
         study: int | None = None,  # noqa: ARG002 - the lock is on all studies
         *,
-        patience_s: float = 0.0,  # noqa: ARG002 - it is let go when its holder dies
-    ) -> Alone:
+        max_wait_s: float = 0.0,  # noqa: ARG002 - it is let go when its holder dies
+    ) -> ExclusiveLock:
         """Return a context: nobody else writes; each statement is a transaction, not synced."""
-        return Alone(self)
+        return ExclusiveLock(self)
 
-    def once(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
-        with self.alone() as tx:
+    def autocommit(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
+        with self.exclusive() as tx:
             return tx.execute(sql, {**values, "now": tx.now()}).fetchall()
 
     def close(self) -> None:
         self._finalizer.detach()
-        self.handles.close()
+        self.connections.close()
 
 
-class Alone(Transaction):
-    """`with database.alone() as tx:`; what one statement reads still holds for the next."""
+class ExclusiveLock(SqliteTransaction):
+    """`with database.exclusive() as tx:`; what one statement reads still holds for the next."""
 
     __slots__ = ("_handles",)
 
     def __init__(self, database: SqliteDatabase) -> None:
-        self._handles = database.handles
+        self._handles = database.connections
 
     def __enter__(self) -> Self:
         handles = self._handles
         handles.mutex.acquire()
         try:
-            self.execute = handles.alone().execute
+            self.execute = handles.exclusive().execute
         except BaseException as e:
             handles.mutex.release()
             if isinstance(e, (sqlite3.Error, OSError)):
-                raise explained(e, handles.path) from e
+                raise translate_error(e, handles.path) from e
             raise
         return self
 
@@ -172,10 +172,10 @@ class Alone(Transaction):
         self._handles.lock.release()
         self._handles.mutex.release()
         if isinstance(error, sqlite3.Error):
-            raise explained(error, self._handles.path) from error
+            raise translate_error(error, self._handles.path) from error
 
 
-class Writing(Transaction):
+class WriteTransaction(SqliteTransaction):
     """`with database.write(...) as tx:`; commits at the end, rolls back on an exception."""
 
     __slots__ = ("_committed", "_connection", "_handles", "_synced")
@@ -195,7 +195,7 @@ class Writing(Transaction):
             synced: on the disk before the context ends; else it survives the death of the process.
             committed: called after the commit, before anybody else can write.
         """
-        self._handles = database.handles
+        self._handles = database.connections
         self._synced = synced
         self._committed = committed
 
@@ -207,7 +207,7 @@ class Writing(Transaction):
         except BaseException as e:
             handles.mutex.release()
             if isinstance(e, (sqlite3.Error, OSError)):
-                raise explained(e, handles.path) from e
+                raise translate_error(e, handles.path) from e
             raise
         self.execute = self._connection.execute
         return self
@@ -231,7 +231,7 @@ class Writing(Transaction):
             self._handles.lock.release()
             self._handles.mutex.release()
         if isinstance(error, sqlite3.Error):
-            raise explained(error, self._handles.path) from error
+            raise translate_error(error, self._handles.path) from error
         if error is None and self._synced:
             self._sync()
 
@@ -239,7 +239,7 @@ class Writing(Transaction):
         try:
             self._handles.sync()
         except OSError as e:
-            raise explained(e, self._handles.path) from e
+            raise translate_error(e, self._handles.path) from e
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):  # what matters is what went wrong before

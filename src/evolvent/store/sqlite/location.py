@@ -66,7 +66,7 @@ def filesystem(directory: Path, mounts: Path) -> str:
     return kind
 
 
-def explained(error: sqlite3.Error | OSError, path: Path) -> StoreError:
+def translate_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     """Return the error to raise for what SQLite or the system said about the file at `path`."""
     if isinstance(error, OSError):
         return StoreUnavailable(

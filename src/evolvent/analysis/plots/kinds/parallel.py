@@ -107,7 +107,7 @@ class _Pillar:
         if self.axis.scale == "log" and self.high - self.low < 2:  # too few powers of ten
             marks = [np.log10(x) for x in _round_numbers(10.0**self.low, 10.0**self.high)]
         heights, values = map(self.height, marks), map(self._value, marks)
-        return list(zip(heights, _told_apart(list(values)), strict=True))
+        return list(zip(heights, _distinct(list(values)), strict=True))
 
     def _value(self, scaled: float) -> float:
         return float(10.0**scaled) if self.axis.scale == "log" else scaled
@@ -122,7 +122,7 @@ def _round_numbers(low: float, high: float) -> list[float]:
     return [i * step for i in range(first, last + 1)]
 
 
-def _told_apart(values: list[float]) -> list[str]:
+def _distinct(values: list[float]) -> list[str]:
     """Return values with as few digits, four or more, as make them differ."""
     digits = 4
     while digits < _EXACT and len({f"{value:.{digits}g}" for value in values}) < len(values):

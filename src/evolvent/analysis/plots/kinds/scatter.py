@@ -48,7 +48,7 @@ def draw(logs: Sequence[Log], options: Options) -> ChartType:
         "y": _domain([y for _, y in pairs]),
     }
     panels = [
-        _Panel(view, x, y, options.theme, shared).draw(width, height)
+        _ScatterPanel(view, x, y, options.theme, shared).draw(width, height)
         for view, (x, y) in zip(views, pairs, strict=True)
     ]
     x, y = pairs[0]
@@ -97,7 +97,7 @@ def _size(views: Sequence[View], theme: Theme) -> alt.Size:
 
 
 @dataclass(frozen=True, slots=True)
-class _Panel:
+class _ScatterPanel:
     """One study."""
 
     view: View
