@@ -192,8 +192,8 @@ def test_what_is_larger_than_the_limit_is_not_kept(cache: CheckpointCache) -> No
 LEAVES = """
 import sys, os
 from pathlib import Path
-from evolvent.store.checkpoints.cache import Cache
-staged = Cache(Path(sys.argv[1]), limit=1000).stage("m0r0a1")
+from evolvent.store.checkpoints.cache import CheckpointCache
+staged = CheckpointCache(Path(sys.argv[1]), limit=1000).stage("m0r0a1")
 (staged / "weights").write_text("half")
 os._exit(9)
 """

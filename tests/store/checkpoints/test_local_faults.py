@@ -91,7 +91,7 @@ def test_place_that_cannot_exist_is_named(tmp_path: Path) -> None:
 CRASHING = """
 import os, signal, sys
 from pathlib import Path
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.local import LocalCheckpoints
 
 def run(checkpoints):
     for content in ("one", "two", "one"):
@@ -109,7 +109,7 @@ def child(root, left):
             left -= 1
             if left < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-    checkpoints = Checkpoints(root, sync=True)
+    checkpoints = LocalCheckpoints(root, sync=True)
     sys.addaudithook(count)
     run(checkpoints)
     os._exit(0)
@@ -145,10 +145,10 @@ CROWD = """
 import random, sys, time
 from pathlib import Path
 from evolvent.errors import CheckpointMissing
-from evolvent.store.checkpoints.local import Checkpoints
+from evolvent.store.checkpoints.local import LocalCheckpoints
 
 draw = random.Random(int(sys.argv[2]))
-checkpoints = Checkpoints(Path(sys.argv[1]), sync=False)
+checkpoints = LocalCheckpoints(Path(sys.argv[1]), sync=False)
 for _ in range(300):
     staged = checkpoints.stage("m0r0")
     (staged / "weights").write_text(draw.choice("abc"))

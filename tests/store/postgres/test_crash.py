@@ -173,7 +173,7 @@ def test_an_outage_is_told_when_it_begins_and_when_it_ends(
 def test_a_server_that_stays_away_is_told_and_one_that_comes_back_is_used(
     own_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(retry, "RETRY_FOR_S", 0.3)
     monkeypatch.setattr(postgres_pool, "_WAITS_S", 0.2)
     store = open_store(location(own_server, tmp_path))
     crew = Crew(store)

@@ -234,7 +234,7 @@ def test_a_statement_that_the_server_undoes_is_made_again(store: Store) -> None:
 def test_what_the_server_says_is_told_with_what_to_do(
     error: str, kind: type[StoreError], words: str
 ) -> None:
-    told = errors.explained(getattr(psycopg.errors, error)("words\nof it"), "postgresql://db")
+    told = errors.translate_error(getattr(psycopg.errors, error)("words\nof it"), "postgresql://db")
     assert isinstance(told, kind)
     assert not isinstance(told, ConnectionLost)
     assert str(told).startswith("postgresql://db: ")

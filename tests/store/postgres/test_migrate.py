@@ -178,7 +178,7 @@ def test_a_user_who_may_make_nothing_is_told_so(postgres: str, postgres_url: str
 
 
 def test_every_table_is_named_with_its_schema() -> None:
-    texts = postgres_sql.Texts("mine")
+    texts = postgres_sql.StatementCache("mine")
     for name in schema.metadata.tables:
         assert texts[f"SELECT 1 FROM {name} x"] == f'SELECT 1 FROM "mine".{name} x'.encode()
     assert b"%(worker)s" in texts[FAST_CLAIM]

@@ -14,6 +14,14 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from evolvent.errors import ConfigError, MissingExtra
+
+try:
+    import jinja2  # noqa: F401 - imported where it is used; here to say so before anything is done
+    import starlette  # noqa: F401 - likewise
+    import uvicorn
+except ImportError as e:
+    raise MissingExtra("a service needs more: pip install 'evolvent[serve]'") from e
+
 from evolvent.service.app import create_app
 from evolvent.service.server.protocol import TimeoutProtocol
 from evolvent.service.settings import ServiceSettings
@@ -26,14 +34,6 @@ if TYPE_CHECKING:
 _KEEP_ALIVE_S = 75
 _BACKLOG = 2048
 _MOST_FILES = 1 << 16
-
-
-try:
-    import jinja2  # noqa: F401 - imported where it is used; here to say so before anything is done
-    import starlette  # noqa: F401 - likewise
-    import uvicorn
-except ImportError as e:
-    raise MissingExtra("a service needs more: pip install 'evolvent[serve]'") from e
 
 
 def serve(store: Store, settings: ServiceSettings, *, ready: Callable[[str], None]) -> None:
