@@ -1,12 +1,13 @@
-"""The tables on a PostgreSQL server: the same steps, and many who make them at once."""
+"""The tables on a PostgreSQL server: fresh or by steps, and many who make them at once."""
 
 from __future__ import annotations
 
 import multiprocessing
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +21,9 @@ from tests.needs import needs
 from tests.store.crowd import open_and_close
 
 psycopg = needs("psycopg")
-postgres_sql = needs("evolvent.store.postgres.statements")
-schema = needs("evolvent.store.schema.tables")
+statements = needs("evolvent.store.postgres.statements")
 
+VERSION_3 = Path(__file__).parents[1] / "schema" / "version_3.postgres.sql"
 SPAWN = multiprocessing.get_context("spawn")
 COLUMNS = """
 SELECT table_name, column_name, data_type, is_nullable, column_default IS NOT NULL
@@ -62,68 +63,64 @@ def tables(url: str, name: str) -> Iterator[Tables]:
         connection.rollback()
 
 
-def by_steps(made: Tables) -> Tables:
-    migrate.apply(made, 1, "postgres")
-    made.execute("INSERT INTO schema_version VALUES (1)")
-    migrate.upgrade(made, "postgres", to=migrate.VERSION)
-    return made
-
-
-def test_a_fresh_schema_equals_the_sum_of_all_steps(postgres: str) -> None:
+def test_fresh_tables_equal_those_of_version_3_with_every_step_since(postgres: str) -> None:
     with tables(postgres, "test_fresh") as fresh, tables(postgres, "test_steps") as stepped:
         migrate.create(fresh, "postgres")
-        by_steps(stepped)
+        stepped.execute(VERSION_3.read_text())
+        stepped.execute("INSERT INTO schema_version VALUES (3)")
+        migrate.upgrade(stepped, "postgres", to=migrate.VERSION)
         assert fresh.shape() == stepped.shape()
         version = "SELECT version FROM schema_version"
         assert fresh.execute(version).fetchall() == stepped.execute(version).fetchall()
 
 
-def test_steps_are_numbered_as_those_of_sqlite_are() -> None:
-    folder = resources.files("evolvent.store.schema") / "migrations"
-    names = [sorted(file.name for file in (folder / kind).iterdir() if file.name.endswith(".sql"))
-             for kind in ("postgres", "sqlite")]  # fmt: skip
-    assert names[0] == names[1]
-
-
-def test_an_older_store_gets_the_steps_it_lacks(
-    postgres: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    newest = migrate.VERSION
-    with tables(postgres, "test_steps") as made:
-        by_steps(made)
-        steps = {
-            newest + 1: "ALTER TABLE study ADD a TEXT;\n",
-            newest + 2: "CREATE TABLE b (c INT)",
-        }
-        monkeypatch.setattr(migrate, "step", lambda number, _: steps[number])
-        migrate.upgrade(made, "postgres", to=newest + 1)
-        migrate.upgrade(made, "postgres", to=newest + 2)
-        migrate.upgrade(made, "postgres", to=newest + 2)
-        assert made.execute("SELECT version FROM schema_version").fetchone() == (newest + 2,)
-        assert made.execute("SELECT a FROM study, b").fetchall() == []
-
-
 def test_an_older_store_is_brought_up_to_date_when_it_is_opened(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres: str, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(postgres_url)
     study = store.create_study(study_record(name="digits"))
     store.close()
     newer = migrate.VERSION + 1
+    folder = tmp_path / "schema"
+    shutil.copytree(str(migrate.FOLDER), folder)
+    (folder / "migrations" / "postgres").mkdir(parents=True, exist_ok=True)
+    step = folder / "migrations" / "postgres" / f"{newer:04}_invented.sql"
+    step.write_text(
+        "-- 100 % invented; by: nobody.\n"
+        "ALTER TABLE study ADD extra TEXT;\nCREATE TABLE b (c INT);\n"
+    )
+    monkeypatch.setattr(migrate, "FOLDER", folder)
     monkeypatch.setattr(migrate, "VERSION", newer)
-    monkeypatch.setattr(migrate, "step", lambda number, _: "ALTER TABLE study ADD extra TEXT")
     for _ in range(2):
         store = open_store(postgres_url)
         assert store.find_study("digits").id == study
         store.close()
+    with psycopg.connect(postgres) as connection:
+        name = re.search(r"schema=(\w+)", postgres_url)[1]  # type: ignore[index]  # it is there
+        found = connection.execute(
+            f"SELECT s.extra, b.c, v.version FROM {name}.schema_version v"
+            f" CROSS JOIN {name}.study s LEFT JOIN {name}.b ON true"
+        ).fetchall()
+        assert found == [(None, None, newer)]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_schema_of_before_the_first_release_is_refused(postgres_url: str, number: int) -> None:
+    set_version(postgres_url, number)
+    with pytest.raises(StoreUnavailable, match=rf"postgresql://.*version {number},.*new store"):
+        open_store(postgres_url)
+
+
+def set_version(url: str, number: int) -> None:
+    store = open_store(url)
+    with store._session.database.write(synced=False) as tx:  # type: ignore[attr-defined]  # another version
+        tx.execute("UPDATE schema_version SET version = :number", {"number": number})
+    store.close()
 
 
 def test_a_newer_schema_is_refused_by_name(postgres_url: str) -> None:
-    store = open_store(postgres_url)
     newer = migrate.VERSION + 1
-    with store._session.database.write(synced=False) as tx:  # type: ignore[attr-defined]  # a later version
-        tx.execute("UPDATE schema_version SET version = :newer", {"newer": newer})
-    store.close()
+    set_version(postgres_url, newer)
     with pytest.raises(SchemaTooNew, match=rf"postgresql://.*version {newer}.*{migrate.VERSION}"):
         open_store(postgres_url)
 
@@ -178,8 +175,10 @@ def test_a_user_who_may_make_nothing_is_told_so(postgres: str, postgres_url: str
 
 
 def test_every_table_is_named_with_its_schema() -> None:
-    texts = postgres_sql.StatementCache("mine")
-    for name in schema.metadata.tables:
+    texts = statements.StatementCache("mine")
+    made = re.findall(r"CREATE TABLE (\w+)", (migrate.FOLDER / "schema.postgres.sql").read_text())
+    assert len(made) == 11
+    for name in made:
         assert texts[f"SELECT 1 FROM {name} x"] == f'SELECT 1 FROM "mine".{name} x'.encode()
     assert b"%(worker)s" in texts[FAST_CLAIM]
     assert texts["SELECT 1 % 2 WHERE 'a: b' = :c"] == b"SELECT 1 %% 2 WHERE 'a: b' = %(c)s"

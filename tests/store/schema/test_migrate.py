@@ -1,72 +1,164 @@
-"""The tables come to the newest version by numbered steps, and a fresh file equals their sum."""
+"""Fresh tables equal those of version 3 with every step since, and a file comes up step by step."""
 
-import re
+import shutil
 import sqlite3
-from importlib import resources
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from evolvent.errors import SchemaTooNew, StoreDamaged
+from evolvent.errors import SchemaTooNew, StoreDamaged, StoreError, StoreUnavailable
 from evolvent.store.connect import open_store
 from evolvent.store.schema import migrate
+
+VERSION_3 = Path(__file__).with_name("version_3.sqlite.sql")
+FROZEN = Path(__file__).parents[2] / "frozen" / "study.sqlite"
 
 
 def database() -> sqlite3.Connection:
     return sqlite3.connect(":memory:", isolation_level=None)
 
 
-def schema(connection: sqlite3.Connection) -> dict[str, str]:
-    """Return the statement of every table and index, however it is laid out."""
-    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-    return {name: re.sub(r"\s+", "", sql) for name, sql in rows}
+def version(connection: sqlite3.Connection) -> list[Any]:
+    return connection.execute("SELECT version FROM schema_version").fetchall()
 
 
-def by_steps() -> sqlite3.Connection:
+def shape(connection: sqlite3.Connection) -> dict[str, list[Any]]:
+    """Return columns and indexes of every table, and what else its statement says."""
+    found = {}
+    for name, sql in connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    ).fetchall():
+        columns = connection.execute(f"PRAGMA table_xinfo({name})").fetchall()
+        words = [word for word in ("AUTOINCREMENT", "WITHOUT ROWID") if word in sql]
+        found[name] = [columns, index_shapes(connection, name), words]
+    return found
+
+
+def index_shapes(connection: sqlite3.Connection, table: str) -> list[Any]:
+    rows = connection.execute(
+        'SELECT l.name, l."unique", l.origin, m.sql FROM pragma_index_list(?) l'
+        " JOIN sqlite_master m ON m.name = l.name ORDER BY l.name",
+        (table,),
+    ).fetchall()
+    return [(row, connection.execute(f"PRAGMA index_xinfo({row[0]})").fetchall()) for row in rows]
+
+
+def of_version_3() -> sqlite3.Connection:
     connection = database()
-    migrate.apply(connection, 1)
-    connection.execute("INSERT INTO schema_version VALUES (1)")
-    migrate.upgrade(connection, to=migrate.VERSION)
+    connection.executescript(VERSION_3.read_text())
+    connection.execute("INSERT INTO schema_version VALUES (3)")
     return connection
 
 
-def test_a_fresh_schema_equals_the_sum_of_all_steps() -> None:
-    fresh = database()
+@pytest.fixture
+def invented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], None]:
+    """Give what adds a step, as if it had been shipped, and makes it the newest version."""
+    folder = tmp_path / "schema"
+    shutil.copytree(str(migrate.FOLDER), folder)
+    monkeypatch.setattr(migrate, "FOLDER", folder)
+
+    def add(number: int, sql: str) -> None:
+        for kind in ("sqlite", "postgres"):
+            (folder / "migrations" / kind).mkdir(parents=True, exist_ok=True)
+            (folder / "migrations" / kind / f"{number:04}_invented.sql").write_text(sql)
+        monkeypatch.setattr(migrate, "VERSION", number)
+
+    return add
+
+
+def test_fresh_tables_equal_those_of_version_3_with_every_step_since() -> None:
+    fresh, stepped = database(), of_version_3()
     migrate.create(fresh)
-    stepped = by_steps()
-    assert schema(fresh) == schema(stepped)
-    version = "SELECT version FROM schema_version"
-    assert fresh.execute(version).fetchall() == stepped.execute(version).fetchall()
+    migrate.upgrade(stepped, to=migrate.VERSION)
+    assert shape(fresh) == shape(stepped)
+    assert version(fresh) == version(stepped) == [(migrate.VERSION,)]
     fresh.close()
     stepped.close()
 
 
-def test_steps_are_numbered_from_one_to_the_newest_version() -> None:
-    folder = resources.files("evolvent.store.schema") / "migrations" / "sqlite"
-    numbers = sorted(int(file.name[:4]) for file in folder.iterdir() if file.name.endswith(".sql"))
-    assert numbers == list(range(1, migrate.VERSION + 1))
+def test_a_file_of_older_code_has_the_same_tables() -> None:
+    fresh, frozen = of_version_3(), sqlite3.connect(f"file:{FROZEN}?immutable=1", uri=True)
+    assert shape(fresh) == shape(frozen)
+    assert version(frozen) == [(3,)]
+    fresh.close()
+    frozen.close()
 
 
-def test_an_older_store_gets_the_steps_it_lacks_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = by_steps()
+def test_each_version_since_the_oldest_has_a_step_on_both_databases() -> None:
+    for kind in ("sqlite", "postgres"):
+        folder = Path(str(migrate.FOLDER)) / "migrations" / kind
+        numbers = sorted(int(file.name[:4]) for file in folder.glob("*.sql"))
+        assert numbers == list(range(migrate.OLDEST + 1, migrate.VERSION + 1)), kind
+
+
+def test_an_older_store_gets_the_steps_it_lacks_each_once(
+    invented: Callable[[int, str], None],
+) -> None:
+    connection = of_version_3()
+    migrate.upgrade(connection, to=migrate.VERSION)
     newest = migrate.VERSION
-    steps = {newest + 1: "ALTER TABLE study ADD COLUMN a TEXT", newest + 2: "CREATE TABLE b (c)"}
-    monkeypatch.setattr(migrate, "step", lambda number, _: steps[number])
-    migrate.upgrade(connection, to=newest + 1)
-    migrate.upgrade(connection, to=newest + 2)
-    migrate.upgrade(connection, to=newest + 2)
-    assert "b" in schema(connection)
-    assert connection.execute("SELECT version FROM schema_version").fetchone() == (newest + 2,)
+    invented(newest + 1, "-- A note; with a mark.\nALTER TABLE study ADD COLUMN a TEXT;\n")
+    migrate.migrate(connection)
+    invented(newest + 2, "CREATE TABLE b (c);\nCREATE INDEX b_by_c ON b (c)")
+    migrate.migrate(connection)
+    migrate.migrate(connection)
+    assert connection.execute("SELECT a FROM study, b").fetchall() == []
+    assert version(connection) == [(newest + 2,)]
     connection.close()
+
+
+def test_a_file_is_brought_up_to_date_when_it_is_opened(
+    tmp_path: Path, invented: Callable[[int, str], None]
+) -> None:
+    path = tmp_path / "log.db"
+    shutil.copy(FROZEN, path)
+    invented(migrate.VERSION + 1, "ALTER TABLE study ADD COLUMN extra TEXT DEFAULT 'more'")
+    for _ in range(2):
+        store = open_store(f"sqlite:///{path}")
+        assert store.studies()
+        store.close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT DISTINCT extra FROM study").fetchall() == [("more",)]
+        assert version(connection) == [(migrate.VERSION,)]
+    connection.close()
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(
+    tmp_path: Path, invented: Callable[[int, str], None]
+) -> None:
+    path = tmp_path / "log.db"
+    open_store(f"sqlite:///{path}").close()
+    before = path.read_bytes()
+    invented(migrate.VERSION + 1, "CREATE TABLE b (c);\nDROP TABLE nowhere;")
+    with pytest.raises(StoreError, match="nowhere"):
+        open_store(f"sqlite:///{path}")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_schema_of_before_the_first_release_is_refused_and_left_alone(
+    tmp_path: Path, number: int
+) -> None:
+    path = with_version(tmp_path / "log.db", number)
+    before = path.read_bytes()
+    with pytest.raises(StoreUnavailable, match=rf"log\.db.*version {number},.*name a new store"):
+        open_store(f"sqlite:///{path}")
+    assert path.read_bytes() == before
+
+
+def with_version(path: Path, number: int) -> Path:
+    open_store(f"sqlite:///{path}").close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE schema_version SET version = ?", (number,))
+    connection.close()
+    return path
 
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "log.db"
-    open_store(f"sqlite:///{path}").close()
     newer = migrate.VERSION + 1
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE schema_version SET version = ?", (newer,))
-    connection.close()
+    path = with_version(tmp_path / "log.db", newer)
     before = path.read_bytes()
     with pytest.raises(SchemaTooNew, match=rf"log\.db.*version {newer}.*knows {migrate.VERSION}"):
         open_store(f"sqlite:///{path}")
@@ -81,5 +173,5 @@ def test_a_file_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> 
     with pytest.raises(StoreDamaged, match=r"photos\.db.*another program.*photos"):
         open_store(f"sqlite:///{path}")
     with sqlite3.connect(path) as connection:
-        assert schema(connection).keys() == {"photos"}
+        assert shape(connection).keys() == {"photos"}
     connection.close()

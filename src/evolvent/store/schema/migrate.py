@@ -1,15 +1,23 @@
-"""Bring a store's tables to the newest version: numbered steps, forward only, each applied once."""
+"""Make a store's tables, or bring them to the newest version by numbered steps, forward only.
+
+The tables of the newest version are in `schema.sqlite.sql` and `schema.postgres.sql`; the step to
+version N is `migrations/KIND/NNNN_what_it_does.sql`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import resources
 from typing import Any, Literal, Protocol, TypeAlias
 
-from evolvent.errors import SchemaTooNew, StoreDamaged
+from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
 
 VERSION = 3
-"""The newest version: that of `schema.py` and of the last file in `migrations`."""
+"""The newest version: that of the two schema files, and of the last step if there is one."""
+
+OLDEST = 3
+"""The oldest version from which steps lead on; those before were in no release."""
 
 _READ = "SELECT version FROM schema_version"
 _WRITE = "UPDATE schema_version SET version = :version"
@@ -18,12 +26,15 @@ _TABLES = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
     "postgres": "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()",
 }
+_COMMENT = re.compile("--.*")
+FOLDER = resources.files("evolvent.store.schema")
+"""Where the schema files and the steps are."""
 
 Kind: TypeAlias = Literal["sqlite", "postgres"]
 
 
 class Executes(Protocol):
-    """What runs a statement: a connection to a file, or a visit to a server."""
+    """What runs a statement: a connection to a file, or one to a server."""
 
     @property
     def execute(self) -> Callable[..., Any]: ...
@@ -34,6 +45,7 @@ def migrate(connection: Executes, kind: Kind = "sqlite") -> None:
 
     Raises:
         SchemaTooNew: a newer evolvent has written this store.
+        StoreUnavailable: an evolvent that was never released has written it.
         StoreDamaged: the tables belong to another program.
     """
     tables = {name for (name,) in connection.execute(_TABLES[kind])}
@@ -48,10 +60,7 @@ def migrate(connection: Executes, kind: Kind = "sqlite") -> None:
 
 def create(connection: Executes, kind: Kind = "sqlite") -> None:
     """Make all tables as the newest version has them."""
-    from evolvent.store.schema import tables as schema  # noqa: PLC0415 - imports SQLAlchemy, used once
-
-    for statement in schema.statements(kind):
-        connection.execute(statement)
+    _run(connection, (FOLDER / f"schema.{kind}.sql").read_text(encoding="utf-8"))
     connection.execute(_BEGIN, {"version": VERSION})
 
 
@@ -60,6 +69,7 @@ def upgrade(connection: Executes, kind: Kind = "sqlite", *, to: int) -> None:
 
     Raises:
         SchemaTooNew: the tables are newer than `to`.
+        StoreUnavailable: they are older than any step.
     """
     (version,) = connection.execute(_READ).fetchone()
     if version > to:
@@ -67,20 +77,26 @@ def upgrade(connection: Executes, kind: Kind = "sqlite", *, to: int) -> None:
             f"the store has schema version {version}, this evolvent knows {to}:"
             " install the evolvent that wrote it, or a newer one"
         )
+    if version < OLDEST:
+        raise StoreUnavailable(
+            f"the store has schema version {version}, which no released evolvent wrote; this one"
+            f" reads {OLDEST} and newer: name a new store, or read it with the evolvent that wrote"
+            " it"
+        )
     for number in range(version + 1, to + 1):
-        apply(connection, number, kind)
+        _run(connection, _step(number, kind))
         connection.execute(_WRITE, {"version": number})
 
 
-def apply(connection: Executes, number: int, kind: Kind = "sqlite") -> None:
-    """Run the statements of one step."""
-    for statement in step(number, kind).split(";\n"):
+def _step(number: int, kind: Kind) -> str:
+    steps = (FOLDER / "migrations" / kind).iterdir()
+    (file,) = (step for step in steps if step.name.startswith(f"{number:04}_"))
+    return file.read_text(encoding="utf-8")
+
+
+def _run(connection: Executes, script: str) -> None:
+    # One statement at a time: executescript() would commit the caller's transaction. Without the
+    # comments, or SQLite would keep, and parse at every opening, those within a statement.
+    for statement in _COMMENT.sub("", script).split(";"):
         if statement.strip():
             connection.execute(statement)
-
-
-def step(number: int, kind: Kind = "sqlite") -> str:
-    """Return the SQL of one step."""
-    folder = resources.files("evolvent.store.schema") / "migrations" / kind
-    (file,) = (f for f in folder.iterdir() if f.name.startswith(f"{number:04}_"))
-    return file.read_text(encoding="utf-8")

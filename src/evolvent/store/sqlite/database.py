@@ -64,7 +64,7 @@ class SqliteDatabase:
         except (sqlite3.Error, OSError) as e:
             self.close()
             raise translate_error(e, self.path) from e
-        except (SchemaTooNew, StoreDamaged) as e:
+        except (SchemaTooNew, StoreDamaged, StoreUnavailable) as e:
             self.close()
             raise type(e)(f"{self.path}: {e}") from None
 

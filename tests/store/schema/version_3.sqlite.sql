@@ -1,4 +1,13 @@
--- The tables of version 1: studies, heads of members, the log of jobs, points, failures, pins.
+-- Version 3 as it was first made, whatever the newest is: never to be edited.
+CREATE TABLE answer (
+    id TEXT NOT NULL,
+    call TEXT NOT NULL,
+    told TEXT NOT NULL,
+    at DOUBLE NOT NULL,
+    PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+CREATE INDEX answer_by_time ON answer (at);
 CREATE TABLE failure (
     id INTEGER NOT NULL,
     study INTEGER NOT NULL,
@@ -55,9 +64,11 @@ CREATE TABLE member (
     worker TEXT,
     started_at DOUBLE,
     error TEXT,
+    claim TEXT,
     PRIMARY KEY (id)
 );
 CREATE INDEX member_by_checkpoint ON member (study, checkpoint);
+CREATE INDEX member_by_claim ON member (claim);
 CREATE INDEX member_by_state ON member (study, state, round, member, lease_until);
 CREATE TABLE pin (
     study INTEGER NOT NULL,
@@ -65,7 +76,8 @@ CREATE TABLE pin (
     round INTEGER NOT NULL,
     checkpoint TEXT NOT NULL,
     PRIMARY KEY (study, member, round)
-) WITHOUT ROWID;
+)
+ WITHOUT ROWID;
 CREATE INDEX pin_by_checkpoint ON pin (study, checkpoint);
 CREATE TABLE point (
     id INTEGER NOT NULL,
@@ -81,6 +93,15 @@ CREATE INDEX point_by_job ON point (study, member, round);
 CREATE TABLE schema_version (
     version INTEGER NOT NULL
 );
+CREATE TABLE session (
+    id TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    token TEXT NOT NULL,
+    created_at DOUBLE NOT NULL,
+    expires_at DOUBLE NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX session_by_token ON session (token);
 CREATE TABLE study (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,
@@ -95,4 +116,15 @@ CREATE TABLE study (
     started_at DOUBLE,
     record TEXT NOT NULL,
     UNIQUE (name)
+);
+CREATE TABLE token (
+    id TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    study TEXT,
+    created_at DOUBLE NOT NULL,
+    expires_at DOUBLE,
+    revoked_at DOUBLE,
+    PRIMARY KEY (id)
 );

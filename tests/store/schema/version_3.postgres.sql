@@ -1,4 +1,12 @@
--- The tables of version 1: studies, heads of members, the log of jobs, points, failures, pins.
+-- Version 3 as it was first made, whatever the newest is: never to be edited.
+CREATE TABLE answer (
+    id TEXT NOT NULL,
+    call TEXT NOT NULL,
+    told TEXT NOT NULL,
+    at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX answer_by_time ON answer (at);
 CREATE TABLE failure (
     id BIGSERIAL NOT NULL,
     study INTEGER NOT NULL,
@@ -55,9 +63,12 @@ CREATE TABLE member (
     worker TEXT,
     started_at DOUBLE PRECISION,
     error TEXT,
+    claim TEXT,
     PRIMARY KEY (id)
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
+)
+ WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX member_by_checkpoint ON member (study, checkpoint);
+CREATE INDEX member_by_claim ON member (claim);
 CREATE INDEX member_by_state ON member (study, state, round, member, lease_until);
 CREATE TABLE pin (
     study INTEGER NOT NULL,
@@ -85,6 +96,15 @@ CREATE INDEX point_by_job ON point (study, member, round);
 CREATE TABLE schema_version (
     version INTEGER NOT NULL
 );
+CREATE TABLE session (
+    id TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    token TEXT NOT NULL,
+    created_at DOUBLE PRECISION NOT NULL,
+    expires_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX session_by_token ON session (token);
 CREATE TABLE study (
     id SERIAL NOT NULL,
     name TEXT NOT NULL,
@@ -100,4 +120,15 @@ CREATE TABLE study (
     record TEXT NOT NULL,
     PRIMARY KEY (id),
     UNIQUE (name)
+);
+CREATE TABLE token (
+    id TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    study TEXT,
+    created_at DOUBLE PRECISION NOT NULL,
+    expires_at DOUBLE PRECISION,
+    revoked_at DOUBLE PRECISION,
+    PRIMARY KEY (id)
 );
