@@ -1,9 +1,10 @@
-"""The installed Ray at work, in a process of its own: breed, or replay a policy file.
+"""The installed Ray at work, in a process of its own: breed, or breed and replay policy files.
 
     python ray_pbt.py breed DIRECTORY [async]   twelve iterations of four trials
-    python ray_pbt.py replay DIRECTORY POLICY ITERATIONS
+    python ray_pbt.py both DIRECTORY POLICY ITERATIONS [POLICY ITERATIONS ...]
 
-Both print one line of JSON last.
+Both print one line of JSON last. The second replays after it bred: one start of Ray takes longer
+than all of that.
 """
 
 from __future__ import annotations
@@ -96,7 +97,11 @@ def replay(directory: Path, policy: str, iterations: int) -> dict[str, Any]:
     scheduler = PopulationBasedTrainingReplay(policy)
     read = parsed(scheduler)
     results = fit(
-        directory, "replay", scheduler, space=None, stop={"training_iteration": iterations}
+        directory,
+        f"replay-{Path(policy).stem}",
+        scheduler,
+        space=None,
+        stop={"training_iteration": iterations},
     )
     return {**read, "trained": json.loads(results[0].metrics["history"])}
 
@@ -138,10 +143,10 @@ def main() -> None:
         _temp_dir=home,
     )
     try:
-        if task == "breed":
-            said = breed(Path(directory), synchronous=rest != ["async"])
-        else:
-            said = replay(Path(directory), rest[0], int(rest[1]))
+        said = breed(Path(directory), synchronous=rest != ["async"])
+        if task == "both":
+            policies = zip(rest[::2], map(int, rest[1::2]), strict=True)
+            said["replays"] = [replay(Path(directory), *policy) for policy in policies]
     finally:
         ray.shutdown()
         shutil.rmtree(home, ignore_errors=True)

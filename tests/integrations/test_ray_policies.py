@@ -160,6 +160,9 @@ PIECES = [
 ]
 
 
+OURS, CONSTANT = Schedule.piecewise(PIECES), Schedule.piecewise(PIECES[:1])
+
+
 @pytest.mark.parametrize("pieces", [PIECES, PIECES[:1]], ids=["three", "constant"])
 def test_what_is_written_is_read_again_with_its_length(tmp_path: Path, pieces: Any):
     schedule = Schedule.piecewise(pieces)
@@ -178,12 +181,22 @@ def test_members_survive_the_way_to_ray_and_back(tmp_path: Path):
 # with the installed Ray
 
 
-def ray(directory: Path, *arguments: Any) -> Any:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ray")
+
+
+@pytest.fixture(scope="module")
+def ray(home: Path) -> Any:
+    """What the installed Ray does, of one start: it breeds, and replays two schedules of ours."""
     needs("ray")
     program = [sys.executable, str(Path(__file__).with_name("ray_pbt.py"))]
-    task, *rest = map(str, arguments)
+    policies: list[str] = []
+    for name, schedule in (("mine", OURS), ("constant", CONSTANT)):
+        schedule.to_ray(home / f"pbt_policy_{name}.txt")
+        policies += [str(home / f"pbt_policy_{name}.txt"), str(schedule.total)]
     ran = subprocess.run(
-        [*program, task, str(directory), *rest],
+        [*program, "both", str(home), *policies],
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-3000:]
@@ -191,29 +204,24 @@ def ray(directory: Path, *arguments: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_logs_of_the_installed_ray_are_read_as_its_replay_reads_them(tmp_path: Path):
-    said = ray(tmp_path, "breed")
-    assert len(said["parsed"]) >= 2, "with half of them copying at each turn, several trials have"
-    for name, parsed in said["parsed"].items():
-        log = tmp_path / "breed" / name
+def test_logs_of_the_installed_ray_are_read_as_its_replay_reads_them(ray: Any, home: Path):
+    assert len(ray["parsed"]) >= 2, "with half of them copying at each turn, several trials have"
+    for name, parsed in ray["parsed"].items():
+        log = home / "breed" / name
         number = str(int(log.stem[-5:]))
         schedule = Schedule.from_ray(log)
         assert read(schedule) == as_ray_says(parsed)
-        assert Schedule.from_ray(tmp_path / "breed" / "pbt_global.txt", trial=number) == schedule
+        assert Schedule.from_ray(home / "breed" / "pbt_global.txt", trial=number) == schedule
 
 
 @pytest.mark.slow
-def test_the_installed_ray_trains_under_a_schedule_of_ours(tmp_path: Path):
-    schedule = Schedule.piecewise(PIECES)
-    schedule.to_ray(tmp_path / "pbt_policy_mine.txt")
-    said = ray(tmp_path, "replay", tmp_path / "pbt_policy_mine.txt", schedule.total)
-    assert as_ray_says(said, total=7)[:-1] == read(schedule)  # the last change is the end mark
-    assert said["trained"] == [schedule.at(t) for t in range(schedule.total)]
+def test_the_installed_ray_trains_under_a_schedule_of_ours(ray: Any):
+    replayed, _ = ray["replays"]
+    assert as_ray_says(replayed, total=7)[:-1] == read(OURS)  # the last change is the end mark
+    assert replayed["trained"] == [OURS.at(t) for t in range(OURS.total)]
 
 
 @pytest.mark.slow
-def test_the_installed_ray_trains_under_a_constant_schedule_of_ours(tmp_path: Path):
-    constant = Schedule.piecewise(PIECES[:1])
-    constant.to_ray(tmp_path / "pbt_policy_mine.txt")
-    said = ray(tmp_path, "replay", tmp_path / "pbt_policy_mine.txt", 2)
-    assert said["trained"] == [constant.at(0)] * 2
+def test_the_installed_ray_trains_under_a_constant_schedule_of_ours(ray: Any):
+    _, replayed = ray["replays"]
+    assert replayed["trained"] == [CONSTANT.at(0)] * 2
