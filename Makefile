@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
 RUFF_PATHS := src tests examples benchmarks tools
+# How many processes, and in which order they take the tests, is in tests/conftest.py.
+PARALLEL := --numprocesses auto --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check house fix bench examples build clean
@@ -13,8 +15,8 @@ help:  ## Show this list
 demo: $(VENV)/.demo  ## Breed eight small networks on handwritten digits in two processes
 	$(BIN)/evolvent demo
 
-test: $(VENV)/.dev  ## Run the test suite with coverage; CI=true adds the tests marked slow
-	$(BIN)/python -m pytest --cov --cov-report=term $(if $(CI),,-m 'not slow')
+test: $(VENV)/.dev  ## Run the test suite; CI=true adds the tests marked slow, and coverage
+	$(BIN)/python -m pytest $(PARALLEL) $(if $(CI),--cov --cov-report=term,-m 'not slow')
 
 check: $(VENV)/.dev  ## Check format, lint, types, layers and file sizes; changes nothing
 	$(BIN)/ruff format --check $(RUFF_PATHS)
