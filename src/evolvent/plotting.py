@@ -47,5 +47,5 @@ def plot(
         EvolventError: the file cannot be written.
         MissingExtra: Altair or vl-convert is not installed.
     """
-    wish = FigureRequest(kind=kind, options=Options.of(options), file=file)
-    return wish.draw(read_arms(*arms, store=store))
+    request = FigureRequest(kind=kind, options=Options.of(options), file=file)
+    return request.draw(read_arms(*arms, store=store))

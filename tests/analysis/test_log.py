@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import evolvent as ev
-from evolvent.analysis.columns import Values, pages
+from evolvent.analysis.columns import ValueColumns, pages
 from evolvent.analysis.log import Log
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.space import Space
@@ -118,7 +118,7 @@ def test_hyperparameters_have_the_type_of_their_values():
 
 
 def test_whole_and_real_numbers_in_different_pages_are_real_numbers():
-    values = Values()
+    values = ValueColumns()
     values.add([{"a": 1}, {"a": 2}])
     values.add([{"a": 0.5, "b": "x"}])
     assert values.columns()["a"].tolist() == [1.0, 2.0, 0.5]

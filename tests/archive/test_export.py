@@ -54,10 +54,10 @@ def test_jobs_can_be_named(tmp_path: Path, study: ev.Study, several: bool) -> No
     assert packed(path) == {job.checkpoint: [job.id] for job in jobs}
 
 
-@pytest.mark.parametrize("wish", ["all", "m3r1,all", "", ["m3"], 7, [None]])
-def test_choice_that_is_none_is_refused(tmp_path: Path, study: ev.Study, wish: Any) -> None:
+@pytest.mark.parametrize("choice", ["all", "m3r1,all", "", ["m3"], 7, [None]])
+def test_choice_that_is_none_is_refused(tmp_path: Path, study: ev.Study, choice: Any) -> None:
     with pytest.raises(ev.ConfigError, match=r"checkpoints: got .*'kept'"):
-        study.export(tmp_path / "a.zip", checkpoints=wish)
+        study.export(tmp_path / "a.zip", checkpoints=choice)
     assert not (tmp_path / "a.zip").exists()
 
 

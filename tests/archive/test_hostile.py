@@ -35,12 +35,12 @@ def refused(tmp_path: Path) -> Callable[..., None]:
     old = ev.open_store(f"sqlite:///{tmp_path / 'old.db'}")
     new_study(old, "old")
 
-    def check(path: Path, *told: str) -> None:
+    def check(path: Path, *expected: str) -> None:
         before = listing(tmp_path)
         for store in (old, f"sqlite:///{tmp_path / 'new.db'}"):
             with pytest.raises(ev.ArchiveError) as caught:
                 ev.import_study(path, store=store)
-            for words in (path.name, *told):
+            for words in (path.name, *expected):
                 assert words in str(caught.value)
         assert listing(tmp_path) == before
         assert [status.record.name for status in old.studies()] == ["old"]
@@ -334,7 +334,7 @@ def test_log_that_contradicts_itself_is_refused(
     """A case: the part that is changed and, after `>`, the one that does not fit any more; the
     field, its new value, and what the error must tell.
     """
-    where, field, value, told = case
+    where, field, value, expected = case
     part, _, blamed = where.partition(">")
 
     def change(record: dict[str, Any]) -> None:
@@ -342,7 +342,7 @@ def test_log_that_contradicts_itself_is_refused(
 
     name = part.partition(",")[0]
     path = rewritten(archive, tmp_path / "a.zip", lambda entries: edited(entries, name, change))
-    refused(path, f"{blamed or part}: ", told)
+    refused(path, f"{blamed or part}: ", expected)
 
 
 def test_job_or_member_too_many_or_too_few_is_refused(

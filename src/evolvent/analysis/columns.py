@@ -43,13 +43,13 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def decoded(texts: Sequence[str]) -> list[dict[str, Any]]:
+def decode_all(texts: Sequence[str]) -> list[dict[str, Any]]:
     """Decode JSON texts all at once, which takes half the time of one after the other."""
     found: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")
     return found
 
 
-def places(values: Sequence[_Key], known: dict[_Key, int]) -> NDArray[np.int64]:
+def factorize(values: Sequence[_Key], known: dict[_Key, int]) -> NDArray[np.int64]:
     """Return the place of each value in `known`; new ones are added at its end."""
     for value in dict.fromkeys(values):
         if value not in known:
@@ -65,21 +65,21 @@ class Texts:
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
-        self._taken: list[NDArray[np.int64]] = []
+        self._codes: list[NDArray[np.int64]] = []
 
     def add(self, texts: Sequence[str]) -> None:
-        self._taken.append(places(texts, self._known))
+        self._codes.append(factorize(texts, self._known))
 
     def columns(self) -> dict[str, Column]:
         """Return by name: int64, float64, or object for what is not a number."""
-        values, texts = Values(), list(self._known)
+        values, texts = ValueColumns(), list(self._known)
         for start in range(0, len(texts), _PAGE):
-            values.add(decoded(texts[start : start + _PAGE]))
-        taken = joined(self._taken, np.int64)
-        return {name: column[taken] for name, column in values.columns().items()}
+            values.add(decode_all(texts[start : start + _PAGE]))
+        codes = joined(self._codes, np.int64)
+        return {name: column[codes] for name, column in values.columns().items()}
 
 
-class Values:
+class ValueColumns:
     """Columns of mappings; a name may be missing here and there."""
 
     def __init__(self) -> None:
@@ -87,20 +87,20 @@ class Values:
         self._n = 0
 
     def add(self, mappings: Sequence[Mapping[str, Any]]) -> None:
-        found = by_name(mappings)
+        found = columns_by_name(mappings)
         for name in found:
             if name not in self._chunks:
-                self._chunks[name] = [_nothing(self._n)]
+                self._chunks[name] = [_missing_objects(self._n)]
         for name, chunks in self._chunks.items():
             chunks.append(typed(found.get(name) or [None] * len(mappings)))
         self._n += len(mappings)
 
     def columns(self) -> dict[str, Column]:
         """Return by name: int64, float64, or object for what is not a number, None if missing."""
-        return {name: together(chunks) for name, chunks in self._chunks.items()}
+        return {name: joined_mixed(chunks) for name, chunks in self._chunks.items()}
 
 
-class Numbers:
+class NumberColumns:
     """Columns of mappings to numbers; a name may be missing here and there."""
 
     def __init__(self) -> None:
@@ -108,24 +108,24 @@ class Numbers:
         self._n = 0
 
     def add(self, mappings: Sequence[Mapping[str, float]]) -> None:
-        found, n = by_name(mappings), len(mappings)
+        found, n = columns_by_name(mappings), len(mappings)
         for name in found:
             if name not in self._chunks:
-                self._chunks[name] = [_gap(self._n)]
+                self._chunks[name] = [_missing_numbers(self._n)]
         for name, chunks in self._chunks.items():
-            chunks.append(_numbers(found[name]) if name in found else _gap(n))
+            chunks.append(_numbers(found[name]) if name in found else _missing_numbers(n))
         self._n += n
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
         """Return by name; NaN where it is missing, too."""
         return {n: np.concatenate([c for c, _ in chunks]) for n, chunks in self._chunks.items()}
 
-    def there(self) -> dict[str, NDArray[np.bool_]]:
+    def present(self) -> dict[str, NDArray[np.bool_]]:
         """Return by name whether a value was there."""
         return {n: np.concatenate([c for _, c in chunks]) for n, chunks in self._chunks.items()}
 
 
-def by_name(mappings: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
+def columns_by_name(mappings: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
     """Return what mappings hold, name by name; None where one does not have it."""
     shapes = dict.fromkeys(filter(None, map(tuple, mappings)))
     if len(shapes) == 1:  # as good as always, and five times as fast
@@ -154,7 +154,7 @@ def joined(chunks: Sequence[Column], dtype: Any) -> Column:
     return np.concatenate(chunks) if chunks else np.zeros(0, dtype)
 
 
-def together(chunks: Sequence[Column]) -> Column:
+def joined_mixed(chunks: Sequence[Column]) -> Column:
     """Join chunks; numbers beside other values keep their own types."""
     chunks = [chunk for chunk in chunks if len(chunk)]
     if any(chunk.dtype == object for chunk in chunks):
@@ -164,13 +164,13 @@ def together(chunks: Sequence[Column]) -> Column:
 
 def _numbers(values: Sequence[float | None]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return numbers, with NaN for None, and whether they were there."""
-    there = [value is not None for value in values] if None in values else True
-    return np.array(values, np.float64), np.full(len(values), there, np.bool_)
+    present = [value is not None for value in values] if None in values else True
+    return np.array(values, np.float64), np.full(len(values), present, np.bool_)
 
 
-def _gap(n: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _missing_numbers(n: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     return np.full(n, np.nan), np.zeros(n, np.bool_)
 
 
-def _nothing(n: int) -> Column:
+def _missing_objects(n: int) -> Column:
     return np.full(n, None, object)

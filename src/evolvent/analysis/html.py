@@ -109,7 +109,7 @@ def members_table(status: StudyStatus, members: Iterable[MemberView]) -> str:
     views = sorted((view for view in members if view.newest or view.open), key=_rank)
     names = list(status.record.space)
     values = [_member(view, status, names) for view in views[:MOST_ROWS]]
-    classes = [_class(view, status) for view in views[:MOST_ROWS]]
+    classes = [_row_class(view, status) for view in views[:MOST_ROWS]]
     titles = ["member", "round", "state", status.record.metric, *names, "copied"]
     table = rows(titles, values, classes=classes)
     more = len(views) - len(values)
@@ -136,7 +136,7 @@ def _rank(view: MemberView) -> tuple[bool, float, int]:
     return (score is None, -(score or 0.0), _current(view).member)
 
 
-def _class(view: MemberView, status: StudyStatus) -> str:
+def _row_class(view: MemberView, status: StudyStatus) -> str:
     newest = view.newest
     if newest is None:
         return ""

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evolvent.analysis.columns import Column as Column  # noqa: PLC0414 - part of a log
-from evolvent.analysis.columns import Numbers, Texts, Values, decoded, joined, pages, uncollected
+from evolvent.analysis.columns import (
+    NumberColumns,
+    Texts,
+    ValueColumns,
+    decode_all,
+    joined,
+    pages,
+    uncollected,
+)
 from evolvent.core.records import JobId, JobRecord
 from evolvent.errors import UnknownJob
 from evolvent.store.protocol import Store
@@ -77,12 +85,12 @@ class Log:
     @classmethod
     def of(cls, status: StudyStatus, jobs: Sequence[JobRecord]) -> Log:
         """Return jobs, finished ones in the order of their reports, as columns."""
-        plain, hyperparameters, metrics = _PlainColumns(), Values(), Numbers()
+        plain, hyperparameters, metrics = _PlainColumns(), ValueColumns(), NumberColumns()
         if jobs:
             plain.add(list(zip(*map(_cells, jobs), strict=True)))
         hyperparameters.add([job.hyperparameters for job in jobs])
         metrics.add([job.metrics for job in jobs])
-        return _log(status, plain, hyperparameters.columns(), metrics)
+        return _build_log(status, plain, hyperparameters.columns(), metrics)
 
     def __len__(self) -> int:
         return len(self.member)
@@ -104,7 +112,8 @@ class Log:
         row = self._row(job)
         if row < 0:
             raise UnknownJob(
-                f"study {self.status.record.name!r} has no finished job {job}: {self._there(job)}"
+                f"study {self.status.record.name!r} has no finished job {job}: "
+                f"{self._finished_jobs(job)}"
             )
         return row
 
@@ -118,18 +127,18 @@ class Log:
 
     def _row(self, job: JobId) -> int:
         members, rounds = self.rows.shape
-        there = 0 <= job.member < members and 0 <= job.round < rounds
-        return int(self.rows[job.member, job.round]) if there else -1
+        present = 0 <= job.member < members and 0 <= job.round < rounds
+        return int(self.rows[job.member, job.round]) if present else -1
 
-    def _there(self, job: JobId) -> str:
+    def _finished_jobs(self, job: JobId) -> str:
         members = len(self.rows)
         if not members:
             return "none has finished yet"
         if job.member >= members:
             return f"members 0 to {members - 1} have finished jobs"
         done = np.flatnonzero(self.rows[job.member] >= 0)
-        there = f"rounds {done[0]} to {done[-1]}" if done.size else "none"
-        return f"member {job.member} has finished {there}"
+        present = f"rounds {done[0]} to {done[-1]}" if done.size else "none"
+        return f"member {job.member} has finished {present}"
 
 
 def read_with(
@@ -141,16 +150,16 @@ def read_with(
         UnknownStudy: there is none of that number.
     """
     status, n = store.status(study), len(_COLUMNS)
-    plain, hyperparameters, metrics = _PlainColumns(), Texts(), Numbers()
+    plain, hyperparameters, metrics = _PlainColumns(), Texts(), NumberColumns()
     more: list[list[Any]] = [[] for _ in columns]
     with uncollected():
         for page in pages(store, study, (*_COLUMNS, *columns)):
             plain.add(page[:_NUMBERS])
             hyperparameters.add(page[n - 2])
-            metrics.add(decoded(page[n - 1]))
+            metrics.add(decode_all(page[n - 1]))
             for column, cells in zip(more, page[n:], strict=True):
                 column.extend(cells)
-        return _log(status, plain, hyperparameters.columns(), metrics), more
+        return _build_log(status, plain, hyperparameters.columns(), metrics), more
 
 
 class _PlainColumns:
@@ -164,8 +173,8 @@ class _PlainColumns:
         columns: tuple[Column, ...] = (
             np.array(member, np.int32),
             np.array(round_, np.int32),
-            _whole(parent_member),
-            _whole(parent_round),
+            _row_numbers(parent_member),
+            _row_numbers(parent_round),
             np.array(score, np.float64),  # None becomes NaN
             np.array(attempt, np.int32),
             np.array(started, np.float64),
@@ -179,11 +188,11 @@ class _PlainColumns:
         return [joined(c, dtype) for c, dtype in zip(self._chunks, dtypes, strict=True)]
 
 
-def _log(
+def _build_log(
     status: StudyStatus,
     plain: _PlainColumns,
     hyperparameters: Mapping[str, Column],
-    metrics: Numbers,
+    metrics: NumberColumns,
 ) -> Log:
     member, round_, parent_member, parent_round, score, attempt, *times = plain.columns()
     rows = _rows(member, round_)
@@ -197,9 +206,9 @@ def _log(
         attempt=attempt,
         started_at=times[0],
         finished_at=times[1],
-        hyperparameters=_in_order(status.record.space, hyperparameters, len(member)),
+        hyperparameters=_in_space_order(status.record.space, hyperparameters, len(member)),
         metrics=metrics.columns(),
-        reported=metrics.there(),
+        reported=metrics.present(),
         rows=rows,
     )
 
@@ -228,7 +237,9 @@ def _parents(
     return parent
 
 
-def _in_order(space: Mapping[str, Any], columns: Mapping[str, Column], n: int) -> dict[str, Column]:
+def _in_space_order(
+    space: Mapping[str, Any], columns: Mapping[str, Column], n: int
+) -> dict[str, Column]:
     """Return hyperparameters in the order of the space, also those of a log without jobs."""
     names = dict.fromkeys([*space, *columns]) if not n else dict.fromkeys(columns)
     order = {name: place for place, name in enumerate(space)}
@@ -236,6 +247,6 @@ def _in_order(space: Mapping[str, Any], columns: Mapping[str, Column], n: int) -
     return {name: columns[name] if name in columns else np.zeros(0) for name in ranked}
 
 
-def _whole(values: Sequence[int | None]) -> NDArray[np.int64]:
+def _row_numbers(values: Sequence[int | None]) -> NDArray[np.int64]:
     """Return whole numbers with -1 for none."""
     return np.array([-1 if value is None else value for value in values], np.int64)

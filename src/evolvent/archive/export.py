@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import IO, get_args
 
 from evolvent.archive import manifest as layout
-from evolvent.archive.manifest import Manifest, Packed, place, written_by
+from evolvent.archive.manifest import Manifest, PackedCheckpoint, entry_name, written_by
 from evolvent.archive.reader import is_archive
 from evolvent.core.records import JobId
 from evolvent.errors import ArchiveError, CheckpointDamaged, ConfigError, UnknownJob
-from evolvent.store.checkpoints import files as tree
+from evolvent.store.checkpoints import files
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.manifest import address_of
 from evolvent.store.checkpoints.transfer import HeldCheckpoints
@@ -31,7 +31,7 @@ from evolvent.store.protocol import Store
 _BLOCK = 1 << 20
 _LINES = 1000
 _LEVEL = 3  # of deflate: half the time of the usual 6, for a few more bytes
-_WORDS = get_args(get_args(Chosen)[0])
+_CHOICES = get_args(get_args(Chosen)[0])
 
 
 def export_study(store: Store, study: int, path: str | Path, *, checkpoints: Chosen) -> Manifest:
@@ -47,10 +47,10 @@ def export_study(store: Store, study: int, path: str | Path, *, checkpoints: Cho
         store.dump(study, checkpoints=checkpoints) as (dump, held),
         zipfile.ZipFile(file, "w") as zipped,
     ):
-        return _write(_Sink(zipped), dump, held)
+        return _write(_ArchiveWriter(zipped), dump, held)
 
 
-def _write(sink: _Sink, dump: StudyDump, held: HeldCheckpoints) -> Manifest:
+def _write(writer: _ArchiveWriter, dump: StudyDump, held: HeldCheckpoints) -> Manifest:
     texts: dict[str, Iterable[str]] = {
         layout.STUDY: [encode(StudySettings.of(dump).to_json())],
         layout.MEMBERS: (encode(records.member_to_json(member)) for member in dump.members),
@@ -58,35 +58,39 @@ def _write(sink: _Sink, dump: StudyDump, held: HeldCheckpoints) -> Manifest:
         layout.POINTS: (encode(records.point_to_json(logged)) for logged in dump.points),
         layout.FAILURES: (encode(records.failure_to_json(failed)) for failed in dump.failures),
     }
-    written = {name: sink.lines(name, part) for name, part in texts.items()}
+    written = {name: writer.lines(name, part) for name, part in texts.items()}
     manifest = Manifest(
         study=dump.record.name,
         written_by=written_by(),
         parts={name: entry for name, (entry, _) in written.items()},
         lines={name: n for name, (_, n) in written.items()},
-        checkpoints={address: _pack(sink, held, address) for address in held.directories},
+        checkpoints={
+            address: _write_checkpoint(writer, held, address) for address in held.directories
+        },
     )
-    sink.lines(layout.MANIFEST, [encode(manifest.to_json())])
+    writer.lines(layout.MANIFEST, [encode(manifest.to_json())])
     return manifest
 
 
-def _pack(sink: _Sink, held: HeldCheckpoints, address: str) -> Packed:
-    jobs = [job for job, its in held.addresses.items() if its == address]
+def _write_checkpoint(
+    writer: _ArchiveWriter, held: HeldCheckpoints, address: str
+) -> PackedCheckpoint:
+    jobs = [job for job, job_address in held.addresses.items() if job_address == address]
     directory = held.directories[address]
     try:
-        names = tree.listing(directory)
+        names = files.listing(directory)
     except OSError as e:
-        raise tree.translate_error(e, doing="read the checkpoint at", path=directory) from e
-    entries = [sink.file(address, directory, name) for name in names]
+        raise files.translate_error(e, doing="read the checkpoint at", path=directory) from e
+    entries = [writer.file(address, directory, name) for name in names]
     if address_of(entries) != address:
         raise CheckpointDamaged(
             f"the checkpoint of {jobs[0]} ({address}) is damaged: its files are not those that "
             "were saved: leave it out"
         )
-    return Packed(jobs, {entry.name: entry for entry in entries})
+    return PackedCheckpoint(jobs, {entry.name: entry for entry in entries})
 
 
-class _Sink:
+class _ArchiveWriter:
     """Writes entries piece by piece, and says what it has written."""
 
     def __init__(self, zipped: zipfile.ZipFile) -> None:
@@ -106,7 +110,7 @@ class _Sink:
     def file(self, address: str, directory: Path, name: str) -> FileEntry:
         """Write a file of a checkpoint as it is: weights hardly get smaller."""
         digest, size = hashlib.sha256(), 0
-        with self._open(place(address, name), zipfile.ZIP_STORED) as out:
+        with self._open(entry_name(address, name), zipfile.ZIP_STORED) as out:
             for block in _blocks(directory / name) if not name.endswith("/") else ():
                 digest.update(block)
                 out.write(block)
@@ -127,7 +131,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
             while block := source.read(_BLOCK):
                 yield block
     except OSError as e:
-        raise tree.translate_error(e, doing="read the checkpoint at", path=path) from e
+        raise files.translate_error(e, doing="read the checkpoint at", path=path) from e
 
 
 @contextmanager
@@ -146,7 +150,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-        tree.sync_directory(path.parent)
+        files.sync_directory(path.parent)
     except OSError as e:
         raise ArchiveError(f"{path} cannot be written: {e.strerror or e}") from e
     finally:
@@ -154,23 +158,23 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
             aside.unlink(missing_ok=True)
 
 
-def chosen(wish: str | Iterable[str]) -> Chosen:
+def chosen(choice: str | Iterable[str]) -> Chosen:
     """Return the choice of `"best"`, `"kept"`, `"pinned"`, `"none"`, or of job ids.
 
     Args:
-        wish: a word, job ids separated by commas, or a list of job ids.
+        choice: a word, job ids separated by commas, or a list of job ids.
 
     Raises:
         ConfigError: says what came and what was wanted.
     """
-    for word in _WORDS:
-        if wish == word:
+    for word in _CHOICES:
+        if choice == word:
             return word  # type: ignore[no-any-return]  # what get_args gives has no type
     try:
-        names = wish.split(",") if isinstance(wish, str) else [str(name) for name in wish]
+        names = choice.split(",") if isinstance(choice, str) else [str(name) for name in choice]
         return [JobId.parse(name.strip()) for name in names]
     except (UnknownJob, TypeError) as e:
-        words = ", ".join(map(repr, _WORDS))
+        words = ", ".join(map(repr, _CHOICES))
         raise ConfigError(
-            f"checkpoints: got {wish!r:.80}, wanted {words}, or jobs such as 'm3r12,m0r7'"
+            f"checkpoints: got {choice!r:.80}, wanted {words}, or jobs such as 'm3r12,m0r7'"
         ) from e

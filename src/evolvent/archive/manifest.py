@@ -30,7 +30,7 @@ _LONGEST_NAME = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedCheckpoint:
     """One checkpoint in an archive.
 
     Attributes:
@@ -58,13 +58,13 @@ class Manifest:
     written_by: str
     parts: Mapping[str, FileEntry]
     lines: Mapping[str, int]
-    checkpoints: Mapping[str, Packed]
+    checkpoints: Mapping[str, PackedCheckpoint]
 
     @property
     def entries(self) -> dict[str, FileEntry]:
         """All entries of the archive but the manifest, by their names in there."""
         files = {
-            place(address, name): file
+            entry_name(address, name): file
             for address, packed in self.checkpoints.items()
             for name, file in packed.files.items()
         }
@@ -131,7 +131,7 @@ def check_version(data: Any) -> None:
         )
 
 
-def place(address: str, name: str) -> str:
+def entry_name(address: str, name: str) -> str:
     """Return the name of a checkpoint's file in the archive.
 
     As it is, so that any program can unpack it; unless it is no text: then percent-encoded.
@@ -144,19 +144,19 @@ def place(address: str, name: str) -> str:
     return f"checkpoints/{address}/{name if plain else quote(os.fsencode(name), safe='/')}"
 
 
-def _packed(packed: Mapping[str, Any], address: str) -> Packed:
+def _packed(packed: Mapping[str, Any], address: str) -> PackedCheckpoint:
     data = object_(packed, address)
     files = {name: _file(name, object_(data, "files")) for name in sorted(object_(data, "files"))}
     if address_of(files.values()) != address:
         raise Malformed(f"checkpoint {address:.80}: the address is not that of its files")
-    return Packed([str(job) for job in array(data, "jobs")], files)
+    return PackedCheckpoint([str(job) for job in array(data, "jobs")], files)
 
 
 def _file(name: str, files: Mapping[str, Any]) -> FileEntry:
     parts = name.removesuffix("/").split("/")
     sound = all(part not in {"", ".", ".."} for part in parts) and "\0" not in name
     check(sound and len(name) <= _LONGEST_NAME, "file name", name, "one inside the checkpoint")
-    told = array(files, name)
-    check(len(told) == 2, name, told, "size and SHA-256")
-    size, sha256 = told
+    size_and_hash = array(files, name)
+    check(len(size_and_hash) == 2, name, size_and_hash, "size and SHA-256")
+    size, sha256 = size_and_hash
     return FileEntry(name, non_negative({"size": size}, "size"), text({"sha256": sha256}, "sha256"))

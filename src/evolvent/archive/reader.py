@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from evolvent.archive.manifest import MANIFEST, Manifest, place
+from evolvent.archive.manifest import MANIFEST, Manifest, entry_name
 from evolvent.errors import ArchiveError
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec.fields import Malformed, check, strict_json
@@ -31,7 +31,7 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 _Record = TypeVar("_Record")
 
 
-class Archive:
+class ArchiveReader:
     """An open archive, whose table of contents agrees with what is there.
 
     Raises:
@@ -76,7 +76,7 @@ class Archive:
     def unpack(self, address: str, directory: Path) -> None:
         """Write the files of a checkpoint into an empty directory."""
         for name, file in self.manifest.checkpoints[address].files.items():
-            entry, target = place(address, name), directory / name
+            entry, target = entry_name(address, name), directory / name
             with self._as_archive_error(entry):
                 if name.endswith("/"):
                     target.mkdir(parents=True)
@@ -115,7 +115,7 @@ class Archive:
     def _checked_entries(self) -> dict[str, zipfile.ZipInfo]:
         infos = self._zipped.infolist()
         for info in infos:
-            if wrong := _suspicious(info):
+            if wrong := _why_suspicious(info):
                 raise self.error(info.filename, wrong)
         if sum(info.compress_size for info in infos) > self.path.stat().st_size:
             raise ArchiveError(f"{self.path}: entries overlap: made to unpack to a flood")
@@ -160,7 +160,7 @@ class Archive:
         except _BROKEN as e:
             if entry:
                 raise self.error(entry, f"damaged: {e}") from e
-            raise ArchiveError(f"{self.path} {_no_zip(self.path)}") from e
+            raise ArchiveError(f"{self.path} {_why_no_zip(self.path)}") from e
 
 
 def is_archive(path: Path) -> bool:
@@ -172,7 +172,7 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def _suspicious(info: zipfile.ZipInfo) -> str | None:
+def _why_suspicious(info: zipfile.ZipInfo) -> str | None:
     if stat.S_IFMT(info.external_attr >> 16) not in _PLAIN:
         return "a link or special file: wanted plain files only"
     if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
@@ -185,7 +185,7 @@ def _suspicious(info: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def _no_zip(path: Path) -> str:
+def _why_no_zip(path: Path) -> str:
     with path.open("rb") as file:
         begun = file.read(len(_START)) == _START
     if begun:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evolvent.archive import manifest as layout
-from evolvent.archive.reader import Archive
+from evolvent.archive.reader import ArchiveReader
 from evolvent.archive.validate import Consistency
 from evolvent.core.study import StudyRecord
 from evolvent.errors import ArchiveError, StudyExists
@@ -32,7 +32,7 @@ def checked_archive(path: str | Path) -> Iterator[PackedStudy]:
     Raises:
         ArchiveError: names the file, the entry, and what is wrong with it.
     """
-    with Archive(Path(path)) as archive:
+    with ArchiveReader(Path(path)) as archive:
         packed = PackedStudy(archive)
         packed.check()
         yield packed
@@ -41,7 +41,7 @@ def checked_archive(path: str | Path) -> Iterator[PackedStudy]:
 class PackedStudy:
     """The study in an archive."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: ArchiveReader) -> None:
         self._archive = archive
         found = list(archive.records(layout.STUDY, StudySettings.from_json))
         if len(found) != 1:
@@ -73,15 +73,15 @@ class PackedStudy:
         if name is not None:
             record = replace(record, name=name)
         if any(status.record.name == record.name for status in store.studies()):
-            raise _taken(record.name, store)  # before hours of copying
+            raise _name_taken(record.name, store)  # before hours of copying
         try:
             return store.restore(self._dump(record), save=self._save)
         except StudyExists as e:
-            raise _taken(record.name, store) from e
+            raise _name_taken(record.name, store) from e
 
     def _dump(self, record: StudyRecord) -> StudyDump:
         settings = self._settings
-        agreed = Consistency(record, settings.pins)
+        consistency = Consistency(record, settings.pins)
         return StudyDump(
             record=record,
             created_at=settings.created_at,
@@ -89,23 +89,25 @@ class PackedStudy:
             stopped=settings.stopped,
             stopped_by=settings.stopped_by,
             pins=settings.pins,
-            members=self._each(
+            members=self._checked_records(
                 layout.MEMBERS,
-                lambda data: agreed.member(records.member_from_json(data)),
-                agreed.check_members,
+                lambda data: consistency.member(records.member_from_json(data)),
+                consistency.check_members,
             ),
-            jobs=self._each(
-                layout.JOBS, lambda data: agreed.job(records.job_from_json(data)), agreed.check_jobs
+            jobs=self._checked_records(
+                layout.JOBS,
+                lambda data: consistency.job(records.job_from_json(data)),
+                consistency.check_jobs,
             ),
-            points=self._each(
-                layout.POINTS, lambda data: agreed.point(records.point_from_json(data))
+            points=self._checked_records(
+                layout.POINTS, lambda data: consistency.point(records.point_from_json(data))
             ),
-            failures=self._each(
-                layout.FAILURES, lambda data: agreed.failure(records.failure_from_json(data))
+            failures=self._checked_records(
+                layout.FAILURES, lambda data: consistency.failure(records.failure_from_json(data))
             ),
         )
 
-    def _each(
+    def _checked_records(
         self,
         name: str,
         read: Callable[[dict[str, Any]], _Record],
@@ -122,7 +124,9 @@ class PackedStudy:
     def _save(self, checkpoints: LocalCheckpoints) -> None:
         """Seal the checkpoints that the archive holds."""
         packed = self._archive.manifest.checkpoints
-        n_bytes = sum(file.size for its in packed.values() for file in its.files.values())
+        n_bytes = sum(
+            file.size for checkpoint in packed.values() for file in checkpoint.files.values()
+        )
         free = shutil.disk_usage(checkpoints.root.parent).free
         if n_bytes > free:
             raise ArchiveError(
@@ -136,7 +140,7 @@ class PackedStudy:
                 raise self._archive.error(f"checkpoint {address}", "other files than were written")
 
 
-def _taken(name: str, store: Store) -> StudyExists:
+def _name_taken(name: str, store: Store) -> StudyExists:
     return StudyExists(
         f"name: there is a study {name!r} in {store.url} already: give the imported one another "
         "name (`evolvent import --name NEW`, or name=...)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolvent.cli.options import DEFAULT_STORE, AsJson, StoreUrl, open_study, remembered
+from evolvent.cli.options import DEFAULT_STORE, AsJson, StoreUrl, open_study, trainable_path
 from evolvent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ def _subject(
     from evolvent.cli.study_file import read_study_file
 
     if file is not None:
-        said = read_study_file(file)
-        path = trainable or said.trainable
+        study_file = read_study_file(file)
+        path = trainable or study_file.trainable
         if path is None:
             raise ConfigError(f'{file}: [study] lacks trainable, such as "package.module:name"')
-        return path, said.settings["space"], said.settings["metric"]
+        return path, study_file.settings["space"], study_file.settings["metric"]
     study = open_study(name, store)
-    return remembered(study, trainable), study.record.space, study.record.metric
+    return trainable_path(study, trainable), study.record.space, study.record.metric
 
 
 def _print_proof(proof: Proof) -> None:

@@ -16,7 +16,7 @@ from evolvent.cli.options import (
     StudyName,
     format_of,
     open_study,
-    remembered,
+    trainable_path,
 )
 from evolvent.cli.train import (
     Devices,
@@ -86,7 +86,7 @@ def compare(
     from evolvent.comparing import compare as compare_studies
 
     form = format_of(as_json=as_json, as_csv=as_csv)
-    found = compare_studies(*arms_of(studies), store=store, test=test, test_mode=test_mode)  # type: ignore[arg-type]  # checked there
+    found = compare_studies(*parse_arms(studies), store=store, test=test, test_mode=test_mode)  # type: ignore[arg-type]  # checked there
     if form is Format.JSON:
         print_json(found.to_json())
     elif form is Format.CSV:
@@ -95,7 +95,7 @@ def compare(
         print_verdicts(str(found))
 
 
-def arms_of(words: list[str]) -> Sequence[str | list[str]]:
+def parse_arms(words: list[str]) -> Sequence[str | list[str]]:
     """Return the groups: what stands between `vs`, or each word where there is none."""
     if VERSUS not in words:
         return words
@@ -151,7 +151,7 @@ def control(
     from evolvent.comparing import compare as compare_studies
 
     opened = open_study(study, store)
-    path = remembered(opened, trainable)
+    path = trainable_path(opened, trainable)
     options = run_options(workers, devices, per_device, threads, wall_time)
     result = opened.control(name).run(path, progress=observer(as_json), **options)
     show_result(result, as_json=as_json)

@@ -143,11 +143,11 @@ def _study_of_file(path: Path, store: str, words: list[str]) -> Study:
     from evolvent.engines.command.trainable import check_command
     from evolvent.studies import create_study
 
-    wanted = read_study_file(path)
-    check_command(words, wanted.settings["space"])  # before anything is written
-    if store == DEFAULT_STORE and wanted.store is not None:
-        store = wanted.store
-    return create_study(**wanted.settings, store=store, resume=True)
+    study_file = read_study_file(path)
+    check_command(words, study_file.settings["space"])  # before anything is written
+    if store == DEFAULT_STORE and study_file.store is not None:
+        store = study_file.store
+    return create_study(**study_file.settings, store=store, resume=True)
 
 
 def _join(

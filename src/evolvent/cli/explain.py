@@ -59,11 +59,11 @@ def explain(names: _Names = None, store: StoreUrl = DEFAULT_STORE, as_json: AsJs
     from evolvent.cli.render.output import print_json
 
     result, job = _chosen(names, store)
-    told = result.explain(job)
+    explanation = result.explain(job)
     if as_json:
-        print_json(explanation_as_json(told))
+        print_json(explanation_as_json(explanation))
     else:
-        print_explanation(told)
+        print_explanation(explanation)
 
 
 _LINEAGE = """

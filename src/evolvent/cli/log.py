@@ -41,7 +41,7 @@ class By(StrEnum):
     LINEAGE = "lineage"
 
 
-def _one_of(kinds: type[StrEnum], text: str) -> StrEnum:
+def _parse_choice(kinds: type[StrEnum], text: str) -> StrEnum:
     names = [kind.value for kind in kinds]
     if text not in names:
         raise typer.BadParameter(f"{text!r} is not one of {', '.join(map(repr, names))}")
@@ -72,7 +72,8 @@ def log(
     to: Annotated[
         Backend,
         typer.Option(
-            metavar="TOOL", help="tensorboard, mlflow or wandb.", parser=partial(_one_of, Backend)
+            metavar="TOOL", help="tensorboard, mlflow or wandb.",
+            parser=partial(_parse_choice, Backend),
         ),
     ],
     study: StudyName = None,
@@ -92,7 +93,7 @@ def log(
         By,
         typer.Option(
             metavar="WHAT", help="member or lineage: what has a run of its own.",
-            parser=partial(_one_of, By),
+            parser=partial(_parse_choice, By),
         ),
     ] = By.MEMBER,
     steps_per_round: Annotated[

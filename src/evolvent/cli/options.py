@@ -49,7 +49,7 @@ def open_study(name: str | None, store: str) -> Study:
     return load_study(name, store=store)
 
 
-def remembered(study: Study, trainable: str | None) -> str:
+def trainable_path(study: Study, trainable: str | None) -> str:
     """Return the import path of the training code, as given or as the study remembers it.
 
     Raises:

@@ -23,7 +23,7 @@ def register(app: typer.Typer, *, panel: str) -> None:
 def _epilog() -> str:
     lines = ["", "[bold]Kinds[/bold]"]
     for name, kind in KINDS.items():
-        first, *more = wrap(kind.words, _WIDTH - 17)
+        first, *more = wrap(kind.description, _WIDTH - 17)
         lines += [f"  {name:17}{first}", *(f"{'':19}{line}" for line in more)]
     return "\n".join([*lines, _EXAMPLES])
 
@@ -42,7 +42,7 @@ An HTML file shows values under the mouse and needs no network."""
 
 
 def plot(
-    words: Annotated[
+    description: Annotated[
         list[str],
         typer.Argument(
             metavar="[STUDY...] KIND", show_default=False,
@@ -72,16 +72,16 @@ def plot(
     height: Annotated[int | None, typer.Option(help="Of the figure, in pixels, about.")] = None,
 ) -> None:  # fmt: skip
     """Draw a study, or several beside each other, into a file."""
-    from evolvent.cli.compare import arms_of
+    from evolvent.cli.compare import parse_arms
     from evolvent.plotting import plot as draw
     from evolvent.studies import load_study
 
-    *studies, kind = words
+    *studies, kind = description
     if kind not in KINDS:
         raise typer.BadParameter(
             f"got {kind!r}, wanted, as the last argument, one of {', '.join(KINDS)}"
         )
-    arms: Sequence[Any] = arms_of(studies) if studies else [load_study(store=store)]
+    arms: Sequence[Any] = parse_arms(studies) if studies else [load_study(store=store)]
     draw(
         kind, *arms, store=store, file=output, metric=metric,
         hyperparameters=hyperparameter or (), dark=dark, width=width, height=height,

@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from evolvent.cli.compare import print_verdicts
-from evolvent.cli.options import DEFAULT_STORE, AsJson, StoreUrl, StudyName, open_study, remembered
+from evolvent.cli.options import (
+    DEFAULT_STORE,
+    AsJson,
+    StoreUrl,
+    StudyName,
+    open_study,
+    trainable_path,
+)
 from evolvent.cli.train import (
     EXIT_INTERRUPTED,
     Devices,
@@ -79,7 +86,7 @@ def replay(
     opened = open_study(study, store)
     report = opened.replay(
         schedule,
-        remembered(opened, trainable),
+        trainable_path(opened, trainable),
         seeds=seeds,
         rounds=rounds,
         name=name,

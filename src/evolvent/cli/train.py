@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from evolvent.cli.options import DEFAULT_STORE, AsJson, StoreUrl, StudyName, open_study, remembered
+from evolvent.cli.options import (
+    DEFAULT_STORE,
+    AsJson,
+    StoreUrl,
+    StudyName,
+    open_study,
+    trainable_path,
+)
 from evolvent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -139,19 +146,19 @@ def run(
     from evolvent.engines.trainable import check_importable
     from evolvent.studies import create_study
 
-    wanted = read_study_file(file)
-    if wanted.trainable is None:
+    study_file = read_study_file(file)
+    if study_file.trainable is None:
         raise ConfigError(
             f'{file}: [study] lacks trainable, such as "package.module:name"; for a command of '
             f"any language: evolvent exec {file} -- COMMAND"
         )
-    check_importable(wanted.trainable)
+    check_importable(study_file.trainable)
     study = create_study(
-        **wanted.settings, store=store or wanted.store or DEFAULT_STORE, resume=True
+        **study_file.settings, store=store or study_file.store or DEFAULT_STORE, resume=True
     )
     given = run_options(workers, devices, per_device, threads, wall_time)
-    options = {**wanted.running, **given, "progress": observer(as_json)}
-    show_result(study.run(wanted.trainable, **options), as_json=as_json)
+    options = {**study_file.running, **given, "progress": observer(as_json)}
+    show_result(study.run(study_file.trainable, **options), as_json=as_json)
 
 
 _RESUME = """
@@ -174,7 +181,7 @@ def resume(
 ) -> None:
     """Go on with a study: after Ctrl-C, a crash, `stop` or `extend`."""
     opened = open_study(study, store)
-    path = remembered(opened, trainable)
+    path = trainable_path(opened, trainable)
     given = run_options(workers, devices, per_device, threads, wall_time)
     result = opened.run(path, progress=observer(as_json), **given)
     show_result(result, as_json=as_json)
@@ -210,7 +217,7 @@ def worker(
     if not latest and study is None:
         raise typer.BadParameter("name a STORE and a STUDY, or say --latest")
     opened = open_study(study, store or store_option)
-    path = remembered(opened, trainable)
+    path = trainable_path(opened, trainable)
     options = LocalOptions(
         workers=1, devices=(device,) if device else (), threads=threads, lease_s=lease
     )

@@ -66,8 +66,8 @@ class Space(Mapping[str, Distribution]):
         checked = self._each("check", self.flatten(values))
         missing = [name for name in self._fields if name not in checked]
         if missing and not partial:
-            wish = self._fields[missing[0]].expected
-            raise OutOfSpace(f"hyperparameter {missing[0]}: missing, wanted {wish}")
+            expected = self._fields[missing[0]].expected
+            raise OutOfSpace(f"hyperparameter {missing[0]}: missing, wanted {expected}")
         return checked
 
     def clip(self, values: Mapping[str, Any]) -> dict[str, Value]:

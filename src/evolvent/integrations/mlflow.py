@@ -98,18 +98,18 @@ class Logger:
         Raises:
             ConfigError: names the argument, what came and what was wanted.
         """
-        wished = place if place is not None else os.environ.get("MLFLOW_TRACKING_URI") or "."
-        if str(wished).startswith("file:"):
+        target = place if place is not None else os.environ.get("MLFLOW_TRACKING_URI") or "."
+        if str(target).startswith("file:"):
             raise ConfigError(
-                f"place: got {str(wished)!r}: MLflow has given up its store of plain files; wanted "
+                f"place: got {str(target)!r}: MLflow has given up its store of plain files; wanted "
                 "a directory for a database, or a URI such as sqlite:///mlflow.db"
             )
-        remote = isinstance(wished, str) and (":/" in wished or wished.startswith("databricks"))
-        self._directory = None if remote else local_directory(wished).absolute()
-        self._uri = str(wished) if remote else f"sqlite:///{self._directory}/mlflow.db"
+        remote = isinstance(target, str) and (":/" in target or target.startswith("databricks"))
+        self._directory = None if remote else local_directory(target).absolute()
+        self._uri = str(target) if remote else f"sqlite:///{self._directory}/mlflow.db"
         self._experiment = check_name("experiment", experiment)
         self._axis = StepAxis(by, steps_per_round)
-        self._alone: OwnerLock | None = None
+        self._lock: OwnerLock | None = None
         self._client: MlflowClient | None = None
         self._runs: dict[str, RunState] = {}
 
@@ -130,7 +130,7 @@ class Logger:
     def open(self, status: StudyStatus) -> None:
         """Find the runs of the study, or make its parent run."""
         self._runs = {}
-        self._take(status)
+        self._lock_directory(status)
         self._status, self._values = status, SettingValues(status.record.space)
         self._key = key(status, self._axis)
         self._client = MlflowClient(self._uri)
@@ -139,7 +139,7 @@ class Logger:
         self._parent = self._run(self._client, "", status.created_at)
         self._parent.new_params = named(settings(status.record))
         self._parent.send(self._client)
-        self._standings = ProgressTracker(status.record)
+        self._tracker = ProgressTracker(status.record)
 
     @_quiet()
     def write(self, entries: Sequence[Entry]) -> None:
@@ -149,16 +149,16 @@ class Logger:
         for entry in entries:
             name = self._axis.run(entry)
             run = touched[name] = self._run(self._client, name, entry.at(0.0))
-            run.tell(entry)
+            run.add_entry(entry)
             if entry.job.round + 1 > run.n_rounds:
                 run.metrics += self._metrics(entry)
-            standing = self._standings.take(entry)
-            if standing is not None:
+            progress = self._tracker.take(entry)
+            if progress is not None:
                 touched[""] = self._parent
-                self._log_progress(standing, entry)
+                self._log_progress(progress, entry)
         for run in touched.values():
             if run.metrics:
-                run.be("RUNNING", self._client, since=0.0)
+                run.set_status("RUNNING", self._client, since=0.0)
             run.send(self._client)
 
     @_quiet()
@@ -167,18 +167,18 @@ class Logger:
         if self._client is not None:
             since = status.changed_at or status.created_at
             for run in self._runs.values():
-                run.be(_ENDS.get(status.state, "RUNNING"), self._client, since=since)
+                run.set_status(_ENDS.get(status.state, "RUNNING"), self._client, since=since)
         self._client = None
-        if self._alone is not None:
-            self._alone.release()
-            self._alone = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
-    def _take(self, status: StudyStatus) -> None:
+    def _lock_directory(self, status: StudyStatus) -> None:
         if self._directory is not None:
             make_directory(self._directory)
             lock = f".{file_name(status.record.name)}.mlflow.lock"
-            self._alone = self._alone or OwnerLock(self._directory / lock)
-            self._alone.take()
+            self._lock = self._lock or OwnerLock(self._directory / lock)
+            self._lock.take()
 
     def _found(self, client: MlflowClient) -> Iterator[Run]:
         token = None
@@ -218,15 +218,15 @@ class Logger:
         at, step = milliseconds(entry.at(1.0)), self._axis.step(entry)
         return [*metrics, *(Metric(name, value, at, step) for name, value in values.items())]
 
-    def _log_progress(self, standing: StudyProgress, entry: Entry) -> None:
-        if standing.copies:
-            self._parent.note(standing.copies)
-        if standing.rounds <= self._parent.n_rounds:
+    def _log_progress(self, progress: StudyProgress, entry: Entry) -> None:
+        if progress.copies:
+            self._parent.note(progress.copies)
+        if progress.rounds <= self._parent.n_rounds:
             return
-        values = {COPIES: float(len(standing.copies)), ROUND: standing.rounds}
-        if standing.best is not None:
-            values = {BEST: standing.best} | values
-        step = int(standing.rounds * self._axis.steps_per_round)
+        values = {COPIES: float(len(progress.copies)), ROUND: progress.rounds}
+        if progress.best is not None:
+            values = {BEST: progress.best} | values
+        step = int(progress.rounds * self._axis.steps_per_round)
         at = milliseconds(entry.at(1.0))
         self._parent.metrics += [Metric(name, v, at, step) for name, v in values.items()]
 

@@ -45,7 +45,7 @@ class RunState:
             run.info.run_id, run.info.status, n_rounds, dict(run.data.params), dict(run.data.tags)
         )
 
-    def tell(self, entry: Entry) -> None:
+    def add_entry(self, entry: Entry) -> None:
         """Note the values in force and the changes that led to them."""
         now = {name: str(value) for name, value in entry.job.hyperparameters.items()}
         if not self.n_seen:
@@ -74,13 +74,13 @@ class RunState:
         for some in _chunks([Param(*item) for item in params.items()], _OTHERS_AT_ONCE):
             client.log_batch(self.id, params=some, synchronous=True)
         self.params |= params
-        told = {n: v[-_LONGEST:] for n, v in self.new_tags.items()}
-        tags = {n: v for n, v in told.items() if self.tags.get(n) != v}
+        new_tags = {n: v[-_LONGEST:] for n, v in self.new_tags.items()}
+        tags = {n: v for n, v in new_tags.items() if self.tags.get(n) != v}
         for few in _chunks([RunTag(*item) for item in tags.items()], _OTHERS_AT_ONCE):
             client.log_batch(self.id, tags=few, synchronous=True)
         self.tags |= tags
 
-    def be(self, status: str, client: MlflowClient, *, since: float) -> None:
+    def set_status(self, status: str, client: MlflowClient, *, since: float) -> None:
         """Set the status of the run, if it is another; `since` in seconds since 1970."""
         if status == self.status:
             return

@@ -85,7 +85,7 @@ class Logger:
         """
         self._directory = local_directory(directory)
         self._axis = StepAxis(by, steps_per_round)
-        self._alone: OwnerLock | None = None
+        self._lock: OwnerLock | None = None
         self._summary: _Summary | None = None
 
     @property
@@ -111,9 +111,9 @@ class Logger:
         self._summary = None
         self.check(status)
         self._status, root = status, self._root(status)
-        if self._alone is None:
-            self._alone = OwnerLock(root / ".evolvent.lock")
-        self._alone.take()
+        if self._lock is None:
+            self._lock = OwnerLock(root / ".evolvent.lock")
+        self._lock.take()
         self._values = SettingValues(status.record.space)
         self._files: dict[str, EventFile] = {}
         self._summary = _Summary(root, status, self._axis)
@@ -134,14 +134,14 @@ class Logger:
 
     def close(self, status: StudyStatus) -> None:
         """Write how it ended, and let the directory go."""
-        if self._alone is None:
+        if self._lock is None:
             return
         if self._summary is not None:
-            self._end(self._summary, status)
-        self._alone.release()
-        self._alone = self._summary = None
+            self._write_ends(self._summary, status)
+        self._lock.release()
+        self._lock = self._summary = None
 
-    def _end(self, summary: _Summary, status: StudyStatus) -> None:
+    def _write_ends(self, summary: _Summary, status: StudyStatus) -> None:
         summary.close()
         if status.state in _ENDS:
             for file in self._files.values():
@@ -182,7 +182,7 @@ class _Summary:
 
     def __init__(self, root: Path, status: StudyStatus, axis: StepAxis) -> None:
         self._file = EventFile(root, mark=COPIES)
-        self._standings = ProgressTracker(status.record)
+        self._tracker = ProgressTracker(status.record)
         self._status, self._axis = status, axis
         self._at = status.created_at
 
@@ -191,36 +191,38 @@ class _Summary:
         self._file.is_empty = False
         for entry in entries:
             self._at = entry.at(1.0)
-            standing = self._standings.take(entry)
-            if standing is not None and self._step(standing) > self._file.last_step:
-                values = [scalar(COPIES, len(standing.copies)), *_copies_text(standing)]
-                if standing.best is not None:
-                    values.append(scalar(BEST, standing.best))
-                new.append(record(values, step=self._step(standing), at=self._at))
+            progress = self._tracker.take(entry)
+            if progress is not None and self._step(progress) > self._file.last_step:
+                values = [scalar(COPIES, len(progress.copies)), *_copies_text(progress)]
+                if progress.best is not None:
+                    values.append(scalar(BEST, progress.best))
+                new.append(record(values, step=self._step(progress), at=self._at))
         self._file.append(new)
 
     def close(self) -> None:
         """Tell the copies since the last whole round, too; the next writer will replace them."""
-        standing = self._standings.now()
-        if standing.copies:
-            told = record(_copies_text(standing), step=self._step(standing), at=self._at)
-            self._file.append_end([told])
+        progress = self._tracker.now()
+        if progress.copies:
+            copies = record(_copies_text(progress), step=self._step(progress), at=self._at)
+            self._file.append_end([copies])
 
-    def _step(self, standing: StudyProgress) -> int:
-        return int(standing.rounds * self._axis.steps_per_round)
+    def _step(self, progress: StudyProgress) -> int:
+        return int(progress.rounds * self._axis.steps_per_round)
 
     def _start(self) -> bytes:
         about = self._status.record
         rows = "\n".join(f"| {name} | `{value}` |" for name, value in settings(about).items())
-        told = text("evolvent/study", f"**{about.name}**\n\n| setting | value |\n|---|---|\n{rows}")
+        summary = text(
+            "evolvent/study", f"**{about.name}**\n\n| setting | value |\n|---|---|\n{rows}"
+        )
         experiment = _hparams(hparams.EXPERIMENT_TAG, _experiment(self._status))
-        return record([told, experiment], step=0, at=self._status.created_at)
+        return record([summary, experiment], step=0, at=self._status.created_at)
 
 
-def _copies_text(standing: StudyProgress) -> list[Summary.Value]:
-    if not standing.copies:
+def _copies_text(progress: StudyProgress) -> list[Summary.Value]:
+    if not progress.copies:
         return []
-    return [text("evolvent/who_copied_whom", "\n".join(standing.copies))]
+    return [text("evolvent/who_copied_whom", "\n".join(progress.copies))]
 
 
 def _experiment(status: StudyStatus) -> HParamsPluginData:

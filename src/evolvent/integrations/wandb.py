@@ -50,7 +50,7 @@ Mode: TypeAlias = Literal["online", "offline", "disabled"]
 _POSITION = "evolvent/position"
 _ROWS_PER_ROUND = 1_000_000  # rows that a round may have: the last is its end, the others points
 _MAX_OPEN = 256
-_PATIENCE_S = 30.0
+_FINISH_TIMEOUT_S = 30.0
 _SERVER = "https://api.wandb.ai"
 
 
@@ -95,7 +95,7 @@ class Logger:
         self._entity = entity
         self._mode = _mode(mode)
         self._axis = StepAxis(by, steps_per_round)
-        self._alone: OwnerLock | None = None
+        self._lock: OwnerLock | None = None
         self._runs: dict[str, wandb.Run] = {}
 
     @property
@@ -114,11 +114,11 @@ class Logger:
         """Take the directory, and find what runs it holds."""
         self.check(status)
         self._finish_all()
-        if self._alone is None:
-            self._alone = OwnerLock(
+        if self._lock is None:
+            self._lock = OwnerLock(
                 self._directory / "wandb" / f".{file_name(status.record.name)}.lock"
             )
-        self._alone.take()
+        self._lock.take()
         self._status, self._values = status, SettingValues(status.record.space)
         self._key = key(status, self._axis)
         self._next: dict[str, int] = {}
@@ -131,15 +131,15 @@ class Logger:
             name = self._axis.run(entry)
             self._first.setdefault(name, dict(entry.job.hyperparameters))
             by_run.setdefault(name, []).append(entry)
-        for name, those in by_run.items():
-            self._write(name, those)
+        for name, run_entries in by_run.items():
+            self._write(name, run_entries)
 
     def close(self, status: StudyStatus) -> None:  # noqa: ARG002 - runs end when nobody writes
         """Finish all runs: everything is on disk, or uploaded."""
         self._finish_all()
-        if self._alone is not None:
-            self._alone.release()
-            self._alone = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _write(self, name: str, entries: Sequence[Entry]) -> None:
         if name not in self._next and self._mode == "offline":
@@ -211,10 +211,12 @@ class Logger:
         run = self._runs.pop(name)
         run.finish()
         file = Path(run.dir).parent / f"run-{run.id}.wandb"
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _FINISH_TIMEOUT_S
         while self._mode == "offline" and not is_whole(file):
             if time.monotonic() > deadline:
-                raise EvolventError(f"{file} has not been written to its end in {_PATIENCE_S:g} s")
+                raise EvolventError(
+                    f"{file} has not been written to its end in {_FINISH_TIMEOUT_S:g} s"
+                )
             time.sleep(0.01)
 
 

@@ -21,7 +21,7 @@ from evolvent.errors import ConfigError, TrainableError
 _DRAWS = 101
 
 
-class Raised(Exception):
+class TrainingRaised(Exception):
     """Training code raised; the message says what and where."""
 
 
@@ -112,7 +112,7 @@ class Lab:
             first: number of the first round; by default the one after `start`.
 
         Raises:
-            Raised: training code did.
+            TrainingRaised: training code did.
         """
         own = runner if runner is not None else self.runner()
         if first is None:
@@ -164,16 +164,16 @@ class Lab:
         try:
             returned = runner.run(job, parent=parent)
         except Exception as e:
-            raise Raised(_describe(e)) from e
+            raise TrainingRaised(_describe(e)) from e
         if not isinstance(returned, Mapping):
-            raise Raised(
+            raise TrainingRaised(
                 f"training returned {type(returned).__name__} {returned!r:.80}: "
                 "wanted a dict of numbers"
             )
         try:
             return numbers(returned, where="training returned")
         except TrainableError as e:
-            raise Raised(str(e)) from e
+            raise TrainingRaised(str(e)) from e
 
 
 def hashes(directory: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from evolvent.testing.check_lab import Lab, Raised, Run
+from evolvent.testing.check_lab import Lab, Run, TrainingRaised
 from evolvent.testing.check_report import Proof, Verdict, apart, failed, note, ok, short
 
 _SAVE_ALL = (
@@ -31,7 +31,7 @@ _SEED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class BaselineRuns:
     """Three stretches of training with the same hyperparameters, with a load before each."""
 
     base: Run
@@ -48,7 +48,7 @@ class Proofs:
         self._by_files = True
         self._unsteady: set[str] = set()  # metrics that differ between equal runs, such as seconds
         self._static: set[str] = set()
-        self._plain: Plain
+        self._baseline: BaselineRuns
 
     def all(self) -> Iterator[Proof]:
         """Yield every proof; stop early when nothing further can be told."""
@@ -56,11 +56,11 @@ class Proofs:
         try:
             pairs = [self._pair(), self._pair()]
             after = self._lab.train(a, start=pairs[0][1])
-        except Raised as e:
+        except TrainingRaised as e:
             yield failed("contract", f"training with a: {e}")
             return
-        self._plain = Plain(*pairs[0], after)
-        contract = self._contract(self._plain.base)
+        self._baseline = BaselineRuns(*pairs[0], after)
+        contract = self._contract(self._baseline.base)
         yield contract
         if contract.verdict is Verdict.FAILED:
             return
@@ -104,10 +104,10 @@ class Proofs:
         one, two = pairs[-1]
         if files or self._metric in metrics or (self._metric is None and metrics):
             what = ", ".join([*sorted(metrics), *files])
-            seen = f"the same job twice: {self._versus(one, two)}; not the same: {what}"
+            seen = f"the same job twice: {self._difference(one, two)}; not the same: {what}"
             return failed("repeats", seen, _SEED)
         left_out = f"; left out: {', '.join(sorted(metrics))}" if metrics else ""
-        seen = f"the same job twice: {self._versus(one, two)}, same bytes{left_out}"
+        seen = f"the same job twice: {self._difference(one, two)}, same bytes{left_out}"
         return ok("repeats", seen)
 
     def _untouched(self) -> Proof:
@@ -123,7 +123,7 @@ class Proofs:
     # --- one hyperparameter --------------------------------------------------------------------
 
     def _hyperparameter(self, name: str) -> Proof:
-        a, plain = self._lab.values.a, self._plain
+        a, baseline = self._lab.values.a, self._baseline
         old, new = a[name], self._lab.values.b[name]
         if old == new:
             return note(name, f"always {short(old)}: nothing to compare")
@@ -131,36 +131,38 @@ class Proofs:
         changed = a | {name: new}
         try:
             fresh = self._lab.train(changed)
-        except Raised as e:
+        except TrainingRaised as e:
             return failed(name, f"{change} in round 0: {e}")
         try:
-            loaded = self._lab.train(changed, start=plain.base)
-        except Raised as e:
+            loaded = self._lab.train(changed, start=baseline.base)
+        except TrainingRaised as e:
             self._static.add(name)
             return note(
                 name,
                 f"static: {change} after a load: {e}",
                 "fine if it shapes the model: leave it without an explore strategy",
             )
-        at_setup = self._effect(fresh, plain.base, then=plain.then)
-        after_load = self._effect(loaded, plain.then, then=plain.after)
-        seen = f"{change} in round 0: {self._versus(plain.base, fresh)}"
-        seen += f"; after a load: {self._versus(plain.then, loaded)}"
+        at_setup = self._effect(fresh, baseline.base, then=baseline.then)
+        after_load = self._effect(loaded, baseline.then, then=baseline.after)
+        seen = f"{change} in round 0: {self._difference(baseline.base, fresh)}"
+        seen += f"; after a load: {self._difference(baseline.then, loaded)}"
         return _effects(name, seen, at_setup=at_setup, after_load=after_load)
 
-    def _effect(self, changed: Run, plain: Run, *, then: Run) -> bool:
+    def _effect(self, changed: Run, baseline: Run, *, then: Run) -> bool:
         """Whether two runs under different hyperparameters went different ways.
 
         Args:
             changed: the run under another value.
-            plain: the same run under the old value.
-            then: where the old value leads from `plain` in one more stretch.
+            baseline: the same run under the old value.
+            then: where the old value leads from `baseline` in one more stretch.
         """
-        if self._metric is not None and self._metric in _differing(changed.metrics, plain.metrics):
+        if self._metric is not None and self._metric in _differing(
+            changed.metrics, baseline.metrics
+        ):
             return True
         try:
             return not self._equal(self._lab.train(self._lab.values.a, start=changed), then)
-        except Raised:
+        except TrainingRaised:
             return True  # what was saved cannot even be loaded under the old value
 
     # --- with and without a load ---------------------------------------------------------------
@@ -189,21 +191,21 @@ class Proofs:
             start = self._lab.train(first, runner=runner)
             alive = self._lab.train(second, start=start, runner=runner)
             loaded = self._lab.train(second, start=start)
-        except Raised as e:
+        except TrainingRaised as e:
             return failed(name, str(e))
         finally:
             runner.forget()
-        seen = f"{way}: {self._shown(alive)}; {other_way}: {self._shown(loaded)}"
+        seen = f"{way}: {self._describe(alive)}; {other_way}: {self._describe(loaded)}"
         if self._equal(alive, loaded):
             return ok(name, seen)
         files = ", ".join(_differing(alive.files, loaded.files))
         return failed(name, f"{seen}; not the same files: {files or 'none'}", advice)
 
     def _continues(self) -> Iterator[Proof]:
-        base, then = self._plain.base, self._plain.then
+        base, then = self._baseline.base, self._baseline.then
         try:
             anew = self._lab.train(self._lab.values.a, first=base.job.round + 1)
-        except Raised as e:
+        except TrainingRaised as e:
             yield ok("goes on", f"without its checkpoint: {e}")
         else:
             yield self._goes_on(then, anew)
@@ -214,7 +216,7 @@ class Proofs:
         )
 
     def _goes_on(self, then: Run, anew: Run) -> Proof:
-        seen = f"from the checkpoint: {self._shown(then)}; from nothing: {self._shown(anew)}"
+        seen = f"from the checkpoint: {self._describe(then)}; from nothing: {self._describe(anew)}"
         if not self._equal(then, anew):
             return ok("goes on", seen)
         return failed(
@@ -231,16 +233,18 @@ class Proofs:
         return not set(_differing(one.metrics, two.metrics)) - self._unsteady
 
     def _steady(self) -> set[str]:
-        return self._plain.base.metrics.keys() - self._unsteady
+        return self._baseline.base.metrics.keys() - self._unsteady
 
     def _objectives(self, run: Run) -> list[str]:
         return list(run.metrics) if self._metric is None else [self._metric]
 
-    def _versus(self, one: Run, two: Run) -> str:
+    def _difference(self, one: Run, two: Run) -> str:
         """Say what differs between two runs: the objective, another metric, or the files only."""
         differing = _differing(one.metrics, two.metrics)
         name = (
-            differing[0] if differing and self._metric not in differing else self._shown_name(one)
+            differing[0]
+            if differing and self._metric not in differing
+            else self._described_metric(one)
         )
         if name is None:
             return "no metrics" if one.files == two.files else "no metrics, other files"
@@ -249,11 +253,11 @@ class Proofs:
             "" if differing or one.files == two.files else ", other files"
         )
 
-    def _shown(self, run: Run) -> str:
-        name = self._shown_name(run)
+    def _describe(self, run: Run) -> str:
+        name = self._described_metric(run)
         return "no metrics" if name is None else f"{name} {short(run.metrics[name])}"
 
-    def _shown_name(self, run: Run) -> str | None:
+    def _described_metric(self, run: Run) -> str | None:
         return self._metric or next(iter(run.metrics), None)
 
 

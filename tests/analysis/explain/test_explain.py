@@ -79,12 +79,12 @@ def lucky(seed: int) -> Scores:
 
 def check(crew: Crew, job: JobRecord, jobs: list[JobRecord]) -> None:
     """Hold an explanation of a job against the log."""
-    told = why(crew, job.id)
-    assert told.agrees, str(told)
+    explanation = why(crew, job.id)
+    assert explanation.agrees, str(explanation)
     children = {child.id for child in jobs if child.parent == job.id and child.donor is not None}
-    assert set(told.copies) == children
-    assert {c.name: c.after for c in told.changes} in ({}, dict(job.hyperparameters))
-    assert all(change.how for change in told.changes if change.base != change.after)
+    assert set(explanation.copies) == children
+    assert {c.name: c.after for c in explanation.changes} in ({}, dict(job.hyperparameters))
+    assert all(change.how for change in explanation.changes if change.base != change.after)
 
 
 # --- every job of any study is explained ---------------------------------------------------------
@@ -131,8 +131,8 @@ def test_every_synchronous_decision_saw_all_of_the_round_before() -> None:
 
 
 def test_a_copy_by_truncation_is_told_with_ranks_scores_and_the_factor() -> None:
-    told = why(trained(crew(), [0.5, 0.9, 0.7, 0.1]), "m3r1")
-    assert told.why == (
+    explanation = why(trained(crew(), [0.5, 0.9, 0.7, 0.1]), "m3r1")
+    assert explanation.why == (
         "Decided as soon as m3r0 was reported, against the newest finished job of every member "
         "(asynchronous).",
         "Member 3 had accuracy 0.1 after m3r0: rank 4 of 4. "
@@ -142,45 +142,48 @@ def test_a_copy_by_truncation_is_told_with_ranks_scores_and_the_factor() -> None
         "Rank 4 is among the worst 1: it drew member 1 (m1r0, accuracy 0.9, rank 1).",
         "It starts from the checkpoint of m1r0 with its hyperparameters and explores.",
     )
-    assert [(r.rank, r.job, r.value, r.role) for r in told.rivals] == [
+    assert [(r.rank, r.job, r.value, r.role) for r in explanation.rivals] == [
         (1, "m1r0", 0.9, "copied"),
         (2, "m2r0", 0.7, ""),
         (3, "m0r0", 0.5, ""),
         (4, "m3r0", 0.1, "this member"),
     ]
-    [change] = told.changes
+    [change] = explanation.changes
     assert (change.name, change.before, change.base) == ("lr", 0.1, 0.1)
     assert (change.how, change.after) in (("x1.2", 0.12), ("x0.8", pytest.approx(0.08)))
-    assert told.after == ("It waits for a worker.", "Its weights began as m1r0 and have been "
-                          "trained for 2 rounds, copied once, as m3r1 from m1r0.")  # fmt: skip
-    assert "m3r1 of study 'digits': queued" in str(told)
+    assert explanation.after == (
+        "It waits for a worker.",
+        "Its weights began as m1r0 and have been trained for 2 rounds, copied once, as m3r1 from "
+        "m1r0.",
+    )
+    assert "m3r1 of study 'digits': queued" in str(explanation)
 
 
 def test_a_member_that_keeps_its_weights_is_told_why() -> None:
-    told = why(trained(crew(), [0.5, 0.9, 0.7, 0.1]), "m2r1")
-    assert "Rank 2 is not among the worst 1, so it copies nobody." in told.why
-    assert told.why[-1] == (
+    explanation = why(trained(crew(), [0.5, 0.9, 0.7, 0.1]), "m2r1")
+    assert "Rank 2 is not among the worst 1, so it copies nobody." in explanation.why
+    assert explanation.why[-1] == (
         "It goes on from its own checkpoint (m2r0) with unchanged hyperparameters."
     )
 
 
 def test_scores_of_a_study_that_minimises_are_the_metric_itself() -> None:
-    told = why(trained(crew(mode="min", metric="loss"), [-0.5, -0.2, -0.7, -0.9]), "m3r1")
-    assert told.why[1] == (
+    explanation = why(trained(crew(mode="min", metric="loss"), [-0.5, -0.2, -0.7, -0.9]), "m3r1")
+    assert explanation.why[1] == (
         "Member 3 had loss 0.9 after m3r0: rank 4 of 4. "
         "The best was member 1 (m1r0, loss 0.2, rank 1)."
     )
-    assert [rival.value for rival in told.rivals] == [0.2, 0.5, 0.7, 0.9]
+    assert [rival.value for rival in explanation.rivals] == [0.2, 0.5, 0.7, 0.9]
 
 
 def test_a_synchronous_decision_saw_the_end_of_the_round() -> None:
-    told = why(trained(crew(synchronous=True), [0.1, 0.9, 0.7, 0.5]), "m0r1")
-    assert told.why[0] == (
+    explanation = why(trained(crew(synchronous=True), [0.1, 0.9, 0.7, 0.5]), "m0r1")
+    assert explanation.why[0] == (
         "Decided at the end of round 0, for all members at once and against the same snapshot "
         "(synchronous)."
     )
-    assert told.members == 4
-    assert "It starts from the checkpoint of m1r0" in told.why[-1]
+    assert explanation.members == 4
+    assert "It starts from the checkpoint of m1r0" in explanation.why[-1]
 
 
 @pytest.mark.parametrize(
@@ -231,25 +234,27 @@ def test_a_synchronous_decision_saw_the_end_of_the_round() -> None:
     ],
 )  # fmt: skip
 def test_every_rule_has_words_of_its_own(exploit: Any, scores: list[float], sentence: str) -> None:
-    told = why(trained(crew(ev.PBT(exploit)), scores), "m3r1")
-    assert told.agrees
-    assert sentence in " ".join(told.why)
+    explanation = why(trained(crew(ev.PBT(exploit)), scores), "m3r1")
+    assert explanation.agrees
+    assert sentence in " ".join(explanation.why)
 
 
 def test_random_search_says_that_nobody_was_compared() -> None:
-    told = why(trained(crew(ev.RandomSearch()), [0.5, 0.9, 0.7, 0.1]), "m3r1")
-    assert told.why[2] == "RandomSearch: every member keeps the hyperparameters it began with."
+    explanation = why(trained(crew(ev.RandomSearch()), [0.5, 0.9, 0.7, 0.1]), "m3r1")
+    assert (
+        explanation.why[2] == "RandomSearch: every member keeps the hyperparameters it began with."
+    )
 
 
 def test_an_algorithm_without_words_of_its_own_speaks_through_the_log() -> None:
     replay = Replay.of([(0, {"lr": 0.1}), (1, {"lr": 0.2})])
-    told = why(trained(crew(replay), [0.5, 0.9, 0.7, 0.1]), "m3r1")
-    assert told.agrees
-    assert told.why[2:] == (
+    explanation = why(trained(crew(replay), [0.5, 0.9, 0.7, 0.1]), "m3r1")
+    assert explanation.agrees
+    assert explanation.why[2:] == (
         "The log says: replay: segment 2 of 2 of the schedule begins.",
         "It goes on from its own checkpoint (m3r0) with new hyperparameters.",
     )
-    assert [(c.before, c.after) for c in told.changes] == [(0.1, 0.2)]
+    assert [(c.before, c.after) for c in explanation.changes] == [(0.1, 0.2)]
 
 
 def test_a_t_test_tells_windows_means_and_p() -> None:
@@ -257,15 +262,15 @@ def test_a_t_test_tells_windows_means_and_p() -> None:
     low = [10, 12, 9, 11, 10, 13, 8, 12, 11, 10]
     high = [13, 14, 12, 15, 13, 12, 14, 16, 13, 14]
     busy = crew(ev.PBT(ev.TTest(10, 0.05, burn_in=9)), population=2, rounds=11)
-    told = why(trained(busy, *map(list, zip(high, low, strict=True))), "m1r10")
-    assert told.why[2:5] == (
+    explanation = why(trained(busy, *map(list, zip(high, low, strict=True))), "m1r10")
+    assert explanation.why[2:5] == (
         "TTest(10, 0.05): draws one other member evenly and copies it when the mean of its last 10 "
         "scores is higher beyond doubt (Welch's test, p below 0.05).",
         "It drew member 0 (m0r9, accuracy 14, rank 1).",
         "Means of accuracy: 13.6 over 10 rounds against its own 10.6 over 10; "
         "p = 7.35e-05 (df = 17.5).",
     )
-    assert told.why[5] == "p is below 0.05: it is copied."
+    assert explanation.why[5] == "p is below 0.05: it is copied."
 
 
 @pytest.mark.parametrize(
@@ -282,9 +287,9 @@ def test_a_t_test_tells_windows_means_and_p() -> None:
 def test_half_a_copy_says_which_half(copies: Any, deed: str) -> None:
     initial = tuple({"lr": lr} for lr in (0.1, 0.2, 0.3, 0.4))
     busy = crew(ev.PBT(copies=copies), initial=initial)
-    told = why(trained(busy, [0.5, 0.9, 0.7, 0.1]), "m3r1")
-    assert told.why[-1] == deed
-    assert told.changes[0].base == {"weights": 0.4, "hyperparameters": 0.2}[copies]
+    explanation = why(trained(busy, [0.5, 0.9, 0.7, 0.1]), "m3r1")
+    assert explanation.why[-1] == deed
+    assert explanation.changes[0].base == {"weights": 0.4, "hyperparameters": 0.2}[copies]
 
 
 def test_a_value_that_hits_the_bound_is_called_clipped() -> None:
@@ -298,32 +303,34 @@ def test_a_value_that_hits_the_bound_is_called_clipped() -> None:
 
 
 def test_a_failed_member_tells_its_error_and_whom_it_took() -> None:
-    told = why(trained(crew(), [0.5, 0.9, 0.7, None]), "m3r1")
-    assert told.why[1:] == (
+    explanation = why(trained(crew(), [0.5, 0.9, 0.7, None]), "m3r1")
+    assert explanation.why[1:] == (
         "m3r0 had failed (accuracy is nan), so it ranks below all others.",
         "Truncation(0.2): a failed member has nothing to go on from and copies the best, whatever "
         "the limits. It took member 1 (m1r0, accuracy 0.9, rank 1).",
         "It starts from the checkpoint of m1r0 with its hyperparameters and explores.",
     )
-    assert told.rivals[-1].value is None
+    assert explanation.rivals[-1].value is None
 
 
 def test_a_failed_member_that_waited_says_for_whom() -> None:
     busy = crew()
     busy.fail(busy.claim_of(0), INVALID)
     busy.train(0.5, 1)
-    told = why(busy, "m0r1")
-    assert told.agrees
-    assert told.why[0] == "m0r0 had failed and nobody could be copied until m1r0 was reported."
+    explanation = why(busy, "m0r1")
+    assert explanation.agrees
+    assert (
+        explanation.why[0] == "m0r0 had failed and nobody could be copied until m1r0 was reported."
+    )
 
 
 def test_a_job_tells_its_failed_attempts() -> None:
     busy = crew(max_failures=2)
     busy.fail(busy.claim("w7"), RAISED)
     busy.train(0.5, 0)
-    told = why(busy, "m0r0")
-    assert told.after[0] == "Attempt 1 by w7 (raised): ValueError: boom"
-    assert told.after[1].startswith("It trained to accuracy 0.5 in ")
+    explanation = why(busy, "m0r0")
+    assert explanation.after[0] == "Attempt 1 by w7 (raised): ValueError: boom"
+    assert explanation.after[1].startswith("It trained to accuracy 0.5 in ")
 
 
 def test_a_study_that_started_again_says_so() -> None:
@@ -331,9 +338,9 @@ def test_a_study_that_started_again_says_so() -> None:
     trained(busy, [0.5, 0.4])
     trained(busy, [None, None])
     busy.store.resume(busy.id)
-    told = why(busy, "m0r2")
-    assert told.why[0] == "All members had failed and the study was resumed by hand."
-    assert "this one from the checkpoint of m0r0" in told.why[1]
+    explanation = why(busy, "m0r2")
+    assert explanation.why[0] == "All members had failed and the study was resumed by hand."
+    assert "this one from the checkpoint of m0r0" in explanation.why[1]
 
 
 def test_a_damaged_checkpoint_is_told() -> None:
@@ -345,9 +352,9 @@ def test_a_damaged_checkpoint_is_told() -> None:
         lease, parent=JobId(0, 1), reason="a b is damaged; started from m0r1, the nearest sound "
         "ancestor",
     )  # fmt: skip
-    told = why(busy, "m0r2")
-    assert told.agrees
-    assert told.why[-1] == (
+    explanation = why(busy, "m0r2")
+    assert explanation.agrees
+    assert explanation.why[-1] == (
         "The checkpoint that it was to start from was damaged: a b is damaged; started from m0r1, "
         "the nearest sound ancestor."
     )
@@ -368,18 +375,18 @@ def test_a_damaged_checkpoint_is_told() -> None:
     ],
 )
 def test_round_0_tells_where_the_hyperparameters_come_from(initial: Any, sentence: str) -> None:
-    told = why(Crew(open_store("memory://"), initial=initial), "m0r0")
-    assert told.why == ("Member 0 is one of the 3 the study began with.", sentence)
-    assert told.agrees
+    explanation = why(Crew(open_store("memory://"), initial=initial), "m0r0")
+    assert explanation.why == ("Member 0 is one of the 3 the study began with.", sentence)
+    assert explanation.agrees
 
 
 @pytest.mark.parametrize("values", [{}, {"lr": 0.25}, {"lr": 0.25, "momentum": 0.5}])
 def test_a_pushed_member_says_so(values: dict[str, float]) -> None:
     busy = Crew(open_store("memory://"))
     busy.store.push(busy.id, values)
-    told = why(busy, "m3r0")
-    assert told.why[0] == "Member 3 was pushed by hand when the study was under way."
-    assert told.agrees
+    explanation = why(busy, "m3r0")
+    assert explanation.why[0] == "Member 3 was pushed by hand when the study was under way."
+    assert explanation.agrees
 
 
 def test_a_member_that_was_pushed_already_trained_says_so_and_agrees(tmp_path: Path) -> None:
@@ -389,21 +396,24 @@ def test_a_member_that_was_pushed_already_trained_says_so_and_agrees(tmp_path: P
     )  # fmt: skip
     (tmp_path / "weights").write_text("7")
     job = study.push({"lr": 0.25}, metrics={"accuracy": 0.75}, checkpoint=tmp_path)
-    told = study.explain(job)
-    assert told.why[1] == "It had been trained elsewhere: model and hyperparameters came by hand."
-    assert told.after[0] == "It came with accuracy 0.75; round 0 was not trained here."
-    assert told.agrees
-    assert told.check == "Begun again from the seed, the same comes out."
+    explanation = study.explain(job)
+    assert (
+        explanation.why[1]
+        == "It had been trained elsewhere: model and hyperparameters came by hand."
+    )
+    assert explanation.after[0] == "It came with accuracy 0.75; round 0 was not trained here."
+    assert explanation.agrees
+    assert explanation.check == "Begun again from the seed, the same comes out."
 
 
 def test_more_rounds_asked_for_later_are_told() -> None:
     busy = crew(rounds=1)
     trained(busy, [0.1, 0.9, 0.7, 0.5])
     busy.store.extend(busy.id, rounds=2)
-    told = why(busy, "m0r1")
-    assert told.agrees
-    assert told.why[0] == "Member 0 had ended; more rounds were asked for after m3r0."
-    assert told.members == 4
+    explanation = why(busy, "m0r1")
+    assert explanation.agrees
+    assert explanation.why[0] == "Member 0 had ended; more rounds were asked for after m3r0."
+    assert explanation.members == 4
 
 
 def test_a_job_that_finished_after_the_study_was_looked_at_is_explained() -> None:
@@ -415,10 +425,10 @@ def test_a_job_that_finished_after_the_study_was_looked_at_is_explained() -> Non
 
 
 def test_a_stopped_member_says_that_it_is_over() -> None:
-    told = why(trained(crew(ev.PBT(ev.NoExploit())), [0.5, 0.9, 0.7, None]), "m3r1")
-    assert told.agrees
-    assert told.why[-1] == "So it was stopped."
-    assert told.after[0] == "It will never be trained: its member was stopped."
+    explanation = why(trained(crew(ev.PBT(ev.NoExploit())), [0.5, 0.9, 0.7, None]), "m3r1")
+    assert explanation.agrees
+    assert explanation.why[-1] == "So it was stopped."
+    assert explanation.after[0] == "It will never be trained: its member was stopped."
 
 
 # --- what came of it -----------------------------------------------------------------------------
@@ -440,14 +450,14 @@ def test_a_checkpoint_that_did_not_come_along_is_said_not_to_be_here(tmp_path: P
     export_study(busy.store, busy.id, tmp_path / "study.zip", checkpoints="best")
     study = ev.import_study(tmp_path / "study.zip", store="memory://")
     newest, best, older = map(study.explain, ("m2r1", "m1r1", "m2r0"))
-    states = [told.checkpoint for told in (newest, best, older)]
+    states = [explanation.checkpoint for explanation in (newest, best, older)]
     assert states == ["missing", "kept", "collected"]
     assert newest.after[-1] == "Its checkpoint is not here."
 
 
 def test_a_member_that_was_overwritten_did_not_go_on() -> None:
-    told = why(trained(crew(), [0.5, 0.9, 0.7, 0.1], [0.5, 0.9, 0.7, 0.1]), "m3r0")
-    assert "Its own member did not go on from it (m3r1)." in told.after
+    explanation = why(trained(crew(), [0.5, 0.9, 0.7, 0.1], [0.5, 0.9, 0.7, 0.1]), "m3r0")
+    assert "Its own member did not go on from it (m3r1)." in explanation.after
 
 
 def test_a_running_job_says_who_trains_it() -> None:
@@ -458,10 +468,10 @@ def test_a_running_job_says_who_trains_it() -> None:
 
 def test_of_many_members_only_those_that_matter_are_listed() -> None:
     busy = crew(ev.PBT(ev.BinaryTournament()), population=40)
-    told = why(trained(busy, [i / 100 for i in range(40)]), "m20r1")
-    assert told.members == 21
-    assert len(told.rivals) <= 8
-    ranks = [rival.rank for rival in told.rivals]
+    explanation = why(trained(busy, [i / 100 for i in range(40)]), "m20r1")
+    assert explanation.members == 21
+    assert len(explanation.rivals) <= 8
+    ranks = [rival.rank for rival in explanation.rivals]
     assert ranks == sorted(ranks)
     assert {1, 2, 3, 21} <= set(ranks)
 
@@ -472,20 +482,24 @@ def test_of_many_members_only_those_that_matter_are_listed() -> None:
 def test_an_outcome_that_does_not_match_the_log_is_said_plainly() -> None:
     busy = trained(crew(), [0.5, 0.9, 0.7, 0.1])
     busy.store.use_algorithm(busy.id, ev.PBT(ev.NoExploit(), ev.NoExplore()))
-    told = why(busy, "m3r1")
-    assert told.agrees is False
-    assert told.check.startswith("Decided again from the log, something else comes out")
-    assert any(sentence.startswith("The log says: score 0.1 ranks 4 of 4") for sentence in told.why)
-    assert told.changes[0].how == ""
+    explanation = why(busy, "m3r1")
+    assert explanation.agrees is False
+    assert explanation.check.startswith("Decided again from the log, something else comes out")
+    assert any(
+        sentence.startswith("The log says: score 0.1 ranks 4 of 4") for sentence in explanation.why
+    )
+    assert explanation.changes[0].how == ""
 
 
 def test_a_function_that_is_not_to_be_had_is_said_plainly() -> None:
     busy = trained(crew(), [0.5, 0.9, 0.7, 0.1])
     missing = ev.CustomExplore("no_such_module:step")
     busy.store.use_algorithm(busy.id, ev.PBT(explore=missing))
-    told = why(busy, "m3r1")
-    assert told.agrees is None
-    assert told.check.startswith("It cannot be decided again here: CustomExplore.fn: cannot import")
+    explanation = why(busy, "m3r1")
+    assert explanation.agrees is None
+    assert explanation.check.startswith(
+        "It cannot be decided again here: CustomExplore.fn: cannot import"
+    )
 
 
 def double(values: dict[str, Any], rng: Any) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def test_a_running_study_is_judged_where_half_of_the_members_are() -> None:
     jobs = {f"m{m}r0": "" for m in range(4)} | {"m0r1": "m0r0", "m0r2": "m0r1"}
     given = {f"m{m}r0": {"lr": lr} for m, lr in enumerate(VARIED["lr"])}
     diversity = Diversity.of(log_of(jobs, hyperparameters=given, rounds=20))
-    assert list(diversity.told) == [True, False, False]
+    assert list(diversity.populated) == [True, False, False]
     assert diversity.warning is None
     assert diversity.shown() == [0]
 

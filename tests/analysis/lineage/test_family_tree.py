@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import evolvent as ev
-from evolvent.analysis.lineage.family_tree import FamilyTree, branches, left_over
+from evolvent.analysis.lineage.family_tree import FamilyTree, branches, surviving
 from evolvent.analysis.log import Log
 from evolvent.core.records import JobId
 from evolvent.core.rng import stream
@@ -144,7 +144,7 @@ def test_arrays_say_what_walking_says(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_left_are_the_newest_and_their_ancestors(seed: int) -> None:
     log = grown(seed)
-    newest, marked = left_over(FamilyTree.of(log))
+    newest, marked = surviving(FamilyTree.of(log))
     wanted: set[int] = set()
     for member in range(len(log.rows)):
         done = [r for r in log.rows[member] if r >= 0 and not log.failed[r]]
@@ -174,7 +174,7 @@ def test_every_member_that_is_left_is_on_one_branch(seed: int) -> None:
     stems = branches(tree)
     all_ = [branch for stem in stems for _, branch in stem.walk()]
     assert sum(branch.newest for branch in all_) == sum(stem.members for stem in stems) == 6
-    assert sum(branch.jobs for branch in all_) == int(left_over(tree)[1].sum())
+    assert sum(branch.jobs for branch in all_) == int(surviving(tree)[1].sum())
 
 
 # --- the façade ------------------------------------------------------------------------

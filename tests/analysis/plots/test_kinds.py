@@ -72,8 +72,8 @@ LOGS = {
 
 
 def drawn(kind: str, log: Log, **options: Any) -> dict[str, Any]:
-    wish = FigureRequest(kind=kind, options=Options(**options))
-    return wish.draw({"only": [log]}).to_dict()
+    request = FigureRequest(kind=kind, options=Options(**options))
+    return request.draw({"only": [log]}).to_dict()
 
 
 def texts(spec: dict[str, Any]) -> str:
@@ -191,8 +191,8 @@ def test_large_population_is_drawn_as_shares_of_its_founders():
 
 def test_scatter_shows_a_second_study_on_the_same_scales():
     pbt, random = population(), population(name="random", copying=0)
-    wish = FigureRequest(kind="scatter", options=Options())
-    spec = wish.draw({"pbt": [pbt], "random": [random]}).to_dict()
+    request = FigureRequest(kind="scatter", options=Options())
+    spec = request.draw({"pbt": [pbt], "random": [random]}).to_dict()
     assert [panel["title"]["text"] for panel in spec["hconcat"]] == ["digits", "random"]
     domains = [p["layer"][0]["encoding"]["x"]["scale"]["domain"] for p in spec["hconcat"]]
     assert domains[0] == domains[1]
@@ -209,8 +209,8 @@ def test_scatter_draws_late_large_marks_first_and_small_ones_on_top():
 def test_labels_of_parallel_axes_differ_however_narrow_the_range():
     log = population(space={"lr": ev.Uniform(100.0, 100.003)})
     rows = data_of(drawn("parallel", log))
-    told = [row["text"] for row in rows if row.get("axis") == "lr" and "text" in row]
-    assert len(set(told)) == len(told) > 2
+    labels = [row["text"] for row in rows if row.get("axis") == "lr" and "text" in row]
+    assert len(set(labels)) == len(labels) > 2
 
 
 def test_labels_at_the_end_of_compare_stay_at_their_ticks():

@@ -15,7 +15,7 @@ from tests.needs import needs
 needs("altair")
 
 from evolvent.analysis.plots.axis import Axis  # noqa: E402 - after what skips
-from evolvent.analysis.plots.study_view import View, best_row, copied, legs, newest  # noqa: E402
+from evolvent.analysis.plots.study_view import StudyView, best_row, copied, legs, newest  # noqa: E402
 
 
 def test_best_of_equals_has_the_lowest_round_then_the_lowest_member():
@@ -37,9 +37,9 @@ def test_newest_is_the_last_finished_job_of_every_member():
 
 def test_only_what_varies_is_shown_and_one_where_nothing_does():
     varied = simulated(space={"lr": ev.Uniform(0, 1), "fixed": 1.0, "act": "relu"})
-    assert [axis.name for axis in View.of(varied).axes()] == ["lr"]
+    assert [axis.name for axis in StudyView.of(varied).axes()] == ["lr"]
     still = simulated(space={"fixed": 1.0, "act": "relu"})
-    assert [axis.name for axis in View.of(still).axes()] == ["fixed"]
+    assert [axis.name for axis in StudyView.of(still).axes()] == ["fixed"]
 
 
 def test_axis_of_numbers_in_a_list_has_a_place_for_each():
@@ -60,7 +60,7 @@ def test_true_and_one_have_places_of_their_own():
 def test_last_part_of_a_name_must_tell_which():
     log = simulated(space={"a": {"lr": ev.Uniform(0, 1)}, "b": {"lr": ev.Uniform(0, 1)}})
     with pytest.raises(ConfigError, match=r"has no 'lr'; it has a\.lr, b\.lr"):
-        View.of(log).axes(["lr"])
+        StudyView.of(log).axes(["lr"])
 
 
 def test_a_copy_that_leads_back_in_rounds_begins_another_leg() -> None:

@@ -183,12 +183,12 @@ def test_values_of_every_kind_come_through():
 
 def test_types_of_polars():
     schema = result(every_kind()).jobs(engine="polars").schema
-    moment = polars.Datetime("us", "UTC")
+    time_type = polars.Datetime("us", "UTC")
     wanted = {
         "id": polars.String, "member": polars.Int64, "state": polars.Categorical,
         "score": polars.Float64, "accuracy": polars.Float64, "whole": polars.Int64,
         "word": polars.Categorical, "flag": polars.Boolean, "donor": polars.Int64,
-        "started_at": moment, "finished_at": moment,
+        "started_at": time_type, "finished_at": time_type,
     }  # fmt: skip
     assert {name: schema[name] for name in wanted} == wanted
 

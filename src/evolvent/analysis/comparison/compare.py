@@ -57,7 +57,7 @@ def compare_logs(
         ConfigError: no arms, another metric or mode, an arm of unlike studies, a study without a
             finished job, an unknown test metric: names the study, what it has and what was wanted.
     """
-    logs = _checked(arms)
+    logs = _check_arms(arms)
     first = logs[0].status.record
     budget = min(map(len, logs))
     modes: dict[str, Mode] = {"best": first.mode, "area": first.mode}
@@ -81,7 +81,7 @@ def compare_logs(
             if (found := _difference(summed[0], other, figure, modes[figure])) is not None
         ),
         unequal=max(map(len, logs)) > budget,
-        notes=tuple(_notes(arms, summed)),
+        notes=tuple(_note_sentences(arms, summed)),
     )
 
 
@@ -98,7 +98,7 @@ def curves(
     Raises:
         ConfigError: as `compare_logs`.
     """
-    logs = _checked(arms)
+    logs = _check_arms(arms)
     most = min(map(len, logs))
     end = most if budget is None else min(budget, most)
     at = np.unique(np.linspace(1, end, min(points, end)).round().astype(np.int64))
@@ -106,7 +106,7 @@ def curves(
 
 
 def _curve(name: str, logs: Sequence[Log], at: NDArray[np.int64]) -> Curve:
-    rows = [_turned(log, _best_so_far(log, int(at[-1]))[at - 1]) for log in logs]
+    rows = [_as_metric(log, _best_so_far(log, int(at[-1]))[at - 1]) for log in logs]
     values = np.array(rows, np.float64)
     known = ~np.isnan(values).any(axis=0)  # not before every study has a score
     values = values[:, known]
@@ -114,7 +114,7 @@ def _curve(name: str, logs: Sequence[Log], at: NDArray[np.int64]) -> Curve:
     return Curve(name, at[known], values.mean(axis=0), low, high, len(logs))
 
 
-def _checked(arms: Mapping[str, Sequence[Log]]) -> list[Log]:
+def _check_arms(arms: Mapping[str, Sequence[Log]]) -> list[Log]:
     logs = [log for group in arms.values() for log in group]
     if not logs or not all(arms.values()):
         raise ConfigError("compare: got an arm without a study, wanted one study or more in each")
@@ -156,9 +156,9 @@ def _figure(test: str) -> str:
 def _check_test(logs: Sequence[Log], test: str) -> None:
     for log in logs:
         if test not in log.metrics:
-            there = ", ".join(log.metrics) or "none"
+            present = ", ".join(log.metrics) or "none"
             name = log.status.record.name
-            raise ConfigError(f"test: study {name!r} reports no metric {test!r}, it has {there}")
+            raise ConfigError(f"test: study {name!r} reports no metric {test!r}, it has {present}")
 
 
 def _best_so_far(log: Log, budget: int) -> Numbers:
@@ -167,7 +167,7 @@ def _best_so_far(log: Log, budget: int) -> Numbers:
     return best
 
 
-def _turned(log: Log, scores: Numbers) -> Numbers:
+def _as_metric(log: Log, scores: Numbers) -> Numbers:
     return -scores if log.status.record.mode == "min" else scores
 
 
@@ -180,10 +180,10 @@ def _seed(log: Log, budget: int, test: str | None) -> Seed:
     if np.isnan(best[-1]):
         return Seed(record.name, record.seed, len(log), values, None)
     row = _best_row(log, budget)
-    values["best"] = float(_turned(log, best)[-1])
+    values["best"] = float(_as_metric(log, best)[-1])
     # before its first score a study counts with that score
     known = np.where(np.isnan(best), best[~np.isnan(best)][0], best)
-    values["area"] = float(_turned(log, known).mean())
+    values["area"] = float(_as_metric(log, known).mean())
     if test is not None:
         value = float(log.metrics[test][row])
         values[_figure(test)] = value if np.isfinite(value) else None
@@ -214,7 +214,7 @@ def _matched(arm: Arm, other: Arm, figure: str) -> tuple[list[float], list[float
     return [x for x, _ in pairs], [y for _, y in pairs], True
 
 
-def _notes(arms: Mapping[str, Sequence[Log]], summed: Sequence[Arm]) -> list[str]:
+def _note_sentences(arms: Mapping[str, Sequence[Log]], summed: Sequence[Arm]) -> list[str]:
     notes = []
     for arm in summed:
         missing = [s.study for s in arm.seeds if s.job is None]
@@ -224,18 +224,18 @@ def _notes(arms: Mapping[str, Sequence[Log]], summed: Sequence[Arm]) -> list[str
             lacking = [s.study for s in arm.seeds if s.job is not None and s.values[figure] is None]
             if lacking:
                 notes.append(f"the best job has no finite {figure}, left out: {', '.join(lacking)}")
-        again = [str(seed) for seed, n in Counter(s.seed for s in arm.seeds).items() if n > 1]
-        if again:
+        repeated = [str(seed) for seed, n in Counter(s.seed for s in arm.seeds).items() if n > 1]
+        if repeated:
             notes.append(
-                f"{arm.name} has several studies of seed {', '.join(again)}: unless they ran "
+                f"{arm.name} has several studies of seed {', '.join(repeated)}: unless they ran "
                 "asynchronously they are one and the same, and the intervals too narrow"
             )
-    going = [
+    unfinished = [
         log.status.record.name
         for group in arms.values()
         for log in group
         if log.status.state is StudyState.OPEN
     ]
-    if going:
-        notes.append(f"not over yet: {', '.join(going)}")
+    if unfinished:
+        notes.append(f"not over yet: {', '.join(unfinished)}")
     return notes

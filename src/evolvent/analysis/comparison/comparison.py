@@ -156,7 +156,7 @@ def _text(c: Comparison) -> Iterator[str]:
     yield ""
     yield from aligned(_table(c))
     yield ""
-    for sentence in _words(c):
+    for sentence in _sentences(c):
         yield from wrapped(sentence)
     for note in c.notes:
         yield from wrapped(f"Note: {note}.")
@@ -191,7 +191,7 @@ def _title(c: Comparison, figure: str) -> str:
             return f"{figure} of the best by {c.metric}"
 
 
-def _words(c: Comparison) -> Iterator[str]:
+def _sentences(c: Comparison) -> Iterator[str]:
     for other in c.arms[1:]:
         for verdict in ("better", "worse", "noise"):
             titles = [
@@ -201,13 +201,13 @@ def _words(c: Comparison) -> Iterator[str]:
             ]
             if titles:
                 yield _sentence(c.arms[0].name, other.name, verdict, titles)
-    blind = [d for d in c.differences if d.verdict == "unknown"]
-    if alike := [_title(c, d.figure).partition(":")[0] for d in blind if d.estimate.n > 1]:
+    unknown = [d for d in c.differences if d.verdict == "unknown"]
+    if alike := [_title(c, d.figure).partition(":")[0] for d in unknown if d.estimate.n > 1]:
         yield (
             f"All seeds of an arm gave the same {_listed([*dict.fromkeys(alike)])}, which says "
             "nothing about noise."
         )
-    if any(d.estimate.n == 1 for d in blind):
+    if any(d.estimate.n == 1 for d in unknown):
         yield (
             "One seed tells nothing about noise: train studies with other seeds too, and compare "
             "the groups."

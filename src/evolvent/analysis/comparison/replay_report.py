@@ -148,27 +148,31 @@ def _text(r: ReplayReport) -> Iterator[str]:
     yield ""
     yield from aligned(_table(r))
     yield ""
-    for sentence in _words(r):
+    for sentence in _sentences(r):
         yield from wrapped(sentence)
 
 
 def _table(r: ReplayReport) -> Iterator[tuple[str, ...]]:
     goal = "maximised" if r.mode == "max" else "minimised"
     arms = [("replay", r.replay), ("last hyperparameters only", r.last)]
-    there = [(name, arm) for name, arm in arms if arm is not None]
+    present = [(name, arm) for name, arm in arms if arm is not None]
     against = [
         ("replay minus original", r.against_original),
         ("replay minus last only", r.against_last),
     ]
     found = [(name, d) for name, d in against if d is not None]
     digits = decimals(
-        [v for v in (r.original.value, *(v for _, a in there for v in a.values)) if v is not None],
-        [*(arm.sd for _, arm in there), *(d.value for _, d in found)],
+        [
+            v
+            for v in (r.original.value, *(v for _, a in present for v in a.values))
+            if v is not None
+        ],
+        [*(arm.sd for _, arm in present), *(d.value for _, d in found)],
     )
     yield (f"{r.metric}, {goal}", "mean", "sd", f"{LEVEL * 100:g} % interval", "seeds", "")
     if r.original.value is not None:
         yield (f"original, {r.original.job}", number(r.original.value, digits), "-", "", "1", "")
-    for name, arm in there:
+    for name, arm in present:
         yield (name, *numbers(arm.mean, arm.sd, digits), "")
     for name, d in found:
         verdict = d.verdict(r.mode)
@@ -176,13 +180,13 @@ def _table(r: ReplayReport) -> Iterator[tuple[str, ...]]:
         yield (name, signed(d.value, digits), "", ends, "", shown)
 
 
-def _words(r: ReplayReport) -> Iterator[str]:
+def _sentences(r: ReplayReport) -> Iterator[str]:
     yield from _beside_original(r)
     yield from _beside_last(r)
-    blind = [d for d in (r.against_original, r.against_last) if d is not None and d.low is None]
-    if any(d.n == 1 for d in blind):
+    unknown = [d for d in (r.against_original, r.against_last) if d is not None and d.low is None]
+    if any(d.n == 1 for d in unknown):
         yield "One seed tells nothing about noise: replay with three or more."
-    if any(d.n > 1 for d in blind):
+    if any(d.n > 1 for d in unknown):
         yield (
             "All seeds gave the same value: the training does not use job.seed, so this says "
             "nothing about noise."

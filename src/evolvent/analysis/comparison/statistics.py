@@ -79,7 +79,7 @@ def difference(a: Sequence[float], b: Sequence[float], *, paired: bool) -> Estim
     """
     first, second = np.array(a, np.float64), np.array(b, np.float64)
     value = float(first.mean() - second.mean())
-    if paired and _alike(first) and _alike(second):  # their differences have nothing to tell
+    if paired and _constant(first) and _constant(second):  # their differences have nothing to tell
         return Estimate(value, None, None, len(first), paired)
     samples = [first - second] if paired else [first, second]
     return _estimate(value, samples, paired=paired)
@@ -92,7 +92,7 @@ def spread(values: Sequence[float]) -> float | None:
 
 def _estimate(value: float, samples: list[_Values], *, paired: bool) -> Estimate:
     n = min(map(len, samples))
-    if n < 2 or (not paired and all(map(_alike, samples))):
+    if n < 2 or (not paired and all(map(_constant, samples))):
         return Estimate(value, None, None, n, paired)
     errors = [float(np.var(sample, ddof=1)) / len(sample) for sample in samples]
     if sum(errors) == 0:
@@ -105,7 +105,7 @@ def _estimate(value: float, samples: list[_Values], *, paired: bool) -> Estimate
     return Estimate(value, value + low, value + high, n, paired, "bootstrap")
 
 
-def _alike(sample: _Values) -> bool:
+def _constant(sample: _Values) -> bool:
     return bool(sample.min() == sample.max())
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from evolvent.analysis.explain.log_lines import LogLines
-from evolvent.analysis.explain.snapshot import Moment
+from evolvent.analysis.explain.snapshot import PopulationSnapshot
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.store.records import MemberView
 
-_LOOKED_AT = 20_000  # lines
+_MOST_LINES = 20_000  # lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,23 +18,23 @@ class Aftermath:
     """What came of a done job.
 
     Attributes:
-        onward: what its own member did next; None: nothing yet.
+        next_job: what its own member did next; None: nothing yet.
         copies: the jobs of other members that started from its checkpoint, by round.
         complete: whether all of the log has been looked through where copies may be.
         checkpoint: "kept", "pinned", "collected", or "missing" where it is needed but was not in
             the archive that the study came from; None when there is none.
     """
 
-    onward: JobRecord | None = None
+    next_job: JobRecord | None = None
     copies: tuple[JobId, ...] = ()
     complete: bool = True
     checkpoint: str | None = None
 
     def sentences(self, job: JobRecord) -> Iterator[str]:
         """Say what came of the job, sentence by sentence."""
-        if self.onward is not None:
-            own = "went on from it" if self.onward.parent == job.id else "did not go on from it"
-            yield f"Its own member {own} ({self.onward.id})."
+        if self.next_job is not None:
+            own = "went on from it" if self.next_job.parent == job.id else "did not go on from it"
+            yield f"Its own member {own} ({self.next_job.id})."
         more = "" if self.complete else ", as far as the log was read"
         copies = f"Copied by {', '.join(self.copies)}" if self.copies else "Nobody copied it"
         yield f"{copies}{more}."
@@ -49,7 +49,7 @@ class Aftermath:
                 yield "Its checkpoint has been collected: nothing needed it any more."
 
 
-def legacy(job: JobRecord, *, lines: LogLines, views: Sequence[MemberView]) -> Aftermath:
+def find_aftermath(job: JobRecord, *, lines: LogLines, views: Sequence[MemberView]) -> Aftermath:
     """Return what came of a job.
 
     It can be copied while it is its member's newest: by whoever decides meanwhile, and by members
@@ -58,17 +58,17 @@ def legacy(job: JobRecord, *, lines: LogLines, views: Sequence[MemberView]) -> A
     if job.state is not JobState.DONE:
         return Aftermath()
     first = lines.find(job)
-    moment = Moment(lines, views, first, settled=True)
-    deciders = list(moment.newest.values())
-    most = min(len(lines), first + 1 + _LOOKED_AT)
+    snapshot = PopulationSnapshot(lines, views, first, immediate=True)
+    deciders = list(snapshot.newest.values())
+    most = min(len(lines), first + 1 + _MOST_LINES)
     line = first + 1
     while line < most and lines[line].member != job.member:
         deciders.append(lines[line])
         line += 1
-    nexts = filter(None, map(moment.following, deciders))
+    nexts = filter(None, map(snapshot.next_job, deciders))
     copies = {j.id for j in nexts if j.parent == job.id and j.donor is not None}
     return Aftermath(
-        onward=moment.following(job),
+        next_job=snapshot.next_job(job),
         copies=tuple(sorted(copies, key=lambda id: (id.round, id.member))),
         complete=line < most or most == len(lines),
         checkpoint=_checkpoint(job, lines, views),
@@ -82,11 +82,11 @@ def _checkpoint(job: JobRecord, lines: LogLines, views: Sequence[MemberView]) ->
     pinned = job.id in store.pins(study)
     if job.checkpoint in store.checkpoints(study):
         return "pinned" if pinned else "kept"
-    needed = pinned or job.id == store.status(study).best or job.id in _starts(views)
+    needed = pinned or job.id == store.status(study).best or job.id in _resumable(views)
     return "missing" if needed else "collected"
 
 
-def _starts(views: Sequence[MemberView]) -> set[JobId | None]:
+def _resumable(views: Sequence[MemberView]) -> set[JobId | None]:
     """Return the jobs whose checkpoints members go on from."""
     starts = {view.open.parent for view in views if view.open is not None}
     newest = [view.newest for view in views if view.newest is not None]

@@ -60,12 +60,12 @@ class Change:
     clipped: bool = False
 
 
-def unexplained(before: Hyperparameters, after: Hyperparameters) -> tuple[Change, ...]:
+def untraced_changes(before: Hyperparameters, after: Hyperparameters) -> tuple[Change, ...]:
     """Return what changed where nobody knows how."""
     return tuple(Change(name, before.get(name), before.get(name), x) for name, x in after.items())
 
 
-def explained(
+def traced_changes(
     record: StudyRecord, me: Member, population: Population, after: Hyperparameters
 ) -> tuple[Change, ...]:
     """Return how a decision came to the hyperparameters `after`, by exploring again.
@@ -78,13 +78,13 @@ def explained(
     """
     algorithm = record.algorithm
     if not isinstance(algorithm, PBT):
-        return unexplained(me.hyperparameters, after)
+        return untraced_changes(me.hyperparameters, after)
     trace = _Trace(stream(record.seed, "decide", me.id, me.round))
     base: Hyperparameters = me.hyperparameters
     explores = True
     if not isinstance(algorithm.exploit, NoExploit):
         explores = algorithm.exploit(me, population, rng=trace.rng) is not None
-        base = _inherited(algorithm, record, me, population)
+        base = _explored_from(algorithm, record, me, population)
     traced = trace.walk(_strategy(algorithm), base, record.space) if explores else {}
     if {**base, **traced} != dict(after):  # a strategy that does not give the same twice
         trace = _Trace(trace.rng)
@@ -107,14 +107,14 @@ def _strategy(algorithm: PBT) -> Explore:
     return explore  # type: ignore[no-any-return]  # PBT has made one strategy of what it was given
 
 
-def _inherited(
+def _explored_from(
     algorithm: PBT, record: StudyRecord, me: Member, population: Population
 ) -> Hyperparameters:
     """Return what exploring started from: what the same algorithm decides without exploring."""
-    still: Any = NoExplore()
+    unexplored: Any = NoExplore()
     if isinstance(algorithm.explore, PerName):  # it says which hyperparameters are static
-        still = {name: NoExplore() for name, _ in algorithm.explore.strategies}
-    decision = replace(algorithm, explore=still).decide(
+        unexplored = {name: NoExplore() for name, _ in algorithm.explore.strategies}
+    decision = replace(algorithm, explore=unexplored).decide(
         me, population, space=record.space, rng=stream(record.seed, "decide", me.id, me.round)
     )
     match decision:
@@ -146,22 +146,25 @@ class _Trace:
                     values = {**values, **self.walk(one, values, space.only((name,)))}
                 return values
             case Perturb() | Gaussian() | Resample() | Shift() | NoExplore():
-                return {name: self._one(strategy, values, space.only((name,))) for name in space}
+                return {
+                    name: self._explore_name(strategy, values, space.only((name,)))
+                    for name in space
+                }
             case _:
-                return self._whole(strategy, values, space)
+                return self._explore_all(strategy, values, space)
 
-    def _one(self, strategy: Explore, values: Hyperparameters, space: Space) -> Value:
+    def _explore_name(self, strategy: Explore, values: Hyperparameters, space: Space) -> Value:
         [(name, distribution)] = space.items()
-        again = _again(self.rng)
+        twin = _twin(self.rng)
         new = strategy(values, space, rng=self.rng)[name]
-        note, clipped = _note(strategy, distribution, values[name], new, again)
+        note, clipped = _note(strategy, distribution, values[name], new, twin)
         if note:
             self.notes.setdefault(name, []).append(note)
         if clipped:
             self.clipped.add(name)
         return new
 
-    def _whole(
+    def _explore_all(
         self, strategy: Explore, values: Hyperparameters, space: Space
     ) -> Mapping[str, Value]:
         own = {name: values[name] for name in space}
@@ -175,7 +178,7 @@ class _Trace:
         return new
 
 
-def _again(rng: np.random.Generator) -> np.random.Generator:
+def _twin(rng: np.random.Generator) -> np.random.Generator:
     """Return a generator that will draw what `rng` is about to draw."""
     twin = np.random.PCG64(0)
     state: Any = rng.bit_generator.state
@@ -196,19 +199,19 @@ def _note(
     if isinstance(distribution, Choice):
         return "drawn anew", False
     if isinstance(distribution, Ordinal):
-        return _place(distribution.place(new) - distribution.place(old)), False
+        return _step_note(distribution.place(new) - distribution.place(old)), False
     if isinstance(strategy, (Perturb, Gaussian)):
-        return _moved(strategy, distribution, float(old), rng)  # type: ignore[arg-type]
-    return _place(float(new) - float(old)), False  # type: ignore[arg-type]  # Shift of an integer
+        return _move_note(strategy, distribution, float(old), rng)  # type: ignore[arg-type]
+    return _step_note(float(new) - float(old)), False  # type: ignore[arg-type]  # Shift of an integer
 
 
-def _place(step: float) -> str:
+def _step_note(step: float) -> str:
     if step == 0:
         return "at the end, stays"
     return "one up" if step > 0 else "one down"
 
 
-def _moved(
+def _move_note(
     strategy: Perturb | Gaussian, distribution: Any, old: float, rng: np.random.Generator
 ) -> tuple[str, bool]:
     """Say how a number was moved: the same step without bounds tells the factor or the noise."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from evolvent.analysis.explain.aftermath import legacy
-from evolvent.analysis.explain.changes import Change, explained, short, unexplained
+from evolvent.analysis.explain.aftermath import find_aftermath
+from evolvent.analysis.explain.changes import Change, short, traced_changes, untraced_changes
 from evolvent.analysis.explain.log_lines import LogLines, find_job
-from evolvent.analysis.explain.redecide import Decision, decide_again
+from evolvent.analysis.explain.redecide import Redecision, decide_again
 from evolvent.analysis.explain.rules import Case, case_of
 from evolvent.analysis.explain.sentences import (
     RESTARTED,
-    beginning,
-    begins_alike,
-    checked,
-    continuing,
-    descent,
-    outcome,
-    restarted,
+    check_sentence,
+    decision_sentences,
+    descent_sentences,
+    first_job_matches,
+    first_job_sentences,
+    outcome_sentences,
+    restart_sentences,
 )
 from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, JobState, Member
@@ -80,7 +80,9 @@ class Explanation:
 
     def __str__(self) -> str:
         head = f"{self.job.id} of study {self.study!r}: {self.job.state}"
-        return "\n".join([head, *self.why, *map(_line, self.changes), *self.after, self.check])
+        return "\n".join(
+            [head, *self.why, *map(_change_line, self.changes), *self.after, self.check]
+        )
 
 
 def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
@@ -99,56 +101,60 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
     found = find_job(store, status, job)
     status = store.status(status.id)  # a log that holds the job, however old the given one is
     lines, views, record = LogLines(store, status), store.members(status.id), status.record
-    came = legacy(found, lines=lines, views=views)
+    aftermath = find_aftermath(found, lines=lines, views=views)
     parent = None if found.parent is None else store.job(status.id, found.parent)
     failures = [f for f in store.failures(status.id, limit=_FAILURES) if f.job == found.id]
     line = store.lineage(status.id, found.id)
-    after = [*outcome(record, found, parent, failures), *descent(line)]
+    after = [*outcome_sentences(record, found, parent, failures), *descent_sentences(line)]
     if found.state is JobState.DONE:
-        after.extend(came.sentences(found))
-    told = Explanation(
+        after.extend(aftermath.sentences(found))
+    explanation = Explanation(
         study=record.name,
         metric=record.metric,
         job=replace(found, hyperparameters=record.space.nest(found.hyperparameters)),
         after=tuple(after),
-        copies=came.copies,
-        checkpoint=came.checkpoint,
+        copies=aftermath.copies,
+        checkpoint=aftermath.checkpoint,
     )
     if found.round == 0:
-        return _begun(told, record, found)
+        return _explain_first_job(explanation, record, found)
     if found.reason.startswith(RESTARTED):
-        same = unexplained(found.hyperparameters, found.hyperparameters)
-        return replace(told, why=tuple(restarted(found)), changes=same)
+        same = untraced_changes(found.hyperparameters, found.hyperparameters)
+        return replace(explanation, why=tuple(restart_sentences(found)), changes=same)
     decision = decide_again(store, status, found, lines=lines, views=views)
-    return _decided(told, record, found, decision)
+    return _explain_decision(explanation, record, found, decision)
 
 
-def _begun(told: Explanation, record: StudyRecord, job: JobRecord) -> Explanation:
-    agrees = begins_alike(record, job)
+def _explain_first_job(
+    explanation: Explanation, record: StudyRecord, job: JobRecord
+) -> Explanation:
+    agrees = first_job_matches(record, job)
     outcome = "the same" if agrees else "something else"
     check = f"Begun again from the seed, {outcome} comes out."
-    return replace(told, why=tuple(beginning(record, job)), agrees=agrees, check=check)
+    return replace(
+        explanation, why=tuple(first_job_sentences(record, job)), agrees=agrees, check=check
+    )
 
 
-def _decided(
-    told: Explanation, record: StudyRecord, job: JobRecord, decision: Decision
+def _explain_decision(
+    explanation: Explanation, record: StudyRecord, job: JobRecord, decision: Redecision
 ) -> Explanation:
     me, population = decision.me, decision.population
     if decision.agrees:
         case = case_of(record, me, population)
-        changes = explained(record, me, population, job.hyperparameters)
+        changes = traced_changes(record, me, population, job.hyperparameters)
     else:
         donor = None if job.donor is None else _member(population, job.donor)
         case = Case(record, me, population, donor, donor)
-        changes = unexplained(decision.before.hyperparameters, job.hyperparameters)
+        changes = untraced_changes(decision.before.hyperparameters, job.hyperparameters)
     return replace(
-        told,
-        why=tuple(continuing(record, job, decision, case)),
+        explanation,
+        why=tuple(decision_sentences(record, job, decision, case)),
         members=len(population),
         rivals=_rivals(case),
         changes=changes,
         agrees=decision.agrees,
-        check=checked(decision),
+        check=check_sentence(decision),
     )
 
 
@@ -178,7 +184,7 @@ def _rival(case: Case, member: Member, rank: int, role: str) -> Rival:
     return Rival(rank + 1, member.job, value, role)
 
 
-def _line(change: Change) -> str:
+def _change_line(change: Change) -> str:
     if change.before == change.after and not change.how:
         return f"  {change.name} stays {short(change.after)}"
     parts = [f"the donor's {short(change.base)}"] if change.base != change.before else []

@@ -82,11 +82,11 @@ def find_job(store: Store, status: StudyStatus, job: str) -> JobRecord:
         return store.job(status.id, id)
     except UnknownJob:
         raise UnknownJob(
-            f"study {status.record.name!r} has no job {id}: {_there_is(store, status, id)}"
+            f"study {status.record.name!r} has no job {id}: {_available_jobs(store, status, id)}"
         ) from None
 
 
-def _there_is(store: Store, status: StudyStatus, wanted: JobId) -> str:
+def _available_jobs(store: Store, status: StudyStatus, wanted: JobId) -> str:
     if wanted.member >= status.members:
         return f"it has members 0 to {status.members - 1}, rounds 0 to {status.record.rounds - 1}"
     view = store.members(status.id)[wanted.member]

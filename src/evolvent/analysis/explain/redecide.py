@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evolvent.analysis.explain.log_lines import LogLines
-from evolvent.analysis.explain.snapshot import Moment, reparented
+from evolvent.analysis.explain.snapshot import PopulationSnapshot, reparented
 from evolvent.core.heads import Head, HeadState, decided_head
 from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, JobState, Member
@@ -20,7 +20,7 @@ _TRIES_LEAST = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Redecision:
     """A decision, taken again.
 
     Attributes:
@@ -49,7 +49,7 @@ def decide_again(
     *,
     lines: LogLines,
     views: list[MemberView],
-) -> Decision:
+) -> Redecision:
     """Take the decision behind a job of round 1 or later again.
 
     An asynchronous study decides when the member reports, a failed member perhaps later, when
@@ -58,30 +58,34 @@ def decide_again(
     so the moments that there may have been are tried in turn, the likeliest first.
     """
     before = store.job(status.id, JobId(job.member, job.round - 1))
-    for moment in _moments(status.record, job, before, lines=lines, views=views):
-        decision = _taken(status.record, job, before, moment, lines)
+    for snapshot in _snapshots(status.record, job, before, lines=lines, views=views):
+        decision = _decide_at(status.record, job, before, snapshot, lines)
         if decision.agrees is not False:
             return decision
-    likeliest = next(_moments(status.record, job, before, lines=lines, views=views))
-    return _taken(status.record, job, before, likeliest, lines)
+    likeliest = next(_snapshots(status.record, job, before, lines=lines, views=views))
+    return _decide_at(status.record, job, before, likeliest, lines)
 
 
-def _taken(
-    record: StudyRecord, job: JobRecord, before: JobRecord, moment: Moment, lines: LogLines
-) -> Decision:
-    me = moment.population.member(job.member)
+def _decide_at(
+    record: StudyRecord,
+    job: JobRecord,
+    before: JobRecord,
+    snapshot: PopulationSnapshot,
+    lines: LogLines,
+) -> Redecision:
+    me = snapshot.population.member(job.member)
     try:
-        head = decided_head(record, me, parent=before.parent, population=moment.population)
+        head = decided_head(record, me, parent=before.parent, population=snapshot.population)
     except EvolventError as e:
         agrees, instead = None, str(e)
     else:
-        agrees, instead = _same(head, job), _describe(head)
-    seen = lines[moment.line]
+        agrees, instead = _matches_log(head, job), _describe(head)
+    seen = lines[snapshot.line]
     delayed = seen.id != before.id
-    return Decision(before, me, moment.population, seen, delayed, agrees, instead)
+    return Redecision(before, me, snapshot.population, seen, delayed, agrees, instead)
 
 
-def _same(head: Head, job: JobRecord) -> bool:
+def _matches_log(head: Head, job: JobRecord) -> bool:
     damage = reparented(job)
     reason = job.reason.removesuffix(f"; {damage}") if damage else job.reason
     cancelled = job.state is JobState.CANCELLED
@@ -98,41 +102,41 @@ def _describe(head: Head) -> str:
     return f"{head.reason} (from {start})"
 
 
-def _moments(
+def _snapshots(
     record: StudyRecord,
     job: JobRecord,
     before: JobRecord,
     *,
     lines: LogLines,
     views: list[MemberView],
-) -> Iterator[Moment]:
+) -> Iterator[PopulationSnapshot]:
     """Yield the moments at which the job may have been decided; each is valid until the next."""
     own = lines.find(before)
     tries = max(_TRIES_LEAST, _TRIES * len(views))
     last = _last_before_start(lines, own, own + tries, job)
     if record.synchronous:
         end = _end_of_round(lines, own, last, job.round)
-        yield Moment(lines, views, end, settled=False)
-        yield from _from(Moment(lines, views, own, settled=False), last)
-        yield from _from(Moment(lines, views, own, settled=True), last)
+        yield PopulationSnapshot(lines, views, end, immediate=False)
+        yield from _snapshots_from(PopulationSnapshot(lines, views, own, immediate=False), last)
+        yield from _snapshots_from(PopulationSnapshot(lines, views, own, immediate=True), last)
         return
-    moment = Moment(lines, views, own, settled=True)
-    yield moment
+    snapshot = PopulationSnapshot(lines, views, own, immediate=True)
+    yield snapshot
     if before.score is None:
-        yield from (m for m in _after(moment, last) if lines[m.line].score is not None)
-    yield from _from(Moment(lines, views, own, settled=False), last)
-    yield from _from(Moment(lines, views, own, settled=True), last)
+        yield from (m for m in _snapshots_after(snapshot, last) if lines[m.line].score is not None)
+    yield from _snapshots_from(PopulationSnapshot(lines, views, own, immediate=False), last)
+    yield from _snapshots_from(PopulationSnapshot(lines, views, own, immediate=True), last)
 
 
-def _from(moment: Moment, last: int) -> Iterator[Moment]:
-    yield moment
-    yield from _after(moment, last)
+def _snapshots_from(snapshot: PopulationSnapshot, last: int) -> Iterator[PopulationSnapshot]:
+    yield snapshot
+    yield from _snapshots_after(snapshot, last)
 
 
-def _after(moment: Moment, last: int) -> Iterator[Moment]:
-    while moment.line < last:
-        moment.advance()
-        yield moment
+def _snapshots_after(snapshot: PopulationSnapshot, last: int) -> Iterator[PopulationSnapshot]:
+    while snapshot.line < last:
+        snapshot.advance()
+        yield snapshot
 
 
 def _last_before_start(lines: LogLines, own: int, most: int, job: JobRecord) -> int:

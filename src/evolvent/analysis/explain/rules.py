@@ -75,8 +75,8 @@ def rule_sentences(case: Case) -> list[str]:
     """Return which rule applied and what it came to, sentence by sentence."""
     if isinstance(case.record.algorithm, RandomSearch):
         return ["RandomSearch: every member keeps the hyperparameters it began with."]
-    teller = _TELLERS.get(type(case.exploit))
-    if teller is None:
+    describe = _SENTENCES.get(type(case.exploit))
+    if describe is None:
         return []
     if case.me.failed and not isinstance(case.exploit, NoExploit):
         return _failed(case)
@@ -85,7 +85,7 @@ def rule_sentences(case: Case) -> list[str]:
             f"{_name(case.exploit)} copies nobody in a member's first {case.exploit.burn_in} "
             f"rounds (burn_in); this was only its round {case.me.round}."
         ]
-    return teller(case)
+    return describe(case)
 
 
 def _draws(record: StudyRecord, me: Member) -> np.random.Generator:
@@ -113,16 +113,16 @@ def _truncation(case: Case) -> list[str]:
     rule: Truncation = case.exploit
     n, rank = len(case.population), case.rank(case.me)
     cut = rule.cut(n)
-    law = (
+    rule_text = (
         f"{_name(rule)}: of {n} members the worst {cut} ({_ranks(n - cut + 1, n)}) "
         f"{'copies' if cut == 1 else 'each copy'} one drawn evenly from the best {cut} "
         f"({_ranks(1, cut)})."
     )
     if rank <= n - cut:
-        return [law, f"Rank {rank} is not among the worst {cut}, so it copies nobody."]
+        return [rule_text, f"Rank {rank} is not among the worst {cut}, so it copies nobody."]
     if case.donor is not None:
-        return [law, f"Rank {rank} is among the worst {cut}: it drew {case.of(case.donor)}."]
-    return [law, f"Rank {rank} is among the worst {cut}, but {_nobody_better(case)}."]
+        return [rule_text, f"Rank {rank} is among the worst {cut}: it drew {case.of(case.donor)}."]
+    return [rule_text, f"Rank {rank} is among the worst {cut}, but {_nobody_better(case)}."]
 
 
 def _nobody_better(case: Case) -> str:
@@ -135,50 +135,55 @@ def _nobody_better(case: Case) -> str:
 
 def _tournament(case: Case) -> list[str]:
     rule: BinaryTournament = case.exploit
-    law = f"{_name(rule)}: compares with one other member drawn evenly, and copies it when it is"
-    law += f" better by at least {rule.min_gap:g}." if rule.min_gap else " as good or better."
+    rule_text = (
+        f"{_name(rule)}: compares with one other member drawn evenly, and copies it when it is"
+    )
+    rule_text += f" better by at least {rule.min_gap:g}." if rule.min_gap else " as good or better."
     if case.opponent is None:
-        return [law, "There was no other healthy member to draw."]
+        return [rule_text, "There was no other healthy member to draw."]
     drawn = f"It drew {case.of(case.opponent)}"
     if case.donor is not None:
-        return [law, f"{drawn}, which won."]
+        return [rule_text, f"{drawn}, which won."]
     short = "worse" if not at_least(case.opponent, case.me, gap=0.0) else "not better by so much"
-    return [law, f"{drawn}, which is {short}: nothing is copied."]
+    return [rule_text, f"{drawn}, which is {short}: nothing is copied."]
 
 
 def _copy_best(case: Case) -> list[str]:
     rule: CopyBest = case.exploit
-    law = f"{_name(rule)}: copies the best other member when it is "
-    law += f"better by at least {rule.min_gap:g}." if rule.min_gap else "as good or better."
+    rule_text = f"{_name(rule)}: copies the best other member when it is "
+    rule_text += f"better by at least {rule.min_gap:g}." if rule.min_gap else "as good or better."
     if case.donor is not None:
-        return [law, f"That is {case.of(case.donor)}."]
+        return [rule_text, f"That is {case.of(case.donor)}."]
     best = case.population.at_rank(0)
     if best.id == case.me.id:
-        return [law, "It is the best itself, and no other is as good."]
-    return [law, f"The best is {case.of(best)}: no other that could be copied is so much better."]
+        return [rule_text, "It is the best itself, and no other is as good."]
+    return [
+        rule_text,
+        f"The best is {case.of(best)}: no other that could be copied is so much better.",
+    ]
 
 
 def _t_test(case: Case) -> list[str]:
     rule: TTest = case.exploit
-    law = (
+    rule_text = (
         f"{_name(rule)}: draws one other member evenly and copies it when the mean of its last "
         f"{rule.window} scores is higher beyond doubt (Welch's test, p below {rule.alpha:g})."
     )
     if case.opponent is None:
-        return [law, "There was no other healthy member to draw."]
+        return [rule_text, "There was no other healthy member to draw."]
     history = case.population.history
     mine = history.scores(case.me.id, rule.window)
     others = history.scores(case.opponent.id, rule.window)
     drawn = f"It drew {case.of(case.opponent)}."
     if min(len(mine), len(others)) < 2:
-        return [law, drawn, "Two scores on either side are needed; nothing is copied yet."]
+        return [rule_text, drawn, "Two scores on either side are needed; nothing is copied yet."]
     _, df, p = welch(mine, others)
     means = (
         f"Means of {case.record.metric}: {case.record.score(_mean(others)):.6g} over "
         f"{len(others)} rounds against its own {case.record.score(_mean(mine)):.6g} over "
         f"{len(mine)}; p = {p:.3g} (df = {df:.3g})."
     )
-    return [law, drawn, means, _t_outcome(case, p, _mean(others) - _mean(mine))]
+    return [rule_text, drawn, means, _t_outcome(case, p, _mean(others) - _mean(mine))]
 
 
 def _t_outcome(case: Case, p: float, gap: float) -> str:
@@ -196,7 +201,7 @@ def _no_exploit(case: Case) -> list[str]:
     return ["NoExploit: nobody copies anybody; every member explores after every round."]
 
 
-_TELLERS: Mapping[type, Callable[[Case], list[str]]] = {
+_SENTENCES: Mapping[type, Callable[[Case], list[str]]] = {
     Truncation: _truncation,
     BinaryTournament: _tournament,
     CopyBest: _copy_best,

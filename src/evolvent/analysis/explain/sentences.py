@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from evolvent.analysis.explain.redecide import Decision
+from evolvent.analysis.explain.redecide import Redecision
 from evolvent.analysis.explain.rules import Case, rule_sentences
 from evolvent.analysis.explain.snapshot import reparented
 from evolvent.core.algorithms import PBT
@@ -15,12 +15,12 @@ from evolvent.core.study import StudyRecord
 from evolvent.store.records import PUSHED_REASON, FailedAttempt
 
 RESTARTED = "starts again: all members had failed"
-_BY_HAND = "given by hand: "
+_GIVEN = "given by hand: "
 _DRAWN = "; the rest drawn from the space"
 _WHOLE = ("given by hand", PUSHED_REASON)  # all hyperparameters came by hand
 
 
-def beginning(record: StudyRecord, job: JobRecord) -> list[str]:
+def first_job_sentences(record: StudyRecord, job: JobRecord) -> list[str]:
     """Say why a job of round 0 exists."""
     if job.member < record.population:
         who = f"Member {job.member} is one of the {record.population} the study began with."
@@ -29,7 +29,7 @@ def beginning(record: StudyRecord, job: JobRecord) -> list[str]:
     if job.reason == PUSHED_REASON:
         return [who, "It had been trained elsewhere: model and hyperparameters came by hand."]
     if job.reason.startswith("given by hand"):
-        given = job.reason.removeprefix(_BY_HAND).removesuffix(_DRAWN)
+        given = job.reason.removeprefix(_GIVEN).removesuffix(_DRAWN)
         what = "Its hyperparameters were given by hand."
         if _DRAWN in job.reason:
             what = f"By hand came {given}; the rest was drawn from the space (seed {record.seed})."
@@ -37,18 +37,18 @@ def beginning(record: StudyRecord, job: JobRecord) -> list[str]:
     return [who, f"Its hyperparameters were drawn from the space (seed {record.seed})."]
 
 
-def begins_alike(record: StudyRecord, job: JobRecord) -> bool:
+def first_job_matches(record: StudyRecord, job: JobRecord) -> bool:
     """Return whether beginning again gives the same hyperparameters."""
     given = None
     if job.member >= record.population:
-        names = job.reason.removeprefix(_BY_HAND).removesuffix(_DRAWN).split(", ")
+        names = job.reason.removeprefix(_GIVEN).removesuffix(_DRAWN).split(", ")
         given = dict(job.hyperparameters) if job.reason in _WHOLE else {}
         given |= {name: x for name, x in job.hyperparameters.items() if name in names}
     head = first_head(record, job.member, given)
     return dict(head.hyperparameters) == dict(job.hyperparameters)
 
 
-def restarted(job: JobRecord) -> list[str]:
+def restart_sentences(job: JobRecord) -> list[str]:
     """Say why a job exists that a failed study began with when it was resumed."""
     start = "fresh weights" if job.parent is None else f"the checkpoint of {job.parent}"
     return [
@@ -58,18 +58,25 @@ def restarted(job: JobRecord) -> list[str]:
     ]
 
 
-def continuing(record: StudyRecord, job: JobRecord, decision: Decision, case: Case) -> list[str]:
+def decision_sentences(
+    record: StudyRecord, job: JobRecord, decision: Redecision, case: Case
+) -> list[str]:
     """Say why a job of round 1 or later exists: when it was decided, the ranks, the rule."""
     rule = rule_sentences(case) if decision.agrees else []
     if not rule:
         rule = [f"The log says: {job.reason}."]
-    sentences = [_when(record, decision), _rank_sentence(case, decision), *rule, _deed(job, case)]
+    sentences = [
+        _when_sentence(record, decision),
+        _rank_sentence(case, decision),
+        *rule,
+        _action_sentence(job, case),
+    ]
     if damage := reparented(job):
         sentences.append(f"The checkpoint that it was to start from was damaged: {damage}.")
     return sentences
 
 
-def checked(decision: Decision) -> str:
+def check_sentence(decision: Redecision) -> str:
     """Say whether deciding again gives what the log says."""
     if decision.agrees:
         return "Decided again from the log: the same comes out."
@@ -81,7 +88,7 @@ def checked(decision: Decision) -> str:
     )
 
 
-def outcome(
+def outcome_sentences(
     record: StudyRecord, job: JobRecord, parent: JobRecord | None, failures: list[FailedAttempt]
 ) -> Iterator[str]:
     """Say what became of a job, its failed attempts first."""
@@ -103,17 +110,17 @@ def outcome(
             yield "It will never be trained: its member was stopped."
 
 
-def descent(line: Sequence[JobRecord]) -> Iterator[str]:
+def descent_sentences(line: Sequence[JobRecord]) -> Iterator[str]:
     """Say where the weights of the last job of a lineage come from."""
     if len(line) == 1:
         return
     copies = [job for job in line if job.donor is not None]
     rounds = f"{len(line)} rounds" if copies else f"{len(line)} rounds without a copy"
-    told = f"Its weights began as {line[0].id} and have been trained for {rounds}"
+    sentence = f"Its weights began as {line[0].id} and have been trained for {rounds}"
     if copies:
         times = "once, as" if len(copies) == 1 else f"{len(copies)} times, last as"
-        told += f", copied {times} {copies[-1].id} from {copies[-1].parent}"
-    yield f"{told}."
+        sentence += f", copied {times} {copies[-1].id} from {copies[-1].parent}"
+    yield f"{sentence}."
 
 
 def last_line(error: str | None) -> str:
@@ -122,7 +129,7 @@ def last_line(error: str | None) -> str:
     return lines[-1] if lines else "nobody knows why"
 
 
-def _when(record: StudyRecord, decision: Decision) -> str:
+def _when_sentence(record: StudyRecord, decision: Redecision) -> str:
     before, seen = decision.before.id, decision.seen.id
     if record.synchronous:
         return (
@@ -139,7 +146,7 @@ def _when(record: StudyRecord, decision: Decision) -> str:
     return f"Member {before.member} had ended; more rounds were asked for after {seen}."
 
 
-def _rank_sentence(case: Case, decision: Decision) -> str:
+def _rank_sentence(case: Case, decision: Redecision) -> str:
     me, n = case.me, len(case.population)
     if me.score is None:
         why = last_line(decision.before.error)
@@ -151,7 +158,7 @@ def _rank_sentence(case: Case, decision: Decision) -> str:
     return f"{own}. The best was {case.of(best)}."
 
 
-def _deed(job: JobRecord, case: Case) -> str:
+def _action_sentence(job: JobRecord, case: Case) -> str:
     """Say what the member started from and with which hyperparameters."""
     if job.state is JobState.CANCELLED:
         return "So it was stopped."

@@ -14,21 +14,21 @@ _SCAN = 3  # reports per member that are read around a line before members are a
 _SCAN_LEAST = 256
 
 
-class Moment:
+class PopulationSnapshot:
     """The newest finished job of every member as of a line, which can be moved forward.
 
     Whether a checkpoint could be copied is not in the log but follows from it: not once its
-    member had gone on from another. `settled` tells how to take what a member did next: True when
+    member had gone on from another. `immediate` tells how to take what a member did next: True when
     it had been decided as soon as the member reported, False when it had not been before that job
     started (at the end of a round, before a study was extended).
     """
 
     def __init__(
-        self, lines: LogLines, views: Sequence[MemberView], line: int, *, settled: bool
+        self, lines: LogLines, views: Sequence[MemberView], line: int, *, immediate: bool
     ) -> None:
         self.line = line
         self._lines = lines
-        self._settled = settled
+        self._immediate = immediate
         self._next: dict[JobId, JobRecord | None] = {}
         for view in views:
             for job in (view.newest, view.open):
@@ -47,7 +47,7 @@ class Moment:
         self.newest[job.member] = job
         self.population.update(self._member(job))
 
-    def following(self, job: JobRecord) -> JobRecord | None:
+    def next_job(self, job: JobRecord) -> JobRecord | None:
         """Return what the member of a job did next, perhaps later; None: nothing (yet)."""
         id = JobId(job.member, job.round + 1)
         if id not in self._next:
@@ -75,26 +75,26 @@ class Moment:
     def _available(self, job: JobRecord) -> bool:
         if job.score is None:
             return False
-        onward = self.following(job)
-        if onward is None or onward.parent == job.id:
+        next_job = self.next_job(job)
+        if next_job is None or next_job.parent == job.id:
             return True
-        if self._settled and not reparented(onward):
+        if self._immediate and not reparented(next_job):
             return False
         then = self._lines[self.line].finished_at or 0.0
-        return onward.started_at is None or onward.started_at >= then
+        return next_job.started_at is None or next_job.started_at >= then
 
 
 class _ScoreHistory:
     """What an algorithm may ask of the log at a moment."""
 
-    def __init__(self, moment: Moment) -> None:
-        self._moment = moment
+    def __init__(self, snapshot: PopulationSnapshot) -> None:
+        self._snapshot = snapshot
 
     def scores(self, member: int, window: int) -> Sequence[float]:
-        return self._moment.scores(member, window)
+        return self._snapshot.scores(member, window)
 
     def jobs(self) -> Sequence[JobRecord]:
-        return self._moment.jobs()
+        return self._snapshot.jobs()
 
 
 def reparented(job: JobRecord) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.lineage.family_tree import FamilyTree, left_over, population_rows
+from evolvent.analysis.lineage.family_tree import FamilyTree, population_rows, surviving
 from evolvent.analysis.log import Column, Log
 from evolvent.core.distributions import (
     Choice,
@@ -52,8 +52,8 @@ class Diversity:
         ancestors: int32 [rounds], how many jobs of a round the newest job of some member descends
             from, or is: what is left of that round in the end.
         spread: by flat name: float64 [rounds]; NaN where nobody is there. Constants are left out.
-        told: bool [rounds], where at least two members are there, and at least half of the most
-            there ever were.
+        populated: bool [rounds], where at least two members are there, and at least half of the
+            most there ever were.
         warning: what has collapsed and what helps, as a sentence; None: nothing has.
     """
 
@@ -62,34 +62,34 @@ class Diversity:
     founders: NDArray[np.int32]
     ancestors: NDArray[np.int32]
     spread: Mapping[str, Numbers]
-    told: NDArray[np.bool_]
+    populated: NDArray[np.bool_]
     warning: str | None
 
     @classmethod
     def of(cls, log: Log, tree: FamilyTree | None = None) -> Diversity:
         """Return the variety of a population from its log, or from its family tree already made."""
         tree = FamilyTree.of(log) if tree is None else tree
-        rows, (_, left) = population_rows(log), left_over(tree)
+        rows, (_, left) = population_rows(log), surviving(tree)
         spread = {
             name: _spread(_column(log, name), rows, distribution)
             for name, distribution in log.status.record.space.items()
             if not isinstance(distribution, Constant)
         }
         most = tree.living.max() if tree.rounds else 0
-        told = (tree.living >= 2) & (tree.living * 2 >= most)
+        populated = (tree.living >= 2) & (tree.living * 2 >= most)
         return cls(
             round=np.arange(tree.rounds),
             members=tree.living,
             founders=tree.founders,
             ancestors=np.bincount(log.round[left], minlength=tree.rounds).astype(np.int32),
             spread=spread,
-            told=told,
-            warning=_warning(tree, spread, np.flatnonzero(told)),
+            populated=populated,
+            warning=_warning(tree, spread, np.flatnonzero(populated)),
         )
 
     def shown(self) -> list[int]:
-        """Return at most twelve rounds to be shown, among those that are told."""
-        return _evenly(np.flatnonzero(self.told), _LINES)
+        """Return at most twelve rounds to be shown, among those that are populated."""
+        return _evenly(np.flatnonzero(self.populated), _LINES)
 
     def __str__(self) -> str:
         titles = ["round", "members", "founders", "ancestors", *self.spread]
@@ -143,25 +143,25 @@ def _share(column: Column, rows: NDArray[np.int64], values: list[object]) -> Num
 
 
 def _warning(
-    tree: FamilyTree, spread: Mapping[str, Numbers], told: NDArray[np.int64]
+    tree: FamilyTree, spread: Mapping[str, Numbers], populated: NDArray[np.int64]
 ) -> str | None:
-    found = [*_one_founder(tree, told), *_no_spread(spread, told)]
+    found = [*_one_founder(tree, populated), *_no_spread(spread, populated)]
     return f"{'; '.join(found)}. {_ADVICE}" if found else None
 
 
-def _one_founder(tree: FamilyTree, told: NDArray[np.int64]) -> Iterator[str]:
+def _one_founder(tree: FamilyTree, populated: NDArray[np.int64]) -> Iterator[str]:
     since, rounds = tree.coalesced, tree.log.status.record.rounds
-    if since is None or not len(told) or tree.living[told[0]] < _LEAST:
+    if since is None or not len(populated) or tree.living[populated[0]] < _LEAST:
         return
     if since < EARLY * rounds:
         [founder] = tree.descendants(since)
         yield f"all members descend from {founder} since round {since} of {rounds}"
 
 
-def _no_spread(spread: Mapping[str, Numbers], told: NDArray[np.int64]) -> Iterator[str]:
-    if len(told) < 2:
+def _no_spread(spread: Mapping[str, Numbers], populated: NDArray[np.int64]) -> Iterator[str]:
+    if len(populated) < 2:
         return
-    first, last = told[0], told[-1]
+    first, last = populated[0], populated[-1]
     varied = {name: values for name, values in spread.items() if values[first] > 0}
     left = [values[last] / values[first] for values in varied.values()]
     if left and max(left) < COLLAPSED:

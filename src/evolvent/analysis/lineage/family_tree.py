@@ -147,11 +147,11 @@ class FamilyTree:
 
         Rounds that only one member has reached say nothing and are left out; so is a study of one.
         """
-        told = np.flatnonzero(self.living >= 2)
-        several = told[self.founders[told] > 1]
-        if not len(told) or self.founders[told[-1]] > 1:
+        populated = np.flatnonzero(self.living >= 2)
+        several = populated[self.founders[populated] > 1]
+        if not len(populated) or self.founders[populated[-1]] > 1:
             return None
-        first = told[0] if not len(several) else told[told > several[-1]][0]
+        first = populated[0] if not len(several) else populated[populated > several[-1]][0]
         return int(first)
 
     def _reached(self, round: int | None) -> int:
@@ -183,7 +183,7 @@ def population_rows(log: Log) -> Rows:
     return rows
 
 
-def left_over(tree: FamilyTree) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def surviving(tree: FamilyTree) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which jobs matter to those who are left.
 
     Returns:
@@ -299,15 +299,15 @@ class Branch:
 def branches(tree: FamilyTree) -> tuple[Branch, ...]:
     """Return the stems of a family tree, one for each founder with descendants among the newest."""
     parent = tree.log.parent
-    newest, marked = left_over(tree)
+    newest, marked = surviving(tree)
     rows = np.flatnonzero(marked)
     own = parent[rows]
     forks = np.bincount(own[own >= 0], minlength=len(tree))
     ends = rows[(forks[rows] != 1) | newest[rows]]
-    return tuple(_grown(tree, ends, newest))
+    return tuple(_grow_branches(tree, ends, newest))
 
 
-def _grown(
+def _grow_branches(
     tree: FamilyTree, ends: NDArray[np.int64], newest: NDArray[np.bool_]
 ) -> Iterator[Branch]:
     """Yield the stems; whoever grows later stands in a later row, so go through them backwards."""
@@ -317,12 +317,12 @@ def _grown(
         first, jobs, copies = end, 1, int(tree.copied[end])
         while (above := int(tree.log.parent[first])) >= 0 and above not in known:
             first, jobs, copies = above, jobs + 1, copies + int(tree.copied[above])
-        branch = _branch(tree, (first, end), (jobs, copies), newest, grown.pop(end, []))
+        branch = _make_branch(tree, (first, end), (jobs, copies), newest, grown.pop(end, []))
         grown.setdefault(above, []).append(branch)
     yield from _sorted(grown.get(-1, []))
 
 
-def _branch(
+def _make_branch(
     tree: FamilyTree,
     ends: tuple[int, int],
     counts: tuple[int, int],
@@ -330,15 +330,15 @@ def _branch(
     above: list[Branch],
 ) -> Branch:
     first, last = ends
-    record, here = tree.log.status.record, bool(newest[last])
+    record, is_newest = tree.log.status.record, bool(newest[last])
     return Branch(
         first=tree.log.id(first),
         last=tree.log.id(last),
         jobs=counts[0],
         copies=counts[1],
-        members=here + sum(branch.members for branch in above),
+        members=is_newest + sum(branch.members for branch in above),
         value=record.score(float(tree.log.score[last])),
-        newest=here,
+        newest=is_newest,
         branches=_sorted(above),
     )
 

@@ -14,11 +14,11 @@ class FigureKind:
     """A kind of figure; the file of its name in this package draws it.
 
     Attributes:
-        words: what is seen.
+        description: what is seen.
         studies: how many studies it can show, at most; None: any number.
     """
 
-    words: str
+    description: str
     studies: int | None = 1
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from evolvent.analysis.plots.downsample import core_range
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
-from evolvent.analysis.plots.study_view import View
+from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 from evolvent.core.records import JobId
 
@@ -28,7 +28,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Sort:
+class Mark:
     """A kind of mark, as the legend shows it."""
 
     color: str
@@ -38,16 +38,16 @@ class Sort:
 class Legend:
     """The kinds of marks in a figure: every layer colours its marks by the field `what`."""
 
-    def __init__(self, sorts: Mapping[str, Sort], *, width: int = 740) -> None:
-        self.sorts = dict(sorts)
+    def __init__(self, marks: Mapping[str, Mark], *, width: int = 740) -> None:
+        self.marks = dict(marks)
         self.width = width
 
     def color(self) -> alt.Color:
         """Return the encoding that colours marks by their kind."""
-        names = list(self.sorts)
-        scale = alt.Scale(domain=names, range=[sort.color for sort in self.sorts.values()])
+        names = list(self.marks)
+        scale = alt.Scale(domain=names, range=[mark.color for mark in self.marks.values()])
         # symbols drawn by the legend itself, in the shapes of the kinds
-        shapes = json.dumps({name: sort.shape for name, sort in self.sorts.items()})
+        shapes = json.dumps({name: mark.shape for name, mark in self.marks.items()})
         legend = alt.Legend(
             symbolType=alt.ExprRef(f"{shapes}[datum.label]"), symbolSize=70, columns=self._columns()
         )
@@ -55,7 +55,7 @@ class Legend:
 
     def _columns(self) -> int:
         """Return how many entries fit beside each other; 0: all."""
-        widths = [min(_LABEL, 7 * len(name)) + 50 for name in self.sorts]
+        widths = [min(_LABEL, 7 * len(name)) + 50 for name in self.marks]
         return 0 if sum(widths) <= self.width else max(1, self.width // max(widths))
 
 
@@ -66,7 +66,7 @@ def table(**columns: Iterable[Any]) -> alt.InlineData:
     return alt.InlineData(values=rows)
 
 
-def ids(view: View, rows: Rows) -> list[str]:
+def ids(view: StudyView, rows: Rows) -> list[str]:
     """Return the ids of the jobs in some rows."""
     pairs = zip(view.log.member[rows].tolist(), view.log.round[rows].tolist(), strict=True)
     return [str(JobId(member, round_)) for member, round_ in pairs]
@@ -85,9 +85,9 @@ def finish(chart: ChartType, options: Options, *, title: str, subtitle: str = ""
     return finished
 
 
-def heading(text: str, width: int, words: str = "") -> alt.TitleParams:
+def heading(text: str, width: int, subtitle: str = "") -> alt.TitleParams:
     """Return the title of one panel among several."""
-    below = {"subtitle": textwrap.wrap(words, max(30, width // 7))} if words.strip() else {}
+    below = {"subtitle": textwrap.wrap(subtitle, max(30, width // 7))} if subtitle.strip() else {}
     return alt.TitleParams(text, fontSize=13, offset=8, limit=width, subtitleFontSize=11, **below)
 
 
@@ -100,9 +100,9 @@ def fitted(chart: ChartType, options: Options, *, width: int = 760, height: int 
     return sized
 
 
-def empty(options: Options, *, title: str, words: str) -> ChartType:
+def empty(options: Options, *, title: str, message: str) -> ChartType:
     """Return a figure that has nothing to show, and says why."""
-    text = alt.Chart(table(words=[words])).mark_text(
+    text = alt.Chart(table(words=[message])).mark_text(
         fontSize=15, color=options.theme.faint, align="center"
     )
     return finish(fitted(text.encode(text="words:N"), options, height=240), options, title=title)
@@ -133,7 +133,7 @@ def count(n: int, one: str) -> str:
     return f"{n:,} {one}" if n == 1 else f"{n:,} {one}s"
 
 
-def best_words(view: View) -> str:
+def best_summary(view: StudyView) -> str:
     """Return the sentence about the best job."""
     best = view.best
     if best is None:
@@ -163,7 +163,7 @@ def panel_size(options: Options, panels: int) -> tuple[int, int, int]:
     )
 
 
-def metric_color(view: View, values: NDArray[np.float64], theme: Theme) -> alt.Color:
+def metric_color(view: StudyView, values: NDArray[np.float64], theme: Theme) -> alt.Color:
     """Return the encoding of the field `value` as a colour: the better, the more it stands out.
 
     Args:

@@ -18,7 +18,7 @@ from evolvent.store.records import StudyStatus
 if TYPE_CHECKING:
     from evolvent.analysis.plots.drawing import ChartType
 
-_HERE = "evolvent.analysis.plots"
+_PACKAGE = "evolvent.analysis.plots"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,23 +56,23 @@ class FigureRequest:
                 is.
             EvolventError: the file cannot be written.
         """
-        chart = self._drawn(arms)
+        chart = self._chart(arms)
         if self.file is not None:
             self._writer.save(chart, self.file)
         return chart
 
-    def _drawn(self, arms: Mapping[str, Sequence[Log]]) -> ChartType:
+    def _chart(self, arms: Mapping[str, Sequence[Log]]) -> ChartType:
         most = KINDS[self.kind].studies
         logs = [log for arm in arms.values() for log in arm]
         if not logs or (most is not None and len(logs) > most):
             wanted = "one or more" if most is None else "one" if most == 1 else f"one to {most}"
             raise ConfigError(f"kind {self.kind}: got {len(logs)} studies, wanted {wanted}")
         shown = arms if most is None else logs if most > 1 else logs[0]
-        return import_module(f"{_HERE}.kinds.{self.kind}").draw(shown, self.options)
+        return import_module(f"{_PACKAGE}.kinds.{self.kind}").draw(shown, self.options)
 
     @property
     def _writer(self) -> Any:
-        return import_module(f"{_HERE}.save")
+        return import_module(f"{_PACKAGE}.save")
 
 
 def plot_studies(
@@ -83,8 +83,8 @@ def plot_studies(
     options: Mapping[str, Any],
 ) -> ChartType:
     """Draw a figure of studies, each an arm of its own; arguments and errors as `plotting.plot`."""
-    wish = FigureRequest(kind=kind, options=Options.of(options), file=file)
+    request = FigureRequest(kind=kind, options=Options.of(options), file=file)
     names = [status.record.name for _, status in studies]
     labels = [n if names.count(n) == 1 else f"{n} ({i + 1})" for i, n in enumerate(names)]
     logs = [[Log.read(store, status.id)] for store, status in studies]
-    return wish.draw(dict(zip(labels, logs, strict=True)))
+    return request.draw(dict(zip(labels, logs, strict=True)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evolvent.analysis.lineage.family_tree import FamilyTree
-from evolvent.analysis.plots.common import LINE, Legend, Rows, Sort
+from evolvent.analysis.plots.common import LINE, Legend, Mark, Rows
 from evolvent.analysis.plots.study_view import newest
 from evolvent.analysis.plots.theme import Theme
 
@@ -37,13 +37,13 @@ class Families:
         order = np.argsort(-counts, kind="stable")[: len(theme.palette)]
         names = {int(found[i]): f"from {log.id(int(found[i]))} ({counts[i]} living)" for i in order}
         colors = zip(names.values(), theme.palette, strict=False)
-        sorts = {LINEAGE: Sort(theme.strong, LINE)}
-        sorts |= {name: Sort(color, LINE) for name, color in colors}
+        marks = {LINEAGE: Mark(theme.strong, LINE)}
+        marks |= {name: Mark(color, LINE) for name, color in colors}
         if len(np.unique(tree.root)) > len(names):
-            sorts[OTHERS] = Sort(theme.rest, LINE)
-        return cls(names, Legend(sorts), len(found), int(counts.sum()))
+            marks[OTHERS] = Mark(theme.rest, LINE)
+        return cls(names, Legend(marks), len(found), int(counts.sum()))
 
-    def words(self) -> str:
+    def summary(self) -> str:
         few = "one founder" if self.living == 1 else f"{self.living} founders"
         return f"All that is left descends from {few} of {self.members:,}."
 

@@ -14,8 +14,8 @@ from evolvent.analysis.plots.common import (
     LINE,
     STAR,
     Legend,
+    Mark,
     Rows,
-    Sort,
     count,
     halo,
     ids,
@@ -23,7 +23,7 @@ from evolvent.analysis.plots.common import (
     table,
 )
 from evolvent.analysis.plots.drawing import alt
-from evolvent.analysis.plots.study_view import View, copied, legs
+from evolvent.analysis.plots.study_view import StudyView, copied, legs
 from evolvent.analysis.plots.theme import Theme
 
 _DOTTED = 700  # jobs a figure may have for each to get a dot with a tooltip
@@ -59,7 +59,7 @@ class Panel:
     """A value of every member over rounds."""
 
     def __init__(
-        self, view: View, axis: Axis, style: Style, *, ends: tuple[float, float] | None = None
+        self, view: StudyView, axis: Axis, style: Style, *, ends: tuple[float, float] | None = None
     ) -> None:
         """Look at one study.
 
@@ -114,16 +114,16 @@ class Panel:
 
     def _legend(self) -> Legend:
         theme, log = self.style.theme, self.view.log
-        sorts = {_LINEAGE: Sort(theme.strong, LINE)} if len(self.view.line) else {}
-        sorts[self._rest] = Sort(theme.rest, LINE)
+        marks = {_LINEAGE: Mark(theme.strong, LINE)} if len(self.view.line) else {}
+        marks[self._rest] = Mark(theme.rest, LINE)
         if self.lines.bands is not None:
-            sorts[_HALF] = Sort(mix(theme.rest, theme.background, 0.5), "square")
-            sorts[_MOST] = Sort(mix(theme.rest, theme.background, 0.25), "square")
+            marks[_HALF] = Mark(mix(theme.rest, theme.background, 0.5), "square")
+            marks[_MOST] = Mark(mix(theme.rest, theme.background, 0.25), "square")
         if self.style.copies and copied(log).any():
-            sorts[_COPY] = Sort(theme.palette[0])
+            marks[_COPY] = Mark(theme.palette[0])
         if len(self.failed):
-            sorts[self._failure] = Sort(theme.failed, CROSS)
-        return Legend(sorts)
+            marks[self._failure] = Mark(theme.failed, CROSS)
+        return Legend(marks)
 
     def _y(self, field: str = "y") -> alt.Y:
         return self.axis.y(field, domain=self.core)
@@ -185,7 +185,7 @@ class Panel:
         layers = []
         if len(rows) * self.style.panels <= _DOTTED:
             layers.append(self._tipped(rows, self._rest).mark_circle(size=14))
-        if _COPY in self.legend.sorts:
+        if _COPY in self.legend.marks:
             dots = self._seen(rows[copied(log)[rows]])
             size = 22 if len(dots) < 60 else 10
             layers.append(self._tipped(dots, _COPY).mark_circle(size=size))

@@ -16,7 +16,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class StudyView:
     """A log seen through one metric.
 
     Attributes:
@@ -33,7 +33,7 @@ class View:
     line: Rows
 
     @classmethod
-    def of(cls, log: Log, metric: str | None = None) -> View:
+    def of(cls, log: Log, metric: str | None = None) -> StudyView:
         """Look at a log.
 
         Raises:

@@ -40,7 +40,7 @@ class Theme:
 
     def config(self) -> dict[str, Any]:
         """Return the configuration of a Vega-Lite chart."""
-        words = {"labelColor": self.faint, "titleColor": self.text}
+        label = {"labelColor": self.faint, "titleColor": self.text}
         return {
             "background": self.background,
             "font": FONT,
@@ -49,16 +49,16 @@ class Theme:
             "view": {"stroke": None},
             "mark": {"opacity": 1},  # of a whole mark it is slow to draw: fill and stroke have it
             "axis": {
-                **words, "gridColor": self.grid, "domainColor": self.rest, "tickColor": self.rest,
+                **label, "gridColor": self.grid, "domainColor": self.rest, "tickColor": self.rest,
                 "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal",
                 "labelLimit": 150, "titleLimit": 340, "titlePadding": 8, "labelOverlap": True,
             },
             "legend": {
-                **words, "orient": "top", "title": None, "labelFontSize": 12, "labelLimit": 320,
+                **label, "orient": "top", "title": None, "labelFontSize": 12, "labelLimit": 320,
                 "labelColor": self.text, "symbolStrokeWidth": 3, "columnPadding": 18, "offset": 10,
                 "symbolOpacity": 1, "gradientOpacity": 1,
             },
-            "header": {**words, "labelFontSize": 12, "labelColor": self.text, "labelLimit": 340},
+            "header": {**label, "labelFontSize": 12, "labelColor": self.text, "labelLimit": 340},
             "title": {
                 "anchor": "start", "frame": "group", "color": self.text, "fontSize": 15,
                 "subtitleColor": self.faint, "subtitleFontSize": 12, "subtitlePadding": 5,

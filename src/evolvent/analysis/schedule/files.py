@@ -41,7 +41,7 @@ def to_json(contents: ScheduleContents) -> str:
                 "start": segment.start,
                 "length": segment.length,
                 "member": segment.member,
-                "hyperparameters": _plain(segment.hyperparameters),
+                "hyperparameters": _as_dicts(segment.hyperparameters),
             }
             for segment in contents.segments
         ],
@@ -77,7 +77,7 @@ def to_csv(contents: ScheduleContents) -> str:
     A cell is JSON, but for strings that JSON would take for nothing else: they stand as they are.
     An empty cell means that the segment has no such hyperparameter.
     """
-    rows = [flat(_plain(segment.hyperparameters)) for segment in contents.segments]
+    rows = [flat(_as_dicts(segment.hyperparameters)) for segment in contents.segments]
     names = list(dict.fromkeys(name for row in rows for name in row))
     for segment, row in zip(contents.segments, rows, strict=True):
         if Space.nest(row) != segment.hyperparameters:
@@ -206,8 +206,8 @@ def _object(what: str, data: Any, fields: Iterable[str]) -> Mapping[str, Any]:
     return data
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {n: _plain(v) if isinstance(v, Mapping) else v for n, v in values.items()}
+def _as_dicts(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: _as_dicts(v) if isinstance(v, Mapping) else v for n, v in values.items()}
 
 
 def _dumps(value: Any, **form: Any) -> str:

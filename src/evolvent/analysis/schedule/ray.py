@@ -56,7 +56,7 @@ def read_policy(path: Path, *, trial: str | None, total: int | None) -> tuple[Se
         raise ConfigError(f"{path}: {e}") from e
     begin = (0, Segment(0, 0, first.old, _number(first.donor)))
     changes = [(copy.step, Segment(0, 0, copy.new, _number(copy.trial))) for copy in chain]
-    return _laid([begin, *changes], total)
+    return _segments_of([begin, *changes], total)
 
 
 def write_policy(path: str | Path, segments: Sequence[Segment]) -> None:
@@ -138,7 +138,7 @@ def _tag_of(trial: str, copies: Sequence[_PolicyCopy]) -> str:
     return numbered[0]
 
 
-def _laid(changes: Sequence[tuple[int, Segment]], total: int) -> tuple[Segment, ...]:
+def _segments_of(changes: Sequence[tuple[int, Segment]], total: int) -> tuple[Segment, ...]:
     """Turn changes of config into segments.
 
     A copy that takes weights from before an earlier change undoes that change, and what comes

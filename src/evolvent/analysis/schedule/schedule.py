@@ -137,12 +137,12 @@ class Schedule:
         """
         found = []
         for i, segment in enumerate(self.segments):
-            there = flat(segment.hyperparameters)
-            if name not in there:
+            known = flat(segment.hyperparameters)
+            if name not in known:
                 raise ConfigError(
-                    f"{self._place(i)}: no hyperparameter {name!r}, there are {', '.join(there)}"
+                    f"{self._place(i)}: no hyperparameter {name!r}, there are {', '.join(known)}"
                 )
-            found.append(there[name])
+            found.append(known[name])
         return found
 
     def only(self, *names: str) -> Schedule:

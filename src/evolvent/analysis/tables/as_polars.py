@@ -25,15 +25,15 @@ def _series(name: str, cells: Cells) -> pl.Series:
             return pl.Series(name, values.tolist(), dtype=pl.String)
         case ColumnKind.CATEGORY:
             categories = pl.Series(name, cells.categories, dtype=pl.Categorical)
-            return categories.gather(_without(pl.Series(values), cells))
+            return categories.gather(_with_nulls(pl.Series(values), cells))
         case ColumnKind.TIME:
             micros = pl.Series(name, values.astype(np.int64))
-            return _without(micros, cells).cast(pl.Datetime("us", "UTC"))
+            return _with_nulls(micros, cells).cast(pl.Datetime("us", "UTC"))
         case _:
-            return _without(pl.Series(name, values), cells)
+            return _with_nulls(pl.Series(name, values), cells)
 
 
-def _without(series: pl.Series, cells: Cells) -> pl.Series:
+def _with_nulls(series: pl.Series, cells: Cells) -> pl.Series:
     """Return the series with nulls where values are missing."""
     gaps = np.flatnonzero(cells.missing)
     return series.scatter(gaps, None) if gaps.size else series

@@ -16,31 +16,31 @@ import numpy as np
 from evolvent.analysis.tables.table import Cells, ColumnKind, Table
 from evolvent.errors import EvolventError
 
-Read: TypeAlias = Callable[[], Table]
+ReadTable: TypeAlias = Callable[[], Table]
 """Reads a table; called when it is known that the file can be written."""
 
 _ROWS = 10_000
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-def to_csv(read: Read, path: str | os.PathLike[str]) -> Path:
+def to_csv(read: ReadTable, path: str | os.PathLike[str]) -> Path:
     """Write a table as CSV with a line of titles; what is missing is empty, times are ISO 8601."""
-    with _aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+    with _replacing(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
         table, writer = read(), csv.writer(file, lineterminator="\n")
         writer.writerow(table)
-        for rows in _pages(table, _plain):
+        for rows in _pages(table, _plain_values):
             writer.writerows(rows)
     return Path(path)
 
 
-def to_json(read: Read, path: str | os.PathLike[str]) -> Path:
+def to_json(read: ReadTable, path: str | os.PathLike[str]) -> Path:
     """Write a table as a JSON list with one object a row.
 
     What is missing is null, and so is what JSON has no number for (NaN, infinities).
     """
-    with _aside(path) as aside, aside.open("w", encoding="utf-8", newline="\n") as file:
+    with _replacing(path) as aside, aside.open("w", encoding="utf-8", newline="\n") as file:
         table, before = read(), "["
-        for rows in _pages(table, _finite):
+        for rows in _pages(table, _finite_values):
             for row in rows:
                 file.write(f"{before}\n{_encode(dict(zip(table, row, strict=True)))}")
                 before = ","
@@ -48,7 +48,7 @@ def to_json(read: Read, path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def to_parquet(read: Read, path: str | os.PathLike[str]) -> Path:
+def to_parquet(read: ReadTable, path: str | os.PathLike[str]) -> Path:
     """Write a table as Parquet.
 
     Raises:
@@ -56,13 +56,13 @@ def to_parquet(read: Read, path: str | os.PathLike[str]) -> Path:
     """
     from evolvent.analysis.tables.as_arrow import write_parquet  # noqa: PLC0415 - when wanted
 
-    with _aside(path) as aside:
+    with _replacing(path) as aside:
         write_parquet(read(), aside)
     return Path(path)
 
 
 @contextmanager
-def _aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+def _replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a path beside `path` to write to, which takes its place when that has gone well."""
     target = Path(path)
     if target.is_dir():
@@ -86,7 +86,7 @@ def _pages(
         yield zip(*(plain(cells.where(part)) for cells in table.values()), strict=True)
 
 
-def _plain(cells: Cells) -> list[Any]:
+def _plain_values(cells: Cells) -> list[Any]:
     """Return plain values, with None for missing ones."""
     values: list[Any]
     match cells.kind:
@@ -101,8 +101,8 @@ def _plain(cells: Cells) -> list[Any]:
     return [None if gap else v for v, gap in zip(values, cells.missing, strict=True)]
 
 
-def _finite(cells: Cells) -> list[Any]:
+def _finite_values(cells: Cells) -> list[Any]:
     """Return plain values as JSON can hold them."""
     if cells.kind is ColumnKind.NUMBER:
         cells = replace(cells, missing=cells.missing | ~np.isfinite(cells.values))
-    return _plain(cells)
+    return _plain_values(cells)

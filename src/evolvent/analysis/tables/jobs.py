@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Column, together
+from evolvent.analysis.columns import Column, joined_mixed
 from evolvent.analysis.log import Log, read_with
 from evolvent.analysis.tables.table import (
     Cells,
@@ -98,7 +98,7 @@ def _table(log: Log, heads: Log, jobs: Sequence[JobRecord], texts: Mapping[str, 
     ended = np.concatenate([log.finished_at, heads.finished_at])
     score = np.concatenate([log.score, heads.score])
     ids, parent = _ids(member, round_), _parents(log, jobs)
-    donor, fresh = _of_parents(member, parent), parent < 0
+    donor, fresh = _of_parent(member, parent), parent < 0
     of_space, of_training = field_names(log.hyperparameters, _metrics(log))
     return {
         "id": text(ids),
@@ -108,7 +108,7 @@ def _table(log: Log, heads: Log, jobs: Sequence[JobRecord], texts: Mapping[str, 
         "score": number(score, np.isnan(score)),
         **{name: _metric(log, heads, n) for n, name in of_training.items()},
         **{name: _hyperparameter(log, heads, n) for n, name in of_space.items()},
-        "parent": text(_blanked(_of_parents(ids, parent), fresh)),
+        "parent": text(_with_gaps(_of_parent(ids, parent), fresh)),
         "donor": whole(donor, fresh | (donor == member)),
         "attempt": whole(np.concatenate([log.attempt, heads.attempt])),
         "checkpoint": text(texts["checkpoint"]),
@@ -138,7 +138,7 @@ def _metric(log: Log, heads: Log, name: str) -> Cells:
 def _hyperparameter(log: Log, heads: Log, name: str) -> Cells:
     chunks = [part.hyperparameters[name] for part in (log, heads) if len(part)]
     known = getattr(log.status.record.space.get(name), "values", ())
-    return scalars(together(chunks or [log.hyperparameters[name]]), known)
+    return scalars(joined_mixed(chunks or [log.hyperparameters[name]]), known)
 
 
 def _parents(log: Log, jobs: Sequence[JobRecord]) -> NDArray[np.int64]:
@@ -147,12 +147,12 @@ def _parents(log: Log, jobs: Sequence[JobRecord]) -> NDArray[np.int64]:
     return np.concatenate([log.parent, np.array(heads, np.int64)])
 
 
-def _of_parents(values: Column, parent: NDArray[np.int64]) -> Column:
+def _of_parent(values: Column, parent: NDArray[np.int64]) -> Column:
     """Return for each row the value of its parent, as a new array; anything where it has none."""
     return values[parent] if len(values) else values.copy()
 
 
-def _blanked(values: Column, gaps: NDArray[np.bool_]) -> Column:
+def _with_gaps(values: Column, gaps: NDArray[np.bool_]) -> Column:
     values[gaps] = None
     return values
 

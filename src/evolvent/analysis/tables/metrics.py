@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.columns import decoded
+from evolvent.analysis.columns import decode_all
 from evolvent.analysis.log import Log
 from evolvent.analysis.tables.table import Table, coded, number, whole
 from evolvent.errors import ConfigError
@@ -53,7 +53,7 @@ def _points(store: Store, log: Log, places: dict[str, int]) -> Iterator[_Part]:
     """Yield the points of each member; names not seen before get the next places."""
     for member in range(log.status.members):
         found = store.points_of(log.status.id, member)
-        mappings = decoded([text for _, _, text in found])
+        mappings = decode_all([text for _, _, text in found])
         values = [
             (round_, step, places.setdefault(name, len(places)), value)
             for (round_, step, _), mapping in zip(found, mappings, strict=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Column, places, typed
+from evolvent.analysis.columns import Column, factorize, typed
 
 
 class ColumnKind(Enum):
@@ -82,7 +82,7 @@ def category(values: Sequence[str | None], known: Sequence[str] = ()) -> Cells:
         known: those that come first among the categories, whether there or not.
     """
     there: dict[str | None, int] = {None: 0, **{name: place for place, name in enumerate(known, 1)}}
-    codes = places(values, there) - 1
+    codes = factorize(values, there) - 1
     return coded(codes, [name for name in there if name is not None])
 
 

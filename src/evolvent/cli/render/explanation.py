@@ -21,51 +21,56 @@ _WIDEST = 88  # prose is no easier to read on a wider screen
 _ROLES = {"this member": "bold", "copied": "bold green", "drawn": "bold cyan"}
 
 
-def print_explanation(told: Explanation) -> None:
+def print_explanation(explanation: Explanation) -> None:
     """Print why a job exists."""
     console = output_console()
-    console.print(Text.assemble((told.job.id, "bold"), f" of {told.study}: {told.job.state}"))
-    _print_prose(console, told.why)
-    if told.rivals:
+    console.print(
+        Text.assemble(
+            (explanation.job.id, "bold"), f" of {explanation.study}: {explanation.job.state}"
+        )
+    )
+    _print_prose(console, explanation.why)
+    if explanation.rivals:
         console.print()
-        _print_table(console, _rivals(told))
+        _print_table(console, _rivals(explanation))
     console.print()
-    if any(change.how or change.after != change.before for change in told.changes):
-        _print_table(console, _changes(told.changes))
+    if any(change.how or change.after != change.before for change in explanation.changes):
+        _print_table(console, _changes(explanation.changes))
     else:
-        _print_prose(console, [f"Trained with {_values(told)}."])
-    if told.after:
+        _print_prose(console, [f"Trained with {_values(explanation)}."])
+    if explanation.after:
         console.print()
-        _print_prose(console, told.after)
-    if told.check:
+        _print_prose(console, explanation.after)
+    if explanation.check:
         console.print()
-        style = "dim" if told.agrees else "yellow"
-        _print_prose(console, [told.check], style=style)
+        style = "dim" if explanation.agrees else "yellow"
+        _print_prose(console, [explanation.check], style=style)
 
 
-def explanation_as_json(told: Explanation) -> dict[str, Any]:
+def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
     """Return everything that an explanation says."""
     return {
-        "study": told.study,
-        "metric": told.metric,
-        "job": job_as_json(told.job),
-        "why": told.why,
-        "members": told.members,
+        "study": explanation.study,
+        "metric": explanation.metric,
+        "job": job_as_json(explanation.job),
+        "why": explanation.why,
+        "members": explanation.members,
         "rivals": [
-            {"rank": r.rank, "job": r.job, "value": r.value, "role": r.role} for r in told.rivals
+            {"rank": r.rank, "job": r.job, "value": r.value, "role": r.role}
+            for r in explanation.rivals
         ],
         "changes": [
             {
                 "name": c.name, "before": c.before, "base": c.base, "after": c.after,
                 "how": c.how, "clipped": c.clipped,
             }
-            for c in told.changes
+            for c in explanation.changes
         ],
-        "agrees": told.agrees,
-        "check": told.check,
-        "after": told.after,
-        "copies": told.copies,
-        "checkpoint": told.checkpoint,
+        "agrees": explanation.agrees,
+        "check": explanation.check,
+        "after": explanation.after,
+        "copies": explanation.copies,
+        "checkpoint": explanation.checkpoint,
     }  # fmt: skip
 
 
@@ -85,15 +90,15 @@ def _print_table(console: Console, table: Table) -> None:
     console.print(table)
 
 
-def _values(told: Explanation) -> str:
-    values = flat(told.job.hyperparameters)
+def _values(explanation: Explanation) -> str:
+    values = flat(explanation.job.hyperparameters)
     names = short_names(list(values))
     return ", ".join(f"{names[name]} {compact(x, digits=4)}" for name, x in values.items())
 
 
-def _rivals(told: Explanation) -> Table:
+def _rivals(explanation: Explanation) -> Table:
     rows: list[Rival | None] = []
-    for rival in told.rivals:
+    for rival in explanation.rivals:
         before = rows[-1].rank if rows and rows[-1] is not None else rival.rank - 1
         if rival.rank > before + 1:
             rows.append(None)
@@ -101,14 +106,14 @@ def _rivals(told: Explanation) -> Table:
     columns = [
         Column("rank", [_cell(r, lambda r: f"{r.rank}") for r in rows]),
         Column("job", [_cell(r, lambda r: r.job) for r in rows], "left"),
-        Column(told.metric, [_cell(r, _value) for r in rows], styles={"failed": "red"}),
+        Column(explanation.metric, [_cell(r, _value) for r in rows], styles={"failed": "red"}),
         Column("", [r.role if r else "" for r in rows], "left", styles=_ROLES),
     ]
     return as_table(columns)
 
 
-def _cell(rival: Rival | None, told: Any) -> str:
-    return "…" if rival is None else str(told(rival))
+def _cell(rival: Rival | None, explanation: Any) -> str:
+    return "…" if rival is None else str(explanation(rival))
 
 
 def _value(rival: Rival) -> str:

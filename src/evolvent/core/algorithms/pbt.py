@@ -26,7 +26,7 @@ from evolvent.validation import check_choice
 
 Copies: TypeAlias = Literal["both", "weights", "hyperparameters"]
 COPIES: tuple[Copies, ...] = ("both", "weights", "hyperparameters")
-_DEEDS = {
+_ACTIONS = {
     "both": "copied",
     "weights": "copied the weights of",
     "hyperparameters": "took the hyperparameters of",
@@ -110,7 +110,7 @@ class PBT:
         base = self._inherited(me, donor, copies)
         new = {**base, **self._strategy(base, space, rng=rng)}
         reason = (
-            f"{_describe_rank(me, population)}: {_DEEDS[copies]} member {donor.id} "
+            f"{_describe_rank(me, population)}: {_ACTIONS[copies]} member {donor.id} "
             f"({donor.score:.4g}, rank {population.rank(donor) + 1}){_changes(base, new)}"
         )
         if copies == "hyperparameters":

@@ -8,14 +8,14 @@ from typing import Any
 from evolvent.analysis.comparison.compare import Curve, curves
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import NUMBERS, rounded
-from evolvent.analysis.plots.common import LINE, Legend, Sort, count, empty, finish, fitted, table
+from evolvent.analysis.plots.common import LINE, Legend, Mark, count, empty, finish, fitted, table
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.theme import Theme
 from evolvent.errors import ConfigError
 
 _POINTS = 300
-_TOLD = 4  # arms whose value is told in words
+_NAMED_ARMS = 4  # arms whose value the subtitle gives
 
 
 def draw(arms: Mapping[str, Sequence[Log]], options: Options) -> ChartType:
@@ -30,37 +30,37 @@ def draw(arms: Mapping[str, Sequence[Log]], options: Options) -> ChartType:
     done = {name: [log for log in logs if (~log.failed).any()] for name, logs in arms.items()}
     begun = {name: logs for name, logs in done.items() if logs}
     if not begun:
-        return empty(options, title=title, words="No job has finished yet.")
+        return empty(options, title=title, message="No job has finished yet.")
     found = {_name(curve): curve for curve in curves(begun, points=_POINTS)}
     legend = _legend(list(found), options.theme)
     bands = [_band(name, curve, legend) for name, curve in found.items() if curve.n > 1]
     lines = [_line(name, curve, legend) for name, curve in found.items()]
     chart = fitted(alt.layer(*bands, *lines), options)
-    words = _words(list(found.values()), [name for name in arms if name not in begun])
-    return finish(chart, options, title=title, subtitle=words)
+    subtitle = _subtitle(list(found.values()), [name for name in arms if name not in begun])
+    return finish(chart, options, title=title, subtitle=subtitle)
 
 
 def _name(curve: Curve) -> str:
     return curve.arm if curve.n == 1 else f"{curve.arm} ({count(curve.n, 'seed')})"
 
 
-def _words(found: Sequence[Curve], missing: Sequence[str]) -> str:
+def _subtitle(found: Sequence[Curve], missing: Sequence[str]) -> str:
     """Return the sentences below the title: where the arms end, what is not drawn."""
-    told = [f"{c.arm} {c.mean[-1]:.6g}" for c in found if len(c.jobs)][:_TOLD]
-    more = " and others" if len(found) > _TOLD else ""
-    words = f"At the end: {', '.join(told)}{more}."
+    ends = [f"{c.arm} {c.mean[-1]:.6g}" for c in found if len(c.jobs)][:_NAMED_ARMS]
+    more = " and others" if len(found) > _NAMED_ARMS else ""
+    subtitle = f"At the end: {', '.join(ends)}{more}."
     if any(c.n > 1 for c in found):
-        words += " Means over seeds; bands from their 5 % to their 95 % quantile."
+        subtitle += " Means over seeds; bands from their 5 % to their 95 % quantile."
     if missing:
-        words += f" No job has finished yet in {', '.join(missing)}."
-    return words
+        subtitle += f" No job has finished yet in {', '.join(missing)}."
+    return subtitle
 
 
 def _legend(names: Sequence[str], theme: Theme) -> Legend:
     """Return the colours of the arms; beyond the palette all share the last one."""
     colors = [theme.strong, *theme.palette]
     return Legend(
-        {name: Sort(colors[min(i, len(colors) - 1)], LINE) for i, name in enumerate(names)}
+        {name: Mark(colors[min(i, len(colors) - 1)], LINE) for i, name in enumerate(names)}
     )
 
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from evolvent.analysis.lineage.diversity import Diversity
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import rounded
-from evolvent.analysis.plots.common import LINE, Legend, Rows, Sort, count, empty, finish, table
+from evolvent.analysis.plots.common import LINE, Legend, Mark, Rows, count, empty, finish, table
 from evolvent.analysis.plots.downsample import evenly
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
-from evolvent.analysis.plots.study_view import View
+from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 
 _POINTS = 300
@@ -24,16 +24,16 @@ _OTHERS = "others"
 
 def draw(log: Log, options: Options) -> ChartType:
     """Return two panels over rounds: who is left, and how spread the values are."""
-    view = View.of(log, options.metric)
+    view = StudyView.of(log, options.metric)
     title = f"{view.study}: how much variety is left"
     if view.best is None:
-        return empty(options, title=title, words="No job has finished yet.")
+        return empty(options, title=title, message="No job has finished yet.")
     found = Diversity.of(log)
-    told = np.flatnonzero(found.told)
-    if not len(told):
-        words = "Variety is between members: there is only one."
-        return empty(options, title=title, words=words)
-    rounds = evenly(told, _POINTS)
+    populated = np.flatnonzero(found.populated)
+    if not len(populated):
+        message = "Variety is between members: there is only one."
+        return empty(options, title=title, message=message)
+    rounds = evenly(populated, _POINTS)
     chosen = [axis.name for axis in view.axes(options.hyperparameters)]
     spread = {name: found.spread[name][rounds] for name in chosen if name in found.spread}
     left = {
@@ -47,12 +47,12 @@ def draw(log: Log, options: Options) -> ChartType:
         _panel(rounds, spread, options.theme, title="spread, of the space").properties(**size),
         spacing=30,
     ).resolve_scale(color="independent")
-    last = int(told[-1])
-    words = found.warning or (
+    last = int(populated[-1])
+    subtitle = found.warning or (
         f"As of round {last}, {count(int(found.founders[last]), 'founder')} left of "
-        f"{found.members[told[0]]}."
+        f"{found.members[populated[0]]}."
     )
-    return finish(chart, options, title=title, subtitle=words)
+    return finish(chart, options, title=title, subtitle=subtitle)
 
 
 def _panel(
@@ -60,9 +60,9 @@ def _panel(
 ) -> alt.Chart:
     """Return a line for each series; beyond the palette they share a colour."""
     own = dict(zip(series, theme.palette, strict=False))
-    sorts = {name: Sort(color, LINE) for name, color in own.items()}
+    marks = {name: Mark(color, LINE) for name, color in own.items()}
     if len(series) > len(own):
-        sorts[_OTHERS] = Sort(theme.rest, LINE)
+        marks[_OTHERS] = Mark(theme.rest, LINE)
     data = table(
         round=[r for _ in series for r in rounds.tolist()],
         y=[y for values in series.values() for y in rounded(values.astype(np.float64))],
@@ -75,7 +75,7 @@ def _panel(
         .encode(
             alt.X("round:Q", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
             alt.Y("y:Q", axis=alt.Axis(title=title), scale=alt.Scale(domainMin=0)),
-            color=Legend(sorts, width=340).color(),
+            color=Legend(marks, width=340).color(),
             detail="name:N",
             tooltip=["name:N", "round:Q", alt.Tooltip("y:Q", title=title)],
         )

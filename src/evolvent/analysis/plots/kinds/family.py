@@ -18,7 +18,7 @@ from evolvent.analysis.log import Log
 from evolvent.analysis.plots.common import (
     STAR,
     Rows,
-    best_words,
+    best_summary,
     empty,
     finish,
     fitted,
@@ -30,7 +30,7 @@ from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.founders import LINEAGE, Families
 from evolvent.analysis.plots.kinds.shares import shares
 from evolvent.analysis.plots.options import Options
-from evolvent.analysis.plots.study_view import View, legs, newest
+from evolvent.analysis.plots.study_view import StudyView, legs, newest
 from evolvent.analysis.plots.theme import Theme
 
 _MEMBERS, _MARKS = 80, 2_500
@@ -39,28 +39,30 @@ _ROW = 11  # pixels a member, at least
 
 def draw(log: Log, options: Options) -> ChartType:
     """Return the tree; of a large population the shares of the founders."""
-    view = View.of(log, options.metric)
+    view = StudyView.of(log, options.metric)
     title = f"{view.study}: who copied whom"
     if view.best is None:
-        return empty(options, title=title, words="No job has finished yet.")
+        return empty(options, title=title, message="No job has finished yet.")
     tree = FamilyTree.of(log)
     families = Families.of(tree, options.theme)
-    words = f"{families.words()} {best_words(view)}"
+    subtitle = f"{families.summary()} {best_summary(view)}"
     marks = log.rows.shape[0] + 2 * int(tree.copied.sum())
     if view.members <= _MEMBERS and marks <= _MARKS:
         _, height = options.size(760, max(340, 160 + _ROW * view.members))
         chart = _Tree(view, tree, families, options.theme).draw()
-        return finish(fitted(chart, options, height=height), options, title=title, subtitle=words)
+        return finish(
+            fitted(chart, options, height=height), options, title=title, subtitle=subtitle
+        )
     title = f"{view.study}: whose descendants make up the population"
     chart = shares(view, tree, families, options.theme)
-    return finish(fitted(chart, options), options, title=title, subtitle=words)
+    return finish(fitted(chart, options), options, title=title, subtitle=subtitle)
 
 
 @dataclass(frozen=True, slots=True)
 class _Tree:
     """The drawn tree; members are rows from top to bottom."""
 
-    view: View
+    view: StudyView
     tree: FamilyTree
     families: Families
     theme: Theme

@@ -14,8 +14,8 @@ from evolvent.analysis.plots.axis import Axis, rounded
 from evolvent.analysis.plots.common import (
     LINE,
     Legend,
+    Mark,
     Rows,
-    Sort,
     count,
     empty,
     finish,
@@ -27,7 +27,7 @@ from evolvent.analysis.plots.common import (
 )
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
-from evolvent.analysis.plots.study_view import View
+from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 
 _CELL = 6  # pixels
@@ -40,31 +40,31 @@ Numbers = NDArray[np.float64]
 
 def draw(log: Log, options: Options) -> ChartType:
     """Return a panel for each hyperparameter: gain over the parent job, with medians of bins."""
-    view = View.of(log, options.metric)
+    view = StudyView.of(log, options.metric)
     title = f"{view.study}: what one round gained"
     gains = _gains(view)
     known = np.isfinite(gains)
     if view.best is None or not known.any():
-        words = (
+        message = (
             "No job has finished yet."
             if view.best is None
             else ("No job has gone on from another yet: a gain is counted from job to job.")
         )
-        return empty(options, title=title, words=words)
+        return empty(options, title=title, message=message)
     axes = view.axes(options.hyperparameters)
     columns, width, height = panel_size(options, len(axes))
     panels = _Panels(
         view, gains, downsample.core_range(gains), options.theme, _legend(options.theme)
     )
     charts = [panels.draw(axis, width, height) for axis in axes]
-    words = (
+    subtitle = (
         f"Gain of {view.metric} from the job it started from, up is better: "
         f"{count(int(known.sum()), 'job')}.{panels.beyond()}"
     )
-    return finish(grid(charts, columns=columns), options, title=title, subtitle=words)
+    return finish(grid(charts, columns=columns), options, title=title, subtitle=subtitle)
 
 
-def _gains(view: View) -> Numbers:
+def _gains(view: StudyView) -> Numbers:
     """Return for every row its gain on its parent, float64 [n]: above 0 is better."""
     log, record = view.log, view.log.status.record
     if not len(log):
@@ -78,9 +78,9 @@ def _gains(view: View) -> Numbers:
 def _legend(theme: Theme) -> Legend:
     return Legend(
         {
-            _JOB: Sort(theme.rest),
-            _MEDIAN: Sort(theme.strong, LINE),
-            _HALF: Sort(mix(theme.strong, theme.background, 0.35), "square"),
+            _JOB: Mark(theme.rest),
+            _MEDIAN: Mark(theme.strong, LINE),
+            _HALF: Mark(mix(theme.strong, theme.background, 0.35), "square"),
         }
     )
 
@@ -94,7 +94,7 @@ class _Panels:
         core: the range of gains that is drawn; None: all of them.
     """
 
-    view: View
+    view: StudyView
     gains: Numbers
     core: tuple[float, float] | None
     theme: Theme

@@ -24,7 +24,7 @@ from evolvent.analysis.plots.common import (
 )
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
-from evolvent.analysis.plots.study_view import View
+from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 
 _MOST = 200  # lines
@@ -33,10 +33,10 @@ _EXACT = 17  # digits that tell any two floats apart
 
 def draw(log: Log, options: Options) -> ChartType:
     """Return the newest finished job of every member, and the best job of all."""
-    view = View.of(log, options.metric)
+    view = StudyView.of(log, options.metric)
     title = f"{view.study}: what the members train with, and what they reach"
     if view.best is None:
-        return empty(options, title=title, words="No job has finished yet.")
+        return empty(options, title=title, message="No job has finished yet.")
     axes = [*view.axes(options.hyperparameters), view.metric_axis()]
     newest = _newest(view)
     rows = newest[_spread(view.values[newest])]
@@ -59,9 +59,9 @@ def draw(log: Log, options: Options) -> ChartType:
     )
     shown = count(len(newest), "member")
     shown = shown if len(rows) == len(newest) else f"{len(rows)} of {shown}"
-    words = f"{shown}, each at its newest job. Thick: the best of all jobs."
+    subtitle = f"{shown}, each at its newest job. Thick: the best of all jobs."
     sized = fitted(chart, options, width=width)
-    return finish(sized, options, title=title, subtitle=words)
+    return finish(sized, options, title=title, subtitle=subtitle)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +134,7 @@ def _short(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
 
 
-def _newest(view: View) -> Rows:
+def _newest(view: StudyView) -> Rows:
     """Return the newest done job of every member that has one."""
     log = view.log
     done = (log.rows >= 0) & ~log.failed[log.rows]
@@ -148,7 +148,7 @@ def _spread(values: NDArray[np.float64]) -> Rows:
     return downsample.evenly(np.argsort(values, kind="stable"), _MOST)
 
 
-def _lines(view: View, pillars: list[_Pillar], rows: Rows) -> alt.Chart:
+def _lines(view: StudyView, pillars: list[_Pillar], rows: Rows) -> alt.Chart:
     jobs, values = ids(view, rows), rounded(view.values[rows])
     data = table(
         axis=[p.axis.name for p in pillars for _ in rows],
@@ -168,7 +168,7 @@ def _lines(view: View, pillars: list[_Pillar], rows: Rows) -> alt.Chart:
     )
 
 
-def _best(view: View, pillars: list[_Pillar], theme: Theme) -> alt.LayerChart:
+def _best(view: StudyView, pillars: list[_Pillar], theme: Theme) -> alt.LayerChart:
     best = view.line[-1:]
     data = table(
         axis=[p.axis.name for p in pillars],

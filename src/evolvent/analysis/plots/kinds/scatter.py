@@ -24,7 +24,7 @@ from evolvent.analysis.plots.common import (
 )
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
-from evolvent.analysis.plots.study_view import View
+from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 from evolvent.errors import ConfigError
 
@@ -34,10 +34,10 @@ _CROWD = 600  # jobs
 
 def draw(logs: Sequence[Log], options: Options) -> ChartType:
     """Return a panel for each study, on the same scales."""
-    views = [View.of(log, options.metric) for log in logs]
+    views = [StudyView.of(log, options.metric) for log in logs]
     if all(view.best is None for view in views):
         title = f"{_beside(views)}: two hyperparameters of every job"
-        return empty(options, title=title, words="No job has finished yet.")
+        return empty(options, title=title, message="No job has finished yet.")
     pairs = [_pair(view, options.hyperparameters) for view in views]
     width, height = options.size(760, 460)
     width, height = max(120, (width - 120) // len(views) - 75), max(100, height - 140)
@@ -53,15 +53,15 @@ def draw(logs: Sequence[Log], options: Options) -> ChartType:
     ]
     x, y = pairs[0]
     title = f"{_beside(views)}: {x.name} and {y.name} of every job"
-    words = f"The star is the best job: {'; '.join(map(_best, views))}."
-    return finish(alt.hconcat(*panels, spacing=24), options, title=title, subtitle=words)
+    subtitle = f"The star is the best job: {'; '.join(map(_best, views))}."
+    return finish(alt.hconcat(*panels, spacing=24), options, title=title, subtitle=subtitle)
 
 
-def _beside(views: Sequence[View]) -> str:
+def _beside(views: Sequence[StudyView]) -> str:
     return " beside ".join(view.study for view in views)
 
 
-def _best(view: View) -> str:
+def _best(view: StudyView) -> str:
     if view.best is None:
         return f"{view.study} has none yet"
     record = view.log.status.record
@@ -69,7 +69,7 @@ def _best(view: View) -> str:
     return f"{view.study} {record.metric} {value:.6g}"
 
 
-def _pair(view: View, names: Sequence[str]) -> tuple[Axis, Axis]:
+def _pair(view: StudyView, names: Sequence[str]) -> tuple[Axis, Axis]:
     """Return two axes; where only one hyperparameter varies, the second is the metric."""
     if len(names) > 2:
         raise ConfigError(f"hyperparameters: got {', '.join(names)}, wanted two for a scatter")
@@ -85,7 +85,7 @@ def _domain(axes: Sequence[Axis]) -> list[float] | None:
     return [min(ends), max(ends)] if ends else None
 
 
-def _size(views: Sequence[View], theme: Theme) -> alt.Size:
+def _size(views: Sequence[StudyView], theme: Theme) -> alt.Size:
     last = max(view.rounds for view in views) - 1
     largest = 160 if max(len(view.log) for view in views) < _CROWD else 70
     scale = alt.Scale(domain=[0, max(1, last)], range=[largest / 10, largest])
@@ -100,7 +100,7 @@ def _size(views: Sequence[View], theme: Theme) -> alt.Size:
 class _ScatterPanel:
     """One study."""
 
-    view: View
+    view: StudyView
     x: Axis
     y: Axis
     theme: Theme

@@ -9,9 +9,9 @@ from evolvent.analysis.plots.axis import Axis
 from evolvent.analysis.plots.common import (
     LINE,
     Legend,
+    Mark,
     Rows,
-    Sort,
-    best_words,
+    best_summary,
     empty,
     finish,
     grid,
@@ -21,7 +21,7 @@ from evolvent.analysis.plots.common import (
 )
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
-from evolvent.analysis.plots.study_view import View, copied
+from evolvent.analysis.plots.study_view import StudyView, copied
 from evolvent.analysis.plots.theme import Theme
 
 _VALUE, _COPY = "value in force", "weights copied to another member"
@@ -30,28 +30,28 @@ _COPIES = 80  # more lines across a panel than that hide it
 
 def draw(log: Log, options: Options) -> ChartType:
     """Return a panel of steps for each hyperparameter along the lineage of the best model."""
-    view = View.of(log, options.metric)
+    view = StudyView.of(log, options.metric)
     title = f"{view.study}: the schedule that made the best model"
     axes = view.axes(options.hyperparameters)
     if view.best is None or not axes:
-        return empty(options, title=title, words="No job has finished yet.")
+        return empty(options, title=title, message="No job has finished yet.")
     columns, width, height = panel_size(options, len(axes))
     copies = np.flatnonzero(copied(log)[view.line])
     legend = _legend(options.theme, copies)
     charts = [
         _panel(view, axis, legend, copies).properties(width=width, height=height) for axis in axes
     ]
-    return finish(grid(charts, columns=columns), options, title=title, subtitle=best_words(view))
+    return finish(grid(charts, columns=columns), options, title=title, subtitle=best_summary(view))
 
 
 def _legend(theme: Theme, copies: Rows) -> Legend:
-    sorts = {_VALUE: Sort(theme.strong, LINE)}
+    marks = {_VALUE: Mark(theme.strong, LINE)}
     if len(copies):
-        sorts[_COPY] = Sort(theme.rest, LINE)
-    return Legend(sorts)
+        marks[_COPY] = Mark(theme.rest, LINE)
+    return Legend(marks)
 
 
-def _panel(view: View, axis: Axis, legend: Legend, copies: Rows) -> alt.LayerChart:
+def _panel(view: StudyView, axis: Axis, legend: Legend, copies: Rows) -> alt.LayerChart:
     """Return one panel: round `r` of the lineage fills the place from `r` to `r + 1`."""
     steps = np.flatnonzero(np.isfinite(axis.places[view.line]))
     rows = view.line[steps]

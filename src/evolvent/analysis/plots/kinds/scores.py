@@ -7,32 +7,32 @@ from collections.abc import Sequence
 import numpy as np
 
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.common import best_words, empty, finish, fitted, heading
+from evolvent.analysis.plots.common import best_summary, empty, finish, fitted, heading
 from evolvent.analysis.plots.downsample import core_range
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.panels import Panel, Style
-from evolvent.analysis.plots.study_view import View
+from evolvent.analysis.plots.study_view import StudyView
 
 
 def draw(logs: Sequence[Log], options: Options) -> ChartType:
     """Return the metric of every member, round by round, the lineage of the best emphasised."""
-    views = [View.of(log, options.metric) for log in logs]
+    views = [StudyView.of(log, options.metric) for log in logs]
     names = " beside ".join(view.study for view in views)
     title = f"{names}: {views[0].metric} of every member"
     if all(view.best is None for view in views):
-        return empty(options, title=title, words="No job has finished yet.")
+        return empty(options, title=title, message="No job has finished yet.")
     return _one(views[0], options, title) if len(views) == 1 else _pair(views, options, title)
 
 
-def _one(view: View, options: Options, title: str) -> ChartType:
+def _one(view: StudyView, options: Options, title: str) -> ChartType:
     width, _ = options.size(760, 420)
     panel = Panel(view, view.metric_axis(), Style(theme=options.theme, width=width))
-    words = f"{best_words(view)} {panel.beyond()}"
-    return finish(fitted(panel.draw(), options), options, title=title, subtitle=words)
+    subtitle = f"{best_summary(view)} {panel.beyond()}"
+    return finish(fitted(panel.draw(), options), options, title=title, subtitle=subtitle)
 
 
-def _pair(views: Sequence[View], options: Options, title: str) -> ChartType:
+def _pair(views: Sequence[StudyView], options: Options, title: str) -> ChartType:
     """Return a panel for each study, on the same scale."""
     width, height = options.size(860, 400)
     width, height = max(100, width // len(views) - 85), max(80, height - 170)
@@ -45,7 +45,7 @@ def _pair(views: Sequence[View], options: Options, title: str) -> ChartType:
     for view in views:
         panel = Panel(view, view.metric_axis(), style, ends=ends)
         sized = panel.draw().properties(width=width, height=height)
-        words = f"{best_words(view)} {panel.beyond()}"
-        charts.append(sized.properties(title=heading(view.study, width, words)))
+        subtitle = f"{best_summary(view)} {panel.beyond()}"
+        charts.append(sized.properties(title=heading(view.study, width, subtitle)))
     chart = alt.hconcat(*charts, spacing=30).resolve_scale(color="independent")
     return finish(chart, options, title=title)

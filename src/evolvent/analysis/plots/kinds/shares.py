@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from evolvent.analysis.lineage.family_tree import FamilyTree
-from evolvent.analysis.plots.common import Legend, Sort, table
+from evolvent.analysis.plots.common import Legend, Mark, table
 from evolvent.analysis.plots.downsample import BINS, evenly
 from evolvent.analysis.plots.drawing import alt
 from evolvent.analysis.plots.founders import OTHERS, Families
-from evolvent.analysis.plots.study_view import View
+from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 
 
-def shares(view: View, tree: FamilyTree, families: Families, theme: Theme) -> alt.Chart:
+def shares(view: StudyView, tree: FamilyTree, families: Families, theme: Theme) -> alt.Chart:
     """Return how much of the population descends from each founder, as stacked areas.
 
     At most `reduce.BINS` rounds are counted, evenly spread; the family of the best job has the
     strong colour.
     """
     legend = _legend(view, tree, families, theme)
-    names = list(legend.sorts)
+    names = list(legend.marks)
     rounds = evenly(np.arange(view.rounds), BINS).tolist()
     found = [(r, *share) for r in rounds for share in _counted(view, tree, families, r)]
     at, place, share = zip(*found, strict=True)
@@ -39,19 +39,19 @@ def shares(view: View, tree: FamilyTree, families: Families, theme: Theme) -> al
     )
 
 
-def _legend(view: View, tree: FamilyTree, families: Families, theme: Theme) -> Legend:
+def _legend(view: StudyView, tree: FamilyTree, families: Families, theme: Theme) -> Legend:
     own = families.names.get(int(tree.root[view.line[-1]]))
-    sorts = {
-        (f"{name}, the best too" if name == own else name): Sort(
+    marks = {
+        (f"{name}, the best too" if name == own else name): Mark(
             theme.strong if name == own else color, "square"
         )
         for name, color in zip(families.names.values(), theme.palette, strict=False)
     }
-    return Legend({**sorts, OTHERS: Sort(theme.rest, "square")})
+    return Legend({**marks, OTHERS: Mark(theme.rest, "square")})
 
 
 def _counted(
-    view: View, tree: FamilyTree, families: Families, round_: int
+    view: StudyView, tree: FamilyTree, families: Families, round_: int
 ) -> list[tuple[int, float]]:
     """Return place in the legend and share of every family among those who reached a round."""
     rows = view.log.rows[:, round_]
