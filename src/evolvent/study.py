@@ -126,9 +126,9 @@ class StudyReader:
             CheckpointMissing, CheckpointDamaged: names the job and the address.
             ArchiveError: the file cannot be written; what was there before still is.
         """
-        from evolvent.archive.export import chosen, export_study  # noqa: PLC0415 - workers need no archives
+        from evolvent.archive.export import export_study, parse_choice  # noqa: PLC0415 - workers need no archives
 
-        export_study(self.store, self.id, path, checkpoints=chosen(checkpoints))
+        export_study(self.store, self.id, path, checkpoints=parse_choice(checkpoints))
         return Path(path)
 
     def _repr_html_(self) -> str:

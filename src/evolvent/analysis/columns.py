@@ -29,7 +29,7 @@ def pages(store: Store, study: int, columns: Sequence[JobColumn]) -> Iterator[li
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Read without looking for garbage in cycles: there is none, and the search doubles the time.
 
     Millions of small objects come and go, and each of them may set off a search through all.
@@ -57,7 +57,7 @@ def factorize(values: Sequence[_Key], known: dict[_Key, int]) -> NDArray[np.int6
     return np.fromiter(map(known.__getitem__, values), np.int64, len(values))
 
 
-class Texts:
+class JsonColumns:
     """Columns of mappings that come as JSON text, most of them more than once.
 
     Members keep their hyperparameters for many rounds, so each text is decoded only once.

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from evolvent.analysis.columns import Column as Column  # noqa: PLC0414 - part of a log
 from evolvent.analysis.columns import (
+    JsonColumns,
     NumberColumns,
-    Texts,
     ValueColumns,
     decode_all,
+    gc_paused,
     joined,
     pages,
-    uncollected,
 )
 from evolvent.core.records import JobId, JobRecord
 from evolvent.errors import UnknownJob
@@ -150,9 +150,9 @@ def read_with(
         UnknownStudy: there is none of that number.
     """
     status, n = store.status(study), len(_COLUMNS)
-    plain, hyperparameters, metrics = _PlainColumns(), Texts(), NumberColumns()
+    plain, hyperparameters, metrics = _PlainColumns(), JsonColumns(), NumberColumns()
     more: list[list[Any]] = [[] for _ in columns]
-    with uncollected():
+    with gc_paused():
         for page in pages(store, study, (*_COLUMNS, *columns)):
             plain.add(page[:_NUMBERS])
             hyperparameters.add(page[n - 2])

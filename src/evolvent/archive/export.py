@@ -158,7 +158,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
             aside.unlink(missing_ok=True)
 
 
-def chosen(choice: str | Iterable[str]) -> Chosen:
+def parse_choice(choice: str | Iterable[str]) -> Chosen:
     """Return the choice of `"best"`, `"kept"`, `"pinned"`, `"none"`, or of job ids.
 
     Args:

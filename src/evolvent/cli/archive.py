@@ -49,12 +49,12 @@ def export_(
     The study may be running: the archive shows it as of one instant.
     """
     from evolvent.analysis.comparison.text import counted
-    from evolvent.archive.export import chosen, export_study
+    from evolvent.archive.export import export_study, parse_choice
     from evolvent.archive.manifest import JOBS
     from evolvent.display.words import size
 
     opened = open_study(study, store)
-    written = export_study(opened.store, opened.id, output, checkpoints=chosen(checkpoints))
+    written = export_study(opened.store, opened.id, output, checkpoints=parse_choice(checkpoints))
     jobs = counted(written.lines[JOBS], "finished job")
     kept = counted(len(written.checkpoints), "checkpoint")
     print(f"{output}: study {written.study} with {jobs} and {kept}, {size(output.stat().st_size)}")

@@ -58,7 +58,7 @@ _STUDY_TITLES = (
 
 
 def _study_row(status: StudyStatus) -> dict[str, Any]:
-    from evolvent.display.words import moment
+    from evolvent.display.words import local_time
 
     record = status.record
     best = None if status.best_score is None else record.score(status.best_score)
@@ -66,7 +66,8 @@ def _study_row(status: StudyStatus) -> dict[str, Any]:
     values = (
         record.name, str(status.state), done, status.members * record.rounds, record.metric,
         record.mode, best, None if status.best is None else str(status.best), status.members,
-        record.rounds, record.synchronous, record.seed, status.stopped, moment(status.created_at),
+        record.rounds, record.synchronous, record.seed, status.stopped,
+        local_time(status.created_at),
     )  # fmt: skip
     return dict(zip(_STUDY_TITLES, values, strict=True))
 

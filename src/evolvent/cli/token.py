@@ -103,9 +103,9 @@ _TITLES = ("id", "name", "role", "study", "state", "created_at", "expires_at")
 
 
 def _row(token: Token, now: float) -> list[Any]:
-    from evolvent.display.words import moment
+    from evolvent.display.words import local_time
 
-    times = [None if at is None else moment(at) for at in (token.created_at, token.expires_at)]
+    times = [None if at is None else local_time(at) for at in (token.created_at, token.expires_at)]
     return [token.id, token.name, token.role, token.study, token.state(now), *times]
 
 
@@ -159,11 +159,11 @@ def login(
 
 
 def _described(token: Token) -> str:
-    from evolvent.display.words import moment
+    from evolvent.display.words import local_time
 
     name = "" if token.name == token.id else f" {token.name!r}"
     reach = "all studies" if token.study is None else f"study {token.study!r}"
-    end = "" if token.expires_at is None else f", until {moment(token.expires_at)}"
+    end = "" if token.expires_at is None else f", until {local_time(token.expires_at)}"
     return f"token {token.id}{name}: {token.role} for {reach}{end}"
 
 

@@ -47,7 +47,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {s:02} s" if minutes else f"{s} s"
 
 
-def moment(seconds: float) -> str:
+def local_time(seconds: float) -> str:
     """Return a time, in seconds since 1970, as that of the clock on the wall here."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))
 

@@ -12,7 +12,7 @@ import typer
 
 from evolvent.analysis.schedule.schedule import flat
 from evolvent.core.records import JobRecord
-from evolvent.display.words import moment
+from evolvent.display.words import local_time
 
 
 def _seconds(job: JobRecord) -> float | None:
@@ -183,6 +183,6 @@ def _last_line(text: str) -> str:
 
 _SHOWN: dict[str, Callable[[Any], str]] = {
     "error": _last_line,
-    "started_at": moment,
-    "finished_at": moment,
+    "started_at": local_time,
+    "finished_at": local_time,
 }

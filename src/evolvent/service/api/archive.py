@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from evolvent.archive.export import chosen
+from evolvent.archive.export import parse_choice
 from evolvent.archive.validate import Consistency
 from evolvent.errors import ArchiveError, ConfigError
 from evolvent.service.api import schemas as s
@@ -23,7 +23,7 @@ _Record = TypeVar("_Record")
 
 
 def _dump(call: ApiRequest) -> Stream:
-    which = chosen(call.query.get("checkpoints", "best"))
+    which = parse_choice(call.query.get("checkpoints", "best"))
     return Stream(_blocks(call.store, call.study, which), MEDIA_TYPE, held=True)
 
 

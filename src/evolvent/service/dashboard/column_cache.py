@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Column, Texts, uncollected
+from evolvent.analysis.columns import Column, JsonColumns, gc_paused
 from evolvent.store.protocol import Store
 from evolvent.store.records import JobColumn, StudyStatus
 
@@ -36,7 +36,7 @@ class Columns:
     study: int
     _lock: Lock = field(default_factory=Lock)
     _plain: dict[JobColumn, list[Any]] = field(default_factory=dict)
-    _mapped: dict[JobColumn, tuple[Texts, dict[str, Column]]] = field(default_factory=dict)
+    _mapped: dict[JobColumn, tuple[JsonColumns, dict[str, Column]]] = field(default_factory=dict)
     _read: dict[JobColumn, int] = field(default_factory=dict)
     _texts: list[str] = field(default_factory=list)
     _sorting: dict[str, tuple[int, NDArray[Any]]] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Columns:
     def mapped(self, name: JobColumn, key: str, n: int) -> NDArray[Any]:
         """Return one name of a column of mappings (hyperparameters, metrics), as an array."""
         with self._lock:
-            texts, columns = self._mapped.get(name, (Texts(), {}))
+            texts, columns = self._mapped.get(name, (JsonColumns(), {}))
             known = self._read.get(name, 0)
             if known < n or not columns:
                 for rows in self._beyond((name,), known, n):
@@ -73,7 +73,7 @@ class Columns:
     def texts(self, n: int) -> Sequence[str]:
         """Return for each of the first `n` jobs what a search looks through, in lower case."""
         with self._lock:
-            with uncollected():  # nothing in there refers back
+            with gc_paused():  # nothing in there refers back
                 for rows in self._beyond(_SEARCHED, len(self._texts), n):
                     self._texts.extend(map(_searched, rows))
             return self._texts[:n]
