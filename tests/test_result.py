@@ -17,7 +17,6 @@ import pytest
 
 import evolvent as ev
 from evolvent.analysis.schedule.segments import Segment
-from evolvent.analysis.schedule.segments_html import schedule_html
 from evolvent.core.space import Space
 from evolvent.result import Result
 from evolvent.store.records import Report
@@ -237,7 +236,7 @@ def test_large_populations_and_long_schedules_are_cut_and_counted():
     page = Page(StudyReader(made.store, made.id)._repr_html_())
     assert "30 more members" in page.text
     segments = [Segment(round_, 1, {"lr": float(round_)}, 0) for round_ in range(60)]
-    table = Page(schedule_html(segments, "rounds"))
+    table = Page(ev.Schedule(tuple(segments))._repr_html_())
     assert len(table.rows) == 22
     assert "40 segments between them are not shown" in table.text
     assert [row[0] for row in table.rows[10:13]] == ["9", "…", "50"]

@@ -15,8 +15,8 @@ from evolvent.analysis.lineage.diversity import Diversity
 from evolvent.analysis.lineage.family_tree import FamilyTree
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.figure import plot_studies
-from evolvent.analysis.schedule import segments_html
 from evolvent.analysis.schedule.schedule import Schedule
+from evolvent.analysis.schedule.segments import as_html
 from evolvent.analysis.tables import files as table_files
 from evolvent.analysis.tables.jobs import Engine, framing, jobs_table
 from evolvent.analysis.tables.metrics import metrics_table
@@ -78,7 +78,7 @@ class Best:
 
     def _repr_html_(self) -> str:
         values = {"checkpoint": self.directory, "lineage": f"{len(self.lineage)} jobs"}
-        schedule = segments_html.segments_table(self.schedule.segments, self.schedule.unit)
+        schedule = as_html(self.schedule.segments, unit=self.schedule.unit)
         return html.framed(
             f"Best: {self.job.id}", f"{self.value:.6g}", html.facts(values), schedule
         )
@@ -247,7 +247,7 @@ class Result:
             html.state_of(self.status),
             html.facts({**values, "checkpoint": best.directory}),
             html.note(f"The schedule that made {best.job.id}:"),
-            segments_html.segments_table(best.schedule.segments, best.schedule.unit),
+            as_html(best.schedule.segments, unit=best.schedule.unit),
         )
 
     def __repr__(self) -> str:

@@ -1,7 +1,11 @@
-"""Randomness is named, not carried: the same name gives the same draws on any machine."""
+"""Randomness is named, not carried: the same name gives the same draws on any machine.
+
+Draws are made from `random()` alone, so that they stay the same over versions of NumPy.
+"""
 
 from __future__ import annotations
 
+import math
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -39,6 +43,17 @@ def realised(rng: np.random.Generator) -> np.random.Generator:
 def training_seed(seed: int, member: int, round: int) -> int:
     """Return the seed handed to training code as `job.seed`: 0 to 2**31 - 1."""
     return int.from_bytes(_digest(seed, "train", member, round)[:4], "little") >> 1
+
+
+def draw_index(rng: np.random.Generator, n: int) -> int:
+    """Draw an integer from 0 to n - 1, evenly."""
+    return int(rng.random() * n)
+
+
+def draw_normal(rng: np.random.Generator) -> float:
+    """Draw from the standard normal distribution (Box and Muller 1958)."""
+    radius = math.sqrt(-2.0 * math.log(1.0 - rng.random()))
+    return radius * math.cos(2.0 * math.pi * rng.random())
 
 
 def _digest(seed: int, purpose: str, member: int, round: int) -> bytes:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolvent.analysis import html
-from evolvent.analysis.schedule import segments_html
 from evolvent.analysis.schedule.files import (
     ScheduleContents,
     from_csv,
@@ -23,6 +22,7 @@ from evolvent.analysis.schedule.files import (
 from evolvent.analysis.schedule.ray import read_policy, write_policy
 from evolvent.analysis.schedule.segments import (
     Segment,
+    as_html,
     as_text,
     check_segments,
     flat,
@@ -289,7 +289,7 @@ class Schedule:
         return as_text(self.segments, unit=self.unit)
 
     def _repr_html_(self) -> str:
-        table = segments_html.segments_table(self.segments, self.unit)
+        table = as_html(self.segments, unit=self.unit)
         return html.framed("Schedule", f"{self.total} {self.unit}", table)
 
     @classmethod

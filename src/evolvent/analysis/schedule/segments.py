@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evolvent.analysis.html import MOST_ROWS, note, rows
 from evolvent.errors import ConfigError
 from evolvent.validation import check_count
 
@@ -104,15 +105,32 @@ def as_text(segments: Sequence[Segment], *, unit: str) -> str:
     """Return a table, a line for each segment; with the members where there are any."""
     names = list(dict.fromkeys(name for s in segments for name in flat(s.hyperparameters)))
     of_study = any(segment.member is not None for segment in segments)
-    rows = [[unit, *names, *(["member"] if of_study else [])]]
+    table = [[unit, *names, *(["member"] if of_study else [])]]
     for segment in segments:
         values = flat(segment.hyperparameters)
         row = [segment.span, *(_text(values.get(name)) for name in names)]
         member = "-" if segment.member is None else str(segment.member)
-        rows.append([*row, member] if of_study else row)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+        table.append([*row, member] if of_study else row)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in table]
     return "\n".join(lines)
+
+
+def as_html(segments: Sequence[Segment], *, unit: str) -> str:
+    """Return a table for notebooks, one row a segment; of many, the first and the last."""
+    shown, left_out = _ends(segments)
+    names = list(dict.fromkeys(n for s in segments for n in flat(s.hyperparameters)))
+    titles = [unit, *names, "member"]
+    table = []
+    for segment in shown:
+        values = flat(segment.hyperparameters)
+        table.append([segment.span, *(values.get(name) for name in names), segment.member])
+    if not left_out:
+        return rows(titles, table)
+    half = len(shown) // 2
+    gap = ["…", *[None] * (len(titles) - 1)]
+    more = note(f"{left_out} segments between them are not shown")
+    return rows(titles, [*table[:half], gap, *table[half:]]) + more
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -136,3 +154,10 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _ends(segments: Sequence[Segment]) -> tuple[Sequence[Segment], int]:
+    if len(segments) <= MOST_ROWS:
+        return segments, 0
+    half = MOST_ROWS // 2
+    return [*segments[:half], *segments[-half:]], len(segments) - 2 * half

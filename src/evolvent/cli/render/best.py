@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evolvent.analysis.schedule.schedule import flat
-from evolvent.cli.render.schedule import print_schedule
+from evolvent.cli.render.output import print_schedule
 from evolvent.result import Best, Result
 
 

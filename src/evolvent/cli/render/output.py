@@ -18,6 +18,7 @@ from evolvent.store.records import MemberView, StudyStatus
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from evolvent.analysis.schedule.schedule import Schedule
     from evolvent.display.columns import Column
 
 _UNLIMITED = 100_000  # characters a line may have where nobody's screen ends
@@ -73,6 +74,22 @@ def print_table(columns: Sequence[Column]) -> None:
 
     console = output_console()
     console.print(as_table(fitting(columns, console.width)))
+
+
+def print_schedule(schedule: Schedule, *, indent: str = "") -> None:
+    """Print all there is; in a terminal that is too narrow for it, as much as fits."""
+    from evolvent.analysis.schedule.segments import flat
+    from evolvent.display.columns import short_names
+
+    lines = [indent + line for line in str(schedule).splitlines()]
+    if max(map(len, lines)) <= output_console().width:
+        print("\n".join(lines))
+        return
+    titles, rows = short_names(schedule.names), []
+    for segment in schedule.segments:
+        values = flat(segment.hyperparameters)
+        rows.append([segment.span, segment.member, *(values.get(name) for name in schedule.names)])
+    print_table(text_columns([schedule.unit, "member", *titles.values()], rows))
 
 
 def output_console() -> Console:

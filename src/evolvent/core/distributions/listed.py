@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from evolvent.core.distributions.checks import is_number, passes
-from evolvent.core.distributions.draws import draw_index
 from evolvent.core.records import Value
+from evolvent.core.rng import draw_index
 from evolvent.errors import ConfigError, OutOfSpace
 from evolvent.validation import check_number
 

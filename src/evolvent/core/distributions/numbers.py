@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evolvent.core.distributions.checks import as_number, passes
-from evolvent.core.distributions.draws import draw_normal
+from evolvent.core.rng import draw_normal
 from evolvent.errors import ConfigError, OutOfSpace
 from evolvent.validation import check_number
 

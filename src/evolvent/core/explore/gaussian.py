@@ -15,10 +15,10 @@ from evolvent.core.distributions import (
     LogIntUniform,
     Ordinal,
 )
-from evolvent.core.distributions.draws import draw_normal
 from evolvent.core.explore.moves import move_float, move_integer, move_listed
 from evolvent.core.explore.protocol import BOUNDS, Bounds
 from evolvent.core.records import Hyperparameters, Value
+from evolvent.core.rng import draw_normal
 from evolvent.core.space import Space
 from evolvent.validation import check_choice, check_number
 

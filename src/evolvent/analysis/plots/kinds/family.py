@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from evolvent.analysis.lineage.family_tree import FamilyTree
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.common import (
+    LINE,
     STAR,
+    Legend,
+    Mark,
     Rows,
     best_summary,
     empty,
@@ -26,15 +29,15 @@ from evolvent.analysis.plots.common import (
     ids,
     table,
 )
+from evolvent.analysis.plots.downsample import BINS, evenly
 from evolvent.analysis.plots.drawing import ChartType, alt
-from evolvent.analysis.plots.founders import LINEAGE, Families
-from evolvent.analysis.plots.kinds.shares import shares
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.study_view import StudyView, legs, newest
 from evolvent.analysis.plots.theme import Theme
 
 _MEMBERS, _MARKS = 80, 2_500
 _ROW = 11  # pixels a member, at least
+_LINEAGE, _OTHERS = "lineage of the best", "other founders"
 
 
 def draw(log: Log, options: Options) -> ChartType:
@@ -44,7 +47,7 @@ def draw(log: Log, options: Options) -> ChartType:
     if view.best is None:
         return empty(options, title=title, message="No job has finished yet.")
     tree = FamilyTree.of(log)
-    families = Families.of(tree, options.theme)
+    families = _Families.of(tree, options.theme)
     subtitle = f"{families.summary()} {best_summary(view)}"
     marks = log.rows.shape[0] + 2 * int(tree.copied.sum())
     if view.members <= _MEMBERS and marks <= _MARKS:
@@ -54,8 +57,46 @@ def draw(log: Log, options: Options) -> ChartType:
             fitted(chart, options, height=height), options, title=title, subtitle=subtitle
         )
     title = f"{view.study}: whose descendants make up the population"
-    chart = shares(view, tree, families, options.theme)
+    chart = _shares(view, tree, families, options.theme)
     return finish(fitted(chart, options), options, title=title, subtitle=subtitle)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Families:
+    """The founders that get a colour of their own: those with the most living descendants.
+
+    Attributes:
+        names: by the row of a founder.
+        legend: the lineage of the best, the founders, and all others.
+        living: how many founders have living descendants.
+        members: how many members there are.
+    """
+
+    names: dict[int, str]
+    legend: Legend
+    living: int
+    members: int
+
+    @classmethod
+    def of(cls, tree: FamilyTree, theme: Theme) -> _Families:
+        log = tree.log
+        found, counts = np.unique(tree.root[newest(log)], return_counts=True)
+        order = np.argsort(-counts, kind="stable")[: len(theme.palette)]
+        names = {int(found[i]): f"from {log.id(int(found[i]))} ({counts[i]} living)" for i in order}
+        colors = zip(names.values(), theme.palette, strict=False)
+        marks = {_LINEAGE: Mark(theme.strong, LINE)}
+        marks |= {name: Mark(color, LINE) for name, color in colors}
+        if len(np.unique(tree.root)) > len(names):
+            marks[_OTHERS] = Mark(theme.rest, LINE)
+        return cls(names, Legend(marks), len(found), int(counts.sum()))
+
+    def summary(self) -> str:
+        few = "one founder" if self.living == 1 else f"{self.living} founders"
+        return f"All that is left descends from {few} of {self.members:,}."
+
+    def of_rows(self, roots: Rows) -> list[str]:
+        """Return the names of the families of some founders, given by row."""
+        return [self.names.get(root, _OTHERS) for root in roots.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +105,7 @@ class _Tree:
 
     view: StudyView
     tree: FamilyTree
-    families: Families
+    families: _Families
     theme: Theme
 
     def draw(self) -> alt.LayerChart:
@@ -149,7 +190,7 @@ class _Tree:
             x=log.round[line].tolist(),
             y=log.member[line].tolist(),
             part=legs(log.round[line]).tolist(),
-            what=[LINEAGE] * len(line),
+            what=[_LINEAGE] * len(line),
         )
         chart = alt.Chart(data).encode(
             self._x("x:Q"),
@@ -166,7 +207,7 @@ class _Tree:
             x=log.round[best].tolist(),
             y=log.member[best].tolist(),
             job=ids(self.view, best),
-            what=[LINEAGE],
+            what=[_LINEAGE],
         )
         star = alt.Chart(data).mark_point(
             shape=STAR, size=360, filled=True, stroke=self.theme.background
@@ -196,3 +237,52 @@ def _runs(log: Log, rows: Rows, alive: NDArray[np.bool_]) -> tuple[Rows, Rows]:
     starts = np.append(0, np.flatnonzero(~goes_on) + 1)
     ends = np.append(starts[1:] - 1, len(order) - 1)
     return order[starts], order[ends]
+
+
+def _shares(view: StudyView, tree: FamilyTree, families: _Families, theme: Theme) -> alt.Chart:
+    """Return how much of the population descends from each founder, as stacked areas.
+
+    At most `BINS` rounds are counted, evenly spread; the family of the best job has the
+    strong colour.
+    """
+    legend = _legend(view, tree, families, theme)
+    names = list(legend.marks)
+    rounds = evenly(np.arange(view.rounds), BINS).tolist()
+    found = [(r, *share) for r in rounds for share in _counted(view, tree, families, r)]
+    at, place, share = zip(*found, strict=True)
+    data = table(round=at, order=place, share=share, what=[names[i] for i in place])
+    percent = alt.Axis(title="share of the members", format="%")
+    return (
+        alt.Chart(data)
+        .mark_area(strokeWidth=0.5, stroke=theme.background)
+        .encode(
+            alt.X("round:Q", title="round", scale=alt.Scale(nice=False), axis=alt.Axis(format="d")),
+            alt.Y("share:Q", axis=percent, scale=alt.Scale(domain=[0, 1]), stack="zero"),
+            color=legend.color(),
+            order=alt.Order("order:O"),
+            tooltip=[alt.Tooltip("what:N", title="family"), alt.Tooltip("share:Q", format=".1%")],
+        )
+    )
+
+
+def _legend(view: StudyView, tree: FamilyTree, families: _Families, theme: Theme) -> Legend:
+    own = families.names.get(int(tree.root[view.line[-1]]))
+    marks = {
+        (f"{name}, the best too" if name == own else name): Mark(
+            theme.strong if name == own else color, "square"
+        )
+        for name, color in zip(families.names.values(), theme.palette, strict=False)
+    }
+    return Legend({**marks, _OTHERS: Mark(theme.rest, "square")})
+
+
+def _counted(
+    view: StudyView, tree: FamilyTree, families: _Families, round_: int
+) -> list[tuple[int, float]]:
+    """Return place in the legend and share of every family among those who reached a round."""
+    rows = view.log.rows[:, round_]
+    roots = tree.root[rows[rows >= 0]]
+    coloured = list(families.names)
+    counts = [int((roots == founder).sum()) for founder in coloured]
+    counts.append(len(roots) - sum(counts))
+    return [(i, round(n / len(roots), 5)) for i, n in enumerate(counts)]
