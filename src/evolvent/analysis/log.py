@@ -117,6 +117,28 @@ class Log:
             )
         return row
 
+    def best_row(self, first: int | None = None) -> int | None:
+        """Return the row of the best score; of equals the lowest round, then the lowest member.
+
+        Args:
+            first: look at so many jobs, in the order of their reports; None: at all of them.
+
+        Returns:
+            The row; None where none of these jobs is done.
+        """
+        score = self.score[:first]
+        if np.isnan(score).all():
+            return None
+        rows = np.flatnonzero(score == np.nanmax(score))
+        return int(rows[np.lexsort((self.member[rows], self.round[rows]))[0]])
+
+    def copied(self) -> NDArray[np.bool_]:
+        """Return bool [n]: whether a job started from the checkpoint of another member."""
+        # For no parent, -1 looks at the last row: whatever is there, the first condition refuses.
+        copied: NDArray[np.bool_]
+        copied = (self.parent >= 0) & (self.member[self.parent] != self.member)
+        return copied
+
     def lineage(self, row: int) -> NDArray[np.int64]:
         """Return the rows of a job and its ancestors, round 0 first."""
         line = []

@@ -65,7 +65,7 @@ def check(
         ]
         print_json({"trainable": path, "ok": report.ok, "proofs": proofs})
     else:
-        print(f"{path}: {str(report).splitlines()[-1]}")
+        print(f"{path}: {report.summary}")
     if not report.ok:
         raise typer.Exit(EXIT_FAILED)
 

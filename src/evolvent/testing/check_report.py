@@ -69,11 +69,14 @@ class CheckReport:
                 return proof
         raise KeyError(name)
 
+    @property
+    def summary(self) -> str:
+        """How many proofs there are, and how many failed."""
+        return f"{len(self.proofs)} proofs, {len(self.failed) or 'none'} failed"
+
     def __str__(self) -> str:
-        n, failed = len(self.proofs), len(self.failed)
         sets = f"a: {listed(self.first)}\nb: {listed(self.second)}"
-        end = f"{n} proofs, {failed} failed" if failed else f"{n} proofs, none failed"
-        return "\n".join([f"{self.subject}", sets, *map(str, self.proofs), end])
+        return "\n".join([self.subject, sets, *map(str, self.proofs), self.summary])
 
 
 def ok(name: str, seen: str) -> Proof:

@@ -15,17 +15,17 @@ from tests.needs import needs
 needs("altair")
 
 from evolvent.analysis.plots.axis import Axis  # noqa: E402 - after what skips
-from evolvent.analysis.plots.study_view import StudyView, best_row, copied, legs, newest  # noqa: E402
+from evolvent.analysis.plots.study_view import StudyView, legs, newest  # noqa: E402
 
 
 def test_best_of_equals_has_the_lowest_round_then_the_lowest_member():
     log = replace(simulated(3, 2, copying=0), score=np.array([0.1, 0.7, 0.7, 0.7, 0.7, 0.2]))
-    assert best_row(log) == 1
+    assert log.best_row() == 1
 
 
 def test_copied_is_what_started_from_another_member():
     log = replace(simulated(2, 2, copying=0), parent=np.array([-1, -1, 1, 1]))
-    assert copied(log).tolist() == [False, False, True, False]
+    assert log.copied().tolist() == [False, False, True, False]
 
 
 def test_newest_is_the_last_finished_job_of_every_member():

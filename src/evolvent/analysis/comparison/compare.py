@@ -177,9 +177,9 @@ def _seed(log: Log, budget: int, test: str | None) -> Seed:
     values: dict[str, float | None] = {"best": None, "area": None}
     if test is not None:
         values[_figure(test)] = None
-    if np.isnan(best[-1]):
+    row = log.best_row(budget)
+    if row is None:
         return Seed(record.name, record.seed, len(log), values, None)
-    row = _best_row(log, budget)
     values["best"] = float(_as_metric(log, best)[-1])
     # before its first score a study counts with that score
     known = np.where(np.isnan(best), best[~np.isnan(best)][0], best)
@@ -188,13 +188,6 @@ def _seed(log: Log, budget: int, test: str | None) -> Seed:
         value = float(log.metrics[test][row])
         values[_figure(test)] = value if np.isfinite(value) else None
     return Seed(record.name, record.seed, len(log), values, log.id(row))
-
-
-def _best_row(log: Log, budget: int) -> int:
-    """Return the row of the best score; of equals the lowest round, then the lowest member."""
-    score = log.score[:budget]
-    rows = np.flatnonzero(score == np.nanmax(score))
-    return int(rows[np.lexsort((log.member[rows], log.round[rows]))[0]])
 
 
 def _difference(arm: Arm, other: Arm, figure: str, mode: Mode) -> Difference | None:

@@ -165,7 +165,8 @@ def _text(c: Comparison) -> Iterator[str]:
 def _table(c: Comparison) -> Iterator[tuple[str, ...]]:
     yield ("", "mean", "sd", f"{LEVEL * 100:g} % interval", "seeds", "")
     for figure in c.modes:
-        yield (_title(c, figure),)
+        note = ": best so far, mean over jobs" if figure == "area" else ""
+        yield (f"{_title(c, figure)}{note}",)
         between = [d for d in c.differences if d.figure == figure]
         means = [(arm, arm.mean(figure)) for arm in c.arms]
         digits = decimals(
@@ -186,7 +187,7 @@ def _title(c: Comparison, figure: str) -> str:
         case "best":
             return f"best {c.metric}"
         case "area":
-            return "area: best so far, mean over jobs"
+            return "area"
         case _:
             return f"{figure} of the best by {c.metric}"
 
@@ -195,14 +196,14 @@ def _sentences(c: Comparison) -> Iterator[str]:
     for other in c.arms[1:]:
         for verdict in ("better", "worse", "noise"):
             titles = [
-                _title(c, d.figure).partition(":")[0]
+                _title(c, d.figure)
                 for d in c.differences
                 if d.other == other.name and d.verdict == verdict
             ]
             if titles:
                 yield _sentence(c.arms[0].name, other.name, verdict, titles)
     unknown = [d for d in c.differences if d.verdict == "unknown"]
-    if alike := [_title(c, d.figure).partition(":")[0] for d in unknown if d.estimate.n > 1]:
+    if alike := [_title(c, d.figure) for d in unknown if d.estimate.n > 1]:
         yield (
             f"All seeds of an arm gave the same {_listed([*dict.fromkeys(alike)])}, which says "
             "nothing about noise."

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, assert_never
 
 from evolvent.analysis.explain.log_lines import LogLines
 from evolvent.analysis.explain.snapshot import PopulationSnapshot
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.store.records import MemberView
 
-_MOST_LINES = 20_000  # lines
+_MOST_LINES = 20_000
+
+CheckpointFate: TypeAlias = Literal["kept", "pinned", "collected", "missing"]
+"""Missing: it is needed, but was not in the archive that the study came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +25,13 @@ class Aftermath:
         next_job: what its own member did next; None: nothing yet.
         copies: the jobs of other members that started from its checkpoint, by round.
         complete: whether all of the log has been looked through where copies may be.
-        checkpoint: "kept", "pinned", "collected", or "missing" where it is needed but was not in
-            the archive that the study came from; None when there is none.
+        checkpoint: what has become of its checkpoint; None when it has none.
     """
 
     next_job: JobRecord | None = None
     copies: tuple[JobId, ...] = ()
     complete: bool = True
-    checkpoint: str | None = None
+    checkpoint: CheckpointFate | None = None
 
     def sentences(self, job: JobRecord) -> Iterator[str]:
         """Say what came of the job, sentence by sentence."""
@@ -45,8 +48,10 @@ class Aftermath:
                 yield "Its checkpoint is still there."
             case "missing":
                 yield "Its checkpoint is not here."
-            case _:
+            case "collected" | None:
                 yield "Its checkpoint has been collected: nothing needed it any more."
+            case _:
+                assert_never(self.checkpoint)
 
 
 def find_aftermath(job: JobRecord, *, lines: LogLines, views: Sequence[MemberView]) -> Aftermath:
@@ -75,7 +80,9 @@ def find_aftermath(job: JobRecord, *, lines: LogLines, views: Sequence[MemberVie
     )
 
 
-def _checkpoint(job: JobRecord, lines: LogLines, views: Sequence[MemberView]) -> str | None:
+def _checkpoint(
+    job: JobRecord, lines: LogLines, views: Sequence[MemberView]
+) -> CheckpointFate | None:
     store, study = lines.store, lines.study
     if job.checkpoint is None:
         return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
-from evolvent.analysis.explain.aftermath import find_aftermath
+from evolvent.analysis.explain.aftermath import CheckpointFate, find_aftermath
 from evolvent.analysis.explain.changes import Change, short, traced_changes, untraced_changes
 from evolvent.analysis.explain.log_lines import LogLines, find_job
 from evolvent.analysis.explain.redecide import Redecision, decide_again
@@ -25,6 +26,8 @@ from evolvent.core.study import StudyRecord
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
 
+Role: TypeAlias = Literal["this member", "copied", "drawn", ""]
+
 _SHOWN = 10  # so many members are listed whole; of more, those that matter
 _FAILURES = 10_000
 
@@ -36,13 +39,13 @@ class Rival:
     Attributes:
         rank: 1 for the best.
         value: the metric as training reported it; None when the job had failed.
-        role: "this member", "copied", "drawn" or "".
+        role: its part in the decision; "": none.
     """
 
     rank: int
     job: JobId
     value: float | None
-    role: str
+    role: Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,7 @@ class Explanation:
         check: the same in words.
         after: sentences: failed attempts, what the training came to, and what came of it.
         copies: the jobs of other members that started from its checkpoint.
-        checkpoint: "kept", "pinned", "collected", or "missing" where it is needed but was not in
-            the archive that the study came from; None when it has none.
+        checkpoint: what has become of its checkpoint; None when it has none.
     """
 
     study: str
@@ -76,7 +78,7 @@ class Explanation:
     check: str = ""
     after: tuple[str, ...] = ()
     copies: tuple[JobId, ...] = ()
-    checkpoint: str | None = None
+    checkpoint: CheckpointFate | None = None
 
     def __str__(self) -> str:
         head = f"{self.job.id} of study {self.study!r}: {self.job.state}"
@@ -164,7 +166,7 @@ def _member(population: Population, number: int) -> Member | None:
 
 def _rivals(case: Case) -> tuple[Rival, ...]:
     ranked = sorted(case.population, key=case.population.rank)
-    roles: dict[int, str] = {}
+    roles: dict[int, Role] = {}
     if case.opponent is not None:
         roles[case.opponent.id] = "drawn"
     if case.donor is not None:
@@ -179,7 +181,7 @@ def _rivals(case: Case) -> tuple[Rival, ...]:
     )
 
 
-def _rival(case: Case, member: Member, rank: int, role: str) -> Rival:
+def _rival(case: Case, member: Member, rank: int, role: Role) -> Rival:
     value = None if member.score is None else case.record.score(member.score)
     return Rival(rank + 1, member.job, value, role)
 

@@ -62,7 +62,7 @@ class FamilyTree:
         n, parent = len(log), log.parent
         born = parent >= 0
         ups, depth = _ancestors(parent)
-        copied = born & (log.member[parent] != log.member) if n else born
+        copied = log.copied()
         roots = _roots(ups)
         rows = population_rows(log)
         living, founders = _founders(rows, roots)

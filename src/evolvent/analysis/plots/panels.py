@@ -23,7 +23,7 @@ from evolvent.analysis.plots.common import (
     table,
 )
 from evolvent.analysis.plots.drawing import alt
-from evolvent.analysis.plots.study_view import StudyView, copied, legs
+from evolvent.analysis.plots.study_view import StudyView, legs
 from evolvent.analysis.plots.theme import Theme
 
 _DOTTED = 700  # jobs a figure may have for each to get a dot with a tooltip
@@ -119,7 +119,7 @@ class Panel:
         if self.lines.bands is not None:
             marks[_HALF] = Mark(mix(theme.rest, theme.background, 0.5), "square")
             marks[_MOST] = Mark(mix(theme.rest, theme.background, 0.25), "square")
-        if self.style.copies and copied(log).any():
+        if self.style.copies and log.copied().any():
             marks[_COPY] = Mark(theme.palette[0])
         if len(self.failed):
             marks[self._failure] = Mark(theme.failed, CROSS)
@@ -186,7 +186,7 @@ class Panel:
         if len(rows) * self.style.panels <= _DOTTED:
             layers.append(self._tipped(rows, self._rest).mark_circle(size=14))
         if _COPY in self.legend.marks:
-            dots = self._seen(rows[copied(log)[rows]])
+            dots = self._seen(rows[log.copied()[rows]])
             size = 22 if len(dots) < 60 else 10
             layers.append(self._tipped(dots, _COPY).mark_circle(size=size))
         return layers

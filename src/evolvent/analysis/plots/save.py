@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from evolvent.analysis.atomic_write import replacing
 from evolvent.analysis.plots.drawing import ChartType, alt
-from evolvent.errors import ConfigError, EvolventError, MissingExtra
+from evolvent.errors import ConfigError, MissingExtra
 
 try:
     import vl_convert
@@ -57,16 +58,10 @@ def save(chart: ChartType, path: str | os.PathLike[str]) -> Path:
         ConfigError: another ending.
         EvolventError: the file cannot be written.
     """
-    target = Path(path)
-    content = check_format(target)(chart.to_dict())
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    content = check_format(path)(chart.to_dict())
+    with replacing(path) as aside:
         aside.write_bytes(content)
-        aside.replace(target)
-    except OSError as e:
-        aside.unlink(missing_ok=True)
-        raise EvolventError(f"cannot write {target}: {e.strerror or e}") from e
-    return target
+    return Path(path)
 
 
 def check_format(path: str | os.PathLike[str]) -> Callable[[Spec], bytes]:

@@ -48,7 +48,7 @@ class StudyView:
             values = log.metrics[name]
         else:
             raise unknown("metric", name, [objective, *log.metrics], log)
-        best = best_row(log)
+        best = log.best_row()
         line = np.zeros(0, np.int64) if best is None else log.lineage(best)
         return cls(log, name, np.where(np.isfinite(values), values, np.nan), line)
 
@@ -104,22 +104,6 @@ class StudyView:
         if full not in self.log.hyperparameters:
             raise ConfigError(f"hyperparameter {full}: no finished job of {self.study!r} has it")
         return full
-
-
-def best_row(log: Log) -> int | None:
-    """Return the row of the best score; of equals the lowest round, then the lowest member."""
-    if not np.isfinite(log.score).any():
-        return None
-    ties = np.flatnonzero(log.score == np.nanmax(log.score))
-    order = np.lexsort((log.member[ties], log.round[ties]))
-    return int(ties[order[0]])
-
-
-def copied(log: Log) -> NDArray[np.bool_]:
-    """Return for every row whether its job started from the checkpoint of another member."""
-    known = log.parent >= 0
-    parent = np.where(known, log.parent, 0)
-    return np.asarray(known & (log.member[parent] != log.member), np.bool_)
 
 
 def unknown(what: str, name: str, there: Iterable[str], log: Log) -> ConfigError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evolvent.analysis.atomic_write import replacing
 from evolvent.analysis.schedule.segments import Segment, flat
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError
@@ -237,14 +237,8 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         ConfigError: it cannot be written.
     """
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path, error=ConfigError) as aside:
         aside.write_text(text, encoding="utf-8", newline="")
-        aside.replace(path)
-    except OSError as e:
-        aside.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {path}: {e.strerror}") from e
 
 
 def strict_json(text: str) -> Any:
@@ -254,10 +248,21 @@ def strict_json(text: str) -> Any:
         ConfigError: it is none, has NaN or infinities, a name twice, or nests beyond reason.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        return json_line(text)
     except json.JSONDecodeError as e:
         raise ConfigError(f"line {e.lineno}: no JSON: {e.msg} at column {e.colno}") from e
-    except ConfigError:
+
+
+def json_line(text: str) -> Any:
+    """Return the value of JSON text of one line; as `strict_json`, but for the first error.
+
+    Raises:
+        JSONDecodeError: it is no JSON; the caller knows which line it is.
+        ConfigError: it has NaN or infinities, a name twice, or nests beyond reason.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+    except (json.JSONDecodeError, ConfigError):
         raise
     except (ValueError, RecursionError) as e:  # a number of thousands of digits, [[[[[[...
         raise ConfigError(f"no JSON that can be read: {e}") from e

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evolvent.analysis.schedule.files import read_text, strict_json, write_text
+from evolvent.analysis.schedule.files import json_line, read_text, write_text
 from evolvent.analysis.schedule.segments import Segment, joined
 from evolvent.errors import ConfigError
 from evolvent.validation import check_count
@@ -75,9 +75,11 @@ def _copies(path: Path) -> list[_PolicyCopy]:
     copies = []
     for i, line in enumerate(read_text(path).splitlines(), start=1):
         try:
-            copies.append(_copy(strict_json(line)))
+            copies.append(_copy(json_line(line)))
+        except json.JSONDecodeError as e:
+            raise ConfigError(f"{path}: line {i}: no JSON: {e.msg} at column {e.colno}") from e
         except ConfigError as e:
-            raise ConfigError(f"{path}: line {i}: {str(e).removeprefix('line 1: ')}") from e
+            raise ConfigError(f"{path}: line {i}: {e}") from e
     if not copies:
         raise ConfigError(f"{path}: got an empty file, wanted a line for each copy")
     return copies

@@ -6,15 +6,14 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from evolvent.analysis.atomic_write import replacing
 from evolvent.analysis.tables.table import Cells, ColumnKind, Table
-from evolvent.errors import EvolventError
 
 ReadTable: TypeAlias = Callable[[], Table]
 """Reads a table; called when it is known that the file can be written."""
@@ -25,7 +24,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 def to_csv(read: ReadTable, path: str | os.PathLike[str]) -> Path:
     """Write a table as CSV with a line of titles; what is missing is empty, times are ISO 8601."""
-    with _replacing(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
         table, writer = read(), csv.writer(file, lineterminator="\n")
         writer.writerow(table)
         for rows in _pages(table, _plain_values):
@@ -38,7 +37,7 @@ def to_json(read: ReadTable, path: str | os.PathLike[str]) -> Path:
 
     What is missing is null, and so is what JSON has no number for (NaN, infinities).
     """
-    with _replacing(path) as aside, aside.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as aside, aside.open("w", encoding="utf-8", newline="\n") as file:
         table, before = read(), "["
         for rows in _pages(table, _finite_values):
             for row in rows:
@@ -56,25 +55,9 @@ def to_parquet(read: ReadTable, path: str | os.PathLike[str]) -> Path:
     """
     from evolvent.analysis.tables.as_arrow import write_parquet  # noqa: PLC0415 - when wanted
 
-    with _replacing(path) as aside:
+    with replacing(path) as aside:
         write_parquet(read(), aside)
     return Path(path)
-
-
-@contextmanager
-def _replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a path beside `path` to write to, which takes its place when that has gone well."""
-    target = Path(path)
-    if target.is_dir():
-        raise EvolventError(f"cannot write {target}: it is a directory")
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        yield aside
-        aside.replace(target)
-    except OSError as e:
-        raise EvolventError(f"cannot write {target}: {e.strerror or e}") from e
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _pages(

@@ -10,7 +10,8 @@ from typing import Any
 
 import typer
 
-from evolvent.analysis.schedule.schedule import flat
+from evolvent.analysis.schedule.segments import flat
+from evolvent.analysis.tables.jobs import field_names
 from evolvent.core.records import JobRecord
 from evolvent.display.words import local_time
 
@@ -77,10 +78,8 @@ class Fields:
     @property
     def names(self) -> list[str]:
         """All of them, each by the shortest name that means it."""
-        own = list(_OWN)
-        ours = [n if n not in _OWN else f"hyperparameters.{n}" for n in self.hyperparameters]
-        taken = {*own, *self.hyperparameters}
-        return [*own, *ours, *(n if n not in taken else f"metrics.{n}" for n in self.metrics)]
+        hyperparameters, metrics = field_names(self.hyperparameters, self.metrics)
+        return [*_OWN, *hyperparameters.values(), *metrics.values()]
 
     def getter(self, name: str) -> Callable[[JobRecord], Any]:
         """Return what reads a field from a job: by its name, or `lr` for `optimizer.lr`.

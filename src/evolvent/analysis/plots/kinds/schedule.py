@@ -21,7 +21,7 @@ from evolvent.analysis.plots.common import (
 )
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
-from evolvent.analysis.plots.study_view import StudyView, copied
+from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 
 _VALUE, _COPY = "value in force", "weights copied to another member"
@@ -36,7 +36,7 @@ def draw(log: Log, options: Options) -> ChartType:
     if view.best is None or not axes:
         return empty(options, title=title, message="No job has finished yet.")
     columns, width, height = panel_size(options, len(axes))
-    copies = np.flatnonzero(copied(log)[view.line])
+    copies = np.flatnonzero(log.copied()[view.line])
     legend = _legend(options.theme, copies)
     charts = [
         _panel(view, axis, legend, copies).properties(width=width, height=height) for axis in axes
