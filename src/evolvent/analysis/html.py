@@ -75,10 +75,9 @@ def study_facts(status: StudyStatus) -> dict[str, Any]:
     best = None
     if status.best_score is not None:
         best = f"{_short(record.score(status.best_score))} ({status.best})"
-    finished = sum(counts.get(state, 0) for state in _FINISHED)
     others = [f"{n} {state}" for state, n in counts.items() if n and state not in _FINISHED]
     failed = [f"{counts[JobState.FAILED]} of them failed"] if counts.get(JobState.FAILED) else []
-    jobs = f"{finished} of {status.members * record.rounds} finished"
+    jobs = f"{status.n_finished} of {status.members * record.rounds} finished"
     return {
         f"best {record.metric}": best,
         "metric": f"{record.metric} ({record.mode})",

@@ -62,11 +62,10 @@ def _study_row(status: StudyStatus) -> dict[str, Any]:
 
     record = status.record
     best = None if status.best_score is None else record.score(status.best_score)
-    done = sum(n for state, n in status.counts.items() if state in ("done", "failed"))
     values = (
-        record.name, str(status.state), done, status.members * record.rounds, record.metric,
-        record.mode, best, None if status.best is None else str(status.best), status.members,
-        record.rounds, record.synchronous, record.seed, status.stopped,
+        record.name, str(status.state), status.n_finished, status.members * record.rounds,
+        record.metric, record.mode, best, None if status.best is None else str(status.best),
+        status.members, record.rounds, record.synchronous, record.seed, status.stopped,
         local_time(status.created_at),
     )  # fmt: skip
     return dict(zip(_STUDY_TITLES, values, strict=True))
@@ -141,7 +140,9 @@ def _print_study(study: Study) -> None:
 
 
 def _because(status: StudyStatus) -> str:
-    over = status.state in ("finished", "failed")
+    from evolvent.store.records import StudyState
+
+    over = status.state in (StudyState.FINISHED, StudyState.FAILED)
     return f" ({status.stopped})" if status.stopped and not over else ""
 
 

@@ -49,8 +49,8 @@ class Progress:
     def start(self, status: StudyStatus) -> None:
         """Begin to show a run."""
         self._started_at = self._line_at = self._clock()
-        self._finished_before = _finished(status)
-        self._line_shown = (_round(status), _finished(status))
+        self._finished_before = status.n_finished
+        self._line_shown = (_round(status), status.n_finished)
         if self._console.is_interactive and self._console.file.isatty():
             self._live = Live(console=self._console, auto_refresh=False, transient=False)
             self._live.start()
@@ -110,7 +110,7 @@ class Progress:
         grid.add_column(ratio=1)
         for _ in range(3):
             grid.add_column(no_wrap=True)
-        total, finished = _total(status), _finished(status)
+        total, finished = _total(status), status.n_finished
         bar = ProgressBar(total=total, completed=min(finished, total), complete_style="green")
         grid.add_row(bar, f"{finished}/{total} jobs", *self._facts(status))
         return grid
@@ -121,7 +121,7 @@ class Progress:
         return best, Text("" if left_s is None else f"{duration(left_s)} left")
 
     def _maybe_line(self, status: StudyStatus) -> None:
-        now, shown = self._clock(), (_round(status), _finished(status))
+        now, shown = self._clock(), (_round(status), status.n_finished)
         rounds_passed = shown[0] > self._line_shown[0] and now >= self._line_at + _LINE_AFTER_S
         long_silent = shown != self._line_shown and now >= self._line_at + _LINE_AT_LEAST_EVERY_S
         if rounds_passed or long_silent:
@@ -135,7 +135,7 @@ class Progress:
 
     def _left_s(self, status: StudyStatus) -> float | None:
         """Estimate the seconds left from the pace since the start; None while there is no pace."""
-        finished = _finished(status)
+        finished = status.n_finished
         n_new, passed_s = finished - self._finished_before, self._clock() - self._started_at
         if n_new <= 0 or passed_s <= 0 or status.state is not StudyState.OPEN:
             return None
@@ -153,11 +153,7 @@ def headline(status: StudyStatus) -> Text:
 
 def progress_line(status: StudyStatus) -> str:
     """Return how far a study is and what its best is, in one line."""
-    return f"{_finished(status)}/{_total(status)} jobs{_failed(status)}{_best(status)}"
-
-
-def _finished(status: StudyStatus) -> int:
-    return status.counts.get(JobState.DONE, 0) + status.counts.get(JobState.FAILED, 0)
+    return f"{status.n_finished}/{_total(status)} jobs{_failed(status)}{_best(status)}"
 
 
 def _total(status: StudyStatus) -> int:
@@ -166,7 +162,7 @@ def _total(status: StudyStatus) -> int:
 
 def _round(status: StudyStatus) -> int:
     """Return how many rounds the population has finished, on average and rounded down."""
-    return _finished(status) // max(1, status.members)
+    return status.n_finished // max(1, status.members)
 
 
 def _best(status: StudyStatus) -> str:

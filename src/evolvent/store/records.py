@@ -169,6 +169,11 @@ class StudyStatus:
     started_at: float | None
     changed_at: float | None
 
+    @property
+    def n_finished(self) -> int:
+        """How many jobs are done or have failed."""
+        return self.counts.get(JobState.DONE, 0) + self.counts.get(JobState.FAILED, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class MemberView:

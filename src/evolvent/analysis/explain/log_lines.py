@@ -20,7 +20,7 @@ class LogLines:
     def __init__(self, store: Store, status: StudyStatus) -> None:
         self.store = store
         self.study = status.id
-        self._n = sum(status.counts.get(state, 0) for state in _FINISHED)
+        self._n = status.n_finished
         self._pages: OrderedDict[int, list[JobRecord]] = OrderedDict()
 
     def __len__(self) -> int:

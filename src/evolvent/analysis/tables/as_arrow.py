@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from evolvent.analysis.tables.table import Cells, ColumnKind, Table
 from evolvent.errors import MissingExtra
@@ -17,12 +17,14 @@ except ImportError as e:
 
 def write_parquet(table: Table, path: Path) -> None:
     """Write a table: int64, double, bool, string, dictionary, timestamp[us, UTC]; gaps are null."""
-    pq.write_table(pa.table({name: _array(cells) for name, cells in table.items()}), path)
+    pq.write_table(pa.table({name: _column(cells) for name, cells in table.items()}), path)
 
 
-def _array(cells: Cells) -> Any:
+def _column(cells: Cells) -> Any:
     values, missing = cells.values, cells.missing
     match cells.kind:
+        case ColumnKind.WHOLE | ColumnKind.NUMBER | ColumnKind.FLAG:
+            return pa.array(values, mask=missing)
         case ColumnKind.TEXT:
             return pa.array(values, pa.string(), mask=missing)
         case ColumnKind.CATEGORY:
@@ -31,4 +33,4 @@ def _array(cells: Cells) -> Any:
         case ColumnKind.TIME:
             return pa.array(values, pa.timestamp("us", "UTC"), mask=missing)
         case _:
-            return pa.array(values, mask=missing)
+            assert_never(cells.kind)

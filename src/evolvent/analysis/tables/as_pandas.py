@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 from evolvent.analysis.tables.table import Cells, ColumnKind, Table
 from evolvent.errors import MissingExtra
@@ -19,10 +19,10 @@ def pandas_frame(table: Table) -> pd.DataFrame:
     Whole numbers are Int64, numbers float64, then boolean, string, category and
     datetime64[us, UTC]: the same types whether anything is missing or not.
     """
-    return pd.DataFrame({name: _series(cells) for name, cells in table.items()}, copy=False)
+    return pd.DataFrame({name: _column(cells) for name, cells in table.items()}, copy=False)
 
 
-def _series(cells: Cells) -> Any:
+def _column(cells: Cells) -> Any:
     values, missing = cells.values, cells.missing
     match cells.kind:
         case ColumnKind.WHOLE:
@@ -37,3 +37,5 @@ def _series(cells: Cells) -> Any:
             return pd.Categorical.from_codes(values, categories=list(cells.categories))
         case ColumnKind.TIME:
             return pd.Series(values).mask(missing).dt.tz_localize("UTC")
+        case _:
+            assert_never(cells.kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import numpy as np
 
 from evolvent.analysis.tables.table import Cells, ColumnKind, Table
@@ -15,22 +17,24 @@ except ImportError as e:
 
 def polars_frame(table: Table) -> pl.DataFrame:
     """Return a table as a frame: Int64, Float64, Boolean, String, Categorical, Datetime in UTC."""
-    return pl.DataFrame([_series(name, cells) for name, cells in table.items()])
+    return pl.DataFrame({name: _column(cells) for name, cells in table.items()})
 
 
-def _series(name: str, cells: Cells) -> pl.Series:
+def _column(cells: Cells) -> pl.Series:
     values = cells.values
     match cells.kind:
+        case ColumnKind.WHOLE | ColumnKind.NUMBER | ColumnKind.FLAG:
+            return _with_nulls(pl.Series(values), cells)
         case ColumnKind.TEXT:
-            return pl.Series(name, values.tolist(), dtype=pl.String)
+            return pl.Series(values.tolist(), dtype=pl.String)
         case ColumnKind.CATEGORY:
-            categories = pl.Series(name, cells.categories, dtype=pl.Categorical)
+            categories = pl.Series(cells.categories, dtype=pl.Categorical)
             return categories.gather(_with_nulls(pl.Series(values), cells))
         case ColumnKind.TIME:
-            micros = pl.Series(name, values.astype(np.int64))
+            micros = pl.Series(values.astype(np.int64))
             return _with_nulls(micros, cells).cast(pl.Datetime("us", "UTC"))
         case _:
-            return _with_nulls(pl.Series(name, values), cells)
+            assert_never(cells.kind)
 
 
 def _with_nulls(series: pl.Series, cells: Cells) -> pl.Series:
