@@ -15,6 +15,10 @@ from evolvent.store.protocol import Store
 from evolvent.store.records import JobColumn
 
 Column: TypeAlias = NDArray[Any]
+Numbers: TypeAlias = NDArray[np.float64]
+Rows: TypeAlias = NDArray[np.int64]
+"""Places in a log, or in its columns."""
+
 _Key = TypeVar("_Key", bound=Hashable)
 
 _PAGE = 1_000  # rows that stay in the nearest cache while they are turned into columns

@@ -105,38 +105,34 @@ def study_html(status: StudyStatus, members: Iterable[MemberView], url: str) -> 
 
 def members_table(status: StudyStatus, members: Iterable[MemberView]) -> str:
     """Return the members, one row each, the best first; of many, only those."""
-    views = sorted((view for view in members if view.newest or view.open), key=_rank)
+    begun = [(job, view.newest) for view in members if (job := view.current) is not None]
+    begun.sort(key=_rank)
     names = list(status.record.space)
-    values = [_member(view, status, names) for view in views[:MOST_ROWS]]
-    classes = [_row_class(view, status) for view in views[:MOST_ROWS]]
+    values = [_row(job, newest, status, names) for job, newest in begun[:MOST_ROWS]]
+    classes = [_row_class(newest, status) for _, newest in begun[:MOST_ROWS]]
     titles = ["member", "round", "state", status.record.metric, *names, "copied"]
     table = rows(titles, values, classes=classes)
-    more = len(views) - len(values)
+    more = len(begun) - len(values)
     return table + (note(f"{more} more members") if more else "")
 
 
-def _member(view: MemberView, status: StudyStatus, names: Sequence[str]) -> list[Any]:
-    job = _current(view)
-    score = view.newest.score if view.newest is not None else None
+def _row(
+    job: JobRecord, newest: JobRecord | None, status: StudyStatus, names: Sequence[str]
+) -> list[Any]:
+    score = newest.score if newest is not None else None
     value = None if score is None else status.record.score(score)
     copied = "" if job.donor is None else f"from {job.parent}"
     values = [job.hyperparameters.get(name) for name in names]
     return [job.member, job.round, str(job.state), value, *values, copied]
 
 
-def _current(view: MemberView) -> JobRecord:
-    job = view.open if view.open is not None else view.newest
-    assert job is not None  # members without any job are not shown
-    return job
+def _rank(begun: tuple[JobRecord, JobRecord | None]) -> tuple[bool, float, int]:
+    job, newest = begun
+    score = newest.score if newest is not None else None
+    return (score is None, -(score or 0.0), job.member)
 
 
-def _rank(view: MemberView) -> tuple[bool, float, int]:
-    score = view.newest.score if view.newest is not None else None
-    return (score is None, -(score or 0.0), _current(view).member)
-
-
-def _row_class(view: MemberView, status: StudyStatus) -> str:
-    newest = view.newest
+def _row_class(newest: JobRecord | None, status: StudyStatus) -> str:
     if newest is None:
         return ""
     if newest.state is JobState.FAILED:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Column as Column  # noqa: PLC0414 - part of a log
 from evolvent.analysis.columns import (
+    Column,
     JsonColumns,
     NumberColumns,
     ValueColumns,

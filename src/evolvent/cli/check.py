@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolvent.cli.options import DEFAULT_STORE, AsJson, StoreUrl, open_study, trainable_path
+from evolvent.cli.options import (
+    DEFAULT_STORE,
+    EXIT_ERROR,
+    AsJson,
+    StoreUrl,
+    open_study,
+    trainable_path,
+)
 from evolvent.errors import ConfigError
 
 if TYPE_CHECKING:
     from evolvent.testing.check_report import Proof
-
-EXIT_FAILED = 1
 
 
 def register(app: typer.Typer, *, panel: str) -> None:
@@ -67,7 +72,7 @@ def check(
     else:
         print(f"{path}: {report.summary}")
     if not report.ok:
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(EXIT_ERROR)
 
 
 def _subject(

@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from evolvent.cli.options import DEFAULT_STORE, StoreUrl, open_study
-from evolvent.cli.train import EXIT_INTERRUPTED, observer
+from evolvent.cli.options import (
+    DEFAULT_STORE,
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    StoreUrl,
+    open_study,
+)
+from evolvent.cli.train import observer
 
 if TYPE_CHECKING:
     from evolvent.engines.command.trainable import Command
     from evolvent.study import Study
 
 _WORDS = "evolvent.exec"
-EXIT_FAILED = 1
 
 _EXEC = """
 [bold]Placeholders[/bold]
@@ -186,7 +191,7 @@ def _run_one(
         return
     tell(f"{id} is {job.state}: {job.error}")
     if not forgiving:
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(EXIT_ERROR)
 
 
 def _check_seconds(option: str, value: float | None) -> None:

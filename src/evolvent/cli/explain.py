@@ -80,7 +80,7 @@ def lineage(
     as_csv: AsCsv = False,
 ) -> None:
     """List the ancestors of a job from round 0 on, with what each trained with."""
-    from evolvent.analysis.schedule.schedule import flat
+    from evolvent.analysis.schedule.segments import flat
     from evolvent.cli.render.output import job_as_json, print_json, print_rows
     from evolvent.display.columns import short_names
 

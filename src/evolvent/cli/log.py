@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyName, open_study
+from evolvent.cli.options import DEFAULT_STORE, EXIT_INTERRUPTED, StoreUrl, StudyName, open_study
 
 if TYPE_CHECKING:
     from evolvent.engines.loggers.protocol import Logger
     from evolvent.study import Study
 
-EXIT_INTERRUPTED = 130
 _LOOK_EVERY_S = 1.0
 
 

@@ -26,9 +26,8 @@ from evolvent.cli import (
     token,
     train,
 )
+from evolvent.cli.options import EXIT_ERROR, EXIT_UNKNOWN
 from evolvent.errors import EvolventError, UnknownJob, UnknownStudy
-
-EXIT_ERROR, EXIT_UNKNOWN = 1, 3
 
 _EPILOG = """
 [bold]Examples[/bold]

@@ -26,6 +26,9 @@ AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsCsv: TypeAlias = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 DEFAULT_STORE = "sqlite:///evolvent.db"
 
+EXIT_ERROR, EXIT_UNKNOWN, EXIT_INTERRUPTED = 1, 3, 130
+"""Of a failure of any kind, of a study or job that is not there, of Ctrl-C; 2 is wrong usage."""
+
 
 class Format(Enum):
     """How a listing is printed."""

@@ -155,7 +155,7 @@ def _print_members(study: Study, form: Format) -> None:
         settings, pinned = status.record.to_json(), study.store.pins(study.id)
         print_json({**_study_row(status), "settings": settings, "pinned": pinned, "members": views})
         return
-    current = [job for view in members if (job := view.open or view.newest) is not None]
+    current = [job for view in members if (job := view.current) is not None]
     seen = [job for view in members for job in (view.newest, view.open) if job is not None]
     fields = _fields(study, seen)
     getters = [fields.getter(name) for name in fields.names]

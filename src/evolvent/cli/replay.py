@@ -9,6 +9,8 @@ import typer
 from evolvent.cli.compare import print_verdicts
 from evolvent.cli.options import (
     DEFAULT_STORE,
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
     AsJson,
     StoreUrl,
     StudyName,
@@ -16,7 +18,6 @@ from evolvent.cli.options import (
     trainable_path,
 )
 from evolvent.cli.train import (
-    EXIT_INTERRUPTED,
     Devices,
     PerDevice,
     Threads,
@@ -102,4 +103,4 @@ def replay(
     if report.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if not report.replay.values:
-        raise typer.Exit(1)
+        raise typer.Exit(EXIT_ERROR)

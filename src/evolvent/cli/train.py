@@ -9,6 +9,7 @@ import typer
 
 from evolvent.cli.options import (
     DEFAULT_STORE,
+    EXIT_INTERRUPTED,
     AsJson,
     StoreUrl,
     StudyName,
@@ -20,8 +21,6 @@ from evolvent.errors import ConfigError
 if TYPE_CHECKING:
     from evolvent.display import Progress
     from evolvent.result import Result
-
-EXIT_INTERRUPTED = 130
 
 Workers: TypeAlias = Annotated[
     int | None,

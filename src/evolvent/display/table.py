@@ -73,7 +73,7 @@ def study_table(
 
 
 def _row(view: MemberView, status: StudyStatus) -> _Row | None:
-    current = view.open if view.open is not None else view.newest
+    current = view.current
     if current is None:
         return None
     if view.open is not None:

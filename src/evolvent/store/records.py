@@ -182,6 +182,11 @@ class MemberView:
     newest: JobRecord | None
     open: JobRecord | None
 
+    @property
+    def current(self) -> JobRecord | None:
+        """What the member is at, or was at last; None before its first job."""
+        return self.open if self.open is not None else self.newest
+
 
 def named(name: str, studies: Sequence[StudyStatus], *, url: str) -> StudyStatus:
     """Return the study of that name.

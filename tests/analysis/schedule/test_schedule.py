@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import evolvent as ev
-from evolvent.analysis.schedule.schedule import Schedule, Segment
+from evolvent.analysis.schedule.schedule import Schedule
+from evolvent.analysis.schedule.segments import Segment
 from evolvent.core.records import JobRecord, JobState
 
 Pieces = list[tuple[int, dict[str, Any]]]

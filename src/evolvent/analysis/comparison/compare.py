@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evolvent.analysis.columns import Numbers
 from evolvent.analysis.comparison.comparison import Arm, Comparison, Difference, Seed
 from evolvent.analysis.comparison.statistics import difference
 from evolvent.analysis.log import Log
@@ -18,7 +18,6 @@ from evolvent.core.study import Mode, StudyRecord
 from evolvent.errors import ConfigError
 from evolvent.store.records import StudyState
 
-Numbers: TypeAlias = NDArray[np.float64]
 _BAND = (0.05, 0.95)
 
 

@@ -89,8 +89,7 @@ def find_job(store: Store, status: StudyStatus, job: str) -> JobRecord:
 def _available_jobs(store: Store, status: StudyStatus, wanted: JobId) -> str:
     if wanted.member >= status.members:
         return f"it has members 0 to {status.members - 1}, rounds 0 to {status.record.rounds - 1}"
-    view = store.members(status.id)[wanted.member]
-    last = view.open if view.open is not None else view.newest
+    last = store.members(status.id)[wanted.member].current
     if last is None:
         return f"member {wanted.member} has none yet"
     rounds = f"rounds 0 to {last.round}" if last.round else "round 0"

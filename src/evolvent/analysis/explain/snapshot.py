@@ -38,7 +38,7 @@ class PopulationSnapshot:
         for later in range(line + 1, min(line + 1 + span, len(lines))):
             self._next[lines[later].id] = lines[later]
         self.newest = _newest(lines, views, line, span)
-        self.population = Population(map(self._member, self.newest.values()), _ScoreHistory(self))
+        self.population = Population(map(self._member, self.newest.values()), self)
 
     def advance(self) -> None:
         """Take in one more line."""
@@ -82,19 +82,6 @@ class PopulationSnapshot:
             return False
         then = self._lines[self.line].finished_at or 0.0
         return next_job.started_at is None or next_job.started_at >= then
-
-
-class _ScoreHistory:
-    """What an algorithm may ask of the log at a moment."""
-
-    def __init__(self, snapshot: PopulationSnapshot) -> None:
-        self._snapshot = snapshot
-
-    def scores(self, member: int, window: int) -> Sequence[float]:
-        return self._snapshot.scores(member, window)
-
-    def jobs(self) -> Sequence[JobRecord]:
-        return self._snapshot.jobs()
 
 
 def reparented(job: JobRecord) -> str:

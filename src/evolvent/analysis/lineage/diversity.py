@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from evolvent.analysis.columns import Column, Numbers
 from evolvent.analysis.lineage.family_tree import FamilyTree, population_rows, surviving
-from evolvent.analysis.log import Column, Log
+from evolvent.analysis.log import Log
 from evolvent.core.distributions import (
     Choice,
     Constant,
@@ -19,8 +20,6 @@ from evolvent.core.distributions import (
     Normal,
     Ordinal,
 )
-
-Numbers = NDArray[np.float64]
 
 COLLAPSED = 0.05
 """A spread below this share of the first one counts as collapsed."""

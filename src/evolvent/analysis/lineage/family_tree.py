@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from evolvent.analysis.columns import Rows
 from evolvent.analysis.log import Log
 from evolvent.core.records import JobId
 from evolvent.errors import UnknownJob
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

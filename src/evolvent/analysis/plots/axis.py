@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.log import Column, Log
+from evolvent.analysis.columns import Column
+from evolvent.analysis.log import Log
 from evolvent.analysis.plots.drawing import alt
 from evolvent.core.distributions import Constant, Distribution, LogIntUniform, LogUniform
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evolvent.analysis.columns import Rows
 from evolvent.analysis.plots.downsample import core_range
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
@@ -23,8 +24,6 @@ CROSS = "M-.7,-.7L.7,.7M.7,-.7L-.7,.7"
 _LABEL = 320  # pixels: longer names are cut
 _NARROW = 500  # pixels: panels stand below each other
 LINE = "M-1.3,0L1.3,0"
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ def fitted(chart: ChartType, options: Options, *, width: int = 760, height: int 
     return sized
 
 
-def empty(options: Options, *, title: str, message: str) -> ChartType:
+def empty(options: Options, *, title: str, message: str = "No job has finished yet.") -> ChartType:
     """Return a figure that has nothing to show, and says why."""
     text = alt.Chart(table(words=[message])).mark_text(
         fontSize=15, color=options.theme.faint, align="center"

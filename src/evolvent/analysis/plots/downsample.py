@@ -18,16 +18,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from evolvent.analysis.columns import Numbers, Rows
 
 VERTICES = 20_000
 SAMPLE = 16
 _SEEN = 1_500  # points on the bands
 BINS = 160
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-Numbers = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from evolvent.analysis.columns import Rows
 from evolvent.analysis.plots import downsample
 from evolvent.analysis.plots.axis import Axis, rounded
 from evolvent.analysis.plots.common import (
@@ -15,7 +16,6 @@ from evolvent.analysis.plots.common import (
     STAR,
     Legend,
     Mark,
-    Rows,
     count,
     halo,
     ids,

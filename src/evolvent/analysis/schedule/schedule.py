@@ -35,8 +35,6 @@ from evolvent.core.space import Space
 from evolvent.errors import ConfigError, OutOfSpace
 from evolvent.validation import check_choice, check_count
 
-__all__ = ["Schedule", "Segment", "flat"]
-
 Unit = Literal["rounds", "steps"]
 _UNITS: tuple[Unit, ...] = ("rounds", "steps")
 _FORMS = {".json": (to_json, from_json), ".csv": (to_csv, from_csv)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evolvent.analysis.schedule.schedule import flat
+from evolvent.analysis.schedule.segments import flat
 from evolvent.cli.render.output import print_schedule
 from evolvent.result import Best, Result
 

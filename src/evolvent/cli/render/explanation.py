@@ -12,7 +12,7 @@ from rich.text import Text
 
 from evolvent.analysis.explain.changes import Change
 from evolvent.analysis.explain.explain import Explanation, Rival
-from evolvent.analysis.schedule.schedule import flat
+from evolvent.analysis.schedule.segments import flat
 from evolvent.cli.render.output import job_as_json, output_console
 from evolvent.display.columns import Column, as_table, short_names
 from evolvent.display.words import compact

@@ -18,8 +18,28 @@ from evolvent.errors import ConfigError, OutOfSpace
 from evolvent.validation import check_number
 
 
+class _Exact:
+    """What accepts its own values only: none is nearest to another."""
+
+    __slots__ = ()
+
+    def check(self, value: Any) -> Value:
+        raise NotImplementedError
+
+    def contains(self, value: Any) -> bool:
+        return passes(self, value)
+
+    def clip(self, value: Any) -> Value:
+        """Return `check(value)`: none is nearest."""
+        return self.check(value)
+
+    def reflect(self, value: Any) -> Value:
+        """Return `check(value)`: none is nearest."""
+        return self.check(value)
+
+
 @dataclass(frozen=True, slots=True)
-class _Listed:
+class _Listed(_Exact):
     """One of a few values: strings, numbers, booleans or None."""
 
     values: Sequence[Value]
@@ -34,17 +54,6 @@ class _Listed:
     def check(self, value: Any) -> Value:
         """Return the value as it stands in the list; OutOfSpace when it is not there."""
         return self.values[self.place(value)]
-
-    def contains(self, value: Any) -> bool:
-        return passes(self, value)
-
-    def clip(self, value: Any) -> Value:
-        """Return `check(value)`: nothing in a list is nearest."""
-        return self.check(value)
-
-    def reflect(self, value: Any) -> Value:
-        """Return `check(value)`: nothing in a list is nearest."""
-        return self.check(value)
 
     def place(self, value: Any) -> int:
         """Return where in the list the value stands; 2 finds 2.0 but 1 does not find True."""
@@ -92,7 +101,7 @@ class Ordinal(_Listed):
 
 
 @dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(_Exact):
     """Always `value`."""
 
     value: Value
@@ -109,17 +118,6 @@ class Constant:
         if value != self.value or _kind(value) is not _kind(self.value):
             raise OutOfSpace(f"got {value!r:.80}, wanted {self.expected}")
         return self.value
-
-    def contains(self, value: Any) -> bool:
-        return passes(self, value)
-
-    def clip(self, value: Any) -> Value:
-        """Return `check(value)`."""
-        return self.check(value)
-
-    def reflect(self, value: Any) -> Value:
-        """Return `check(value)`."""
-        return self.check(value)
 
     @property
     def expected(self) -> str:

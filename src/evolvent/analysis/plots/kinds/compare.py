@@ -30,7 +30,7 @@ def draw(arms: Mapping[str, Sequence[Log]], options: Options) -> ChartType:
     done = {name: [log for log in logs if (~log.failed).any()] for name, logs in arms.items()}
     begun = {name: logs for name, logs in done.items() if logs}
     if not begun:
-        return empty(options, title=title, message="No job has finished yet.")
+        return empty(options, title=title)
     found = {_name(curve): curve for curve in curves(begun, points=_POINTS)}
     legend = _legend(list(found), options.theme)
     bands = [_band(name, curve, legend) for name, curve in found.items() if curve.n > 1]

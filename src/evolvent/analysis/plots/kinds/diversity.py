@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evolvent.analysis.columns import Rows
 from evolvent.analysis.lineage.diversity import Diversity
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import rounded
-from evolvent.analysis.plots.common import LINE, Legend, Mark, Rows, count, empty, finish, table
+from evolvent.analysis.plots.common import LINE, Legend, Mark, count, empty, finish, table
 from evolvent.analysis.plots.downsample import evenly
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
@@ -27,7 +28,7 @@ def draw(log: Log, options: Options) -> ChartType:
     view = StudyView.of(log, options.metric)
     title = f"{view.study}: how much variety is left"
     if view.best is None:
-        return empty(options, title=title, message="No job has finished yet.")
+        return empty(options, title=title)
     found = Diversity.of(log)
     populated = np.flatnonzero(found.populated)
     if not len(populated):

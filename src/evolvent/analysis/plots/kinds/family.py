@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from evolvent.analysis.columns import Rows
 from evolvent.analysis.lineage.family_tree import FamilyTree
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.common import (
@@ -20,7 +21,6 @@ from evolvent.analysis.plots.common import (
     STAR,
     Legend,
     Mark,
-    Rows,
     best_summary,
     empty,
     finish,
@@ -45,7 +45,7 @@ def draw(log: Log, options: Options) -> ChartType:
     view = StudyView.of(log, options.metric)
     title = f"{view.study}: who copied whom"
     if view.best is None:
-        return empty(options, title=title, message="No job has finished yet.")
+        return empty(options, title=title)
     tree = FamilyTree.of(log)
     families = _Families.of(tree, options.theme)
     subtitle = f"{families.summary()} {best_summary(view)}"

@@ -16,7 +16,7 @@ def draw(log: Log, options: Options) -> ChartType:
     title = f"{view.study}: hyperparameters of every member"
     axes = view.axes(options.hyperparameters)
     if view.best is None or not axes:
-        return empty(options, title=title, message="No job has finished yet.")
+        return empty(options, title=title)
     columns, width, height = panel_size(options, len(axes))
     style = Style(
         theme=options.theme, panels=len(axes), width=width, interpolate="step", copies=True

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from evolvent.analysis.columns import Numbers, Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots import downsample
 from evolvent.analysis.plots.axis import Axis, rounded
@@ -15,7 +15,6 @@ from evolvent.analysis.plots.common import (
     LINE,
     Legend,
     Mark,
-    Rows,
     count,
     empty,
     finish,
@@ -35,8 +34,6 @@ _JOB, _MEDIAN, _HALF = "job", "median", "middle half"
 _BINS = 12
 _LEAST = 15  # jobs that a median is drawn of
 
-Numbers = NDArray[np.float64]
-
 
 def draw(log: Log, options: Options) -> ChartType:
     """Return a panel for each hyperparameter: gain over the parent job, with medians of bins."""
@@ -44,12 +41,10 @@ def draw(log: Log, options: Options) -> ChartType:
     title = f"{view.study}: what one round gained"
     gains = _gains(view)
     known = np.isfinite(gains)
-    if view.best is None or not known.any():
-        message = (
-            "No job has finished yet."
-            if view.best is None
-            else ("No job has gone on from another yet: a gain is counted from job to job.")
-        )
+    if view.best is None:
+        return empty(options, title=title)
+    if not known.any():
+        message = "No job has gone on from another yet: a gain is counted from job to job."
         return empty(options, title=title, message=message)
     axes = view.axes(options.hyperparameters)
     columns, width, height = panel_size(options, len(axes))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from evolvent.analysis.columns import Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots import downsample
 from evolvent.analysis.plots.axis import Axis, rounded
 from evolvent.analysis.plots.common import (
-    Rows,
     count,
     empty,
     finish,
@@ -36,7 +36,7 @@ def draw(log: Log, options: Options) -> ChartType:
     view = StudyView.of(log, options.metric)
     title = f"{view.study}: what the members train with, and what they reach"
     if view.best is None:
-        return empty(options, title=title, message="No job has finished yet.")
+        return empty(options, title=title)
     axes = [*view.axes(options.hyperparameters), view.metric_axis()]
     newest = _newest(view)
     rows = newest[_spread(view.values[newest])]

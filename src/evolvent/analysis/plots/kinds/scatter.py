@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from evolvent.analysis.columns import Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots import downsample
 from evolvent.analysis.plots.axis import Axis, rounded
 from evolvent.analysis.plots.common import (
     CROSS,
     STAR,
-    Rows,
     empty,
     finish,
     heading,
@@ -37,7 +37,7 @@ def draw(logs: Sequence[Log], options: Options) -> ChartType:
     views = [StudyView.of(log, options.metric) for log in logs]
     if all(view.best is None for view in views):
         title = f"{_beside(views)}: two hyperparameters of every job"
-        return empty(options, title=title, message="No job has finished yet.")
+        return empty(options, title=title)
     pairs = [_pair(view, options.hyperparameters) for view in views]
     width, height = options.size(760, 460)
     width, height = max(120, (width - 120) // len(views) - 75), max(100, height - 140)

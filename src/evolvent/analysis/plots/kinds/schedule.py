@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from evolvent.analysis.columns import Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import Axis
 from evolvent.analysis.plots.common import (
     LINE,
     Legend,
     Mark,
-    Rows,
     best_summary,
     empty,
     finish,
@@ -34,7 +34,7 @@ def draw(log: Log, options: Options) -> ChartType:
     title = f"{view.study}: the schedule that made the best model"
     axes = view.axes(options.hyperparameters)
     if view.best is None or not axes:
-        return empty(options, title=title, message="No job has finished yet.")
+        return empty(options, title=title)
     columns, width, height = panel_size(options, len(axes))
     copies = np.flatnonzero(log.copied()[view.line])
     legend = _legend(options.theme, copies)

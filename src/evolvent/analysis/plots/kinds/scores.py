@@ -21,7 +21,7 @@ def draw(logs: Sequence[Log], options: Options) -> ChartType:
     names = " beside ".join(view.study for view in views)
     title = f"{names}: {views[0].metric} of every member"
     if all(view.best is None for view in views):
-        return empty(options, title=title, message="No job has finished yet.")
+        return empty(options, title=title)
     return _one(views[0], options, title) if len(views) == 1 else _pair(views, options, title)
 
 
