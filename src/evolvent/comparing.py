@@ -75,19 +75,19 @@ def read_arms(
         named.extend(arm.items() if isinstance(arm, Mapping) else [(None, arm)])
     if not named:
         raise ConfigError("compare: got no study, wanted two or more")
-    shelf = _Shelf(store)
+    finder = _StudyFinder(store)
     found: dict[str, list[tuple[Store, int, str]]] = {}
     for name, arm in named:
-        studies = [study for one in _ones(arm) for study in shelf.find(one)]
+        studies = [study for one in _as_list(arm) for study in finder.find(one)]
         if not studies:
             raise ConfigError("compare: got an arm without a study, wanted one or more in each")
         label = name if name is not None else _label(arm, [study for *_, study in studies])
-        found[_free(label, found)] = studies
-    _check_apart(found)
+        found[_unused_label(label, found)] = studies
+    _check_disjoint(found)
     return {name: [Log.read(s, id) for s, id, _ in studies] for name, studies in found.items()}
 
 
-class _Shelf:
+class _StudyFinder:
     """Looks names up in a store that is opened when the first is."""
 
     def __init__(self, store: str | Store) -> None:
@@ -100,19 +100,19 @@ class _Shelf:
         if isinstance(self._store, str):
             self._store = open_store(self._store, create=False)
         store = self._store
-        there = {status.record.name: status.id for status in store.studies()}
-        if one in there or not _WILD & set(one):
+        ids = {status.record.name: status.id for status in store.studies()}
+        if one in ids or not _WILD & set(one):
             return [(store, store.find_study(one).id, one)]
-        names = [name for name in there if fnmatchcase(name, one)]
+        names = [name for name in ids if fnmatchcase(name, one)]
         if not names:
             raise UnknownStudy(
                 f"no study fits the pattern {one!r} in {store.url}, there are "
-                f"{', '.join(there) or 'none'}"
+                f"{', '.join(ids) or 'none'}"
             )
-        return [(store, there[name], name) for name in names]
+        return [(store, ids[name], name) for name in names]
 
 
-def _ones(arm: Any) -> list[One]:
+def _as_list(arm: Any) -> list[One]:
     if isinstance(arm, Sequence) and not isinstance(arm, str):
         return list(arm)
     return [arm]
@@ -132,7 +132,7 @@ def _of_object(study: Any) -> tuple[Store, int, str]:
 
 def _label(arm: Any, names: Sequence[str]) -> str:
     """Return the pattern, the one name, or what the names begin with."""
-    ones = _ones(arm)
+    ones = _as_list(arm)
     if len(ones) == 1 and isinstance(ones[0], str):
         return ones[0]
     if len(names) == 1:
@@ -142,15 +142,15 @@ def _label(arm: Any, names: Sequence[str]) -> str:
     return stem or f"{names[0]} and {len(names) - 1} more"
 
 
-def _free(label: str, taken: Mapping[str, Any]) -> str:
-    n, free = 1, label
-    while free in taken:
+def _unused_label(label: str, taken: Mapping[str, Any]) -> str:
+    n, unused = 1, label
+    while unused in taken:
         n += 1
-        free = f"{label} ({n})"
-    return free
+        unused = f"{label} ({n})"
+    return unused
 
 
-def _check_apart(found: Mapping[str, Sequence[tuple[Store, int, str]]]) -> None:
+def _check_disjoint(found: Mapping[str, Sequence[tuple[Store, int, str]]]) -> None:
     seen: dict[tuple[Any, int], str] = {}
     for arm, studies in found.items():
         for store, id, name in studies:

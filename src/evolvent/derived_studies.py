@@ -23,23 +23,23 @@ def find_or_create(store: Store, *records: StudyRecord) -> list[int]:
         StudyExists: a name is taken by another study; then none has been written.
     """
     for record in records:
-        there = _find(store, record.name)
-        if there is not None:
-            check_same(there.record, record)
-    return [_found_or_created(store, record) for record in records]
+        existing = _find(store, record.name)
+        if existing is not None:
+            check_same(existing.record, record)
+    return [_find_or_create(store, record) for record in records]
 
 
-def check_same(there: StudyRecord, wanted: StudyRecord) -> None:
+def check_same(existing: StudyRecord, wanted: StudyRecord) -> None:
     """Check that a study is the one that is wanted; `rounds`, `target`, `trainable` may differ.
 
     Raises:
         StudyExists: names the setting that differs.
     """
-    old, new = there.to_json(), wanted.to_json()
+    old, new = existing.to_json(), wanted.to_json()
     for field in old:
         if old[field] != new[field] and field not in ("rounds", "target", "trainable"):
             raise StudyExists(
-                f"study {there.name!r} exists with another {field}: it has {old[field]!r:.300}, "
+                f"study {existing.name!r} exists with another {field}: it has {old[field]!r:.300}, "
                 f"got {new[field]!r:.300}; choose another name, remove it (`evolvent rm`), or "
                 "ev.load_study it as it is"
             )
@@ -57,13 +57,13 @@ def control_record(store: Store, status: StudyStatus, *, name: str | None) -> St
         name=check_name("name", name if name is not None else f"{record.name}-control"),
         algorithm=RandomSearch(),
         population=status.members,
-        initial=tuple(_first(store, status)),
+        initial=tuple(_first_hyperparameters(store, status)),
         rounds=_rounds(status),
         target=None,  # it would end before its compute is used up
     )
 
 
-def _first(store: Store, status: StudyStatus) -> Iterator[Hyperparameters]:
+def _first_hyperparameters(store: Store, status: StudyStatus) -> Iterator[Hyperparameters]:
     """Yield the hyperparameters of every member's round 0, of pushed members too."""
     for member in range(status.members):
         yield dict(store.job(status.id, JobId(member, 0)).hyperparameters)
@@ -83,12 +83,12 @@ def _find(store: Store, name: str) -> StudyStatus | None:
         return None
 
 
-def _found_or_created(store: Store, record: StudyRecord) -> int:
+def _find_or_create(store: Store, record: StudyRecord) -> int:
     try:
         return store.create_study(record)
     except StudyExists:
-        there = store.find_study(record.name)
-        check_same(there.record, record)  # another process may have been faster
-    if record.rounds > there.record.rounds:
-        store.extend(there.id, rounds=record.rounds)
-    return there.id
+        existing = store.find_study(record.name)
+        check_same(existing.record, record)  # another process may have been faster
+    if record.rounds > existing.record.rounds:
+        store.extend(existing.id, rounds=record.rounds)
+    return existing.id

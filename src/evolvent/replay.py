@@ -40,29 +40,29 @@ class ReplayRequest:
 
 
 def replay(
-    store: Store, status: StudyStatus, wish: ReplayRequest, *, train: Callable[[int], Result]
+    store: Store, status: StudyStatus, request: ReplayRequest, *, train: Callable[[int], Result]
 ) -> ReplayReport:
     """Train the arms of a replay, or go on with them, and report.
 
     Args:
         store: where the study lives and the replay will.
         status: how the study stands.
-        wish: what is to be replayed.
+        request: what is to be replayed.
         train: runs the study of this number until it is over.
     """
-    wanted = _schedule(store, status, wish.schedule)
-    schedule = _fitted(wanted, status.record, wish.rounds)
-    arms = [_arm_record(status.record, schedule, wish)]
-    if check_flag("last_only", wish.last_only) and len(schedule.segments) > 1:
+    wanted = _schedule(store, status, request.schedule)
+    schedule = _fit(wanted, status.record, request.rounds)
+    arms = [_arm_record(status.record, schedule, request)]
+    if check_flag("last_only", request.last_only) and len(schedule.segments) > 1:
         name = check_name("name", f"{arms[0].name}-last")
-        arms.append(replace(_arm_record(status.record, schedule.last, wish), name=name))
+        arms.append(replace(_arm_record(status.record, schedule.last, request), name=name))
     ids = find_or_create(store, *arms)
     reports: list[ReplayArm] = []
     interrupted = False
     for id in ids:
         interrupted = _train(store, id, train)
         reports.append(_arm(store, id, schedule.total))
-        if interrupted or len(reports[-1].failed) == wish.seeds:
+        if interrupted or len(reports[-1].failed) == request.seeds:
             break  # the other arm would have nothing to be held against
     return ReplayReport(
         metric=status.record.metric,
@@ -91,7 +91,7 @@ def _schedule(store: Store, status: StudyStatus, wanted: Schedule | str | Path |
     return read.only(*(name for name in read.names if name in status.record.space))
 
 
-def _fitted(schedule: Schedule, record: StudyRecord, rounds: int | None) -> Schedule:
+def _fit(schedule: Schedule, record: StudyRecord, rounds: int | None) -> Schedule:
     """Return the schedule with as many rounds as wanted and every value checked by the space."""
     if rounds is not None:
         check_count("rounds", rounds, least=1)
@@ -99,16 +99,16 @@ def _fitted(schedule: Schedule, record: StudyRecord, rounds: int | None) -> Sche
         rounds = schedule.total
     else:
         rounds = record.rounds
-    whole = Schedule(
+    completed = Schedule(
         tuple(
             replace(s, hyperparameters=_with_constants(s.hyperparameters, record.space))
             for s in schedule.segments
         ),
         schedule.unit,
     ).check(record.space)
-    if (rounds, "rounds") == (whole.total, whole.unit):
-        return whole
-    return whole.rescaled(rounds, unit="rounds")
+    if (rounds, "rounds") == (completed.total, completed.unit):
+        return completed
+    return completed.rescaled(rounds, unit="rounds")
 
 
 def _with_constants(values: Mapping[str, Any], space: Space) -> dict[str, Any]:
@@ -117,16 +117,16 @@ def _with_constants(values: Mapping[str, Any], space: Space) -> dict[str, Any]:
     return space.nest({**fixed, **space.flatten(values)})
 
 
-def _arm_record(record: StudyRecord, schedule: Schedule, wish: ReplayRequest) -> StudyRecord:
+def _arm_record(record: StudyRecord, schedule: Schedule, request: ReplayRequest) -> StudyRecord:
     """Return the study that trains one fresh model for each seed under a schedule.
 
     The seeds are new ones, but the same for every replay of a study: arms can be compared seed by
     seed, and none gets the initial weights that the original was lucky with.
     """
     flat = [(s.start, record.space.flatten(s.hyperparameters)) for s in schedule.segments]
-    algorithm, seeds = Replay.of(flat), check_count("seeds", wish.seeds, least=1)
+    algorithm, seeds = Replay.of(flat), check_count("seeds", request.seeds, least=1)
     algorithm.validate(record.space, seeds)
-    name = wish.name if wish.name is not None else f"{record.name}-replay"
+    name = request.name if request.name is not None else f"{record.name}-replay"
     return replace(
         record,
         name=check_name("name", name),
@@ -177,14 +177,14 @@ def _arm(store: Store, id: int, rounds: int) -> ReplayArm:
     for member in range(record.population):
         rows = log.rows[member][:rounds] if member < len(log.rows) else np.empty(0, np.int64)
         rows = rows[rows >= 0]
-        fell = rows[log.failed[rows]]
-        whole = len(rows) == rounds and not len(fell)
-        scores.append(record.score(float(log.score[rows[-1]])) if whole else None)
-        if len(fell):
-            failed.append(_failure(store, id, log.id(int(fell[0]))))
+        failed_rows = rows[log.failed[rows]]
+        completed = len(rows) == rounds and not len(failed_rows)
+        scores.append(record.score(float(log.score[rows[-1]])) if completed else None)
+        if len(failed_rows):
+            failed.append(_failure(store, id, log.id(int(failed_rows[0]))))
     return ReplayArm(record.name, tuple(scores), tuple(failed))
 
 
 def _failure(store: Store, id: int, job: JobId) -> str:
-    told = [line for line in (store.job(id, job).error or "").splitlines() if line.strip()]
-    return f"{job} of {store.status(id).record.name}" + (f": {told[-1]:.120}" if told else "")
+    lines = [line for line in (store.job(id, job).error or "").splitlines() if line.strip()]
+    return f"{job} of {store.status(id).record.name}" + (f": {lines[-1]:.120}" if lines else "")

@@ -199,8 +199,8 @@ class Result:
             UnknownJob: there is none of that id; says which there are.
         """
         last = find_job(self.store, self.status, job)
-        line = self.store.lineage(self.status.id, last.id)
-        return [nested(ancestor, self.status) for ancestor in line]
+        ancestors = self.store.lineage(self.status.id, last.id)
+        return [nested(ancestor, self.status) for ancestor in ancestors]
 
     def family_tree(self) -> FamilyTree:
         """Return who descends from whom, over all finished jobs."""

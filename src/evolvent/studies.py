@@ -92,11 +92,11 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         trainable=None if trainable is None else check_path("trainable", trainable),
     )
     record.algorithm.validate(record.space, record.population)
-    opened = _opened(store, create=True)
+    opened = _open(store, create=True)
     _create(opened, record, resume=resume)
     study = Study(opened, opened.find_study(name).id)
     opened.use_algorithm(study.id, record.algorithm)
-    _go_further(study, record)
+    _extend_existing(study, record)
     return study
 
 
@@ -106,7 +106,7 @@ def load_study(name: str | None = None, *, store: str | Store = DEFAULT_STORE) -
     Raises:
         UnknownStudy: there is none; names the ones there are.
     """
-    opened = _opened(store, create=False)
+    opened = _open(store, create=False)
     if name is not None:
         return Study(opened, opened.find_study(name).id)
     studies = opened.studies()
@@ -137,16 +137,16 @@ def import_study(
 
     checked = None if name is None else check_name("name", name)
     with checked_archive(path) as packed:
-        opened = _opened(store, create=True)
+        opened = _open(store, create=True)
         return Study(opened, packed.restore(opened, name=checked))
 
 
 def list_studies(store: str | Store = DEFAULT_STORE) -> list[StudyStatus]:
     """Return how every study of a store stands, the newest last."""
-    return _opened(store, create=False).studies()
+    return _open(store, create=False).studies()
 
 
-def _opened(store: str | Store, *, create: bool) -> Store:
+def _open(store: str | Store, *, create: bool) -> Store:
     if isinstance(store, str):
         return open_store(store, create=create)
     if not hasattr(store, "create_study"):
@@ -172,10 +172,10 @@ def _create(store: Store, record: StudyRecord, *, resume: bool) -> None:
         if not resume:
             raise
         try:
-            there = store.find_study(record.name)
+            existing = store.find_study(record.name)
         except UnknownStudy:
             raise e from None
-        check_same(there.record, record)
+        check_same(existing.record, record)
 
 
 def _check_algorithm(algorithm: Any) -> Algorithm:
@@ -197,10 +197,10 @@ def _check_initial(
     return tuple(space.check(values, partial=True) for values in initial)
 
 
-def _go_further(study: Study, wanted: StudyRecord) -> None:
+def _extend_existing(study: Study, wanted: StudyRecord) -> None:
     """Take over what may change in a study that was there already."""
-    there = study.record
-    if wanted.rounds > there.rounds:  # fewer: it has been extended since
+    existing = study.record
+    if wanted.rounds > existing.rounds:  # fewer: it has been extended since
         study.extend(wanted.rounds)
-    if wanted.target is not None and wanted.target != there.target:
+    if wanted.target is not None and wanted.target != existing.target:
         study.retarget(wanted.target)

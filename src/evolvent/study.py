@@ -18,7 +18,7 @@ from evolvent.engines.local.driver import run_local
 from evolvent.engines.local.lifecycle import open_for_run
 from evolvent.engines.local.options import LocalOptions, RunOutcome, local_options
 from evolvent.engines.local.pickling import import_path
-from evolvent.engines.loggers.follower import followed
+from evolvent.engines.loggers.follower import with_loggers
 from evolvent.engines.loggers.protocol import Logger
 from evolvent.engines.observer import NullObserver, Observer
 from evolvent.engines.push import push_done
@@ -141,7 +141,7 @@ class StudyReader:
 class Study(StudyReader):
     """A study in a store. Holds nothing itself: everything is read from the log when asked for."""
 
-    def run(  # noqa: PLR0913 - one keyword a wish
+    def run(  # noqa: PLR0913 - one keyword for every option
         self,
         trainable: AnyTrainable | str,
         *,
@@ -194,8 +194,8 @@ class Study(StudyReader):
             hang_s=hang_s,
             wall_time_s=wall_time_s,
         )
-        self._check(trainable, options)
-        observer = followed(_observer(progress), self.store, self.id, loggers)
+        self._check_run(trainable, options)
+        observer = with_loggers(_observer(progress), self.store, self.id, loggers)
         open_for_run(self.store, self.status(), trainable=import_path(trainable))
         return self.join(trainable, options=options, progress=observer)
 
@@ -207,15 +207,15 @@ class Study(StudyReader):
         progress: bool | Observer = True,
     ) -> Result:
         """Work on the study as it stands: as `run`, but a stopped study stays stopped."""
-        self._check(trainable, options)
-        observer, ending = _observer(progress), RunOutcome.OVER
+        self._check_run(trainable, options)
+        observer, outcome = _observer(progress), RunOutcome.OVER
         try:
             if self.status().state is StudyState.OPEN:
-                ending = run_local(
+                outcome = run_local(
                     self.store, self.id, trainable, options=options, observer=observer
                 )
             status = self.status()
-            observer.finish(status, _summary(status, ending))
+            observer.finish(status, _summary(status, outcome))
         except KeyboardInterrupt:
             observer.finish(self.status(), "stopped at once; run or resume it to go on")
             raise
@@ -223,9 +223,9 @@ class Study(StudyReader):
             observer.close()
         if status.state is StudyState.FAILED:
             raise AllMembersFailed(_last_failure(self))
-        return Result(status, self.store, interrupted=ending is RunOutcome.INTERRUPTED)
+        return Result(status, self.store, interrupted=outcome is RunOutcome.INTERRUPTED)
 
-    def _check(self, trainable: AnyTrainable | str, options: LocalOptions) -> None:
+    def _check_run(self, trainable: AnyTrainable | str, options: LocalOptions) -> None:
         if not isinstance(trainable, str):
             check_trainable(trainable)
         if options.workers > 0 and self.store.url.startswith("memory:"):
@@ -265,17 +265,17 @@ class Study(StudyReader):
             OutOfSpace: the schedule does not fit the space; says where.
             StudyExists: the name is taken, by a replay of another schedule for instance.
         """
-        wish = ReplayRequest(
+        request = ReplayRequest(
             schedule=schedule, seeds=seeds, rounds=rounds, name=name, last_only=last_only
         )
-        code = self._remembered(trainable)
+        code = self._trainable_or_remembered(trainable)
         if isinstance(code, str):
             check_importable(code)
 
         def train(id: int) -> Result:
             return Study(self.store, id).run(code, **options)
 
-        return replay(self.store, self.status(), wish, train=train)
+        return replay(self.store, self.status(), request, train=train)
 
     def control(self, name: str | None = None) -> Study:
         """Make the control arm, a random search, or find it; `run` trains it.
@@ -293,14 +293,14 @@ class Study(StudyReader):
         record = control_record(self.store, self.status(), name=name)
         return Study(self.store, *find_or_create(self.store, record))
 
-    def _remembered(self, trainable: AnyTrainable | str | None) -> AnyTrainable | str:
-        known = self.record.trainable if trainable is None else trainable
-        if known is None:
+    def _trainable_or_remembered(self, trainable: AnyTrainable | str | None) -> AnyTrainable | str:
+        code = self.record.trainable if trainable is None else trainable
+        if code is None:
             raise ConfigError(
                 f"trainable: got none, and study {self.name!r} does not remember one: wanted a "
                 "function, a Trainable class, or 'module:name' of either"
             )
-        return known
+        return code
 
     def next_job(self, *, wait: bool = False, timeout_s: float | None = None) -> AskedJob | None:
         """Claim a job for a loop of your own: `while job := study.next_job(wait=True):`.
@@ -387,13 +387,13 @@ def _observer(progress: bool | Observer) -> Observer:
     return progress
 
 
-def _summary(status: StudyStatus, ending: RunOutcome) -> str:
+def _summary(status: StudyStatus, outcome: RunOutcome) -> str:
     jobs = f"{status.counts.get(JobState.DONE, 0)} jobs"
     if failed := status.counts.get(JobState.FAILED, 0):
         jobs += f" ({failed} more failed)"
-    if ending is RunOutcome.INTERRUPTED and status.state is StudyState.OPEN:
+    if outcome is RunOutcome.INTERRUPTED and status.state is StudyState.OPEN:
         return f"interrupted after {jobs}; run or resume it to go on"
-    if ending is RunOutcome.TIME and status.state is StudyState.OPEN:
+    if outcome is RunOutcome.TIME and status.state is StudyState.OPEN:
         return f"out of time after {jobs}; the study is left open to other workers"
     if status.state is StudyState.STOPPED:
         return f"stopped after {jobs}: {status.stopped}"

@@ -177,19 +177,21 @@ def _run_one(
 ) -> None:
     from evolvent.engines.local.inline import run_one_job
 
-    def tell(text: str) -> None:
+    def show_line(text: str) -> None:
         print(text, file=sys.stderr)
 
-    id = run_one_job(study.store, study.id, command, device=device, lease_s=lease, tell=tell)
+    id = run_one_job(
+        study.store, study.id, command, device=device, lease_s=lease, show_line=show_line
+    )
     if id is None:
-        tell(f"study {study.name} is {study.status().state}: no job is left")
+        show_line(f"study {study.name} is {study.status().state}: no job is left")
         return
     job = study.job(id)
     if job.score is not None:
         metric = study.record.metric
-        tell(f"{id} is done: {metric} {job.metrics[metric]:g}")
+        show_line(f"{id} is done: {metric} {job.metrics[metric]:g}")
         return
-    tell(f"{id} is {job.state}: {job.error}")
+    show_line(f"{id} is {job.state}: {job.error}")
     if not forgiving:
         raise typer.Exit(EXIT_ERROR)
 

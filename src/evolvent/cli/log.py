@@ -147,7 +147,7 @@ def _logger(to: Backend, *, project: str, mode: Any, **options: Any) -> Logger:
 
 def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     """Write a study; return whether that was interrupted."""
-    from evolvent.engines.local.signals import interrupts
+    from evolvent.engines.local.signals import handle_interrupts
     from evolvent.engines.loggers.follower import LogFollower
     from evolvent.errors import EvolventError
     from evolvent.store.records import StudyState
@@ -164,7 +164,7 @@ def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     if follow:
         print(f"{logger.place}: following study {study.name}; Ctrl-C ends", file=sys.stderr)
     try:
-        with interrupts(interrupt), closing(follower):
+        with handle_interrupts(interrupt), closing(follower):
             is_over = False
             while not is_over:  # what was reported before it was over is written after
                 is_over = not follow or study.status().state is not StudyState.OPEN

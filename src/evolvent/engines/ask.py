@@ -73,7 +73,7 @@ class AskedJob(Job):
             self._fail(e)
             raise
         finally:
-            self._let_go()
+            self._close()
         if isinstance(error, LeaseLost):
             _logger.warning("%s", error)
             return True
@@ -90,10 +90,12 @@ class AskedJob(Job):
         report_sealed(self._store, self._lease, report, self.directory)
 
     def _fail(self, error: BaseException) -> None:
-        with contextlib.suppress(EvolventError):  # `error` is what is told; the lease will run out
+        with contextlib.suppress(
+            EvolventError
+        ):  # `error` is what is raised; the lease will run out
             self._store.fail(self._lease, failure_of(error))
 
-    def _let_go(self) -> None:
+    def _close(self) -> None:
         self._keeper.drop(self)
         self._keeper.__exit__(None, None, None)
         self._store.checkpoints(self._lease.study).drop(self.directory)
@@ -102,27 +104,27 @@ class AskedJob(Job):
 def ask(store: Store, study: int, *, wait: bool, timeout_s: float | None = None) -> AskedJob | None:
     """Claim a job; see `Study.next_job`."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    patience = PollBackoff()
+    backoff = PollBackoff()
     while True:
-        wait_s = min(patience.wait_s, _left(deadline)) if wait else 0.0
+        wait_s = min(backoff.wait_s, _remaining_s(deadline)) if wait else 0.0
         lease = store.claim(study, worker=worker_name("ask"), lease_s=_LEASE_S, wait=Wait(wait_s))
         if lease is not None:
-            job = _hand_out(store, lease)
+            job = _open_job(store, lease)
             if job is not None:
                 return job
             continue
-        if not wait or _left(deadline) <= 0:
+        if not wait or _remaining_s(deadline) <= 0:
             return None
-        if patience.should_look() and store.status(study).state is not StudyState.OPEN:
+        if backoff.should_check_status() and store.status(study).state is not StudyState.OPEN:
             return None
-        time.sleep(patience.pause())
+        time.sleep(backoff.next_pause_s())
 
 
-def _left(deadline: float | None) -> float:
+def _remaining_s(deadline: float | None) -> float:
     return math.inf if deadline is None else deadline - time.monotonic()
 
 
-def _hand_out(store: Store, lease: Lease) -> AskedJob | None:
+def _open_job(store: Store, lease: Lease) -> AskedJob | None:
     try:
         record = store.status(lease.study).record
         staged = store.checkpoints(lease.study).stage(f"{lease.job.id}a{lease.attempt}")

@@ -17,7 +17,7 @@ from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, Point
 
 _BEATS_PER_LEASE = 3
-_FORGOTTEN = Failure(FailureKind.RETURNED, "the job was dropped without `with job:`")
+_DROPPED = Failure(FailureKind.RETURNED, "the job was dropped without `with job:`")
 
 
 @dataclass(slots=True)
@@ -34,9 +34,9 @@ class LeaseKeeper:
     """A thread that prolongs every lease it was given, three times in its span.
 
     The thread beats for the process, not for the training code: it stops with the process (killed,
-    stopped, suspended) and then the lease runs out. A hang of the training code is told by the
-    silence of `job.heartbeat` after it was called at least once. A job that its holder has let go
-    without a word goes back to the queue.
+    stopped, suspended) and then the lease runs out. A hang of the training code is known by the
+    silence of `job.heartbeat` after it was called at least once. A job that nobody refers to any
+    more, and so nobody can report, goes back to the queue.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class LeaseKeeper:
             self._held[job.id] = _HeldLease(lease, weakref.ref(job))
             self._training = weakref.ref(job)
 
-    def trained(self, job: Job) -> None:
+    def training_ended(self, job: Job) -> None:
         """Training has ended: no hang can happen any more, the lease is still kept."""
-        if self._trains() is job:
+        if self._training_job() is job:
             self._training = None
 
     def drop(self, job: Job) -> None:
@@ -82,36 +82,36 @@ class LeaseKeeper:
         Points whose heartbeat was not answered are sent once more. If that fails as well, they are
         the job's again.
         """
-        self.trained(job)
+        self.training_ended(job)
         with self._lock:
             held = self._held.pop(job.id, None)
             if held is not None:
-                self._part(held, job)
+                self._send_unanswered(held, job)
 
     def _run(self) -> None:
         interval = self._lease_s / _BEATS_PER_LEASE
         next_beat = time.monotonic() + interval
         while not self._closed.wait(min(interval, 1.0)):
-            self._watch()
-            self._give_back_dropped()
+            self._check_hang()
+            self._release_dropped()
             if time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + interval
                 with self._lock:
                     for held in list(self._held.values()):
                         self._beat(held, held.job())
 
-    def _watch(self) -> None:
-        job = self._trains()
+    def _check_hang(self) -> None:
+        job = self._training_job()
         if job is None or job.last_beat is None or self._hang_s is None:
             return
-        if time.monotonic() - job.last_beat > self._hang_s and job is self._trains():
-            job.last_beat = None  # told once, and again after a next heartbeat
+        if time.monotonic() - job.last_beat > self._hang_s and job is self._training_job():
+            job.last_beat = None  # reported once, and again after a next heartbeat
             self._on_hang(job)
 
-    def _trains(self) -> Job | None:
+    def _training_job(self) -> Job | None:
         return None if self._training is None else self._training()
 
-    def _give_back_dropped(self) -> None:
+    def _release_dropped(self) -> None:
         """Hand back jobs that nobody can report any more: asked for, and then forgotten."""
         with self._lock:
             for id, held in list(self._held.items()):
@@ -119,7 +119,7 @@ class LeaseKeeper:
                     del self._held[id]
                     self._closed.set()  # whoever asked for it will not do so
                     with contextlib.suppress(LeaseLost, StoreError):
-                        self._store.fail(held.lease, _FORGOTTEN)
+                        self._store.fail(held.lease, _DROPPED)
 
     def _beat(self, held: _HeldLease, job: Job | None) -> None:
         if job is None:
@@ -136,7 +136,7 @@ class LeaseKeeper:
         except StoreError:
             pass  # busy or out of reach: the lease has two more beats to go
 
-    def _part(self, held: _HeldLease, job: Job) -> None:
+    def _send_unanswered(self, held: _HeldLease, job: Job) -> None:
         try:
             if held.points:
                 self._send(held)

@@ -1,4 +1,4 @@
-"""What an engine tells those who watch it."""
+"""What those who watch a run get from its engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Observer(Protocol):
     def start(self, status: StudyStatus) -> None: ...
 
     def update(self, status: StudyStatus, members: Callable[[], list[MemberView]]) -> None:
-        """Show how it stands; `members` is only called when they are shown."""
+        """Show the status; `members` is only called when they are shown."""
         ...
 
     def line(self, text: str) -> None:

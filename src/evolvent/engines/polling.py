@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-_PAUSE_FIRST_S, _PAUSE_LAST_S = 0.001, 0.05
-_WAIT_FIRST_S, _WAIT_LAST_S = 0.5, 60.0
-_LOOK_EVERY_S = 0.05
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
+_CHECK_EVERY_S = 0.05
 
 
 class PollBackoff:
@@ -21,23 +21,23 @@ class PollBackoff:
 
     def __init__(self) -> None:
         self.wait_s = 0.0
-        self._pause_s = _PAUSE_FIRST_S
-        self._asked_at = time.monotonic()
-        self._looked_at = -_LOOK_EVERY_S
+        self._pause_s = _FIRST_PAUSE_S
+        self._claimed_at = time.monotonic()
+        self._checked_at = -_CHECK_EVERY_S
 
-    def should_look(self) -> bool:
+    def should_check_status(self) -> bool:
         """Whether to look, after a claim in vain, if the study is over."""
         now = time.monotonic()
-        held = self.wait_s > 0 and now - self._asked_at >= self.wait_s
-        if held or now - self._looked_at < _LOOK_EVERY_S:
+        held = self.wait_s > 0 and now - self._claimed_at >= self.wait_s
+        if held or now - self._checked_at < _CHECK_EVERY_S:
             return False
-        self._looked_at = now
+        self._checked_at = now
         return True
 
-    def pause(self) -> float:
+    def next_pause_s(self) -> float:
         """Return how many seconds to wait before the next claim."""
         pause_s = self._pause_s
-        self._pause_s = min(2 * pause_s, _PAUSE_LAST_S)
-        self.wait_s = min(max(2 * self.wait_s, _WAIT_FIRST_S), _WAIT_LAST_S)
-        self._asked_at = time.monotonic() + pause_s
+        self._pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        self.wait_s = min(max(2 * self.wait_s, _FIRST_WAIT_S), _LONGEST_WAIT_S)
+        self._claimed_at = time.monotonic() + pause_s
         return pause_s

@@ -15,8 +15,8 @@ from evolvent.store.checkpoints import files as tree
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, Report
 
-_TRIES = 3
-_SPARED_S = 24 * 3600.0
+_MAX_TRIES = 3
+_SPARE_S = 24 * 3600.0
 
 
 def push_done(
@@ -54,7 +54,7 @@ def push_done(
     if isinstance(verdict, Failure):
         raise ConfigError(f"metrics: {verdict.message}, wanted a finite number")
     _check_directory(directory)
-    for _ in range(_TRIES - 1):
+    for _ in range(_MAX_TRIES - 1):
         try:
             return _push(store, study, values, verdict, directory)
         except CheckpointMissing:  # collected before it was named in the log
@@ -70,7 +70,7 @@ def _push(
     directory: Path,
 ) -> JobId:
     checkpoints = store.checkpoints(study)
-    staged = checkpoints.stage("pushed", spare_s=_SPARED_S)
+    staged = checkpoints.stage("pushed", spare_s=_SPARE_S)
     try:
         try:
             shutil.copytree(directory, staged, copy_function=shutil.copyfile, dirs_exist_ok=True)

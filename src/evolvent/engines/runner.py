@@ -43,7 +43,7 @@ class Runner:
         try:
             if not isinstance(self._trainable, type):
                 return self._trainable(job)
-            return self._round(self._trainable, job, parent=parent)
+            return self._run_round(self._trainable, job, parent=parent)
         except SystemExit as e:
             raise RuntimeError(f"training called sys.exit({e.code!r})") from e
 
@@ -57,9 +57,11 @@ class Runner:
         except Exception:
             _logger.warning("%s.close() failed", type(live).__name__, exc_info=True)
 
-    def _round(self, kind: type[Trainable], job: Job, *, parent: JobId | None) -> Mapping[str, Any]:
+    def _run_round(
+        self, kind: type[Trainable], job: Job, *, parent: JobId | None
+    ) -> Mapping[str, Any]:
         try:
-            live = self._alive(kind, job, parent=parent)
+            live = self._prepare(kind, job, parent=parent)
             live.apply(job.hyperparameters)
             metrics = live.train()
             live.save(job.directory)
@@ -69,7 +71,7 @@ class Runner:
         self._holds = job.id
         return metrics
 
-    def _alive(self, kind: type[Trainable], job: Job, *, parent: JobId | None) -> Trainable:
+    def _prepare(self, kind: type[Trainable], job: Job, *, parent: JobId | None) -> Trainable:
         if self._live is not None and self.holds(parent):
             self._live.job = job
             self._holds = None
@@ -92,7 +94,7 @@ def judge(returned: Any, study: StudyRecord) -> tuple[float, dict[str, float]] |
     Raises:
         TrainableError: no metrics, a metric that is no number, or the objective is missing.
     """
-    if isinstance(returned, Failure):  # of a command: it has told itself
+    if isinstance(returned, Failure):  # of a command: it says itself how it failed
         return returned
     wanted = f"wanted a dict of numbers with {study.metric!r}, the metric of study {study.name!r}"
     if not isinstance(returned, Mapping):
@@ -112,7 +114,9 @@ def judge(returned: Any, study: StudyRecord) -> tuple[float, dict[str, float]] |
 
 def failure_of(error: BaseException) -> Failure:
     """Return what the log says of an exception that came out of training."""
-    told = traceback.TracebackException.from_exception(error)  # also one that cannot say itself
+    formatted = traceback.TracebackException.from_exception(
+        error
+    )  # also one that cannot say itself
     returned = isinstance(error, EvolventError) or not isinstance(error, Exception)
     kind = FailureKind.RETURNED if returned else FailureKind.RAISED
-    return Failure(kind, f"{type(error).__name__}: {told}", "".join(told.format()))
+    return Failure(kind, f"{type(error).__name__}: {formatted}", "".join(formatted.format()))

@@ -60,7 +60,7 @@ def import_trainable(path: str) -> AnyTrainable:
     Raises:
         ConfigError: no such module or name, or it is neither a function nor a `Trainable` class.
     """
-    module_name, name = _parts(path)
+    module_name, name = _split_path(path)
     try:
         found: Any = importlib.import_module(module_name)
         for part in name.split("."):
@@ -80,7 +80,7 @@ def check_importable(path: str) -> None:
     Raises:
         ConfigError: no such module, or the path is not of that form.
     """
-    module, _ = _parts(path)
+    module, _ = _split_path(path)
     try:
         found = find_spec(module)
     except (ImportError, ValueError):
@@ -101,7 +101,7 @@ def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
         missing = sorted(getattr(trainable, "__abstractmethods__", ()))
         if missing:
             raise ConfigError(f"{name}: class {trainable.__name__} lacks {', '.join(missing)}")
-        if not _takes(trainable):
+        if not _accepts(trainable):
             raise ConfigError(
                 f"{name}: the __init__ of class {trainable.__name__} wants arguments, but the "
                 "worker gives none: take what you need in setup(hyperparameters, context)"
@@ -113,12 +113,12 @@ def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
         raise ConfigError(
             f"{name}: wanted a function or an ev.Trainable class, got {trainable!r:.80}"
         )
-    if not _takes(trainable, None):
+    if not _accepts(trainable, None):
         raise ConfigError(f"{name}: wanted a function of one argument, the job; got {trainable!r}")
     return trainable  # type: ignore[no-any-return]  # any callable taking a job
 
 
-def _parts(path: str) -> tuple[str, str]:
+def _split_path(path: str) -> tuple[str, str]:
     """Return module and name; the working directory is looked in, as for `python -m`."""
     module, _, name = path.partition(":")
     if not module or not name:
@@ -128,10 +128,10 @@ def _parts(path: str) -> tuple[str, str]:
     return module, name
 
 
-def _takes(called: Any, *arguments: object) -> bool:
+def _accepts(code: Any, *arguments: object) -> bool:
     """Whether it can be called with these arguments; as far as it says what it takes."""
     try:
-        inspect.signature(called).bind(*arguments)
+        inspect.signature(code).bind(*arguments)
     except TypeError:
         return False
     except ValueError:  # written in C, without a signature

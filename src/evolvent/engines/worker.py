@@ -26,9 +26,9 @@ from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, Report, StudyState, Wait
 
 Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
-_WORTH_A_THREAD_S = 0.005
-_numbers = itertools.count()
-_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_OVERLAP_FROM_S = 0.005
+_worker_numbers = itertools.count()
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _OPEN = StudyState.OPEN
 
 
@@ -51,7 +51,7 @@ class WorkerOptions:
         drain: set it to let the worker end after the job it runs.
     """
 
-    name: str = field(default_factory=lambda: worker_name(f"w{next(_numbers)}"))
+    name: str = field(default_factory=lambda: worker_name(f"w{next(_worker_numbers)}"))
     device: str | None = None
     lease_s: float = 30.0
     hang_s: float | None = 600.0
@@ -100,57 +100,58 @@ class Worker:
         with keeper, ThreadPoolExecutor(1, thread_name_prefix="evolvent-report") as background:
             try:
                 while lease := self._next_lease():
-                    self._do(lease, keeper, background)
-                self._settle()
+                    self._run_job(lease, keeper, background)
+                self._await_report()
             except BaseException as e:
-                self._hand_back(e)
+                self._release_all(e)
                 raise
             finally:
                 self._runner.forget()
 
     def _next_lease(self) -> Lease | None:
         """Wait for the next job; None when the study is over or the worker is to end."""
-        patience = PollBackoff()
+        backoff = PollBackoff()
         while not self._options.drain.is_set():
             lease = self._store.claim(
                 self._study,
                 worker=self._options.name,
                 lease_s=self._options.lease_s,
                 prefer=self._last_member,
-                wait=Wait(patience.wait_s, self._options.drain),
+                wait=Wait(backoff.wait_s, self._options.drain),
             )
             if lease is not None:
                 return lease
             if self._pending is not None:
-                self._settle()  # what it opens may be the next job
+                self._await_report()  # what it opens may be the next job
                 continue
-            if patience.should_look() and self._store.status(self._study).state is not _OPEN:
+            if backoff.should_check_status() and self._store.status(self._study).state is not _OPEN:
                 return None
-            self._options.drain.wait(patience.pause())
+            self._options.drain.wait(backoff.next_pause_s())
         return None
 
-    def _do(self, lease: Lease, keeper: LeaseKeeper, background: ThreadPoolExecutor) -> None:
+    def _run_job(self, lease: Lease, keeper: LeaseKeeper, background: ThreadPoolExecutor) -> None:
         self._last_member = lease.job.member
         if self._runner.holds(lease.job.parent):
-            self._settle()  # refused? then the parent is what another attempt reported: load it
+            # Was it refused? Then the parent is what another attempt reported, to be loaded.
+            self._await_report()
         staged = self._checkpoints.stage(f"{lease.job.id}a{lease.attempt}")
         job = open_job(self._record, lease, staged, device=self._options.device)
         keeper.hold(lease, job)
         try:
             lease, verdict = self._train(lease, job)
-        except BaseException as e:  # noqa: BLE001 - noted, and raised again by _failed where due
+        except BaseException as e:  # noqa: BLE001 - noted, and raised again by _fail where due
             keeper.drop(job)
             self._checkpoints.drop(staged)
             if not isinstance(e, LeaseLost):
-                self._failed(lease, e)
+                self._fail(lease, e)
             return
-        keeper.trained(job)
-        overlap = self._options.overlap and self._finish_s > _WORTH_A_THREAD_S
-        run = background.submit if overlap else _call_now
+        keeper.training_ended(job)
+        overlap = self._options.overlap and self._finish_s > _OVERLAP_FROM_S
+        run = background.submit if overlap else _run_now
         before, self._pending = self._pending, run(self._finish, lease, job, verdict, keeper)
         self._wait_for(before)  # should it fail, this one is still reported
         if not overlap:
-            self._settle()
+            self._await_report()
 
     def _train(self, lease: Lease, job: Job) -> tuple[Lease, Verdict]:
         parent = lease.job.parent
@@ -161,14 +162,14 @@ class Worker:
         try:
             returned = self._runner.run(job, parent=parent)
         except OSError as e:
-            if e.errno in _DISK_TROUBLE:  # every job would end so: no fault of this member
+            if e.errno in _DISK_ERRORS:  # every job would end so: no fault of this member
                 raise CheckpointError(f"job {job.id} could not be saved: {e}") from e
             raise
         return lease, judge(returned, self._record)
 
     def _finish(self, lease: Lease, job: Job, verdict: Verdict, keeper: LeaseKeeper) -> bool:
         """Seal and report; False when the lease was lost. May run in the background."""
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
             if isinstance(verdict, Failure):
                 keeper.drop(job)
@@ -183,11 +184,11 @@ class Worker:
         finally:
             keeper.drop(job)
             self._checkpoints.drop(job.directory)
-        self._finish_s = time.monotonic() - began
+        self._finish_s = time.monotonic() - started_at
         self._options.on_job(job.id)
         return True
 
-    def _settle(self) -> None:
+    def _await_report(self) -> None:
         """Wait for the report in the background, if there is one, and let its errors out."""
         pending, self._pending = self._pending, None
         self._wait_for(pending)
@@ -196,7 +197,7 @@ class Worker:
         if pending is not None and not pending.result():
             self._runner.forget()
 
-    def _failed(self, lease: Lease, error: BaseException) -> None:
+    def _fail(self, lease: Lease, error: BaseException) -> None:
         """Note what training raised; what is no fault of this one job ends the worker too."""
         self._runner.forget()
         if not isinstance(error, Exception):
@@ -207,17 +208,17 @@ class Worker:
             raise error
         self._options.on_job(lease.job.id)
 
-    def _hand_back(self, error: BaseException) -> None:
+    def _release_all(self, error: BaseException) -> None:
         """Before the worker ends by an error: finish the report under way, return the other job."""
-        with contextlib.suppress(Exception):  # it came second: `error` is what is told
-            self._settle()
+        with contextlib.suppress(Exception):  # it came second: `error` is what is raised
+            self._await_report()
         message = f"worker ended: {failure_of(error).message}"
         failure = Failure(FailureKind.RETURNED, message)
         with contextlib.suppress(EvolventError):  # the store is what broke: the leases will run out
             self._store.release(self._study, worker=self._options.name, failure=failure)
 
 
-def _call_now(call: Callable[..., bool], *args: Any) -> Future[bool]:
+def _run_now(call: Callable[..., bool], *args: Any) -> Future[bool]:
     """Run a call here and now, with the future of one that was run elsewhere."""
     future: Future[bool] = Future()
     try:

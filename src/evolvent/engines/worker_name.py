@@ -9,18 +9,18 @@ from pathlib import Path
 
 def worker_name(slot: str = "") -> str:
     """Return a name for a worker in this process: host, process, and the slot within it."""
-    return name_of(os.getpid(), slot)
+    return process_worker_name(os.getpid(), slot)
 
 
-def name_of(pid: int, slot: str = "") -> str:
+def process_worker_name(pid: int, slot: str = "") -> str:
     """Return the name of a worker in process `pid` of this host."""
-    name = f"{_host()}/{pid}/{_birth(pid)}"
+    name = f"{_host()}/{pid}/{_start_time(pid)}"
     return f"{name}/{slot}" if slot else name
 
 
 def is_gone(name: str) -> bool:
     """Whether the worker of that name ran on this host and its process has ended."""
-    host, pid, birth, *_ = [*name.split("/"), "", "", ""]
+    host, pid, start_time, *_ = [*name.split("/"), "", "", ""]
     if host != _host() or not pid.isdigit():
         return False
     try:
@@ -29,7 +29,7 @@ def is_gone(name: str) -> bool:
         return True
     except PermissionError:
         return False
-    return _birth(int(pid)) != birth
+    return _start_time(int(pid)) != start_time
 
 
 def _host() -> str:
@@ -41,7 +41,7 @@ def _host() -> str:
     return f"{socket.gethostname()}.{namespace:x}"
 
 
-def _birth(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """Return the start time of a process in clock ticks: process numbers are used again."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

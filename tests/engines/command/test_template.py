@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from evolvent.engines.command.template import OF_THE_JOB, Template, options
+from evolvent.engines.command.template import JOB_VALUES, Template, options
 from evolvent.errors import ConfigError
 
 NAMES = ("lr", "optimizer.momentum", "batch_size", "decay")
 HYPERPARAMETERS = {"lr": 0.1, "optimizer.momentum": 0.9, "batch_size": 32, "decay": None}
 JOB: dict[str, str | None] = {
-    **dict.fromkeys(OF_THE_JOB, "x"), "checkpoint": "/old", "directory": "/new", "seed": "7",
+    **dict.fromkeys(JOB_VALUES, "x"), "checkpoint": "/old", "directory": "/new", "seed": "7",
     "device": None,
 }  # fmt: skip
 FIRST = {**JOB, "checkpoint": None}

@@ -48,7 +48,7 @@ def shell(study: ev.Study, script: str, **options: Any) -> Command:
 
 def one_job(study: ev.Study, command: Command, *, lease_s: float = 30.0) -> str:
     """Run one job, and return its id."""
-    id = run_one_job(study.store, study.id, command, device=None, lease_s=lease_s, tell=print)
+    id = run_one_job(study.store, study.id, command, device=None, lease_s=lease_s, show_line=print)
     assert id is not None
     return id
 
@@ -282,7 +282,7 @@ def test_command_is_killed_when_its_lease_is_lost(study: ev.Study, tmp_path: Pat
     command = shell(study, script)
     store, take_away = study.store, _TakeAway(study, first)
     with take_away:
-        id = run_one_job(store, study.id, command, device=None, lease_s=0.3, tell=print)
+        id = run_one_job(store, study.id, command, device=None, lease_s=0.3, show_line=print)
     assert id == JobId(1, 0)
     assert study.job("m0r0").worker == "another"
     wait_until(lambda: not is_alive(int(first.read_text())))
@@ -381,4 +381,6 @@ def test_device_is_dealt_out(tmp_path: Path) -> None:
 def test_one_job_of_a_study_that_is_over_is_none(study: ev.Study) -> None:
     command = shell(study, """echo '{"at": 1}'""")
     study.run(command, workers=0, progress=False)
-    assert run_one_job(study.store, study.id, command, device=None, lease_s=9, tell=print) is None
+    assert (
+        run_one_job(study.store, study.id, command, device=None, lease_s=9, show_line=print) is None
+    )

@@ -17,23 +17,23 @@ from typing import IO, TextIO
 from evolvent.errors import TrainableError
 
 _GUARD = "trap '' HUP INT TERM; read _; kill -KILL 0"
-_LOOK_S = 0.5
+_POLL_S = 0.5
 _GRACE_S = 2.0  # for what a program has left running, such as a `tee` in its pipe
 _CHUNK = 65536
 _LONGEST_LINE = 16 * _CHUNK
 _LONGEST_SHOWN = 1000
-_LAST_LINES, _LAST_OBJECTS = 40, 100
+_KEPT_LINES, _KEPT_OBJECTS = 40, 100
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProgramExit:
     """How a program has ended.
 
     Attributes:
         code: its exit code; negative for the signal that ended it.
         hung: whether we ended it, because it was silent for too long.
         objects: the last lines of its standard output that look like JSON objects, newest last.
-        last_words: the end of its standard error, or of its output when it wrote no error.
+        tail: the end of its standard error, or of its output when it wrote no error.
     """
 
     code: int
@@ -48,7 +48,7 @@ def run_program(
     environment: Mapping[str, str],
     beat: Callable[[], None],
     hang_s: float | None,
-) -> Ended:
+) -> ProgramExit:
     """Run a program to its end; what it prints is passed on line by line.
 
     It runs in a process group of its own: Ctrl-C does not reach it. The whole group is killed when
@@ -63,7 +63,7 @@ def run_program(
     Raises:
         TrainableError: it cannot be started.
     """
-    with _group() as group:
+    with _process_group() as group:
         process = _start(words, environment, group)
         streams = (
             _OutputStream(process.stdout, sys.stdout),
@@ -78,8 +78,8 @@ def run_program(
             process.wait()
         _join(streams)  # what has left the group may still hold the pipes
     out, err = streams
-    last_words = list(err.tail) or list(out.tail)
-    return Ended(process.returncode, hung, list(out.objects), last_words)
+    tail = list(err.tail) or list(out.tail)
+    return ProgramExit(process.returncode, hung, list(out.objects), tail)
 
 
 class _OutputStream(threading.Thread):
@@ -89,25 +89,25 @@ class _OutputStream(threading.Thread):
         super().__init__(name="evolvent-output", daemon=True)
         assert pipe is not None  # opened as one
         self._pipe, self._to = pipe, to
-        self.heard = time.monotonic()
-        self.tail: deque[str] = deque(maxlen=_LAST_LINES)
-        self.objects: deque[str] = deque(maxlen=_LAST_OBJECTS)
+        self.last_output_at = time.monotonic()
+        self.tail: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.objects: deque[str] = deque(maxlen=_KEPT_OBJECTS)
         self.start()
 
     def run(self) -> None:
         rest = b""
         with self._pipe as pipe:
             while chunk := pipe.read(_CHUNK):
-                self.heard = time.monotonic()
+                self.last_output_at = time.monotonic()
                 *lines, rest = (rest + chunk).split(b"\n")
                 if len(rest) > _LONGEST_LINE:
                     lines, rest = [*lines, rest], b""
                 for line in lines:
-                    self._take(line)
+                    self._handle_line(line)
         if rest:
-            self._take(rest)
+            self._handle_line(rest)
 
-    def _take(self, line: bytes) -> None:
+    def _handle_line(self, line: bytes) -> None:
         shown = line.decode(errors="replace").rstrip("\r")
         with suppress(OSError, ValueError):  # ours has been closed: no reason to stop training
             self._to.write(f"{shown}\n")
@@ -119,7 +119,7 @@ class _OutputStream(threading.Thread):
 
 
 @contextmanager
-def _group() -> Iterator[int]:
+def _process_group() -> Iterator[int]:
     """Make a process group that is killed when this process dies, however it dies.
 
     Its leader is a shell that waits for the end of a pipe which only we hold open.
@@ -174,9 +174,9 @@ def _wait(
     """Wait for the end; True when it has to be brought about, because the program hangs."""
     while True:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(_LOOK_S if hang_s is None else min(_LOOK_S, hang_s))
+            process.wait(_POLL_S if hang_s is None else min(_POLL_S, hang_s))
             return False
         beat()
-        silent_s = time.monotonic() - max(stream.heard for stream in streams)
+        silent_s = time.monotonic() - max(stream.last_output_at for stream in streams)
         if hang_s is not None and silent_s > hang_s:
             return True

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.errors import ConfigError
 
-OF_THE_JOB = (
+JOB_VALUES = (
     "checkpoint", "directory", "seed", "round", "member", "job", "study", "attempt", "device",
     "job_file",
 )  # fmt: skip
@@ -53,7 +53,7 @@ class Template:
         """
         if not words or not words[0]:
             raise ConfigError("command: got none, wanted a program and its arguments after --")
-        return cls(tuple(_word(word, names) for word in words))
+        return cls(tuple(_parse_word(word, names) for word in words))
 
     def fill(self, values: Mapping[str, str | None], hyperparameters: Hyperparameters) -> list[str]:
         """Return the arguments of one job.
@@ -63,21 +63,21 @@ class Template:
         any other argument keeps its place and is empty.
 
         Args:
-            values: of `OF_THE_JOB`, by name; None for one that is missing.
+            values: of `JOB_VALUES`, by name; None for one that is missing.
             hyperparameters: flat.
         """
-        given = {f"{ALL}.{name}": text(value) for name, value in hyperparameters.items()}
-        texts = {**given, **values}
+        by_full_name = {f"{ALL}.{name}": text(value) for name, value in hyperparameters.items()}
+        texts = {**by_full_name, **values}
         filled: list[str] = []
         before: _Word = ()
         for word in self.words:
             if word == (Placeholder(ALL),):
                 filled += options(hyperparameters)
-            elif not _lacks(word, texts):
+            elif not _is_missing(word, texts):
                 filled.append("".join(_texts(word, texts)))
             elif not isinstance(word[0], Placeholder):
                 pass  # --load={checkpoint}
-            elif _is(_OPTION, before):
+            elif _matches(_OPTION, before):
                 filled.pop()  # --load {checkpoint}
             else:
                 filled.append("")
@@ -112,7 +112,7 @@ def text(value: Value) -> str | None:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _word(word: str, names: Collection[str]) -> _Word:
+def _parse_word(word: str, names: Collection[str]) -> _Word:
     parts: list[str | Placeholder] = []
     for part in _PART.finditer(word):
         if part["lone"]:
@@ -121,7 +121,7 @@ def _word(word: str, names: Collection[str]) -> _Word:
                 "for a brace"
             )
         if part["name"] is not None:
-            parts.append(Placeholder(_known(part["name"], word, names)))
+            parts.append(Placeholder(_resolve(part["name"], word, names)))
         elif parts and isinstance(parts[-1], str):
             parts[-1] += part["text"] or part["brace"][0]
         else:
@@ -134,21 +134,21 @@ def _word(word: str, names: Collection[str]) -> _Word:
     return tuple(parts)
 
 
-def _known(name: str, word: str, names: Collection[str]) -> str:
+def _resolve(name: str, word: str, names: Collection[str]) -> str:
     """Return what a placeholder stands for: a hyperparameter has its full name if need be."""
     full = name.removeprefix(f"{ALL}.")
-    if name in names and (name in OF_THE_JOB or name == ALL):
+    if name in names and (name in JOB_VALUES or name == ALL):
         raise ConfigError(
             f"command: {word!r:.80}: {{{name}}} is a hyperparameter and the job's {name}: write "
             f"{{{ALL}.{name}}} for the first; the other is in ${variable(name)}"
         )
     if full in names:
         return f"{ALL}.{full}"
-    if name == ALL or name in OF_THE_JOB:
+    if name == ALL or name in JOB_VALUES:
         return name
     raise ConfigError(
         f"command: {word!r:.80}: unknown placeholder {{{name}}}: hyperparameters are "
-        f"{', '.join(names)}; {ALL} is all of them; a job has {', '.join(OF_THE_JOB)}; "
+        f"{', '.join(names)}; {ALL} is all of them; a job has {', '.join(JOB_VALUES)}; "
         "write {{ and }} for braces"
     )
 
@@ -158,13 +158,13 @@ def variable(name: str) -> str:
     return f"EVOLVENT_{name.upper()}"
 
 
-def _lacks(word: _Word, texts: Mapping[str, str | None]) -> bool:
+def _is_missing(word: _Word, texts: Mapping[str, str | None]) -> bool:
     """Whether an argument, or the value of an option in the same word, begins with nothing."""
-    first = word[1:2] if _is(_OPTION_AND_EQUALS, word[:1]) else word[:1]
+    first = word[1:2] if _matches(_OPTION_AND_EQUALS, word[:1]) else word[:1]
     return any(isinstance(part, Placeholder) and texts[part.name] is None for part in first)
 
 
-def _is(form: re.Pattern[str], word: _Word) -> bool:
+def _matches(form: re.Pattern[str], word: _Word) -> bool:
     return len(word) == 1 and isinstance(word[0], str) and form.fullmatch(word[0]) is not None
 
 

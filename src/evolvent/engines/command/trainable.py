@@ -16,8 +16,8 @@ from typing import Any
 
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
-from evolvent.engines.command.process_group import Ended, run_program
-from evolvent.engines.command.template import OF_THE_JOB, Template, variable
+from evolvent.engines.command.process_group import ProgramExit, run_program
+from evolvent.engines.command.template import JOB_VALUES, Template, variable
 from evolvent.engines.job import Job
 from evolvent.errors import ConfigError, TrainableError
 from evolvent.store.records import Failure, FailureKind
@@ -28,7 +28,7 @@ _OWN_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, sig
 _NOT_FINITE = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """What stands for them where JSON has no number for them; null is what JavaScript writes."""
 
-_BARE = re.compile(r":\s*(?P<minus>-?)(?P<word>nan|inf|infinity)\b", re.IGNORECASE)
+_BARE_WORD = re.compile(r":\s*(?P<minus>-?)(?P<word>nan|inf|infinity)\b", re.IGNORECASE)
 """How C, awk, Lua and many others print them."""
 
 _logger = logging.getLogger("evolvent")
@@ -38,9 +38,9 @@ class Command:
     """A trainable: `study.join(Command([...], study.record), options=…)`.
 
     The command gets its job by the placeholders among its words, by environment variables
-    (`EVOLVENT_CHECKPOINT`, …; one for every name in `template.OF_THE_JOB`), and whole as JSON in
+    (`EVOLVENT_CHECKPOINT`, …; one for every name in `template.JOB_VALUES`), and whole as JSON in
     the file `$EVOLVENT_JOB_FILE`. It loads the checkpoint unless there is none, trains one round,
-    saves into the directory, and tells its metrics: as a JSON object in `metrics.json` there, which
+    saves into the directory, and gives its metrics: as a JSON object in `metrics.json` there, which
     does not become part of the checkpoint, or else in the last line of its output that is one.
 
     A command that ends with an exit code other than 0, crashes or hangs fails its job, which is
@@ -69,8 +69,8 @@ class Command:
         self._template = check_command(words, record.space)
         self._hang_s = hang_s
         self._metric = record.metric
-        self._patience = math.inf if ignore_errors else record.max_failures
-        self._failures = 0
+        self._max_failures = math.inf if ignore_errors else record.max_failures
+        self._failures_in_a_row = 0
         self._warned = False
 
     def __call__(self, job: Job) -> dict[str, Any] | Failure:
@@ -91,57 +91,57 @@ class Command:
             )
         failure = self._failure(ended)
         if failure is not None:
-            return self._failed(job, failure)
+            return self._count_failure(job, failure)
         metrics = self._metrics(job, ended)
-        self._failures = 0
+        self._failures_in_a_row = 0
         self._warn_of_nothing_saved(job)
         return metrics
 
-    def _failure(self, ended: Ended) -> Failure | None:
-        what = self._fault(ended)
+    def _failure(self, ended: ProgramExit) -> Failure | None:
+        what = self._describe_fault(ended)
         if what is None:
             return None
         outside = ended.code < 0 and -ended.code not in _OWN_FAULTS and not ended.hung
         kind = FailureKind.LOST if outside else FailureKind.RAISED
-        said = [line for line in ended.tail if line.strip()]
-        if not said:
+        lines = [line for line in ended.tail if line.strip()]
+        if not lines:
             return Failure(kind, what, f"{what}, without a word")
-        end = "\n".join(said)
+        end = "\n".join(lines)
         return Failure(
-            kind, f"{what}: {said[-1].strip()}", f"{what}. The end of its output:\n{end}"
+            kind, f"{what}: {lines[-1].strip()}", f"{what}. The end of its output:\n{end}"
         )
 
-    def _fault(self, ended: Ended) -> str | None:
+    def _describe_fault(self, ended: ProgramExit) -> str | None:
         if ended.hung:
             return f"the command printed nothing for {self._hang_s:g} s and was killed"
         if ended.code < 0:
             return f"the command was killed by {_signal_name(-ended.code)}"
         return f"the command ended with exit code {ended.code}" if ended.code else None
 
-    def _failed(self, job: Job, failure: Failure) -> Failure:
-        self._failures += 1
-        if self._failures <= self._patience:
+    def _count_failure(self, job: Job, failure: Failure) -> Failure:
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row <= self._max_failures:
             return failure
-        times = f" {self._failures} times in a row" if self._failures > 1 else ""
+        times = f" {self._failures_in_a_row} times in a row" if self._failures_in_a_row > 1 else ""
         raise TrainableError(
             f"the command failed{times}; job {job.id}, the last, is back in the queue: "
             f"{failure.traceback}\nMend the command and start again; if members may fail: "
             "--ignore-errors"
         )
 
-    def _metrics(self, job: Job, ended: Ended) -> dict[str, Any]:
+    def _metrics(self, job: Job, ended: ProgramExit) -> dict[str, Any]:
         path = job.directory / METRICS_FILE
         if path.is_file():
-            found = _object(path.read_text(errors="replace"))
+            found = _parse_object(path.read_text(errors="replace"))
             path.unlink()
-            told = METRICS_FILE
+            source = METRICS_FILE
         else:
-            found = next(filter(None, map(_object, reversed(ended.objects))), None)
-            told = "output"
+            found = next(filter(None, map(_parse_object, reversed(ended.objects))), None)
+            source = "output"
         if found is None:
             raise TrainableError(
-                f"job {job.id}: no metrics in the {told} of the command: wanted a JSON object such "
-                f'as {{"{self._metric}": 0.5}} as its last line, or as {METRICS_FILE} in its '
+                f"job {job.id}: no metrics in the {source} of the command: wanted a JSON object "
+                f'such as {{"{self._metric}": 0.5}} as its last line, or as {METRICS_FILE} in its '
                 f"directory ({{directory}}, ${variable('directory')})"
             )
         return {name: _number(value) for name, value in found.items()}
@@ -176,7 +176,7 @@ def check_command(words: Sequence[str], space: Space) -> Template:
 def _as_text(job: Job) -> Iterator[dict[str, str | None]]:
     """Return the values of a job by name, all of which are in a file meanwhile."""
     values: dict[str, Any] = {
-        name: getattr(job, name) for name in OF_THE_JOB if name not in ("job", "job_file")
+        name: getattr(job, name) for name in JOB_VALUES if name not in ("job", "job_file")
     }
     values["job"] = job.id
     plain = {n: v if isinstance(v, int) or v is None else str(v) for n, v in values.items()}
@@ -187,15 +187,15 @@ def _as_text(job: Job) -> Iterator[dict[str, str | None]]:
         yield {name: None if value is None else str(value) for name, value in plain.items()}
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def _parse_object(text: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(_BARE.sub(_spelled, text))
+        found = json.loads(_BARE_WORD.sub(_to_json_word, text))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
 
-def _spelled(bare: re.Match[str]) -> str:
+def _to_json_word(bare: re.Match[str]) -> str:
     return ": NaN" if bare["word"].lower() == "nan" else f": {bare['minus']}Infinity"
 
 

@@ -28,11 +28,11 @@ EXIT_ERROR = 3
 EXIT_HUNG = 75
 DRAIN = b"drain\n"
 
-_telling = threading.Lock()
+_status_lock = threading.Lock()
 
 
 def main() -> int:
-    """Work until the study is over; 0, or EXIT_ERROR after telling the driver what is wrong."""
+    """Work until the study is over; 0, or EXIT_ERROR after sending the driver what is wrong."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     faulthandler.enable()
     control, status = _take_pipes(int(sys.argv[1]))
@@ -40,12 +40,12 @@ def main() -> int:
         task = _read_task(control)
         drain = threading.Event()
         threading.Thread(target=_read_commands, args=(control, drain), daemon=True).start()
-        threading.Thread(target=_beat, args=(status,), daemon=True).start()
+        threading.Thread(target=_send_signs_of_life, args=(status,), daemon=True).start()
         _work(task, drain)
     except errors.EvolventError as e:
-        _tell(status, {"error": type(e).__name__, "message": str(e)})
+        _send(status, {"error": type(e).__name__, "message": str(e)})
         return EXIT_ERROR
-    _tell(status, {"over": ""})
+    _send(status, {"over": ""})
     return 0
 
 
@@ -74,15 +74,15 @@ def _read_commands(control: io.BufferedReader, drain: threading.Event) -> None:
     os._exit(EXIT_ERROR)
 
 
-def _beat(status: io.FileIO) -> None:
+def _send_signs_of_life(status: io.FileIO) -> None:
     while True:
-        _tell(status, {})
+        _send(status, {})
         time.sleep(1.0)
 
 
-def _tell(status: io.FileIO, message: dict[str, str]) -> None:
+def _send(status: io.FileIO, message: dict[str, str]) -> None:
     try:
-        with _telling:
+        with _status_lock:
             status.write(json.dumps(message).encode() + b"\n")
     except OSError:
         os._exit(EXIT_ERROR)

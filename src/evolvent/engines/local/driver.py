@@ -15,10 +15,10 @@ from typing import Any
 
 from evolvent.core.records import JobState
 from evolvent.engines.local.inline import run_inline
-from evolvent.engines.local.lifecycle import _clear_up, release_dead, stop_for_all
+from evolvent.engines.local.lifecycle import collect_leftovers, release_dead, try_stop
 from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
-from evolvent.engines.local.process import WorkerProcess, task_bytes
-from evolvent.engines.local.signals import interrupts
+from evolvent.engines.local.process import WorkerProcess, pack_code
+from evolvent.engines.local.signals import handle_interrupts
 from evolvent.engines.observer import Observer
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import EvolventError, WorkerError
@@ -33,9 +33,9 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-_TICK_S, _LOOK_EVERY_S = 0.05, 0.25
-_SILENT_S = 10.0  # at least so long without a sign of life, which comes once a second
-_MORE_CRASHES, _MAX_KILLS = 5, 25  # in a row, with no job finished in between
+_TICK_S, _CHECK_EVERY_S = 0.05, 0.25
+_LEAST_SILENCE_S = 10.0  # at least so long without a sign of life, which comes once a second
+_EXTRA_CRASHES, _MAX_KILLS = 5, 25  # in a row, with no job finished in between
 
 
 def run_local(
@@ -54,7 +54,7 @@ def run_local(
         KeyboardInterrupt: at the second Ctrl-C; all running jobs are back in the queue.
     """
     release_dead(store, study)
-    _clear_up(store, study)
+    collect_leftovers(store, study)
     observer.start(store.status(study))
     if options.workers == 0:
         return run_inline(store, study, trainable, options, observer)
@@ -76,7 +76,7 @@ class _Driver:
             "store": address(store),
             "study": study,
             "sys_path": [os.path.abspath(p) for p in sys.path],
-            "pickled": task_bytes(trainable, algorithm),
+            "pickled": pack_code(trainable, algorithm),
         }
         self._env = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(options.threads))}
         self._workers: list[WorkerProcess] = []
@@ -84,18 +84,19 @@ class _Driver:
         self._error: EvolventError | None = None
         self._interrupts = 0
         self._draining = False
-        self._ending = RunOutcome.OVER
+        self._outcome = RunOutcome.OVER
         self._deaths = 0
-        tries = store.status(study).record.max_failures + 1
-        self._max_crashes = tries * options.workers + _MORE_CRASHES  # the jobs at hand fail first
+        attempts = store.status(study).record.max_failures + 1
+        # The jobs at hand may use up all their attempts before the code is to blame.
+        self._max_crashes = attempts * options.workers + _EXTRA_CRASHES
         self._finished = -1
 
     def run(self) -> RunOutcome:
         until = deadline(self._options.wall_time_s)
         try:
-            with interrupts(self._on_interrupt):
+            with handle_interrupts(self._on_interrupt):
                 for slot in range(self._options.workers):
-                    self._start(slot)
+                    self._start_worker(slot)
                 self._watch(until)
         finally:
             for worker in self._workers:
@@ -104,9 +105,9 @@ class _Driver:
             self._release_killed()
         if self._error is not None:
             raise self._error
-        return self._ending
+        return self._outcome
 
-    def _start(self, slot: int) -> None:
+    def _start_worker(self, slot: int) -> None:
         options = {
             "device": self._options.device(slot),
             "lease_s": self._options.lease_s,
@@ -120,65 +121,65 @@ class _Driver:
             self._selector.register(fd, selectors.EVENT_READ)
 
     def _watch(self, until: float | None) -> None:
-        looked_at = 0.0
+        checked_at = 0.0
         while self._workers:
             self._selector.select(_TICK_S)
-            if self._interrupts and self._ending is not RunOutcome.INTERRUPTED:
-                self._interrupted()
+            if self._interrupts and self._outcome is not RunOutcome.INTERRUPTED:
+                self._drain_on_interrupt()
             for worker in list(self._workers):
-                self._attend(worker)
-            if time.monotonic() - looked_at >= _LOOK_EVERY_S:
-                looked_at = time.monotonic()
-                self._look(until)
+                self._check_worker(worker)
+            if time.monotonic() - checked_at >= _CHECK_EVERY_S:
+                checked_at = time.monotonic()
+                self._check_study(until)
 
-    def _attend(self, worker: WorkerProcess) -> None:
+    def _check_worker(self, worker: WorkerProcess) -> None:
         self._print(worker)
-        if worker.ended():
-            self._ended(worker)
-        elif time.monotonic() - worker.seen > max(3 * self._options.lease_s, _SILENT_S):
+        if worker.has_ended():
+            self._handle_exit(worker)
+        elif time.monotonic() - worker.seen > max(3 * self._options.lease_s, _LEAST_SILENCE_S):
             self._observer.line(f"worker {worker.slot} is silent: replacing it")
             worker.kill()
 
-    def _look(self, until: float | None) -> None:
+    def _check_study(self, until: float | None) -> None:
         status = self._store.status(self._study)
         self._observer.update(status, lambda: self._store.members(self._study))
         finished = status.counts.get(JobState.DONE, 0) + status.counts.get(JobState.FAILED, 0)
         if finished != self._finished:
             self._finished, self._deaths = finished, 0
-        if until is not None and time.monotonic() > until and self._ending is RunOutcome.OVER:
-            self._ending = RunOutcome.TIME
+        if until is not None and time.monotonic() > until and self._outcome is RunOutcome.OVER:
+            self._outcome = RunOutcome.TIME
             reason = out_of_time(self._options.wall_time_s)
-            if not stop_for_all(self._store, self._study, reason=reason):
+            if not try_stop(self._store, self._study, reason=reason):
                 self._drain()
 
-    def _ended(self, worker: WorkerProcess) -> None:
+    def _handle_exit(self, worker: WorkerProcess) -> None:
         worker.kill()  # what it had started must not outlive it
         self._print(worker)
         self._close(worker)
         self._workers.remove(worker)
         if worker.clean:
             return
-        how = f"worker {worker.slot} {worker.describe_exit()}"
+        exit_text = f"worker {worker.slot} {worker.describe_exit()}"
         self._store.release(
-            self._study, worker=worker.name, failure=Failure(worker.failure_kind(), how)
+            self._study, worker=worker.name, failure=Failure(worker.failure_kind(), exit_text)
         )
-        _clear_up(self._store, self._study)
+        collect_leftovers(self._store, self._study)
         if worker.error is not None:
-            self._give_up(worker.error)
-        elif self._error is None and self._ending is not RunOutcome.INTERRUPTED:
-            self._replace(worker, how)
+            self._abort(worker.error)
+        elif self._error is None and self._outcome is not RunOutcome.INTERRUPTED:
+            self._replace(worker, exit_text)
 
-    def _replace(self, worker: WorkerProcess, how: str) -> None:
+    def _replace(self, worker: WorkerProcess, exit_text: str) -> None:
         self._deaths += 1
         if self._deaths > (_MAX_KILLS if worker.killed else self._max_crashes):
-            words = worker.tail()
-            last = f"the last {how}:\n{words}" if words else f"the last {how}"
-            self._give_up(WorkerError(f"{self._deaths} workers in a row died at work; {last}"))
+            output = worker.tail()
+            last = f"the last {exit_text}:\n{output}" if output else f"the last {exit_text}"
+            self._abort(WorkerError(f"{self._deaths} workers in a row died at work; {last}"))
         elif self._store.status(self._study).state is StudyState.OPEN:
-            self._observer.line(f"{how}: replacing it")
-            self._start(worker.slot)
+            self._observer.line(f"{exit_text}: replacing it")
+            self._start_worker(worker.slot)
 
-    def _give_up(self, error: EvolventError) -> None:
+    def _abort(self, error: EvolventError) -> None:
         self._error = self._error or error
         self._drain()
 
@@ -188,8 +189,8 @@ class _Driver:
         if self._interrupts > 1:
             raise KeyboardInterrupt
 
-    def _interrupted(self) -> None:
-        self._ending = RunOutcome.INTERRUPTED
+    def _drain_on_interrupt(self) -> None:
+        self._outcome = RunOutcome.INTERRUPTED
         self._observer.line("finishing the running jobs; once more stops at once")
         self._drain()
 

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from evolvent.core.records import JobId
-from evolvent.engines.local.lifecycle import release_dead, stop_for_all
+from evolvent.engines.local.lifecycle import release_dead, try_stop
 from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
-from evolvent.engines.local.signals import interrupts
+from evolvent.engines.local.signals import handle_interrupts
 from evolvent.engines.observer import Observer
 from evolvent.engines.trainable import AnyTrainable, import_trainable
 from evolvent.engines.worker import Worker, WorkerOptions
 from evolvent.store.protocol import Store
 
-_LOOK_EVERY_S = 0.25
+_UPDATE_EVERY_S = 0.25
 
 
 def run_inline(
@@ -31,27 +31,27 @@ def run_inline(
     """Run until the study is over, interrupted, or out of time; as `run_local`."""
     drain = threading.Event()
     until = deadline(options.wall_time_s)
-    ending, shown_at = RunOutcome.OVER, 0.0
+    outcome, updated_at = RunOutcome.OVER, 0.0
 
-    def show(_: object) -> None:
-        nonlocal ending, shown_at
+    def on_job(_: object) -> None:
+        nonlocal outcome, updated_at
         if until is not None and time.monotonic() > until and not drain.is_set():
-            ending = RunOutcome.TIME
+            outcome = RunOutcome.TIME
             drain.set()
-        if time.monotonic() - shown_at > _LOOK_EVERY_S:
-            shown_at = time.monotonic()
+        if time.monotonic() - updated_at > _UPDATE_EVERY_S:
+            updated_at = time.monotonic()
             observer.update(store.status(study), lambda: store.members(study))
 
-    def interrupt() -> None:
-        nonlocal ending
+    def on_interrupt() -> None:
+        nonlocal outcome
         if drain.is_set():
             raise KeyboardInterrupt
-        ending = RunOutcome.INTERRUPTED
+        outcome = RunOutcome.INTERRUPTED
         drain.set()
         with contextlib.suppress(RuntimeError):  # the signal came amid a print of training code
             observer.line("finishing the running job; once more stops at once")
 
-    def hang(job: object) -> None:
+    def on_hang(job: object) -> None:
         observer.line(f"{job} has not called heartbeat() for {options.hang_s} s")
 
     worker_options = WorkerOptions(
@@ -59,16 +59,16 @@ def run_inline(
         lease_s=options.lease_s,
         hang_s=options.hang_s,
         overlap=False,
-        on_job=show,
-        on_hang=hang,
+        on_job=on_job,
+        on_hang=on_hang,
         drain=drain,
     )
-    loaded = import_trainable(trainable) if isinstance(trainable, str) else trainable
-    with interrupts(interrupt), _torch_threads(options.threads):
-        Worker(store, study, loaded, worker_options).work()
-    if ending is RunOutcome.TIME:
-        stop_for_all(store, study, reason=out_of_time(options.wall_time_s))
-    return ending
+    code = import_trainable(trainable) if isinstance(trainable, str) else trainable
+    with handle_interrupts(on_interrupt), _torch_threads(options.threads):
+        Worker(store, study, code, worker_options).work()
+    if outcome is RunOutcome.TIME:
+        try_stop(store, study, reason=out_of_time(options.wall_time_s))
+    return outcome
 
 
 @contextlib.contextmanager
@@ -92,7 +92,7 @@ def run_one_job(
     *,
     device: str | None,
     lease_s: float,
-    tell: Callable[[str], None],
+    show_line: Callable[[str], None],
 ) -> JobId | None:
     """Wait for a job, run it and report it; return which, or None when the study is over.
 
@@ -104,34 +104,34 @@ def run_one_job(
         trainable: what runs the job.
         device: handed to it as `job.device`.
         lease_s: seconds after which the job goes to another, should this process be silent.
-        tell: called with a line for the user.
+        show_line: called with a line for the user.
 
     Raises:
         TrainableError: training code broke its contract; the job is back in the queue.
         KeyboardInterrupt: twice, or while it waited for a job.
     """
     release_dead(store, study)
-    drain, ran = threading.Event(), list[JobId]()
+    drain, finished = threading.Event(), list[JobId]()
     interrupted = False
 
-    def done(job: JobId) -> None:
-        ran.append(job)
+    def on_job(job: JobId) -> None:
+        finished.append(job)
         drain.set()
 
-    def interrupt() -> None:
+    def on_interrupt() -> None:
         nonlocal interrupted
         if interrupted:
             raise KeyboardInterrupt
         interrupted = True
         drain.set()
         with contextlib.suppress(RuntimeError):  # the signal came amid a print
-            tell("finishing the running job; once more stops at once")
+            show_line("finishing the running job; once more stops at once")
 
     options = WorkerOptions(
-        device=device, lease_s=lease_s, hang_s=None, overlap=False, on_job=done, drain=drain
+        device=device, lease_s=lease_s, hang_s=None, overlap=False, on_job=on_job, drain=drain
     )
-    with interrupts(interrupt):
+    with handle_interrupts(on_interrupt):
         Worker(store, study, trainable, options).work()
-    if interrupted and not ran:
+    if interrupted and not finished:
         raise KeyboardInterrupt
-    return ran[0] if ran else None
+    return finished[0] if finished else None

@@ -26,13 +26,13 @@ def open_for_run(store: Store, status: StudyStatus, *, trainable: str | None) ->
         Forbidden: the study was stopped or has failed, and the token may not reopen it.
     """
     if trainable is not None and trainable != status.record.trainable:
-        _note(store, status, trainable)
+        _remember_trainable(store, status, trainable)
     halted = status.state in (StudyState.STOPPED, StudyState.FAILED)
     if halted and not status.record.reached(status.best_score):
         store.resume(status.id)
 
 
-def stop_for_all(store: Store, study: int, *, reason: str) -> bool:
+def try_stop(store: Store, study: int, *, reason: str) -> bool:
     """Let nobody start another job; False when the token does not allow that."""
     try:
         store.stop(study, reason=reason)
@@ -42,7 +42,7 @@ def stop_for_all(store: Store, study: int, *, reason: str) -> bool:
     return True
 
 
-def _note(store: Store, status: StudyStatus, trainable: str) -> None:
+def _remember_trainable(store: Store, status: StudyStatus, trainable: str) -> None:
     """Keep an import path for workers that join without being told one.
 
     They import it, so it takes an admin's token; this run knows its code and does without.
@@ -56,12 +56,12 @@ def _note(store: Store, status: StudyStatus, trainable: str) -> None:
 def release_dead(store: Store, study: int) -> int:
     """Take back the jobs of workers whose processes on this host have ended; return how many."""
     running = store.jobs(study, states=[JobState.RUNNING])
-    gone = {job.worker for job in running if job.worker and is_gone(job.worker)}
+    dead = {job.worker for job in running if job.worker and is_gone(job.worker)}
     failure = Failure(FailureKind.LOST, "the process of its worker has ended")
-    return sum(store.release(study, worker=name, failure=failure) for name in gone)
+    return sum(store.release(study, worker=name, failure=failure) for name in dead)
 
 
-def _clear_up(store: Store, study: int) -> None:
+def collect_leftovers(store: Store, study: int) -> None:
     """Remove what workers that died have left; failing to is no reason not to train."""
     with contextlib.suppress(EvolventError, OSError):
         store.collect(study)

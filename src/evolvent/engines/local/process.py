@@ -16,7 +16,7 @@ from typing import Any
 from evolvent import errors
 from evolvent.engines.local.child import DRAIN, EXIT_HUNG
 from evolvent.engines.local.pickling import pack
-from evolvent.engines.worker_name import name_of
+from evolvent.engines.worker_name import process_worker_name
 from evolvent.store.records import FailureKind
 
 _LAST_LINES = 20
@@ -38,21 +38,21 @@ class WorkerProcess:
     """
 
     def __init__(self, slot: int, task: Mapping[str, Any], *, env: Mapping[str, str]) -> None:
-        status, theirs = os.pipe()
+        status, child_end = os.pipe()
         try:
             self._process = subprocess.Popen(  # our own module
-                [sys.executable, "-P", "-m", "evolvent.engines.local.child", str(theirs)],
+                [sys.executable, "-P", "-m", "evolvent.engines.local.child", str(child_end)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(theirs,),
+                pass_fds=(child_end,),
                 env={**env, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
         finally:
-            os.close(theirs)
+            os.close(child_end)
         self.slot = slot
-        self.name = name_of(self._process.pid, str(slot))
+        self.name = process_worker_name(self._process.pid, str(slot))
         self.error: errors.EvolventError | None = None
         self.seen = time.monotonic()
         assert self._process.stdout is not None  # opened as a pipe above
@@ -60,16 +60,16 @@ class WorkerProcess:
         for fd in self.pipes:
             os.set_blocking(fd, False)
         self.at_end: set[int] = set()
-        self._over = False
-        self._rest = dict.fromkeys(self.pipes, b"")
+        self._said_over = False
+        self._partial = dict.fromkeys(self.pipes, b"")
         self._lines: deque[str] = deque(maxlen=_LAST_LINES)
-        self._send(_encode({**task, "options": {**task["options"], "name": self.name}}))
+        self._send(_encode_task({**task, "options": {**task["options"], "name": self.name}}))
 
     def read(self) -> list[str]:
         """Read what has come on both pipes; return the lines that the worker printed."""
         for message in self._read(self.pipes[1]):
             self.seen = time.monotonic()
-            self._note(message)
+            self._handle_message(message)
         lines = self._read(self.pipes[0])
         self._lines.extend(lines)
         return lines
@@ -84,7 +84,7 @@ class WorkerProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         return self._process.poll() is not None
 
     @property
@@ -94,7 +94,7 @@ class WorkerProcess:
     @property
     def clean(self) -> bool:
         """Whether it ended because its work was done, and said so."""
-        return self._over and self._process.returncode == 0
+        return self._said_over and self._process.returncode == 0
 
     @property
     def killed(self) -> bool:
@@ -145,25 +145,25 @@ class WorkerProcess:
             if not chunk:
                 self.at_end.add(fd)
                 break
-            self._rest[fd] += chunk
-        torn = fd in self.at_end or len(self._rest[fd]) > _LONGEST_LINE
-        if torn and self._rest[fd][-1:] not in (b"", b"\n"):
-            self._rest[fd] += b"\n"
-        *lines, self._rest[fd] = self._rest[fd].split(b"\n")
+            self._partial[fd] += chunk
+        torn = fd in self.at_end or len(self._partial[fd]) > _LONGEST_LINE
+        if torn and self._partial[fd][-1:] not in (b"", b"\n"):
+            self._partial[fd] += b"\n"
+        *lines, self._partial[fd] = self._partial[fd].split(b"\n")
         return [line.decode(errors="replace").rstrip("\r") for line in lines]
 
-    def _note(self, message: str) -> None:
+    def _handle_message(self, message: str) -> None:
         try:
-            said = json.loads(message)
+            content = json.loads(message)
         except ValueError:
-            return  # torn: it was killed while it told
-        self._over = self._over or "over" in said
-        if "error" in said:
-            kind = getattr(errors, said["error"], errors.WorkerError)
-            self.error = kind(said["message"])
+            return  # torn: it was killed while it wrote
+        self._said_over = self._said_over or "over" in content
+        if "error" in content:
+            kind = getattr(errors, content["error"], errors.WorkerError)
+            self.error = kind(content["message"])
 
 
-def task_bytes(trainable: Any, algorithm: Any) -> bytes:
+def pack_code(trainable: Any, algorithm: Any) -> bytes:
     """Pickle what user code there is; things defined in a script or notebook go by value.
 
     Raises:
@@ -178,6 +178,6 @@ def task_bytes(trainable: Any, algorithm: Any) -> bytes:
         ) from e
 
 
-def _encode(task: Mapping[str, Any]) -> bytes:
+def _encode_task(task: Mapping[str, Any]) -> bytes:
     data = pack(dict(task))
     return len(data).to_bytes(8, "little") + data

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def interrupts(handle: Callable[[], None]) -> Iterator[None]:
+def handle_interrupts(handle: Callable[[], None]) -> Iterator[None]:
     """Call `handle` for SIGINT and SIGTERM; outside the main thread signals stay as they are."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -17,7 +17,7 @@ from evolvent.store.records import MemberView, StudyStatus
 
 _PAGE = 1000
 _LOOK_EVERY_S, _RETRY_AT_MOST_EVERY_S = 1.0, 60.0
-_PATIENCE_S = 2.0  # at the end of a run, before we say what is being waited for
+_SILENT_WAIT_S = 2.0  # at the end of a run, before we say what is being waited for
 
 
 class LogReader:
@@ -98,12 +98,12 @@ class LogFollower:
 
 
 class LoggerThread(threading.Thread):
-    """One logger beside a run. What goes wrong is told once, then tried again now and then."""
+    """One logger beside a run. What goes wrong is shown once, then tried again now and then."""
 
-    def __init__(self, follower: LogFollower, tell: Callable[[str], None]) -> None:
+    def __init__(self, follower: LogFollower, send_message: Callable[[str], None]) -> None:
         super().__init__(name=f"evolvent logger: {follower.logger.place}", daemon=True)
         self.follower = follower
-        self._tell = tell
+        self._send_message = send_message
         self._ending = threading.Event()
         self._pause = _LOOK_EVERY_S
         self._failing = False
@@ -112,7 +112,7 @@ class LoggerThread(threading.Thread):
         while not self._ending.wait(self._pause):
             self._try(self.follower.catch_up)
         if not self._try(self._end):
-            self._tell(
+            self._send_message(
                 f"{self.follower.logger.place}: not all is written; "
                 "`evolvent log` writes the rest from the study's own log"
             )
@@ -133,12 +133,16 @@ class LoggerThread(threading.Thread):
         except Exception as e:  # noqa: BLE001 - whatever a logger does, training goes on
             if not self._failing:
                 message = f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
-                self._tell(f"{self.follower.logger.place}: {message}; training goes on without it")
+                self._send_message(
+                    f"{self.follower.logger.place}: {message}; training goes on without it"
+                )
             self._failing = True
             self._pause = min(2 * self._pause, _RETRY_AT_MOST_EVERY_S)
             return False
         if self._failing:
-            self._tell(f"{self.follower.logger.place}: all is well again, nothing is missing")
+            self._send_message(
+                f"{self.follower.logger.place}: all is well again, nothing is missing"
+            )
         self._failing, self._pause = False, _LOOK_EVERY_S
         return True
 
@@ -148,8 +152,8 @@ class LoggingObserver:
 
     def __init__(self, inner: Observer, followers: Sequence[LogFollower]) -> None:
         self._inner = inner
-        self._told: deque[str] = deque()
-        self._threads = [LoggerThread(f, self._told.append) for f in followers]
+        self._messages: deque[str] = deque()
+        self._threads = [LoggerThread(f, self._messages.append) for f in followers]
         self._ended = False
 
     def start(self, status: StudyStatus) -> None:
@@ -191,21 +195,23 @@ class LoggingObserver:
             thread.end()
         since = time.monotonic()
         for thread in self._threads:
-            patience = max(0.0, since + _PATIENCE_S - time.monotonic())
+            wait_s = max(0.0, since + _SILENT_WAIT_S - time.monotonic())
             if thread.ident is None:
                 continue
-            thread.join(patience)
+            thread.join(wait_s)
             if thread.is_alive():
                 self._inner.line(f"writing the rest: {thread.follower.logger.place}")
                 thread.join()
         self._show()
 
     def _show(self) -> None:
-        while self._told:
-            self._inner.line(self._told.popleft())
+        while self._messages:
+            self._inner.line(self._messages.popleft())
 
 
-def followed(observer: Observer, store: Store, study: int, loggers: Sequence[Logger]) -> Observer:
+def with_loggers(
+    observer: Observer, store: Store, study: int, loggers: Sequence[Logger]
+) -> Observer:
     """Return an observer that lets loggers follow the run, too; they are checked here.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How a study stood each time the population had trained another round on average."""
+"""How far a study was each time the population had trained another round on average."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from evolvent.engines.loggers.protocol import Entry, change_text
 
 @dataclass(frozen=True, slots=True)
 class StudyProgress:
-    """What loggers tell of a study as a whole.
+    """What loggers write of a study as a whole.
 
     Attributes:
         rounds: how many rounds the population has trained on average.
         best: the best value of the metric so far; None when no job is done yet.
-        copies: one text for every copy since the standing before.
+        copies: one text for every copy since the progress before.
     """
 
     rounds: float
@@ -24,7 +24,7 @@ class StudyProgress:
 
 
 class ProgressTracker:
-    """Makes standings of entries, one whenever as many jobs have finished as there are members."""
+    """Adds entries up; gives the progress whenever as many jobs finished as there are members."""
 
     def __init__(self, record: StudyRecord) -> None:
         self._record = record
@@ -33,7 +33,7 @@ class ProgressTracker:
         self._copies: list[str] = []
 
     def take(self, entry: Entry) -> StudyProgress | None:
-        """Take the next entry of the log; return the standing after it if it closes a round."""
+        """Take the next entry of the log; return the progress after it if it closes a round."""
         self._n_jobs += 1
         score = entry.job.score
         if score is not None and (self._best is None or score > self._best):
@@ -42,9 +42,9 @@ class ProgressTracker:
             self._copies.append(f"- {change_text(entry)}")
         if self._n_jobs % self._record.population:
             return None
-        standing = self.now()
+        progress = self.now()
         self._copies = []
-        return standing
+        return progress
 
     def now(self) -> StudyProgress:
         """Return how it stands, within a round, too."""
