@@ -7,10 +7,9 @@ import logging
 import math
 import time
 from types import TracebackType
-from typing import Any
 
 from evolvent.core.study import StudyRecord
-from evolvent.engines.attempt import job_fields, report_sealed, seal_leased, starting_point
+from evolvent.engines.attempt import Attempt
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper
 from evolvent.engines.polling import PollBackoff
@@ -18,7 +17,7 @@ from evolvent.engines.runner import failure_of, judge
 from evolvent.engines.worker_name import worker_name
 from evolvent.errors import EvolventError, LeaseLost
 from evolvent.store.protocol import Store
-from evolvent.store.records import Failure, Lease, Report, StudyState, Wait
+from evolvent.store.records import Lease, StudyState, Wait
 
 _LEASE_S = 30.0
 
@@ -34,21 +33,25 @@ class AskedJob(Job):
     attempt counts. When the process dies, or lets go of the job, it is given out again.
     """
 
-    def __init__(self, store: Store, lease: Lease, record: StudyRecord, **fields: Any) -> None:
-        super().__init__(**fields)
-        self._store, self._lease, self._record = store, lease, record
-        self._keeper = LeaseKeeper(store, lease_s=_LEASE_S, hang_s=None, on_hang=lambda _: None)
-        self._keeper.hold(lease, self)
-        self._keeper.__enter__()
+    _attempt: Attempt
+    _keeper: LeaseKeeper
+    _record: StudyRecord
 
-    def start(self) -> None:
+    def start(self, attempt: Attempt, keeper: LeaseKeeper, record: StudyRecord) -> None:
         """Find the checkpoint to start from; if there is none to be had, give the job back.
+
+        Args:
+            attempt: which has opened this job.
+            keeper: of its lease, to be started.
+            record: the study.
 
         Raises:
             LeaseLost: this attempt no longer counts, also because it was failed here.
         """
+        self._attempt, self._keeper, self._record = attempt, keeper, record
+        keeper.__enter__()
         try:
-            self._lease, self.checkpoint = starting_point(self._store, self._lease)
+            self.checkpoint = attempt.load()
         except BaseException as e:
             self.__exit__(type(e), e, e.__traceback__)
             raise
@@ -64,7 +67,7 @@ class AskedJob(Job):
     ) -> bool:
         try:
             if error is None:
-                self._report()
+                self._attempt.finish(self, judge(self.metrics, self._record))
             elif not isinstance(error, LeaseLost):
                 self._fail(error)
         except LeaseLost as e:
@@ -73,32 +76,16 @@ class AskedJob(Job):
             self._fail(e)
             raise
         finally:
-            self._close()
+            self._attempt.close(self)
+            self._keeper.__exit__(None, None, None)
         if isinstance(error, LeaseLost):
             _logger.warning("%s", error)
             return True
         return False
 
-    def _report(self) -> None:
-        verdict = judge(self.metrics, self._record)
-        if isinstance(verdict, Failure):
-            self._store.fail(self._lease, verdict)
-            return
-        address = seal_leased(self._store, self._lease, self.directory)
-        self._keeper.drop(self)
-        report = Report(*verdict, address, self.take_points())
-        report_sealed(self._store, self._lease, report, self.directory)
-
     def _fail(self, error: BaseException) -> None:
-        with contextlib.suppress(
-            EvolventError
-        ):  # `error` is what is raised; the lease will run out
-            self._store.fail(self._lease, failure_of(error))
-
-    def _close(self) -> None:
-        self._keeper.drop(self)
-        self._keeper.__exit__(None, None, None)
-        self._store.checkpoints(self._lease.study).drop(self.directory)
+        with contextlib.suppress(EvolventError):  # `error` is what is raised; the lease runs out
+            self._attempt.fail(failure_of(error))
 
 
 def ask(store: Store, study: int, *, wait: bool, timeout_s: float | None = None) -> AskedJob | None:
@@ -125,16 +112,18 @@ def _remaining_s(deadline: float | None) -> float:
 
 
 def _open_job(store: Store, lease: Lease) -> AskedJob | None:
+    """Return the job of a lease; None when that is lost before a checkpoint is found."""
+    keeper = LeaseKeeper(store, lease_s=_LEASE_S, hang_s=None, on_hang=lambda _: None)
     try:
         record = store.status(lease.study).record
-        staged = store.checkpoints(lease.study).stage(f"{lease.job.id}a{lease.attempt}")
+        attempt = Attempt(store, store.checkpoints(lease.study), record, lease, keeper)
     except EvolventError as e:
         with contextlib.suppress(EvolventError):
             store.fail(lease, failure_of(e))
         raise
-    job = AskedJob(store, lease, record, **job_fields(record, lease, staged))
+    job = attempt.open(AskedJob)
     try:
-        job.start()
+        job.start(attempt, keeper, record)
     except LeaseLost:
         return None
     return job

@@ -1,15 +1,17 @@
-"""Where a job starts from: its parent's checkpoint, or the nearest ancestor's that is sound."""
+"""One attempt at a job: from its lease and what it starts from, to its report or its failure."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from evolvent.core.records import JobId
 from evolvent.core.rng import training_seed
 from evolvent.core.study import StudyRecord
 from evolvent.engines.job import Job
+from evolvent.engines.lease import LeaseKeeper
+from evolvent.engines.runner import Verdict
 from evolvent.errors import (
     CheckpointDamaged,
     CheckpointError,
@@ -17,94 +19,149 @@ from evolvent.errors import (
     LeaseLost,
     StoreError,
 )
+from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, Report
 
+_J = TypeVar("_J", bound=Job)
 _GRACE_S = 60.0
 
 
-def starting_point(store: Store, lease: Lease) -> tuple[Lease, Path | None]:
-    """Return the checkpoint directory to load, every byte of it checked; None for fresh weights.
+class Attempt:
+    """A lease, the job that training code sees under it, and the directory which it saves into.
 
-    A damaged or missing checkpoint is answered by the nearest sound ancestor, and the log says so:
-    the lease that is returned has the new parent. Without one the job counts as failed.
+    `open`, `load`, train, `finish` or `fail`, `close`.
 
-    Raises:
-        LeaseLost: this attempt no longer counts, also because it was failed here.
+    Attributes:
+        lease: the right to run the job; after a damaged checkpoint, with another parent.
+        directory: what the job saves, to become its checkpoint.
     """
-    job = lease.job
-    if job.parent is None or job.parent_checkpoint is None:
-        return lease, None
-    checkpoints = store.checkpoints(lease.study)
-    try:
-        return lease, checkpoints.verify(job.parent_checkpoint)
-    except (CheckpointDamaged, CheckpointMissing) as e:
-        store.heartbeat(lease, lease_s=60.0)  # lost meanwhile: then it is no damage but collected
-        return _fall_back(store, lease, job.parent, str(e))
 
+    # It does not refer to its job: an asked job refers to it, and the cycle would keep a job that
+    # its user has dropped from going at once, by which the keeper learns that it was dropped.
 
-def _fall_back(store: Store, lease: Lease, parent: JobId, damage: str) -> tuple[Lease, Path]:
-    checkpoints = store.checkpoints(lease.study)
-    for ancestor in reversed(store.lineage(lease.study, parent)[:-1]):
-        if ancestor.checkpoint is None:
-            continue
+    def __init__(
+        self,
+        store: Store,
+        checkpoints: CheckpointStore,
+        study: StudyRecord,
+        lease: Lease,
+        keeper: LeaseKeeper,
+    ) -> None:
+        self._store, self._checkpoints, self._study = store, checkpoints, study
+        self._keeper = keeper
+        self.lease = lease
+        self._id = lease.job.id
+        self.directory = checkpoints.stage(f"{self._id}a{lease.job.attempt}")
+
+    def open(self, kind: type[_J], *, device: str | None = None) -> _J:
+        """Return the job as training code sees it; its lease is prolonged from now on.
+
+        Args:
+            kind: `Job`, or what derives from it.
+            device: as in `Job`.
+        """
+        job = kind(
+            id=self._id,
+            study=self._study.name,
+            attempt=self.lease.job.attempt,
+            hyperparameters=self._study.space.nest(self.lease.job.hyperparameters),
+            checkpoint=None,
+            directory=self.directory,
+            seed=training_seed(self._study.seed, self._id.member, self._id.round),
+            device=device,
+        )
+        self._keeper.hold(self.lease, job)
+        return job
+
+    def load(self) -> Path | None:
+        """Return the checkpoint directory to start from, every byte of it checked.
+
+        None for fresh weights. A damaged or missing checkpoint is answered by the nearest sound
+        ancestor, and the log says so: the lease has another parent then. Without one the job
+        counts as failed.
+
+        Raises:
+            LeaseLost: this attempt no longer counts, also because it was failed here.
+        """
+        job = self.lease.job
+        if job.parent is None or job.parent_checkpoint is None:
+            return None
         try:
-            directory = checkpoints.verify(ancestor.checkpoint)
-        except (CheckpointDamaged, CheckpointMissing):
-            continue
-        reason = f"{damage}; started from {ancestor.id}, the nearest sound ancestor"
-        return store.reparent(lease, parent=ancestor.id, reason=reason), directory
-    message = f"{damage}; no ancestor of {parent} has a sound checkpoint left"
-    store.fail(lease, Failure(FailureKind.DAMAGED, message))
-    raise LeaseLost(f"job {lease.job.id}: {message}")
+            return self._checkpoints.verify(job.parent_checkpoint)
+        except (CheckpointDamaged, CheckpointMissing) as e:
+            # Lost meanwhile? Then it is not damaged, but collected after the winner's report.
+            self._store.heartbeat(self.lease, lease_s=_GRACE_S)
+            return self._fall_back(job.parent, str(e))
 
+    def parent_path(self) -> Path | None:
+        """Return what `load` would, unchecked: a live trainable has what is in it already."""
+        address = self.lease.job.parent_checkpoint
+        return None if address is None else self._checkpoints.path(address)
 
-def seal_leased(store: Store, lease: Lease, staged: Path) -> str:
-    """Seal what a job has saved and return the address.
+    def finish(self, job: Job, verdict: Verdict) -> None:
+        """Seal what the job has saved and report it; or note the failure that it came to.
 
-    Raises:
-        LeaseLost: this attempt no longer counts, and what it saved has been swept.
-        CheckpointError: it cannot be saved.
-    """
-    try:
-        return store.checkpoints(lease.study).seal(staged)
-    except CheckpointError:
-        with contextlib.suppress(StoreError):  # the disk may be full for the store too
-            store.heartbeat(lease, lease_s=_GRACE_S)
-        raise
+        Raises:
+            LeaseLost: this attempt no longer counts.
+            CheckpointError: it cannot be saved.
+        """
+        if isinstance(verdict, Failure):
+            self._keeper.drop(job)
+            self.fail(verdict)
+            return
+        address = self._seal()  # may take minutes, through which the lease is prolonged
+        # From here on no heartbeat is under way: one after the report would be refused. Points
+        # of which we do not know whether they are stored have been sent again, or are the job's.
+        self._keeper.drop(job)
+        report = Report(*verdict, address, job.take_points())
+        try:
+            self._store.report(self.lease, report)
+        except CheckpointMissing:  # equal contents were there, and collected since
+            self._seal_again()
+            self._store.report(self.lease, report)
 
+    def fail(self, failure: Failure) -> None:
+        """Note that the attempt came to nothing.
 
-def report_sealed(store: Store, lease: Lease, report: Report, staged: Path) -> None:
-    """Report a job whose checkpoint was sealed from `staged`."""
-    try:
-        store.report(lease, report)
-    except CheckpointMissing:  # equal contents were there, and collected since
-        _seal_again(store, lease, staged)
-        store.report(lease, report)
+        Raises:
+            LeaseLost: it no longer counts anyway.
+        """
+        self._store.fail(self.lease, failure)
 
+    def close(self, job: Job) -> None:
+        """Prolong the lease no more, and remove what was saved and did not become a checkpoint."""
+        self._keeper.drop(job)
+        self._checkpoints.drop(self.directory)
 
-def _seal_again(store: Store, lease: Lease, staged: Path) -> None:
-    try:
-        store.checkpoints(lease.study).seal(staged)
-    except CheckpointMissing as e:  # ours was the equal content, renamed away before
-        message = f"the checkpoint of {lease.job.id} was collected before it was reported"
-        store.fail(lease, Failure(FailureKind.RETURNED, message))
-        raise LeaseLost(message) from e
+    def _fall_back(self, parent: JobId, damage: str) -> Path:
+        for ancestor in reversed(self._store.lineage(self.lease.study, parent)[:-1]):
+            if ancestor.checkpoint is None:
+                continue
+            try:
+                directory = self._checkpoints.verify(ancestor.checkpoint)
+            except (CheckpointDamaged, CheckpointMissing):
+                continue
+            reason = f"{damage}; started from {ancestor.id}, the nearest sound ancestor"
+            self.lease = self._store.reparent(self.lease, parent=ancestor.id, reason=reason)
+            return directory
+        message = f"{damage}; no ancestor of {parent} has a sound checkpoint left"
+        self.fail(Failure(FailureKind.DAMAGED, message))
+        raise LeaseLost(f"job {self._id}: {message}")
 
+    def _seal(self) -> str:
+        try:
+            return self._checkpoints.seal(self.directory)
+        except CheckpointError:
+            # What is not there has been swept, if the lease was lost: no fault of the disk.
+            with contextlib.suppress(StoreError):  # the disk may be full for the store too
+                self._store.heartbeat(self.lease, lease_s=_GRACE_S)
+            raise
 
-def open_job(record: StudyRecord, lease: Lease, staged: Path, *, device: str | None = None) -> Job:
-    """Return the job of a lease as training code sees it; its checkpoint is still to be set."""
-    return Job(**job_fields(record, lease, staged), device=device)
-
-
-def job_fields(record: StudyRecord, lease: Lease, staged: Path) -> dict[str, Any]:
-    """Return what a `Job` is made of."""
-    return {
-        "id": lease.job.id,
-        "study": record.name,
-        "attempt": lease.attempt,
-        "hyperparameters": record.space.nest(lease.job.hyperparameters),
-        "checkpoint": None,
-        "directory": staged,
-        "seed": training_seed(record.seed, lease.job.member, lease.job.round),
-    }
+    def _seal_again(self) -> None:
+        try:
+            self._checkpoints.seal(self.directory)
+        except CheckpointMissing as e:  # ours was the equal content, renamed away before
+            message = f"the checkpoint of {self._id} was collected before it was reported"
+            self.fail(Failure(FailureKind.RETURNED, message))
+            raise LeaseLost(message) from e

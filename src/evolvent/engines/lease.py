@@ -73,7 +73,8 @@ class LeaseKeeper:
 
     def training_ended(self, job: Job) -> None:
         """Training has ended: no hang can happen any more, the lease is still kept."""
-        if self._training_job() is job:
+        training = self._training
+        if training is not None and training() is job:
             self._training = None
 
     def drop(self, job: Job) -> None:
@@ -85,7 +86,7 @@ class LeaseKeeper:
         self.training_ended(job)
         with self._lock:
             held = self._held.pop(job.id, None)
-            if held is not None:
+            if held is not None and held.points:
                 self._send_unanswered(held, job)
 
     def _run(self) -> None:
@@ -101,15 +102,13 @@ class LeaseKeeper:
                         self._beat(held, held.job())
 
     def _check_hang(self) -> None:
-        job = self._training_job()
+        training = self._training
+        job = None if training is None else training()
         if job is None or job.last_beat is None or self._hang_s is None:
             return
-        if time.monotonic() - job.last_beat > self._hang_s and job is self._training_job():
+        if time.monotonic() - job.last_beat > self._hang_s and training is self._training:
             job.last_beat = None  # reported once, and again after a next heartbeat
             self._on_hang(job)
-
-    def _training_job(self) -> Job | None:
-        return None if self._training is None else self._training()
 
     def _release_dropped(self) -> None:
         """Hand back jobs that nobody can report any more: asked for, and then forgotten."""
@@ -138,8 +137,7 @@ class LeaseKeeper:
 
     def _send_unanswered(self, held: _HeldLease, job: Job) -> None:
         try:
-            if held.points:
-                self._send(held)
+            self._send(held)
         except LeaseLost as e:
             job.lost = str(e)
         except StoreError:

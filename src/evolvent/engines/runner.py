@@ -6,7 +6,7 @@ import logging
 import math
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
@@ -14,6 +14,9 @@ from evolvent.engines.job import Context, Job, numbers
 from evolvent.engines.trainable import AnyTrainable, Trainable
 from evolvent.errors import EvolventError, TrainableError
 from evolvent.store.records import Failure, FailureKind
+
+Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
+"""What a job came to: its score and metrics, or how it failed."""
 
 _logger = logging.getLogger("evolvent")
 
@@ -88,7 +91,7 @@ class Runner:
         return live
 
 
-def judge(returned: Any, study: StudyRecord) -> tuple[float, dict[str, float]] | Failure:
+def judge(returned: Any, study: StudyRecord) -> Verdict:
     """Turn what training returned into (score, metrics); a metric not finite, into a failure.
 
     Raises:

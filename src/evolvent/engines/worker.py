@@ -11,21 +11,19 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any, TypeAlias
 
 from evolvent.core.records import JobId
-from evolvent.engines.attempt import open_job, report_sealed, seal_leased, starting_point
+from evolvent.engines.attempt import Attempt
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper
 from evolvent.engines.polling import PollBackoff
-from evolvent.engines.runner import Runner, failure_of, judge
+from evolvent.engines.runner import Runner, Verdict, failure_of, judge
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.engines.worker_name import worker_name
 from evolvent.errors import CheckpointError, EvolventError, LeaseLost
 from evolvent.store.protocol import Store
-from evolvent.store.records import Failure, FailureKind, Lease, Report, StudyState, Wait
+from evolvent.store.records import Failure, FailureKind, Lease, StudyState, Wait
 
-Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
 _OVERLAP_FROM_S = 0.005
 _worker_numbers = itertools.count()
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -110,20 +108,21 @@ class Worker:
 
     def _next_lease(self) -> Lease | None:
         """Wait for the next job; None when the study is over or the worker is to end."""
-        backoff = PollBackoff()
+        backoff: PollBackoff | None = None
         while not self._options.drain.is_set():
             lease = self._store.claim(
                 self._study,
                 worker=self._options.name,
                 lease_s=self._options.lease_s,
                 prefer=self._last_member,
-                wait=Wait(backoff.wait_s, self._options.drain),
+                wait=Wait(0.0 if backoff is None else backoff.wait_s, self._options.drain),
             )
             if lease is not None:
                 return lease
             if self._pending is not None:
                 self._await_report()  # what it opens may be the next job
                 continue
+            backoff = backoff or PollBackoff()
             if backoff.should_check_status() and self._store.status(self._study).state is not _OPEN:
                 return None
             self._options.drain.wait(backoff.next_pause_s())
@@ -134,56 +133,49 @@ class Worker:
         if self._runner.holds(lease.job.parent):
             # Was it refused? Then the parent is what another attempt reported, to be loaded.
             self._await_report()
-        staged = self._checkpoints.stage(f"{lease.job.id}a{lease.attempt}")
-        job = open_job(self._record, lease, staged, device=self._options.device)
-        keeper.hold(lease, job)
+        attempt = Attempt(self._store, self._checkpoints, self._record, lease, keeper)
+        job = attempt.open(Job, device=self._options.device)
         try:
-            lease, verdict = self._train(lease, job)
+            verdict = self._train(attempt, job)
         except BaseException as e:  # noqa: BLE001 - noted, and raised again by _fail where due
-            keeper.drop(job)
-            self._checkpoints.drop(staged)
+            attempt.close(job)
             if not isinstance(e, LeaseLost):
-                self._fail(lease, e)
+                self._fail(attempt, e)
             return
         keeper.training_ended(job)
-        overlap = self._options.overlap and self._finish_s > _OVERLAP_FROM_S
-        run = background.submit if overlap else _run_now
-        before, self._pending = self._pending, run(self._finish, lease, job, verdict, keeper)
-        self._wait_for(before)  # should it fail, this one is still reported
-        if not overlap:
-            self._await_report()
+        if self._options.overlap and self._finish_s > _OVERLAP_FROM_S:
+            submitted = background.submit(self._finish, attempt, job, verdict)
+            try:
+                self._await_report()
+            finally:  # should the one before have failed, this one is still reported
+                self._pending = submitted
+            return
+        reported = self._finish(attempt, job, verdict)
+        self._await_report()
+        if not reported:
+            self._runner.forget()
 
-    def _train(self, lease: Lease, job: Job) -> tuple[Lease, Verdict]:
-        parent = lease.job.parent
-        if not self._runner.holds(parent):
-            lease, job.checkpoint = starting_point(self._store, lease)
-        elif lease.job.parent_checkpoint is not None:
-            job.checkpoint = self._checkpoints.path(lease.job.parent_checkpoint)
+    def _train(self, attempt: Attempt, job: Job) -> Verdict:
+        parent = attempt.lease.job.parent
+        live = self._runner.holds(parent)
+        job.checkpoint = attempt.parent_path() if live else attempt.load()
         try:
             returned = self._runner.run(job, parent=parent)
         except OSError as e:
             if e.errno in _DISK_ERRORS:  # every job would end so: no fault of this member
                 raise CheckpointError(f"job {job.id} could not be saved: {e}") from e
             raise
-        return lease, judge(returned, self._record)
+        return judge(returned, self._record)
 
-    def _finish(self, lease: Lease, job: Job, verdict: Verdict, keeper: LeaseKeeper) -> bool:
+    def _finish(self, attempt: Attempt, job: Job, verdict: Verdict) -> bool:
         """Seal and report; False when the lease was lost. May run in the background."""
         started_at = time.monotonic()
         try:
-            if isinstance(verdict, Failure):
-                keeper.drop(job)
-                self._store.fail(lease, verdict)
-            else:
-                address = seal_leased(self._store, lease, job.directory)
-                keeper.drop(job)
-                report = Report(*verdict, address, job.take_points())
-                report_sealed(self._store, lease, report, job.directory)
+            attempt.finish(job, verdict)
         except LeaseLost:
             return False
         finally:
-            keeper.drop(job)
-            self._checkpoints.drop(job.directory)
+            attempt.close(job)
         self._finish_s = time.monotonic() - started_at
         self._options.on_job(job.id)
         return True
@@ -191,22 +183,19 @@ class Worker:
     def _await_report(self) -> None:
         """Wait for the report in the background, if there is one, and let its errors out."""
         pending, self._pending = self._pending, None
-        self._wait_for(pending)
-
-    def _wait_for(self, pending: Future[bool] | None) -> None:
         if pending is not None and not pending.result():
             self._runner.forget()
 
-    def _fail(self, lease: Lease, error: BaseException) -> None:
+    def _fail(self, attempt: Attempt, error: BaseException) -> None:
         """Note what training raised; what is no fault of this one job ends the worker too."""
         self._runner.forget()
         if not isinstance(error, Exception):
             raise error
         with contextlib.suppress(LeaseLost):  # another attempt counts: this failure does not
-            self._store.fail(lease, failure_of(error))
+            attempt.fail(failure_of(error))
         if isinstance(error, EvolventError):
             raise error
-        self._options.on_job(lease.job.id)
+        self._options.on_job(attempt.lease.job.id)
 
     def _release_all(self, error: BaseException) -> None:
         """Before the worker ends by an error: finish the report under way, return the other job."""
@@ -216,13 +205,3 @@ class Worker:
         failure = Failure(FailureKind.RETURNED, message)
         with contextlib.suppress(EvolventError):  # the store is what broke: the leases will run out
             self._store.release(self._study, worker=self._options.name, failure=failure)
-
-
-def _run_now(call: Callable[..., bool], *args: Any) -> Future[bool]:
-    """Run a call here and now, with the future of one that was run elsewhere."""
-    future: Future[bool] = Future()
-    try:
-        future.set_result(call(*args))
-    except Exception as e:  # noqa: BLE001 - raised where it is waited for
-        future.set_exception(e)
-    return future

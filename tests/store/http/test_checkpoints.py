@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from evolvent.core.records import JobId
-from evolvent.engines.attempt import starting_point
+from evolvent.engines.attempt import Attempt
+from evolvent.engines.lease import LeaseKeeper
 from evolvent.errors import (
     CheckpointDamaged,
     CheckpointError,
@@ -363,7 +364,9 @@ def test_job_whose_parent_is_gone_starts_from_the_nearest_sound_ancestor(
         assert lease is not None
         assert lease.job.id == JobId(0, 2)
         served.store.checkpoints(1).discard([addresses[1]])
-        moved, directory = starting_point(store, lease)
-    assert moved.job.parent == JobId(0, 0)
+        keeper = LeaseKeeper(store, lease_s=60, hang_s=None, on_hang=print)
+        attempt = Attempt(store, checkpoints, store.status(1).record, lease, keeper)
+        directory = attempt.load()
+    assert attempt.lease.job.parent == JobId(0, 0)
     assert directory is not None
     assert (directory / "parts/ä b.json").read_bytes() == b"{}0"
