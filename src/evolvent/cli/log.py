@@ -147,8 +147,8 @@ def _logger(to: Backend, *, project: str, mode: Any, **options: Any) -> Logger:
 
 def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     """Write a study; return whether that was interrupted."""
-    from evolvent.engines.local.signals import handle_interrupts
     from evolvent.engines.loggers.follower import LogFollower
+    from evolvent.engines.signals import handle_interrupts
     from evolvent.errors import EvolventError
     from evolvent.store.records import StudyState
 

@@ -8,7 +8,6 @@ import math
 import os
 import re
 import shutil
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import NamedTemporaryFile
@@ -19,12 +18,12 @@ from evolvent.core.study import StudyRecord
 from evolvent.engines.command.process_group import ProgramExit, run_program
 from evolvent.engines.command.template import JOB_VALUES, Template, variable
 from evolvent.engines.job import Job
+from evolvent.engines.signals import killed_from_outside, signal_name
 from evolvent.errors import ConfigError, TrainableError
 from evolvent.store.records import Failure, FailureKind
 
 METRICS_FILE = "metrics.json"
 
-_OWN_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 _NOT_FINITE = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """What stands for them where JSON has no number for them; null is what JavaScript writes."""
 
@@ -101,8 +100,8 @@ class Command:
         what = self._describe_fault(ended)
         if what is None:
             return None
-        outside = ended.code < 0 and -ended.code not in _OWN_FAULTS and not ended.hung
-        kind = FailureKind.LOST if outside else FailureKind.RAISED
+        lost = killed_from_outside(ended.code) and not ended.hung  # the signal was ours then
+        kind = FailureKind.LOST if lost else FailureKind.RAISED
         lines = [line for line in ended.tail if line.strip()]
         if not lines:
             return Failure(kind, what, f"{what}, without a word")
@@ -115,7 +114,7 @@ class Command:
         if ended.hung:
             return f"the command printed nothing for {self._hang_s:g} s and was killed"
         if ended.code < 0:
-            return f"the command was killed by {_signal_name(-ended.code)}"
+            return f"the command was killed by {signal_name(-ended.code)}"
         return f"the command ended with exit code {ended.code}" if ended.code else None
 
     def _count_failure(self, job: Job, failure: Failure) -> Failure:
@@ -201,11 +200,3 @@ def _to_json_word(bare: re.Match[str]) -> str:
 
 def _number(value: Any) -> Any:
     return _NOT_FINITE.get(value, value) if value is None or isinstance(value, str) else value
-
-
-def _signal_name(number: int) -> str:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:  # one of the real-time signals
-        return f"signal {number}"
-    return f"{name} (out of memory, or by hand)" if number == signal.SIGKILL else name

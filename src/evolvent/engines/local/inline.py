@@ -12,8 +12,8 @@ from typing import Any
 from evolvent.core.records import JobId
 from evolvent.engines.local.lifecycle import release_dead, try_stop
 from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
-from evolvent.engines.local.signals import handle_interrupts
 from evolvent.engines.observer import Observer
+from evolvent.engines.signals import handle_interrupts
 from evolvent.engines.trainable import AnyTrainable, import_trainable
 from evolvent.engines.worker import Worker, WorkerOptions
 from evolvent.store.protocol import Store

@@ -16,11 +16,11 @@ from typing import Any
 from evolvent import errors
 from evolvent.engines.local.child import DRAIN, EXIT_HUNG
 from evolvent.engines.local.pickling import pack
+from evolvent.engines.signals import killed_from_outside, signal_name
 from evolvent.engines.worker_name import process_worker_name
 from evolvent.store.records import FailureKind
 
 _LAST_LINES = 20
-_OWN_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 _CHUNK = 65536
 _CHUNKS_AT_ONCE = 16  # a worker that never stops printing must not keep its driver busy
 _LONGEST_LINE = 16 * _CHUNK
@@ -106,9 +106,9 @@ class WorkerProcess:
         code = self._process.returncode
         if self.error is not None:
             return FailureKind.RETURNED
-        if code is not None and (code > 0 or -code in _OWN_FAULTS):
-            return FailureKind.RAISED
-        return FailureKind.LOST
+        if not code or killed_from_outside(code):
+            return FailureKind.LOST
+        return FailureKind.RAISED
 
     def describe_exit(self) -> str:
         """Say in words how it ended."""
@@ -116,8 +116,7 @@ class WorkerProcess:
         if code == EXIT_HUNG:
             return "hung: no heartbeat for too long"
         if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            return f"killed by {name}" + (" (out of memory, or by hand)" if self.killed else "")
+            return f"killed by {signal_name(-code)}"
         return f"ended with exit code {code}"
 
     def tail(self) -> str:
