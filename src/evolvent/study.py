@@ -17,12 +17,11 @@ from evolvent.engines.ask import AskedJob, ask
 from evolvent.engines.local.driver import run_local
 from evolvent.engines.local.lifecycle import open_for_run
 from evolvent.engines.local.options import LocalOptions, RunOutcome, local_options
-from evolvent.engines.local.pickling import import_path
 from evolvent.engines.loggers.follower import with_loggers
 from evolvent.engines.loggers.protocol import Logger
 from evolvent.engines.observer import NullObserver, Observer
 from evolvent.engines.push import push_done
-from evolvent.engines.trainable import AnyTrainable, check_importable, check_trainable
+from evolvent.engines.trainable import AnyTrainable, check_importable, check_trainable, import_path
 from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
 from evolvent.replay import ReplayRequest, replay
 from evolvent.result import Result, nested, read_jobs

@@ -74,6 +74,16 @@ def import_trainable(path: str) -> AnyTrainable:
     return check_trainable(found, path)
 
 
+def import_path(trainable: Any) -> str | None:
+    """Return the `module:name` by which other processes import it; None if there is none."""
+    if isinstance(trainable, str):
+        return trainable
+    module, name = getattr(trainable, "__module__", None), getattr(trainable, "__qualname__", "")
+    if module in (None, "__main__") or getattr(sys.modules.get(module), name, None) is not trainable:
+        return None
+    return f"{module}:{name}"
+
+
 def check_importable(path: str) -> None:
     """Refuse a module that is nowhere before a study is written; imports only its packages.
 

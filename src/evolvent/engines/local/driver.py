@@ -17,7 +17,8 @@ from evolvent.core.records import JobState
 from evolvent.engines.local.inline import run_inline
 from evolvent.engines.local.lifecycle import collect_leftovers, release_dead, try_stop
 from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
-from evolvent.engines.local.process import WorkerProcess, pack_code
+from evolvent.engines.local.pickling import pack_code
+from evolvent.engines.local.process import WorkerProcess
 from evolvent.engines.observer import Observer
 from evolvent.engines.signals import handle_interrupts
 from evolvent.engines.trainable import AnyTrainable

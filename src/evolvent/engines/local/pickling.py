@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import functools
 import io
-import sys
 from typing import Any
 
 import cloudpickle
+
+from evolvent.errors import ConfigError
+
+
+def pack_code(trainable: Any, algorithm: Any) -> bytes:
+    """Pickle what user code there is.
+
+    Raises:
+        ConfigError: it holds something that cannot be pickled.
+    """
+    try:
+        return pack((trainable, algorithm))
+    except Exception as e:
+        raise ConfigError(
+            f"trainable: cannot be sent to a worker process ({type(e).__name__}: {e}): "
+            "open files, locks and connections inside the function, or use workers=0"
+        ) from e
 
 
 def pack(thing: Any) -> bytes:
@@ -15,16 +31,6 @@ def pack(thing: Any) -> bytes:
     with io.BytesIO() as file:
         _Pickler(file).dump(thing)
         return file.getvalue()
-
-
-def import_path(thing: Any) -> str | None:
-    """Return the `module:name` that other processes import a thing by; None if there is none."""
-    if isinstance(thing, str):
-        return thing
-    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", "")
-    if module in (None, "__main__") or getattr(sys.modules.get(module), name, None) is not thing:
-        return None
-    return f"{module}:{name}"
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed

@@ -162,21 +162,6 @@ class WorkerProcess:
             self.error = kind(content["message"])
 
 
-def pack_code(trainable: Any, algorithm: Any) -> bytes:
-    """Pickle what user code there is; things defined in a script or notebook go by value.
-
-    Raises:
-        ConfigError: they hold something that cannot be pickled.
-    """
-    try:
-        return pack((trainable, algorithm))
-    except Exception as e:
-        raise errors.ConfigError(
-            f"trainable: cannot be sent to a worker process ({type(e).__name__}: {e}): "
-            "open files, locks and connections inside the function, or use workers=0"
-        ) from e
-
-
 def _encode_task(task: Mapping[str, Any]) -> bytes:
     data = pack(dict(task))
     return len(data).to_bytes(8, "little") + data
