@@ -20,7 +20,7 @@ from evolvent.analysis.schedule.segments import Segment
 from evolvent.core.space import Space
 from evolvent.result import Result
 from evolvent.store.records import Report
-from evolvent.study import StudyReader
+from evolvent.study import Study
 from tests.contract.crew import INVALID, Crew
 from tests.needs import needs
 
@@ -186,7 +186,7 @@ def test_a_study_in_a_notebook_shows_its_members_the_best_first():
     made.train(0.25, member=0)
     made.train(0.75, member=1)
     made.fail(made.claim_of(2), INVALID)
-    page = Page(StudyReader(made.store, made.id)._repr_html_())
+    page = Page(Study(made.store, made.id)._repr_html_())
     members = page.rows[-4:]
     assert members[0] == ["member", "round", "state", "accuracy", "lr", "momentum", "copied"]
     assert [row[:4] for row in members[1:]] == [
@@ -220,7 +220,7 @@ def test_names_and_values_cannot_put_anything_into_a_page():
     made.train(0.5)
     made.store.stop(made.id, reason=ODD)
     views = (
-        StudyReader(made.store, made.id)._repr_html_(),
+        Study(made.store, made.id)._repr_html_(),
         result(made)._repr_html_(),
         result(made).best._repr_html_(),
     )
@@ -233,7 +233,7 @@ def test_large_populations_and_long_schedules_are_cut_and_counted():
     made = crew(population=50, rounds=60)
     for _ in range(50):
         made.train(0.5)
-    page = Page(StudyReader(made.store, made.id)._repr_html_())
+    page = Page(Study(made.store, made.id)._repr_html_())
     assert "30 more members" in page.text
     segments = [Segment(round_, 1, {"lr": float(round_)}, 0) for round_ in range(60)]
     table = Page(ev.Schedule(tuple(segments))._repr_html_())

@@ -31,8 +31,8 @@ from evolvent.store.records import FailedAttempt, MemberView, Point, StudyState,
 from evolvent.validation import MOST, check_choice, check_count, check_number
 
 
-class StudyReader:
-    """The reading half of a `Study`."""
+class Study:
+    """A study in a store. Holds nothing itself: everything is read from the log when asked for."""
 
     def __init__(self, store: Store, id: int) -> None:
         self.store = store
@@ -129,16 +129,6 @@ class StudyReader:
 
         export_study(self.store, self.id, path, checkpoints=parse_choice(checkpoints))
         return Path(path)
-
-    def _repr_html_(self) -> str:
-        return study_html(self.status(), self.members(), self.store.url)
-
-    def __repr__(self) -> str:
-        return f"<Study {self.name!r} in {self.store.url}>"
-
-
-class Study(StudyReader):
-    """A study in a store. Holds nothing itself: everything is read from the log when asked for."""
 
     def run(  # noqa: PLR0913 - one keyword for every option
         self,
@@ -374,6 +364,12 @@ class Study(StudyReader):
     def delete(self) -> None:
         """Remove the study with its log and its checkpoints."""
         self.store.delete_study(self.id)
+
+    def _repr_html_(self) -> str:
+        return study_html(self.status(), self.members(), self.store.url)
+
+    def __repr__(self) -> str:
+        return f"<Study {self.name!r} in {self.store.url}>"
 
 
 def _observer(progress: bool | Observer) -> Observer:

@@ -35,7 +35,7 @@ _CHOICES = get_args(get_args(Chosen)[0])
 
 
 def export_study(store: Store, study: int, path: str | Path, *, checkpoints: Chosen) -> Manifest:
-    """Write a study as of now into one file; see `StudyReader.export`.
+    """Write a study as of now into one file; see `Study.export`.
 
     Raises:
         ArchiveError: the file cannot be written.

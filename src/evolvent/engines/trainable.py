@@ -79,7 +79,10 @@ def import_path(trainable: Any) -> str | None:
     if isinstance(trainable, str):
         return trainable
     module, name = getattr(trainable, "__module__", None), getattr(trainable, "__qualname__", "")
-    if module in (None, "__main__") or getattr(sys.modules.get(module), name, None) is not trainable:
+    if (
+        module in (None, "__main__")
+        or getattr(sys.modules.get(module), name, None) is not trainable
+    ):
         return None
     return f"{module}:{name}"
 
