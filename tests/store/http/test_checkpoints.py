@@ -19,6 +19,7 @@ from evolvent.errors import (
     CheckpointTooLarge,
     StoreUnavailable,
 )
+from evolvent.store.checkpoints import hashes
 from evolvent.store.checkpoints.cache import CheckpointCache
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.checkpoints.protocol import CheckpointStore
@@ -119,6 +120,55 @@ def test_what_one_machine_seals_another_loads(
     assert loaded == there.path(address)
     assert tree(loaded) == contents
     assert list(there.root.glob("staging/*")) == []
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the files that are read to be hashed, where changes show at once."""
+    paths: list[Path] = []
+    read = hashes._read
+
+    def counting(descriptor: int) -> tuple[int, str]:
+        paths.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        return read(descriptor)
+
+    monkeypatch.setattr(hashes, "_read", counting)
+    monkeypatch.setattr(hashes, "_blind_ns", lambda _: 0)
+    monkeypatch.setattr(hashes.HASHES, "_blind_ns", {})
+    return paths
+
+
+def test_every_byte_is_read_once_to_be_hashed_where_it_was_saved(
+    here: HttpCheckpoints, there: HttpCheckpoints, reads: list[Path]
+):
+    staged = saved(here)
+    address = here.seal(staged)
+    assert [path.parent for path in reads if path.name == "weights.pt"] == [staged]
+    here.drop(staged)
+    del reads[:]
+    for checkpoints in (here, there):
+        for _ in range(2):
+            checkpoints.verify(address)
+    assert [path for path in reads if path.name != "empty"] == []
+
+
+@pytest.mark.parametrize("sealed_there", [True, False])
+def test_what_this_machine_has_lost_is_found_though_its_hash_was_known(
+    here: HttpCheckpoints, there: HttpCheckpoints, reads: list[Path], sealed_there: bool
+):
+    first, second = (there, here) if sealed_there else (here, there)
+    staged = saved(first)
+    address = first.seal(staged)
+    first.drop(staged)
+    second.verify(address)
+    file = there.path(address) / "weights.pt"
+    before = file.stat()
+    file.chmod(0o644)
+    with file.open("r+b") as opened:
+        opened.write(b"X")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (there.verify(address) / "weights.pt").read_bytes() == CONTENT
+    assert file in reads
     assert there.files(address) == {
         "parts/deep/empty": 0,
         "parts/ä b.json": 2,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import os
 import secrets
-import shutil
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -90,7 +89,7 @@ class CheckpointCache:
         with suppress(OSError, CheckpointError):
             copy = self._stage("kept")
             try:
-                shutil.copytree(staged, copy, copy_function=_link, dirs_exist_ok=True)
+                tree.link_tree(staged, copy)
                 lock = self._hold(self.local.publish(copy, entries))
             finally:
                 self.local.drop(copy)
@@ -280,10 +279,3 @@ def cache_of_this_machine() -> CheckpointCache:
 
 def _size(entries: Sequence[FileEntry]) -> int:
     return sum(entry.size for entry in entries)
-
-
-def _link(source: str, target: str, *, follow_symlinks: bool = True) -> None:  # noqa: ARG001 - as shutil calls it
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from evolvent.errors import CheckpointError
+from evolvent.store.checkpoints.hashes import HASHES
 
 _READ_ONLY = ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
 _THREADS = 8
-_BLOCK = 1 << 17  # one buffer for a file: a fresh megabyte costs as much time as its hash
+_WORTH_A_THREAD = 1 << 19  # bytes that take longer to hash than a thread to start
+_WORTH_A_POOL = 1 << 23
+_OF_NOTHING = hashlib.sha256().hexdigest()
 
 _HINTS = {
     errno.ENOSPC: "the disk is full: free some space, then resume",
@@ -57,32 +61,38 @@ def read(directory: Path) -> list[FileEntry]:
         CheckpointError: there is a link or a special file; named.
         OSError: as it came.
     """
-    return [_entry(directory, name) for name in listing(directory)]
+    return _hashed(directory, listing(directory))
 
 
 def freeze(directory: Path, *, sync: bool) -> list[FileEntry]:
     """As `read`, and make every file read-only and, if asked, durable together with its name."""
     names = listing(directory)
-    if sync and len(names) > 1:
-        # Syncs that wait at the same time share one commit of the file system's journal.
-        with ThreadPoolExecutor(min(_THREADS, len(names))) as pool:
-            entries = list(pool.map(lambda name: _frozen(directory, name, sync=True), names))
+    paths = [directory / name for name in names if not name.endswith("/")]
+    # Before they are hashed: a new mode is a change, after which no hash would be known.
+    n_bytes = sum(map(_make_read_only, paths))
+    if not sync:
+        return _hashed(directory, names)
+    if len(paths) > 1 or n_bytes > _WORTH_A_THREAD:
+        # Syncs that wait at the same time share one commit of the file system's journal, and the
+        # hashing goes on meanwhile.
+        with ThreadPoolExecutor(min(_THREADS, len(paths))) as pool:
+            synced = [pool.submit(_sync_path, path) for path in paths]
+            entries = _hashed(directory, names)
+        for done in synced:
+            done.result()
     else:
-        entries = [_frozen(directory, name, sync=sync) for name in names]
-    if sync:
-        folders = {os.path.dirname(name.rstrip("/")) for name in names}
-        for folder in sorted(_with_parents(folders), reverse=True):
-            sync_directory(directory / folder)
+        entries = _hashed(directory, names)
+        for path in paths:
+            _sync_path(path)
+    folders = {os.path.dirname(name.rstrip("/")) for name in names}
+    for folder in sorted(_with_parents(folders), reverse=True):
+        sync_directory(directory / folder)
     return entries
 
 
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _sync_path(directory)
 
 
 def make_directory(directory: Path, *, sync: bool) -> None:
@@ -114,7 +124,7 @@ def remove(path: Path) -> int:
     try:
         info = path.lstat()
         if not stat.S_ISDIR(info.st_mode):
-            path.unlink()
+            _unlink(path, info)
             return info.st_size
         if info.st_mode & stat.S_IRWXU != stat.S_IRWXU:
             path.chmod(stat.S_IRWXU)  # training code had protected it
@@ -126,6 +136,34 @@ def remove(path: Path) -> int:
     with suppress(FileNotFoundError):
         path.rmdir()
     return freed
+
+
+def _unlink(path: Path, info: os.stat_result) -> None:
+    if info.st_nlink == 1 or HASHES.get(info) is None:
+        path.unlink()
+        return
+    with path.open("rb", buffering=0) as file:  # to see what becomes of its other names
+        path.unlink()
+        HASHES.carry(info, os.fstat(file.fileno()))
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Give the files of a tree further names below `target`, or copy them where that cannot be.
+
+    Raises:
+        OSError: as it came, or the one of `shutil` that tells of many.
+    """
+    shutil.copytree(source, target, copy_function=_link, symlinks=True, dirs_exist_ok=True)
+
+
+def _link(source: str, target: str, *, follow_symlinks: bool = True) -> None:  # noqa: ARG001 - as shutil calls it
+    before = os.stat(source, follow_symlinks=False)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+    else:
+        HASHES.carry(before, os.stat(target, follow_symlinks=False))
 
 
 def list_dir(directory: Path) -> Iterator[Path]:
@@ -178,31 +216,33 @@ def _walk(directory: Path, prefix: str) -> Iterator[str]:
             )
 
 
-def _entry(directory: Path, name: str) -> FileEntry:
-    if name.endswith("/"):
-        return FileEntry(name, 0, hashlib.sha256().hexdigest())
-    with (directory / name).open("rb", buffering=0) as file:
-        return _hashed(file.fileno(), name)
+def _hashed(directory: Path, names: Sequence[str]) -> list[FileEntry]:
+    def entry(name: str) -> FileEntry:
+        if name.endswith("/"):
+            return FileEntry(name, 0, _OF_NOTHING)
+        path = directory / name
+        with path.open("rb", buffering=0) as file:
+            return FileEntry(name, *HASHES.hash(path, file.fileno()))
+
+    if len(names) < 2 or sum((directory / name).stat().st_size for name in names) < _WORTH_A_POOL:
+        return [entry(name) for name in names]
+    with ThreadPoolExecutor(min(len(names), os.cpu_count() or 1, _THREADS)) as pool:
+        return list(pool.map(entry, names))
 
 
-def _frozen(directory: Path, name: str, *, sync: bool) -> FileEntry:
-    if name.endswith("/"):
-        return _entry(directory, name)
-    with (directory / name).open("rb", buffering=0) as file:
-        descriptor = file.fileno()
-        entry = _hashed(descriptor, name)
-        os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & _READ_ONLY)
-        if sync:
-            os.fsync(descriptor)
-    return entry
+def _make_read_only(path: Path) -> int:
+    before = path.stat()
+    path.chmod(stat.S_IMODE(before.st_mode) & _READ_ONLY)
+    HASHES.carry(before, path.stat())
+    return before.st_size
 
 
-def _hashed(descriptor: int, name: str) -> FileEntry:
-    digest, size, block = hashlib.sha256(), 0, memoryview(bytearray(_BLOCK))
-    while n := os.readv(descriptor, (block,)):
-        digest.update(block[:n])
-        size += n
-    return FileEntry(name, size, digest.hexdigest())
+def _sync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _with_parents(folders: set[str]) -> set[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -106,17 +105,10 @@ def missing(job: JobId, path: Path) -> CheckpointMissing:
 
 def _linked(source: Path, target: Path) -> Path:
     try:
-        shutil.copytree(source, target, copy_function=_link, symlinks=True)
+        tree.link_tree(source, target)
     except OSError as e:  # of copytree's own kind, too, which tells many at once
         raise tree.translate_error(e, doing="hold the checkpoint at", path=source) from e
     return target
-
-
-def _link(source: str, target: str, *, follow_symlinks: bool = True) -> None:  # noqa: ARG001 - as shutil calls it
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:  # a file system without links
-        shutil.copyfile(source, target)
 
 
 @contextmanager

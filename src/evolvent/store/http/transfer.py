@@ -22,6 +22,7 @@ from evolvent.errors import (
 )
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints.files import FileEntry
+from evolvent.store.checkpoints.hashes import HASHES
 from evolvent.store.codec.fields import encode
 from evolvent.store.codec.file_list import files_to_json
 from evolvent.store.http.connection import CONNECTION_ERRORS
@@ -207,6 +208,8 @@ def download(transport: Transport, path: str, target: Path, entries: Sequence[Fi
             with _File(place, entry) as file:
                 if entry.size:
                     _fill(transport, f"{path}/files/{index}", file, block)
+            if entry.size:
+                HASHES.put(place, entry.sha256)  # of what has just been written
         except OSError as e:
             raise tree.translate_error(e, doing="write", path=place) from e
 

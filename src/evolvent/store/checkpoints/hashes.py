@@ -1,0 +1,151 @@
+"""SHA-256 of files, each computed once by a process for as long as nobody has touched the file.
+
+A checkpoint is hashed when it is sealed and again when a job loads it: mostly the same bytes, by
+the same process. A hash is kept under the device, inode, size and both times of its file. Whoever
+writes to the file afterwards changes its time of change, which no program can set: so bytes that
+were changed on disk are read again, and found.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+import mmap
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+_BLOCK = 1 << 17  # one buffer for a file: a fresh megabyte costs as much time as its hash
+_MOST_KEPT = 1 << 14
+_COARSE_NS = 2_000_000_000  # the coarsest clock of a file system still in use
+_CHANGES = 4
+
+_FileState: TypeAlias = tuple[int, int, int, int, int]
+
+
+class HashCache:
+    """The hashes that a process knows; any thread may ask at any time."""
+
+    def __init__(self) -> None:
+        self._known: dict[_FileState, str] = {}
+        self._blind_ns: dict[int, float] = {}
+        self._lock = threading.Lock()
+
+    def hash(self, path: Path, descriptor: int) -> tuple[int, str]:
+        """Return the size and hash of an open file, which is read only if its hash is not known.
+
+        Args:
+            path: of the file.
+            descriptor: open for reading, at the start of the file. Of an open file the size and
+                times are those of now, also on a network file system.
+        """
+        before = os.fstat(descriptor)
+        known = self.get(before)
+        if known is not None:
+            return before.st_size, known
+        settled = self._is_settled(before, path.parent)
+        size, sha256 = _read(descriptor)
+        # Of a file that somebody is writing no hash is kept, as it is of the past already.
+        if settled and _state(os.fstat(descriptor)) == _state(before) and _no_writer(descriptor):
+            self._keep(before, sha256)
+        return size, sha256
+
+    def get(self, info: os.stat_result) -> str | None:
+        """Return the hash of the file in this state, if it is known."""
+        return self._known.get(_state(info))
+
+    def put(self, path: Path, sha256: str) -> None:
+        """Keep the hash of a file that nobody but this process has written, and that is closed."""
+        with suppress(OSError), path.open("rb", buffering=0) as file:
+            info = os.fstat(file.fileno())
+            if self._is_settled(info, path.parent) and _no_writer(file.fileno()):
+                self._keep(info, sha256)
+
+    def carry(self, before: os.stat_result, after: os.stat_result) -> None:
+        """Keep the hash of a file of which we have changed the mode or the number of names.
+
+        That renews the time of change. A write in between has renewed the time of writing, too.
+        """
+        known, same = self.get(before), _state(after)[:-1] == _state(before)[:-1]
+        if known is not None and same and self._blind_ns.get(after.st_dev) == 0:
+            self._keep(after, known)
+
+    def clear(self) -> None:
+        """Know nothing any more, as another process would."""
+        with self._lock:
+            self._known.clear()
+
+    def _keep(self, info: os.stat_result, sha256: str) -> None:
+        with self._lock:
+            self._known[_state(info)] = sha256
+            while len(self._known) > _MOST_KEPT:
+                del self._known[next(iter(self._known))]
+
+    def _is_settled(self, info: os.stat_result, folder: Path) -> bool:
+        """Whether any change from now on will show in the time of change."""
+        blind_ns = self._blind_ns.get(info.st_dev)
+        if blind_ns is None:
+            with suppress(OSError):  # the folder is read-only, or cannot hold a file without name
+                blind_ns = self._blind_ns[info.st_dev] = _blind_ns(folder)
+        return blind_ns is not None and time.time_ns() - info.st_ctime_ns >= blind_ns
+
+
+def _blind_ns(folder: Path) -> float:
+    """Return for how long after a change the next one may show in no time of the file.
+
+    Linux tells changes apart since 6.13, on most local file systems; before, those of one tick of
+    its clock look alike. Where writing through a map of the file never shows, it is for ever.
+    """
+    descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC)
+    try:
+        seen = [_changed_ns(descriptor, bytes([n])) for n in range(_CHANGES)]
+        fine = len(set(seen)) == _CHANGES
+        if not fine:
+            time.sleep(0.02)  # until the clock has gone on
+        with mmap.mmap(descriptor, 1) as page:
+            page[0] = _CHANGES
+            shows = os.fstat(descriptor).st_ctime_ns != seen[-1]
+    finally:
+        os.close(descriptor)
+    return math.inf if not shows else 0 if fine else _COARSE_NS
+
+
+def _changed_ns(descriptor: int, content: bytes) -> int:
+    os.pwrite(descriptor, content, 0)
+    return os.fstat(descriptor).st_ctime_ns
+
+
+def _no_writer(descriptor: int) -> bool:
+    """Whether nobody has the file open for writing: a map once written to shows no further change.
+
+    The kernel gives a lease to nobody else. Somebody who opens the file just then waits until it
+    is given back, and has the kernel send a signal, by default one that kills.
+    """
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # ignored
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:  # there is a writer, or it is another user's file, or of another machine
+        return False
+    return True
+
+
+def _read(descriptor: int) -> tuple[int, str]:
+    digest, size, block = hashlib.sha256(), 0, memoryview(bytearray(_BLOCK))
+    while n := os.readv(descriptor, (block,)):
+        digest.update(block[:n])
+        size += n
+    return size, digest.hexdigest()
+
+
+def _state(info: os.stat_result) -> _FileState:
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
+
+
+HASHES = HashCache()
+"""Those of this process."""
