@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from evolvent.errors import CheckpointDamaged, CheckpointTooLarge, UploadConflict
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints.files import FileEntry
+from evolvent.store.checkpoints.hashes import HASHES
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -54,7 +55,7 @@ class UploadWriter:
 
     def __init__(self, upload: Path, path: Path, entry: FileEntry, offset: int) -> None:
         self.upload, self._path, self._entry = upload, path, entry
-        self._ended = False
+        self._ended = self._is_sound = False
         self.size, self._key = 0, (0, 0)
         self._hash: _Hash | None = None
         self._busy = threading.Lock()
@@ -122,6 +123,7 @@ class UploadWriter:
                 return self.size
             found, self._hash = self._hash.hexdigest(), None
             if found == self._entry.sha256:
+                self._is_sound = True
                 return self.size
             self._file.truncate(0)
         raise CheckpointDamaged(
@@ -134,6 +136,8 @@ class UploadWriter:
         self.end()
         _open.discard(self)
         self._file.close()
+        if self._is_sound:  # the seal need not read it again
+            HASHES.put(self._path, self._entry.sha256)
 
     def end(self) -> None:
         """Write no more, once nobody writes; what came stays, and others may go on there."""
