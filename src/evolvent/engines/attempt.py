@@ -19,6 +19,7 @@ from evolvent.errors import (
     LeaseLost,
     StoreError,
 )
+from evolvent.store.checkpoints.hashes import HASHES
 from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, Report
@@ -87,6 +88,8 @@ class Attempt:
         job = self.lease.job
         if job.parent is None or job.parent_checkpoint is None:
             return None
+        if job.attempt > 1:  # the last one failed: perhaps the disk has lost what was sound before
+            HASHES.clear()
         try:
             return self._checkpoints.verify(job.parent_checkpoint)
         except (CheckpointDamaged, CheckpointMissing) as e:
