@@ -19,7 +19,7 @@ those of pinned jobs; none; or those of the jobs named."""
 StoppedBy: TypeAlias = Literal["hand", "target", "import"]
 """Who stopped a study; `"import"`: checkpoints it needs to go on did not come along."""
 
-_NAMED = 5
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class JobPoint:
 class StudyDump:
     """A study as of one instant.
 
-    What follows from the log is not told: the best job, addresses of parents' checkpoints, counts.
+    What follows from the log is left out: the best job, addresses of parents' checkpoints, counts.
     Each of the long parts can be gone through once, in the order in which they stand here.
 
     Attributes:
@@ -121,5 +121,5 @@ def not_done(job: JobId, *, members: int, last: int | None) -> UnknownJob:
 
 def listed(jobs: Sequence[JobId]) -> str:
     """Return the first few jobs by name and how many more there are."""
-    more = f" and {len(jobs) - _NAMED} more" if len(jobs) > _NAMED else ""
-    return ", ".join(jobs[:_NAMED]) + more
+    more = f" and {len(jobs) - _MAX_NAMED} more" if len(jobs) > _MAX_NAMED else ""
+    return ", ".join(jobs[:_MAX_NAMED]) + more

@@ -8,7 +8,8 @@ Everything that changes the log is one transaction: it happens whole or not at a
 `key`, wherever it is taken, names one call, such as by a UUID: made again with the same key, when
 an answer was lost, also while the first one is still under way, the call changes nothing and
 returns what it returned before. With other arguments it is another call, and refused (ConfigError).
-Keys are kept for `once.KEPT_S`. The calls without one change nothing more when they are made again.
+Keys are kept for `idempotency.KEPT_S`. The calls without one change nothing more when they are
+made again.
 """
 
 from __future__ import annotations
@@ -226,7 +227,7 @@ class Store(WholeStudies, Protocol):
         ...
 
     def remember(self, study: int, *, trainable: str) -> None:
-        """Keep the import path of the training code, for workers that join without being told."""
+        """Keep the import path of the training code, for workers that join and are not given it."""
         ...
 
     def push(

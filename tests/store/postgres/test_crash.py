@@ -135,7 +135,7 @@ def test_a_crash_that_loses_reports_is_noticed_by_whoever_remembers_them(
     store.report(lease, Report(0.2, {"accuracy": 0.2}, crew.save()))
     assert finished(store, crew.id) == ["m0r0", "m1r0"]
     crew.claim_of(2)
-    population = store._session.memory(crew.id).population._population  # type: ignore[attr-defined]  # looks inside
+    population = store._session.cache(crew.id).population._population  # type: ignore[attr-defined]  # looks inside
     assert population.member(1).score == 0.2
     store.close()
 
@@ -174,7 +174,7 @@ def test_a_server_that_stays_away_is_told_and_one_that_comes_back_is_used(
     own_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "RETRY_FOR_S", 0.3)
-    monkeypatch.setattr(postgres_pool, "_WAITS_S", 0.2)
+    monkeypatch.setattr(postgres_pool, "_WAIT_S", 0.2)
     store = open_store(location(own_server, tmp_path))
     crew = Crew(store)
     own_server.stop("fast")

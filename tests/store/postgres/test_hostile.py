@@ -32,9 +32,9 @@ PER_REPORT = {
     "next expired": claim.EXPIRED,
     "head": report._HEAD,
     "append": advance._APPEND,
-    "move": advance._MOVE,
-    "last line": advance._LAST,
-    "due": advance._DUE,
+    "move": advance._WRITE_HEAD,
+    "last line": advance._LAST_LINE,
+    "due": advance._DUE_ROUND,
     "newer lines": population._NEWER,
     "needed": session._NEEDED,
 }

@@ -66,7 +66,7 @@ def test_threads_share_one_store(store: Store) -> None:
 def test_more_threads_than_connections_are_told_when_all_stay_in_use(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_pool, "_WAITS_S", 0.05)
+    monkeypatch.setattr(postgres_pool, "_WAIT_S", 0.05)
     monkeypatch.setattr(postgres_pool, "_TRIES", 2)
     pool = store._session.database.pool  # type: ignore[attr-defined]  # looks inside
     taken = [pool.take() for _ in range(16)]
@@ -83,14 +83,14 @@ def test_a_claim_that_looks_around_does_not_take_what_another_has_just_taken(
     crew = Crew(store, study_record(population=3, rounds=2))
     crew.train(0.1)
     other = open_store(postgres_url)
-    wish = claim.ClaimRequest(crew.id, "w0", 3600.0, None, None)
+    request = claim.ClaimRequest(crew.id, "w0", 3600.0, None, None)
     with store._session.work(crew.id, synced=False) as work:  # type: ignore[attr-defined]  # looks inside
-        head, _ = head_and_study(claim._first(work, wish))
+        head, _ = head_and_study(claim._first_claimable(work, request))
         theirs = other.claim(crew.id, worker="w1", lease_s=3600.0)
         assert theirs is not None
         assert theirs.job.member == head.member
-        assert claim._hand_out(work, wish, head) is None
-        ours = claim.claim_job(work, wish)
+        assert claim._hand_out(work, request, head) is None
+        ours = claim.claim_job(work, request)
         assert ours is not None
         assert ours.member == head.member + 1
     assert store.job(crew.id, theirs.job.id).worker == "w1"
@@ -119,7 +119,7 @@ def test_nobody_claims_while_leftovers_are_removed(store: Store, postgres_url: s
         target=lambda: given.append(other.claim(crew.id, worker="w1", lease_s=3600.0))
     )
     with store._session.database.exclusive(crew.id) as tx:  # type: ignore[attr-defined]  # looks inside
-        control.kept(tx, crew.id)
+        control.needed_checkpoints(tx, crew.id)
         claiming.start()
         claiming.join(0.3)
         assert given == []
@@ -181,7 +181,7 @@ def test_one_who_stops_in_the_middle_of_a_change_holds_the_others_up_for_a_while
     postgres_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crew = Crew(store)
-    monkeypatch.setattr(postgres, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(postgres, "_MAX_IDLE_S", 0.3)
     stopped = open_store(postgres_url)
     session = stopped._session  # type: ignore[attr-defined]  # looks inside
     with pytest.raises(ConnectionLost), session.work(crew.id) as changing:  # noqa: PT012 - in between

@@ -17,7 +17,7 @@ from tests.contract.crew import Crew
 from tests.needs import needs
 
 psycopg = needs("psycopg")
-home = needs("evolvent.store.postgres.setup")
+setup = needs("evolvent.store.postgres.setup")
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_whoever_waits_for_the_first_to_make_the_directory_finds_it(
     first = open_store(postgres_url)._session.database  # type: ignore[attr-defined]  # looks inside
     with ThreadPoolExecutor(1) as threads:
         with first.write(synced=True) as tx:
-            tx.execute(home._TAKE, {"here": "first"})
+            tx.execute(setup._CLAIM_PLACE, {"here": "first"})
             second = threads.submit(store.create_study, study_record())
             _until_somebody_waits(tx)
             if made:

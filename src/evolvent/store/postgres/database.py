@@ -16,15 +16,15 @@ from typing import Any, NoReturn, Protocol, Self
 import psycopg
 from psycopg import Connection, Cursor, sql
 
-from evolvent.store.postgres.errors import interrupted, is_lost, is_undone, translate_error
+from evolvent.store.postgres.errors import connection_lost, is_lost, is_rolled_back, translate_error
 from evolvent.store.postgres.pool import Pool
 from evolvent.store.postgres.setup import prepare
 from evolvent.store.postgres.statements import READ, StatementCache, begin_writing
 from evolvent.store.postgres.url import parse
 
-_PATIENCE_S = 60.0
-_PAGE = 2000
-_numbers = itertools.count()
+_MAX_IDLE_S = 60.0
+_ROWS_A_FETCH = 2000
+_cursor_numbers = itertools.count()
 
 
 class PostgresDatabase:
@@ -45,11 +45,11 @@ class PostgresDatabase:
             SchemaTooNew: it was written by a newer evolvent.
         """
         self._address = parse(url)
-        self._home = prepare(self._address, create=create)
-        self._texts = StatementCache(self._address.schema)
-        self._ahead_s = 0.0  # of our clock is the server's, or a little more
+        self._root = prepare(self._address, create=create)
+        self._statements = StatementCache(self._address.schema)
+        self._server_ahead_s = 0.0  # of our clock is the server's, or a little more
         self._mutexes: dict[int, threading.Lock] = {}
-        self._pool = Pool(self._address, forget=self._mutexes.clear)
+        self._pool = Pool(self._address, on_fork=self._mutexes.clear)
         self._finalizer = weakref.finalize(self, self._pool.close)
 
     def __repr__(self) -> str:
@@ -69,20 +69,20 @@ class PostgresDatabase:
 
     @property
     def checkpoints(self) -> Path:
-        return self._home.checkpoints
+        return self._root.checkpoints
 
     def clock(self) -> float:
-        return time.time() + self._ahead_s
+        return time.time() + self._server_ahead_s
 
     def observe_server_time(self, at: float) -> None:
-        self._ahead_s = at - time.time()
+        self._server_ahead_s = at - time.time()
 
     @property
     def is_remote(self) -> bool:
         return True
 
     def ensure_checkpoint_root(self) -> None:
-        self._home.ensure(self)
+        self._root.ensure(self)
 
     def write(
         self,
@@ -90,29 +90,31 @@ class PostgresDatabase:
         synced: bool,
         study: int | None = None,
         committed: Callable[[], None] | None = None,
-    ) -> Written:
-        return self._written(study, committed, synced=synced, patience_s=_PATIENCE_S)
+    ) -> PostgresTransaction:
+        return self._transaction(study, committed, synced=synced, max_idle_s=_MAX_IDLE_S)
 
-    def exclusive(self, study: int | None = None, *, max_wait_s: float = _PATIENCE_S) -> Written:
-        return self._written(study, None, synced=False, patience_s=max_wait_s)
+    def exclusive(
+        self, study: int | None = None, *, max_wait_s: float = _MAX_IDLE_S
+    ) -> PostgresTransaction:
+        return self._transaction(study, None, synced=False, max_idle_s=max_wait_s)
 
     @contextmanager
-    def read(self) -> Iterator[Snapshot]:
+    def read(self) -> Iterator[PostgresSnapshot]:
         connection, _ = self.begin(READ)
         try:
-            yield Snapshot(connection, self._texts)
+            yield PostgresSnapshot(connection, self._statements)
             connection.execute(b"COMMIT", prepare=False)
         except psycopg.Error as e:
-            self.fail(e, connection, unsure=False)
+            self.fail(e, connection, maybe_committed=False)
         finally:
             self.pool.give(connection)
 
     def autocommit(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
         connection = self.pool.take()
         try:
-            return connection.execute(self._texts[sql], values).fetchall()
+            return connection.execute(self._statements[sql], values).fetchall()
         except psycopg.Error as e:
-            self.fail(e, connection, unsure=True)
+            self.fail(e, connection, maybe_committed=True)
         finally:
             self.pool.give(connection)
 
@@ -126,50 +128,52 @@ class PostgresDatabase:
         """
         connection = self.pool.take()
         try:
-            return connection, self._begun(connection, statements)
+            return connection, self._begin_on(connection, statements)
         except psycopg.Error as e:
             if not is_lost(e, connection):
-                self.fail(e, connection, unsure=False)
+                self.fail(e, connection, maybe_committed=False)
         self.pool.check()
         connection = self.pool.take()
         try:
-            return connection, self._begun(connection, statements)
+            return connection, self._begin_on(connection, statements)
         except psycopg.Error as e:
-            self.fail(e, connection, unsure=False)
+            self.fail(e, connection, maybe_committed=False)
 
-    def fail(self, error: psycopg.Error, connection: Connection, *, unsure: bool) -> NoReturn:
+    def fail(
+        self, error: psycopg.Error, connection: Connection, *, maybe_committed: bool
+    ) -> NoReturn:
         """Raise ours for an error of the server's.
 
         Args:
             error: the error.
             connection: where it came from.
-            unsure: whether what was asked may have been done if the connection is lost.
+            maybe_committed: whether what was asked may have been done if the connection is lost.
         """
         if is_lost(error, connection):
-            raise interrupted(error, self.url, unsure=unsure) from error
-        if is_undone(error):
-            raise interrupted(error, self.url, unsure=False) from error
+            raise connection_lost(error, self.url, maybe_committed=maybe_committed) from error
+        if is_rolled_back(error):
+            raise connection_lost(error, self.url, maybe_committed=False) from error
         raise translate_error(error, self.url) from error
 
-    def _begun(self, connection: Connection, statements: bytes) -> Any:
+    def _begin_on(self, connection: Connection, statements: bytes) -> Any:
         try:
             return last_row(connection.execute(statements, prepare=False))
         except BaseException:
             self.pool.give(connection)
             raise
 
-    def _written(
+    def _transaction(
         self,
         study: int | None,
         committed: Callable[[], None] | None,
         *,
         synced: bool,
-        patience_s: float,
-    ) -> Written:
-        lock = None if study is None else (self._home.lock_class, study)
+        max_idle_s: float,
+    ) -> PostgresTransaction:
+        lock = None if study is None else (self._root.lock_class, study)
         mutex = None if study is None else self._mutexes.setdefault(study, threading.Lock())
-        begin = begin_writing(lock, synced=synced, patience_s=patience_s)
-        return Written(self, self._texts, begin, mutex=mutex, committed=committed)
+        begin = begin_writing(lock, synced=synced, max_idle_s=max_idle_s)
+        return PostgresTransaction(self, self._statements, begin, mutex=mutex, committed=committed)
 
 
 class Server(Protocol):
@@ -182,26 +186,29 @@ class Server(Protocol):
 
     def observe_server_time(self, at: float) -> None: ...
 
-    def fail(self, error: psycopg.Error, connection: Connection, *, unsure: bool) -> NoReturn: ...
+    def fail(
+        self, error: psycopg.Error, connection: Connection, *, maybe_committed: bool
+    ) -> NoReturn: ...
 
 
-class Snapshot:
+class PostgresSnapshot:
     """One snapshot to read from."""
 
-    __slots__ = ("_connection", "_texts")
+    __slots__ = ("_connection", "_statements")
 
-    def __init__(self, connection: Connection, texts: StatementCache) -> None:
+    def __init__(self, connection: Connection, statements: StatementCache) -> None:
         self._connection = connection
-        self._texts = texts
+        self._statements = statements
 
     def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> Cursor:
-        return self._connection.execute(self._texts[statement], values)
+        return self._connection.execute(self._statements[statement], values)
 
     def each(self, statement: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-        name = b"each%d" % next(_numbers)  # goes with the transaction, however far it was read
-        declare = b"DECLARE %s NO SCROLL CURSOR FOR %s" % (name, self._texts[statement])
+        # It goes with the transaction, however far it was read.
+        name = b"each%d" % next(_cursor_numbers)
+        declare = b"DECLARE %s NO SCROLL CURSOR FOR %s" % (name, self._statements[statement])
         self._connection.execute(declare, values, prepare=False)
-        fetch = b"FETCH %d FROM %s" % (_PAGE, name)
+        fetch = b"FETCH %d FROM %s" % (_ROWS_A_FETCH, name)
         while rows := self._connection.execute(fetch, prepare=False).fetchall():
             yield from rows
 
@@ -209,7 +216,7 @@ class Snapshot:
         return float(self.execute("SELECT date_part('epoch', now())").fetchone()[0])  # type: ignore[index]  # always a row
 
 
-class Written:
+class PostgresTransaction:
     """`with database.write(...) as tx:`; commits at the end, rolls back on an exception."""
 
     __slots__ = (
@@ -219,7 +226,7 @@ class Written:
         "_database",
         "_mutex",
         "_now",
-        "_texts",
+        "_statements",
     )
     _connection: Connection
     _now: float
@@ -227,7 +234,7 @@ class Written:
     def __init__(
         self,
         database: Server,
-        texts: StatementCache,
+        statements: StatementCache,
         begin: bytes,
         *,
         mutex: Lock | None,
@@ -237,13 +244,13 @@ class Written:
 
         Args:
             database: where to write.
-            texts: its statements.
+            statements: its statements.
             begin: what begins the transaction; the last of these statements gives the time.
             mutex: taken before, so that threads of one process queue here and not at the server.
             committed: called after the commit, when other threads of this process still wait.
         """
         self._database = database
-        self._texts = texts
+        self._statements = statements
         self._begin = begin
         self._mutex = mutex
         self._committed = committed
@@ -255,19 +262,19 @@ class Written:
             self._connection, (self._now,) = self._database.begin(self._begin)
             self._database.observe_server_time(self._now)
         except BaseException:
-            self._let_go()
+            self._release_mutex()
             raise
         return self
 
     def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> Cursor:
-        return self._connection.execute(self._texts[statement], values)
+        return self._connection.execute(self._statements[statement], values)
 
     def now(self) -> float:
         return self._now
 
     def fill(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         copy = sql.SQL("COPY {}.{} ({}) FROM STDIN").format(
-            sql.Identifier(self._texts.schema),
+            sql.Identifier(self._statements.schema),
             sql.Identifier(table),
             sql.SQL(", ").join(map(sql.Identifier, columns)),
         )
@@ -281,10 +288,10 @@ class Written:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        connection, unsure = self._connection, False
+        connection, maybe_committed = self._connection, False
         try:
             if error is None:
-                unsure = True
+                maybe_committed = True
                 connection.execute(b"COMMIT", prepare=False)
                 if self._committed is not None:
                     self._committed()
@@ -294,11 +301,11 @@ class Written:
             try:
                 self._database.pool.give(connection)
             finally:  # also on Ctrl-C in the middle of that
-                self._let_go()
+                self._release_mutex()
         if isinstance(error, psycopg.Error):
-            self._database.fail(error, connection, unsure=unsure)
+            self._database.fail(error, connection, maybe_committed=maybe_committed)
 
-    def _let_go(self) -> None:
+    def _release_mutex(self) -> None:
         if self._mutex is not None:
             self._mutex.release()
 

@@ -25,7 +25,7 @@ _UNAVAILABLE: dict[type[psycopg.Error], str] = {
     errors.UndefinedTable: "its tables are gone: the schema was removed while it was open",
     errors.InvalidSchemaName: "its tables are gone: the schema was removed while it was open",
 }
-_UNDONE = (errors.SerializationFailure, errors.DeadlockDetected)
+_ROLLED_BACK = (errors.SerializationFailure, errors.DeadlockDetected)
 _AWAY = (
     errors.CannotConnectNow,
     errors.AdminShutdown,
@@ -36,28 +36,28 @@ _AWAY = (
 
 def translate_error(error: psycopg.Error, url: str) -> StoreError:
     """Return the error to raise for what the server or libpq said of the store at `url`."""
-    said = _said(error)
+    message = _message(error)
     if isinstance(error, (errors.IoError, errors.DataCorrupted, errors.IndexCorrupted)):
-        return StoreDamaged(f"{url}: the server cannot read its data ({said}): restore a backup")
+        return StoreDamaged(f"{url}: the server cannot read its data ({message}): restore a backup")
     for kind, advice in _BUSY.items():
         if isinstance(error, kind):
-            return StoreBusy(f"{url}: {advice} ({said})")
+            return StoreBusy(f"{url}: {advice} ({message})")
     for kind, advice in _UNAVAILABLE.items():
         if isinstance(error, kind):
-            return StoreUnavailable(f"{url}: {advice} ({said})")
+            return StoreUnavailable(f"{url}: {advice} ({message})")
     if isinstance(error, psycopg.OperationalError):
-        return StoreUnavailable(f"{url}: {said}")
-    return StoreError(f"{url}: {said}")
+        return StoreUnavailable(f"{url}: {message}")
+    return StoreError(f"{url}: {message}")
 
 
-def interrupted(error: psycopg.Error, url: str, *, unsure: bool) -> ConnectionLost:
+def connection_lost(error: psycopg.Error, url: str, *, maybe_committed: bool) -> ConnectionLost:
     """Return the error for a transaction that may work the next time."""
-    return ConnectionLost(f"{url}: {_said(error)}", maybe_committed=unsure)
+    return ConnectionLost(f"{url}: {_message(error)}", maybe_committed=maybe_committed)
 
 
-def is_undone(error: psycopg.Error) -> bool:
-    """Whether the server itself undid the transaction, for no fault in it."""
-    return isinstance(error, _UNDONE)
+def is_rolled_back(error: psycopg.Error) -> bool:
+    """Whether the server itself rolled the transaction back, for no fault in it."""
+    return isinstance(error, _ROLLED_BACK)
 
 
 def is_lost(error: psycopg.Error, connection: Connection | None = None) -> bool:
@@ -66,6 +66,6 @@ def is_lost(error: psycopg.Error, connection: Connection | None = None) -> bool:
     return gone or isinstance(error, _AWAY)
 
 
-def _said(error: psycopg.Error) -> str:
+def _message(error: psycopg.Error) -> str:
     """Return the server's words on one line; they never hold a password."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -14,11 +14,11 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from evolvent.errors import StoreBusy, StoreError, StoreUnavailable
-from evolvent.store.postgres.errors import interrupted, is_lost, translate_error
+from evolvent.store.postgres.errors import connection_lost, is_lost, translate_error
 from evolvent.store.postgres.url import PostgresUrl
 
-_MOST = 16
-_WAITS_S = 2.0
+_MAX_CONNECTIONS = 16
+_WAIT_S = 2.0
 _TRIES = 10
 _BACKEND = "SELECT pg_backend_pid()"
 
@@ -29,15 +29,15 @@ logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 class Pool:
     """As many connections as threads need at once, up to 16, made when first needed."""
 
-    def __init__(self, address: PostgresUrl, *, forget: Callable[[], None]) -> None:
+    def __init__(self, address: PostgresUrl, *, on_fork: Callable[[], None]) -> None:
         """Make an empty pool.
 
         Args:
             address: of the server.
-            forget: called in a forked child, to forget what its parent was in the middle of.
+            on_fork: called in a forked child, to forget what its parent was in the middle of.
         """
         self._address = address
-        self._forget = forget
+        self._on_fork = on_fork
         self._lock = threading.Lock()
         self._pool: ConnectionPool[Connection] | None = None
         self._closed = False
@@ -47,20 +47,21 @@ class Pool:
         """Take a connection, on which nothing is under way.
 
         Raises:
-            Interrupted: the server is away for the moment.
+            ConnectionLost: the server is away for the moment.
             StoreUnavailable: closed, or the server refuses: says why.
             StoreBusy: all connections stay in use.
         """
         pool = self._opened()
         for _ in range(_TRIES):
             try:
-                return pool.getconn(timeout=_WAITS_S)
+                return pool.getconn(timeout=_WAIT_S)
             except PoolTimeout:
-                self._ask_why()
+                self._raise_cause()
             except PoolClosed:
-                raise self._notice_closed() from None
+                raise self._closed_error() from None
         raise StoreBusy(
-            f"{self._address.url}: {_MOST} threads of this process kept all its connections"
+            f"{self._address.url}: {_MAX_CONNECTIONS} threads of this process kept all its "
+            "connections"
         )
 
     def give(self, connection: Connection) -> None:
@@ -90,33 +91,33 @@ class Pool:
         """Leave the connections to the parent of this process, whose they are."""
         _INHERITED.append(self._pool)
         self._pool, self._lock = None, threading.Lock()
-        self._forget()
+        self._on_fork()
 
     def _opened(self) -> ConnectionPool[Connection]:
         with self._lock:
             if self._closed:
-                raise self._notice_closed()
+                raise self._closed_error()
             if self._pool is None:
                 self._pool = ConnectionPool(
                     self._address.conninfo,
                     kwargs={"autocommit": True},
                     min_size=0,
-                    max_size=_MOST,
+                    max_size=_MAX_CONNECTIONS,
                     open=True,
                     configure=_configure,
-                    reconnect_timeout=1.0,  # asked again, and again told why
+                    reconnect_timeout=1.0,  # `_raise_cause` then says why
                     num_workers=1,
                 )
             return self._pool
 
-    def _ask_why(self) -> None:
+    def _raise_cause(self) -> None:
         """Raise what keeps us from connecting, if anything does."""
         try:
             connect(self._address).close()
         except psycopg.Error as e:
             raise refused(e, self._address.url) from e
 
-    def _notice_closed(self) -> StoreUnavailable:
+    def _closed_error(self) -> StoreUnavailable:
         return StoreUnavailable(f"{self._address.url}: the store has been closed: open it again")
 
 
@@ -131,9 +132,9 @@ def connect(address: PostgresUrl) -> Connection:
 
 def refused(error: psycopg.Error, url: str) -> StoreError:
     """Return the error for a connection that could not be made."""
-    told = translate_error(error, url)
-    away = is_lost(error) or (type(told) is StoreUnavailable and error.sqlstate is None)
-    return interrupted(error, url, unsure=False) if away else told
+    translated = translate_error(error, url)
+    away = is_lost(error) or (type(translated) is StoreUnavailable and error.sqlstate is None)
+    return connection_lost(error, url, maybe_committed=False) if away else translated
 
 
 def _roll_back(connection: Connection) -> None:

@@ -21,15 +21,15 @@ from evolvent.store.postgres.url import PLACE_VARIABLE, PostgresUrl
 from evolvent.store.schema import migrate
 from evolvent.store.sql.database import Database
 
-_OLDEST = 130000
+_OLDEST_SERVER = 130000
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('evolvent'), hashtext(:schema))"
-_THERE = "SELECT to_regclass(:table) IS NOT NULL"
-_SCHEMA_THERE = "SELECT to_regnamespace(:schema) IS NOT NULL"
+_TABLE_EXISTS = "SELECT to_regclass(:table) IS NOT NULL"
+_SCHEMA_EXISTS = "SELECT to_regnamespace(:schema) IS NOT NULL"
 _VERSION = "SELECT version FROM schema_version"
-_HOME = "SELECT id FROM place"
-_SETTLE = "INSERT INTO place (id) VALUES (:id)"
+_PLACE_ID = "SELECT id FROM place"
+_INSERT_PLACE = "INSERT INTO place (id) VALUES (:id)"
 _LOCK_CLASS = "SELECT CAST(CAST(to_regclass(:table) AS oid) AS bigint)"
-_TAKE = "UPDATE place SET made_at = :here WHERE made_at IS NULL RETURNING made_at"
+_CLAIM_PLACE = "UPDATE place SET made_at = :here WHERE made_at IS NULL RETURNING made_at"
 _MADE_AT = "SELECT made_at FROM place"
 
 
@@ -48,10 +48,10 @@ def prepare(address: PostgresUrl, *, create: bool) -> CheckpointRoot:
     try:
         with closing(connection):
             _check_server(connection)
-            visit = Bootstrap(connection, address.schema)
-            if not visit.is_current():
-                visit.bring_up_to_date(create=create)
-            return visit.home(address)
+            bootstrap = Bootstrap(connection, address.schema)
+            if not bootstrap.is_current():
+                bootstrap.bring_up_to_date(create=create)
+            return bootstrap.checkpoint_root(address)
     except psycopg.Error as e:
         raise translate_error(e, address.url) from e
     except (SchemaTooNew, StoreDamaged, StoreUnavailable) as e:
@@ -64,20 +64,20 @@ class Bootstrap:
     def __init__(self, connection: Connection, schema: str) -> None:
         self._connection = connection
         self._schema = schema
-        self._texts = StatementCache(schema)
+        self._statements = StatementCache(schema)
 
     def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> Cursor:
-        return self._connection.execute(self._texts[statement], values, prepare=False)
+        return self._connection.execute(self._statements[statement], values, prepare=False)
 
     def is_current(self) -> bool:
         """Whether the tables are there and have the newest version."""
-        return self._is_there() and self._first(_VERSION) == migrate.VERSION
+        return self._exists() and self._first(_VERSION) == migrate.VERSION
 
     def bring_up_to_date(self, *, create: bool) -> None:
         """Make or mend the tables, while others who would wait."""
         with self._connection.transaction():
             self._first(_LOCK, schema=self._schema)
-            if not self._is_there():
+            if not self._exists():
                 if not create:
                     raise StoreUnavailable(
                         f"there is no store in schema {self._schema!r}: no study has been created "
@@ -88,20 +88,20 @@ class Bootstrap:
                 sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(self._schema))
             )
             migrate.migrate(self, "postgres")
-            if self.execute(_HOME).fetchone() is None:
+            if self.execute(_PLACE_ID).fetchone() is None:
                 label = re.sub(r"[^A-Za-z0-9_.-]+", "-", self._connection.info.dbname)[:40]
-                self.execute(_SETTLE, {"id": f"{label}-{secrets.token_hex(4)}"})
+                self.execute(_INSERT_PLACE, {"id": f"{label}-{secrets.token_hex(4)}"})
 
-    def home(self, address: PostgresUrl) -> CheckpointRoot:
+    def checkpoint_root(self, address: PostgresUrl) -> CheckpointRoot:
         """Return what the store is known by."""
         oid = self._first(_LOCK_CLASS, table=self._name("study"))
-        return CheckpointRoot(address, self._first(_HOME), lock_class=oid - 2**31)
+        return CheckpointRoot(address, self._first(_PLACE_ID), lock_class=oid - 2**31)
 
-    def _is_there(self) -> bool:
-        return bool(self._first(_THERE, table=self._name("schema_version")))
+    def _exists(self) -> bool:
+        return bool(self._first(_TABLE_EXISTS, table=self._name("schema_version")))
 
     def _make_schema(self) -> None:
-        if not self._first(_SCHEMA_THERE, schema=self._schema):  # it may be there, and not ours
+        if not self._first(_SCHEMA_EXISTS, schema=self._schema):  # it may be there, and not ours
             name = sql.Identifier(self._schema)
             self._connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
 
@@ -115,7 +115,7 @@ class Bootstrap:
 
 def _check_server(connection: Connection) -> None:
     version = connection.info.server_version
-    if version < _OLDEST:
+    if version < _OLDEST_SERVER:
         raise StoreUnavailable(f"PostgreSQL {version // 10000} is too old: 13 is needed")
     (encoding,) = connection.execute("SHOW server_encoding").fetchone() or ("",)
     if encoding != "UTF8":
@@ -129,7 +129,7 @@ class CheckpointRoot:
 
     They lie in a directory of the store's own below the one that the user names, so that stores
     which share that one keep apart. The store knows where it was first made: a worker that would
-    look for checkpoints elsewhere is told so before it trains.
+    look for checkpoints elsewhere gets an error before it trains.
 
     Attributes:
         lock_class: first half of the keys of this store's advisory locks.
@@ -140,7 +140,7 @@ class CheckpointRoot:
         self.lock_class = lock_class
         self.checkpoints: Path = address.checkpoints / id
         self._url = address.url
-        self._found = False
+        self._ensured = False
 
     def ensure(self, database: Database) -> None:
         """Make sure that the directory is there; the first one to ask makes it.
@@ -148,16 +148,16 @@ class CheckpointRoot:
         Raises:
             StoreUnavailable: it is not there, or cannot be made.
         """
-        if self._found:
+        if self._ensured:
             return
         if not self.checkpoints.is_dir():
             self._make(database)
-        self._found = True
+        self._ensured = True
 
     def _make(self, database: Database) -> None:
         here = f"{socket.gethostname()}:{self.checkpoints}"
         with database.write(synced=True) as tx:
-            if tx.execute(_TAKE, {"here": here}).fetchone() is None:
+            if tx.execute(_CLAIM_PLACE, {"here": here}).fetchone() is None:
                 if self.checkpoints.is_dir():  # another has made it while we waited for our turn
                     return
                 (made_at,) = tx.execute(_MADE_AT).fetchone()

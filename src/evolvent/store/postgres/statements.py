@@ -12,7 +12,7 @@ CLOCK = "date_part('epoch', clock_timestamp())"
 # Claims hold no lock but that of the row they take, and step over rows that others are taking; so
 # whoever reads a row in order to change it by itself must keep others from it. A claim need not
 # reach the disk: should a crash of the server undo it, the job is claimed again.
-_AT_ONCE = f"""
+_FAST_CLAIM = f"""
 UPDATE member
 SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = {CLOCK},
     lease_until = {CLOCK} + :lease_s, claim = :claim
@@ -37,15 +37,15 @@ AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
 RETURNING {claim.CLAIMED}
 """
 
-DIFFERENT = {
-    claim.FAST_CLAIM: _AT_ONCE,
+OVERRIDES = {
+    claim.FAST_CLAIM: _FAST_CLAIM,
     claim.EXPIRED: f"{claim.EXPIRED} FOR UPDATE OF m",
     claim.PREFERRED: f"{claim.PREFERRED} FOR UPDATE OF m",
-    control.QUEUED: f"{control.QUEUED} FOR UPDATE",
+    control.LOCK_QUEUED: f"{control.LOCK_QUEUED} FOR UPDATE",
 }
 """Statements of the store that have a text of their own here."""
 
-_WAITS_S = 660.0  # longer than anybody may stay in the middle of something
+_LOCK_TIMEOUT_S = 660.0  # longer than anybody may stay in the middle of something
 
 _TABLE = re.compile(
     r"\b(FROM|JOIN|INTO|UPDATE)\s+"
@@ -66,7 +66,7 @@ class StatementCache(dict[str, bytes]):
         self.schema = schema
 
     def __missing__(self, sql: str) -> bytes:
-        text = DIFFERENT.get(sql, sql).replace("%", "%%")
+        text = OVERRIDES.get(sql, sql).replace("%", "%%")
         text = _TABLE.sub(rf'\1 "{self.schema}".\2', text)
         found = self[sql] = _PARAMETER.sub(r"%(\1)s", text).encode()
         return found
@@ -75,18 +75,18 @@ class StatementCache(dict[str, bytes]):
 READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
-def begin_writing(lock: tuple[int, int] | None, *, synced: bool, patience_s: float) -> bytes:
+def begin_writing(lock: tuple[int, int] | None, *, synced: bool, max_idle_s: float) -> bytes:
     """Return the statements that begin a transaction; the last of them asks for the time.
 
     Args:
         lock: key of the advisory lock to take first, if any.
         synced: on the server's disk when it is committed; else it survives the death of the client.
-        patience_s: how long it may stay idle before the server undoes it.
+        max_idle_s: how long it may stay idle before the server undoes it.
     """
-    settings = {"idle_in_transaction_session_timeout": patience_s, "lock_timeout": _WAITS_S}
-    said = [f"SET LOCAL {name} = {int(1000 * value)}" for name, value in settings.items()]
+    settings = {"idle_in_transaction_session_timeout": max_idle_s, "lock_timeout": _LOCK_TIMEOUT_S}
+    parts = [f"SET LOCAL {name} = {int(1000 * value)}" for name, value in settings.items()]
     if not synced:
-        said.append("SET LOCAL synchronous_commit = off")
+        parts.append("SET LOCAL synchronous_commit = off")
     if lock is not None:
-        said.append(f"SELECT pg_advisory_xact_lock({lock[0]}, {lock[1]})")
-    return "; ".join(["BEGIN ISOLATION LEVEL READ COMMITTED", *said, f"SELECT {CLOCK}"]).encode()
+        parts.append(f"SELECT pg_advisory_xact_lock({lock[0]}, {lock[1]})")
+    return "; ".join(["BEGIN ISOLATION LEVEL READ COMMITTED", *parts, f"SELECT {CLOCK}"]).encode()

@@ -20,7 +20,7 @@ PLACE_VARIABLE = "EVOLVENT_CHECKPOINTS"
 DEFAULT_PLACE = "evolvent.checkpoints"
 DEFAULT_SCHEMA = "evolvent"
 
-_OURS = ("checkpoints", "schema")
+_OUR_PARAMETERS = ("checkpoints", "schema")
 _SECRET = frozenset({"password", "sslpassword", "oauth_client_secret"})
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _PORTS = re.compile(r"[0-9,]*")
@@ -48,7 +48,7 @@ class PostgresUrl:
     Attributes:
         url: without any password, with an absolute directory of checkpoints; may be printed.
         secret_url: the same with the password, for another process of the same user.
-        conninfo: what libpq is told; may hold a password.
+        conninfo: what libpq gets; may hold a password.
         checkpoints: absolute directory of this user's stores.
         schema: of the tables.
     """
@@ -60,7 +60,7 @@ class PostgresUrl:
     schema: str
 
     def __repr__(self) -> str:
-        return f"Address({self.url!r})"
+        return f"PostgresUrl({self.url!r})"
 
 
 def parse(url: str) -> PostgresUrl:
@@ -76,20 +76,20 @@ def parse(url: str) -> PostgresUrl:
         raise ConfigError(f"store: the PostgreSQL URL cannot be read, wanted {_FORM}") from None
     if "@" in parts.path or parts.fragment:
         raise ConfigError(f"store: the PostgreSQL URL cannot be read, wanted {_FORM}")
-    own = {name: value for name, value in query if name in _OURS}
-    theirs = [(name, value) for name, value in query if name not in _OURS]
+    ours = {name: value for name, value in query if name in _OUR_PARAMETERS}
+    theirs = [(name, value) for name, value in query if name not in _OUR_PARAMETERS]
     _check_names(theirs)
-    place = own.get("checkpoints") or os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE
+    place = ours.get("checkpoints") or os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE
     checkpoints = Path(place).expanduser().absolute()
-    schema = own.get("schema", DEFAULT_SCHEMA)
+    schema = ours.get("schema", DEFAULT_SCHEMA)
     if not _SCHEMA.fullmatch(schema):
         raise ConfigError(f"schema: got {schema!r:.80}, wanted lower-case letters, digits and _")
-    ours = [("checkpoints", str(checkpoints))]
-    ours += [("schema", schema)] if schema != DEFAULT_SCHEMA else []
+    own_query = [("checkpoints", str(checkpoints))]
+    own_query += [("schema", schema)] if schema != DEFAULT_SCHEMA else []
     shown = [(name, value) for name, value in theirs if name not in _SECRET]
     return PostgresUrl(
-        url=_joined(_without_password(parts.netloc), parts.path, shown + ours),
-        secret_url=_joined(parts.netloc, parts.path, theirs + ours),
+        url=_joined(_without_password(parts.netloc), parts.path, shown + own_query),
+        secret_url=_joined(parts.netloc, parts.path, theirs + own_query),
         conninfo=_conninfo(_joined(parts.netloc, parts.path, theirs)),
         checkpoints=checkpoints,
         schema=schema,
@@ -102,7 +102,7 @@ def _check_names(query: list[tuple[str, str]]) -> None:
         if name not in known:
             raise ConfigError(
                 f"store: unknown parameter {name!r:.80} of a PostgreSQL URL: wanted "
-                f"{' or '.join(_OURS)}, or one of libpq, such as sslmode"
+                f"{' or '.join(_OUR_PARAMETERS)}, or one of libpq, such as sslmode"
             )
 
 

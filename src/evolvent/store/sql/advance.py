@@ -27,8 +27,8 @@ SET best_member = :member, best_round = :round, best_score = :score, best_checkp
 WHERE id = :study
 """
 _STOP = "UPDATE study SET stopped = :why, stopped_by = 'target' WHERE id = :study"
-_NOBODY = Population()
-_NONE: Mapping[JobId | None, str | None] = {None: None}
+_EMPTY_POPULATION = Population()
+_NO_ADDRESSES: Mapping[JobId | None, str | None] = {None: None}
 NO_ROUND = 2**62
 """A round that nobody reaches."""
 _APPEND = """
@@ -40,8 +40,8 @@ SELECT :id, study, member, round, :state, :score, hyperparameters, :metrics, :ch
        started_at, :now, :kept
 FROM member WHERE id = :head
 """
-_LAST = "SELECT id FROM job WHERE id > :begin AND id < :end ORDER BY id DESC LIMIT 1"
-_MOVE = """
+_LAST_LINE = "SELECT id FROM job WHERE id > :begin AND id < :end ORDER BY id DESC LIMIT 1"
+_WRITE_HEAD = """
 UPDATE member
 SET round = :round, state = :state, hyperparameters = :hyperparameters,
     parent_member = :parent_member, parent_round = :parent_round, checkpoint = :checkpoint,
@@ -57,33 +57,33 @@ SELECT member, parent_member, parent_round, checkpoint FROM member
 WHERE study = :study AND state = 'waiting' AND round <= :due
 ORDER BY round, member
 """
-_DUE = """
+_DUE_ROUND = """
 SELECT m.round
 FROM member m JOIN job j ON j.study = m.study AND j.member = m.member AND j.round = m.round - 1
 WHERE m.study = :study AND m.state = 'waiting' AND j.state = 'done'
 ORDER BY m.round LIMIT 1
 """
-_AT_WORK = """
+_BUSY_BEFORE = """
 SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'queued' AND round < :due)
     OR EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'running' AND round < :due)
 """
 
 
-def finish_job(work: UnitOfWork, head: HeadRow, outcome: JobResult) -> None:
+def finish_job(work: UnitOfWork, head: HeadRow, result: JobResult) -> None:
     """Append a job to the log and open what comes next, for its member and those that wait."""
-    score, values = outcome.score, LazyHyperparameters(head.hyperparameters)
+    score, values = result.score, LazyHyperparameters(head.hyperparameters)
     me = Member(head.member, head.round, score, values, score is not None)
     own = me.job
-    parent = head.parent if score is None and outcome.keeps_parent else None
-    new = _next(work, head, me, outcome, parent=parent)
-    _append(work, head, outcome, me, kept=new.parent == own)
-    known: dict[JobId | None, str | None] = {None: None, own: outcome.checkpoint}
+    parent = head.parent if score is None and result.keeps_parent else None
+    new = _next_head(work, head, me, result, parent=parent)
+    _append_job(work, head, result, me, kept=new.parent == own)
+    addresses: dict[JobId | None, str | None] = {None: None, own: result.checkpoint}
     if parent is not None:
-        known[parent] = head.checkpoint
-    advance_head(work, new, known)
+        addresses[parent] = head.checkpoint
+    _write_head(work, new, addresses)
     if score is not None:
-        _note_best(work, own, score, outcome.checkpoint)
-    _wake_others(work, healthy=score is not None)
+        _note_best(work, own, score, result.checkpoint)
+    _open_others(work, healthy=score is not None)
 
 
 def resume_members(work: UnitOfWork, heads: Sequence[HeadRow]) -> None:
@@ -93,31 +93,35 @@ def resume_members(work: UnitOfWork, heads: Sequence[HeadRow]) -> None:
         me = snapshot.member(head.member)
         new = next_head(work.record, me, parent=head.parent, population=snapshot)
         work.drop_ref(head.checkpoint)
-        advance_head(work, new)
+        _write_head(work, new)
     work.bump_epoch()
     if work.record.synchronous:
         _decide_round(work)
 
 
-def _next(
-    work: UnitOfWork, head: HeadRow, me: Member, outcome: JobResult, *, parent: JobId | None
+def _next_head(
+    work: UnitOfWork, head: HeadRow, me: Member, result: JobResult, *, parent: JobId | None
 ) -> Head:
     """Return what comes after a job that is not in the log yet."""
     record = work.record
-    population = _NOBODY  # nothing is decided yet at the end of a round, nor at the very end
+    population = (
+        _EMPTY_POPULATION  # nothing is decided yet at the end of a round, nor at the very end
+    )
     if not record.synchronous and me.round + 1 < record.rounds:
         population = work.population
         population.update(me)
-        work.memory.population.history.last = lambda: outcome.record(head)
+        work.cache.population.history.pending = lambda: result.record(head)
     return next_head(record, me, parent=parent, population=population)
 
 
-def _append(work: UnitOfWork, head: HeadRow, outcome: JobResult, me: Member, *, kept: bool) -> None:
-    population, cache = work.known_population, work.memory.population
-    line = None if population is None else cache.seen
-    line = append_job(work, head, outcome, kept=kept, line=line)
+def _append_job(
+    work: UnitOfWork, head: HeadRow, result: JobResult, me: Member, *, kept: bool
+) -> None:
+    population, cache = work.known_population, work.cache.population
+    line = None if population is None else cache.last_line
+    line = _insert_job(work, head, result, kept=kept, line=line)
     if population is not None:
-        cache.written(line, me.job)
+        cache.appended(line, me.job)
         if not kept:
             population.update(replace(me, available=False))
 
@@ -134,7 +138,7 @@ def _note_best(work: UnitOfWork, job: JobId, score: float, checkpoint: str | Non
         work.execute(_STOP, {"study": work.study, "why": f"{job} reached the target"})
 
 
-def _wake_others(work: UnitOfWork, *, healthy: bool) -> None:
+def _open_others(work: UnitOfWork, *, healthy: bool) -> None:
     if work.record.synchronous:
         _decide_round(work)
     elif healthy:
@@ -146,11 +150,11 @@ def _revive_failed(work: UnitOfWork) -> None:
     population = work.known_population
     if population is not None and population.n_healthy == len(population):
         return
-    for head in waiting_heads(work, NO_ROUND):
+    for head in _waiting_heads(work, NO_ROUND):
         me, population = work.population.member(head.member), work.population
         new = decided_head(work.record, me, parent=head.parent, population=population)
         work.drop_ref(head.checkpoint)
-        advance_head(work, new)
+        _write_head(work, new)
 
 
 def _decide_round(work: UnitOfWork) -> None:
@@ -158,23 +162,23 @@ def _decide_round(work: UnitOfWork) -> None:
 
     A failed member that found no donor at the end of its round tries again at the next one.
     """
-    while (due := due_round(work)) is not None:
+    while (due := _due_round(work)) is not None:
         _decide_together(work, due)
         if due == NO_ROUND:
             return
 
 
 def _decide_together(work: UnitOfWork, due: int) -> None:
-    waiting = waiting_heads(work, due)
+    waiting = _waiting_heads(work, due)
     if not waiting:
         return
     population = work.population
     pairs = [(population.member(head.member), head.parent) for head in waiting]
     heads = round_heads(work.record, pairs, population=population)
-    known = {None: None, **{head.parent: head.checkpoint for head in waiting}}
-    work.drop_ref(*known.values())
+    addresses = {None: None, **{head.parent: head.checkpoint for head in waiting}}
+    work.drop_ref(*addresses.values())
     for new in heads:
-        advance_head(work, new, known)
+        _write_head(work, new, addresses)
     work.bump_epoch()
 
 
@@ -224,50 +228,50 @@ class WaitingHead:
     checkpoint: str | None
 
 
-def append_job(
-    work: UnitOfWork, head: HeadRow, outcome: JobResult, *, kept: bool, line: int | None
+def _insert_job(
+    work: UnitOfWork, head: HeadRow, result: JobResult, *, kept: bool, line: int | None
 ) -> int:
     """Write the running job of a head as finished.
 
     Args:
         work: the transaction.
         head: the head.
-        outcome: how the job ended.
+        result: how the job ended.
         kept: whether its member goes on from it.
         line: id of the log's last line; None when it is not known.
 
     Returns:
         The id of the new line.
     """
-    number = (_last(work) if line is None else line) + 1
+    number = (_last_line(work) if line is None else line) + 1
     values = {
         "id": number,
         "head": work.study * ID_STRIDE + head.member,
-        "state": outcome.state.value,
-        "score": outcome.score,
-        "metrics": outcome.metrics,
-        "checkpoint": outcome.checkpoint,
-        "error": outcome.error,
+        "state": result.state.value,
+        "score": result.score,
+        "metrics": result.metrics,
+        "checkpoint": result.checkpoint,
+        "error": result.error,
         "now": work.now(),
         "kept": int(kept),
     }
     work.execute(_APPEND, values)
-    work.drop_ref(head.checkpoint, outcome.checkpoint)
+    work.drop_ref(head.checkpoint, result.checkpoint)
     return number
 
 
-def advance_head(
-    work: UnitOfWork, head: Head, known: Mapping[JobId | None, str | None] = _NONE
+def _write_head(
+    work: UnitOfWork, head: Head, addresses: Mapping[JobId | None, str | None] = _NO_ADDRESSES
 ) -> None:
     """Write what a member does next.
 
     Args:
         work: the transaction.
         head: the member's new head.
-        known: addresses of checkpoints by job, as far as the caller knows them.
+        addresses: of checkpoints by job, as far as the caller knows them.
     """
     parent = head.parent
-    address = known[parent] if parent in known else _address(work, parent)
+    address = addresses[parent] if parent in addresses else _address(work, parent)
     work.add_ref(address)
     values = head_values(parent, head.hyperparameters)
     values["id"] = work.study * ID_STRIDE + head.member
@@ -275,10 +279,10 @@ def advance_head(
     values["state"] = head.state.value
     values["checkpoint"] = address
     values["reason"] = head.reason
-    work.execute(_MOVE, values)
+    work.execute(_WRITE_HEAD, values)
 
 
-def waiting_heads(work: UnitOfWork, due: int) -> list[WaitingHead]:
+def _waiting_heads(work: UnitOfWork, due: int) -> list[WaitingHead]:
     """Return the members that wait to begin this round or an earlier one, by number."""
     rows = work.execute(_WAITING, {"study": work.study, "due": due}).fetchall()
     return [
@@ -287,19 +291,22 @@ def waiting_heads(work: UnitOfWork, due: int) -> list[WaitingHead]:
     ]
 
 
-def due_round(work: UnitOfWork) -> int | None:
-    """Return which round those that wait may begin: None for none yet, EVER for no round."""
+def _due_round(work: UnitOfWork) -> int | None:
+    """Return the round that waiting members may begin.
+
+    None while others are still busy before it; NO_ROUND when none of those that wait is healthy.
+    """
     values = {"study": work.study, "due": NO_ROUND}
-    row = work.execute(_DUE, values).fetchone()
+    row = work.execute(_DUE_ROUND, values).fetchone()
     if row is not None:
         values["due"] = row[0]
-    at_work = work.execute(_AT_WORK, values).fetchone()[0]
-    return None if at_work else values["due"]
+    busy = work.execute(_BUSY_BEFORE, values).fetchone()[0]
+    return None if busy else values["due"]
 
 
-def _last(work: UnitOfWork) -> int:
+def _last_line(work: UnitOfWork) -> int:
     begin = work.study * ID_STRIDE
-    row = work.execute(_LAST, {"begin": begin, "end": begin + ID_STRIDE}).fetchone()
+    row = work.execute(_LAST_LINE, {"begin": begin, "end": begin + ID_STRIDE}).fetchone()
     return begin if row is None else int(row[0])
 
 

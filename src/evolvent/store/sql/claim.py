@@ -21,25 +21,25 @@ from evolvent.store.sql.rows import (
 from evolvent.store.sql.session import UnitOfWork
 
 CLAIMED = HEAD.replace("m.", "")
-_FREE = f"""
+_CLAIMABLE = f"""
 SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study
 WHERE m.study = :study AND s.stopped IS NULL
 """
-QUEUED = f"{_FREE} AND m.state = 'queued' ORDER BY m.round, m.member LIMIT 1"
+QUEUED = f"{_CLAIMABLE} AND m.state = 'queued' ORDER BY m.round, m.member LIMIT 1"
 EXPIRED = f"""
-{_FREE} AND m.state = 'running' AND m.lease_until <= :now ORDER BY m.round, m.member LIMIT 1
+{_CLAIMABLE} AND m.state = 'running' AND m.lease_until <= :now ORDER BY m.round, m.member LIMIT 1
 """
 PREFERRED = f"""
-{_FREE} AND m.id = :preferred AND m.round = :round
+{_CLAIMABLE} AND m.id = :preferred AND m.round = :round
 AND (m.state = 'queued' OR m.state = 'running' AND m.lease_until <= :now)
 """
-_ANYTHING = f"SELECT EXISTS ({QUEUED}) OR EXISTS ({EXPIRED})"
+_HAS_CLAIMABLE = f"SELECT EXISTS ({QUEUED}) OR EXISTS ({EXPIRED})"
 _SET = """
 UPDATE member
 SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :now,
     lease_until = :now + :lease_s, claim = :claim
 """
-_GIVEN = f"""
+_BY_KEY = f"""
 SELECT {CLAIMED} FROM member
 WHERE claim = :claim AND study = :study AND worker = :worker AND state = 'running'
 """
@@ -85,7 +85,7 @@ class ClaimRequest(NamedTuple):
 
 def find_by_key(tx: Transaction, request: ClaimRequest) -> HeadRow | None:
     """Return what this very claim got before, while it counts."""
-    row = tx.execute(_GIVEN, request.values()).fetchone()
+    row = tx.execute(_BY_KEY, request.values()).fetchone()
     return None if row is None else HeadRow._make(row)
 
 
@@ -94,9 +94,10 @@ def claim_fast(database: Database, request: ClaimRequest) -> HeadRow | None:
     rows = database.autocommit(FAST_CLAIM, request.values())
     if not rows:
         return None
-    given = HeadRow._make(rows[0])
-    database.observe_server_time(given.started_at or 0.0)  # before anything is staged for this job
-    return given
+    claimed = HeadRow._make(rows[0])
+    # Before anything is staged for this job: `collect` removes what is older than it.
+    database.observe_server_time(claimed.started_at or 0.0)
+    return claimed
 
 
 def claim_job(work: UnitOfWork, request: ClaimRequest) -> HeadRow | None:
@@ -106,30 +107,30 @@ def claim_job(work: UnitOfWork, request: ClaimRequest) -> HeadRow | None:
         The head as it has been given out; None when there is nothing to claim.
     """
     work.load_study()  # refuses a study that is not there
-    while (found := _first(work, request)) is not None:
+    while (found := _first_claimable(work, request)) is not None:
         head, row = head_and_study(found)
         if head.state == HeadState.QUEUED:
-            given = _hand_out(work, request, head)
-            if given is not None:
-                return given
+            claimed = _hand_out(work, request, head)
+            if claimed is not None:
+                return claimed
             continue  # somebody else has claimed it meanwhile, by one statement
-        silent = Failure(FailureKind.LOST, f"no sign of life from worker {head.worker}")
-        note_failure(work, head, row, silent)
+        failure = Failure(FailureKind.LOST, f"no sign of life from worker {head.worker}")
+        note_failure(work, head, row, failure)
     return None
 
 
-def lease(given: HeadRow, request: ClaimRequest) -> Lease:
-    """Return what has been given out as the worker wants it; not while others wait."""
-    return Lease(request.study, running_job(given), str(given.worker))
+def lease(claimed: HeadRow, request: ClaimRequest) -> Lease:
+    """Return what has been claimed as the worker wants it; not while others wait."""
+    return Lease(request.study, running_job(claimed), str(claimed.worker))
 
 
 def has_claimable(tx: Transaction, study: int) -> bool:
     """Whether there is something to claim now; reads only, so that idle workers disturb nobody."""
     values = {"study": study, "now": tx.now()}
-    return bool(tx.execute(_ANYTHING, values).fetchone()[0])
+    return bool(tx.execute(_HAS_CLAIMABLE, values).fetchone()[0])
 
 
-def _first(tx: Transaction, request: ClaimRequest) -> Row | None:
+def _first_claimable(tx: Transaction, request: ClaimRequest) -> Row | None:
     values = {**request.values(), "now": tx.now()}
     found = [row for sql in (QUEUED, EXPIRED) if (row := tx.execute(sql, values).fetchone())]
     if not found:
@@ -146,6 +147,6 @@ def _round_and_member(row: Row) -> tuple[int, int]:
 
 def _hand_out(tx: Transaction, request: ClaimRequest, head: HeadRow) -> HeadRow | None:
     values = {**request.values(), "now": tx.now(), "id": request.study * ID_STRIDE + head.member}
-    given = tx.execute(_HAND_OUT, values).fetchall()
+    claimed = tx.execute(_HAND_OUT, values).fetchall()
     tx.execute(_START, values)
-    return HeadRow._make(given[0]) if given else None
+    return HeadRow._make(claimed[0]) if claimed else None

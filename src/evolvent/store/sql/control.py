@@ -32,7 +32,7 @@ INSERT INTO study (name, record, epoch, created_at) VALUES (:name, :record, 0, :
 ON CONFLICT (name) DO NOTHING
 RETURNING id
 """
-_ADD = """
+_INSERT_HEAD = """
 INSERT INTO member (id, study, member, round, state, hyperparameters, parent_member, parent_round,
                     reason, attempt, losses, failures)
 VALUES (:id, :study, :member, :round, :state, :hyperparameters, :parent_member, :parent_round,
@@ -49,8 +49,8 @@ _RESTART = """
 UPDATE member SET state = 'queued', reason = 'starts again: all members had failed'
 WHERE study = :study AND round < :rounds
 """
-_RECORD = "UPDATE study SET record = :record, epoch = epoch + 1 WHERE id = :study"
-_TRAINED = """
+_WRITE_RECORD = "UPDATE study SET record = :record, epoch = epoch + 1 WHERE id = :study"
+_MIN_ROUNDS = """
 SELECT max(round + CASE WHEN state IN ('queued', 'running') THEN 1 ELSE 0 END)
 FROM member WHERE study = :study
 """
@@ -59,8 +59,8 @@ SELECT {HEAD} FROM member m
 WHERE m.study = :study AND (m.state = 'waiting' OR m.state = 'ended' AND m.round >= :rounds)
 ORDER BY m.member
 """
-_NEXT = "SELECT max(member) + 1 FROM member WHERE study = :study"
-_JOB = """
+_NEXT_MEMBER = "SELECT max(member) + 1 FROM member WHERE study = :study"
+_DONE_CHECKPOINT = """
 SELECT checkpoint FROM job
 WHERE study = :study AND member = :member AND round = :round AND state = 'done'
 """
@@ -72,19 +72,19 @@ _UNPIN = """
 DELETE FROM pin WHERE study = :study AND member = :member AND round = :round
 RETURNING checkpoint
 """
-_KEPT = """
+_NEEDED = """
 SELECT checkpoint FROM member WHERE study = :study AND checkpoint IS NOT NULL
 UNION SELECT best_checkpoint FROM study WHERE id = :study AND best_checkpoint IS NOT NULL
 UNION SELECT checkpoint FROM pin WHERE study = :study
 """
-QUEUED = "SELECT id FROM member WHERE study = :study AND state = 'queued'"
-_OLDEST = "SELECT min(started_at) FROM member WHERE study = :study AND state = 'running'"
-_RUN = """
+LOCK_QUEUED = "SELECT id FROM member WHERE study = :study AND state = 'queued'"
+_OLDEST_RUNNING = "SELECT min(started_at) FROM member WHERE study = :study AND state = 'running'"
+_RUN_PUSHED = """
 UPDATE member
 SET state = 'running', attempt = 1, worker = :worker, reason = :reason, started_at = :now
 WHERE id = :id
 """
-_START = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
+_MARK_STARTED = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
 
 
 def create(tx: Transaction, record: StudyRecord) -> int:
@@ -99,7 +99,7 @@ def create(tx: Transaction, record: StudyRecord) -> int:
         raise StudyExists(f"name: there is a study {record.name!r} already: choose another name")
     study: int = row[0]
     for head in first_heads(record):
-        _add(tx, study, head)
+        _insert_head(tx, study, head)
     return study
 
 
@@ -122,7 +122,7 @@ def resume(work: UnitOfWork) -> None:
     if work.row.stopped_by == "import":
         if state is StudyState.FINISHED:
             return
-        _refuse_missing(work)
+        _refuse_without_checkpoints(work)
     if state is StudyState.FAILED:
         work.execute(_RESTART, values)
         work.bump_epoch()
@@ -132,14 +132,14 @@ def resume(work: UnitOfWork) -> None:
 def extend(work: UnitOfWork, rounds: int) -> None:
     """Set the number of rounds; members that had ended for want of them go on."""
     study, before = work.study, work.record.rounds
-    (least,) = work.execute(_TRAINED, {"study": study}).fetchone()
+    (least,) = work.execute(_MIN_ROUNDS, {"study": study}).fetchone()
     if rounds < max(least, 1):
         raise ConfigError(
             f"rounds: got {rounds}, wanted {max(least, 1)} or more: so many are trained or given "
             "out already"
         )
     work.record = replace(work.record, rounds=rounds)
-    _rewrite(work)
+    _write_record(work)
     idle = work.execute(_IDLE, {"study": study, "rounds": before}).fetchall()
     resume_members(work, [HeadRow._make(row) for row in idle])
 
@@ -147,13 +147,13 @@ def extend(work: UnitOfWork, rounds: int) -> None:
 def remember(work: UnitOfWork, trainable: str) -> None:
     """Keep the import path of the training code."""
     work.record = replace(work.record, trainable=trainable)
-    _rewrite(work)
+    _write_record(work)
 
 
 def retarget(work: UnitOfWork, target: float | None) -> None:
     """Set or remove the target; open the study again if it had stopped at the old one."""
     work.record = replace(work.record, target=target)
-    _rewrite(work)
+    _write_record(work)
     row: StudyRow = work.row
     if row.stopped_by == "target" and not work.record.reached(row.best_score):
         work.execute(_REOPEN, {"study": work.study})
@@ -161,9 +161,9 @@ def retarget(work: UnitOfWork, target: float | None) -> None:
 
 def push(work: UnitOfWork, hyperparameters: Hyperparameters) -> JobId:
     """Add a member with hyperparameters given by hand."""
-    (number,) = work.execute(_NEXT, {"study": work.study}).fetchone()
+    (number,) = work.execute(_NEXT_MEMBER, {"study": work.study}).fetchone()
     head = first_head(work.record, number, dict(hyperparameters))
-    _add(work, work.study, head)
+    _insert_head(work, work.study, head)
     return JobId(number, 0)
 
 
@@ -171,7 +171,7 @@ def pin(work: UnitOfWork, job: JobId, *, checkpoints: LocalCheckpoints) -> None:
     """Keep a checkpoint for as long as the user likes."""
     study = work.study
     values = {"study": study, "member": job.member, "round": job.round}
-    row = work.execute(_JOB, values).fetchone()
+    row = work.execute(_DONE_CHECKPOINT, values).fetchone()
     if row is None:
         raise UnknownJob(f"no done job {job} to pin")
     if row[0] not in checkpoints:
@@ -186,26 +186,26 @@ def unpin(work: UnitOfWork, job: JobId) -> None:
         work.drop_ref(address)
 
 
-def kept(tx: Transaction, study: int) -> tuple[set[str], float]:
+def needed_checkpoints(tx: Transaction, study: int) -> tuple[set[str], float]:
     """Return the checkpoints that are needed, and since when a running job may have staged one.
 
     Until the transaction is over, nobody claims a job.
     """
     values = {"study": study}
-    tx.execute(QUEUED, values).fetchall()
-    addresses = {address for (address,) in tx.execute(_KEPT, values)}
-    (oldest,) = tx.execute(_OLDEST, values).fetchone()
+    tx.execute(LOCK_QUEUED, values).fetchall()
+    addresses = {address for (address,) in tx.execute(_NEEDED, values)}
+    (oldest,) = tx.execute(_OLDEST_RUNNING, values).fetchone()
     return addresses, tx.now() if oldest is None else oldest
 
 
-def _refuse_missing(work: UnitOfWork) -> None:
+def _refuse_without_checkpoints(work: UnitOfWork) -> None:
     """Let no study go on that was imported without what its members start from."""
-    gone = missing(work, work.study, work.memory.checkpoints)
-    if gone:
-        raise cannot_go_on(work.record.name, gone)
+    missing_jobs = missing(work, work.study, work.cache.checkpoints)
+    if missing_jobs:
+        raise cannot_go_on(work.record.name, missing_jobs)
 
 
-def _add(tx: Transaction, study: int, head: Head) -> None:
+def _insert_head(tx: Transaction, study: int, head: Head) -> None:
     values = {
         **head_values(head.parent, head.hyperparameters),
         "id": study * ID_STRIDE + head.member,
@@ -215,12 +215,12 @@ def _add(tx: Transaction, study: int, head: Head) -> None:
         "state": HeadState(head.state).value,
         "reason": head.reason,
     }
-    tx.execute(_ADD, values)
+    tx.execute(_INSERT_HEAD, values)
 
 
-def _rewrite(work: UnitOfWork) -> None:
+def _write_record(work: UnitOfWork) -> None:
     record = encode(work.record.to_json())
-    work.execute(_RECORD, {"study": work.study, "record": record})
+    work.execute(_WRITE_RECORD, {"study": work.study, "record": record})
 
 
 def push_done(
@@ -229,8 +229,8 @@ def push_done(
     """Add a member whose round 0 is done, and decide what it does next; `metrics` as text."""
     job = push(work, hyperparameters)
     values = {"id": work.study * ID_STRIDE + job.member, "study": work.study, "now": work.now()}
-    work.execute(_RUN, {**values, "worker": PUSHED_BY, "reason": PUSHED_REASON})
-    work.execute(_START, values)
+    work.execute(_RUN_PUSHED, {**values, "worker": PUSHED_BY, "reason": PUSHED_REASON})
+    work.execute(_MARK_STARTED, values)
     running = JobRecord(job.member, 0, JobState.RUNNING, hyperparameters, attempt=1)
     report(work, Lease(work.study, running, PUSHED_BY), done, metrics=metrics)
     return job

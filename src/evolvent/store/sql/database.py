@@ -1,7 +1,7 @@
 """What the SQL store asks of a database; SQLite and PostgreSQL both offer it.
 
 Statements are written once, with named parameters `:name`. Where the two databases differ, and how
-each statement reads on PostgreSQL, is in `postgres_sql`.
+each statement reads on PostgreSQL, is in `postgres.statements`.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class ConnectionLost(StoreUnavailable):
     """The database went away, or undid a transaction; it may work the next time.
 
     Attributes:
-        unsure: whether the transaction may have been committed all the same.
+        maybe_committed: whether the transaction may have been committed all the same.
     """
 
     def __init__(self, message: str, *, maybe_committed: bool) -> None:

@@ -39,7 +39,7 @@ SELECT checkpoint FROM job
 WHERE study = :study AND member = :member AND round = :round AND state = 'done'
 """
 
-_THERE = """
+_WHAT_IS_DONE = """
 SELECT (SELECT count(*) FROM member WHERE study = :study), (
     SELECT max(round) FROM job WHERE study = :study AND member = :member AND state = 'done')
 """
@@ -75,22 +75,23 @@ def chosen(tx: Transaction, study: int, which: Chosen) -> dict[JobId, str]:
     queries = {"none": (), "best": (_BEST,), "pinned": (_PINS,), "kept": (_BEST, _PARENTS, _PINS)}
     if not isinstance(which, str):
         return {job: _address(tx, study, job) for job in which}
-    found = (row for sql in queries[which] for row in tx.execute(sql, {"study": study}))
-    return {job: address for m, r, address in found if (job := job_id(m, r)) is not None}
+    rows = (row for sql in queries[which] for row in tx.execute(sql, {"study": study}))
+    found = ((job_id(member, round_), address) for member, round_, address in rows)
+    return {job: address for job, address in found if job is not None}
 
 
 def missing(tx: Transaction, study: int, checkpoints: LocalCheckpoints) -> list[JobId]:
     """Return the jobs that members go on from and whose checkpoints are not on disk."""
     rows = tx.execute(_PARENTS, {"study": study}).fetchall()
-    gone = (JobId(member, round_) for member, round_, a in rows if a not in checkpoints)
-    return list(dict.fromkeys(gone))
+    jobs = (JobId(member, round_) for member, round_, a in rows if a not in checkpoints)
+    return list(dict.fromkeys(jobs))
 
 
 def _address(tx: Transaction, study: int, job: JobId) -> str:
     values = {"study": study, "member": job.member, "round": job.round}
     row = tx.execute(_DONE, values).fetchone()
     if row is None:
-        members, last = tx.execute(_THERE, values).fetchone()
+        members, last = tx.execute(_WHAT_IS_DONE, values).fetchone()
         raise not_done(job, members=members, last=last)
     address: str = row[0]
     return address

@@ -1,4 +1,4 @@
-"""What a process remembers of a study between transactions: its population, fed by the log."""
+"""The population of a study, kept by a process between transactions and fed by the log."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from evolvent.store.sql.rows import ID_STRIDE, JOB, LazyHyperparameters, Row, fi
 
 _NEWER = """
 SELECT id, member, round, score, hyperparameters, kept FROM job
-WHERE id >= :seen AND id < :end ORDER BY id
+WHERE id >= :last_line AND id < :end ORDER BY id
 """
-_ALL = """
+_NEWEST_OF_ALL = """
 SELECT j.id, j.member, j.round, j.score, j.hyperparameters,
        m.parent_member = j.member AND m.parent_round = j.round
 FROM member m JOIN job j ON j.study = m.study AND j.member = m.member AND j.round = m.round - 1
@@ -33,7 +33,7 @@ WITH RECURSIVE line (score, parent_member, parent_round, age) AS (
 )
 SELECT score FROM line WHERE score IS NOT NULL ORDER BY age LIMIT :window
 """
-_NEWEST = "SELECT max(round) FROM job WHERE study = :study AND member = :member"
+_NEWEST_ROUND = "SELECT max(round) FROM job WHERE study = :study AND member = :member"
 _LOG = f"SELECT {JOB} FROM job j WHERE j.id > :begin AND j.id < :end ORDER BY j.id"
 
 
@@ -42,15 +42,15 @@ class LogHistory:
 
     def __init__(self, study: int) -> None:
         self.tx: Transaction
-        self.last: Callable[[], JobRecord] | None = None  # makes the job that is being reported
+        self.pending: Callable[[], JobRecord] | None = None  # makes the job that is being reported
         self._study = study
 
     def scores(self, member: int, window: int) -> Sequence[float]:
-        last = None if self.last is None else self.last()
+        pending = None if self.pending is None else self.pending()
         own: list[float] = []
-        if last is not None and last.member == member:
-            job = last.parent
-            own = [last.score] if last.score is not None else []
+        if pending is not None and pending.member == member:
+            job = pending.parent
+            own = [pending.score] if pending.score is not None else []
         else:
             job = self._newest(member)
         if job is None:
@@ -62,12 +62,12 @@ class LogHistory:
     def jobs(self) -> Sequence[JobRecord]:
         begin = self._study * ID_STRIDE
         rows = self.tx.execute(_LOG, {"begin": begin, "end": begin + ID_STRIDE})
-        last = () if self.last is None else (self.last(),)
-        return (*map(finished_job, rows), *last)
+        pending = () if self.pending is None else (self.pending(),)
+        return (*map(finished_job, rows), *pending)
 
     def _newest(self, member: int) -> JobId | None:
         values = {"study": self._study, "member": member}
-        (newest,) = self.tx.execute(_NEWEST, values).fetchone()
+        (newest,) = self.tx.execute(_NEWEST_ROUND, values).fetchone()
         return None if newest is None else JobId(member, newest)
 
 
@@ -83,50 +83,50 @@ class PopulationCache:
 
     def __init__(self, study: int) -> None:
         self.history = LogHistory(study)
-        self.seen = self._begin = study * ID_STRIDE
+        self.last_line = self._begin = study * ID_STRIDE
         self._end = (study + 1) * ID_STRIDE
         self._epoch = -1
         self._population: Population | None = None
-        self._last: tuple[Any, ...] = ()  # member and round of the line last seen
-        self._sure = False
+        self._last_job: tuple[Any, ...] = ()  # member and round of the line last seen
+        self._confirmed = False
 
     def read(self, tx: Transaction, *, epoch: int) -> Population:
         """Return the population as this transaction sees it; `confirm` belongs after its commit."""
         population = self._population
-        if population is None or not self._sure or epoch != self._epoch:
-            population = self._load(tx)
+        if population is None or not self._confirmed or epoch != self._epoch:
+            population = self._read_all(tx)
         else:
-            population = self._feed(tx, population)
-        self.history.tx, self.history.last = tx, None
-        self._epoch, self._sure = epoch, False
+            population = self._read_newer(tx, population)
+        self.history.tx, self.history.pending = tx, None
+        self._epoch, self._confirmed = epoch, False
         return population
 
-    def written(self, line: int, job: JobId) -> None:
+    def appended(self, line: int, job: JobId) -> None:
         """Take note that the log has grown by a line that the population holds already."""
-        self.seen, self.history.last = line, None
-        self._last = job.member, job.round
+        self.last_line, self.history.pending = line, None
+        self._last_job = job.member, job.round
 
     def confirm(self) -> None:
         """Trust what was read and changed: the transaction has been committed."""
-        self._sure = True
+        self._confirmed = True
 
-    def _load(self, tx: Transaction) -> Population:
-        rows = tx.execute(_ALL, {"begin": self._begin, "end": self._end}).fetchall()
+    def _read_all(self, tx: Transaction) -> Population:
+        rows = tx.execute(_NEWEST_OF_ALL, {"begin": self._begin, "end": self._end}).fetchall()
         newest = max(rows, key=itemgetter(0), default=(self._begin, None, None))
-        self.seen, self._last = newest[0], newest[1:3]
+        self.last_line, self._last_job = newest[0], newest[1:3]
         self._population = Population(map(_member, rows), self.history)
         return self._population
 
-    def _feed(self, tx: Transaction, population: Population) -> Population:
-        rows = tx.execute(_NEWER, {"seen": self.seen, "end": self._end}).fetchall()
-        if self.seen > self._begin:
-            if not rows or rows[0][:3] != (self.seen, *self._last):
-                return self._load(tx)
+    def _read_newer(self, tx: Transaction, population: Population) -> Population:
+        rows = tx.execute(_NEWER, {"last_line": self.last_line, "end": self._end}).fetchall()
+        if self.last_line > self._begin:
+            if not rows or rows[0][:3] != (self.last_line, *self._last_job):
+                return self._read_all(tx)
             del rows[0]
         if rows:
             newest = {row[1]: row for row in rows}  # the last of each member counts
             population.update(*map(_member, newest.values()))
-            self.seen, self._last = rows[-1][0], rows[-1][1:3]
+            self.last_line, self._last_job = rows[-1][0], rows[-1][1:3]
         return population
 
 

@@ -61,7 +61,7 @@ SELECT EXISTS (
     WHERE m.study = :study AND j.state = 'done'
 )
 """
-_LOG = f"SELECT {JOB} FROM job j WHERE j.id > :after AND j.id < :end"
+_LOG_AFTER = f"SELECT {JOB} FROM job j WHERE j.id > :after AND j.id < :end"
 _NEWEST = f"""
 SELECT {JOB} FROM member m JOIN job j
 ON j.study = m.study AND j.member = m.member AND j.round = m.round - 1
@@ -73,7 +73,7 @@ SELECT {JOB} FROM job j WHERE j.study = :study AND j.member = :member AND j.roun
 _ONE_HEAD = f"""
 SELECT {HEAD} FROM member m WHERE m.study = :study AND m.member = :member AND m.round = :round
 """
-_LINE = f"""
+_ANCESTORS = f"""
 WITH RECURSIVE line (member, round, age) AS (
     SELECT member, round, 0 FROM job
     WHERE study = :study AND member = :member AND round = :round
@@ -101,7 +101,7 @@ WHERE p.study = :study AND p.member = :member
 ORDER BY 1, 4
 """
 _FINAL = frozenset({JobState.DONE, JobState.FAILED})
-_CELLS = {column: f"j.{column}" for column in JOB_COLUMNS}
+_COLUMN_SQL = {column: f"j.{column}" for column in JOB_COLUMNS}
 _FAILURES = """
 SELECT member, round, attempt, kind, message, traceback, worker, at FROM failure
 WHERE study = :study ORDER BY id DESC LIMIT :limit
@@ -144,11 +144,11 @@ def scan(
     tx: Transaction, study: int, columns: Sequence[JobColumn], *, after: int, limit: int | None
 ) -> list[Row]:
     """Return columns of finished jobs in the order of the log, as they are stored."""
-    cells = ", ".join(_CELLS[column] for column in columns)
+    names = ", ".join(_COLUMN_SQL[column] for column in columns)
     values = {**_range(study), "after": study * ID_STRIDE + after}
     values["limit"] = NO_LIMIT if limit is None else limit
     return tx.execute(
-        f"SELECT {cells} FROM job j WHERE j.id > :after AND j.id < :end ORDER BY j.id LIMIT :limit",
+        f"SELECT {names} FROM job j WHERE j.id > :after AND j.id < :end ORDER BY j.id LIMIT :limit",
         values,
     ).fetchall()
 
@@ -184,7 +184,7 @@ def lineage(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> list[
     if last.parent is None:
         return [last]
     values = {"study": study, "member": last.parent.member, "round": last.parent.round}
-    return [*map(finished_job, tx.execute(_LINE, values)), last]
+    return [*map(finished_job, tx.execute(_ANCESTORS, values)), last]
 
 
 def points(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> list[Point]:
@@ -213,7 +213,7 @@ def pins(tx: Transaction, study: int) -> list[JobId]:
 
 def _status(tx: Transaction, row: Row, record: StudyRecord) -> StudyStatus:
     study, _, created_at = row[:3]
-    changing = StudyRow._make(row[3:])
+    current = StudyRow._make(row[3:])
     counts, n_members = _counts(tx, study, record)
     last = tx.execute(_FINISHED, _range(study)).fetchone()
     n_finished, changed_at, n_failed = (0, None, 0) if last is None else last
@@ -221,14 +221,14 @@ def _status(tx: Transaction, row: Row, record: StudyRecord) -> StudyStatus:
     return StudyStatus(
         id=study,
         record=record,
-        state=study_state(tx, study, changing.stopped),
+        state=study_state(tx, study, current.stopped),
         counts=counts + Counter(finished),
         members=n_members,
-        best=changing.best,
-        best_score=changing.best_score,
-        stopped=changing.stopped,
+        best=current.best,
+        best_score=current.best_score,
+        stopped=current.stopped,
         created_at=created_at,
-        started_at=changing.started_at,
+        started_at=current.started_at,
         changed_at=changed_at,
     )
 
@@ -254,7 +254,7 @@ def _finished(
     which = "" if len(finished) > 1 else " AND j.state = :state"
     values = {**_range(study), "state": finished[0].value, "limit": limit}
     values["after"] = study * ID_STRIDE + max(0, after)
-    rows = tx.execute(f"{_LOG}{which} ORDER BY j.id LIMIT :limit", values)
+    rows = tx.execute(f"{_LOG_AFTER}{which} ORDER BY j.id LIMIT :limit", values)
     return list(map(finished_job, rows))
 
 

@@ -32,7 +32,7 @@ WHERE id = :id AND round = :round AND attempt = :attempt AND state = 'running' A
 _HEAD = f"""
 SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study WHERE m.id = :id
 """
-_OF_WORKER = """
+_WORKER_MEMBERS = """
 SELECT member FROM member WHERE study = :study AND state = 'running' AND worker = :worker
 ORDER BY member
 """
@@ -40,11 +40,11 @@ _REPORTED = """
 SELECT attempt, worker FROM job
 WHERE study = :study AND member = :member AND round = :round AND state = 'done'
 """
-_POINT = """
+_INSERT_POINT = """
 INSERT INTO point (study, member, round, attempt, step, metrics)
 VALUES (:study, :member, :round, :attempt, :step, :metrics)
 """
-_FAILED = """
+_INSERT_FAILURE = """
 INSERT INTO failure (study, member, round, attempt, kind, message, traceback, worker, at)
 VALUES (:study, :member, :round, :attempt, :kind, :message, :traceback, :worker, :now)
 """
@@ -69,8 +69,8 @@ def heartbeat(tx: Transaction, lease: Lease, *, lease_s: float, points: Sequence
     """Prolong a lease and keep the points."""
     values = {**_fence(lease), "now": tx.now(), "lease_s": lease_s}
     if tx.execute(_PROLONG, values).rowcount != 1:
-        raise lost(lease)
-    keep_points(tx, lease, points)
+        raise lease_lost(lease)
+    _insert_points(tx, lease, points)
 
 
 def report(work: UnitOfWork, lease: Lease, report: Report, *, metrics: str) -> None:
@@ -82,30 +82,30 @@ def report(work: UnitOfWork, lease: Lease, report: Report, *, metrics: str) -> N
         report: what training came to.
         metrics: `report.metrics` as text, encoded before anybody had to wait for it.
     """
-    found = _find(work, lease)
+    found = _find_leased(work, lease)
     if found is None:
         if _reported(work, lease):
             return
-        raise lost(lease)
-    if report.checkpoint not in work.memory.checkpoints:
+        raise lease_lost(lease)
+    if report.checkpoint not in work.cache.checkpoints:
         raise CheckpointMissing(f"{lease.job.id}: there is no checkpoint {report.checkpoint}")
     if report.points:
-        keep_points(work, lease, report.points)
+        _insert_points(work, lease, report.points)
     head, row = found
-    outcome = JobResult(JobState.DONE, report.score, metrics, report.checkpoint)
+    result = JobResult(JobState.DONE, report.score, metrics, report.checkpoint)
     work.load_study(row)
-    finish_job(work, head, outcome)
+    finish_job(work, head, result)
 
 
 def fail(work: UnitOfWork, lease: Lease, failure: Failure) -> None:
     """Note a failed attempt, and requeue the job or end it."""
-    note_failure(work, *held(work, lease), failure)
+    note_failure(work, *check_lease(work, lease), failure)
 
 
 def release(work: UnitOfWork, worker: str, failure: Failure) -> int:
     """Note a failure for all jobs of a worker; return how many."""
     values = {"study": work.study, "worker": storable_text(worker)}
-    numbers = [member for (member,) in work.execute(_OF_WORKER, values).fetchall()]
+    numbers = [member for (member,) in work.execute(_WORKER_MEMBERS, values).fetchall()]
     for member in numbers:
         row = work.execute(_HEAD, {"id": work.study * ID_STRIDE + member}).fetchone()
         head, study_row = head_and_study(row)
@@ -115,7 +115,7 @@ def release(work: UnitOfWork, worker: str, failure: Failure) -> int:
 
 def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> None:
     """Let a claimed job start from another checkpoint than it was opened with."""
-    head, row = held(work, lease)
+    head, row = check_lease(work, lease)
     address = _address(work, parent)
     new = head._replace(
         parent_member=parent.member,
@@ -130,25 +130,25 @@ def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> None
     work.bump_epoch()
 
 
-def renewed(tx: Transaction, lease: Lease) -> Lease:
+def current_lease(tx: Transaction, lease: Lease) -> Lease:
     """Return a lease that still counts with its job as it is now.
 
     Raises:
         LeaseLost: it does not count.
     """
-    head, _ = held(tx, lease)
+    head, _ = check_lease(tx, lease)
     return Lease(lease.study, running_job(head), lease.worker)
 
 
-def held(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow]:
+def check_lease(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow]:
     """Return the rows of a lease that still counts.
 
     Raises:
         LeaseLost: it does not.
     """
-    found = _find(tx, lease)
+    found = _find_leased(tx, lease)
     if found is None:
-        raise lost(lease)
+        raise lease_lost(lease)
     return found
 
 
@@ -166,23 +166,23 @@ def note_failure(work: UnitOfWork, head: HeadRow, row: StudyRow, failure: Failur
     }
     values |= {"failures": failures, "losses": losses, "error": error}
     values["id"] = work.study * ID_STRIDE + head.member
-    work.execute(_FAILED, values)
-    if not _final(kind, failures > work.record.max_failures, losses >= MAX_LOSSES):
+    work.execute(_INSERT_FAILURE, values)
+    if not _ends_job(kind, failures > work.record.max_failures, losses >= MAX_LOSSES):
         work.execute(_REQUEUE, values)
         return
-    sound = kind is not FailureKind.DAMAGED
-    finish_job(work, head, JobResult(JobState.FAILED, error=error, keeps_parent=sound))
+    undamaged = kind is not FailureKind.DAMAGED
+    finish_job(work, head, JobResult(JobState.FAILED, error=error, keeps_parent=undamaged))
 
 
-def keep_points(tx: Transaction, lease: Lease, points: Iterable[Point]) -> None:
+def _insert_points(tx: Transaction, lease: Lease, points: Iterable[Point]) -> None:
     """Write the points of the running attempt."""
     fence = _fence(lease)
     for point in points:
         values = {"step": point.step, "metrics": encode(point.values)}
-        tx.execute(_POINT, {**fence, **values})
+        tx.execute(_INSERT_POINT, {**fence, **values})
 
 
-def lost(lease: Lease) -> LeaseLost:
+def lease_lost(lease: Lease) -> LeaseLost:
     """Return the error for a lease that no longer counts."""
     return LeaseLost(
         f"{lease.job.id}: attempt {lease.attempt} of worker {lease.worker} no longer counts:"
@@ -190,7 +190,7 @@ def lost(lease: Lease) -> LeaseLost:
     )
 
 
-def _final(kind: FailureKind, too_often: bool, lost_too_often: bool) -> bool:
+def _ends_job(kind: FailureKind, too_often: bool, lost_too_often: bool) -> bool:
     match kind:
         case FailureKind.RAISED:
             return too_often
@@ -204,14 +204,14 @@ def _final(kind: FailureKind, too_often: bool, lost_too_often: bool) -> bool:
             assert_never(kind)
 
 
-def _find(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | None:
+def _find_leased(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | None:
     row = tx.execute(_HEAD, {"id": lease.study * ID_STRIDE + lease.job.member}).fetchone()
     if row is None:
         return None
     head, study_row = head_and_study(row)
-    now = (head.round, head.attempt, head.state, head.worker)
-    holds = now == (lease.job.round, lease.attempt, HeadState.RUNNING, lease.worker)
-    return (head, study_row) if holds else None
+    fence = (head.round, head.attempt, head.state, head.worker)
+    counts = fence == (lease.job.round, lease.attempt, HeadState.RUNNING, lease.worker)
+    return (head, study_row) if counts else None
 
 
 def _address(work: UnitOfWork, parent: JobId) -> str:
@@ -220,7 +220,7 @@ def _address(work: UnitOfWork, parent: JobId) -> str:
     if row is None:
         raise UnknownJob(f"no finished job {parent} to start from")
     address: str | None = row[0]
-    if address is None or address not in work.memory.checkpoints:
+    if address is None or address not in work.cache.checkpoints:
         raise CheckpointMissing(f"the checkpoint of {parent} is not on disk: none to start from")
     return address
 

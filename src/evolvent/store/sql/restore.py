@@ -21,7 +21,7 @@ from evolvent.store.dump import JobPoint, MemberDump, StudyDump
 from evolvent.store.idempotency import RequestFingerprint
 from evolvent.store.records import FailedAttempt
 from evolvent.store.sql.database import Transaction, Writing
-from evolvent.store.sql.retry import answered, run_idempotent
+from evolvent.store.sql.retry import find_answer, run_idempotent
 from evolvent.store.sql.rows import ID_STRIDE, encode, storable_text, storable_text_or_none
 from evolvent.store.sql.session import DatabaseSession
 from evolvent.store.sqlite.location import translate_error
@@ -32,7 +32,7 @@ VALUES (:name, :record, 0, :stopped, :stopped_by, :created_at, :started_at)
 ON CONFLICT (name) DO NOTHING
 RETURNING id
 """
-_COPIES = {
+_READ_STAGED = {
     "member": (
         """
         SELECT :begin + member AS id, :study AS study, member, round, state, hyperparameters,
@@ -80,7 +80,7 @@ UPDATE study
 SET best_member = :member, best_round = :round, best_score = :score, best_checkpoint = :checkpoint
 WHERE id = :study
 """
-_THERE = "SELECT 1 FROM study WHERE id = :study"
+_STUDY_EXISTS = "SELECT 1 FROM study WHERE id = :study"
 _PARENTS = """
 SELECT parent_member, parent_round, checkpoint FROM member
 WHERE checkpoint IS NOT NULL ORDER BY member
@@ -126,16 +126,16 @@ def restore(
     Raises:
         StudyExists: the name is taken.
     """
-    if (done := _done(session, dump, key)) is not None:
-        return done
+    if (study := _restored_before(session, dump, key)) is not None:
+        return study
     record = dump.record
     synced = record.durability == "power"
     session.database.ensure_checkpoint_root()
-    with staging_area(session.directory) as place, stage(place / "log.db", dump) as staged:
-        checkpoints = LocalCheckpoints(place / "checkpoints", sync=synced)
+    with staging_area(session.checkpoint_root) as folder, stage(folder / "log.db", dump) as staged:
+        checkpoints = LocalCheckpoints(folder / "checkpoints", sync=synced)
         save(checkpoints)
-        lost = _missing(staged, checkpoints)
-        return _write(session, dump, staged, checkpoints, lost, key)
+        missing = _missing(staged, checkpoints)
+        return _write(session, dump, staged, checkpoints, missing, key)
 
 
 def _write(
@@ -143,30 +143,30 @@ def _write(
     dump: StudyDump,
     staged: sqlite3.Connection,
     checkpoints: LocalCheckpoints,
-    lost: Sequence[JobId],
+    missing: Sequence[JobId],
     key: str | None,
 ) -> int:
-    made: list[int] = []
+    created: list[int] = []
 
-    def make() -> int:
-        study = _create(tx, dump, lost)
-        made.append(study)
+    def create() -> int:
+        study = _create(tx, dump, missing)
+        created.append(study)
         _copy(tx, staged, study)
-        publish_dir(checkpoints, session.place(dump.record.name, study))
+        publish_dir(checkpoints, session.checkpoint_dir(dump.record.name, study))
         return study
 
     try:
         with session.database.write(synced=checkpoints.sync) as tx:
-            return run_idempotent(tx, key, _call(dump), make)
+            return run_idempotent(tx, key, _fingerprint(dump), create)
     except BaseException:
-        for study in made:
+        for study in created:
             _clear(session, study, dump.record.name)
         raise
 
 
-def _create(tx: Transaction, dump: StudyDump, lost: Sequence[JobId]) -> int:
+def _create(tx: Transaction, dump: StudyDump, missing: Sequence[JobId]) -> int:
     record = dump.record
-    stopped, stopped_by = dump.stopped_for(lost)
+    stopped, stopped_by = dump.stopped_for(missing)
     values = {
         "name": storable_text(record.name),
         "record": encode(record.to_json()),
@@ -184,7 +184,7 @@ def _create(tx: Transaction, dump: StudyDump, lost: Sequence[JobId]) -> int:
 
 def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
     values = {"study": study, "begin": study * ID_STRIDE}
-    for table, read in _COPIES.items():
+    for table, read in _READ_STAGED.items():
         rows = staged.execute(read, values)
         tx.fill(table, [column[0] for column in rows.description], rows)
     best = staged.execute(_BEST).fetchone()
@@ -193,29 +193,30 @@ def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
         tx.execute(_NOTE_BEST, {"study": study, **dict(zip(names, best, strict=True))})
 
 
-def _call(dump: StudyDump) -> RequestFingerprint:
+def _fingerprint(dump: StudyDump) -> RequestFingerprint:
     """Return what tells a restore from others, without going through the whole log for it."""
     return RequestFingerprint("restore", dump.record, dump.created_at)
 
 
-def _done(session: DatabaseSession, dump: StudyDump, key: str | None) -> int | None:
+def _restored_before(session: DatabaseSession, dump: StudyDump, key: str | None) -> int | None:
     """Return the number that an earlier call of this key has made, before hours of copying."""
     if key is None:
         return None
     with session.database.read() as tx:
-        return answered(tx, key, _call(dump))
+        return find_answer(tx, key, _fingerprint(dump))
 
 
 def _clear(session: DatabaseSession, study: int, name: str) -> None:
     """Remove what had been moved to the place of a study that was not committed."""
     with suppress(EvolventError, OSError), session.database.exclusive(study) as tx:
-        if tx.execute(_THERE, {"study": study}).fetchone() is None:
-            discarded(session.place(name, study))
+        if tx.execute(_STUDY_EXISTS, {"study": study}).fetchone() is None:
+            discarded(session.checkpoint_dir(name, study))
 
 
 def _missing(staged: sqlite3.Connection, checkpoints: LocalCheckpoints) -> list[JobId]:
-    gone = (JobId(m, r) for m, r, address in staged.execute(_PARENTS) if address not in checkpoints)
-    return list(dict.fromkeys(gone))
+    rows = staged.execute(_PARENTS)
+    jobs = (JobId(member, round_) for member, round_, a in rows if a not in checkpoints)
+    return list(dict.fromkeys(jobs))
 
 
 @contextmanager

@@ -20,13 +20,13 @@ _FIRST_S, _LAST_S = 0.05, 2.0
 _logger = logging.getLogger("evolvent")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_TAKE = """
+_INSERT_KEY = """
 INSERT INTO answer (id, call, told, at) VALUES (:key, :call, 'null', :now)
 ON CONFLICT (id) DO NOTHING
 """
-_KNOWN = "SELECT call, told FROM answer WHERE id = :key"
-_TELL = "UPDATE answer SET told = :told WHERE id = :key"
-_FORGET = "DELETE FROM answer WHERE at < :before"
+_SELECT_ANSWER = "SELECT call, told FROM answer WHERE id = :key"
+_UPDATE_ANSWER = "UPDATE answer SET told = :told WHERE id = :key"
+_DELETE_OLD = "DELETE FROM answer WHERE at < :before"
 _Answer = TypeVar("_Answer", bound=int | str | None)
 
 
@@ -50,26 +50,26 @@ def retry(method: Callable[_P, _R]) -> Callable[_P, _R]:
     """Let a method of which a second time changes nothing be repeated until it gets an answer."""
 
     @functools.wraps(method)
-    def patient(*args: _P.args, **options: _P.kwargs) -> _R:
+    def wrapper(*args: _P.args, **options: _P.kwargs) -> _R:
         try:
             return method(*args, **options)
         except ConnectionLost as e:
-            return _retried(lambda: method(*args, **options), e, maybe_committed_too=True)
+            return _retry_call(lambda: method(*args, **options), e, even_if_committed=True)
 
-    return patient
+    return wrapper
 
 
 def retry_if_rolled_back(method: Callable[_P, _R]) -> Callable[_P, _R]:
     """Let a method be repeated unless it may have been done: a second time would count twice."""
 
     @functools.wraps(method)
-    def patient(*args: _P.args, **options: _P.kwargs) -> _R:
+    def wrapper(*args: _P.args, **options: _P.kwargs) -> _R:
         try:
             return method(*args, **options)
         except ConnectionLost as e:
-            return _retried(lambda: method(*args, **options), e, maybe_committed_too=False)
+            return _retry_call(lambda: method(*args, **options), e, even_if_committed=False)
 
-    return patient
+    return wrapper
 
 
 def retry_idempotent(
@@ -78,7 +78,7 @@ def retry_idempotent(
     """Let a method that knows keys be repeated: by its key it is answered as the first time."""
 
     @functools.wraps(method)
-    def patient(store: _S, /, *args: _P.args, **options: _P.kwargs) -> _R:
+    def wrapper(store: _S, /, *args: _P.args, **options: _P.kwargs) -> _R:
         key = options.get("key")
         if key is None and store.is_remote:
             options["key"] = FreshKey(uuid.uuid4().hex)
@@ -87,16 +87,16 @@ def retry_idempotent(
         except ConnectionLost as e:
             if options.get("key") is not None:
                 options["key"] = str(options["key"])
-            return _retried(lambda: method(store, *args, **options), e, maybe_committed_too=True)
+            return _retry_call(lambda: method(store, *args, **options), e, even_if_committed=True)
 
-    return patient
+    return wrapper
 
 
-def _retried(call: Callable[[], _R], first: ConnectionLost, *, maybe_committed_too: bool) -> _R:
-    last, told = first, False
+def _retry_call(call: Callable[[], _R], first: ConnectionLost, *, even_if_committed: bool) -> _R:
+    last, warned = first, False
     began, pause = time.monotonic(), _FIRST_S
     while time.monotonic() - began < RETRY_FOR_S and (
-        maybe_committed_too or not last.maybe_committed
+        even_if_committed or not last.maybe_committed
     ):
         time.sleep(pause * random.uniform(0.5, 1.0))  # not all processes in step
         pause = min(2 * pause, _LAST_S)
@@ -104,11 +104,11 @@ def _retried(call: Callable[[], _R], first: ConnectionLost, *, maybe_committed_t
             answer = call()
         except ConnectionLost as e:
             last = e
-            if not told:  # not the first time: most of it passes at once
-                told = True
+            if not warned:  # not the first time: most of it passes at once
+                warned = True
                 _logger.warning("%s: trying again for %.0f s", last, RETRY_FOR_S)
             continue
-        if told:
+        if warned:
             _logger.warning("the database answers again, after %.0f s", time.monotonic() - began)
         return answer
     raise last
@@ -133,27 +133,27 @@ def run_idempotent(
     if key is None:
         return change()
     values = {"key": key, "call": str(call), "now": tx.now()}
-    while tx.execute(_TAKE, values).rowcount != 1:
-        known = tx.execute(_KNOWN, {"key": key}).fetchone()
-        if known is not None:  # else it has been forgotten in between
-            check_same(key, known[0], str(call))
-            before: _Answer = decode(known[1])
-            return before
-    told = change()
-    if told is not None:
-        tx.execute(_TELL, {"key": key, "told": encode(told)})
-    tx.execute(_FORGET, {"before": tx.now() - KEPT_S})
-    return told
+    while tx.execute(_INSERT_KEY, values).rowcount != 1:
+        row = tx.execute(_SELECT_ANSWER, {"key": key}).fetchone()
+        if row is not None:  # else it has been forgotten in between
+            check_same(key, row[0], str(call))
+            answer: _Answer = decode(row[1])
+            return answer
+    answer = change()
+    if answer is not None:
+        tx.execute(_UPDATE_ANSWER, {"key": key, "told": encode(answer)})
+    tx.execute(_DELETE_OLD, {"before": tx.now() - KEPT_S})
+    return answer
 
 
-def answered(tx: Transaction, key: str, call: RequestFingerprint) -> int | None:
+def find_answer(tx: Transaction, key: str, call: RequestFingerprint) -> int | None:
     """Return what a call of this key was answered with a number, if it was.
 
     Raises:
         ConfigError: the key was that of another call.
     """
-    known = tx.execute(_KNOWN, {"key": key}).fetchone()
-    if known is None:
+    row = tx.execute(_SELECT_ANSWER, {"key": key}).fetchone()
+    if row is None:
         return None
-    check_same(key, known[0], str(call))
-    return int(decode(known[1]))
+    check_same(key, row[0], str(call))
+    return int(decode(row[1]))

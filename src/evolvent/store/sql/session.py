@@ -20,11 +20,11 @@ from evolvent.store.sql.database import Cursor, Database, Reading, Transaction
 from evolvent.store.sql.population import PopulationCache
 from evolvent.store.sql.rows import STUDY, StudyRow, decode
 
-_NAMED = "SELECT name, record FROM study WHERE id = :study"
+_NAME_AND_RECORD = "SELECT name, record FROM study WHERE id = :study"
 _RECORD = "SELECT record FROM study WHERE id = :study"
 _ROW = f"SELECT {STUDY} FROM study s WHERE s.id = :study"
 
-_RENEW = "UPDATE study SET epoch = epoch + 1 WHERE id = :study"
+_BUMP_EPOCH = "UPDATE study SET epoch = epoch + 1 WHERE id = :study"
 _NEEDED = """
 SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND checkpoint = :address)
     OR EXISTS (SELECT 1 FROM study WHERE id = :study AND best_checkpoint = :address)
@@ -51,19 +51,20 @@ class StudyCache:
 
     def decode(self, text: str) -> StudyRecord:
         """Return the record of this text, decoded only when it has changed."""
-        known, record = self._decoded
-        if text != known:
-            record = self._own(_record(text))
+        last_text, record = self._decoded
+        if text != last_text:
+            record = self._with_algorithm(_record(text))
             self._decoded = text, record
         return record
 
-    def use(self, algorithm: Algorithm) -> None:
+    def use_algorithm(self, algorithm: Algorithm) -> None:
         """Decide with this object from now on."""
         self._algorithm = algorithm
         text, record = self._decoded
-        self.record, self._decoded = self._own(self.record), (text, self._own(record))
+        self.record = self._with_algorithm(self.record)
+        self._decoded = text, self._with_algorithm(record)
 
-    def _own(self, record: StudyRecord) -> StudyRecord:
+    def _with_algorithm(self, record: StudyRecord) -> StudyRecord:
         return record if self._algorithm is None else replace(record, algorithm=self._algorithm)
 
 
@@ -78,14 +79,14 @@ class UnitOfWork:
     """
 
     __slots__ = (
-        "_bred",
+        "_added_refs",
         "_context",
+        "_dropped_refs",
         "_population",
-        "_released",
+        "_population_read",
         "_session",
-        "_taken",
+        "cache",
         "execute",
-        "memory",
         "now",
         "record",
         "row",
@@ -97,18 +98,18 @@ class UnitOfWork:
     row: StudyRow
 
     def __init__(
-        self, session: DatabaseSession, study: int, memory: StudyCache, *, synced: bool
+        self, session: DatabaseSession, study: int, cache: StudyCache, *, synced: bool
     ) -> None:
         self._context = session.database.write(
             synced=synced, study=study, committed=self._committed
         )
         self.study = study
-        self.memory = memory
+        self.cache = cache
         self._session = session
-        self._bred = False
+        self._population_read = False
         self._population: Population | None = None
-        self._released: set[str] = set()
-        self._taken: set[str] = set()
+        self._dropped_refs: set[str] = set()
+        self._added_refs: set[str] = set()
 
     def load_study(self, row: StudyRow | None = None) -> None:
         """Make `row` and `record` those that this transaction sees.
@@ -120,20 +121,18 @@ class UnitOfWork:
             UnknownStudy: it has been removed.
         """
         self.row = self._read_row() if row is None else row
-        memory = self.memory
-        if self.row.epoch != memory.epoch:
-            memory.record = memory.decode(
-                self.execute(_RECORD, {"study": self.study}).fetchone()[0]
-            )
-            memory.epoch = self.row.epoch
-        self.record = memory.record
+        cache = self.cache
+        if self.row.epoch != cache.epoch:
+            cache.record = cache.decode(self.execute(_RECORD, {"study": self.study}).fetchone()[0])
+            cache.epoch = self.row.epoch
+        self.record = cache.record
 
     @property
     def population(self) -> Population:
         """The newest state of all members."""
         if self._population is None:
-            self._bred = True
-            self._population = self.memory.population.read(self, epoch=self.row.epoch)
+            self._population_read = True
+            self._population = self.cache.population.read(self, epoch=self.row.epoch)
         return self._population
 
     @property
@@ -143,18 +142,18 @@ class UnitOfWork:
 
     def bump_epoch(self) -> None:
         """Make everybody read the study anew: something changed that the log does not say."""
-        self.execute(_RENEW, {"study": self.study})
+        self.execute(_BUMP_EPOCH, {"study": self.study})
         self._population = None
 
     def add_ref(self, address: str | None) -> None:
         """Something needs this checkpoint from now on."""
         if address is not None:
-            self._taken.add(address)
+            self._added_refs.add(address)
 
     def drop_ref(self, *addresses: str | None) -> None:
         """Let checkpoints go, as far as nothing else needs them."""
-        self._released.update(filter(None, addresses))
-        self._taken.difference_update(addresses)
+        self._dropped_refs.update(filter(None, addresses))
+        self._added_refs.difference_update(addresses)
 
     def __enter__(self) -> Self:
         tx = self._context.__enter__()
@@ -168,27 +167,27 @@ class UnitOfWork:
         trace: TracebackType | None,
     ) -> None:
         self._context.__exit__(kind, error, trace)
-        released = self._released - self._taken
-        if released and error is None:
-            self._session.discard(self.study, self.memory, released)
+        unreferenced = self._dropped_refs - self._added_refs
+        if unreferenced and error is None:
+            self._session.discard(self.study, self.cache, unreferenced)
 
     def _committed(self) -> None:
-        if self._bred:
-            self.memory.population.confirm()
+        if self._population_read:
+            self.cache.population.confirm()
 
     def _read_row(self) -> StudyRow:
         row = self.execute(_ROW, {"study": self.study}).fetchone()
         if row is None:
-            raise unknown(self.study)
+            raise unknown_study(self.study)
         return StudyRow._make(row)
 
 
 class DatabaseSession:
-    """A database with the memories of its studies."""
+    """A database with what this process caches of its studies."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._memories: dict[int, StudyCache] = {}
+        self._caches: dict[int, StudyCache] = {}
 
     def work(self, study: int, *, synced: bool | None = None) -> UnitOfWork:
         """Return a context: a write transaction on a study that clears up after itself.
@@ -200,22 +199,22 @@ class DatabaseSession:
         Raises:
             UnknownStudy: there is none of that number.
         """
-        memory = self.memory(study)
-        synced = memory.synced if synced is None else synced
-        return UnitOfWork(self, study, memory, synced=synced)
+        cache = self.cache(study)
+        synced = cache.synced if synced is None else synced
+        return UnitOfWork(self, study, cache, synced=synced)
 
-    def discard(self, study: int, memory: StudyCache, released: Iterable[str]) -> None:
+    def discard(self, study: int, cache: StudyCache, unreferenced: Iterable[str]) -> None:
         """Discard those of these checkpoints that nothing needs.
 
         Not within the transaction that let them go: after a power cut the log must not want back
-        what has been removed already. So it may have been taken up again: look, alone.
+        what has been removed already. So it may be needed again: look, while nobody writes.
         """
         try:
             with self.database.exclusive(study) as tx:
-                unneeded = [a for a in sorted(released) if not _is_needed(tx, study, a)]
-                memory.checkpoints.discard(unneeded)
+                unneeded = [a for a in sorted(unreferenced) if not _is_needed(tx, study, a)]
+                cache.checkpoints.discard(unneeded)
             if unneeded:
-                memory.checkpoints.empty_trash()
+                cache.checkpoints.empty_trash()
         except (EvolventError, OSError) as e:  # the log has been written: `collect` can try again
             _logger.warning("a checkpoint that nothing needs could not be removed: %s", e)
 
@@ -226,46 +225,46 @@ class DatabaseSession:
         Raises:
             UnknownStudy: there is none of that number.
         """
-        memory = self.memory(study)
+        cache = self.cache(study)
         with self.database.read() as tx:
             row = tx.execute(_RECORD, {"study": study}).fetchone()
             if row is None:
-                raise unknown(study)
-            yield tx, memory.decode(row[0])
+                raise unknown_study(study)
+            yield tx, cache.decode(row[0])
 
-    def memory(self, study: int) -> StudyCache:
+    def cache(self, study: int) -> StudyCache:
         """Return what is kept of a study, read first if need be."""
-        memory = self._memories.get(study)
-        if memory is None:
+        cache = self._caches.get(study)
+        if cache is None:
             with self.database.read() as tx:
-                row = tx.execute(_NAMED, {"study": study}).fetchone()
+                row = tx.execute(_NAME_AND_RECORD, {"study": study}).fetchone()
             if row is None:
-                raise unknown(study)
+                raise unknown_study(study)
             name, text = row
-            directory = self.place(name, study)
+            directory = self.checkpoint_dir(name, study)
             new = StudyCache(study, text, directory=directory, clock=self.database.clock)
-            memory = self._memories.setdefault(study, new)
-        return memory
+            cache = self._caches.setdefault(study, new)
+        return cache
 
-    def decoded(self, study: int, text: str) -> StudyRecord:
+    def decode_record(self, study: int, text: str) -> StudyRecord:
         """Return the record of a study whose text has been read."""
-        memory = self._memories.get(study)
-        return _record(text) if memory is None else memory.decode(text)
+        cache = self._caches.get(study)
+        return _record(text) if cache is None else cache.decode(text)
 
     def forget(self, study: int) -> None:
-        self._memories.pop(study, None)
+        self._caches.pop(study, None)
 
-    def place(self, name: str, study: int) -> Path:
+    def checkpoint_dir(self, name: str, study: int) -> Path:
         """Return where the checkpoints of a study are."""
-        return self.directory / f"{_slug(name)}-{study}"
+        return self.checkpoint_root / f"{_slug(name)}-{study}"
 
     @property
-    def directory(self) -> Path:
+    def checkpoint_root(self) -> Path:
         """Where the checkpoints of all studies are."""
         return self.database.checkpoints
 
 
-def unknown(study: int) -> UnknownStudy:
+def unknown_study(study: int) -> UnknownStudy:
     """Return the error for a number that no study has."""
     return UnknownStudy(f"no study of number {study}: it has been removed, or never was")
 

@@ -41,11 +41,11 @@ from evolvent.store.sql.retry import (
     run_idempotent,
 )
 from evolvent.store.sql.rows import encode
-from evolvent.store.sql.session import DatabaseSession, UnitOfWork, unknown
+from evolvent.store.sql.session import DatabaseSession, UnitOfWork, unknown_study
 from evolvent.store.sql.tokens import SqlTokens
 from evolvent.store.tokens import Tokens
 
-_FILES_S = 600.0  # many files may have to be linked or moved
+_MAX_FILES_S = 600.0  # many files may have to be linked or moved
 
 
 class SqlReading:
@@ -135,7 +135,7 @@ class SqlStore(SqlReading):
 
     @property
     def is_remote(self) -> bool:
-        """Whether the database may do what is asked and its answer get lost."""
+        """Whether the database may do what is asked and the answer get lost on the way."""
         return self._session.database.is_remote
 
     def close(self) -> None:
@@ -157,9 +157,9 @@ class SqlStore(SqlReading):
     @retry
     def status(self, study: int) -> StudyStatus:
         with self._session.database.read() as tx:
-            found = sql_read.statuses(tx, self._session.decoded, study=study)
+            found = sql_read.statuses(tx, self._session.decode_record, study=study)
         if not found:
-            raise unknown(study)
+            raise unknown_study(study)
         return found[0]
 
     @retry
@@ -169,7 +169,7 @@ class SqlStore(SqlReading):
     @retry
     def studies(self) -> list[StudyStatus]:
         with self._session.database.read() as tx:
-            return sql_read.statuses(tx, self._session.decoded)
+            return sql_read.statuses(tx, self._session.decode_record)
 
     @retry_if_rolled_back
     def delete_study(self, study: int) -> None:
@@ -177,17 +177,17 @@ class SqlStore(SqlReading):
             work.load_study()  # refuses a study that is not there
             sql_control.delete(work, study)
         self._session.forget(study)
-        work.memory.checkpoints.remove_all()
+        work.cache.checkpoints.remove_all()
 
     @retry
     def checkpoints(self, study: int) -> LocalCheckpoints:
-        checkpoints = self._session.memory(study).checkpoints
+        checkpoints = self._session.cache(study).checkpoints
         self._session.database.ensure_checkpoint_root()
         return checkpoints
 
     @retry
     def use_algorithm(self, study: int, algorithm: Algorithm) -> None:
-        self._session.memory(study).use(algorithm)
+        self._session.cache(study).use_algorithm(algorithm)
 
     # --- work ----------------------------------------------------------------------------------
 
@@ -199,24 +199,24 @@ class SqlStore(SqlReading):
         worker: str,
         lease_s: float,
         prefer: int | None = None,
-        wait: Wait | None = None,  # noqa: ARG002 - nobody tells us: the caller asks again
+        wait: Wait | None = None,  # noqa: ARG002 - a database wakes nobody: the caller asks again
         key: str | None = None,
     ) -> Lease | None:
-        wish = sql_claim.ClaimRequest(study, worker, lease_s, prefer, key)
-        memory = self._session.memory(study)
+        request = sql_claim.ClaimRequest(study, worker, lease_s, prefer, key)
+        cache = self._session.cache(study)
         if key is not None and not isinstance(key, FreshKey):
-            before = self._given(wish)
-            if before is not None:
-                return before
-        if memory.idle and not self._anything(study):
+            answer = self._find_claimed(request)
+            if answer is not None:
+                return answer
+        if cache.idle and not self._has_claimable(study):
             return None
         self._session.database.ensure_checkpoint_root()
-        given = sql_claim.claim_fast(self._session.database, wish)
-        if given is None:
+        claimed = sql_claim.claim_fast(self._session.database, request)
+        if claimed is None:
             with self._session.work(study, synced=False) as work:
-                given = sql_claim.claim_job(work, wish)
-        memory.idle = given is None
-        return None if given is None else sql_claim.lease(given, wish)
+                claimed = sql_claim.claim_job(work, request)
+        cache.idle = claimed is None
+        return None if claimed is None else sql_claim.lease(claimed, request)
 
     @retry_idempotent
     def heartbeat(
@@ -238,12 +238,12 @@ class SqlStore(SqlReading):
     @retry
     def report(self, lease: Lease, report: Report) -> None:
         metrics = encode(report.metrics)
-        with self._work(lease) as work:
+        with self._work_for(lease) as work:
             sql_report.report(work, lease, report, metrics=metrics)
 
     @retry_idempotent
     def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
-        with self._work(lease) as work:
+        with self._work_for(lease) as work:
             call = RequestFingerprint("fail", lease, failure)
             run_idempotent(work, key, call, lambda: sql_report.fail(work, lease, failure))
 
@@ -259,37 +259,37 @@ class SqlStore(SqlReading):
     def reparent(
         self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
     ) -> Lease:
-        with self._work(lease) as work:
+        with self._work_for(lease) as work:
             call = RequestFingerprint("reparent", lease, parent, reason)
             run_idempotent(
                 work, key, call, lambda: sql_report.reparent(work, lease, parent, reason)
             )
-            return sql_report.renewed(work, lease)
+            return sql_report.current_lease(work, lease)
 
     # --- control -------------------------------------------------------------------------------
     @retry
     def stop(self, study: int, *, reason: str) -> None:
-        with self._changing(study) as work:
+        with self._work_on(study) as work:
             sql_control.stop(work, reason)
 
     @retry
     def resume(self, study: int) -> None:
-        with self._changing(study) as work:
+        with self._work_on(study) as work:
             sql_control.resume(work)
 
     @retry
     def extend(self, study: int, *, rounds: int) -> None:
-        with self._changing(study) as work:
+        with self._work_on(study) as work:
             sql_control.extend(work, rounds)
 
     @retry
     def retarget(self, study: int, *, target: float | None) -> None:
-        with self._changing(study) as work:
+        with self._work_on(study) as work:
             sql_control.retarget(work, target)
 
     @retry
     def remember(self, study: int, *, trainable: str) -> None:
-        with self._changing(study) as work:
+        with self._work_on(study) as work:
             sql_control.remember(work, trainable)
 
     @retry_idempotent
@@ -309,25 +309,25 @@ class SqlStore(SqlReading):
             return sql_control.push_done(work, hyperparameters, done, metrics=metrics)
 
         call = RequestFingerprint("push", study, hyperparameters, done)
-        with self._changing(study) as work:
+        with self._work_on(study) as work:
             return JobId.parse(run_idempotent(work, key, call, push))
 
     @retry
     def pin(self, study: int, job: JobId) -> None:
-        with self._changing(study) as work:
+        with self._work_on(study) as work:
             sql_control.pin(work, job, checkpoints=self.checkpoints(study))
 
     @retry
     def unpin(self, study: int, job: JobId) -> None:
-        with self._changing(study) as work:
+        with self._work_on(study) as work:
             sql_control.unpin(work, job)
 
     @retry
     def collect(self, study: int) -> int:
         checkpoints = self.checkpoints(study)
         database = self._session.database
-        with database.exclusive(study, max_wait_s=_FILES_S) as tx:
-            addresses, oldest = sql_control.kept(tx, study)
+        with database.exclusive(study, max_wait_s=_MAX_FILES_S) as tx:
+            addresses, oldest = sql_control.needed_checkpoints(tx, study)
             return checkpoints.sweep(addresses, staged_before=oldest)
 
     # --- whole studies -------------------------------------------------------------------------
@@ -337,8 +337,8 @@ class SqlStore(SqlReading):
         self, study: int, *, checkpoints: Chosen
     ) -> Iterator[tuple[StudyDump, HeldCheckpoints]]:
         with ExitStack() as stack:
-            alone = self._session.database.exclusive(study, max_wait_s=_FILES_S)
-            with alone:  # nobody discards what is being held
+            lock = self._session.database.exclusive(study, max_wait_s=_MAX_FILES_S)
+            with lock:  # nobody discards what is being held
                 tx, record = stack.enter_context(self._session.read(study))
                 chosen = sql_dump.chosen(tx, study, checkpoints)
                 files = stack.enter_context(hold(self.checkpoints(study), chosen))
@@ -348,22 +348,22 @@ class SqlStore(SqlReading):
         return sql_restore.restore(self._session, dump, save, key)
 
     @contextmanager
-    def _changing(self, study: int) -> Iterator[UnitOfWork]:
+    def _work_on(self, study: int) -> Iterator[UnitOfWork]:
         with self._session.work(study) as work:
             work.load_study()
             yield work
 
-    def _work(self, lease: Lease) -> UnitOfWork:
+    def _work_for(self, lease: Lease) -> UnitOfWork:
         try:
             return self._session.work(lease.study)
         except UnknownStudy as e:
-            raise sql_report.lost(lease) from e
+            raise sql_report.lease_lost(lease) from e
 
-    def _given(self, wish: sql_claim.ClaimRequest) -> Lease | None:
+    def _find_claimed(self, request: sql_claim.ClaimRequest) -> Lease | None:
         with self._session.database.read() as tx:
-            head = sql_claim.find_by_key(tx, wish)
-        return None if head is None else sql_claim.lease(head, wish)
+            head = sql_claim.find_by_key(tx, request)
+        return None if head is None else sql_claim.lease(head, request)
 
-    def _anything(self, study: int) -> bool:
+    def _has_claimable(self, study: int) -> bool:
         with self._session.read(study) as (tx, _):
             return sql_claim.has_claimable(tx, study)

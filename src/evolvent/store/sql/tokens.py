@@ -23,7 +23,7 @@ _FIND = f"SELECT {_TOKEN} FROM token t WHERE t.id = :id"
 _REVOKE = "UPDATE token SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL"
 _SIGN_OUT_ALL = "DELETE FROM session WHERE token = :id"
 
-_FORGET = "DELETE FROM session WHERE expires_at <= :now"
+_DELETE_EXPIRED = "DELETE FROM session WHERE expires_at <= :now"
 _SIGN_IN = """
 INSERT INTO session (id, hash, token, created_at, expires_at)
 VALUES (:id, :hash, :token, :created_at, :expires_at)
@@ -35,7 +35,7 @@ FROM session s JOIN token t ON t.id = s.token WHERE s.id = :id
 """
 _SIGN_OUT = "DELETE FROM session WHERE id = :id"
 
-_SIGN_IN_FIELDS = ("id", "hash", "token", "created_at", "expires_at")
+_SESSION_FIELDS = ("id", "hash", "token", "created_at", "expires_at")
 _TOKEN_FIELDS = (
     "id", "hash", "name", "role", "study", "created_at", "expires_at", "revoked_at",
 )  # fmt: skip
@@ -75,10 +75,10 @@ class SqlTokens:
             tx.execute(_SIGN_OUT_ALL, {"id": id})
 
     @retry
-    def sign_in(self, sign_in: Session) -> None:
+    def sign_in(self, session: Session) -> None:
         with self._database.write(synced=False) as tx:
-            tx.execute(_FORGET, {"now": sign_in.created_at})
-            tx.execute(_SIGN_IN, _values(sign_in, _SIGN_IN_FIELDS))
+            tx.execute(_DELETE_EXPIRED, {"now": session.created_at})
+            tx.execute(_SIGN_IN, _values(session, _SESSION_FIELDS))
 
     @retry
     def find_session(self, id: str) -> tuple[Session, Token, float] | None:
@@ -86,9 +86,9 @@ class SqlTokens:
             row = tx.execute(_SIGNED_IN, {"id": id}).fetchone()
             if row is None:
                 return None
-            n = len(_SIGN_IN_FIELDS)
-            sign_in = Session(**dict(zip(_SIGN_IN_FIELDS, row[:n], strict=True)))
-            return sign_in, _token(row[n:]), tx.now()
+            n = len(_SESSION_FIELDS)
+            session = Session(**dict(zip(_SESSION_FIELDS, row[:n], strict=True)))
+            return session, _token(row[n:]), tx.now()
 
     @retry
     def sign_out(self, id: str) -> None:
@@ -100,5 +100,5 @@ def _token(row: tuple[Any, ...]) -> Token:
     return Token(**dict(zip(_TOKEN_FIELDS, row, strict=True)))
 
 
-def _values(of: Token | Session, fields: tuple[str, ...]) -> dict[str, Any]:
-    return {name: getattr(of, name) for name in fields}
+def _values(record: Token | Session, fields: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in fields}
