@@ -90,7 +90,7 @@ def test_a_claim_that_looks_around_does_not_take_what_another_has_just_taken(
         assert theirs is not None
         assert theirs.job.member == head.member
         assert claim._hand_out(work, request, head) is None
-        ours = claim.claim_job(work, request)
+        ours = claim.claim_in_transaction(work, request)
         assert ours is not None
         assert ours.member == head.member + 1
     assert store.job(crew.id, theirs.job.id).worker == "w1"

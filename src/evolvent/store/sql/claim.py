@@ -1,4 +1,4 @@
-"""Giving out jobs: one transaction hands the next one over, or finds that there is none."""
+"""Claims: one statement gives out the next job; what it leaves alone falls to a transaction."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from evolvent.core.heads import HeadState
 from evolvent.store.records import Failure, FailureKind, Lease
 from evolvent.store.sql.database import Database, Transaction
 from evolvent.store.sql.report import note_failure
+from evolvent.store.sql.retry import FreshKey
 from evolvent.store.sql.rows import (
     HEAD,
     ID_STRIDE,
@@ -18,32 +19,16 @@ from evolvent.store.sql.rows import (
     running_job,
     storable_text,
 )
-from evolvent.store.sql.session import UnitOfWork
+from evolvent.store.sql.session import DatabaseSession, UnitOfWork
 
 CLAIMED = HEAD.replace("m.", "")
-_CLAIMABLE = f"""
-SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study
-WHERE m.study = :study AND s.stopped IS NULL
-"""
-QUEUED = f"{_CLAIMABLE} AND m.state = 'queued' ORDER BY m.round, m.member LIMIT 1"
-EXPIRED = f"""
-{_CLAIMABLE} AND m.state = 'running' AND m.lease_until <= :now ORDER BY m.round, m.member LIMIT 1
-"""
-PREFERRED = f"""
-{_CLAIMABLE} AND m.id = :preferred AND m.round = :round
-AND (m.state = 'queued' OR m.state = 'running' AND m.lease_until <= :now)
-"""
-_HAS_CLAIMABLE = f"SELECT EXISTS ({QUEUED}) OR EXISTS ({EXPIRED})"
 _SET = """
 UPDATE member
 SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :now,
     lease_until = :now + :lease_s, claim = :claim
 """
-_BY_KEY = f"""
-SELECT {CLAIMED} FROM member
-WHERE claim = :claim AND study = :study AND worker = :worker AND state = 'running'
-"""
-_HAND_OUT = f"{_SET} WHERE id = :id AND state = 'queued' RETURNING {CLAIMED}"
+# Not while a lease has expired, since its loss is noted before anything else is given out; nor
+# before the first claim of the study, which also sets when the study started.
 FAST_CLAIM = f"""
 {_SET}
 WHERE id = (
@@ -59,6 +44,24 @@ AND EXISTS (
     SELECT 1 FROM study WHERE id = :study AND stopped IS NULL AND started_at IS NOT NULL)
 RETURNING {CLAIMED}
 """
+_BY_KEY = f"""
+SELECT {CLAIMED} FROM member
+WHERE claim = :claim AND study = :study AND worker = :worker AND state = 'running'
+"""
+_CLAIMABLE = f"""
+SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study
+WHERE m.study = :study AND s.stopped IS NULL
+"""
+QUEUED = f"{_CLAIMABLE} AND m.state = 'queued' ORDER BY m.round, m.member LIMIT 1"
+EXPIRED = f"""
+{_CLAIMABLE} AND m.state = 'running' AND m.lease_until <= :now ORDER BY m.round, m.member LIMIT 1
+"""
+PREFERRED = f"""
+{_CLAIMABLE} AND m.id = :preferred AND m.round = :round
+AND (m.state = 'queued' OR m.state = 'running' AND m.lease_until <= :now)
+"""
+_HAS_CLAIMABLE = f"SELECT EXISTS ({QUEUED}) OR EXISTS ({EXPIRED})"
+_HAND_OUT = f"{_SET} WHERE id = :id AND state = 'queued' RETURNING {CLAIMED}"
 _START = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
 
 
@@ -83,51 +86,70 @@ class ClaimRequest(NamedTuple):
         }
 
 
-def find_by_key(tx: Transaction, request: ClaimRequest) -> HeadRow | None:
-    """Return what this very claim got before, while it counts."""
-    row = tx.execute(_BY_KEY, request.values()).fetchone()
-    return None if row is None else HeadRow._make(row)
+def claim(session: DatabaseSession, request: ClaimRequest) -> Lease | None:
+    """Give out the next job; None when there is nothing to claim.
+
+    Nearly always `_claim_fast` does it. Around it stand what must come first for the few claims
+    that are repeated or idle, and what it falls to.
+    """
+    cache = session.cache(request.study)
+    # The answer to the first try was lost: the job that it claimed must not be claimed beside.
+    if request.key is not None and not isinstance(request.key, FreshKey):
+        head = _find_by_key(session.database, request)
+        if head is not None:
+            return _lease(head, request)
+    # Idle workers ask again and again: a read takes no lock, so that they disturb nobody.
+    if cache.idle and not _has_claimable(session, request.study):
+        return None
+    session.database.ensure_checkpoint_root()
+    head = _claim_fast(session.database, request)
+    if head is None:
+        # The first claim of a study, one after an expired lease, or nothing is queued.
+        with session.work(request.study, synced=False) as work:
+            head = claim_in_transaction(work, request)
+    cache.idle = head is None
+    return None if head is None else _lease(head, request)
 
 
-def claim_fast(database: Database, request: ClaimRequest) -> HeadRow | None:
-    """Claim by one statement, as nearly always: when the study runs and no lease has expired."""
+def _claim_fast(database: Database, request: ClaimRequest) -> HeadRow | None:
     rows = database.autocommit(FAST_CLAIM, request.values())
     if not rows:
         return None
-    claimed = HeadRow._make(rows[0])
-    # Before anything is staged for this job: `collect` removes what is older than it.
-    database.observe_server_time(claimed.started_at or 0.0)
-    return claimed
+    head = HeadRow._make(rows[0])
+    # Before anything is staged for this job: `collect` removes what was staged earlier than it.
+    database.observe_server_time(head.started_at or 0.0)
+    return head
 
 
-def claim_job(work: UnitOfWork, request: ClaimRequest) -> HeadRow | None:
-    """Give out the first job that is free, noting on the way which ones their workers have lost.
+def claim_in_transaction(work: UnitOfWork, request: ClaimRequest) -> HeadRow | None:
+    """Claim in a transaction, noting on the way which jobs their workers have lost.
 
-    Returns:
-        The head as it has been given out; None when there is nothing to claim.
+    A loss is counted, and may end a job as failed, which may open others: so look again after each.
     """
     work.load_study()  # refuses a study that is not there
-    while (found := _first_claimable(work, request)) is not None:
-        head, row = head_and_study(found)
-        if head.state == HeadState.QUEUED:
-            claimed = _hand_out(work, request, head)
-            if claimed is not None:
-                return claimed
-            continue  # somebody else has claimed it meanwhile, by one statement
-        failure = Failure(FailureKind.LOST, f"no sign of life from worker {head.worker}")
-        note_failure(work, head, row, failure)
+    while (row := _first_claimable(work, request)) is not None:
+        head, study_row = head_and_study(row)
+        if head.state != HeadState.QUEUED:
+            loss = Failure(FailureKind.LOST, f"no sign of life from worker {head.worker}")
+            note_failure(work, head, study_row, loss)
+            continue
+        claimed = _hand_out(work, request, head)
+        # A fast claim takes no study lock: it may have taken this job since we read it.
+        if claimed is not None:
+            return claimed
     return None
 
 
-def lease(claimed: HeadRow, request: ClaimRequest) -> Lease:
-    """Return what has been claimed as the worker wants it; not while others wait."""
-    return Lease(request.study, running_job(claimed), str(claimed.worker))
+def _find_by_key(database: Database, request: ClaimRequest) -> HeadRow | None:
+    with database.read() as tx:
+        row = tx.execute(_BY_KEY, request.values()).fetchone()
+    return None if row is None else HeadRow._make(row)
 
 
-def has_claimable(tx: Transaction, study: int) -> bool:
-    """Whether there is something to claim now; reads only, so that idle workers disturb nobody."""
-    values = {"study": study, "now": tx.now()}
-    return bool(tx.execute(_HAS_CLAIMABLE, values).fetchone()[0])
+def _has_claimable(session: DatabaseSession, study: int) -> bool:
+    with session.read(study) as (tx, _):
+        values = {"study": study, "now": tx.now()}
+        return bool(tx.execute(_HAS_CLAIMABLE, values).fetchone()[0])
 
 
 def _first_claimable(tx: Transaction, request: ClaimRequest) -> Row | None:
@@ -147,6 +169,11 @@ def _round_and_member(row: Row) -> tuple[int, int]:
 
 def _hand_out(tx: Transaction, request: ClaimRequest, head: HeadRow) -> HeadRow | None:
     values = {**request.values(), "now": tx.now(), "id": request.study * ID_STRIDE + head.member}
-    claimed = tx.execute(_HAND_OUT, values).fetchall()
+    rows = tx.execute(_HAND_OUT, values).fetchall()
     tx.execute(_START, values)
-    return HeadRow._make(claimed[0]) if claimed else None
+    return HeadRow._make(rows[0]) if rows else None
+
+
+def _lease(head: HeadRow, request: ClaimRequest) -> Lease:
+    # After the transaction: hyperparameters are decoded while nobody waits for the lock.
+    return Lease(request.study, running_job(head), str(head.worker))

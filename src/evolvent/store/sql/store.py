@@ -34,7 +34,6 @@ from evolvent.store.sql import report as sql_report
 from evolvent.store.sql import restore as sql_restore
 from evolvent.store.sql.database import Database
 from evolvent.store.sql.retry import (
-    FreshKey,
     retry,
     retry_idempotent,
     retry_if_rolled_back,
@@ -203,20 +202,7 @@ class SqlStore(SqlReading):
         key: str | None = None,
     ) -> Lease | None:
         request = sql_claim.ClaimRequest(study, worker, lease_s, prefer, key)
-        cache = self._session.cache(study)
-        if key is not None and not isinstance(key, FreshKey):
-            answer = self._find_claimed(request)
-            if answer is not None:
-                return answer
-        if cache.idle and not self._has_claimable(study):
-            return None
-        self._session.database.ensure_checkpoint_root()
-        claimed = sql_claim.claim_fast(self._session.database, request)
-        if claimed is None:
-            with self._session.work(study, synced=False) as work:
-                claimed = sql_claim.claim_job(work, request)
-        cache.idle = claimed is None
-        return None if claimed is None else sql_claim.lease(claimed, request)
+        return sql_claim.claim(self._session, request)
 
     @retry_idempotent
     def heartbeat(
@@ -358,12 +344,3 @@ class SqlStore(SqlReading):
             return self._session.work(lease.study)
         except UnknownStudy as e:
             raise sql_report.lease_lost(lease) from e
-
-    def _find_claimed(self, request: sql_claim.ClaimRequest) -> Lease | None:
-        with self._session.database.read() as tx:
-            head = sql_claim.find_by_key(tx, request)
-        return None if head is None else sql_claim.lease(head, request)
-
-    def _has_claimable(self, study: int) -> bool:
-        with self._session.read(study) as (tx, _):
-            return sql_claim.has_claimable(tx, study)
