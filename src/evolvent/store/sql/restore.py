@@ -131,7 +131,10 @@ def restore(
     record = dump.record
     synced = record.durability == "power"
     session.database.ensure_checkpoint_root()
-    with staging_area(session.checkpoint_root) as folder, stage(folder / "log.db", dump) as staged:
+    with (
+        staging_area(session.database.checkpoints) as folder,
+        stage(folder / "log.db", dump) as staged,
+    ):
         checkpoints = LocalCheckpoints(folder / "checkpoints", sync=synced)
         save(checkpoints)
         missing = _missing(staged, checkpoints)

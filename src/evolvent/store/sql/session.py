@@ -256,12 +256,7 @@ class DatabaseSession:
 
     def checkpoint_dir(self, name: str, study: int) -> Path:
         """Return where the checkpoints of a study are."""
-        return self.checkpoint_root / f"{_slug(name)}-{study}"
-
-    @property
-    def checkpoint_root(self) -> Path:
-        """Where the checkpoints of all studies are."""
-        return self.database.checkpoints
+        return self.database.checkpoints / f"{_slug(name)}-{study}"
 
 
 def unknown_study(study: int) -> UnknownStudy:

@@ -47,76 +47,11 @@ from evolvent.store.tokens import Tokens
 _MAX_FILES_S = 600.0  # many files may have to be linked or moved
 
 
-class SqlReading:
-    """What a study's log tells; see `store.protocol`."""
+class SqlStore:
+    """A store in a SQLite file or on a PostgreSQL server; checkpoints lie in a directory."""
 
     def __init__(self, database: Database) -> None:
         self._session = DatabaseSession(database)
-
-    @retry
-    def jobs(
-        self,
-        study: int,
-        *,
-        states: Iterable[JobState] | None = None,
-        after: int = 0,
-        limit: int | None = None,
-    ) -> list[JobRecord]:
-        with self._session.read(study) as (tx, record):
-            return sql_read.jobs(
-                tx, study, rounds=record.rounds, states=states, after=after, limit=limit
-            )
-
-    @retry
-    def scan(
-        self,
-        study: int,
-        columns: Sequence[JobColumn],
-        *,
-        after: int = 0,
-        limit: int | None = None,
-    ) -> list[tuple[Any, ...]]:
-        with self._session.read(study) as (tx, _):
-            return sql_read.scan(tx, study, columns, after=after, limit=limit)
-
-    @retry
-    def job(self, study: int, job: JobId) -> JobRecord:
-        with self._session.read(study) as (tx, record):
-            return sql_read.job(tx, study, job, rounds=record.rounds)
-
-    @retry
-    def members(self, study: int) -> list[MemberView]:
-        with self._session.read(study) as (tx, record):
-            return sql_read.members(tx, study, rounds=record.rounds)
-
-    @retry
-    def lineage(self, study: int, job: JobId) -> list[JobRecord]:
-        with self._session.read(study) as (tx, record):
-            return sql_read.lineage(tx, study, job, rounds=record.rounds)
-
-    @retry
-    def points(self, study: int, job: JobId) -> list[Point]:
-        with self._session.read(study) as (tx, record):
-            return sql_read.points(tx, study, job, rounds=record.rounds)
-
-    @retry
-    def points_of(self, study: int, member: int) -> list[tuple[int, float, str]]:
-        with self._session.read(study) as (tx, _):
-            return sql_read.points_of(tx, study, member)
-
-    @retry
-    def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
-        with self._session.read(study) as (tx, _):
-            return sql_read.failures(tx, study, limit=limit)
-
-    @retry
-    def pins(self, study: int) -> list[JobId]:
-        with self._session.read(study) as (tx, _):
-            return sql_read.pins(tx, study)
-
-
-class SqlStore(SqlReading):
-    """A store in a SQLite file or on a PostgreSQL server; checkpoints lie in a directory."""
 
     @property
     def url(self) -> str:
@@ -253,6 +188,7 @@ class SqlStore(SqlReading):
             return sql_report.current_lease(work, lease)
 
     # --- control -------------------------------------------------------------------------------
+
     @retry
     def stop(self, study: int, *, reason: str) -> None:
         with self._work_on(study) as work:
@@ -315,6 +251,69 @@ class SqlStore(SqlReading):
         with database.exclusive(study, max_wait_s=_MAX_FILES_S) as tx:
             addresses, oldest = sql_control.needed_checkpoints(tx, study)
             return checkpoints.sweep(addresses, staged_before=oldest)
+
+    # --- reading -------------------------------------------------------------------------------
+
+    @retry
+    def jobs(
+        self,
+        study: int,
+        *,
+        states: Iterable[JobState] | None = None,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[JobRecord]:
+        with self._session.read(study) as (tx, record):
+            return sql_read.jobs(
+                tx, study, rounds=record.rounds, states=states, after=after, limit=limit
+            )
+
+    @retry
+    def scan(
+        self,
+        study: int,
+        columns: Sequence[JobColumn],
+        *,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[tuple[Any, ...]]:
+        with self._session.read(study) as (tx, _):
+            return sql_read.scan(tx, study, columns, after=after, limit=limit)
+
+    @retry
+    def job(self, study: int, job: JobId) -> JobRecord:
+        with self._session.read(study) as (tx, record):
+            return sql_read.job(tx, study, job, rounds=record.rounds)
+
+    @retry
+    def members(self, study: int) -> list[MemberView]:
+        with self._session.read(study) as (tx, record):
+            return sql_read.members(tx, study, rounds=record.rounds)
+
+    @retry
+    def lineage(self, study: int, job: JobId) -> list[JobRecord]:
+        with self._session.read(study) as (tx, record):
+            return sql_read.lineage(tx, study, job, rounds=record.rounds)
+
+    @retry
+    def points(self, study: int, job: JobId) -> list[Point]:
+        with self._session.read(study) as (tx, record):
+            return sql_read.points(tx, study, job, rounds=record.rounds)
+
+    @retry
+    def points_of(self, study: int, member: int) -> list[tuple[int, float, str]]:
+        with self._session.read(study) as (tx, _):
+            return sql_read.points_of(tx, study, member)
+
+    @retry
+    def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
+        with self._session.read(study) as (tx, _):
+            return sql_read.failures(tx, study, limit=limit)
+
+    @retry
+    def pins(self, study: int) -> list[JobId]:
+        with self._session.read(study) as (tx, _):
+            return sql_read.pins(tx, study)
 
     # --- whole studies -------------------------------------------------------------------------
 
