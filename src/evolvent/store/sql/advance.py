@@ -10,7 +10,9 @@ from typing import NamedTuple
 from evolvent.core.heads import Head, decided_head, next_head, round_heads
 from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, JobState, Member
+from evolvent.store.records import JOB_COLUMNS
 from evolvent.store.sql.rows import (
+    HEAD_COLUMNS,
     ID_STRIDE,
     HeadRow,
     LazyHyperparameters,
@@ -31,21 +33,31 @@ _EMPTY_POPULATION = Population()
 _NO_ADDRESSES: Mapping[JobId | None, str | None] = {None: None}
 NO_ROUND = 2**62
 """A round that nobody reaches."""
-_APPEND = """
-INSERT INTO job (id, study, member, round, state, score, hyperparameters, metrics, checkpoint,
-                 parent_member, parent_round, parent_checkpoint, attempt, reason, error, worker,
-                 started_at, finished_at, kept)
-SELECT :id, study, member, round, :state, :score, hyperparameters, :metrics, :checkpoint,
-       parent_member, parent_round, checkpoint, attempt, reason, :error, worker,
-       started_at, :now, :kept
-FROM member WHERE id = :head
+# What a job takes over from its head has the same name there, but for the checkpoint that it
+# started from; what its report adds comes as a parameter.
+_FROM_HEAD: dict[str, str] = {column: column for column in JOB_COLUMNS}
+_OF_JOB = {
+    "id": ":id",
+    "study": "study",
+    **_FROM_HEAD,
+    "parent_checkpoint": "checkpoint",
+    "state": ":state",
+    "score": ":score",
+    "metrics": ":metrics",
+    "checkpoint": ":checkpoint",
+    "error": ":error",
+    "finished_at": ":now",
+    "kept": ":kept",
+}
+_APPEND = f"""
+INSERT INTO job ({", ".join(_OF_JOB)})
+SELECT {", ".join(_OF_JOB.values())} FROM member WHERE id = :head
 """
 _LAST_LINE = "SELECT id FROM job WHERE id > :begin AND id < :end ORDER BY id DESC LIMIT 1"
-_WRITE_HEAD = """
+_WRITE_HEAD = f"""
 UPDATE member
-SET round = :round, state = :state, hyperparameters = :hyperparameters,
-    parent_member = :parent_member, parent_round = :parent_round, checkpoint = :checkpoint,
-    reason = :reason, attempt = 0, losses = 0, failures = 0,
+SET {", ".join(f"{column} = :{column}" for column in HEAD_COLUMNS)},
+    checkpoint = :checkpoint, attempt = 0, losses = 0, failures = 0,
     lease_until = NULL, worker = NULL, started_at = NULL, error = NULL
 WHERE id = :id
 """
@@ -117,9 +129,22 @@ def _next_head(
 def _append_job(
     work: UnitOfWork, head: HeadRow, result: JobResult, me: Member, *, kept: bool
 ) -> None:
+    """Write the running job of a head as finished; `kept`: whether its member goes on from it."""
     population, cache = work.known_population, work.cache.population
-    line = None if population is None else cache.last_line
-    line = _insert_job(work, head, result, kept=kept, line=line)
+    line = (_last_line(work) if population is None else cache.last_line) + 1
+    values = {
+        "id": line,
+        "head": work.study * ID_STRIDE + head.member,
+        "state": result.state.value,
+        "score": result.score,
+        "metrics": result.metrics,
+        "checkpoint": result.checkpoint,
+        "error": result.error,
+        "now": work.now(),
+        "kept": int(kept),
+    }
+    work.execute(_APPEND, values)
+    work.drop_ref(head.checkpoint, result.checkpoint)
     if population is not None:
         cache.appended(line, me.job)
         if not kept:
@@ -200,22 +225,13 @@ class JobResult(NamedTuple):
 
     def record(self, head: HeadRow) -> JobRecord:
         """Return the finished job of a head as algorithms see it while it is being reported."""
-        job = running_job(head)
-        return JobRecord(
-            job.member,
-            job.round,
-            self.state,
-            job.hyperparameters,
-            job.parent,
-            self.score,
-            decode(self.metrics),
-            self.checkpoint,
-            job.parent_checkpoint,
-            job.attempt,
-            job.reason,
-            self.error,
-            job.worker,
-            job.started_at,
+        return replace(
+            running_job(head),
+            state=self.state,
+            score=self.score,
+            metrics=decode(self.metrics),
+            checkpoint=self.checkpoint,
+            error=self.error,
         )
 
 
@@ -226,38 +242,6 @@ class WaitingHead:
     member: int
     parent: JobId | None
     checkpoint: str | None
-
-
-def _insert_job(
-    work: UnitOfWork, head: HeadRow, result: JobResult, *, kept: bool, line: int | None
-) -> int:
-    """Write the running job of a head as finished.
-
-    Args:
-        work: the transaction.
-        head: the head.
-        result: how the job ended.
-        kept: whether its member goes on from it.
-        line: id of the log's last line; None when it is not known.
-
-    Returns:
-        The id of the new line.
-    """
-    number = (_last_line(work) if line is None else line) + 1
-    values = {
-        "id": number,
-        "head": work.study * ID_STRIDE + head.member,
-        "state": result.state.value,
-        "score": result.score,
-        "metrics": result.metrics,
-        "checkpoint": result.checkpoint,
-        "error": result.error,
-        "now": work.now(),
-        "kept": int(kept),
-    }
-    work.execute(_APPEND, values)
-    work.drop_ref(head.checkpoint, result.checkpoint)
-    return number
 
 
 def _write_head(
@@ -273,12 +257,9 @@ def _write_head(
     parent = head.parent
     address = addresses[parent] if parent in addresses else _address(work, parent)
     work.add_ref(address)
-    values = head_values(parent, head.hyperparameters)
+    values = head_values(head)
     values["id"] = work.study * ID_STRIDE + head.member
-    values["round"] = head.round
-    values["state"] = head.state.value
     values["checkpoint"] = address
-    values["reason"] = head.reason
     work.execute(_WRITE_HEAD, values)
 
 

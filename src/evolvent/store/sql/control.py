@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evolvent.core.heads import Head, HeadState, first_head, first_heads
+from evolvent.core.heads import Head, first_head, first_heads
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, ConfigError, StudyExists, UnknownJob
@@ -18,6 +18,7 @@ from evolvent.store.sql.read import study_state
 from evolvent.store.sql.report import report
 from evolvent.store.sql.rows import (
     HEAD,
+    HEAD_COLUMNS,
     ID_STRIDE,
     HeadRow,
     StudyRow,
@@ -32,11 +33,9 @@ INSERT INTO study (name, record, epoch, created_at) VALUES (:name, :record, 0, :
 ON CONFLICT (name) DO NOTHING
 RETURNING id
 """
-_INSERT_HEAD = """
-INSERT INTO member (id, study, member, round, state, hyperparameters, parent_member, parent_round,
-                    reason, attempt, losses, failures)
-VALUES (:id, :study, :member, :round, :state, :hyperparameters, :parent_member, :parent_round,
-        :reason, 0, 0, 0)
+_INSERT_HEAD = f"""
+INSERT INTO member (id, study, member, {", ".join(HEAD_COLUMNS)}, attempt, losses, failures)
+VALUES (:id, :study, :member, {", ".join(f":{column}" for column in HEAD_COLUMNS)}, 0, 0, 0)
 """
 _TABLES = ("member", "job", "point", "failure", "pin")
 _STOP = """
@@ -206,16 +205,8 @@ def _refuse_without_checkpoints(work: UnitOfWork) -> None:
 
 
 def _insert_head(tx: Transaction, study: int, head: Head) -> None:
-    values = {
-        **head_values(head.parent, head.hyperparameters),
-        "id": study * ID_STRIDE + head.member,
-        "study": study,
-        "member": head.member,
-        "round": head.round,
-        "state": HeadState(head.state).value,
-        "reason": head.reason,
-    }
-    tx.execute(_INSERT_HEAD, values)
+    values = {"id": study * ID_STRIDE + head.member, "study": study, "member": head.member}
+    tx.execute(_INSERT_HEAD, {**values, **head_values(head)})
 
 
 def _write_record(work: UnitOfWork) -> None:

@@ -7,9 +7,19 @@ from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.dump import Chosen, JobPoint, MemberDump, StudyDump, not_done
-from evolvent.store.records import FailedAttempt, Failure, FailureKind, Point
+from evolvent.store.records import Point
 from evolvent.store.sql.database import Reading, Transaction
-from evolvent.store.sql.rows import HEAD, ID_STRIDE, JOB, HeadRow, Row, decode, finished_job, job_id
+from evolvent.store.sql.rows import (
+    FAILURE,
+    HEAD,
+    ID_STRIDE,
+    JOB,
+    HeadRow,
+    decode,
+    failed_attempt,
+    finished_job,
+    job_id,
+)
 
 _STUDY = "SELECT created_at, started_at, stopped, stopped_by FROM study WHERE id = :study"
 _HEADS = f"SELECT {HEAD} FROM member m WHERE m.study = :study ORDER BY m.member"
@@ -24,10 +34,7 @@ WHERE p.study = :study AND (
         AND m.attempt = p.attempt AND m.state <> 'running'))
 ORDER BY p.member, p.round, p.id
 """
-_FAILURES = """
-SELECT member, round, attempt, kind, message, traceback, worker, at FROM failure
-WHERE study = :study ORDER BY id
-"""
+_FAILURES = f"SELECT {FAILURE} FROM failure WHERE study = :study ORDER BY id"
 _PINS = "SELECT member, round, checkpoint FROM pin WHERE study = :study ORDER BY member, round"
 _BEST = "SELECT best_member, best_round, best_checkpoint FROM study WHERE id = :study"
 _PARENTS = """
@@ -62,7 +69,7 @@ def dump(tx: Reading, study: int, record: StudyRecord) -> StudyDump:
             JobPoint(JobId(member, round_), Point(step, decode(metrics)))
             for member, round_, step, metrics in tx.each(_POINTS, values)
         ),
-        failures=map(_failure, tx.each(_FAILURES, values)),
+        failures=map(failed_attempt, tx.each(_FAILURES, values)),
     )
 
 
@@ -110,9 +117,3 @@ def _member(row: HeadRow) -> MemberDump:
     )
     attempt, started_at = row.attempt - running, None if running else row.started_at
     return MemberDump(head, attempt, row.losses, row.failures, started_at, row.error)
-
-
-def _failure(row: Row) -> FailedAttempt:
-    member, round_, attempt, kind, message, traceback, worker, at = row
-    failure = Failure(FailureKind(kind), message, traceback)
-    return FailedAttempt(JobId(member, round_), attempt, failure, worker, at)

@@ -14,8 +14,6 @@ from evolvent.errors import UnknownJob
 from evolvent.store.records import (
     JOB_COLUMNS,
     FailedAttempt,
-    Failure,
-    FailureKind,
     JobColumn,
     MemberView,
     Point,
@@ -24,6 +22,7 @@ from evolvent.store.records import (
 )
 from evolvent.store.sql.database import NO_LIMIT, Transaction
 from evolvent.store.sql.rows import (
+    FAILURE,
     HEAD,
     ID_STRIDE,
     JOB,
@@ -32,6 +31,7 @@ from evolvent.store.sql.rows import (
     Row,
     StudyRow,
     decode,
+    failed_attempt,
     finished_job,
     open_job,
 )
@@ -102,10 +102,7 @@ ORDER BY 1, 4
 """
 _FINAL = frozenset({JobState.DONE, JobState.FAILED})
 _COLUMN_SQL = {column: f"j.{column}" for column in JOB_COLUMNS}
-_FAILURES = """
-SELECT member, round, attempt, kind, message, traceback, worker, at FROM failure
-WHERE study = :study ORDER BY id DESC LIMIT :limit
-"""
+_FAILURES = f"SELECT {FAILURE} FROM failure WHERE study = :study ORDER BY id DESC LIMIT :limit"
 _PINS = "SELECT member, round FROM pin WHERE study = :study ORDER BY member, round"
 
 
@@ -203,7 +200,7 @@ def points_of(tx: Transaction, study: int, member: int) -> list[tuple[int, float
 def failures(tx: Transaction, study: int, *, limit: int) -> list[FailedAttempt]:
     """Return failed attempts, the newest last."""
     rows = tx.execute(_FAILURES, {"study": study, "limit": max(0, limit)}).fetchall()
-    return [_failed_attempt(row) for row in reversed(rows)]
+    return list(map(failed_attempt, reversed(rows)))
 
 
 def pins(tx: Transaction, study: int) -> list[JobId]:
@@ -275,9 +272,3 @@ def _range(study: int) -> dict[str, Any]:
 
 def _active(head: HeadRow) -> bool:
     return head.state in {HeadState.QUEUED, HeadState.RUNNING}
-
-
-def _failed_attempt(row: Row) -> FailedAttempt:
-    member, round_, attempt, kind, message, traceback, worker, at = row
-    failure = Failure(FailureKind(kind), message, traceback)
-    return FailedAttempt(JobId(member, round_), attempt, failure, worker, at)

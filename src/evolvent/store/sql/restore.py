@@ -6,9 +6,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from evolvent.core.records import JobId, JobRecord
+from evolvent.core.records import JobId
 from evolvent.errors import EvolventError, StudyExists
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.checkpoints.transfer import (
@@ -19,10 +18,22 @@ from evolvent.store.checkpoints.transfer import (
 )
 from evolvent.store.dump import JobPoint, MemberDump, StudyDump
 from evolvent.store.idempotency import RequestFingerprint
-from evolvent.store.records import FailedAttempt
+from evolvent.store.records import JOB_COLUMNS
 from evolvent.store.sql.database import Transaction, Writing
 from evolvent.store.sql.retry import find_answer, run_idempotent
-from evolvent.store.sql.rows import ID_STRIDE, encode, storable_text, storable_text_or_none
+from evolvent.store.sql.rows import (
+    FAILURE,
+    FAILURE_COLUMNS,
+    ID_STRIDE,
+    HeadRow,
+    Row,
+    encode,
+    failure_row,
+    head_values,
+    job_row,
+    storable_text,
+    storable_text_or_none,
+)
 from evolvent.store.sql.session import DatabaseSession
 from evolvent.store.sqlite.location import translate_error
 
@@ -32,37 +43,19 @@ VALUES (:name, :record, 0, :stopped, :stopped_by, :created_at, :started_at)
 ON CONFLICT (name) DO NOTHING
 RETURNING id
 """
+_MEMBER, _JOB = ", ".join(HeadRow._fields), ", ".join((*JOB_COLUMNS, "kept"))
 _READ_STAGED = {
-    "member": (
-        """
-        SELECT :begin + member AS id, :study AS study, member, round, state, hyperparameters,
-               parent_member, parent_round, checkpoint, reason, attempt, losses, failures,
-               started_at, error
-        FROM member
-        """
-    ),
-    "job": (
-        """
-        SELECT :begin + line AS id, :study AS study, member, round, state, score, hyperparameters,
-               metrics, checkpoint, parent_member, parent_round, parent_checkpoint, attempt,
-               reason, error, worker, started_at, finished_at, kept
-        FROM job ORDER BY line
-        """
-    ),
+    "member": f"SELECT :begin + member AS id, :study AS study, {_MEMBER} FROM member",
+    "job": f"SELECT :begin + line AS id, :study AS study, {_JOB} FROM job ORDER BY line",
     "point": (
         """
         SELECT :study AS study, p.member AS member, p.round AS round,
                coalesce(j.attempt, m.attempt) AS attempt, p.step AS step, p.metrics AS metrics
         FROM point p LEFT JOIN job j ON j.member = p.member AND j.round = p.round
-        JOIN member m ON m.member = p.member ORDER BY p.id
+        JOIN member m ON m.member = p.member ORDER BY p.line
         """
     ),
-    "failure": (
-        """
-        SELECT :study AS study, member, round, attempt, kind, message, traceback, worker, at
-        FROM failure ORDER BY id
-        """
-    ),
+    "failure": f"SELECT :study AS study, {FAILURE} FROM failure ORDER BY line",
     "pin": (
         """
         SELECT :study AS study, p.member AS member, p.round AS round, j.checkpoint AS checkpoint
@@ -85,20 +78,14 @@ _PARENTS = """
 SELECT parent_member, parent_round, checkpoint FROM member
 WHERE checkpoint IS NOT NULL ORDER BY member
 """
-_TABLES = """
-CREATE TABLE member (
-    member INTEGER PRIMARY KEY, round, state, hyperparameters, parent_member, parent_round, reason,
-    attempt, losses, failures, started_at, error, checkpoint);
-CREATE TABLE job (
-    line INTEGER PRIMARY KEY, member, round, state, score, hyperparameters, metrics, checkpoint,
-    parent_member, parent_round, attempt, reason, error, worker, started_at, finished_at,
-    parent_checkpoint, kept);
-CREATE UNIQUE INDEX job_by_member ON job (member, round);
-CREATE TABLE point (id INTEGER PRIMARY KEY, member, round, step, metrics);
-CREATE TABLE failure (
-    id INTEGER PRIMARY KEY, member, round, attempt, kind, message, traceback, worker, at);
-CREATE TABLE pin (member, round)
-"""
+_TABLES = (
+    f"CREATE TABLE member ({_MEMBER}, PRIMARY KEY (member))",
+    f"CREATE TABLE job (line INTEGER PRIMARY KEY, {_JOB})",
+    "CREATE UNIQUE INDEX job_by_member ON job (member, round)",
+    "CREATE TABLE point (line INTEGER PRIMARY KEY, member, round, step, metrics)",
+    f"CREATE TABLE failure (line INTEGER PRIMARY KEY, {FAILURE})",
+    "CREATE TABLE pin (member, round)",
+)
 _SOURCE = """
 (SELECT checkpoint FROM job p WHERE p.member = {0}.parent_member AND p.round = {0}.parent_round)
 """
@@ -234,7 +221,7 @@ def stage(path: Path, dump: StudyDump) -> Iterator[sqlite3.Connection]:
             for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
                 staged.execute(f"PRAGMA {pragma}")
             staged.execute("BEGIN")
-            for statement in _TABLES.split(";\n"):
+            for statement in _TABLES:
                 staged.execute(statement)
             _fill(staged, dump)
             for statement in _DERIVED:
@@ -246,80 +233,36 @@ def stage(path: Path, dump: StudyDump) -> Iterator[sqlite3.Connection]:
 
 
 def _fill(staged: sqlite3.Connection, dump: StudyDump) -> None:
-    _insert(staged, "member", 12, map(_member, dump.members), ", NULL")
-    _insert(staged, "job", 15, map(_job, dump.jobs), ", NULL, NULL", first="NULL, ")
-    _insert(staged, "point", 4, map(_point, dump.points), first="NULL, ")
-    _insert(staged, "failure", 8, map(_failure, dump.failures), first="NULL, ")
-    _insert(staged, "pin", 2, ((job.member, job.round) for job in dump.pins))
+    _insert(staged, "member", HeadRow._fields, map(_head_row, dump.members))
+    _insert(staged, "job", JOB_COLUMNS, map(job_row, dump.jobs))
+    _insert(staged, "point", ("member", "round", "step", "metrics"), map(_point, dump.points))
+    _insert(staged, "failure", FAILURE_COLUMNS, map(failure_row, dump.failures))
+    _insert(staged, "pin", ("member", "round"), ((job.member, job.round) for job in dump.pins))
 
 
 def _insert(
-    staged: sqlite3.Connection,
-    table: str,
-    n_values: int,
-    rows: Iterable[tuple[Any, ...]],
-    last: str = "",
-    *,
-    first: str = "",
+    staged: sqlite3.Connection, table: str, columns: Sequence[str], rows: Iterable[Row]
 ) -> None:
-    marks = ", ".join("?" * n_values)
-    staged.executemany(f"INSERT INTO {table} VALUES ({first}{marks}{last})", rows)
+    marks = ", ".join("?" * len(columns))
+    staged.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
 
 
-def _member(member: MemberDump) -> tuple[Any, ...]:
-    head = member.head
-    return (
-        head.member,
-        head.round,
-        head.state.value,
-        encode(dict(head.hyperparameters)),
-        *_parent(head.parent),
-        storable_text(head.reason),
-        member.attempt,
-        member.losses,
-        member.failures,
-        member.started_at,
-        storable_text_or_none(member.error),
+def _head_row(member: MemberDump) -> HeadRow:
+    values = head_values(member.head)
+    values["reason"] = storable_text(member.head.reason)
+    return HeadRow(
+        **values,
+        member=member.head.member,
+        checkpoint=None,  # follows from its parent
+        attempt=member.attempt,
+        losses=member.losses,
+        failures=member.failures,
+        worker=None,
+        started_at=member.started_at,
+        error=storable_text_or_none(member.error),
     )
 
 
-def _job(job: JobRecord) -> tuple[Any, ...]:
-    return (
-        job.member,
-        job.round,
-        job.state.value,
-        job.score,
-        encode(dict(job.hyperparameters)),
-        encode(dict(job.metrics)),
-        job.checkpoint,
-        *_parent(job.parent),
-        job.attempt,
-        storable_text(job.reason),
-        storable_text_or_none(job.error),
-        storable_text_or_none(job.worker),
-        job.started_at,
-        job.finished_at,
-    )
-
-
-def _point(logged: JobPoint) -> tuple[Any, ...]:
+def _point(logged: JobPoint) -> Row:
     job, point = logged.job, logged.point
     return job.member, job.round, point.step, encode(dict(point.values))
-
-
-def _failure(failed: FailedAttempt) -> tuple[Any, ...]:
-    failure = failed.failure
-    return (
-        failed.job.member,
-        failed.job.round,
-        failed.attempt,
-        failure.kind.value,
-        storable_text(failure.message),
-        storable_text_or_none(failure.traceback),
-        storable_text(failed.worker),
-        failed.at,
-    )
-
-
-def _parent(parent: JobId | None) -> tuple[int | None, int | None]:
-    return (None, None) if parent is None else (parent.member, parent.round)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from evolvent.core.heads import HeadState
+from evolvent.core.heads import Head, HeadState
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState, Value
+from evolvent.store.records import JOB_COLUMNS, FailedAttempt, Failure, FailureKind
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -27,23 +29,8 @@ def storable_text_or_none(text: str | None) -> str | None:
     return None if text is None else storable_text(text)
 
 
-HEAD = (
-    "m.member, m.round, m.state, m.hyperparameters, m.parent_member, m.parent_round, m.checkpoint,"
-    " m.reason, m.attempt, m.losses, m.failures, m.worker, m.started_at, m.error"
-)
-STUDY = (
-    "s.epoch, s.stopped, s.stopped_by, s.best_member, s.best_round, s.best_score,"
-    " s.best_checkpoint, s.started_at"
-)
-JOB = (
-    "j.member, j.round, j.state, j.hyperparameters, j.parent_member, j.parent_round, j.score,"
-    " j.metrics, j.checkpoint, j.parent_checkpoint, j.attempt, j.reason, j.error, j.worker,"
-    " j.started_at, j.finished_at"
-)
-
-
 class HeadRow(NamedTuple):
-    """A row of `member`, in the order of `HEAD`."""
+    """A row of `member`, as far as a job and what comes after it need it."""
 
     member: int
     round: int
@@ -66,7 +53,7 @@ class HeadRow(NamedTuple):
 
 
 class StudyRow(NamedTuple):
-    """What changes in a row of `study`, in the order of `STUDY`."""
+    """What changes in a row of `study`."""
 
     epoch: int
     stopped: str | None
@@ -82,10 +69,19 @@ class StudyRow(NamedTuple):
         return job_id(self.best_member, self.best_round)
 
 
+FAILURE_COLUMNS = (
+    "member", "round", "attempt", "kind", "message", "traceback", "worker", "at",
+)  # fmt: skip
+HEAD = ", ".join(f"m.{column}" for column in HeadRow._fields)
+STUDY = ", ".join(f"s.{column}" for column in StudyRow._fields)
+JOB = ", ".join(f"j.{column}" for column in JOB_COLUMNS)
+FAILURE = ", ".join(FAILURE_COLUMNS)
 ID_STRIDE = 2**32
 """The ids of a study's heads and of the lines of its log begin at the study's number times this."""
 
 _N_HEAD = len(HeadRow._fields)
+_N_CONVERTED = 8
+_plain_fields = attrgetter(*JOB_COLUMNS[_N_CONVERTED:])
 
 
 def head_and_study(row: Row) -> tuple[HeadRow, StudyRow]:
@@ -100,8 +96,9 @@ def job_id(member: int | None, round: int | None) -> JobId | None:
 
 def finished_job(row: Row) -> JobRecord:
     """Read a row of `JOB`."""
-    member, round_, state, hyperparameters, parent_member, parent_round = row[:6]
-    score, metrics, checkpoint, parent_checkpoint, attempt, reason, error, worker = row[6:14]
+    member, round_, state, hyperparameters, parent_member, parent_round, score, metrics = row[
+        :_N_CONVERTED
+    ]
     return JobRecord(
         member,
         round_,
@@ -110,14 +107,45 @@ def finished_job(row: Row) -> JobRecord:
         job_id(parent_member, parent_round),
         score,
         decode(metrics),
-        checkpoint,
-        parent_checkpoint,
-        attempt,
-        reason,
-        error,
-        worker,
-        row[14],
-        row[15],
+        *row[
+            _N_CONVERTED:
+        ],  # the other columns have the names and the order of the record's fields
+    )
+
+
+def job_row(job: JobRecord) -> Row:
+    """Undo `finished_job`; the text is fit for a database."""
+    return (
+        job.member,
+        job.round,
+        job.state.value,
+        encode(dict(job.hyperparameters)),
+        *parent_columns(job.parent),
+        job.score,
+        encode(dict(job.metrics)),
+        *map(_storable, _plain_fields(job)),
+    )
+
+
+def failed_attempt(row: Row) -> FailedAttempt:
+    """Read a row of `FAILURE`."""
+    member, round_, attempt, kind, message, traceback, worker, at = row
+    failure = Failure(FailureKind(kind), message, traceback)
+    return FailedAttempt(JobId(member, round_), attempt, failure, worker, at)
+
+
+def failure_row(failed: FailedAttempt) -> Row:
+    """Undo `failed_attempt`; the text is fit for a database."""
+    failure = failed.failure
+    return (
+        failed.job.member,
+        failed.job.round,
+        failed.attempt,
+        failure.kind.value,
+        storable_text(failure.message),
+        storable_text_or_none(failure.traceback),
+        storable_text(failed.worker),
+        failed.at,
     )
 
 
@@ -180,15 +208,32 @@ class LazyHyperparameters(Mapping[str, Value]):
         return self._values
 
 
+def _storable(value: Any) -> Any:
+    return storable_text(value) if isinstance(value, str) else value
+
+
 def text_of(values: Hyperparameters) -> str:
     """Return hyperparameters as text."""
     return values.text if isinstance(values, LazyHyperparameters) else encode(dict(values))
 
 
-def head_values(parent: JobId | None, hyperparameters: Hyperparameters) -> dict[str, Any]:
-    """Return the columns that a head's parent and hyperparameters fill."""
+def parent_columns(parent: JobId | None) -> tuple[int | None, int | None]:
+    """Return the two columns of a parent, both empty when there is none."""
+    return (None, None) if parent is None else (parent.member, parent.round)
+
+
+def head_values(head: Head) -> dict[str, Any]:
+    """Return the columns of `HEAD_COLUMNS`."""
+    parent_member, parent_round = parent_columns(head.parent)
     return {
-        "parent_member": None if parent is None else parent.member,
-        "parent_round": None if parent is None else parent.round,
-        "hyperparameters": text_of(hyperparameters),
+        "round": head.round,
+        "state": head.state.value,
+        "hyperparameters": text_of(head.hyperparameters),
+        "parent_member": parent_member,
+        "parent_round": parent_round,
+        "reason": head.reason,
     }
+
+
+HEAD_COLUMNS = tuple(head_values(Head(0, 0, HeadState.QUEUED, {}, None, "")))
+"""What a decision writes of a member."""
