@@ -1,15 +1,22 @@
 """What a store promises. `tests.contract` checks every sentence on every store.
 
-A store holds studies, and for each an append-only log of jobs. The head of every member (its one
-open job) sits beside the log; a job moves from the head into the log when it is reported. Methods
-are synchronous, safe to call from several threads and processes, and raise `EvolventError`s only.
-Everything that changes the log is one transaction: it happens whole or not at all.
+**Log and heads.** A store holds studies, and for each an append-only log of jobs. The head of every
+member (its one open job) sits beside the log; a job moves from the head into the log when it is
+reported.
 
-`key`, wherever it is taken, names one call, such as by a UUID: made again with the same key, when
-an answer was lost, also while the first one is still under way, the call changes nothing and
-returns what it returned before. With other arguments it is another call, and refused (ConfigError).
-Keys are kept for `idempotency.KEPT_S`. The calls without one change nothing more when they are
-made again.
+**Threads and processes.** Methods are synchronous, safe to call from several threads and processes,
+and raise `EvolventError`s only. Everything that changes the log is one transaction: it happens
+whole or not at all.
+
+**Who owns a running job.** The worker with its newest lease, until that has expired and another
+claim has given the job out again. From then on whatever the first worker says of it is refused
+(LeaseLost), by the number of its attempt and by its name; it may stop at once.
+
+**Calls made again.** `key`, wherever it is taken, names one call, such as by a UUID: made again
+with the same key, when an answer was lost, also while the first one is still under way, the call
+changes nothing and returns what it returned before. With other arguments it is another call, and
+refused (ConfigError). Keys are kept for `idempotency.KEPT_S`. The calls without one change nothing
+more when they are made again.
 """
 
 from __future__ import annotations

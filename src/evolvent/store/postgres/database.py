@@ -132,6 +132,7 @@ class PostgresDatabase:
         except psycopg.Error as e:
             if not is_lost(e, connection):
                 self.fail(e, connection, maybe_committed=False)
+        # The server was restarted since: all other pooled connections are as dead as this one.
         self.pool.check()
         connection = self.pool.take()
         try:
@@ -170,6 +171,8 @@ class PostgresDatabase:
         synced: bool,
         max_idle_s: float,
     ) -> PostgresTransaction:
+        # READ COMMITTED under an advisory lock on the study: every statement sees all that others
+        # have committed, and nothing of the study changes under it, but for claims of queued jobs.
         lock = None if study is None else (self._root.lock_class, study)
         mutex = None if study is None else self._mutexes.setdefault(study, threading.Lock())
         begin = begin_writing(lock, synced=synced, max_idle_s=max_idle_s)
@@ -256,6 +259,8 @@ class PostgresTransaction:
         self._committed = committed
 
     def __enter__(self) -> Self:
+        # Threads of one process queue here: waiting for the advisory lock would take a connection
+        # each, and they would use up the pool.
         if self._mutex is not None:
             self._mutex.acquire()
         try:
@@ -291,8 +296,10 @@ class PostgresTransaction:
         connection, maybe_committed = self._connection, False
         try:
             if error is None:
+                # From here on a lost connection leaves open whether the server has committed.
                 maybe_committed = True
                 connection.execute(b"COMMIT", prepare=False)
+                # Before the mutex goes: the next thread must find the population confirmed.
                 if self._committed is not None:
                     self._committed()
         except psycopg.Error as e:

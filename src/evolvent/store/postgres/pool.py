@@ -89,6 +89,7 @@ class Pool:
 
     def abandon(self) -> None:  # pragma: no cover - in a forked child, where nothing is counted
         """Leave the connections to the parent of this process, whose they are."""
+        # Neither used nor closed: to close one would end the session of the parent.
         _INHERITED.append(self._pool)
         self._pool, self._lock = None, threading.Lock()
         self._on_fork()

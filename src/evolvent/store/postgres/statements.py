@@ -11,7 +11,9 @@ CLOCK = "date_part('epoch', clock_timestamp())"
 
 # Claims hold no lock but that of the row they take, and step over rows that others are taking; so
 # whoever reads a row in order to change it by itself must keep others from it. A claim need not
-# reach the disk: should a crash of the server undo it, the job is claimed again.
+# reach the disk: should a crash of the server undo it, the job is claimed again. `state` is asked
+# twice: in READ COMMITTED the outer condition is checked on the row as it is once it is locked. The
+# clock is a subquery, evaluated once, so that the index on leases can be used.
 _FAST_CLAIM = f"""
 UPDATE member
 SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = {CLOCK},
@@ -37,6 +39,8 @@ AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
 RETURNING {claim.CLAIMED}
 """
 
+# FOR UPDATE: who reads an expired lease in order to end it waits for a heartbeat that is prolonging
+# it, and reads what that has left.
 OVERRIDES = {
     claim.FAST_CLAIM: _FAST_CLAIM,
     claim.EXPIRED: f"{claim.EXPIRED} FOR UPDATE OF m",
@@ -85,6 +89,8 @@ def begin_writing(lock: tuple[int, int] | None, *, synced: bool, max_idle_s: flo
     """
     settings = {"idle_in_transaction_session_timeout": max_idle_s, "lock_timeout": _LOCK_TIMEOUT_S}
     parts = [f"SET LOCAL {name} = {int(1000 * value)}" for name, value in settings.items()]
+    # LOCAL settings and a lock of the transaction end with it: pgbouncer may give the connection to
+    # another client after each.
     if not synced:
         parts.append("SET LOCAL synchronous_commit = off")
     if lock is not None:

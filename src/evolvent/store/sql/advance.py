@@ -88,6 +88,7 @@ def finish_job(work: UnitOfWork, head: HeadRow, result: JobResult) -> None:
     own = me.job
     parent = head.parent if score is None and result.keeps_parent else None
     new = _next_head(work, head, me, result, parent=parent)
+    # Decided before it is appended: the line says whether its member goes on from it.
     _append_job(work, head, result, me, kept=new.parent == own)
     addresses: dict[JobId | None, str | None] = {None: None, own: result.checkpoint}
     if parent is not None:
@@ -106,6 +107,7 @@ def resume_members(work: UnitOfWork, heads: Sequence[HeadRow]) -> None:
         new = next_head(work.record, me, parent=head.parent, population=snapshot)
         work.drop_ref(head.checkpoint)
         _write_head(work, new)
+    # Heads moved and the log did not grow: other processes would not notice.
     work.bump_epoch()
     if work.record.synchronous:
         _decide_round(work)
@@ -122,6 +124,8 @@ def _next_head(
     if not record.synchronous and me.round + 1 < record.rounds:
         population = work.population
         population.update(me)
+        # The line is not in the log yet, and algorithms that read the log must see it: made when
+        # one asks, since few do.
         work.cache.population.history.pending = lambda: result.record(head)
     return next_head(record, me, parent=parent, population=population)
 
@@ -131,6 +135,7 @@ def _append_job(
 ) -> None:
     """Write the running job of a head as finished; `kept`: whether its member goes on from it."""
     population, cache = work.known_population, work.cache.population
+    # The study's lock is ours, so nobody appends in between; the cache was fed in this transaction.
     line = (_last_line(work) if population is None else cache.last_line) + 1
     values = {
         "id": line,
@@ -153,6 +158,8 @@ def _append_job(
 
 def _note_best(work: UnitOfWork, job: JobId, score: float, checkpoint: str | None) -> None:
     row = work.row
+    # Of equal scores the lowest round, then the lowest member is the best, in whatever order the
+    # reports come: the same study has the same best with 1 worker or 32.
     rank = (score, row.best_round, row.best_member)
     if row.best_score is None or rank > (row.best_score, job.round, job.member):
         values = {"study": work.study, "member": job.member, "round": job.round}
@@ -176,6 +183,7 @@ def _revive_failed(work: UnitOfWork) -> None:
     if population is not None and population.n_healthy == len(population):
         return
     for head in _waiting_heads(work, NO_ROUND):
+        # One after the other: the donor that revived one counts for the next.
         me, population = work.population.member(head.member), work.population
         new = decided_head(work.record, me, parent=head.parent, population=population)
         work.drop_ref(head.checkpoint)
@@ -201,9 +209,11 @@ def _decide_together(work: UnitOfWork, due: int) -> None:
     pairs = [(population.member(head.member), head.parent) for head in waiting]
     heads = round_heads(work.record, pairs, population=population)
     addresses = {None: None, **{head.parent: head.checkpoint for head in waiting}}
+    # Dropped for all before any is added: what two of them share stays.
     work.drop_ref(*addresses.values())
     for new in heads:
         _write_head(work, new, addresses)
+    # Who may be copied is known only now: the lines of the log, written before, may say otherwise.
     work.bump_epoch()
 
 

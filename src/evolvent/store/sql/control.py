@@ -124,7 +124,7 @@ def resume(work: UnitOfWork) -> None:
         _refuse_without_checkpoints(work)
     if state is StudyState.FAILED:
         work.execute(_RESTART, values)
-        work.bump_epoch()
+        work.bump_epoch()  # heads moved and the log did not grow
     work.execute(_REOPEN, values)
 
 
@@ -173,6 +173,7 @@ def pin(work: UnitOfWork, job: JobId, *, checkpoints: LocalCheckpoints) -> None:
     row = work.execute(_DONE_CHECKPOINT, values).fetchone()
     if row is None:
         raise UnknownJob(f"no done job {job} to pin")
+    # In the transaction: once the pin is there, nobody removes it.
     if row[0] not in checkpoints:
         raise CheckpointMissing(f"the checkpoint of {job} has been collected already")
     work.execute(_PIN, {**values, "checkpoint": row[0]})
@@ -191,6 +192,8 @@ def needed_checkpoints(tx: Transaction, study: int) -> tuple[set[str], float]:
     Until the transaction is over, nobody claims a job.
     """
     values = {"study": study}
+    # On PostgreSQL claims take no study lock, only that of their row: hold all rows that could be
+    # claimed, else a job given out now would stage files as old as the leftovers.
     tx.execute(LOCK_QUEUED, values).fetchall()
     addresses = {address for (address,) in tx.execute(_NEEDED, values)}
     (oldest,) = tx.execute(_OLDEST_RUNNING, values).fetchone()

@@ -97,6 +97,7 @@ class PopulationCache:
             population = self._read_all(tx)
         else:
             population = self._read_newer(tx, population)
+        # In doubt until the commit: an error in between leaves the population half changed.
         self.history.tx, self.history.pending = tx, None
         self._epoch, self._confirmed = epoch, False
         return population
@@ -120,6 +121,8 @@ class PopulationCache:
     def _read_newer(self, tx: Transaction, population: Population) -> Population:
         rows = tx.execute(_NEWER, {"last_line": self.last_line, "end": self._end}).fetchall()
         if self.last_line > self._begin:
+            # The last line we know is read again: numbers are given anew after a crash of the
+            # server that lost the last reports, so the same number may be another job.
             if not rows or rows[0][:3] != (self.last_line, *self._last_job):
                 return self._read_all(tx)
             del rows[0]

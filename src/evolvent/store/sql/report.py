@@ -67,6 +67,7 @@ SELECT checkpoint FROM job WHERE study = :study AND member = :member AND round =
 
 def heartbeat(tx: Transaction, lease: Lease, *, lease_s: float, points: Sequence[Point]) -> None:
     """Prolong a lease and keep the points."""
+    # One guarded statement: a lease that was given to another meanwhile changes no row.
     values = {**_fence(lease), "now": tx.now(), "lease_s": lease_s}
     if tx.execute(_PROLONG, values).rowcount != 1:
         raise lease_lost(lease)
@@ -84,9 +85,12 @@ def report(work: UnitOfWork, lease: Lease, report: Report, *, metrics: str) -> N
     """
     found = _find_leased(work, lease)
     if found is None:
+        # The answer to the first report was lost: repeated, it counts once.
         if _reported(work, lease):
             return
         raise lease_lost(lease)
+    # In the transaction, which keeps `collect` and `discard` out: a row must never point at files
+    # that have been removed since they were sealed.
     if report.checkpoint not in work.cache.checkpoints:
         raise CheckpointMissing(f"{lease.job.id}: there is no checkpoint {report.checkpoint}")
     if report.points:
@@ -107,6 +111,7 @@ def release(work: UnitOfWork, worker: str, failure: Failure) -> int:
     values = {"study": work.study, "worker": storable_text(worker)}
     numbers = [member for (member,) in work.execute(_WORKER_MEMBERS, values).fetchall()]
     for member in numbers:
+        # Read anew each time: the failure of one may have moved the head of another.
         row = work.execute(_HEAD, {"id": work.study * ID_STRIDE + member}).fetchone()
         head, study_row = head_and_study(row)
         note_failure(work, head, study_row, failure)
@@ -127,6 +132,7 @@ def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> None
     work.load_study(row)
     work.drop_ref(head.checkpoint)
     work.add_ref(address)
+    # Whether the old parent may be copied has changed, and no line of the log says so.
     work.bump_epoch()
 
 
@@ -209,6 +215,7 @@ def _find_leased(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | No
     if row is None:
         return None
     head, study_row = head_and_study(row)
+    # Fencing: of all leases ever given on a job the newest attempt counts, and only its worker's.
     fence = (head.round, head.attempt, head.state, head.worker)
     counts = fence == (lease.job.round, lease.attempt, HeadState.RUNNING, lease.worker)
     return (head, study_row) if counts else None

@@ -142,6 +142,7 @@ def _write(
         study = _create(tx, dump, missing)
         created.append(study)
         _copy(tx, staged, study)
+        # Last, and before the commit: a study that can be seen has its checkpoints.
         publish_dir(checkpoints, session.checkpoint_dir(dump.record.name, study))
         return study
 
@@ -149,6 +150,7 @@ def _write(
         with session.database.write(synced=checkpoints.sync) as tx:
             return run_idempotent(tx, key, _fingerprint(dump), create)
     except BaseException:
+        # Nobody else knows this number, but an answer that got lost may have been committed.
         for study in created:
             _clear(session, study, dump.record.name)
         raise

@@ -80,11 +80,13 @@ def retry_idempotent(
     @functools.wraps(method)
     def wrapper(store: _S, /, *args: _P.args, **options: _P.kwargs) -> _R:
         key = options.get("key")
+        # Without a key a call whose answer was lost could not be repeated: it would count twice.
         if key is None and store.is_remote:
             options["key"] = FreshKey(uuid.uuid4().hex)
         try:
             return method(store, *args, **options)
         except ConnectionLost as e:
+            # No longer fresh: the first try may have been committed, so its answer is looked up.
             if options.get("key") is not None:
                 options["key"] = str(options["key"])
             return _retry_call(lambda: method(store, *args, **options), e, even_if_committed=True)
@@ -93,6 +95,7 @@ def retry_idempotent(
 
 
 def _retry_call(call: Callable[[], _R], first: ConnectionLost, *, even_if_committed: bool) -> _R:
+    # By time and not by count: a restart of the server takes as long as it takes.
     last, warned = first, False
     began, pause = time.monotonic(), _FIRST_S
     while time.monotonic() - began < RETRY_FOR_S and (
@@ -133,6 +136,7 @@ def run_idempotent(
     if key is None:
         return change()
     values = {"key": key, "call": str(call), "now": tx.now()}
+    # On PostgreSQL the insert waits for the end of another transaction that has inserted this key.
     while tx.execute(_INSERT_KEY, values).rowcount != 1:
         row = tx.execute(_SELECT_ANSWER, {"key": key}).fetchone()
         if row is not None:  # else it has been forgotten in between

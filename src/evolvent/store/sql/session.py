@@ -122,6 +122,7 @@ class UnitOfWork:
         """
         self.row = self._read_row() if row is None else row
         cache = self.cache
+        # The record is long and changes seldom: its text is read only when the epoch has moved.
         if self.row.epoch != cache.epoch:
             cache.record = cache.decode(self.execute(_RECORD, {"study": self.study}).fetchone()[0])
             cache.epoch = self.row.epoch
@@ -167,6 +168,8 @@ class UnitOfWork:
         trace: TracebackType | None,
     ) -> None:
         self._context.__exit__(kind, error, trace)
+        # Released after COMMIT: a power cut must not leave a row that points at a deleted
+        # checkpoint.
         unreferenced = self._dropped_refs - self._added_refs
         if unreferenced and error is None:
             self._session.discard(self.study, self.cache, unreferenced)
@@ -210,9 +213,12 @@ class DatabaseSession:
         what has been removed already. So it may be needed again: look, while nobody writes.
         """
         try:
+            # Exclusive before unlink: a report that names one of these waits for its turn,
+            # finds that it is gone, and the worker seals it again.
             with self.database.exclusive(study) as tx:
                 unneeded = [a for a in sorted(unreferenced) if not _is_needed(tx, study, a)]
                 cache.checkpoints.discard(unneeded)
+            # After the lock: `discard` only renamed them, and unlinking large files takes long.
             if unneeded:
                 cache.checkpoints.empty_trash()
         except (EvolventError, OSError) as e:  # the log has been written: `collect` can try again
@@ -243,6 +249,7 @@ class DatabaseSession:
             name, text = row
             directory = self.checkpoint_dir(name, study)
             new = StudyCache(study, text, directory=directory, clock=self.database.clock)
+            # Of two threads that come at once, both get the one that was first.
             cache = self._caches.setdefault(study, new)
         return cache
 

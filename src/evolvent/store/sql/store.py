@@ -110,6 +110,7 @@ class SqlStore:
         with self._session.work(study) as work:
             work.load_study()  # refuses a study that is not there
             sql_control.delete(work, study)
+        # Released after COMMIT, as all checkpoints.
         self._session.forget(study)
         work.cache.checkpoints.remove_all()
 
@@ -148,6 +149,8 @@ class SqlStore:
         points: Sequence[Point] = (),
         key: str | None = None,
     ) -> None:
+        # No study lock: heartbeats of many workers change one row each and wait for nobody. Not
+        # synced: a heartbeat that a power cut undoes is sent again.
         with self._session.database.write(synced=False) as tx:
             run_idempotent(
                 tx,
@@ -158,7 +161,7 @@ class SqlStore:
 
     @retry
     def report(self, lease: Lease, report: Report) -> None:
-        metrics = encode(report.metrics)
+        metrics = encode(report.metrics)  # before anybody has to wait for the lock
         with self._work_for(lease) as work:
             sql_report.report(work, lease, report, metrics=metrics)
 
@@ -248,6 +251,7 @@ class SqlStore:
     def collect(self, study: int) -> int:
         checkpoints = self.checkpoints(study)
         database = self._session.database
+        # Exclusive before unlink, from what is needed until the last file is gone.
         with database.exclusive(study, max_wait_s=_MAX_FILES_S) as tx:
             addresses, oldest = sql_control.needed_checkpoints(tx, study)
             return checkpoints.sweep(addresses, staged_before=oldest)
@@ -323,7 +327,9 @@ class SqlStore:
     ) -> Iterator[tuple[StudyDump, HeldCheckpoints]]:
         with ExitStack() as stack:
             lock = self._session.database.exclusive(study, max_wait_s=_MAX_FILES_S)
-            with lock:  # nobody discards what is being held
+            # Exclusive only while the files are linked: then nobody can discard what the snapshot
+            # names, and the long reading that follows holds up nobody.
+            with lock:
                 tx, record = stack.enter_context(self._session.read(study))
                 chosen = sql_dump.chosen(tx, study, checkpoints)
                 files = stack.enter_context(hold(self.checkpoints(study), chosen))
