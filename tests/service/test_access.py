@@ -205,6 +205,6 @@ def test_a_role_is_asked_for_before_the_route_does_anything() -> None:
 
     (route,) = guarded([Route("/studies/{study}/{action}", act, methods=["POST"])])
     who = Identity(Role.WORKER, None, "lab")
-    scope = {"type": "http", "method": "POST", "headers": [], "state": {"who": who}}
+    scope = {"type": "http", "method": "POST", "headers": [], "state": {"identity": who}}
     with pytest.raises(Forbidden, match="'lab' has the role worker: this needs admin"):
         asyncio.run(route.app(scope, None, None))  # type: ignore[arg-type]

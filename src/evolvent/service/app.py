@@ -24,7 +24,7 @@ from evolvent.service.dashboard import views
 from evolvent.service.dashboard.render import error_page
 from evolvent.service.settings import ServiceSettings
 from evolvent.service.web.errors import HttpError, internal_error, to_response
-from evolvent.service.web.security_headers import SafeHeaders
+from evolvent.service.web.security_headers import SecurityHeaders
 from evolvent.service.web.threads import StoreThreads
 from evolvent.store.protocol import Store
 from evolvent.store.tokens import Tokens
@@ -41,51 +41,54 @@ def create_app(store: Store, *, tokens: Tokens, settings: ServiceSettings) -> St
         tokens: who may use it.
         settings: how it is set up.
     """
-    crossing = StoreThreads()
-    its_api = ApiContext(store, settings, crossing)
-    door = Authenticator(tokens, settings, crossing)
+    threads = StoreThreads()
+    context = ApiContext(store, settings, threads)
+    authenticator = Authenticator(tokens, settings, threads)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        its_api.waiting.close()
-        crossing.close()
+        context.claims.close()
+        threads.close()
 
     app = Starlette(
         routes=[
-            *routes.routes(its_api),  # each operation asks for its role itself
-            *views.routes(its_api),
-            *guarded([*sign_in.routes(door), Route("/health", _health)]),
+            *routes.routes(context),  # each operation asks for its role itself
+            *views.routes(context),
+            *guarded([*sign_in.routes(authenticator), Route("/health", _health)]),
         ],
-        middleware=[Middleware(SafeHeaders), Middleware(AuthMiddleware, door=door)],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(AuthMiddleware, authenticator=authenticator),
+        ],
         exception_handlers={
-            HTTPException: _refused,
-            EvolventError: _error_page,
-            Exception: _failed,
+            HTTPException: _http_error,
+            EvolventError: _error,
+            Exception: _internal_error,
         },
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    app.state.closing = Closing(its_api)
+    app.state.closing = Closing(context)
     return app
 
 
 class Closing:
     """Tells a service that it is about to stop."""
 
-    def __init__(self, its_api: ApiContext) -> None:
-        self._api = its_api
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
 
     def set(self) -> None:
         """Send home whoever waits for a job."""
-        self._api.waiting.close()
+        self._context.claims.close()
 
 
 async def _health(_: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     """Answer what Starlette refuses: unknown routes, wrong methods."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(getattr(error, "headers", None) or {})
@@ -103,12 +106,12 @@ def _wants_page(request: Request) -> bool:
     """Whether a person who has signed in waits for a page."""
     if request.url.path.startswith(routes.PREFIX) or request.method not in SAFE:
         return False
-    return hasattr(request.state, "who") and "text/html" in request.headers.get("accept", "")
+    return hasattr(request.state, "identity") and "text/html" in request.headers.get("accept", "")
 
 
-async def _error_page(_: Request, error: Exception) -> Response:
+async def _error(_: Request, error: Exception) -> Response:
     return to_response(error)
 
 
-async def _failed(_: Request, error: Exception) -> Response:
+async def _internal_error(_: Request, error: Exception) -> Response:
     return internal_error(error)

@@ -27,7 +27,7 @@ from evolvent.service.auth.csrf import csrf_of
 from evolvent.service.auth.middleware import AuthMiddleware
 from evolvent.service.settings import ServiceSettings
 from evolvent.service.web.errors import to_response
-from evolvent.service.web.security_headers import SafeHeaders
+from evolvent.service.web.security_headers import SecurityHeaders
 from evolvent.service.web.threads import StoreThreads
 
 UNKNOWN = "evt_" + "A" * 43
@@ -52,16 +52,21 @@ class Place:
         self.store = open_store("memory://")
         self.tokens: Tokens = tokens_of(self.store)
         self.clock = Clock()
-        self.crossing = StoreThreads()
-        door = Authenticator(self.tokens, ServiceSettings(), self.crossing, clock=self.clock)
+        self.threads = StoreThreads()
+        authenticator = Authenticator(
+            self.tokens, ServiceSettings(), self.threads, clock=self.clock
+        )
         self.app = Starlette(
             routes=[
                 Route("/health", _health),
                 Route("/who", _who),
                 Route("/change", _change, methods=["POST"]),
-                *sign_in.routes(door),
+                *sign_in.routes(authenticator),
             ],
-            middleware=[Middleware(SafeHeaders), Middleware(AuthMiddleware, door=door)],
+            middleware=[
+                Middleware(SecurityHeaders),
+                Middleware(AuthMiddleware, authenticator=authenticator),
+            ],
             exception_handlers={EvolventError: _told},
         )
 
@@ -85,7 +90,7 @@ async def _health(request: Request) -> Response:
 
 
 async def _who(request: Request) -> Response:
-    who = request.state.who
+    who = request.state.identity
     told = {"role": who.role.name, "study": who.study, "name": who.name}
     return JSONResponse({**told, "csrf": csrf_of(request)})
 
@@ -102,7 +107,7 @@ async def _told(request: Request, error: Exception) -> Response:
 def place() -> Iterator[Place]:
     place = Place()
     yield place
-    place.crossing.close()
+    place.threads.close()
     place.store.close()
 
 

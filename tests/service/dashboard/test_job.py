@@ -51,7 +51,7 @@ def test_decision_leaves_the_errors_to_the_place_they_have() -> None:
     study.run(_train, workers=0, progress=False)
     told = job_page(study.store, study.status(), JobId(1, 1))
     assert "too hot" in told["job"].error
-    assert any("too hot" in sentence for sentence in told["told"].after)
+    assert any("too hot" in sentence for sentence in told["explanation"].after)
     assert not any("too hot" in sentence for sentence in told["after"])
     assert any("weights began as" in sentence for sentence in told["after"])
     study.store.close()

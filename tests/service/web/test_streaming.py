@@ -25,7 +25,7 @@ from tests.service.threaded import Service, service
 
 # isort: split
 from evolvent.service.web import streaming
-from evolvent.service.web.threads import MOST_HELD
+from evolvent.service.web.threads import MOST_SNAPSHOTS
 
 SIZE = 32 << 20  # more than all buffers between a service and its client together
 STALL_S = 0.4
@@ -146,9 +146,9 @@ def test_a_study_is_told_of_without_being_taken_out(asking: Asking) -> None:
 
 def test_few_studies_are_taken_out_at_a_time(running: Service, asking: Asking) -> None:
     with contextlib.ExitStack() as readers:
-        for _ in range(MOST_HELD):
+        for _ in range(MOST_SNAPSHOTS):
             readers.enter_context(asking.open("GET", DUMP))
-        until(lambda: n_streams() == MOST_HELD, what="the streams to begin")
+        until(lambda: n_streams() == MOST_SNAPSHOTS, what="the streams to begin")
         refused, _ = asking.ask("GET", DUMP)
         assert (refused.status, refused.getheader("Retry-After")) == (503, "1")
         assert asking.status("GET", "/studies/1/jobs") == 200

@@ -22,25 +22,25 @@ from evolvent.store.protocol import Store
 _Record = TypeVar("_Record")
 
 
-def _dump(call: ApiRequest) -> Stream:
-    which = parse_choice(call.query.get("checkpoints", "best"))
-    return Stream(_blocks(call.store, call.study, which), MEDIA_TYPE, held=True)
+def _dump(request: ApiRequest) -> Stream:
+    which = parse_choice(request.query.get("checkpoints", "best"))
+    return Stream(_blocks(request.store, request.study, which), MEDIA_TYPE, holds_snapshot=True)
 
 
-def _restore(call: ApiRequest) -> Any:
-    if call.upload is None:
+def _restore(request: ApiRequest) -> Any:
+    if request.upload is None:
         raise ConfigError("body: missing, wanted the stream of a study")
-    received = Received.of(call.upload)
+    received = Received.of(request.upload)
     record = received.settings.record
     refuse_foreign(record.algorithm)
-    key = key_from_json({"key": call.query.get("key")})
+    key = key_from_json({"key": request.query.get("key")})
 
     def save(checkpoints: LocalCheckpoints) -> None:
         for name, staged in received.unpack(lambda _: checkpoints.stage("import")):
             if checkpoints.seal(staged) != name:
                 raise ArchiveError(f"checkpoint {name}: other files came than those of it")
 
-    return {"id": call.store.restore(_consistent(received), save=save, key=key)}
+    return {"id": request.store.restore(_consistent(received), save=save, key=key)}
 
 
 def _blocks(store: Store, study: int, which: Chosen) -> Iterator[bytes]:

@@ -23,88 +23,90 @@ from evolvent.store.codec.file_list import files_to_json
 _PATH = "/studies/{study}/checkpoints/{address}"
 
 
-def show(call: ApiRequest) -> Any:
+def show(request: ApiRequest) -> Any:
     """Return what is in a checkpoint."""
-    place = _place(call)
-    return {"address": place.name, "files": files_to_json(_entries(place))}
+    directory = _directory(request)
+    return {"address": directory.name, "files": files_to_json(_entries(directory))}
 
 
-def file(call: ApiRequest) -> FileResponse:
+def file(request: ApiRequest) -> FileResponse:
     """Open one file of a checkpoint; it can be read to its end though it be collected meanwhile."""
-    place = _place(call)
-    entries, index = _entries(place), file_number(call)
+    directory = _directory(request)
+    entries, index = _entries(directory), file_number(request)
     if index >= len(entries) or entries[index].name.endswith("/"):
         raise HttpError(404, f"file: got {index}, wanted the number of a file in the list")
-    return FileResponse(_opened(place, entries[index]), entries[index])
+    return FileResponse(_open_file(directory, entries[index]), entries[index])
 
 
-def local(call: ApiRequest) -> LocalCheckpoints:
+def local(request: ApiRequest) -> LocalCheckpoints:
     """Return the checkpoints of the study in the path, which are on this machine's disk.
 
     Raises:
         UnknownStudy: there is none of that number.
         ConfigError: the store that is served is itself a service.
     """
-    found = call.store.checkpoints(call.study)
-    if not isinstance(found, LocalCheckpoints):
-        raise ConfigError(f"store: {call.store.url} keeps its checkpoints elsewhere: ask there")
-    return found
+    checkpoints = request.store.checkpoints(request.study)
+    if not isinstance(checkpoints, LocalCheckpoints):
+        raise ConfigError(f"store: {request.store.url} keeps its checkpoints elsewhere: ask there")
+    return checkpoints
 
 
-def file_number(call: ApiRequest) -> int:
+def file_number(request: ApiRequest) -> int:
     """Return the number of a file, which the path has.
 
     Raises:
         HttpError: it is none.
     """
-    text = call.path["index"]
+    text = request.path["index"]
     if not (text.isascii() and text.isdecimal() and len(text) < len("100000")):
         raise HttpError(404, f"file: got {text!r:.80}, wanted its number in the list")
     return int(text)
 
 
-def _place(call: ApiRequest) -> Path:
-    checkpoints = local(call)
+def _directory(request: ApiRequest) -> Path:
+    checkpoints = local(request)
     try:
-        return checkpoints.path(call.path["address"])
+        return checkpoints.path(request.path["address"])
     except CheckpointError as e:
         raise HttpError(404, str(e), field="address") from e
 
 
-def _entries(place: Path) -> list[FileEntry]:
+def _entries(directory: Path) -> list[FileEntry]:
     try:
-        return _listed(place) if place.is_dir() else manifest.of(place)
+        return _cached_entries(directory) if directory.is_dir() else manifest.of(directory)
     except CheckpointMissing as e:
-        raise _missing(place) from e
+        raise _missing(directory) from e
 
 
-def _opened(place: Path, entry: FileEntry) -> io.FileIO:
-    path = place / entry.name
+def _open_file(directory: Path, entry: FileEntry) -> io.FileIO:
+    path = directory / entry.name
     try:
         file = io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
     except FileNotFoundError as e:
-        if not place.is_dir():
-            raise _missing(place) from e
-        raise CheckpointDamaged(f"checkpoint {place.name}: {entry.name!r} is missing") from e
+        if not directory.is_dir():
+            raise _missing(directory) from e
+        raise CheckpointDamaged(f"checkpoint {directory.name}: {entry.name!r} is missing") from e
     except OSError as e:
         raise tree.translate_error(e, doing="read", path=path) from e
     size = os.fstat(file.fileno()).st_size
     if size != entry.size:
         file.close()
         raise CheckpointDamaged(
-            f"checkpoint {place.name}: {entry.name!r} has {size} bytes instead of {entry.size}"
+            f"checkpoint {directory.name}: {entry.name!r} has {size} bytes instead of {entry.size}"
         )
     return file
 
 
 @lru_cache(maxsize=32)
-def _listed(place: Path) -> list[FileEntry]:
+def _cached_entries(directory: Path) -> list[FileEntry]:
     """Return what is in a checkpoint, which stays the same for as long as it has its address."""
-    return manifest.of(place)
+    return manifest.of(directory)
 
 
-def _missing(place: Path) -> HttpError:
-    message = f"checkpoint {place.name} is not here: collected, as nothing needed it, or never sent"
+def _missing(directory: Path) -> HttpError:
+    message = (
+        f"checkpoint {directory.name} is not here: collected, as nothing needed it, or never sent"
+    )
     return HttpError(404, message, kind="CheckpointMissing")
 
 

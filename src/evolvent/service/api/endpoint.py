@@ -18,7 +18,7 @@ from evolvent.service.api import work
 from evolvent.service.api.long_poll import ClaimQueue
 from evolvent.service.api.policy import DecisionPolicy
 from evolvent.service.api.request import LINES, ApiRequest, Operation, Stream
-from evolvent.service.auth.middleware import check_still
+from evolvent.service.auth.middleware import recheck_identity
 from evolvent.service.auth.roles import Identity, check_role, current_identity
 from evolvent.service.settings import ServiceSettings
 from evolvent.service.web.body import check_type, json_object, read_body, spooled
@@ -42,13 +42,13 @@ class ApiContext:
     Args:
         store: what is served.
         settings: of the service.
-        crossing: where the store is called.
+        threads: where the store is called.
     """
 
-    def __init__(self, store: Store, settings: ServiceSettings, crossing: StoreThreads) -> None:
-        self.store, self.settings, self.crossing = store, settings, crossing
-        self.waiting = ClaimQueue(store, crossing)
-        self._deciding = DecisionPolicy(store)
+    def __init__(self, store: Store, settings: ServiceSettings, threads: StoreThreads) -> None:
+        self.store, self.settings, self.threads = store, settings, threads
+        self.claims = ClaimQueue(store, threads)
+        self._policy = DecisionPolicy(store)
         self._names: dict[int, str] = {}
 
     def check(self, operation: Operation, call: ApiRequest) -> None:
@@ -60,11 +60,13 @@ class ApiContext:
             ConfigError: the study decides by code that is not imported here.
         """
         if "study" in call.path:
-            self.check_study(call.who, call.study)
+            self.check_study(call.identity, call.study)
             if operation.decides:
-                self._deciding.check(call.study)
-        elif operation.method != "GET" and call.who.study is not None:
-            raise Forbidden(f"token {call.who.name!r} is for study {call.who.study!r} only")
+                self._policy.check(call.study)
+        elif operation.method != "GET" and call.identity.study is not None:
+            raise Forbidden(
+                f"token {call.identity.name!r} is for study {call.identity.study!r} only"
+            )
 
     def check_study(self, identity: Identity, study: int) -> None:
         """Let a token for one study see no other: it is told the same when there is none.
@@ -86,8 +88,8 @@ class ApiContext:
 class Endpoint:
     """One path: what its methods do."""
 
-    def __init__(self, api: ApiContext, operations: Sequence[Operation]) -> None:
-        self._api = api
+    def __init__(self, context: ApiContext, operations: Sequence[Operation]) -> None:
+        self._context = context
         self._operations: dict[str, Operation] = {o.method: o for o in operations}
         if (get := self._operations.get("GET")) is not None:
             self._operations["HEAD"] = get
@@ -114,13 +116,13 @@ class Endpoint:
         _check_known(request.query_params, operation.query, "a parameter")
         if operation.takes is not None:  # before gigabytes are taken in
             empty = self._call(request, identity, {})
-            await self._api.crossing.read(lambda: self._api.check(operation, empty))
+            await self._context.threads.read(lambda: self._context.check(operation, empty))
         async with self._taken(request, receive, operation) as taken:
             call = self._call(request, identity, taken)
             if operation.waits:
                 return await self._claim(operation, call, request, receive)
             if operation.receives is not None:
-                await self._api.crossing.read(lambda: self._api.check(operation, call))
+                await self._context.threads.read(lambda: self._context.check(operation, call))
                 return await operation.receives(call, request.headers, receive)
             return await self._done(operation, call, request)
 
@@ -129,7 +131,7 @@ class Endpoint:
         self, request: Request, receive: Receive, operation: Operation
     ) -> AsyncIterator[dict[str, Any] | Path]:
         """Give what came with a request: a JSON object, or a file with the whole body."""
-        settings = self._api.settings
+        settings = self._context.settings
         if operation.takes is not None:
             check_type(request.headers, operation.takes)
             async with spooled(request.headers, receive, most=settings.max_study_bytes) as path:
@@ -147,9 +149,9 @@ class Endpoint:
         self, request: Request, identity: Identity, taken: dict[str, Any] | Path
     ) -> ApiRequest:
         return ApiRequest(
-            store=self._api.store,
-            settings=self._api.settings,
-            who=identity,
+            store=self._context.store,
+            settings=self._context.settings,
+            identity=identity,
             base_url=str(request.base_url).rstrip("/") if request.method == "GET" else "",
             path=request.path_params,
             query=request.query_params,
@@ -160,23 +162,23 @@ class Endpoint:
 
     async def _done(self, operation: Operation, call: ApiRequest, request: Request) -> Response:
         packed = "gzip" in request.headers.get("accept-encoding", "")
-        cross = self._crossing(operation)
+        cross = self._threads(operation)
         made = await cross(lambda: self._run(operation, call, packed=packed))
         if operation.changes:
-            self._api.waiting.notify(call.study)
+            self._context.claims.notify(call.study)
         return made if isinstance(made, Response) else await self._streamed(made, packed=packed)
 
-    def _crossing(self, operation: Operation) -> Callable[[Callable[[], _T]], Awaitable[_T]]:
-        crossing = self._api.crossing
+    def _threads(self, operation: Operation) -> Callable[[Callable[[], _T]], Awaitable[_T]]:
+        threads = self._context.threads
         if operation.slow:
-            return crossing.slow
+            return threads.slow
         if operation.files:
-            return crossing.files
-        return crossing.read if operation.method == "GET" else crossing.write
+            return threads.files
+        return threads.read if operation.method == "GET" else threads.write
 
     def _run(self, operation: Operation, call: ApiRequest, *, packed: bool) -> Response | Stream:
         """Do what is asked, in a thread: parse, call the store, render."""
-        self._api.check(operation, call)
+        self._context.check(operation, call)
         found = operation.run(call)
         if isinstance(found, (Stream, Response)):
             return found
@@ -188,14 +190,14 @@ class Endpoint:
         self, operation: Operation, call: ApiRequest, request: Request, receive: Receive
     ) -> Response:
         def check() -> None:
-            self._api.check(operation, call)
+            self._context.check(operation, call)
 
         def check_later() -> None:
-            check_still(request)
+            recheck_identity(request)
             check()
 
         study, wish = call.study, work.claim_body(call)
-        lease = await self._api.waiting.claim(
+        lease = await self._context.claims.claim(
             study, wish, receive, check=check, check_later=check_later
         )
         if lease is None:
@@ -205,7 +207,7 @@ class Endpoint:
     async def _streamed(self, made: Stream, *, packed: bool) -> Response:
         packed = packed and made.media_type == LINES
         blocks = _packed(made.blocks) if packed else made.blocks
-        stream = self._api.crossing.through(blocks, held=made.held)
+        stream = self._context.threads.stream(blocks, holds_snapshot=made.holds_snapshot)
         first = await anext(stream, b"")  # an error until here is still an answer
         headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"} if packed else None
         return StreamedResponse(first, stream, headers=headers, media_type=made.media_type)

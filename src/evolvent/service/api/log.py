@@ -25,82 +25,88 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _Record = TypeVar("_Record")
 
 
-def _jobs(call: ApiRequest) -> Any:
-    after, states = call.count("after", 0) or 0, call.states()
-    if call.lines:
-        limit = call.count("limit", None)
-        found = _all_jobs(call.store, call.study, states, after, limit)
+def _jobs(request: ApiRequest) -> Any:
+    after, states = request.count("after", 0) or 0, request.states()
+    if request.lines:
+        limit = request.count("limit", None)
+        found = _all_jobs(request.store, request.study, states, after, limit)
         return Stream(_lines(found, messages.job_to_json))
-    limit = call.count("limit", PAGE, most=MOST_ON_PAGE) or 0
-    return _page(call.store, call.study, states, after, limit)
+    limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
+    return _page(request.store, request.study, states, after, limit)
 
 
-def _job(call: ApiRequest) -> Any:
-    return messages.job_to_json(call.store.job(call.study, call.job))
+def _job(request: ApiRequest) -> Any:
+    return messages.job_to_json(request.store.job(request.study, request.job))
 
 
-def _members(call: ApiRequest) -> Any:
-    views = call.store.members(call.study)
-    if call.lines:
+def _members(request: ApiRequest) -> Any:
+    views = request.store.members(request.study)
+    if request.lines:
         return Stream(_lines(views, messages.member_to_json))
-    after = call.count("after", 0) or 0
-    limit = call.count("limit", PAGE, most=MOST_ON_PAGE) or 0
-    here = views[after : after + limit]
-    following = after + len(here)
+    after = request.count("after", 0) or 0
+    limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
+    shown = views[after : after + limit]
+    end = after + len(shown)
     return {
-        "members": [messages.member_to_json(view) for view in here],
-        "next": following if following < len(views) else None,
+        "members": [messages.member_to_json(view) for view in shown],
+        "next": end if end < len(views) else None,
         "total": len(views),
     }
 
 
-def _lineage(call: ApiRequest) -> Any:
-    return {"jobs": [messages.job_to_json(job) for job in call.store.lineage(call.study, call.job)]}
-
-
-def _points(call: ApiRequest) -> Any:
-    found = call.store.points(call.study, call.job)
-    if call.lines:
-        return Stream(_lines(found, lambda point: messages.points_to_json([point])[0]))
-    after = call.count("after", 0) or 0
-    limit = call.count("limit", PAGE, most=MOST_ON_PAGE) or 0
-    here = found[after : after + limit]
-    following = after + len(here)
+def _lineage(request: ApiRequest) -> Any:
     return {
-        "points": messages.points_to_json(here),
-        "next": following if following < len(found) else None,
-        "total": len(found),
+        "jobs": [
+            messages.job_to_json(job) for job in request.store.lineage(request.study, request.job)
+        ]
     }
 
 
-def _points_of(call: ApiRequest) -> Any:
-    member = call.path["member"]
+def _points(request: ApiRequest) -> Any:
+    points = request.store.points(request.study, request.job)
+    if request.lines:
+        return Stream(_lines(points, lambda point: messages.points_to_json([point])[0]))
+    after = request.count("after", 0) or 0
+    limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
+    shown = points[after : after + limit]
+    end = after + len(shown)
+    return {
+        "points": messages.points_to_json(shown),
+        "next": end if end < len(points) else None,
+        "total": len(points),
+    }
+
+
+def _points_of(request: ApiRequest) -> Any:
+    member = request.path["member"]
     if not (member.isascii() and member.isdecimal() and len(member) < len(str(messages.MOST))):
         raise ConfigError(f"member: got {member!r:.80}, wanted the number of a member")
-    return Stream(_lines(call.store.points_of(call.study, int(member)), list))
+    return Stream(_lines(request.store.points_of(request.study, int(member)), list))
 
 
-def _failures(call: ApiRequest) -> Any:
-    limit = call.count("limit", PAGE, most=messages.MOST if call.lines else MOST_ON_PAGE) or 0
-    found = call.store.failures(call.study, limit=limit)
-    if call.lines:
-        return Stream(_lines(found, messages.attempt_to_json))
-    return {"failures": [messages.attempt_to_json(failed) for failed in found]}
+def _failures(request: ApiRequest) -> Any:
+    limit = request.count("limit", PAGE, most=messages.MOST if request.lines else MOST_ON_PAGE) or 0
+    failures = request.store.failures(request.study, limit=limit)
+    if request.lines:
+        return Stream(_lines(failures, messages.attempt_to_json))
+    return {"failures": [messages.attempt_to_json(failed) for failed in failures]}
 
 
-def _pins(call: ApiRequest) -> Any:
-    return {"jobs": list(call.store.pins(call.study))}
+def _pins(request: ApiRequest) -> Any:
+    return {"jobs": list(request.store.pins(request.study))}
 
 
-def _scan(call: ApiRequest) -> Any:
-    names = [name for part in call.query.getlist("columns") for name in part.split(",") if name]
+def _scan(request: ApiRequest) -> Any:
+    names = [
+        name for batch in request.query.getlist("columns") for name in batch.split(",") if name
+    ]
     unknown = [name for name in names if name not in JOB_COLUMNS]
     if unknown or not 0 < len(names) <= len(JOB_COLUMNS):
         got = unknown[0] if unknown else f"{len(names)} of them"
         raise ConfigError(f"columns: got {got!r:.80}, wanted some of {', '.join(JOB_COLUMNS)}")
     columns = [column for name in names for column in JOB_COLUMNS if column == name]
-    after, limit = call.count("after", 0) or 0, call.count("limit", None)
-    return Stream(_lines(_rows(call.store, call.study, columns, after, limit), list))
+    after, limit = request.count("after", 0) or 0, request.count("limit", None)
+    return Stream(_lines(_rows(request.store, request.study, columns, after, limit), list))
 
 
 def _page(
@@ -112,33 +118,36 @@ def _page(
     wanted = frozenset(JobState if states is None else states)
     total = sum(counts.get(state, 0) for state in wanted)
     end = min(n_finished, after + _MOST_LOOKED_AT)
-    found, at = _finished(store, study, wanted, after=after, end=end, limit=limit)
+    jobs, at = _finished(store, study, wanted, after=after, end=end, limit=limit)
     more = at < n_finished
     if not more:
-        open_ones = [state for state in wanted if state not in _FINISHED]
-        heads = store.jobs(study, states=open_ones) if open_ones else []
+        open_states = [state for state in wanted if state not in _FINISHED]
+        open_jobs = store.jobs(study, states=open_states) if open_states else []
         begin = max(0, at - n_finished)
-        here = heads[begin : begin + limit - len(found)]
-        found += here
-        at = n_finished + begin + len(here)
-        more = begin + len(here) < len(heads)
-    shown = [messages.job_to_json(job) for job in found]
-    return {"jobs": shown, "next": at if more else None, "total": total}
+        shown = open_jobs[begin : begin + limit - len(jobs)]
+        jobs += shown
+        at = n_finished + begin + len(shown)
+        more = begin + len(shown) < len(open_jobs)
+    return {
+        "jobs": list(map(messages.job_to_json, jobs)),
+        "next": at if more else None,
+        "total": total,
+    }
 
 
 def _finished(
     store: Store, study: int, wanted: frozenset[JobState], *, after: int, end: int, limit: int
 ) -> tuple[list[JobRecord], int]:
     """Return up to `limit` wanted jobs of the log from `after` to `end`, and where they end."""
-    here = wanted.intersection(_FINISHED)
-    if not here:
+    finished = wanted.intersection(_FINISHED)
+    if not finished:
         return [], max(after, end)
-    if len(here) == len(_FINISHED):
-        found = store.jobs(
+    if len(finished) == len(_FINISHED):
+        jobs = store.jobs(
             study, states=_FINISHED, after=after, limit=min(limit, max(0, end - after))
         )
-        return found, after + len(found)
-    ids, at = _of_states(store, study, here, after=after, end=end, limit=limit)
+        return jobs, after + len(jobs)
+    ids, at = _of_states(store, study, finished, after=after, end=end, limit=limit)
     return [store.job(study, job) for job in ids], at
 
 
@@ -151,14 +160,14 @@ def _of_states(
     at = after
     while at < end and len(ids) < limit:
         size = min(end - at, _MANY)
-        part = store.scan(study, ("state", "member", "round"), after=at, limit=size)
-        for state, member, round_ in part:
+        batch = store.scan(study, ("state", "member", "round"), after=at, limit=size)
+        for state, member, round_ in batch:
             at += 1
             if state in words:
                 ids.append(JobId(member, round_))
                 if len(ids) == limit:
                     return ids, at
-        if len(part) < size:
+        if len(batch) < size:
             return ids, end
     return ids, at
 
@@ -168,19 +177,19 @@ def _all_jobs(
 ) -> Iterator[JobRecord]:
     """Yield all jobs, the end of the log and the open ones as of one instant."""
     wanted = frozenset(JobState if states is None else states)
-    found = (job for job in _in_batches(store, study, after) if job.state in wanted)
-    return islice(found, limit)
+    jobs = (job for job in _in_batches(store, study, after) if job.state in wanted)
+    return islice(jobs, limit)
 
 
 def _in_batches(store: Store, study: int, after: int) -> Iterator[JobRecord]:
     at = after
     while True:
-        part = store.jobs(study, after=at, limit=_BATCH)
-        n_finished = sum(job.state in _FINISHED for job in part)
+        batch = store.jobs(study, after=at, limit=_BATCH)
+        n_finished = sum(job.state in _FINISHED for job in batch)
         if n_finished < _BATCH:
-            yield from part if len(part) < _BATCH else store.jobs(study, after=at)
+            yield from batch if len(batch) < _BATCH else store.jobs(study, after=at)
             return
-        yield from part
+        yield from batch
         at += _BATCH
 
 
@@ -190,11 +199,11 @@ def _rows(
     at, left = after, limit
     while True:
         size = _BATCH * 5 if left is None else min(_BATCH * 5, left)
-        part = store.scan(study, columns, after=at, limit=size)
-        yield from part
-        at += len(part)
-        left = None if left is None else left - len(part)
-        if len(part) < size or left == 0:
+        batch = store.scan(study, columns, after=at, limit=size)
+        yield from batch
+        at += len(batch)
+        left = None if left is None else left - len(batch)
+        if len(batch) < size or left == 0:
             return
 
 

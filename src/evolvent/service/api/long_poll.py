@@ -29,7 +29,7 @@ _RING_AFTER_S = 0.005
 
 
 @dataclass(eq=False, slots=True)
-class _Waiter:
+class _WaitingClaim:
     """One claim that waits; `turn` is done when it should look again, True when all is over."""
 
     prefer: int | None
@@ -40,8 +40,8 @@ class _Waiter:
 class _Queue:
     """The waiters of one study, the first come first."""
 
-    waiters: list[_Waiter] = field(default_factory=list)
-    looking: asyncio.Task[None] | None = None
+    waiters: list[_WaitingClaim] = field(default_factory=list)
+    watcher: asyncio.Task[None] | None = None
     ringing: asyncio.TimerHandle | None = None
     missed: bool = False
     looked_at: float = -math.inf
@@ -55,7 +55,7 @@ class _Queue:
                     return
         self.missed = True
 
-    def wait_again(self, waiter: _Waiter) -> None:
+    def wait_again(self, waiter: _WaitingClaim) -> None:
         """Let a waiter that found nothing wait for its next turn: now, if one was missed."""
         waiter.turn = asyncio.get_running_loop().create_future()
         self.looked_at = time.monotonic()
@@ -69,11 +69,11 @@ class ClaimQueue:
 
     Args:
         store: what is served.
-        crossing: where it is called.
+        threads: where it is called.
     """
 
-    def __init__(self, store: Store, crossing: StoreThreads) -> None:
-        self._store, self._crossing = store, crossing
+    def __init__(self, store: Store, threads: StoreThreads) -> None:
+        self._store, self._threads = store, threads
         self._queues: dict[int, _Queue] = {}
         self._keys: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closing = False
@@ -81,33 +81,33 @@ class ClaimQueue:
     async def claim(
         self,
         study: int,
-        wish: ClaimBody,
+        body: ClaimBody,
         receive: Receive,
         *,
         check: Callable[[], None],
         check_later: Callable[[], None],
     ) -> Lease | None:
-        """Return a lease; None when there is none before `wish.wait_s` are over, or no client.
+        """Return a lease; None when there is none before `body.wait_s` are over, or no client.
 
         Args:
             study: number of the study.
-            wish: what is asked for.
+            body: what is asked for.
             receive: tells when the client has gone away.
             check: called first, in the thread of the store; raises if this may not be.
             check_later: called instead before every look after the first: a wait is long enough
                 for a token to be revoked in it.
         """
-        until = time.monotonic() + wish.wait_s
-        async with self._gone(receive) as gone:
-            if wish.wait_s and self._is_quiet(study):
+        until = time.monotonic() + body.wait_s
+        async with self._disconnection(receive) as gone:
+            if body.wait_s and self._none_just_now(study):
                 check()  # at once: what it asks has been asked for those who wait
             else:
-                lease = await self._try(study, wish, check, gone)
-                if lease or wish.wait_s == 0 or self._closing or await self._is_over(study):
+                lease = await self._claim_once(study, body, check, gone)
+                if lease or body.wait_s == 0 or self._closing or await self._is_over(study):
                     return lease
-            async with self._queued(study, wish) as waiter:
-                while await _turn(waiter, gone, until - time.monotonic()):
-                    lease = await self._try(study, wish, check_later, gone)
+            async with self._enqueued(study, body) as waiter:
+                while await _wait_for_turn(waiter, gone, until - time.monotonic()):
+                    lease = await self._claim_once(study, body, check_later, gone)
                     if lease is not None:
                         self.notify(study)  # there may be more
                         return lease
@@ -127,7 +127,7 @@ class ClaimQueue:
 
         queue.ringing = asyncio.get_running_loop().call_later(_RING_AFTER_S, now)
 
-    def _is_quiet(self, study: int) -> bool:
+    def _none_just_now(self, study: int) -> bool:
         """Whether others wait who have found nothing just now: then there is nothing."""
         queue = self._queues.get(study)
         if queue is None or not queue.waiters or self._closing:
@@ -140,8 +140,8 @@ class ClaimQueue:
         for queue in self._queues.values():
             queue.wake(over=True)
 
-    async def _try(
-        self, study: int, wish: ClaimBody, check: Callable[[], None], gone: asyncio.Task[None]
+    async def _claim_once(
+        self, study: int, body: ClaimBody, check: Callable[[], None], gone: asyncio.Task[None]
     ) -> Lease | None:
         """Claim once; hand a job back at once whose worker went away meanwhile."""
 
@@ -149,38 +149,38 @@ class ClaimQueue:
             check()
             return self._store.claim(
                 study,
-                worker=wish.worker,
-                lease_s=wish.lease_s,
-                prefer=wish.prefer,
-                key=wish.key,
+                worker=body.worker,
+                lease_s=body.lease_s,
+                prefer=body.prefer,
+                key=body.key,
             )
 
-        async with self._only_waiter(wish.key):
-            lease = await self._crossing.write(claim)
+        async with self._one_at_a_time(body.key):
+            lease = await self._threads.write(claim)
             if lease is None or not gone.done():
                 return lease
             with contextlib.suppress(EvolventError):  # its lease will run out
-                await self._crossing.write(lambda: self._store.fail(lease, _WENT_AWAY))
+                await self._threads.write(lambda: self._store.fail(lease, _WENT_AWAY))
         self.notify(study)
         return None
 
-    def _only_waiter(self, key: str | None) -> AbstractAsyncContextManager[None]:
+    def _one_at_a_time(self, key: str | None) -> AbstractAsyncContextManager[None]:
         """Keep out the client that gave up on its answer and asks again while we are at it."""
         if key is None:
             return contextlib.nullcontext()
         return self._keys.setdefault(key, asyncio.Lock())
 
     async def _is_over(self, study: int) -> bool:
-        status = await self._crossing.read(lambda: self._store.status(study))
+        status = await self._threads.read(lambda: self._store.status(study))
         return status.state is not StudyState.OPEN
 
     @asynccontextmanager
-    async def _queued(self, study: int, wish: ClaimBody) -> AsyncIterator[_Waiter]:
+    async def _enqueued(self, study: int, body: ClaimBody) -> AsyncIterator[_WaitingClaim]:
         queue = self._queues.setdefault(study, _Queue())
-        waiter = _Waiter(wish.prefer, asyncio.get_running_loop().create_future())
+        waiter = _WaitingClaim(body.prefer, asyncio.get_running_loop().create_future())
         queue.waiters.append(waiter)
-        if queue.looking is None:
-            queue.looking = asyncio.create_task(self._look(study, queue))
+        if queue.watcher is None:
+            queue.watcher = asyncio.create_task(self._watch(study, queue))
         try:
             yield waiter
         finally:
@@ -188,10 +188,10 @@ class ClaimQueue:
             if waiter.turn.done() and not waiter.turn.cancelled():
                 queue.wake()  # it was its turn, and it did not take it
             if not queue.waiters:
-                queue.looking.cancel()
+                queue.watcher.cancel()
                 self._queues.pop(study, None)
 
-    async def _look(self, study: int, queue: _Queue) -> None:
+    async def _watch(self, study: int, queue: _Queue) -> None:
         """Look from time to time for what this service has not done itself."""
         while True:
             await asyncio.sleep(LOOK_S)
@@ -202,7 +202,7 @@ class ClaimQueue:
             queue.wake(over=over)
 
     @asynccontextmanager
-    async def _gone(self, receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
+    async def _disconnection(self, receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
         task = asyncio.create_task(disconnected(receive))
         try:
             yield task
@@ -212,7 +212,7 @@ class ClaimQueue:
                 await task
 
 
-async def _turn(waiter: _Waiter, gone: asyncio.Task[None], seconds: float) -> bool:
+async def _wait_for_turn(waiter: _WaitingClaim, gone: asyncio.Task[None], seconds: float) -> bool:
     """Wait until it is the waiter's turn to look; False when there is nothing to wait for."""
     waits: set[asyncio.Future[bool] | asyncio.Task[None]] = {waiter.turn, gone}
     if seconds > 0 and not waiter.turn.done():

@@ -9,10 +9,10 @@ from evolvent.core.algorithms import Algorithm, algorithm_to_json
 from evolvent.errors import ConfigError
 from evolvent.store.protocol import Store
 
-_IMPORTED = {"CustomExplore": "fn"}
+_IMPORTING_FIELDS = {"CustomExplore": "fn"}
 """Types whose field is a path that deciding imports."""
 
-_MOST_KNOWN = 10_000
+_MOST_ALLOWED = 10_000
 
 
 def refuse_foreign(algorithm: Algorithm) -> None:
@@ -38,7 +38,7 @@ class DecisionPolicy:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._own: set[int] = set()
+        self._allowed: set[int] = set()
 
     def check(self, study: int) -> None:
         """Refuse a study whose algorithm is not all built in.
@@ -47,17 +47,17 @@ class DecisionPolicy:
             ConfigError: names the field.
             UnknownStudy: there is none of that number.
         """
-        if study in self._own:
+        if study in self._allowed:
             return
         refuse_foreign(self._store.status(study).record.algorithm)
-        if len(self._own) >= _MOST_KNOWN:
-            self._own.clear()
-        self._own.add(study)
+        if len(self._allowed) >= _MOST_ALLOWED:
+            self._allowed.clear()
+        self._allowed.add(study)
 
 
 def _paths(data: Any, where: str) -> Iterator[tuple[str, Any]]:
     if isinstance(data, dict):
-        field = _IMPORTED.get(data.get("type", ""))
+        field = _IMPORTING_FIELDS.get(data.get("type", ""))
         if field is not None:
             yield f"{where}.{field}", data.get(field)
         for name, value in data.items():

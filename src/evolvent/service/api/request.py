@@ -37,7 +37,7 @@ class Stream:
 
     blocks: Iterator[bytes]
     media_type: str = LINES
-    held: bool = False
+    holds_snapshot: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class ApiRequest:
 
     store: Store
     settings: ServiceSettings
-    who: Identity
+    identity: Identity
     base_url: str
     path: Mapping[str, str]
     query: QueryParams

@@ -44,13 +44,13 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
-def routes(api: ApiContext) -> list[Route]:
+def routes(context: ApiContext) -> list[Route]:
     """Return a route for every path of the table."""
     paths = dict.fromkeys(operation.path for operation in OPERATIONS)
-    found = {path: [o for o in OPERATIONS if o.path == path] for path in paths}
+    by_path = {path: [o for o in OPERATIONS if o.path == path] for path in paths}
     return [
-        Route(f"{PREFIX}{_pattern(path)}", Endpoint(api, operations))
-        for path, operations in found.items()
+        Route(f"{PREFIX}{_pattern(path)}", Endpoint(context, operations))
+        for path, operations in by_path.items()
     ]
 
 

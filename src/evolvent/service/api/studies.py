@@ -20,38 +20,38 @@ MOST_MEMBERS = 100_000
 _LONGEST_REASON = 1000
 
 
-def _studies(call: ApiRequest) -> Any:
-    return {"studies": [status_to_json(status) for status in _visible(call)]}
+def _studies(request: ApiRequest) -> Any:
+    return {"studies": [status_to_json(status) for status in _visible(request)]}
 
 
-def _create(call: ApiRequest) -> Any:
-    record = record_from_json(object_(call.body, "record"), partial=True)
+def _create(request: ApiRequest) -> Any:
+    record = record_from_json(object_(request.body, "record"), partial=True)
     refuse_foreign(record.algorithm)
     if record.population > MOST_MEMBERS:
         raise ConfigError(f"population: got {record.population}, wanted 1 to {MOST_MEMBERS}")
     record.algorithm.validate(record.space, record.population)
-    return {"id": call.store.create_study(record, key=key_from_json(call.body))}
+    return {"id": request.store.create_study(record, key=key_from_json(request.body))}
 
 
-def _find(call: ApiRequest) -> Any:
-    return status_to_json(named(call.path["name"], _visible(call), url=call.base_url))
+def _find(request: ApiRequest) -> Any:
+    return status_to_json(named(request.path["name"], _visible(request), url=request.base_url))
 
 
-def _status(call: ApiRequest) -> Any:
-    return status_to_json(call.store.status(call.study))
+def _status(request: ApiRequest) -> Any:
+    return status_to_json(request.store.status(request.study))
 
 
-def _delete(call: ApiRequest) -> None:
-    call.store.delete_study(call.study)
+def _delete(request: ApiRequest) -> None:
+    request.store.delete_study(request.study)
 
 
-def _visible(call: ApiRequest) -> list[StudyStatus]:
+def _visible(request: ApiRequest) -> list[StudyStatus]:
     """Return the studies that whoever asks may know of."""
-    bound = call.who.study
+    bound = request.identity.study
     if bound is None:
-        return call.store.studies()
+        return request.store.studies()
     try:
-        return [call.store.find_study(bound)]
+        return [request.store.find_study(bound)]
     except UnknownStudy:
         return []
 
@@ -82,58 +82,58 @@ OPERATIONS = (
 )  # fmt: skip
 
 
-def _stop(call: ApiRequest) -> None:
-    reason = text(call.body, "reason") if "reason" in call.body else "stopped by hand"
+def _stop(request: ApiRequest) -> None:
+    reason = text(request.body, "reason") if "reason" in request.body else "stopped by hand"
     if not 0 < len(reason) <= _LONGEST_REASON or not reason.isprintable():
         raise ConfigError(
             f"reason: got {reason!r:.80}, wanted 1 to {_LONGEST_REASON} printable characters"
         )
-    call.store.stop(call.study, reason=reason)
+    request.store.stop(request.study, reason=reason)
 
 
-def _resume(call: ApiRequest) -> None:
-    call.store.resume(call.study)
+def _resume(request: ApiRequest) -> None:
+    request.store.resume(request.study)
 
 
-def _extend(call: ApiRequest) -> None:
-    call.store.extend(call.study, rounds=messages.int32(call.body, "rounds"))
+def _extend(request: ApiRequest) -> None:
+    request.store.extend(request.study, rounds=messages.int32(request.body, "rounds"))
 
 
-def _retarget(call: ApiRequest) -> None:
-    if "target" not in call.body:
+def _retarget(request: ApiRequest) -> None:
+    if "target" not in request.body:
         raise ConfigError("target: missing, wanted a number, or null for none")
-    target = None if call.body["target"] is None else float(number(call.body, "target"))
-    call.store.retarget(call.study, target=target)
+    target = None if request.body["target"] is None else float(number(request.body, "target"))
+    request.store.retarget(request.study, target=target)
 
 
-def _remember(call: ApiRequest) -> None:
-    trainable = check_path("trainable", text(call.body, "trainable"))
-    call.store.remember(call.study, trainable=trainable)
+def _remember(request: ApiRequest) -> None:
+    trainable = check_path("trainable", text(request.body, "trainable"))
+    request.store.remember(request.study, trainable=trainable)
 
 
-def _push(call: ApiRequest) -> Any:
-    record = call.store.status(call.study).record
-    values = record.space.check(object_(call.body, "hyperparameters"), partial=True)
-    done = call.body.get("done")
-    job = call.store.push(
-        call.study,
+def _push(request: ApiRequest) -> Any:
+    record = request.store.status(request.study).record
+    values = record.space.check(object_(request.body, "hyperparameters"), partial=True)
+    done = request.body.get("done")
+    job = request.store.push(
+        request.study,
         values,
-        done=None if done is None else messages.report_from_json(object_(call.body, "done")),
-        key=messages.key_from_json(call.body),
+        done=None if done is None else messages.report_from_json(object_(request.body, "done")),
+        key=messages.key_from_json(request.body),
     )
     return {"job": job}
 
 
-def _pin(call: ApiRequest) -> None:
-    call.store.pin(call.study, messages.job_name(text(call.body, "job")))
+def _pin(request: ApiRequest) -> None:
+    request.store.pin(request.study, messages.job_name(text(request.body, "job")))
 
 
-def _unpin(call: ApiRequest) -> None:
-    call.store.unpin(call.study, messages.job_name(text(call.body, "job")))
+def _unpin(request: ApiRequest) -> None:
+    request.store.unpin(request.study, messages.job_name(text(request.body, "job")))
 
 
-def _collect(call: ApiRequest) -> Any:
-    return {"freed": call.store.collect(call.study)}
+def _collect(request: ApiRequest) -> Any:
+    return {"freed": request.store.collect(request.study)}
 
 
 CONTROL_OPERATIONS = (

@@ -20,7 +20,7 @@ from evolvent.service.auth.roles import Role
 from evolvent.service.uploads.area import Upload, UploadArea
 from evolvent.service.uploads.writer import UploadWriter
 from evolvent.service.web.errors import HttpError
-from evolvent.service.web.threads import in_files
+from evolvent.service.web.threads import in_file_threads
 from evolvent.store.checkpoints import manifest
 from evolvent.store.codec.file_list import files_from_json
 from evolvent.store.codec.messages import key_from_json
@@ -28,17 +28,17 @@ from evolvent.store.codec.messages import key_from_json
 _PATH = "/studies/{study}/uploads"
 _TYPE = "application/octet-stream"
 _BLOCK = 1 << 19
-_HEARD_OUT = 1 << 25  # so many bytes are read in vain, that the sender may read our answer
-_HEARD_OUT_S = 10.0
+_MOST_DRAINED = 1 << 25  # so many bytes are read in vain, that the sender may read our answer
+_DRAIN_S = 10.0
 _LARGEST = 10**15
 
 
-def begin(call: ApiRequest) -> Any:
+def begin(request: ApiRequest) -> Any:
     """Begin an upload, or find the one of this key; a checkpoint that is here needs none."""
-    call.store.status(call.study)  # a study that is gone gets no directories
-    entries = files_from_json(call.body.get("files"))
-    key = key_from_json(call.body) or uuid4().hex
-    upload = UploadArea(local(call), call.settings).begin(key, entries)
+    request.store.status(request.study)  # a study that is gone gets no directories
+    entries = files_from_json(request.body.get("files"))
+    key = key_from_json(request.body) or uuid4().hex
+    upload = UploadArea(local(request), request.settings).begin(key, entries)
     if upload is not None:
         return _describe(upload)
     whole = [{"name": e.name, "size": e.size, "offset": e.size} for e in entries]
@@ -46,45 +46,45 @@ def begin(call: ApiRequest) -> Any:
     return {"address": address, "sealed": True, "upload": None, "files": whole}
 
 
-def show(call: ApiRequest) -> Any:
+def show(request: ApiRequest) -> Any:
     """Return how much of each file is here."""
-    return _describe(_upload(call))
+    return _describe(_find(request))
 
 
-def seal(call: ApiRequest) -> Any:
+def seal(request: ApiRequest) -> Any:
     """Make the files a checkpoint."""
     try:
-        area = UploadArea(local(call), call.settings)
-        return {"address": area.seal(call.path["upload"])}
+        area = UploadArea(local(request), request.settings)
+        return {"address": area.seal(request.path["upload"])}
     except CheckpointDamaged as e:
-        raise _refused(e) from e
+        raise _damaged(e) from e
 
 
-def drop(call: ApiRequest) -> None:
+def drop(request: ApiRequest) -> None:
     """Give an upload up."""
-    _upload(call).drop()
+    _find(request).drop()
 
 
-async def receive_file(call: ApiRequest, headers: Headers, receive: Receive) -> Response:
+async def receive_file(request: ApiRequest, headers: Headers, receive: Receive) -> Response:
     """Write a file on while its bytes come in; what has come is kept when the connection ends."""
     try:
         _check_type(headers)
-        file = await in_files(partial(_open, call))
+        file = await in_file_threads(partial(_open, request))
         try:
             file.check_length(_length(headers))
-            await _write(file, _blocks(receive, call.settings.upload_stall_s))
-            return JSONResponse({"offset": await in_files(file.finish)})
+            await _write(file, _blocks(receive, request.settings.upload_stall_s))
+            return JSONResponse({"offset": await in_file_threads(file.finish)})
         finally:
             file.close()
     except EvolventError as e:
-        if not isinstance(e, _Silent):
-            await _hear_out(receive)
-        raise (_refused(e) if isinstance(e, CheckpointDamaged) else e) from e
+        if not isinstance(e, _SenderGone):
+            await _drain(receive)
+        raise (_damaged(e) if isinstance(e, CheckpointDamaged) else e) from e
 
 
-def _open(call: ApiRequest) -> UploadWriter:
-    offset = call.count("offset", 0, most=_LARGEST) or 0
-    return _upload(call).receive(file_number(call), offset)
+def _open(request: ApiRequest) -> UploadWriter:
+    offset = request.count("offset", 0, most=_LARGEST) or 0
+    return _find(request).receive(file_number(request), offset)
 
 
 async def _write(file: UploadWriter, blocks: AsyncIterator[bytes]) -> None:
@@ -94,7 +94,7 @@ async def _write(file: UploadWriter, blocks: AsyncIterator[bytes]) -> None:
         async for block in blocks:
             if written is not None:
                 await written
-            written = asyncio.ensure_future(in_files(partial(file.write, block)))
+            written = asyncio.ensure_future(in_file_threads(partial(file.write, block)))
     finally:
         if written is not None:
             await written
@@ -109,13 +109,15 @@ async def _blocks(receive: Receive, stall_s: float) -> AsyncIterator[bytes]:
     more = True
     while more:
         parts: list[bytes] = []
-        ended: _Silent | None = None
+        ended: _SenderGone | None = None
         try:
             async with asyncio.timeout(stall_s):
                 more = await _gather(receive, parts)
         except TimeoutError:
-            ended = _Silent(408, f"body: less than {_BLOCK} bytes in {stall_s:g} s: send faster")
-        except _Silent as e:
+            ended = _SenderGone(
+                408, f"body: less than {_BLOCK} bytes in {stall_s:g} s: send faster"
+            )
+        except _SenderGone as e:
             ended = e
         if parts:
             yield b"".join(parts)
@@ -129,7 +131,7 @@ async def _gather(receive: Receive, parts: list[bytes]) -> bool:
     while size < _BLOCK:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Silent(400, "body: the connection ended within it")
+            raise _SenderGone(400, "body: the connection ended within it")
         if body := message.get("body", b""):
             parts.append(body)
             size += len(body)
@@ -138,18 +140,18 @@ async def _gather(receive: Receive, parts: list[bytes]) -> bool:
     return True
 
 
-class _Silent(HttpError):
+class _SenderGone(HttpError):
     """The sender sends no more, or too slowly: no reason to listen on."""
 
 
-async def _hear_out(receive: Receive) -> None:
+async def _drain(receive: Receive) -> None:
     """Read what a sender still sends: most look at an answer only when they are done."""
-    heard = 0
+    drained = 0
     try:
-        async with asyncio.timeout(_HEARD_OUT_S):
-            while heard < _HEARD_OUT:
+        async with asyncio.timeout(_DRAIN_S):
+            while drained < _MOST_DRAINED:
                 message = await receive()
-                heard += len(message.get("body", b""))
+                drained += len(message.get("body", b""))
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):
                     return
     except TimeoutError:
@@ -179,11 +181,11 @@ def _describe(upload: Upload) -> dict[str, Any]:
     return {"address": address, "sealed": False, "upload": upload.number, "files": sent}
 
 
-def _upload(call: ApiRequest) -> Upload:
-    return UploadArea(local(call), call.settings).find(call.path["upload"])
+def _find(request: ApiRequest) -> Upload:
+    return UploadArea(local(request), request.settings).find(request.path["upload"])
 
 
-def _refused(error: CheckpointDamaged) -> HttpError:
+def _damaged(error: CheckpointDamaged) -> HttpError:
     return HttpError(422, str(error), kind="CheckpointDamaged", field="files")
 
 

@@ -28,13 +28,13 @@ class ClaimBody:
     key: str | None
 
 
-def claim_body(call: ApiRequest) -> ClaimBody:
+def claim_body(request: ApiRequest) -> ClaimBody:
     """Return what a claim asks for.
 
     Raises:
         Malformed: names the field.
     """
-    body = call.body
+    body = request.body
     wait_s = messages.seconds(body, "wait_s") if body.get("wait_s") is not None else 0.0
     if not 0 <= wait_s <= messages.MOST_WAIT_S:
         raise ConfigError(f"wait_s: got {wait_s}, wanted 0 to {messages.MOST_WAIT_S:.0f}")
@@ -47,48 +47,50 @@ def claim_body(call: ApiRequest) -> ClaimBody:
     )
 
 
-def _heartbeat(call: ApiRequest) -> None:
-    lease = messages.fence_from_json(call.study, call.body)
-    points, key = messages.points_from_json(call.body), messages.key_from_json(call.body)
-    call.store.heartbeat(lease, lease_s=_lease_s(call.body), points=points, key=key)
+def _heartbeat(request: ApiRequest) -> None:
+    lease = messages.fence_from_json(request.study, request.body)
+    points, key = messages.points_from_json(request.body), messages.key_from_json(request.body)
+    request.store.heartbeat(lease, lease_s=_lease_s(request.body), points=points, key=key)
 
 
-def _report(call: ApiRequest) -> None:
-    lease = messages.fence_from_json(call.study, call.body)
-    body = call.body if call.body.get("score") is not None else _scored(call)
-    call.store.report(lease, messages.report_from_json(body))
+def _report(request: ApiRequest) -> None:
+    lease = messages.fence_from_json(request.study, request.body)
+    body = request.body if request.body.get("score") is not None else _scored(request)
+    request.store.report(lease, messages.report_from_json(body))
 
 
-def _fail(call: ApiRequest) -> None:
-    lease = messages.fence_from_json(call.study, call.body)
-    failure = messages.kind_from_json(object_(call.body, "failure"))
-    call.store.fail(lease, failure, key=messages.key_from_json(call.body))
+def _fail(request: ApiRequest) -> None:
+    lease = messages.fence_from_json(request.study, request.body)
+    failure = messages.kind_from_json(object_(request.body, "failure"))
+    request.store.fail(lease, failure, key=messages.key_from_json(request.body))
 
 
-def _release(call: ApiRequest) -> Any:
-    failure = messages.kind_from_json(object_(call.body, "failure"))
-    worker, key = messages.worker_name(call.body), messages.key_from_json(call.body)
-    released = call.store.release(call.study, worker=worker, failure=failure, key=key)
+def _release(request: ApiRequest) -> Any:
+    failure = messages.kind_from_json(object_(request.body, "failure"))
+    worker, key = messages.worker_name(request.body), messages.key_from_json(request.body)
+    released = request.store.release(request.study, worker=worker, failure=failure, key=key)
     return {"released": released}
 
 
-def _reparent(call: ApiRequest) -> Any:
-    lease = messages.fence_from_json(call.study, call.body)
-    parent, reason = messages.job_name(text(call.body, "parent")), text(call.body, "reason")
+def _reparent(request: ApiRequest) -> Any:
+    lease = messages.fence_from_json(request.study, request.body)
+    parent, reason = messages.job_name(text(request.body, "parent")), text(request.body, "reason")
     if len(reason) > _LONGEST_TEXT:
         raise ConfigError(f"reason: longer than {_LONGEST_TEXT} characters, wanted a sentence")
-    key = messages.key_from_json(call.body)
-    return messages.lease_to_json(call.store.reparent(lease, parent=parent, reason=reason, key=key))
+    key = messages.key_from_json(request.body)
+    return messages.lease_to_json(
+        request.store.reparent(lease, parent=parent, reason=reason, key=key)
+    )
 
 
 def _lease_s(body: dict[str, Any]) -> float:
     return LEASE_S if body.get("lease_s") is None else messages.seconds(body, "lease_s")
 
 
-def _scored(call: ApiRequest) -> dict[str, Any]:
+def _scored(request: ApiRequest) -> dict[str, Any]:
     """Return the body with the score that its metrics come to."""
-    record = call.store.status(call.study).record
-    values = metrics(call.body, "metrics")
+    record = request.store.status(request.study).record
+    values = metrics(request.body, "metrics")
     value = values.get(record.metric)
     if value is None or not abs(value) <= sys.float_info.max:  # integers can be larger
         got = "none" if value is None else f"{value!r:.80}"
@@ -96,11 +98,11 @@ def _scored(call: ApiRequest) -> dict[str, Any]:
             f"metrics: got {got} for {record.metric!r}, wanted a finite number: it is the "
             "objective; a job whose metric is not finite has failed (POST …/fail)"
         )
-    return {**call.body, "score": record.score(number(values, record.metric))}
+    return {**request.body, "score": record.score(number(values, record.metric))}
 
 
-def _unused(call: ApiRequest) -> None:
-    """Claims wait, so they have a path of their own: see `waiting.Waiting.claim`."""
+def _unused(request: ApiRequest) -> None:
+    """Claims wait, so they have a path of their own: see `long_poll.ClaimQueue.claim`."""
 
 
 OPERATIONS = (

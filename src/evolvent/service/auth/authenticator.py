@@ -37,7 +37,7 @@ class Authenticator:
     Args:
         tokens: those of the store that is served.
         settings: of the service.
-        crossing: to ask the store off the event loop, where that takes long.
+        threads: to ask the store off the event loop, where that takes long.
         clock: seconds that grow, for the rate limits.
     """
 
@@ -45,18 +45,18 @@ class Authenticator:
         self,
         tokens: Tokens,
         settings: ServiceSettings,
-        crossing: StoreThreads,
+        threads: StoreThreads,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tokens = tokens
-        self._crossing = crossing
+        self._threads = threads
         self._lifetime_s = settings.signed_in_s
-        self._programs = RateLimiter(clock)
-        self._browsers = RateLimiter(clock)
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._token_failures = RateLimiter(clock)
+        self._sign_in_failures = RateLimiter(clock)
+        self._known_ids: OrderedDict[str, None] = OrderedDict()
 
-    async def program(self, request: HTTPConnection, secret: str) -> Token:
+    async def authenticate(self, request: HTTPConnection, secret: str) -> Token:
         """Return the token that a program has sent.
 
         One that has been right before is looked up also when others at the same address (behind
@@ -66,27 +66,27 @@ class Authenticator:
             Unauthenticated: it opens nothing.
             Throttled: nobody looked, there have been too many failures from there.
         """
-        id, address = id_of(secret), client_host(request)
-        if id not in self._seen:
-            _check(self._programs, address)
+        id, host = id_of(secret), client_host(request)
+        if id not in self._known_ids:
+            _check_rate(self._token_failures, host)
         try:
             token = await self._ask(self._tokens.authenticate, secret)
         except Unauthenticated:
-            self._seen.pop(id, None)
-            self._programs.failed(address)
+            self._known_ids.pop(id, None)
+            self._token_failures.failed(host)
             raise
-        self._seen[id] = None
-        if len(self._seen) > _MOST_KNOWN:
-            self._seen.popitem(last=False)
+        self._known_ids[id] = None
+        if len(self._known_ids) > _MOST_KNOWN:
+            self._known_ids.popitem(last=False)
         return token
 
-    async def browser(self, request: HTTPConnection) -> tuple[Token, str] | None:
+    async def authenticate_session(self, request: HTTPConnection) -> tuple[Token, str] | None:
         """Return the token that a browser signed in with, and the secret that stands for it."""
         secret = request.cookies.get(_cookie(request))
         token = await self._ask(self._tokens.authenticate_session, secret) if secret else None
         return None if token is None or secret is None else (token, secret)
 
-    def still_program(self, secret: str) -> None:
+    def recheck_token(self, secret: str) -> None:
         """Look again for the token of a program, which was right when its request came.
 
         Raises:
@@ -94,7 +94,7 @@ class Authenticator:
         """
         self._tokens.authenticate(secret)
 
-    def still_browser(self, secret: str) -> None:
+    def recheck_session(self, secret: str) -> None:
         """Look again for a browser that was signed in when its request came.
 
         Raises:
@@ -110,19 +110,19 @@ class Authenticator:
             Unauthenticated: it opens nothing.
             Throttled: nobody looked, there have been too many failures from there.
         """
-        address = client_host(request)
-        _check(self._browsers, address)
+        host = client_host(request)
+        _check_rate(self._sign_in_failures, host)
         try:
             token = await self._ask(self._tokens.authenticate, secret)
         except Unauthenticated:
-            self._browsers.failed(address)
+            self._sign_in_failures.failed(host)
             raise
-        signed_in = await self._crossing.write(
+        session = await self._threads.write(
             lambda: self._tokens.sign_in(token, lifetime_s=self._lifetime_s)
         )
         response.set_cookie(
             _cookie(request),
-            signed_in,
+            session,
             max_age=int(self._lifetime_s),
             secure=_encrypted(request),
             httponly=True,
@@ -133,13 +133,13 @@ class Authenticator:
         """Forget a browser that signed in."""
         name = _cookie(request)
         if secret := request.cookies.get(name):
-            await self._crossing.write(lambda: self._tokens.sign_out(secret))
+            await self._threads.write(lambda: self._tokens.sign_out(secret))
         response.delete_cookie(name, secure=_encrypted(request), httponly=True, samesite="strict")
 
     async def _ask(self, look: Callable[[str], _Found], secret: str) -> _Found:
         if self._tokens.quick:  # quicker than a change of threads
             return look(secret)
-        return await self._crossing.write(lambda: look(secret))  # where nobody reads long tables
+        return await self._threads.write(lambda: look(secret))  # where nobody reads long tables
 
 
 def client_host(request: HTTPConnection) -> str:
@@ -161,6 +161,6 @@ def _encrypted(request: HTTPConnection) -> bool:
     return bool(request.scope["scheme"] == "https")
 
 
-def _check(throttle: RateLimiter, address: str) -> None:
-    if wait_s := throttle.wait_s(address):
+def _check_rate(limiter: RateLimiter, host: str) -> None:
+    if wait_s := limiter.wait_s(host):
         raise Throttled(wait_s)

@@ -63,12 +63,12 @@ async def check_csrf(headers: Headers, receive: Receive, *, csrf: str) -> Receiv
         Forbidden: names what is missing.
     """
     check_origin(headers)
-    given = headers.get(HEADER)
-    if given is None and headers.get("content-type", "").partition(";")[0].strip() == _FORM:
+    sent = headers.get(HEADER)
+    if sent is None and headers.get("content-type", "").partition(";")[0].strip() == _FORM:
         body = await read_form(headers, receive)
-        given = form_value(body, FIELD)
-        receive = _again(body, receive)
-    if given is None or not hmac.compare_digest(given.encode(), csrf.encode()):
+        sent = form_value(body, FIELD)
+        receive = _replayed(body, receive)
+    if sent is None or not hmac.compare_digest(sent.encode(), csrf.encode()):
         raise Forbidden("X-CSRF-Token: missing or not this page's: reload the page and repeat")
     return receive
 
@@ -96,14 +96,14 @@ def form_value(body: bytes, name: str) -> str | None:
     return fields[name][0] if name in fields else None
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    given = False
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    replayed = False
 
     async def replay() -> Message:
-        nonlocal given
-        if given:
+        nonlocal replayed
+        if replayed:
             return await receive()
-        given = True
+        replayed = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay

@@ -31,13 +31,13 @@ _NO_TOKEN = (
 class AuthMiddleware:
     """Middleware that finds out who is asking, and turns everybody else away.
 
-    Puts an `Identity` on `request.state.who`, and on `request.state.csrf` what a page's forms
-    must send back (see `origin.csrf_of`).
+    Puts an `Identity` on `request.state.identity`, and on `request.state.csrf` what a page's forms
+    must send back (see `csrf.csrf_of`).
     """
 
-    def __init__(self, app: ASGIApp, *, door: Authenticator) -> None:
+    def __init__(self, app: ASGIApp, *, authenticator: Authenticator) -> None:
         self.app = app
-        self._door = door
+        self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it."""
@@ -49,7 +49,7 @@ class AuthMiddleware:
             try:
                 receive = await self._admit(request, receive)
             except EvolventError as e:
-                await _refusal(e, request)(scope, receive, send)
+                await _refuse(e, request)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
@@ -60,40 +60,42 @@ class AuthMiddleware:
             if not authorization.lower().startswith(_SCHEME):
                 raise Unauthenticated("Authorization: wanted 'Bearer evt_…'")
             secret = authorization[len(_SCHEME) :].strip()
-            token = await self._door.program(request, secret)
-            _note(request, token, csrf="", look_again=partial(self._door.still_program, secret))
+            token = await self._authenticator.authenticate(request, secret)
+            _remember(
+                request, token, csrf="", recheck=partial(self._authenticator.recheck_token, secret)
+            )
             return receive
-        found = await self._door.browser(request)
+        found = await self._authenticator.authenticate_session(request)
         if found is None:
             raise Unauthenticated(_NO_TOKEN)
         token, signed_in = found
         csrf = csrf_for(signed_in)
-        look_again = partial(self._door.still_browser, signed_in)
-        _note(request, token, csrf=csrf, look_again=look_again)
+        recheck = partial(self._authenticator.recheck_session, signed_in)
+        _remember(request, token, csrf=csrf, recheck=recheck)
         if request.method in SAFE:
             return receive
         return await check_csrf(request.headers, receive, csrf=csrf)
 
 
-def check_still(request: Request) -> None:
+def recheck_identity(request: Request) -> None:
     """Look again, after a wait, whether whoever asks still may; in a thread of the store.
 
     Raises:
         Unauthenticated: the token has been revoked meanwhile, or is out of date.
     """
-    request.state.look_again()
+    request.state.recheck()
 
 
-def _note(request: Request, token: Token, *, csrf: str, look_again: Callable[[], None]) -> None:
-    request.state.who = Identity(Role[token.role.upper()], token.study, token.name)
+def _remember(request: Request, token: Token, *, csrf: str, recheck: Callable[[], None]) -> None:
+    request.state.identity = Identity(Role[token.role.upper()], token.study, token.name)
     request.state.csrf = csrf
-    request.state.look_again = look_again
+    request.state.recheck = recheck
 
 
-def _refusal(error: EvolventError, request: Request) -> Response:
+def _refuse(error: EvolventError, request: Request) -> Response:
     if isinstance(error, Unauthenticated) and _is_navigation(request):
-        there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"{SIGN_IN}?next={quote(there, safe='')}", status_code=303)
+        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"{SIGN_IN}?next={quote(target, safe='')}", status_code=303)
     if isinstance(error, Throttled):
         return error_body(
             429, "Unauthenticated", str(error), field="Authorization", headers=error.headers

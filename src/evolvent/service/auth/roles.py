@@ -1,6 +1,6 @@
 """Who is asking, and whether they may.
 
-The middleware of `service.auth` puts an `Identity` on `request.state.who`; the table in
+The middleware of `service.auth` puts an `Identity` on `request.state.identity`; the table in
 `service.access` says which role each route asks for.
 """
 
@@ -43,10 +43,10 @@ def current_identity(request: HTTPConnection) -> Identity:
     Raises:
         Unauthenticated: nobody known.
     """
-    found = getattr(request.state, "who", None)
-    if not isinstance(found, Identity):
+    identity = getattr(request.state, "identity", None)
+    if not isinstance(identity, Identity):
         raise Unauthenticated("this needs a token: send 'Authorization: Bearer evt_…'")
-    return found
+    return identity
 
 
 def check_role(identity: Identity, role: Role) -> None:

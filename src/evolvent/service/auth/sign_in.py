@@ -44,7 +44,7 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">{again}
+<meta name="viewport" content="width=device-width, initial-scale=1">{reload}
 <title>Sign in · evolvent</title>
 <link rel="icon" href="data:,">
 <style>{style}</style>
@@ -53,7 +53,7 @@ _PAGE = """<!doctype html>
 <main>
 <h1>Sign in to evolvent</h1>
 {alert}<form method="post" action="{action}">
-<input type="hidden" name="next" value="{there}">
+<input type="hidden" name="next" value="{target}">
 <label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" autofocus required
  spellcheck="false" placeholder="evt_…">
@@ -67,29 +67,31 @@ _PAGE = """<!doctype html>
 """
 
 
-def routes(door: Authenticator) -> list[Route]:
+def routes(authenticator: Authenticator) -> list[Route]:
     """Return the routes of this file."""
 
     async def page(request: Request) -> Response:
-        there = _inside(request.query_params.get("next"))
-        if await door.browser(request) is not None:
-            return RedirectResponse(there, status_code=303)
-        return _page(there, again=_came_from_elsewhere(request))
+        target = _local_path(request.query_params.get("next"))
+        if await authenticator.authenticate_session(request) is not None:
+            return RedirectResponse(target, status_code=303)
+        return _page(target, reload=_came_from_elsewhere(request))
 
     async def sign_in(request: Request) -> Response:
         check_origin(request.headers)
         body = await read_form(request.headers, request.receive)
-        there = _inside(form_value(body, "next"))
-        response = RedirectResponse(there, status_code=303)
+        target = _local_path(form_value(body, "next"))
+        response = RedirectResponse(target, status_code=303)
         try:
-            await door.sign_in(request, (form_value(body, "token") or "").strip(), response)
+            await authenticator.sign_in(
+                request, (form_value(body, "token") or "").strip(), response
+            )
         except Unauthenticated as e:
-            return _page(there, error=e)
+            return _page(target, error=e)
         return response
 
     async def sign_out(request: Request) -> Response:
         response = RedirectResponse(SIGN_IN, status_code=303)
-        await door.sign_out(request, response)
+        await authenticator.sign_out(request, response)
         return response
 
     return [
@@ -99,14 +101,14 @@ def routes(door: Authenticator) -> list[Route]:
     ]
 
 
-def _page(there: str, *, error: EvolventError | None = None, again: bool = False) -> Response:
-    here = f"{SIGN_IN}?next={quote(there, safe='')}"
+def _page(target: str, *, error: EvolventError | None = None, reload: bool = False) -> Response:
+    itself = f"{SIGN_IN}?next={quote(target, safe='')}"
     html = _PAGE.format(
         style=_STYLE,
         action=SIGN_IN,
-        there=escape(there),
+        target=escape(target),
         alert=f'<p role="alert">{_as_html(str(error))}</p>\n' if error else "",
-        again=f'\n<meta http-equiv="refresh" content="0;url={escape(here)}">' if again else "",
+        reload=f'\n<meta http-equiv="refresh" content="0;url={escape(itself)}">' if reload else "",
     )
     if isinstance(error, Throttled):
         return HTMLResponse(html, 429, _HEADERS | error.headers)
@@ -126,8 +128,8 @@ def _came_from_elsewhere(request: Request) -> bool:
     return request.headers.get("sec-fetch-site") == "cross-site"
 
 
-def _inside(there: str | None) -> str:
+def _local_path(target: str | None) -> str:
     """Return a path of this service to go on to, whatever was asked for."""
-    if not there or not there.startswith("/") or not there.isprintable() or "\\" in there:
+    if not target or not target.startswith("/") or not target.isprintable() or "\\" in target:
         return "/"
-    return "/" if there.startswith("//") else there
+    return "/" if target.startswith("//") else target

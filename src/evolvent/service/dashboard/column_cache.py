@@ -63,11 +63,11 @@ class Columns:
             found = columns.get(key)
             return np.full(min(known, n), None, object) if found is None else found[:n]
 
-    def sorting(self, key: str, n: int, made: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    def sorting(self, key: str, n: int, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """Return what was made of a column of the first `n` jobs; again once there are more."""
         found = self._sorting.get(key)
         if found is None or found[0] != n:
-            found = self._sorting[key] = (n, made())
+            found = self._sorting[key] = (n, make())
         return found[1]
 
     def texts(self, n: int) -> Sequence[str]:
@@ -93,16 +93,16 @@ class ColumnCache:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = Lock()
-        self._kept: OrderedDict[tuple[int, float], Columns] = OrderedDict()
+        self._by_study: OrderedDict[tuple[int, float], Columns] = OrderedDict()
 
     def of(self, status: StudyStatus) -> Columns:
         """Return those of a study; a number that was given out again is another study."""
         key = (status.id, status.created_at)
         with self._lock:
-            found = self._kept.setdefault(key, Columns(self._store, status.id))
-            self._kept.move_to_end(key)
-            if len(self._kept) > _MOST_STUDIES:
-                self._kept.popitem(last=False)
+            found = self._by_study.setdefault(key, Columns(self._store, status.id))
+            self._by_study.move_to_end(key)
+            if len(self._by_study) > _MOST_STUDIES:
+                self._by_study.popitem(last=False)
             return found
 
 
@@ -112,8 +112,8 @@ def searched(*parts: Any) -> str:
 
 
 def _searched(row: tuple[Any, ...]) -> str:
-    member, round_, state, parent_member, parent_round, given, got, worker, reason, error = row
+    member, round_, state, parent_member, parent_round, *texts, error = row
     parent = "" if parent_member is None else f"from m{parent_member}r{parent_round}"
-    wrong = "" if error is None else error[-_MOST_ERROR:]
-    text = f"m{member}r{round_}\n{state}\n{parent}\n{given}\n{got}\n{worker}\n{reason}\n{wrong}"
-    return text.lower()
+    error_end = "" if error is None else error[-_MOST_ERROR:]
+    parts = (f"m{member}r{round_}", state, parent, *texts, error_end)
+    return "\n".join(map(str, parts)).lower()

@@ -51,8 +51,8 @@ def library() -> tuple[bytes, str]:
     if find_spec("vl_convert") is None:
         raise MissingExtra("figures need vl-convert: pip install 'evolvent[plot]'")
     # In a process of its own: here it would keep the interpreter from everything else.
-    made = subprocess.run([sys.executable, "-c", _MAKE], capture_output=True, check=True)
-    script = made.stdout
+    ran = subprocess.run([sys.executable, "-c", _MAKE], capture_output=True, check=True)
+    script = ran.stdout
     return script, hashlib.sha256(script).hexdigest()[:16]
 
 
@@ -77,21 +77,21 @@ class Figures:
         key = _version(status)
         with self._lock:
             wanted = (*key, kind, dark, width)
-            made = self._specs.get(wanted)
-            if made is None:
-                made = _kept(self._specs, wanted, self._drawn(key, status, kind, dark, width))
+            spec = self._specs.get(wanted)
+            if spec is None:
+                spec = _keep(self._specs, wanted, self._draw(key, status, kind, dark, width))
                 _trim(self._specs, _MOST_SPECS)
-            return made
+            return spec
 
-    def _drawn(
+    def _draw(
         self, key: tuple[Any, ...], status: StudyStatus, kind: str, dark: bool, width: int
     ) -> bytes:
         log = self._logs.get(key)
         if log is None:
-            log = _kept(self._logs, key, Log.read(self._store, status.id))
+            log = _keep(self._logs, key, Log.read(self._store, status.id))
             _trim(self._logs, _MOST_LOGS)
-        wish = FigureRequest(kind=kind, options=Options(dark=dark, width=width))
-        return _json(_for_page(wish.draw({status.record.name: [log]}).to_dict(), width))
+        request = FigureRequest(kind=kind, options=Options(dark=dark, width=width))
+        return _json(_for_page(request.draw({status.record.name: [log]}).to_dict(), width))
 
     def points(self, status: StudyStatus, job: JobId, *, dark: bool, width: int) -> bytes:
         """Return what a job logged within its round, as one panel a name."""
@@ -116,8 +116,8 @@ class Figures:
             for name in names
         ]  # fmt: skip
         config = {**theme.config(), "point": {"filled": True, "color": theme.strong, "size": 20}}
-        words = f"What {job} logged within its round: {', '.join(names)}"
-        return _json({"config": config, "description": words, "vconcat": panels})
+        description = f"What {job} logged within its round: {', '.join(names)}"
+        return _json({"config": config, "description": description, "vconcat": panels})
 
 
 def _for_page(spec: dict[str, Any], width: int) -> dict[str, Any]:
@@ -127,15 +127,15 @@ def _for_page(spec: dict[str, Any], width: int) -> dict[str, Any]:
     """
     title = spec.pop("title", None)
     lines = title.get("subtitle", []) if isinstance(title, dict) else []
-    words = " ".join([lines] if isinstance(lines, str) else lines)
-    fitted = _fitted(spec, max(1, (width - 60) // _LEGEND_ENTRY))
-    return {**fitted, "usermeta": {"words": words}}
+    description = " ".join([lines] if isinstance(lines, str) else lines)
+    fitted = _fit(spec, max(1, (width - 60) // _LEGEND_ENTRY))
+    return {**fitted, "usermeta": {"words": description}}
 
 
-def _fitted(part: Any, columns: int) -> Any:
+def _fit(part: Any, columns: int) -> Any:
     """Return a part of a spec with legends of so many columns, and without what only warns."""
     if isinstance(part, list):
-        return [_fitted(item, columns) for item in part]
+        return [_fit(item, columns) for item in part]
     if not isinstance(part, dict):
         return part
     if part.get("type") == "log":
@@ -145,7 +145,7 @@ def _fitted(part: Any, columns: int) -> Any:
         if key == "legend" and isinstance(value, dict)
         else value
         if key in {"data", "datasets"}
-        else _fitted(value, columns)
+        else _fit(value, columns)
         for key, value in part.items()
     }
 
@@ -160,9 +160,9 @@ def _version(status: StudyStatus) -> tuple[Any, ...]:
     return (status.id, status.created_at, status.changed_at, status.record.rounds, counts)
 
 
-def _kept(kept: OrderedDict[tuple[Any, ...], Any], key: tuple[Any, ...], made: Any) -> Any:
-    kept[key] = made
-    return made
+def _keep(kept: OrderedDict[tuple[Any, ...], Any], key: tuple[Any, ...], value: Any) -> Any:
+    kept[key] = value
+    return value
 
 
 def _trim(kept: OrderedDict[tuple[Any, ...], Any], most: int) -> None:

@@ -46,20 +46,20 @@ def job_page(store: Store, status: StudyStatus, id: JobId) -> dict[str, Any]:
         UnknownJob: there is none of that id.
     """
     job = store.job(status.id, id)
-    line = store.lineage(status.id, id)[::-1]
+    lineage = store.lineage(status.id, id)[::-1]
     points = store.points(status.id, id)
     failures = [f for f in store.failures(status.id, limit=_MOST_FAILURES) if f.job == id]
     return {
         "job": job,
         "value": None if job.score is None else status.record.score(job.score),
-        "line": line[:_MOST_ANCESTORS],
-        "older": max(0, len(line) - _MOST_ANCESTORS),
+        "line": lineage[:_MOST_ANCESTORS],
+        "older": max(0, len(lineage) - _MOST_ANCESTORS),
         "points": points[-_MOST_POINTS:],
         "earlier": max(0, len(points) - _MOST_POINTS),
         "point_names": list(dict.fromkeys(name for point in points for name in point.values)),
         "attempts": list(attempts(failures[::-1], shown=job.error)),
         "pinned": id in store.pins(status.id),
-        **_explained(store, status, id, failures),
+        **_explanation(store, status, id, failures),
         **_files(store, status, job.checkpoint),
     }
 
@@ -71,13 +71,13 @@ def attempts(failures: Sequence[FailedAttempt], *, shown: str | None) -> Iterato
         failures: the newest first.
         shown: the error of the job, which the page shows anyway.
     """
-    for (_, message, traceback), same in groupby(failures, _way):
-        said = shown is not None and message == last_line(shown)
+    for (_, message, traceback), same in groupby(failures, _same_failure):
+        shown_already = shown is not None and message == last_line(shown)
         new = None if traceback == shown else traceback
-        yield Attempts(list(same), None if said else _short(message), new)
+        yield Attempts(list(same), None if shown_already else _short(message), new)
 
 
-def _way(failed: FailedAttempt) -> tuple[str, str, str | None]:
+def _same_failure(failed: FailedAttempt) -> tuple[str, str, str | None]:
     return failed.failure.kind.value, failed.failure.message, failed.failure.traceback
 
 
@@ -86,7 +86,7 @@ def _short(message: str) -> str:
     return line if len(line) <= _MOST_OF_MESSAGE else f"{line[:_MOST_OF_MESSAGE]}…"
 
 
-def _explained(
+def _explanation(
     store: Store, status: StudyStatus, id: JobId, failures: Sequence[FailedAttempt]
 ) -> dict[str, Any]:
     """Return the decision in words; a page that cannot have it still says everything else.
@@ -94,12 +94,12 @@ def _explained(
     How attempts failed is left out of what came afterwards: the page has a place for it.
     """
     try:
-        told = explain(store, status, id)
+        explanation = explain(store, status, id)
     except EvolventError as e:
-        return {"told": None, "untold": str(e), "after": []}
+        return {"explanation": None, "unexplained": str(e), "after": []}
     messages = tuple(f.failure.message for f in failures if f.failure.message)
-    after = [sentence for sentence in told.after if not sentence.endswith(messages)]
-    return {"told": told, "untold": None, "after": after}
+    after = [sentence for sentence in explanation.after if not sentence.endswith(messages)]
+    return {"explanation": explanation, "unexplained": None, "after": after}
 
 
 def _files(store: Store, status: StudyStatus, address: str | None) -> dict[str, Any]:
@@ -108,9 +108,9 @@ def _files(store: Store, status: StudyStatus, address: str | None) -> dict[str, 
     try:
         sizes = store.checkpoints(status.id).files(address)
     except CheckpointError as e:
-        gone = "It has been collected: nothing needed it any more, and nobody had pinned it."
+        reason = "It has been collected: nothing needed it any more, and nobody had pinned it."
         return {
             "files": [],
-            "gone": gone if address not in store.checkpoints(status.id) else str(e),
+            "gone": reason if address not in store.checkpoints(status.id) else str(e),
         }
     return {"files": list(enumerate(sorted(sizes.items()))), "gone": None}

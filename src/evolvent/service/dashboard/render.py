@@ -33,16 +33,16 @@ _DIGITS = 4
 
 @cache
 def _environment() -> Environment:
-    found = Environment(
+    environment = Environment(
         loader=PackageLoader("evolvent.service.dashboard"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"number": number, "when": when, "span": span, "size": size}
-    found.globals |= {"static": static_url, "Role": Role}
-    return found
+    environment.filters |= {"number": number, "when": when, "span": span, "size": size}
+    environment.globals |= {"static": static_url, "Role": Role}
+    return environment
 
 
 def page(
@@ -53,13 +53,13 @@ def page(
     A page is known by what it says: its version stands on its root element, and is what the
     browser asks with when it looks whether anything has changed.
     """
-    told = {
-        "who": current_identity(request),
+    variables = {
+        "identity": current_identity(request),
         "csrf": csrf_of(request),
         "path": request.url.path,
         **values,
     }
-    html = _environment().get_template(template).render(told)
+    html = _environment().get_template(template).render(variables)
     version = hashlib.sha256(html.encode()).hexdigest()[:20]
     if request.headers.get("if-none-match") == f'"{version}"':
         return Response(status_code=304)
@@ -68,12 +68,12 @@ def page(
 
 def error_page(request: Request, error: Exception) -> Response:
     """Return an error as a page, or as the API does to whoever takes no pages."""
-    told = to_response(error)
+    response = to_response(error)
     if "text/html" not in request.headers.get("accept", "text/html"):
-        return told
-    words = json.loads(bytes(told.body))["error"]["message"]
-    values = {"status": told.status_code, "message": words}
-    return page(request, "error.html", values, status=told.status_code)
+        return response
+    message = json.loads(bytes(response.body))["error"]["message"]
+    values = {"status": response.status_code, "message": message}
+    return page(request, "error.html", values, status=response.status_code)
 
 
 def static_url(name: str) -> str:
@@ -98,9 +98,9 @@ def static_file(name: str) -> Response:
 @cache
 def _files() -> tuple[str, dict[str, bytes]]:
     folder = files("evolvent.service.dashboard") / "static"
-    found = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
-    joined = b"".join(name.encode() + found[name] for name in sorted(found))
-    return hashlib.sha256(joined).hexdigest()[:16], found
+    contents = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    joined = b"".join(name.encode() + contents[name] for name in sorted(contents))
+    return hashlib.sha256(joined).hexdigest()[:16], contents
 
 
 def number(value: Any) -> str:

@@ -66,10 +66,10 @@ def summarize(store: Store, status: StudyStatus, *, closely: bool = False) -> St
     return StudySummary(status, finished, total, left_s, best, failures)
 
 
-def visible(store: Store, who: Identity) -> list[StudyStatus]:
+def visible(store: Store, identity: Identity) -> list[StudyStatus]:
     """Return the studies that somebody may see, the newest first."""
     studies = store.studies()[::-1]
-    return [s for s in studies if who.study is None or s.record.name == who.study]
+    return [s for s in studies if identity.study is None or s.record.name == identity.study]
 
 
 def facts(status: StudyStatus) -> dict[str, Any]:

@@ -90,9 +90,9 @@ class Table:
     def of(cls, store: Store, status: StudyStatus, columns: Columns) -> Table:
         finished = sum(status.counts.get(state, 0) for state in _FINISHED)
         wanted = [state for state in _OPEN if status.counts.get(state)]
-        heads = store.jobs(status.id, states=wanted) if wanted else []
-        heads.sort(key=lambda job: (_OPEN.index(job.state), job.round, job.member))
-        return cls(store=store, status=status, columns=columns, finished=finished, open=heads)
+        open_jobs = store.jobs(status.id, states=wanted) if wanted else []
+        open_jobs.sort(key=lambda job: (_OPEN.index(job.state), job.round, job.member))
+        return cls(store=store, status=status, columns=columns, finished=finished, open=open_jobs)
 
     def page(self, query: Query) -> Page:
         """Return one page.
@@ -156,24 +156,24 @@ class Table:
         yield from found if first <= last else reversed(found)
 
     def _in_state(self, state: str) -> NDArray[np.bool_]:
-        there = np.zeros(self.finished + len(self.open), np.bool_)
-        there[self.finished :] = [job.state == state for job in self.open]
+        matches = np.zeros(self.finished + len(self.open), np.bool_)
+        matches[self.finished :] = [job.state == state for job in self.open]
         if state in _FINISHED:
             column = self.columns.plain("state", self.finished)
-            there[: len(column)] = [value == state for value in column]
-        return there
+            matches[: len(column)] = [value == state for value in column]
+        return matches
 
     def _matching(self, search: str) -> NDArray[np.bool_]:
         """Return which rows have the text; in JSON it may stand escaped."""
         text = search.lower()
         escaped = json.dumps(text)[1:-1]
-        texts = [*self.columns.texts(self.finished), *map(_head_text, self.open)]
-        hits = [text in there or escaped in there for there in texts]
-        return np.array(hits, np.bool_)
+        texts = [*self.columns.texts(self.finished), *map(_open_text, self.open)]
+        matches = [text in text_of_row or escaped in text_of_row for text_of_row in texts]
+        return np.array(matches, np.bool_)
 
     def _values(self, key: str) -> NDArray[Any]:
         """Return what a column sorts by, for every row."""
-        own = _comparable([self._of_head(key, job) for job in self.open])
+        own = _comparable([self._of_open(key, job) for job in self.open])
         values = self.columns.sorting(
             key, self.finished, lambda: _comparable(self._of_finished(key))
         )
@@ -204,7 +204,7 @@ class Table:
             return [None if a is None or b is None else a - b for a, b in pairs]
         return [None if a is None else a * _WIDE + b for a, b in pairs]
 
-    def _of_head(self, key: str, job: JobRecord) -> Any:
+    def _of_open(self, key: str, job: JobRecord) -> Any:
         found = cell(job, key, self.status.record)
         return found.member * _WIDE + found.round if isinstance(found, JobId) else found
 
@@ -253,15 +253,15 @@ def _as_texts(values: NDArray[Any]) -> NDArray[Any]:
 
 def _sorted(rows: NDArray[np.int64], values: NDArray[Any], order: Order) -> NDArray[np.int64]:
     """Return rows by value; those without one come last, either way; ties stay as they were."""
-    mine = values[rows]
-    if mine.dtype == object:
-        there = np.array([value is not None for value in mine], np.bool_)
-        _, rank = np.unique(mine[there].astype(str), return_inverse=True)
+    values_of_rows = values[rows]
+    if values_of_rows.dtype == object:
+        present = np.array([value is not None for value in values_of_rows], np.bool_)
+        _, rank = np.unique(values_of_rows[present].astype(str), return_inverse=True)
     else:
-        there = ~np.isnan(mine)
-        rank = mine[there]
-    by = np.argsort(rank if order == "ascending" else -rank, kind="stable")
-    return np.concatenate([rows[there][by], rows[~there]])
+        present = ~np.isnan(values_of_rows)
+        rank = values_of_rows[present]
+    positions = np.argsort(rank if order == "ascending" else -rank, kind="stable")
+    return np.concatenate([rows[present][positions], rows[~present]])
 
 
 def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -275,7 +275,7 @@ def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
         start = i
 
 
-def _head_text(job: JobRecord) -> str:
+def _open_text(job: JobRecord) -> str:
     parent = None if job.parent is None else f"from {job.parent}"
     values = json.dumps(dict(job.hyperparameters))
     return searched(job.id, job.state, parent, values, job.worker, job.reason, job.error)

@@ -36,21 +36,21 @@ _Handler = Callable[[Request], Awaitable[Response]]
 _STEP = 40  # pixels: figures are as wide as the page, in steps, so that many share one
 
 
-def routes(api: ApiContext) -> list[Route]:
+def routes(context: ApiContext) -> list[Route]:
     """Return the routes of the dashboard."""
-    pages = DashboardViews(api)
+    views = DashboardViews(context)
     study, job = "/studies/{study}", "/studies/{study}/jobs/{job}"
     return guarded(
         [
-            Route("/", _with_errors(pages.studies), methods=["GET"]),
-            Route(study, _with_errors(pages.study), methods=["GET"]),
-            Route(f"{study}/jobs.csv", _with_errors(pages.csv), methods=["GET"]),
-            Route(f"{study}/figures/{{kind}}", _with_errors(pages.figure), methods=["GET"]),
-            Route(f"{study}/{{action}}", _with_errors(pages.act), methods=["POST"]),
-            Route(job, _with_errors(pages.job), methods=["GET"]),
-            Route(f"{job}/points", _with_errors(pages.points), methods=["GET"]),
-            Route("/static/figures.lib.js", _with_errors(pages.script), methods=["GET"]),
-            Route(STATIC, _with_errors(pages.static), methods=["GET"]),
+            Route("/", _with_errors(views.studies), methods=["GET"]),
+            Route(study, _with_errors(views.study), methods=["GET"]),
+            Route(f"{study}/jobs.csv", _with_errors(views.csv), methods=["GET"]),
+            Route(f"{study}/figures/{{kind}}", _with_errors(views.figure), methods=["GET"]),
+            Route(f"{study}/{{action}}", _with_errors(views.act), methods=["POST"]),
+            Route(job, _with_errors(views.job), methods=["GET"]),
+            Route(f"{job}/points", _with_errors(views.points), methods=["GET"]),
+            Route("/static/figures.lib.js", _with_errors(views.script), methods=["GET"]),
+            Route(STATIC, _with_errors(views.static), methods=["GET"]),
         ]
     )
 
@@ -58,16 +58,16 @@ def routes(api: ApiContext) -> list[Route]:
 class DashboardViews:
     """What every page needs."""
 
-    def __init__(self, api: ApiContext) -> None:
-        self._api, self._store, self._crossing = api, api.store, api.crossing
-        self._columns = ColumnCache(api.store)
-        self._figures = Figures(api.store)
+    def __init__(self, context: ApiContext) -> None:
+        self._context, self._store, self._threads = context, context.store, context.threads
+        self._columns = ColumnCache(context.store)
+        self._figures = Figures(context.store)
         self._warm = False
 
     async def studies(self, request: Request) -> Response:
         """All studies."""
 
-        def made() -> Response:
+        def render() -> Response:
             found = [
                 summarize(self._store, s) for s in visible(self._store, current_identity(request))
             ]
@@ -75,12 +75,12 @@ class DashboardViews:
             note = ACTIONS["delete"].done if deleted else None
             return page(request, "studies.html", {"studies": found, "note": note})
 
-        return await self._crossing.read(made)
+        return await self._threads.read(render)
 
     async def study(self, request: Request) -> Response:
         """One study: how it stands, its figures, its jobs."""
         self._warm_up()
-        return await self._crossing.read(lambda: self._study(request))
+        return await self._threads.read(lambda: self._study(request))
 
     def _study(self, request: Request, *, error: str = "", status: int = 200) -> Response:
         found = self._status(request)
@@ -89,7 +89,7 @@ class DashboardViews:
         values = {
             "study": found,
             "record": found.record,
-            "standing": summarize(self._store, found, closely=True),
+            "summary": summarize(self._store, found, closely=True),
             "facts": facts(found),
             "figures": SHOWN,
             "table": table,
@@ -104,7 +104,7 @@ class DashboardViews:
     async def job(self, request: Request) -> Response:
         """One job."""
         self._warm_up()
-        return await self._crossing.read(lambda: self._job(request))
+        return await self._threads.read(lambda: self._job(request))
 
     def _job(self, request: Request, *, error: str = "", status: int = 200) -> Response:
         found = self._status(request)
@@ -122,14 +122,14 @@ class DashboardViews:
     async def csv(self, request: Request) -> Response:
         """All jobs as a file."""
 
-        def made() -> tuple[str, Any]:
+        def render() -> tuple[str, Any]:
             found = self._status(request)
             query = Query.of(request.query_params)
             return csv_name(found.record.name), csv_blocks(self._table(found), query)
 
-        name, blocks = await self._crossing.read(made)
+        name, blocks = await self._threads.read(render)
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        stream = self._crossing.through(blocks)
+        stream = self._threads.stream(blocks)
         first = await anext(stream, b"")
         kind = "text/csv; charset=utf-8"
         return StreamedResponse(first, stream, media_type=kind, headers=headers)
@@ -137,20 +137,20 @@ class DashboardViews:
     async def figure(self, request: Request) -> Response:
         """A figure of a study, as a spec."""
         kind, size = request.path_params["kind"], _size(request)
-        return await self._crossing.read(
+        return await self._threads.read(
             lambda: _spec(request, self._figures.spec(self._status(request), kind, **size))
         )
 
     async def points(self, request: Request) -> Response:
         """What a job logged, as a spec."""
         job, size = JobId.parse(request.path_params["job"]), _size(request)
-        return await self._crossing.read(
+        return await self._threads.read(
             lambda: _spec(request, self._figures.points(self._status(request), job, **size))
         )
 
     async def script(self, request: Request) -> Response:
         """What draws the figures."""
-        script, version = await self._crossing.read(library)
+        script, version = await self._threads.read(library)
         if request.headers.get("if-none-match") == f'"{version}"':
             return Response(status_code=304)
         headers = {"Cache-Control": "private, no-cache", "ETag": f'"{version}"'}
@@ -169,36 +169,36 @@ class DashboardViews:
         check_role(current_identity(request), action.operation.role)
         form = read_form(await read_body(request.headers, request.receive))
         try:
-            cross = self._crossing.slow if action.operation.slow else self._crossing.write
+            cross = self._threads.slow if action.operation.slow else self._threads.write
             await cross(lambda: self._do(request, action, form))
         except EvolventError as e:
             error, status = str(e), status_of(e)
-            return await self._crossing.read(
+            return await self._threads.read(
                 lambda: self._study(request, error=error, status=status)
             )
         number = study_number(request.path_params["study"])
         if action.operation.changes:
-            self._api.waiting.notify(number)
+            self._context.claims.notify(number)
         return RedirectResponse(_next(number, name, form), status_code=303)
 
     def _do(self, request: Request, action: Action, form: Form) -> None:
         found = self._status(request)
         call = ApiRequest(
             store=self._store,
-            settings=self._api.settings,
-            who=current_identity(request),
+            settings=self._context.settings,
+            identity=current_identity(request),
             base_url=str(request.base_url).rstrip("/"),
             path={"study": str(found.id)},
             query=request.query_params,
             body=action.body(form, found),
         )
-        self._api.check(action.operation, call)
+        self._context.check(action.operation, call)
         action.operation.run(call)
 
     def _status(self, request: Request) -> StudyStatus:
         """Return the study of the address, if whoever asks may know of it."""
         number = study_number(request.path_params["study"])
-        self._api.check_study(current_identity(request), number)
+        self._context.check_study(current_identity(request), number)
         return self._store.status(number)
 
     def _table(self, status: StudyStatus) -> Table:

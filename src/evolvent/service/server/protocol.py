@@ -26,7 +26,7 @@ MOST_HEAD = 1 << 16
 """Bytes of an address and headers together."""
 
 
-class _Bound(Enum):
+class _Expected(Enum):
     """What is to come next on a connection."""
 
     HEAD = auto()
@@ -44,61 +44,63 @@ class TimeoutProtocol(HttpToolsProtocol):
     headers_s = HEADERS_S
     body_idle_s = BODY_IDLE_S
     write_s = WRITE_S
-    _timer: asyncio.TimerHandle | None = None
-    _stalled: asyncio.TimerHandle | None = None
-    _part = _Bound.HEAD
-    _deaf = False
-    _n_unseen = 0  # bytes that the parser has taken in and told nothing of
-    _refusal: tuple[int, str] | None = None
+    _read_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
+    _expected = _Expected.HEAD
+    _ignores_input = False
+    _n_unparsed = 0  # bytes that the parser has taken in and told nothing of
+    _parse_error: tuple[int, str] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait_for(self.headers_s)
+        self._start_read_timer(self.headers_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
-        self._flows()
+        self._stop_read_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(self.write_s, self.transport.abort)
+        self._write_timer = self.loop.call_later(self.write_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        self._flows()
+        self._stop_write_timer()
         super().resume_writing()
 
-    def _flows(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
+        if self._ignores_input:
             return
-        self._n_unseen += len(data)
+        self._n_unparsed += len(data)
         super().data_received(data)
-        if self.transport.is_closing() or self._deaf:
+        if self.transport.is_closing() or self._ignores_input:
             return
-        if self._n_unseen > MOST_HEAD:
+        if self._n_unparsed > MOST_HEAD:
             self.send_400_response(str(self._too_long()))
-        elif self._part is _Bound.BODY and self._is_answering():
-            self._stop_waiting()
-            self._wait_for(self.body_idle_s)
+        elif self._expected is _Expected.BODY and self._is_answering():
+            self._stop_read_timer()
+            self._start_read_timer(self.body_idle_s)
         elif self._is_answering():
-            self._stop_waiting()
-        elif self._timer is None:  # of a head from its first byte on; of a body nobody waits for
-            self._wait_for(self.headers_s)
+            self._stop_read_timer()
+        elif (
+            self._read_timer is None
+        ):  # of a head from its first byte on; of a body nobody waits for
+            self._start_read_timer(self.headers_s)
 
     def on_message_begin(self) -> None:
         if self._is_answering():
-            raise self._refused(400, "one request at a time")
-        self._part, self._n_unseen = _Bound.HEAD, 0
+            raise self._parse_failure(400, "one request at a time")
+        self._expected, self._n_unparsed = _Expected.HEAD, 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._part is not _Bound.HEAD:
-            raise self._refused(400, "a trailer, wanted none")
+        if self._expected is not _Expected.HEAD:
+            raise self._parse_failure(400, "a trailer, wanted none")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -108,29 +110,33 @@ class TimeoutProtocol(HttpToolsProtocol):
             raise self._too_long()
         n_hosts = sum(name == b"host" for name, _ in self.headers)
         if n_hosts != 1 and self.parser.get_http_version() != "1.0":
-            raise self._refused(400, f"got {n_hosts} Host headers, wanted one")
+            raise self._parse_failure(400, f"got {n_hosts} Host headers, wanted one")
         super().on_headers_complete()
-        self._stop_waiting()
-        self._part, self._n_unseen = _Bound.BODY, 0
+        self._stop_read_timer()
+        self._expected, self._n_unparsed = _Expected.BODY, 0
 
     def on_body(self, body: bytes) -> None:
-        self._n_unseen = 0
+        self._n_unparsed = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._part, self._n_unseen = _Bound.NOTHING, 0
+        self._expected, self._n_unparsed = _Expected.NOTHING, 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, or too much of it, in the shape of all errors."""
-        if self._is_answering() and (self._part is _Bound.NOTHING or self.cycle.response_started):
-            self._deaf = True
+        if self._is_answering() and (
+            self._expected is _Expected.NOTHING or self.cycle.response_started
+        ):
+            self._ignores_input = True
             self.cycle.keep_alive = False
             return
-        if self._part is _Bound.BODY and not self._is_answering():  # has been answered already
+        if (
+            self._expected is _Expected.BODY and not self._is_answering()
+        ):  # has been answered already
             self.transport.close()
             return
-        status, message = self._refusal or (400, msg)
+        status, message = self._parse_error or (400, msg)
         response = error_body(status, "BadRequest", f"request: {message}", field="request")
         headers = [*response.raw_headers, (b"connection", b"close")]
         lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
@@ -141,24 +147,26 @@ class TimeoutProtocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _too_long(self) -> ValueError:
-        return self._refused(431, f"its address and headers are longer than {MOST_HEAD} bytes")
+        return self._parse_failure(
+            431, f"its address and headers are longer than {MOST_HEAD} bytes"
+        )
 
-    def _refused(self, status: int, message: str) -> ValueError:
+    def _parse_failure(self, status: int, message: str) -> ValueError:
         """Return what, raised within the parser, makes uvicorn ask for our answer."""
-        self._refusal = status, message
+        self._parse_error = status, message
         return ValueError(message)
 
-    def _wait_for(self, seconds: float) -> None:
-        self._timer = self.loop.call_later(seconds, self._give_up)
+    def _start_read_timer(self, seconds: float) -> None:
+        self._read_timer = self.loop.call_later(seconds, self._read_timed_out)
 
-    def _stop_waiting(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
-    def _give_up(self) -> None:
-        self._timer = None
+    def _read_timed_out(self) -> None:
+        self._read_timer = None
         if self.flow.read_paused:  # it is us who do not get on
-            self._wait_for(self.body_idle_s)
+            self._start_read_timer(self.body_idle_s)
         elif not self.transport.is_closing():
             self.transport.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointTooLarge, UploadConflict
 from evolvent.service.settings import ServiceSettings
-from evolvent.service.uploads.writer import UploadWriter, end_all, join_seal, sealed
+from evolvent.service.uploads.writer import UploadWriter, end_writers, join_seal, recently_sealed
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
 from evolvent.store.checkpoints.files import FileEntry
@@ -27,7 +27,7 @@ _PREFIX, _LIST, _TREE = "upload-", "files.json", "tree"
 _ID_DIGITS = 32
 _NUMBER = re.compile(rf"[0-9a-f]{{{_ID_DIGITS}}}")
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
-_MADE_IN_S = 60.0
+_MAKE_S = 60.0
 
 
 class UploadArea:
@@ -58,7 +58,7 @@ class UploadArea:
             )
         if self._checkpoints.touch_if_intact(manifest.address_of(entries)):
             return None
-        self._expire()
+        self._drop_expired()
         number = hashlib.sha256(key.encode()).hexdigest()[:_ID_DIGITS]
         upload = Upload(self._checkpoints, self._staging / f"{_PREFIX}{number}", self._settings)
         upload.begin(entries)
@@ -70,8 +70,8 @@ class UploadArea:
         Raises:
             UploadConflict: there is none: sealed, abandoned, or never begun.
         """
-        upload = self._of(number)
-        if not upload.is_there():
+        upload = self._upload(number)
+        if not upload.exists():
             raise _gone(number)
         return upload
 
@@ -83,48 +83,48 @@ class UploadArea:
             CheckpointDamaged: names the file that has other bytes than its hash promised.
             CheckpointError: the disk is full or fails; says where.
         """
-        return self._of(number).seal()
+        return self._upload(number).seal()
 
-    def _of(self, number: str) -> Upload:
+    def _upload(self, number: str) -> Upload:
         if not _NUMBER.fullmatch(number):
             raise _gone(number)
         return Upload(self._checkpoints, self._staging / f"{_PREFIX}{number}", self._settings)
 
-    def _expire(self) -> None:
-        for place in tree.list_dir(self._staging):
-            if place.name.startswith(_PREFIX) and tree.changed_ns(place) < time.time_ns():
-                self._checkpoints.drop(place)
+    def _drop_expired(self) -> None:
+        for directory in tree.list_dir(self._staging):
+            if directory.name.startswith(_PREFIX) and tree.changed_ns(directory) < time.time_ns():
+                self._checkpoints.drop(directory)
 
 
 class Upload:
     """One checkpoint that is being sent."""
 
     def __init__(
-        self, checkpoints: LocalCheckpoints, place: Path, settings: ServiceSettings
+        self, checkpoints: LocalCheckpoints, directory: Path, settings: ServiceSettings
     ) -> None:
         self._checkpoints = checkpoints
-        self._place = place
-        self._tree = place / _TREE
+        self._directory = directory
+        self._tree = directory / _TREE
         self._settings = settings
 
     @property
     def number(self) -> str:
-        return self._place.name.removeprefix(_PREFIX)
+        return self._directory.name.removeprefix(_PREFIX)
 
-    def is_there(self) -> bool:
-        return (self._place / _LIST).is_file()
+    def exists(self) -> bool:
+        return (self._directory / _LIST).is_file()
 
     def begin(self, entries: Sequence[FileEntry]) -> None:
         """Make the directory, unless it is there already; errors as with `UploadArea.begin`.
 
         Connections that still send to it are heard no more: whoever asks has lost them.
         """
-        if not self._place.exists():
+        if not self._directory.exists():
             self._make(entries)
         if self.entries() != tuple(entries):
             raise UploadConflict("key: was used for other files: make a new one")
-        end_all(self._place)
-        self._renew()
+        end_writers(self._directory)
+        self._touch()
 
     def entries(self) -> tuple[FileEntry, ...]:
         """Return the files that are to come.
@@ -132,9 +132,9 @@ class Upload:
         Raises:
             UploadConflict: the upload is gone.
         """
-        path = self._place / _LIST
+        path = self._directory / _LIST
         try:
-            return _listed(path, path.stat().st_ino)
+            return _cached_entries(path, path.stat().st_ino)
         except (OSError, Malformed) as e:
             raise _gone(self.number) from e
 
@@ -144,7 +144,7 @@ class Upload:
 
     def drop(self) -> None:
         """Remove it."""
-        self._checkpoints.drop(self._place)
+        self._checkpoints.drop(self._directory)
 
     def receive(self, index: int, offset: int) -> UploadWriter:
         """Open a file to be written on from `offset`.
@@ -158,67 +158,69 @@ class Upload:
             raise UploadConflict(f"files: got number {index}, wanted that of a file of the list")
         if not self._tree.is_dir():
             raise _gone(self.number)
-        self._renew()
-        return UploadWriter(self._place, self._tree / entries[index].name, entries[index], offset)
+        self._touch()
+        return UploadWriter(
+            self._directory, self._tree / entries[index].name, entries[index], offset
+        )
 
     def seal(self) -> str:
         """Make it a checkpoint, as a local one is sealed; errors as with `UploadArea.seal`."""
-        return join_seal(self._place, self._seal)
+        return join_seal(self._directory, self._seal)
 
     def _seal(self) -> str:
-        if not self.is_there():
-            address = sealed(self._place)
+        if not self.exists():
+            address = recently_sealed(self._directory)
             if address is None or not self._checkpoints.touch_if_intact(address):
                 raise _gone(self.number)
             return address
         entries = self.entries()
-        self._renew()
-        self._check(entries)
+        self._touch()
+        self._check_files(entries)
         address = self._checkpoints.publish(self._tree, entries)
         self.drop()
         return address
 
-    def _check(self, entries: Sequence[FileEntry]) -> None:
+    def _check_files(self, entries: Sequence[FileEntry]) -> None:
         """Look whether all is there as it was promised, here or already at its address."""
         try:
             if not self._tree.is_dir():
                 raise _gone(self.number)
             for entry in entries:
-                self._complete(entry)
+                self._check_complete(entry)
             found = self._checkpoints.freeze(self._tree)
         except CheckpointError:
             if self._checkpoints.touch_if_intact(manifest.address_of(entries)):
                 return  # another service has sealed it, or this one before it was killed
             raise
         if tuple(found) != entries:
-            raise self._other_bytes(entries, found)
+            raise self._drop_wrong(entries, found)
 
     def _make(self, entries: Sequence[FileEntry]) -> None:
         """Make it whole under another name first: a crash leaves no half of it."""
         # not named as uploads are: another request would take it for one that is over
-        staged = self._checkpoints.stage("begun-upload", spare_s=_MADE_IN_S)
+        staged = self._checkpoints.stage("begun-upload", spare_s=_MAKE_S)
         try:
             self._check_room(staged, sum(entry.size for entry in entries))
             (staged / _TREE).mkdir()
             (staged / _LIST).write_text(encode(files_to_json(entries)), "ascii")
-            self._keep(staged)
-            staged.rename(self._place)
+            self._keep_until_idle(staged)
+            staged.rename(self._directory)
         except OSError as e:
             if e.errno not in _OCCUPIED:
                 raise tree.translate_error(e, doing="begin an upload at", path=staged) from e
         finally:
             self._checkpoints.drop(staged)
 
-    def _renew(self) -> None:
+    def _touch(self) -> None:
         with suppress(FileNotFoundError):  # sealed or dropped by somebody else
-            self._keep(self._place)
+            self._keep_until_idle(self._directory)
 
-    def _keep(self, place: Path) -> None:
+    def _keep_until_idle(self, directory: Path) -> None:
         """Keep it for a while from now on: a collection goes by the time of change."""
         until = time.time() + self._settings.upload_idle_s
-        os.utime(place, (until, until))
+        os.utime(directory, (until, until))
 
-    def _complete(self, entry: FileEntry) -> None:
+    def _check_complete(self, entry: FileEntry) -> None:
         """Make what has no bytes; refuse what lacks some."""
         path = self._tree / entry.name
         if (size := self._size(entry)) < entry.size:
@@ -232,7 +234,7 @@ class Upload:
         except OSError as e:
             raise tree.translate_error(e, doing="write", path=path) from e
 
-    def _other_bytes(
+    def _drop_wrong(
         self, wanted: Sequence[FileEntry], found: Sequence[FileEntry]
     ) -> CheckpointDamaged:
         """Throw away what is wrong, so that it can be sent again; say what it is."""
@@ -248,17 +250,17 @@ class Upload:
         except OSError:
             return 0
 
-    def _check_room(self, place: Path, n_bytes: int) -> None:
-        free = shutil.disk_usage(place).free
+    def _check_room(self, directory: Path, n_bytes: int) -> None:
+        free = shutil.disk_usage(directory).free
         if n_bytes > free:
             raise CheckpointError(
-                f"cannot save a checkpoint of {n_bytes} bytes at {place.parent}: the disk is full, "
-                f"with {free} left: free some space, then resume"
+                f"cannot save a checkpoint of {n_bytes} bytes at {directory.parent}: the disk is "
+                f"full, with {free} left: free some space, then resume"
             )
 
 
 @lru_cache(maxsize=64)
-def _listed(path: Path, inode: int) -> tuple[FileEntry, ...]:  # noqa: ARG001 - another file of that name
+def _cached_entries(path: Path, inode: int) -> tuple[FileEntry, ...]:  # noqa: ARG001 - another file of that name
     return tuple(files_from_json(strict_json(path.read_bytes())))
 
 

@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 _MODE = 0o666  # less what the umask takes
-_MOST_KEPT = 1024
-_Key: TypeAlias = tuple[int, int]
-_kept: OrderedDict[_Key, tuple[int, _Hash]] = OrderedDict()
+_MOST_REMEMBERED = 1024
+_FileKey: TypeAlias = tuple[int, int]
+_partial_hashes: OrderedDict[_FileKey, tuple[int, _Hash]] = OrderedDict()
 """Hashes of what has come so far, by file: they save reading it again, and may be forgotten."""
-_open: set[UploadWriter] = set()
+_open_writers: set[UploadWriter] = set()
 _lock = threading.Lock()
-_under_way: dict[Path, Future[str]] = {}
+_sealing: dict[Path, Future[str]] = {}
 _sealed: OrderedDict[Path, str] = OrderedDict()
 """Addresses by upload: for whoever has not heard the answer. They may be forgotten."""
 
 
-def end_all(upload: Path) -> None:
+def end_writers(upload: Path) -> None:
     """Let no connection write to an upload any more: its sender has begun a new one."""
-    for file in list(_open):
+    for file in list(_open_writers):
         if file.upload == upload:
             file.end()
 
@@ -66,11 +66,11 @@ class UploadWriter:
         except OSError as e:
             raise tree.translate_error(e, doing="write", path=path) from e
         try:
-            self._take(offset)
+            self._lock_and_check(offset)
         except BaseException:
             self._file.close()
             raise
-        _open.add(self)
+        _open_writers.add(self)
 
     @property
     def left(self) -> int:
@@ -134,7 +134,7 @@ class UploadWriter:
     def close(self) -> None:
         """Let go of the file, once nobody writes; what came of it stays."""
         self.end()
-        _open.discard(self)
+        _open_writers.discard(self)
         self._file.close()
         if self._is_sound:  # the seal need not read it again
             HASHES.put(self._path, self._entry.sha256)
@@ -146,30 +146,30 @@ class UploadWriter:
                 return
             self._ended = True
             if self._hash is not None and self.left:
-                _kept[self._key] = self.size, self._hash
-                while len(_kept) > _MOST_KEPT:
-                    _kept.popitem(last=False)
+                _partial_hashes[self._key] = self.size, self._hash
+                while len(_partial_hashes) > _MOST_REMEMBERED:
+                    _partial_hashes.popitem(last=False)
             self._hash = None
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
-    def _take(self, offset: int) -> None:
+    def _lock_and_check(self, offset: int) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
             message = f"files: {self._entry.name!r} is being sent on another connection: wait"
             raise UploadConflict(message) from e
-        info = os.fstat(self._file.fileno())
-        self.size, self._key = info.st_size, (info.st_dev, info.st_ino)
+        stat = os.fstat(self._file.fileno())
+        self.size, self._key = stat.st_size, (stat.st_dev, stat.st_ino)
         if offset != self.size:
             raise UploadConflict(
                 f"offset: got {offset}, but {self.size} bytes of {self._entry.name!r} are here: "
                 "go on there"
             )
-        kept_size, kept = _kept.pop(self._key, (-1, None))
+        hashed_size, hasher = _partial_hashes.pop(self._key, (-1, None))
         if offset == 0:
             self._hash = hashlib.sha256()
-        elif kept_size == offset:
-            self._hash = kept
+        elif hashed_size == offset:
+            self._hash = hasher
 
 
 def join_seal(upload: Path, seal: Callable[[], str]) -> str:
@@ -179,32 +179,32 @@ def join_seal(upload: Path, seal: Callable[[], str]) -> str:
         EvolventError: what `seal` has raised, to all who wait.
     """
     with _lock:
-        others = _under_way.get(upload)
-        ours = _under_way[upload] = Future() if others is None else others
-    if others is not None:
-        return others.result()
+        running = _sealing.get(upload)
+        future = _sealing[upload] = Future() if running is None else running
+    if running is not None:
+        return running.result()
     try:
         address = seal()
     except BaseException as e:
-        _end(upload, None)
-        ours.set_exception(e)
+        _finish_seal(upload, None)
+        future.set_exception(e)
         raise
-    _end(upload, address)
-    ours.set_result(address)
+    _finish_seal(upload, address)
+    future.set_result(address)
     return address
 
 
-def sealed(upload: Path) -> str | None:
+def recently_sealed(upload: Path) -> str | None:
     """Return the address of an upload that was sealed not long ago."""
     with _lock:
         return _sealed.get(upload)
 
 
-def _end(upload: Path, address: str | None) -> None:
+def _finish_seal(upload: Path, address: str | None) -> None:
     with _lock:
-        del _under_way[upload]
+        del _sealing[upload]
         if address is None:
             return
         _sealed[upload] = address
-        while len(_sealed) > _MOST_KEPT:
+        while len(_sealed) > _MOST_REMEMBERED:
             _sealed.popitem(last=False)

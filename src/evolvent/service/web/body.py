@@ -25,7 +25,7 @@ BODY_S = 30.0
 DEEPEST = 32
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _BRACKETS = re.compile(rb"[\[{]")
-_TYPE = "application/json"
+_JSON_TYPE = "application/json"
 _IDLE_S = 60.0
 _BLOCK = 1 << 20
 
@@ -39,12 +39,12 @@ async def read_body(headers: Headers, receive: Receive, *, most: int) -> bytes:
     check_length(headers, most=most)
     try:
         async with asyncio.timeout(BODY_S):
-            return await _collected(receive, most)
+            return await _read_all(receive, most)
     except TimeoutError as e:
         raise HttpError(408, f"body: not here after {BODY_S:.0f} s: send it faster") from e
 
 
-async def _collected(receive: Receive, most: int) -> bytes:
+async def _read_all(receive: Receive, most: int) -> bytes:
     parts: list[bytes] = []
     size, more = 0, True
     while more:
@@ -94,7 +94,7 @@ def json_object(headers: Headers, body: bytes) -> dict[str, Any]:
     """
     if not body:
         return {}
-    check_type(headers, _TYPE)
+    check_type(headers, _JSON_TYPE)
     try:
         data = strict_json(body, once=True)
     except Malformed as e:
@@ -145,15 +145,15 @@ async def spooled(headers: Headers, receive: Receive, *, most: int) -> AsyncIter
     check_length(headers, most=most)
     folder = Path(tempfile.mkdtemp(prefix="evolvent-"))
     try:
-        await _fill(folder / "body", receive, most=most)
+        await _spool(folder / "body", receive, most=most)
         yield folder / "body"
     finally:
         with suppress(OSError):
             await run_in_threadpool(tree.remove, folder)
 
 
-async def _fill(path: Path, receive: Receive, *, most: int) -> None:
-    size, more, waiting = 0, True, bytearray()
+async def _spool(path: Path, receive: Receive, *, most: int) -> None:
+    size, more, block = 0, True, bytearray()
     while more:
         try:
             message = await asyncio.wait_for(receive(), _IDLE_S)
@@ -161,19 +161,19 @@ async def _fill(path: Path, receive: Receive, *, most: int) -> None:
             raise HttpError(408, f"body: nothing came for {_IDLE_S:.0f} s") from e
         if message["type"] == "http.disconnect":
             raise HttpError(400, "body: the connection ended within it")
-        waiting += message.get("body", b"")
+        block += message.get("body", b"")
         more = message.get("more_body", False)
-        if size + len(waiting) > most:
+        if size + len(block) > most:
             raise too_long(most)
-        if len(waiting) >= _BLOCK or not more:
-            await run_in_threadpool(_append, path, bytes(waiting))
-            size += len(waiting)
-            waiting.clear()
+        if len(block) >= _BLOCK or not more:
+            await run_in_threadpool(_append, path, bytes(block))
+            size += len(block)
+            block.clear()
 
 
-def _append(path: Path, block: bytes) -> None:
+def _append(path: Path, data: bytes) -> None:
     try:
         with path.open("ab") as file:
-            file.write(block)
+            file.write(data)
     except OSError as e:
         raise tree.translate_error(e, doing="write", path=path) from e

@@ -36,10 +36,10 @@ HEADERS = {
 """Set on every answer that does not set them itself."""
 
 
-_RAW = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
-class SafeHeaders:
+class SecurityHeaders:
     """Middleware that completes the headers of every answer, errors included."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -53,8 +53,8 @@ class SafeHeaders:
 
         async def complete(message: Message) -> None:
             if message["type"] == "http.response.start":
-                there = {name for name, _ in message["headers"]}
-                missing = [pair for pair in _RAW if pair[0] not in there]
+                present = {name for name, _ in message["headers"]}
+                missing = [pair for pair in _RAW_HEADERS if pair[0] not in present]
                 message["headers"] = [*message["headers"], *missing]
             await send(message)
 

@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from evolvent.service.web.errors import HttpError, to_response
-from evolvent.service.web.threads import in_files
+from evolvent.service.web.threads import in_file_threads
 from evolvent.store.checkpoints.files import FileEntry
 
 STALL_S = 30.0
@@ -52,28 +52,28 @@ class StreamedResponse(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request; a connection on which this returns too early is closed."""
-        gone = asyncio.ensure_future(disconnected(receive))
+        disconnection = asyncio.ensure_future(disconnected(receive))
         try:
             async with aclosing(self._rest):
-                await self._send(scope, gone, to_reader(send))
+                await self._send(scope, disconnection, with_stall_limit(send))
         except Stalled as e:
             _logger.warning("%s: given up: %s", scope["path"], e)
         finally:
-            gone.cancel()
+            disconnection.cancel()
 
-    async def _send(self, scope: Scope, gone: asyncio.Future[None], send: Send) -> None:
+    async def _send(self, scope: Scope, disconnection: asyncio.Future[None], send: Send) -> None:
         start = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
         if scope["method"] != "HEAD":
             await send({"type": "http.response.body", "body": self._first, "more_body": True})
             async for block in self._rest:
-                if gone.done():
+                if disconnection.done():
                     return
                 await send({"type": "http.response.body", "body": block, "more_body": True})
         await send({"type": "http.response.body"})
 
 
-def to_reader(send: Send) -> Send:
+def with_stall_limit(send: Send) -> Send:
     """Return what sends likewise, and raises `Stalled` when the reader takes nothing."""
 
     async def sent(message: Message) -> None:
@@ -114,14 +114,14 @@ class FileResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
         try:
-            first, last = self._wanted(Headers(scope=scope))
+            first, last = self._byte_range(Headers(scope=scope))
             self.headers["Content-Length"] = str(last - first)
             start = {"status": self.status_code, "headers": self.raw_headers}
             await send({"type": "http.response.start", **start})
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body"})
             else:
-                await self._blocks(first, last, receive, to_reader(send))
+                await self._blocks(first, last, receive, with_stall_limit(send))
         except HttpError as e:
             await to_response(e)(scope, receive, send)
         except Stalled as e:
@@ -129,24 +129,24 @@ class FileResponse(Response):
         finally:
             self._file.close()
 
-    def _wanted(self, headers: Mapping[str, str]) -> tuple[int, int]:
+    def _byte_range(self, headers: Mapping[str, str]) -> tuple[int, int]:
         """Return where to begin and where to end."""
         size = self._entry.size
-        found = _RANGE.fullmatch(headers.get("range", ""))
-        if found is None or headers.get("if-range", self.headers["ETag"]) != self.headers["ETag"]:
+        range_ = _RANGE.fullmatch(headers.get("range", ""))
+        if range_ is None or headers.get("if-range", self.headers["ETag"]) != self.headers["ETag"]:
             return 0, size
-        first, last = _bounds(found[1], found[2], size)
+        first, last = _bounds(range_[1], range_[2], size)
         if first >= last:
-            raise HttpError(416, f"Range: got {found[0]}, but the file has {size} bytes")
+            raise HttpError(416, f"Range: got {range_[0]}, but the file has {size} bytes")
         self.status_code = 206
         self.headers["Content-Range"] = f"bytes {first}-{last - 1}/{size}"
         return first, last
 
     async def _blocks(self, first: int, last: int, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(disconnected(receive))
+        disconnection = asyncio.ensure_future(disconnected(receive))
         try:
-            while first < last and not gone.done():
-                block = await in_files(partial(self._read, min(_BLOCK, last - first), first))
+            while first < last and not disconnection.done():
+                block = await in_file_threads(partial(self._read, min(_BLOCK, last - first), first))
                 if not block:
                     return  # before its time: the connection ends, and the client asks again
                 first += len(block)
@@ -155,7 +155,7 @@ class FileResponse(Response):
             if self._entry.size == 0:
                 await send({"type": "http.response.body"})
         finally:
-            gone.cancel()
+            disconnection.cancel()
 
     def _read(self, length: int, at: int) -> bytes:
         try:

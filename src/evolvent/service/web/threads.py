@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from evolvent.errors import StoreBusy
 
-MOST_HELD = 4
+MOST_SNAPSHOTS = 4
 """So many streams may hold a snapshot of a store, and a connection to it, at a time."""
 _WAIT_S = 2.0
 _WRITERS, _READERS, _SLOW = 4, 4, 4
@@ -31,7 +31,7 @@ class StoreThreads:
         self._writers = WorkerThreads(_WRITERS, name="evolvent-write")
         self._readers = WorkerThreads(_READERS, name="evolvent-read")
         self._slow = WorkerThreads(_SLOW, name="evolvent-slow")
-        self._held = asyncio.Semaphore(MOST_HELD)
+        self._snapshots = asyncio.Semaphore(MOST_SNAPSHOTS)
 
     async def write(self, call: Callable[[], _T]) -> _T:
         """Run what changes a store."""
@@ -45,42 +45,42 @@ class StoreThreads:
         """Run what may go through a whole study and its checkpoints."""
         return await self._slow.run(call)
 
-    async def through(
-        self, blocks: Iterator[bytes], *, held: bool = False
+    async def stream(
+        self, blocks: Iterator[bytes], *, holds_snapshot: bool = False
     ) -> AsyncGenerator[bytes, None]:
         """Run an iterator in one thread of its own: all of it, also the end of its snapshot.
 
         Args:
             blocks: what to run; it is closed in the end.
-            held: it holds a snapshot open for as long as it is not closed.
+            holds_snapshot: it has one open for as long as it is not closed.
 
         Raises:
             StoreBusy: too many are held already.
         """
-        if held:
-            await self._room()
+        if holds_snapshot:
+            await self._reserve_snapshot()
         loop = asyncio.get_running_loop()
-        alone = ThreadPoolExecutor(1, thread_name_prefix="evolvent-stream")
+        executor = ThreadPoolExecutor(1, thread_name_prefix="evolvent-stream")
         try:
-            while (block := await loop.run_in_executor(alone, next, blocks, None)) is not None:
+            while (block := await loop.run_in_executor(executor, next, blocks, None)) is not None:
                 yield block
         finally:  # also when the client went away half-way
-            closed = loop.run_in_executor(alone, _close, blocks)
-            if held:
-                closed.add_done_callback(lambda _: self._held.release())
-            alone.shutdown(wait=False)
+            closed = loop.run_in_executor(executor, _close, blocks)
+            if holds_snapshot:
+                closed.add_done_callback(lambda _: self._snapshots.release())
+            executor.shutdown(wait=False)
             await asyncio.shield(closed)
 
-    async def _room(self) -> None:
+    async def _reserve_snapshot(self) -> None:
         try:
             async with asyncio.timeout(_WAIT_S):
-                await self._held.acquire()
+                await self._snapshots.acquire()
         except TimeoutError as e:
-            raise StoreBusy(f"{MOST_HELD} studies are being taken out: try again later") from e
+            raise StoreBusy(f"{MOST_SNAPSHOTS} studies are being taken out: try again later") from e
 
     async def files(self, call: Callable[[], _T]) -> _T:
         """Run what may take long with the files of checkpoints."""
-        return await in_files(call)
+        return await in_file_threads(call)
 
     def close(self) -> None:
         """Let go of the threads once they have done what they do."""
@@ -95,7 +95,7 @@ def _close(blocks: Iterator[bytes]) -> None:
         close()
 
 
-async def in_files(call: Callable[[], _T]) -> _T:
+async def in_file_threads(call: Callable[[], _T]) -> _T:
     """Run what reads and writes files: in the threads of the loop, which no store waits for."""
     return await asyncio.get_running_loop().run_in_executor(None, call)
 
@@ -143,10 +143,10 @@ class WorkerThreads:
             except BaseException as e:  # noqa: BLE001 - raised where it is waited for
                 error = e
             with suppress(RuntimeError):  # the loop has been closed: nobody waits
-                loop.call_soon_threadsafe(_settle, future, result, error)
+                loop.call_soon_threadsafe(_set_result, future, result, error)
 
 
-def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+def _set_result(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
     if future.done():
         return  # nobody waits any more
     if error is None:
