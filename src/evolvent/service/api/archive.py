@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from evolvent.archive.export import parse_choice
 from evolvent.archive.validate import Consistency
-from evolvent.errors import ArchiveError, ConfigError
+from evolvent.errors import ArchiveError
 from evolvent.service.api import schemas as s
+from evolvent.service.api.operations import IncomingBody, StreamCall, UploadCall
 from evolvent.service.api.policy import refuse_foreign
-from evolvent.service.api.request import ApiRequest, Operation, Stream
+from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
+from evolvent.service.web.body import check_type, spooled
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.codec.messages import key_from_json
 from evolvent.store.codec.stream import MEDIA_TYPE, Received, file_blocks, log_blocks
@@ -22,15 +25,20 @@ from evolvent.store.protocol import Store
 _Record = TypeVar("_Record")
 
 
-def _dump(request: ApiRequest) -> Stream:
+def _dump(request: ApiRequest) -> Iterator[bytes]:
     which = parse_choice(request.query.get("checkpoints", "best"))
-    return Stream(_blocks(request.store, request.study, which), MEDIA_TYPE, holds_snapshot=True)
+    return _blocks(request.store, request.study, which)
 
 
-def _restore(request: ApiRequest) -> Any:
-    if request.upload is None:
-        raise ConfigError("body: missing, wanted the stream of a study")
-    received = Received.of(request.upload)
+async def _receive(request: ApiRequest, body: IncomingBody) -> Any:
+    check_type(body.headers, MEDIA_TYPE)
+    most = request.settings.max_study_bytes
+    async with spooled(body.headers, body.receive, most=most) as path:
+        return await body.threads.slow(lambda: _restore(request, path))
+
+
+def _restore(request: ApiRequest, path: Path) -> Any:
+    received = Received.of(path)
     record = received.settings.record
     refuse_foreign(record.algorithm)
     key = key_from_json({"key": request.query.get("key")})
@@ -69,16 +77,16 @@ def _each(
     check_whole()
 
 
-OPERATIONS = (
-    Operation(
-        method="GET", path="/studies/{study}/dump", role=Role.VIEWER, run=_dump,
+OPERATIONS: tuple[StreamCall | UploadCall, ...] = (
+    StreamCall(
+        method="GET", path="/studies/{study}/dump", role=Role.VIEWER, blocks=_dump,
         summary="A whole study as of one instant, with the files of checkpoints.",
-        query={"checkpoints": s.CHOICE_QUERY}, gives=MEDIA_TYPE, errors=(404, 409),
+        query={"checkpoints": s.CHOICE_QUERY}, media_type=MEDIA_TYPE, errors=(404, 409),
+        holds_snapshot=True,
     ),
-    Operation(
-        method="POST", path="/restore", role=Role.ADMIN, run=_restore,
+    UploadCall(
+        method="POST", path="/restore", role=Role.ADMIN, receive=_receive,
         summary="Put in a study that `dump` of this or another service has given.",
-        query={"key": s.KEY}, takes=MEDIA_TYPE, reply=s.STUDY_ID, creates=True, errors=(409,),
-        slow=True,
+        query={"key": s.KEY}, media_type=MEDIA_TYPE, reply=s.STUDY_ID, creates=True, errors=(409,),
     ),
 )  # fmt: skip

@@ -8,12 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing, ConfigError
+from evolvent.errors import CheckpointDamaged, CheckpointMissing, ConfigError
 from evolvent.service.api import schemas as s
-from evolvent.service.api.request import ApiRequest, Operation
+from evolvent.service.api.operations import DownloadCall, JsonCall
+from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
 from evolvent.service.web.errors import HttpError
 from evolvent.service.web.streaming import FileResponse
+from evolvent.service.web.threads import ThreadKind
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
 from evolvent.store.checkpoints.files import FileEntry
@@ -23,16 +25,16 @@ from evolvent.store.codec.file_list import files_to_json
 _PATH = "/studies/{study}/checkpoints/{address}"
 
 
-def show(request: ApiRequest) -> Any:
+def _show(request: ApiRequest) -> Any:
     """Return what is in a checkpoint."""
     directory = _directory(request)
     return {"address": directory.name, "files": files_to_json(_entries(directory))}
 
 
-def file(request: ApiRequest) -> FileResponse:
+def _open(request: ApiRequest) -> FileResponse:
     """Open one file of a checkpoint; it can be read to its end though it be collected meanwhile."""
     directory = _directory(request)
-    entries, index = _entries(directory), file_number(request)
+    entries, index = _entries(directory), request.path["index"]
     if index >= len(entries) or entries[index].name.endswith("/"):
         raise HttpError(404, f"file: got {index}, wanted the number of a file in the list")
     return FileResponse(_open_file(directory, entries[index]), entries[index])
@@ -51,24 +53,8 @@ def local(request: ApiRequest) -> LocalCheckpoints:
     return checkpoints
 
 
-def file_number(request: ApiRequest) -> int:
-    """Return the number of a file, which the path has.
-
-    Raises:
-        HttpError: it is none.
-    """
-    text = request.path["index"]
-    if not (text.isascii() and text.isdecimal() and len(text) < len("100000")):
-        raise HttpError(404, f"file: got {text!r:.80}, wanted its number in the list")
-    return int(text)
-
-
 def _directory(request: ApiRequest) -> Path:
-    checkpoints = local(request)
-    try:
-        return checkpoints.path(request.path["address"])
-    except CheckpointError as e:
-        raise HttpError(404, str(e), field="address") from e
+    return local(request).path(request.path["address"])
 
 
 def _entries(directory: Path) -> list[FileEntry]:
@@ -110,15 +96,16 @@ def _missing(directory: Path) -> HttpError:
     return HttpError(404, message, kind="CheckpointMissing")
 
 
-OPERATIONS = (
-    Operation(
-        method="GET", path=_PATH, role=Role.VIEWER, run=show, files=True, errors=(404, 409),
+OPERATIONS: tuple[JsonCall | DownloadCall, ...] = (
+    JsonCall(
+        method="GET", path=_PATH, role=Role.VIEWER, run=_show,
+        threads=ThreadKind.FILES, errors=(404, 409),
         summary="The files of a checkpoint: their names, sizes and hashes.",
         reply=s.CHECKPOINT,
     ),
-    Operation(
-        method="GET", path=f"{_PATH}/files/{{index}}", role=Role.VIEWER, run=file, files=True,
-        errors=(404, 409, 416), binary=True, gives="application/octet-stream",
+    DownloadCall(
+        method="GET", path=f"{_PATH}/files/{{index}}", role=Role.VIEWER, open=_open,
+        errors=(404, 409, 416),
         summary="A file of a checkpoint, by its number in the list; takes Range and If-Range.",
     ),
 )  # fmt: skip

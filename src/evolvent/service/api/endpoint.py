@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, assert_never
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from evolvent.errors import Forbidden, UnknownStudy
-from evolvent.service.api import work
 from evolvent.service.api.long_poll import ClaimQueue
+from evolvent.service.api.operations import (
+    LINES,
+    DownloadCall,
+    IncomingBody,
+    JsonCall,
+    LongPoll,
+    Operation,
+    StreamCall,
+    UploadCall,
+)
+from evolvent.service.api.path import PathTemplate
 from evolvent.service.api.policy import DecisionPolicy
-from evolvent.service.api.request import LINES, ApiRequest, Operation, Stream
+from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.middleware import recheck_identity
 from evolvent.service.auth.roles import Identity, check_role, current_identity
 from evolvent.service.settings import ServiceSettings
-from evolvent.service.web.body import check_type, json_object, read_body, spooled
+from evolvent.service.web.body import json_object, read_body
 from evolvent.service.web.errors import HttpError, to_response
-from evolvent.service.web.streaming import StreamedResponse
+from evolvent.service.web.streaming import FileResponse, StreamedResponse
 from evolvent.service.web.threads import StoreThreads
 from evolvent.store.codec.messages import lease_to_json
 from evolvent.store.protocol import Store
 
 _WORTH_PACKING = 4096
 _LEVEL = 4
-
-_T = TypeVar("_T")
+_GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -51,7 +59,7 @@ class ApiContext:
         self._policy = DecisionPolicy(store)
         self._names: dict[int, str] = {}
 
-    def check(self, operation: Operation, call: ApiRequest) -> None:
+    def check(self, operation: Operation, request: ApiRequest) -> None:
         """Refuse what a token for one study may not do, and what the service cannot decide.
 
         Raises:
@@ -59,14 +67,14 @@ class ApiContext:
             Forbidden: the token is for one study, and this is about none in particular.
             ConfigError: the study decides by code that is not imported here.
         """
-        if "study" in call.path:
-            self.check_study(call.identity, call.study)
-            if operation.decides:
-                self._policy.check(call.study)
-        elif operation.method != "GET" and call.identity.study is not None:
-            raise Forbidden(
-                f"token {call.identity.name!r} is for study {call.identity.study!r} only"
-            )
+        if "study" not in request.path:
+            if operation.method != "GET" and (bound := request.identity.study) is not None:
+                raise Forbidden(f"token {request.identity.name!r} is for study {bound!r} only")
+            return
+        self.check_study(request.identity, request.study)
+        match operation:
+            case LongPoll() | JsonCall(decides=True):
+                self._policy.check(request.study)
 
     def check_study(self, identity: Identity, study: int) -> None:
         """Let a token for one study see no other: it is told the same when there is none.
@@ -88,9 +96,9 @@ class ApiContext:
 class Endpoint:
     """One path: what its methods do."""
 
-    def __init__(self, context: ApiContext, operations: Sequence[Operation]) -> None:
-        self._context = context
-        self._operations: dict[str, Operation] = {o.method: o for o in operations}
+    def __init__(self, context: ApiContext, path: PathTemplate, ops: Sequence[Operation]) -> None:
+        self._context, self._path = context, path
+        self._operations: dict[str, Operation] = {o.method: o for o in ops}
         if (get := self._operations.get("GET")) is not None:
             self._operations["HEAD"] = get
         self.methods = frozenset(self._operations)
@@ -99,12 +107,12 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            response = await self._response(Request(scope), receive)
+            response = await self._response(Request(scope, receive))
         except Exception as e:  # noqa: BLE001 - every error has an answer
             response = to_response(e)
         await response(scope, receive, send)
 
-    async def _response(self, request: Request, receive: Receive) -> Response:
+    async def _response(self, request: Request) -> Response:
         identity = current_identity(request)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": self._allow})
@@ -112,105 +120,119 @@ class Endpoint:
         if operation is None:
             message = f"method: got {request.method}, wanted {self._allow}"
             raise HttpError(405, message, field="method", allow=self._allow)
+        # All that can be said without the body is said before it is read.
         check_role(identity, operation.role)
         _check_known(request.query_params, operation.query, "a parameter")
-        if operation.takes is not None:  # before gigabytes are taken in
-            empty = self._call(request, identity, {})
-            await self._context.threads.read(lambda: self._context.check(operation, empty))
-        async with self._taken(request, receive, operation) as taken:
-            call = self._call(request, identity, taken)
-            if operation.waits:
-                return await self._claim(operation, call, request, receive)
-            if operation.receives is not None:
-                await self._context.threads.read(lambda: self._context.check(operation, call))
-                return await operation.receives(call, request.headers, receive)
-            return await self._done(operation, call, request)
+        match operation:
+            case JsonCall():
+                return await self._json(operation, request)
+            case StreamCall():
+                return await self._stream(operation, request)
+            case DownloadCall():
+                return await self._download(operation, request)
+            case UploadCall():
+                return await self._upload(operation, request)
+            case LongPoll():
+                return await self._claim(operation, request)
+            case _:
+                assert_never(operation)
 
-    @asynccontextmanager
-    async def _taken(
-        self, request: Request, receive: Receive, operation: Operation
-    ) -> AsyncIterator[dict[str, Any] | Path]:
-        """Give what came with a request: a JSON object, or a file with the whole body."""
-        settings = self._context.settings
-        if operation.takes is not None:
-            check_type(request.headers, operation.takes)
-            async with spooled(request.headers, receive, most=settings.max_study_bytes) as path:
-                yield path
-        elif operation.method == "GET" or operation.receives is not None:
-            yield {}
-        else:
-            raw = await read_body(request.headers, receive, most=settings.max_body_bytes)
-            body = json_object(request.headers, raw)
-            known = {} if operation.body is None else operation.body["properties"]
-            _check_known(body, known, "a field")
-            yield body
+    async def _json(self, operation: JsonCall, request: Request) -> Response:
+        body = {} if operation.method == "GET" else await self._body(request, operation.body)
+        asked = self._request(request, body)
+        packed = _takes_gzip(request)
 
-    def _call(
-        self, request: Request, identity: Identity, taken: dict[str, Any] | Path
-    ) -> ApiRequest:
-        return ApiRequest(
-            store=self._context.store,
-            settings=self._context.settings,
-            identity=identity,
-            base_url=str(request.base_url).rstrip("/") if request.method == "GET" else "",
-            path=request.path_params,
-            query=request.query_params,
-            body=taken if isinstance(taken, dict) else {},
-            upload=taken if isinstance(taken, Path) else None,
-            lines=LINES in request.headers.get("accept", ""),
+        def run() -> Response:
+            self._context.check(operation, asked)
+            reply = operation.run(asked)
+            if reply is None:
+                return Response(status_code=204)
+            return _json_response(reply, 201 if operation.creates else 200, packed=packed)
+
+        response = await self._context.threads.run(operation.runs_in, run)
+        if operation.changes:
+            self._context.claims.notify(asked.study)
+        return response
+
+    async def _stream(self, operation: StreamCall, request: Request) -> Response:
+        asked = self._request(request, {})
+        packed = _takes_gzip(request)
+        page = None if LINES in request.headers.get("accept", "") else operation.page
+
+        def run() -> Response | Iterator[bytes]:
+            self._context.check(operation, asked)
+            if page is not None:
+                return _json_response(page(asked), 200, packed=packed)
+            return operation.blocks(asked)
+
+        made = await self._context.threads.read(run)
+        if isinstance(made, Response):
+            return made
+        packed = packed and operation.media_type == LINES
+        stream = self._context.threads.stream(
+            _packed(made) if packed else made, holds_snapshot=operation.holds_snapshot
+        )
+        first = await anext(stream, b"")  # an error until here is still an answer
+        return StreamedResponse(
+            first, stream, headers=_GZIP if packed else None, media_type=operation.media_type
         )
 
-    async def _done(self, operation: Operation, call: ApiRequest, request: Request) -> Response:
-        packed = "gzip" in request.headers.get("accept-encoding", "")
-        cross = self._threads(operation)
-        made = await cross(lambda: self._run(operation, call, packed=packed))
-        if operation.changes:
-            self._context.claims.notify(call.study)
-        return made if isinstance(made, Response) else await self._streamed(made, packed=packed)
+    async def _download(self, operation: DownloadCall, request: Request) -> Response:
+        asked = self._request(request, {})
 
-    def _threads(self, operation: Operation) -> Callable[[Callable[[], _T]], Awaitable[_T]]:
-        threads = self._context.threads
-        if operation.slow:
-            return threads.slow
-        if operation.files:
-            return threads.files
-        return threads.read if operation.method == "GET" else threads.write
+        def run() -> FileResponse:
+            self._context.check(operation, asked)
+            return operation.open(asked)
 
-    def _run(self, operation: Operation, call: ApiRequest, *, packed: bool) -> Response | Stream:
-        """Do what is asked, in a thread: parse, call the store, render."""
-        self._context.check(operation, call)
-        found = operation.run(call)
-        if isinstance(found, (Stream, Response)):
-            return found
-        if found is None:
-            return Response(status_code=204)
-        return _rendered(found, 201 if operation.creates else 200, packed=packed)
+        return await self._context.threads.files(run)
 
-    async def _claim(
-        self, operation: Operation, call: ApiRequest, request: Request, receive: Receive
-    ) -> Response:
+    async def _upload(self, operation: UploadCall, request: Request) -> Response:
+        asked = self._request(request, {})
+        # Before gigabytes are taken in.
+        await self._context.threads.read(lambda: self._context.check(operation, asked))
+        body = IncomingBody(request.headers, request.receive, self._context.threads)
+        reply = await operation.receive(asked, body)
+        return _json_response(reply, 201 if operation.creates else 200, packed=False)
+
+    async def _claim(self, operation: LongPoll, request: Request) -> Response:
+        asked = self._request(request, await self._body(request, operation.body))
+
         def check() -> None:
-            self._context.check(operation, call)
+            self._context.check(operation, asked)
 
         def check_later() -> None:
             recheck_identity(request)
             check()
 
-        study, wish = call.study, work.claim_body(call)
         lease = await self._context.claims.claim(
-            study, wish, receive, check=check, check_later=check_later
+            asked.study,
+            operation.parse(asked),
+            request.receive,
+            check=check,
+            check_later=check_later,
         )
         if lease is None:
             return Response(status_code=204)
-        return _rendered(lease_to_json(lease), 200, packed=False)
+        return _json_response(lease_to_json(lease), 200, packed=False)
 
-    async def _streamed(self, made: Stream, *, packed: bool) -> Response:
-        packed = packed and made.media_type == LINES
-        blocks = _packed(made.blocks) if packed else made.blocks
-        stream = self._context.threads.stream(blocks, holds_snapshot=made.holds_snapshot)
-        first = await anext(stream, b"")  # an error until here is still an answer
-        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"} if packed else None
-        return StreamedResponse(first, stream, headers=headers, media_type=made.media_type)
+    async def _body(self, request: Request, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the JSON object that came; of fields that nobody wants none is let through."""
+        most = self._context.settings.max_body_bytes
+        raw = await read_body(request.headers, request.receive, most=most)
+        body = json_object(request.headers, raw)
+        _check_known(body, {} if schema is None else schema["properties"], "a field")
+        return body
+
+    def _request(self, request: Request, body: dict[str, Any]) -> ApiRequest:
+        return ApiRequest(
+            store=self._context.store,
+            settings=self._context.settings,
+            identity=current_identity(request),
+            base_url=str(request.base_url).rstrip("/") if request.method == "GET" else "",
+            path=self._path.read(request.path_params),
+            query=request.query_params,
+            body=body,
+        )
 
 
 def _check_known(given: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
@@ -221,13 +243,16 @@ def _check_known(given: Mapping[str, Any], known: Mapping[str, Any], what: str) 
             raise HttpError(422, message, kind="ConfigError", field=name[:80] or "body")
 
 
-def _rendered(found: Any, status: int, *, packed: bool) -> Response:
-    text = _encode(found).encode("ascii")
-    headers = {}
+def _takes_gzip(request: Request) -> bool:
+    return "gzip" in request.headers.get("accept-encoding", "")
+
+
+def _json_response(value: Any, status: int, *, packed: bool) -> Response:
+    text = _encode(value).encode("ascii")
     if packed and len(text) >= _WORTH_PACKING:
         text = zlib.compress(text, _LEVEL, wbits=31)
-        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-    return Response(text, status, headers, media_type="application/json")
+        return Response(text, status, _GZIP, media_type="application/json")
+    return Response(text, status, media_type="application/json")
 
 
 def _packed(blocks: Iterator[bytes]) -> Iterator[bytes]:

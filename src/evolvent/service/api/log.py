@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.errors import ConfigError
 from evolvent.service.api import schemas as s
-from evolvent.service.api.request import ApiRequest, Operation, Stream
+from evolvent.service.api.operations import JsonCall, StreamCall
+from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
 from evolvent.store.codec import messages
 from evolvent.store.protocol import Store
@@ -25,88 +26,84 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _Record = TypeVar("_Record")
 
 
-def _jobs(request: ApiRequest) -> Any:
+def _jobs_page(request: ApiRequest) -> Any:
     after, states = request.count("after", 0) or 0, request.states()
-    if request.lines:
-        limit = request.count("limit", None)
-        found = _all_jobs(request.store, request.study, states, after, limit)
-        return Stream(_lines(found, messages.job_to_json))
     limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
     return _page(request.store, request.study, states, after, limit)
 
 
+def _jobs(request: ApiRequest) -> Iterator[bytes]:
+    after, states = request.count("after", 0) or 0, request.states()
+    limit = request.count("limit", None)
+    jobs = _all_jobs(request.store, request.study, states, after, limit)
+    return _lines(jobs, messages.job_to_json)
+
+
 def _job(request: ApiRequest) -> Any:
-    return messages.job_to_json(request.store.job(request.study, request.job))
+    return messages.job_to_json(request.store.job(request.study, request.path["job"]))
 
 
-def _members(request: ApiRequest) -> Any:
-    views = request.store.members(request.study)
-    if request.lines:
-        return Stream(_lines(views, messages.member_to_json))
-    after = request.count("after", 0) or 0
-    limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
-    shown = views[after : after + limit]
-    end = after + len(shown)
-    return {
-        "members": [messages.member_to_json(view) for view in shown],
-        "next": end if end < len(views) else None,
-        "total": len(views),
-    }
+def _members_page(request: ApiRequest) -> Any:
+    shown, page = _slice(request, request.store.members(request.study))
+    return {"members": list(map(messages.member_to_json, shown)), **page}
+
+
+def _members(request: ApiRequest) -> Iterator[bytes]:
+    return _lines(request.store.members(request.study), messages.member_to_json)
 
 
 def _lineage(request: ApiRequest) -> Any:
-    return {
-        "jobs": [
-            messages.job_to_json(job) for job in request.store.lineage(request.study, request.job)
-        ]
-    }
+    jobs = request.store.lineage(request.study, request.path["job"])
+    return {"jobs": list(map(messages.job_to_json, jobs))}
 
 
-def _points(request: ApiRequest) -> Any:
-    points = request.store.points(request.study, request.job)
-    if request.lines:
-        return Stream(_lines(points, lambda point: messages.points_to_json([point])[0]))
-    after = request.count("after", 0) or 0
+def _points_page(request: ApiRequest) -> Any:
+    shown, page = _slice(request, request.store.points(request.study, request.path["job"]))
+    return {"points": messages.points_to_json(shown), **page}
+
+
+def _points(request: ApiRequest) -> Iterator[bytes]:
+    points = request.store.points(request.study, request.path["job"])
+    return _lines(points, lambda point: messages.points_to_json([point])[0])
+
+
+def _points_of(request: ApiRequest) -> Iterator[bytes]:
+    return _lines(request.store.points_of(request.study, request.path["member"]), list)
+
+
+def _failures_page(request: ApiRequest) -> Any:
     limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
-    shown = points[after : after + limit]
-    end = after + len(shown)
-    return {
-        "points": messages.points_to_json(shown),
-        "next": end if end < len(points) else None,
-        "total": len(points),
-    }
-
-
-def _points_of(request: ApiRequest) -> Any:
-    member = request.path["member"]
-    if not (member.isascii() and member.isdecimal() and len(member) < len(str(messages.MOST))):
-        raise ConfigError(f"member: got {member!r:.80}, wanted the number of a member")
-    return Stream(_lines(request.store.points_of(request.study, int(member)), list))
-
-
-def _failures(request: ApiRequest) -> Any:
-    limit = request.count("limit", PAGE, most=messages.MOST if request.lines else MOST_ON_PAGE) or 0
     failures = request.store.failures(request.study, limit=limit)
-    if request.lines:
-        return Stream(_lines(failures, messages.attempt_to_json))
-    return {"failures": [messages.attempt_to_json(failed) for failed in failures]}
+    return {"failures": list(map(messages.attempt_to_json, failures))}
+
+
+def _failures(request: ApiRequest) -> Iterator[bytes]:
+    limit = request.count("limit", PAGE) or 0
+    return _lines(request.store.failures(request.study, limit=limit), messages.attempt_to_json)
 
 
 def _pins(request: ApiRequest) -> Any:
     return {"jobs": list(request.store.pins(request.study))}
 
 
-def _scan(request: ApiRequest) -> Any:
-    names = [
-        name for batch in request.query.getlist("columns") for name in batch.split(",") if name
-    ]
+def _scan(request: ApiRequest) -> Iterator[bytes]:
+    names = [name for text in request.query.getlist("columns") for name in text.split(",") if name]
     unknown = [name for name in names if name not in JOB_COLUMNS]
     if unknown or not 0 < len(names) <= len(JOB_COLUMNS):
         got = unknown[0] if unknown else f"{len(names)} of them"
         raise ConfigError(f"columns: got {got!r:.80}, wanted some of {', '.join(JOB_COLUMNS)}")
     columns = [column for name in names for column in JOB_COLUMNS if column == name]
     after, limit = request.count("after", 0) or 0, request.count("limit", None)
-    return Stream(_lines(_rows(request.store, request.study, columns, after, limit), list))
+    return _lines(_rows(request.store, request.study, columns, after, limit), list)
+
+
+def _slice(request: ApiRequest, records: Sequence[_Record]) -> tuple[Sequence[_Record], Any]:
+    """Return the records of one page, and where the next begins."""
+    after = request.count("after", 0) or 0
+    limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
+    shown = records[after : after + limit]
+    end = after + len(shown)
+    return shown, {"next": end if end < len(records) else None, "total": len(records)}
 
 
 def _page(
@@ -221,48 +218,48 @@ _STUDY = "/studies/{study}"
 _JOBS_QUERY = {"state": s.STATE_QUERY, "after": s.AFTER_QUERY, "limit": s.LIMIT_QUERY}
 _PAGE_QUERY = {"after": s.AFTER_QUERY, "limit": s.LIMIT_QUERY}
 
-OPERATIONS = (
-    Operation(
-        method="GET", path=f"{_STUDY}/jobs", role=Role.VIEWER, run=_jobs,
+OPERATIONS: tuple[JsonCall | StreamCall, ...] = (
+    StreamCall(
+        method="GET", path=f"{_STUDY}/jobs", role=Role.VIEWER, blocks=_jobs, page=_jobs_page,
         summary="Finished jobs in the order of their reports, then the open ones by member.",
-        query=_JOBS_QUERY, reply=s.JOBS_PAGE, lines=s.JOB, errors=(404,),
+        query=_JOBS_QUERY, reply=s.JOBS_PAGE, line=s.JOB, errors=(404,),
     ),
-    Operation(
+    JsonCall(
         method="GET", path=f"{_STUDY}/jobs/{{job}}", role=Role.VIEWER, run=_job,
         summary="One job.", reply=s.JOB, errors=(404,),
     ),
-    Operation(
-        method="GET", path=f"{_STUDY}/members", role=Role.VIEWER, run=_members,
-        summary="The newest and the open job of every member.", query=_PAGE_QUERY,
-        reply=s.MEMBERS_PAGE, lines=s.MEMBER, errors=(404,),
+    StreamCall(
+        method="GET", path=f"{_STUDY}/members", role=Role.VIEWER, blocks=_members,
+        page=_members_page, summary="The newest and the open job of every member.",
+        query=_PAGE_QUERY, reply=s.MEMBERS_PAGE, line=s.MEMBER, errors=(404,),
     ),
-    Operation(
-        method="GET", path=f"{_STUDY}/members/{{member}}/points", role=Role.VIEWER, run=_points_of,
+    StreamCall(
+        method="GET", path=f"{_STUDY}/members/{{member}}/points", role=Role.VIEWER,
         summary="The points of all jobs of a member: [round, step, values as JSON text].",
-        lines=s.MEMBER_POINT, errors=(404,),
+        blocks=_points_of, line=s.MEMBER_POINT, errors=(404,),
     ),
-    Operation(
+    JsonCall(
         method="GET", path=f"{_STUDY}/lineage/{{job}}", role=Role.VIEWER, run=_lineage,
         summary="A job and its ancestors, round 0 first.", reply=s.JOBS, errors=(404,),
     ),
-    Operation(
-        method="GET", path=f"{_STUDY}/points/{{job}}", role=Role.VIEWER, run=_points,
-        summary="What training logged within a job.", query=_PAGE_QUERY, reply=s.POINTS_PAGE,
-        lines=s.POINT, errors=(404,),
+    StreamCall(
+        method="GET", path=f"{_STUDY}/points/{{job}}", role=Role.VIEWER, blocks=_points,
+        page=_points_page, summary="What training logged within a job.", query=_PAGE_QUERY,
+        reply=s.POINTS_PAGE, line=s.POINT, errors=(404,),
     ),
-    Operation(
-        method="GET", path=f"{_STUDY}/failures", role=Role.VIEWER, run=_failures,
-        summary="The newest failed attempts, the newest last.", query={"limit": s.LIMIT_QUERY},
-        reply=s.FAILURES, lines=s.FAILED, errors=(404,),
+    StreamCall(
+        method="GET", path=f"{_STUDY}/failures", role=Role.VIEWER, blocks=_failures,
+        page=_failures_page, summary="The newest failed attempts, the newest last.",
+        query={"limit": s.LIMIT_QUERY}, reply=s.FAILURES, line=s.FAILED, errors=(404,),
     ),
-    Operation(
+    JsonCall(
         method="GET", path=f"{_STUDY}/pins", role=Role.VIEWER, run=_pins,
         summary="The jobs whose checkpoints are pinned.", reply=s.JOB_IDS, errors=(404,),
     ),
-    Operation(
-        method="GET", path=f"{_STUDY}/scan", role=Role.VIEWER, run=_scan,
+    StreamCall(
+        method="GET", path=f"{_STUDY}/scan", role=Role.VIEWER, blocks=_scan,
         summary="Columns of the finished jobs: a JSON list a line.",
         query={"columns": s.COLUMNS_QUERY, "after": s.AFTER_QUERY, "limit": s.LIMIT_QUERY},
-        needs=("columns",), lines=s.ROW, errors=(404,),
+        needs=("columns",), line=s.ROW, errors=(404,),
     ),
 )  # fmt: skip

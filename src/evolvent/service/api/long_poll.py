@@ -14,7 +14,6 @@ from weakref import WeakValueDictionary
 from starlette.types import Receive
 
 from evolvent.errors import EvolventError
-from evolvent.service.api.work import ClaimBody
 from evolvent.service.web.streaming import disconnected
 from evolvent.service.web.threads import StoreThreads
 from evolvent.store.protocol import Store
@@ -26,6 +25,17 @@ LOOK_S = 0.5
 _WENT_AWAY = Failure(FailureKind.RETURNED, "the worker went away while it waited for a job")
 _RING_AFTER_S = 0.005
 """A worker that has just reported asks for its next job first: it has that model in its hands."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimBody:
+    """What a claim asks for, and how long it waits for it."""
+
+    worker: str
+    lease_s: float
+    prefer: int | None
+    wait_s: float
+    key: str | None
 
 
 @dataclass(eq=False, slots=True)
@@ -102,12 +112,12 @@ class ClaimQueue:
             if body.wait_s and self._none_just_now(study):
                 check()  # at once: what it asks has been asked for those who wait
             else:
-                lease = await self._claim_once(study, body, check, gone)
+                lease = await self._try_claim(study, body, check, gone)
                 if lease or body.wait_s == 0 or self._closing or await self._is_over(study):
                     return lease
             async with self._enqueued(study, body) as waiter:
                 while await _wait_for_turn(waiter, gone, until - time.monotonic()):
-                    lease = await self._claim_once(study, body, check_later, gone)
+                    lease = await self._try_claim(study, body, check_later, gone)
                     if lease is not None:
                         self.notify(study)  # there may be more
                         return lease
@@ -140,7 +150,7 @@ class ClaimQueue:
         for queue in self._queues.values():
             queue.wake(over=True)
 
-    async def _claim_once(
+    async def _try_claim(
         self, study: int, body: ClaimBody, check: Callable[[], None], gone: asyncio.Task[None]
     ) -> Lease | None:
         """Claim once; hand a job back at once whose worker went away meanwhile."""

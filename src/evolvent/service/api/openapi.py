@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, assert_never
 
 from evolvent.service.api import schemas
-from evolvent.service.api.request import LINES, Operation
+from evolvent.service.api.operations import (
+    BYTES,
+    LINES,
+    DownloadCall,
+    JsonCall,
+    LongPoll,
+    Operation,
+    StreamCall,
+    UploadCall,
+)
+from evolvent.service.api.path import PARAMETERS, PathTemplate
 
-_JSON, _BYTES = "application/json", "application/octet-stream"
-_PARAMETER = re.compile(r"{(\w+)}")
-_IN_PATH: Mapping[str, Mapping[str, Any]] = {
-    "study": schemas.SMALL,
-    "member": schemas.SMALL,
-    "job": schemas.JOB_NAME,
-    "name": {"type": "string", "minLength": 1, "maxLength": 100},
-    "address": schemas.ADDRESS,
-    "index": schemas.COUNT,
-    "upload": schemas.TEXT,
-}
+_JSON = "application/json"
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
 _ALWAYS = {
     400: "The request cannot be read.",
     401: "No token, or none that opens anything.",
@@ -39,7 +40,6 @@ _SOMETIMES = {
     409: "The state does not allow it: name taken, lease lost, checkpoint gone.",
     416: "No such range of the file.",
 }
-_RANGE_ERROR = 416
 _ERRORS = {**_ALWAYS, **_WITH_BODY, **_SOMETIMES}
 _DESCRIPTION = (
     "Studies, jobs and checkpoints of one store. Every request needs a token: "
@@ -53,8 +53,8 @@ def describe(operations: Iterable[Operation], *, prefix: str) -> dict[str, Any]:
     """Return the document of operations, whose paths all begin with a prefix, as JSON."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        its = paths.setdefault(f"{prefix}{operation.path}", {})
-        its[operation.method.lower()] = _described(operation)
+        methods = paths.setdefault(f"{prefix}{operation.path}", {})
+        methods[operation.method.lower()] = _described(operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": "evolvent", "version": "1", "description": _DESCRIPTION},
@@ -69,16 +69,17 @@ def describe(operations: Iterable[Operation], *, prefix: str) -> dict[str, Any]:
 
 
 def _described(operation: Operation) -> dict[str, Any]:
+    taken, given = _taken(operation), _given(operation)
+    statuses = {*_ALWAYS, *(_WITH_BODY if taken else ()), *operation.errors}
+    errors = {str(status): _ref_to_response(status) for status in sorted(statuses)}
     described: dict[str, Any] = {
         "operationId": _name(operation),
         "summary": operation.summary,
         "description": f"Needs the role {operation.role.name.lower()}.",
         "parameters": list(_parameters(operation)),
-        "responses": {**_success(operation), **_errors(operation)},
+        "responses": {**given, **errors},
     }
-    if (content := _taken(operation)) is not None:
-        described["requestBody"] = {"required": bool(_required(operation)), "content": content}
-    return described
+    return described | taken
 
 
 def _name(operation: Operation) -> str:
@@ -87,48 +88,59 @@ def _name(operation: Operation) -> str:
 
 
 def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
-    for name in _PARAMETER.findall(operation.path):
-        yield {"name": name, "in": "path", "required": True, "schema": _inside(_IN_PATH[name])}
+    for name in PathTemplate(operation.path).parameters:
+        schema = _inside(PARAMETERS[name].schema)
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
     for name, schema in operation.query.items():
         required = name in operation.needs
         yield {"name": name, "in": "query", "required": required, "schema": _inside(schema)}
 
 
-def _required(operation: Operation) -> bool:
-    return operation.body is None or bool(operation.body.get("required"))
+def _taken(operation: Operation) -> dict[str, Any]:
+    """Return what is said of the body that comes; nothing where none does."""
+    match operation:
+        case JsonCall(body=None) | StreamCall() | DownloadCall():
+            return {}
+        case JsonCall(body=body) | LongPoll(body=body):
+            required = bool((body or {}).get("required"))
+            return {
+                "requestBody": {"required": required, "content": {_JSON: {"schema": _ref(body)}}}
+            }
+        case UploadCall(media_type=media_type):
+            return {"requestBody": {"required": True, "content": {media_type: _BINARY}}}
+        case _:
+            assert_never(operation)
 
 
-def _taken(operation: Operation) -> dict[str, Any] | None:
-    if operation.takes is not None:
-        return {operation.takes: {"schema": {"type": "string", "format": "binary"}}}
-    if operation.receives is not None:
-        return {_BYTES: {"schema": {"type": "string", "format": "binary"}}}
-    return None if operation.body is None else {_JSON: {"schema": _ref(operation.body)}}
+def _given(operation: Operation) -> dict[str, Any]:
+    """Return what is said of the answers when all is well."""
+    match operation:
+        case JsonCall(reply=None):
+            return {"204": {"description": "Done."}}
+        case JsonCall(reply=reply, creates=creates) | UploadCall(reply=reply, creates=creates):
+            return {"201" if creates else "200": _done({_JSON: {"schema": _ref(reply)}})}
+        case StreamCall(line=None, media_type=media_type):
+            return {"200": _done({media_type: _BINARY})}
+        case StreamCall(line=line, reply=reply):
+            lines = {LINES: {"schema": {"type": "string"}, "x-line": _ref(line)}}
+            page = {} if reply is None else {_JSON: {"schema": _ref(reply)}}
+            return {"200": _done(page | lines)}
+        case DownloadCall():
+            whole = _done({BYTES: _BINARY})
+            return {"200": whole, "206": {**whole, "description": "A part of the file."}}
+        case LongPoll(reply=reply):
+            done = _done({_JSON: {"schema": _ref(reply)}})
+            return {"200": done, "204": {"description": "There is no job now."}}
+        case _:
+            assert_never(operation)
 
 
-def _success(operation: Operation) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    if operation.reply is not None:
-        content[_JSON] = {"schema": _ref(operation.reply)}
-    if operation.lines is not None:
-        content[LINES] = {"schema": {"type": "string"}, "x-line": _ref(operation.lines)}
-    if operation.gives is not None or (operation.binary and operation.reply is None):
-        content[operation.gives or _BYTES] = {"schema": {"type": "string", "format": "binary"}}
-    found: dict[str, Any] = {}
-    if content:
-        status = "201" if operation.creates else "200"
-        found[status] = {"description": "Done.", "content": content}
-    if not content or operation.waits:
-        found["204"] = {"description": "There is no job now." if operation.waits else "Done."}
-    if _RANGE_ERROR in operation.errors:
-        found["206"] = {"description": "A part of the file.", "content": content}
-    return found
+def _done(content: dict[str, Any]) -> dict[str, Any]:
+    return {"description": "Done.", "content": content}
 
 
-def _errors(operation: Operation) -> dict[str, Any]:
-    has_body = _taken(operation) is not None
-    told = {*_ALWAYS, *(_WITH_BODY if has_body else ()), *operation.errors}
-    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(told)}
+def _ref_to_response(status: int) -> dict[str, str]:
+    return {"$ref": f"#/components/responses/{status}"}
 
 
 def _error(words: str) -> dict[str, Any]:

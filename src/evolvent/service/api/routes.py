@@ -10,21 +10,12 @@ from starlette.routing import Route
 from evolvent.service.api import archive, checkpoints, log, studies, uploads, work
 from evolvent.service.api.endpoint import ApiContext, Endpoint
 from evolvent.service.api.openapi import describe
-from evolvent.service.api.request import ApiRequest, Operation
+from evolvent.service.api.operations import JsonCall, Operation
+from evolvent.service.api.path import PathTemplate
+from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
 
 PREFIX = "/api/v1"
-DOCUMENTED: tuple[Operation, ...] = (
-    *work.OPERATIONS,  # first: what workers send most is found soonest
-    *studies.OPERATIONS,
-    *studies.CONTROL_OPERATIONS,
-    *log.OPERATIONS,
-    *archive.OPERATIONS,
-    *checkpoints.OPERATIONS,
-    *uploads.OPERATIONS,
-)
-"""All but the one that gives the document about them, which is in `api`."""
-__all__ = ["OPERATIONS", "PREFIX", "ApiContext", "document", "routes"]
 
 
 def _show(_: ApiRequest) -> Any:
@@ -32,8 +23,14 @@ def _show(_: ApiRequest) -> Any:
 
 
 OPERATIONS: tuple[Operation, ...] = (
-    *DOCUMENTED,
-    Operation(
+    *work.OPERATIONS,  # first: what workers send most is found soonest
+    *studies.OPERATIONS,
+    *studies.CONTROL_OPERATIONS,
+    *log.OPERATIONS,
+    *archive.OPERATIONS,
+    *checkpoints.OPERATIONS,
+    *uploads.OPERATIONS,
+    JsonCall(
         method="GET",
         path="/openapi.json",
         role=Role.VIEWER,
@@ -46,11 +43,13 @@ OPERATIONS: tuple[Operation, ...] = (
 
 def routes(context: ApiContext) -> list[Route]:
     """Return a route for every path of the table."""
-    paths = dict.fromkeys(operation.path for operation in OPERATIONS)
-    by_path = {path: [o for o in OPERATIONS if o.path == path] for path in paths}
+    by_path: dict[str, list[Operation]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, []).append(operation)
+    templates = {path: PathTemplate(path) for path in by_path}
     return [
-        Route(f"{PREFIX}{_pattern(path)}", Endpoint(context, operations))
-        for path, operations in by_path.items()
+        Route(f"{PREFIX}{template.pattern}", Endpoint(context, template, by_path[path]))
+        for path, template in templates.items()
     ]
 
 
@@ -58,7 +57,3 @@ def routes(context: ApiContext) -> list[Route]:
 def document() -> dict[str, Any]:
     """Return the OpenAPI document of all operations as JSON."""
     return describe(OPERATIONS, prefix=PREFIX)
-
-
-def _pattern(path: str) -> str:
-    return path.replace("{name}", "{name:path}")  # names may have slashes in them

@@ -6,9 +6,11 @@ from typing import Any
 
 from evolvent.errors import ConfigError, UnknownStudy
 from evolvent.service.api import schemas as s
+from evolvent.service.api.operations import JsonCall
 from evolvent.service.api.policy import refuse_foreign
-from evolvent.service.api.request import ApiRequest, Operation
+from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
+from evolvent.service.web.threads import ThreadKind
 from evolvent.store.codec import messages
 from evolvent.store.codec.fields import number, object_, text
 from evolvent.store.codec.messages import key_from_json, status_to_json
@@ -56,28 +58,28 @@ def _visible(request: ApiRequest) -> list[StudyStatus]:
         return []
 
 
-OPERATIONS = (
-    Operation(
+OPERATIONS: tuple[JsonCall, ...] = (
+    JsonCall(
         method="GET", path="/studies", role=Role.VIEWER, run=_studies,
         summary="All studies, the newest last.", reply=s.STUDIES,
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies", role=Role.ADMIN, run=_create,
         summary="Make a study.", body=s.NEW_STUDY, reply=s.STUDY_ID, creates=True,
         errors=(409,),
     ),
-    Operation(
+    JsonCall(
         method="GET", path="/studies/named/{name}", role=Role.VIEWER, run=_find,
         summary="The study of a name.", reply=s.STATUS, errors=(404,),
     ),
-    Operation(
+    JsonCall(
         method="GET", path="/studies/{study}", role=Role.VIEWER, run=_status,
         summary="How a study stands.", reply=s.STATUS, errors=(404,),
     ),
-    Operation(
+    JsonCall(
         method="DELETE", path="/studies/{study}", role=Role.ADMIN, run=_delete,
         summary="Remove a study with its log and its checkpoints.", changes=True, errors=(404,),
-        slow=True,
+        threads=ThreadKind.SLOW,
     ),
 )  # fmt: skip
 
@@ -136,48 +138,48 @@ def _collect(request: ApiRequest) -> Any:
     return {"freed": request.store.collect(request.study)}
 
 
-CONTROL_OPERATIONS = (
-    Operation(
+CONTROL_OPERATIONS: tuple[JsonCall, ...] = (
+    JsonCall(
         method="POST", path="/studies/{study}/stop", role=Role.ADMIN, run=_stop,
         summary="Give out no more jobs; running ones may still report.", body=s.STOP,
         errors=(404,), changes=True,
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/resume", role=Role.ADMIN, run=_resume,
         summary="Undo stop; in a failed study every member starts again.", body=s.NOTHING,
         errors=(404, 409), changes=True, decides=True,
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/extend", role=Role.ADMIN, run=_extend,
         summary="Set the total number of rounds.", body=s.EXTEND, errors=(404,),
         changes=True, decides=True,
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/retarget", role=Role.ADMIN, run=_retarget,
         summary="Set or remove the value of the metric at which the study stops.",
         body=s.RETARGET, errors=(404,), changes=True,
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/remember", role=Role.ADMIN, run=_remember,
         summary="Keep the import path of the training code; it is never imported here.",
         body=s.REMEMBER, errors=(404,),
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/push", role=Role.ADMIN, run=_push,
         summary="Add a member by hand; hyperparameters left out are drawn.", body=s.PUSH,
         reply=s.JOB_ID, creates=True, errors=(404, 409), changes=True, decides=True,
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/pin", role=Role.ADMIN, run=_pin,
         summary="Keep the checkpoint of a job.", body=s.ONE_JOB, errors=(404, 409),
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/unpin", role=Role.ADMIN, run=_unpin,
         summary="Let the checkpoint of a job go.", body=s.ONE_JOB, errors=(404,),
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/collect", role=Role.WORKER, run=_collect,
         summary="Remove checkpoints that nothing needs.", body=s.NOTHING, reply=s.FREED,
-        errors=(404,), slow=True,
+        errors=(404,), threads=ThreadKind.SLOW,
     ),
 )  # fmt: skip

@@ -9,31 +9,31 @@ from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
 from evolvent.errors import CheckpointDamaged, EvolventError
 from evolvent.service.api import schemas as s
-from evolvent.service.api.checkpoints import file_number, local
-from evolvent.service.api.request import ApiRequest, Operation
+from evolvent.service.api.checkpoints import local
+from evolvent.service.api.operations import BYTES, IncomingBody, JsonCall, UploadCall
+from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
 from evolvent.service.uploads.area import Upload, UploadArea
 from evolvent.service.uploads.writer import UploadWriter
+from evolvent.service.web.body import check_type
 from evolvent.service.web.errors import HttpError
-from evolvent.service.web.threads import in_file_threads
+from evolvent.service.web.threads import ThreadKind, in_file_threads
 from evolvent.store.checkpoints import manifest
 from evolvent.store.codec.file_list import files_from_json
 from evolvent.store.codec.messages import key_from_json
 
 _PATH = "/studies/{study}/uploads"
-_TYPE = "application/octet-stream"
 _BLOCK = 1 << 19
 _MOST_DRAINED = 1 << 25  # so many bytes are read in vain, that the sender may read our answer
 _DRAIN_S = 10.0
 _LARGEST = 10**15
 
 
-def begin(request: ApiRequest) -> Any:
+def _begin(request: ApiRequest) -> Any:
     """Begin an upload, or find the one of this key; a checkpoint that is here needs none."""
     request.store.status(request.study)  # a study that is gone gets no directories
     entries = files_from_json(request.body.get("files"))
@@ -46,12 +46,12 @@ def begin(request: ApiRequest) -> Any:
     return {"address": address, "sealed": True, "upload": None, "files": whole}
 
 
-def show(request: ApiRequest) -> Any:
+def _show(request: ApiRequest) -> Any:
     """Return how much of each file is here."""
     return _describe(_find(request))
 
 
-def seal(request: ApiRequest) -> Any:
+def _seal(request: ApiRequest) -> Any:
     """Make the files a checkpoint."""
     try:
         area = UploadArea(local(request), request.settings)
@@ -60,31 +60,31 @@ def seal(request: ApiRequest) -> Any:
         raise _damaged(e) from e
 
 
-def drop(request: ApiRequest) -> None:
+def _drop(request: ApiRequest) -> None:
     """Give an upload up."""
     _find(request).drop()
 
 
-async def receive_file(request: ApiRequest, headers: Headers, receive: Receive) -> Response:
+async def _receive(request: ApiRequest, body: IncomingBody) -> Any:
     """Write a file on while its bytes come in; what has come is kept when the connection ends."""
     try:
-        _check_type(headers)
+        check_type(body.headers, BYTES)
         file = await in_file_threads(partial(_open, request))
         try:
-            file.check_length(_length(headers))
-            await _write(file, _blocks(receive, request.settings.upload_stall_s))
-            return JSONResponse({"offset": await in_file_threads(file.finish)})
+            file.check_length(_length(body.headers))
+            await _write(file, _blocks(body.receive, request.settings.upload_stall_s))
+            return {"offset": await in_file_threads(file.finish)}
         finally:
             file.close()
     except EvolventError as e:
         if not isinstance(e, _SenderGone):
-            await _drain(receive)
+            await _drain(body.receive)
         raise (_damaged(e) if isinstance(e, CheckpointDamaged) else e) from e
 
 
 def _open(request: ApiRequest) -> UploadWriter:
     offset = request.count("offset", 0, most=_LARGEST) or 0
-    return _find(request).receive(file_number(request), offset)
+    return _find(request).receive(request.path["index"], offset)
 
 
 async def _write(file: UploadWriter, blocks: AsyncIterator[bytes]) -> None:
@@ -158,13 +158,6 @@ async def _drain(receive: Receive) -> None:
         return
 
 
-def _check_type(headers: Headers) -> None:
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != _TYPE:
-        message = f"Content-Type: got {kind!r:.80}, wanted {_TYPE!r}"
-        raise HttpError(415, message, field="Content-Type")
-
-
 def _length(headers: Headers) -> int:
     text = headers.get("content-length", "0")
     whole = text.isascii() and text.isdecimal() and len(text) < len(str(_LARGEST))
@@ -189,29 +182,31 @@ def _damaged(error: CheckpointDamaged) -> HttpError:
     return HttpError(422, str(error), kind="CheckpointDamaged", field="files")
 
 
-OPERATIONS = (
-    Operation(
-        method="POST", path=_PATH, role=Role.WORKER, run=begin, files=True, errors=(404, 409, 413),
+OPERATIONS: tuple[JsonCall | UploadCall, ...] = (
+    JsonCall(
+        method="POST", path=_PATH, role=Role.WORKER, run=_begin, threads=ThreadKind.FILES,
+        errors=(404, 409, 413),
         summary="Begin to send a checkpoint, or ask what has arrived of it, by its list of files.",
         body=s.NEW_UPLOAD, reply=s.UPLOAD,
     ),
-    Operation(
-        method="GET", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=show, files=True,
+    JsonCall(
+        method="GET", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=_show,
         summary="How many bytes of each file have arrived.", reply=s.UPLOAD, errors=(404, 409),
+        threads=ThreadKind.FILES,
     ),
-    Operation(
-        method="DELETE", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=drop, files=True,
-        summary="Give an upload up.", errors=(404, 409),
+    JsonCall(
+        method="DELETE", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=_drop,
+        summary="Give an upload up.", errors=(404, 409), threads=ThreadKind.FILES,
     ),
-    Operation(
-        method="PUT", path=f"{_PATH}/{{upload}}/files/{{index}}", role=Role.WORKER, run=show,
-        receives=receive_file, binary=True, query={"offset": s.COUNT}, reply=s.SENT,
+    UploadCall(
+        method="PUT", path=f"{_PATH}/{{upload}}/files/{{index}}", role=Role.WORKER,
+        receive=_receive, query={"offset": s.COUNT}, reply=s.SENT,
         summary="Bytes of a file, from `offset` on, which is where it ends now.",
         errors=(404, 408, 409, 413, 415),
     ),
-    Operation(
-        method="POST", path=f"{_PATH}/{{upload}}/seal", role=Role.WORKER, run=seal, files=True,
+    JsonCall(
+        method="POST", path=f"{_PATH}/{{upload}}/seal", role=Role.WORKER, run=_seal,
         summary="Make the files a checkpoint, which a report may then name.", reply=s.SEALED,
-        errors=(404, 409),
+        threads=ThreadKind.FILES, errors=(404, 409),
     ),
 )  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 from evolvent.errors import ConfigError
 from evolvent.service.api import schemas as s
-from evolvent.service.api.request import ApiRequest, Operation
+from evolvent.service.api.long_poll import ClaimBody
+from evolvent.service.api.operations import JsonCall, LongPoll
+from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
 from evolvent.store.codec import messages
 from evolvent.store.codec.fields import metrics, number, object_, text
@@ -17,18 +18,7 @@ LEASE_S = 60.0
 _LONGEST_TEXT = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimBody:
-    """A claim: who asks, and for what."""
-
-    worker: str
-    lease_s: float
-    prefer: int | None
-    wait_s: float
-    key: str | None
-
-
-def claim_body(request: ApiRequest) -> ClaimBody:
+def _claim(request: ApiRequest) -> ClaimBody:
     """Return what a claim asks for.
 
     Raises:
@@ -101,36 +91,32 @@ def _scored(request: ApiRequest) -> dict[str, Any]:
     return {**request.body, "score": record.score(number(values, record.metric))}
 
 
-def _unused(request: ApiRequest) -> None:
-    """Claims wait, so they have a path of their own: see `long_poll.ClaimQueue.claim`."""
-
-
-OPERATIONS = (
-    Operation(
-        method="POST", path="/studies/{study}/claim", role=Role.WORKER, run=_unused,
+OPERATIONS: tuple[JsonCall | LongPoll, ...] = (
+    LongPoll(
+        method="POST", path="/studies/{study}/claim", role=Role.WORKER, parse=_claim,
         summary="Get a job, waiting for one up to wait_s; 204 when there is none.",
-        body=s.CLAIM, reply=s.LEASE, errors=(404,), decides=True, waits=True,
+        body=s.CLAIM, reply=s.LEASE, errors=(404,),
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/heartbeat", role=Role.WORKER, run=_heartbeat,
         summary="Prolong a lease, and log points.", body=s.HEARTBEAT, errors=(404, 409),
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/report", role=Role.WORKER, run=_report,
         summary="A job is done. Without score it is that of the study's metric.",
         body=s.REPORT, errors=(404, 409), changes=True, decides=True,
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/fail", role=Role.WORKER, run=_fail,
         summary="An attempt came to nothing.", body=s.FAIL, errors=(404, 409),
         changes=True, decides=True,
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/release", role=Role.WORKER, run=_release,
         summary="Note a failure for every job that a worker holds.", body=s.RELEASE,
         reply=s.RELEASED, errors=(404,), changes=True, decides=True,
     ),
-    Operation(
+    JsonCall(
         method="POST", path="/studies/{study}/reparent", role=Role.WORKER, run=_reparent,
         summary="Let a job start from an ancestor: its parent's checkpoint is damaged.",
         body=s.REPARENT, reply=s.LEASE, errors=(404, 409),

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from evolvent.core.distributions import Distribution
 from evolvent.errors import ConfigError, OutOfSpace
-from evolvent.service.api.request import Operation
+from evolvent.service.api.operations import JsonCall
 from evolvent.service.api.studies import CONTROL_OPERATIONS as CONTROL
 from evolvent.service.api.studies import OPERATIONS as STUDIES
 from evolvent.store.records import StudyStatus
@@ -30,7 +30,7 @@ class Action:
         done: what the page says afterwards.
     """
 
-    operation: Operation
+    operation: JsonCall
     body: Callable[[Form, StudyStatus], dict[str, Any]]
     done: str
 

@@ -16,7 +16,8 @@ from evolvent.core.records import JobId
 from evolvent.errors import ConfigError, EvolventError
 from evolvent.service.access import guarded
 from evolvent.service.api.endpoint import ApiContext
-from evolvent.service.api.request import ApiRequest, study_number
+from evolvent.service.api.path import study_number
+from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.csrf import read_form as read_body
 from evolvent.service.auth.roles import check_role, current_identity
 from evolvent.service.dashboard.actions import ACTIONS, Action, Form, read_form
@@ -169,8 +170,9 @@ class DashboardViews:
         check_role(current_identity(request), action.operation.role)
         form = read_form(await read_body(request.headers, request.receive))
         try:
-            cross = self._threads.slow if action.operation.slow else self._threads.write
-            await cross(lambda: self._do(request, action, form))
+            await self._threads.run(
+                action.operation.runs_in, lambda: self._do(request, action, form)
+            )
         except EvolventError as e:
             error, status = str(e), status_of(e)
             return await self._threads.read(
@@ -188,7 +190,7 @@ class DashboardViews:
             settings=self._context.settings,
             identity=current_identity(request),
             base_url=str(request.base_url).rstrip("/"),
-            path={"study": str(found.id)},
+            path={"study": found.id},
             query=request.query_params,
             body=action.body(form, found),
         )

@@ -7,8 +7,9 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from enum import Enum, auto
 from queue import SimpleQueue
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, assert_never
 
 from evolvent.errors import StoreBusy
 
@@ -18,6 +19,15 @@ _WAIT_S = 2.0
 _WRITERS, _READERS, _SLOW = 4, 4, 4
 _T = TypeVar("_T")
 _Task: TypeAlias = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
+
+
+class ThreadKind(Enum):
+    """Threads of one kind."""
+
+    READ = auto()
+    WRITE = auto()
+    FILES = auto()
+    SLOW = auto()
 
 
 class StoreThreads:
@@ -32,6 +42,20 @@ class StoreThreads:
         self._readers = WorkerThreads(_READERS, name="evolvent-read")
         self._slow = WorkerThreads(_SLOW, name="evolvent-slow")
         self._snapshots = asyncio.Semaphore(MOST_SNAPSHOTS)
+
+    async def run(self, kind: ThreadKind, call: Callable[[], _T]) -> _T:
+        """Run a call in threads of one kind."""
+        match kind:
+            case ThreadKind.READ:
+                return await self.read(call)
+            case ThreadKind.WRITE:
+                return await self.write(call)
+            case ThreadKind.FILES:
+                return await self.files(call)
+            case ThreadKind.SLOW:
+                return await self.slow(call)
+            case _:
+                assert_never(kind)
 
     async def write(self, call: Callable[[], _T]) -> _T:
         """Run what changes a store."""

@@ -1,0 +1,152 @@
+"""The kinds of operations: each is one method of one path, described well enough to be run.
+
+`endpoint` runs them and `openapi` documents them: both go through the kinds with `match`, and the
+type checker says where a new kind is still missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from starlette.datastructures import Headers
+from starlette.types import Receive
+
+from evolvent.service.api.long_poll import ClaimBody
+from evolvent.service.api.request import ApiRequest
+from evolvent.service.api.schemas import Schema
+from evolvent.service.auth.roles import Role
+from evolvent.service.web.streaming import FileResponse
+from evolvent.service.web.threads import StoreThreads, ThreadKind
+
+Method: TypeAlias = Literal["GET", "POST", "PUT", "DELETE"]
+
+LINES = "application/x-ndjson"
+BYTES = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationBase:
+    """What all kinds have: where an operation is, for whom, and what documents it.
+
+    Attributes:
+        path: below `/api/v1`.
+        role: the least that will do.
+        summary: one line.
+        query: its parameters with their JSON schemas.
+        needs: those of them that must be there.
+        errors: which statuses of 4xx it may answer with, beside those of all.
+    """
+
+    method: Method
+    path: str
+    role: Role
+    summary: str
+    query: Mapping[str, Schema] = field(default_factory=dict)
+    needs: Iterable[str] = ()
+    errors: Iterable[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonCall(OperationBase):
+    """Takes a JSON object, or nothing; calls the store in a thread; answers with JSON, or nothing.
+
+    Attributes:
+        run: parses, calls one method of the store, and returns a JSON value or None.
+        body: schema of the JSON object that it takes.
+        reply: schema of the answer; None when there is none.
+        creates: whether success is 201.
+        changes: whether it writes the log: then those who wait for a job are woken.
+        decides: whether it may ask the algorithm of the study.
+        threads: those that it runs in; None: those that read for GET, else those that write.
+    """
+
+    run: Callable[[ApiRequest], Any]
+    body: Schema | None = None
+    reply: Schema | None = None
+    creates: bool = False
+    changes: bool = False
+    decides: bool = False
+    threads: ThreadKind | None = None
+
+    @property
+    def runs_in(self) -> ThreadKind:
+        """The threads that it runs in."""
+        return self.threads or (ThreadKind.READ if self.method == "GET" else ThreadKind.WRITE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamCall(OperationBase):
+    """Answers block by block, each made while those before it are sent.
+
+    Attributes:
+        blocks: reads what was asked for, and returns the blocks.
+        line: schema of each line, where the blocks are JSON lines.
+        media_type: of the blocks.
+        page: answers instead, with one page as JSON, whoever does not take JSON lines.
+        reply: schema of a page.
+        holds_snapshot: whether a snapshot of the store is open until the blocks end.
+    """
+
+    blocks: Callable[[ApiRequest], Iterator[bytes]]
+    line: Schema | None = None
+    media_type: str = LINES
+    page: Callable[[ApiRequest], Any] | None = None
+    reply: Schema | None = None
+    holds_snapshot: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadCall(OperationBase):
+    """Answers with a file, or a range of it.
+
+    Attributes:
+        open: opens the file, so that it can be read to its end even if it is removed meanwhile.
+    """
+
+    open: Callable[[ApiRequest], FileResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingBody:
+    """A body that has not been read yet, and the threads to work on it in."""
+
+    headers: Headers
+    receive: Receive
+    threads: StoreThreads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadCall(OperationBase):
+    """Takes bytes, of any length; answers with JSON.
+
+    Attributes:
+        receive: reads the body itself, once it is clear that the sender may send it.
+        media_type: of the body.
+        reply: schema of the answer.
+        creates: whether success is 201.
+    """
+
+    receive: Callable[[ApiRequest, IncomingBody], Awaitable[Any]]
+    reply: Schema
+    media_type: str = BYTES
+    creates: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongPoll(OperationBase):
+    """A claim, which may wait for a job: 204 when none came in time.
+
+    Attributes:
+        parse: returns what is claimed.
+        body: schema of the JSON object that it takes.
+        reply: schema of the answer.
+    """
+
+    parse: Callable[[ApiRequest], ClaimBody]
+    body: Schema
+    reply: Schema
+
+
+Operation: TypeAlias = JsonCall | StreamCall | DownloadCall | UploadCall | LongPoll

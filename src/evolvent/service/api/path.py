@@ -1,0 +1,121 @@
+"""Paths of the API: what stands in a path, read once for a request, each value by its type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict, cast
+
+from evolvent.core.records import JobId
+from evolvent.errors import ConfigError, UnknownJob, UnknownStudy
+from evolvent.service.api import schemas
+from evolvent.service.web.errors import HttpError
+from evolvent.store.codec.fields import Malformed
+from evolvent.store.codec.messages import MOST, job_name
+
+_PARAMETER = re.compile(r"{(\w+)}")
+_ADDRESS = re.compile("[0-9a-f]{64}")
+_MOST_DIGITS = 12
+_MOST_INDEX_DIGITS = 5
+
+
+class PathValues(TypedDict, total=False):
+    """What the path of a request says; which of these, its template says."""
+
+    study: int
+    member: int
+    job: JobId
+    index: int
+    address: str
+    upload: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathParameter:
+    """A part of a path that differs from request to request.
+
+    Attributes:
+        read: makes its value of the text; raises what the answer then says.
+        schema: for the OpenAPI document.
+    """
+
+    read: Callable[[str], Any]
+    schema: schemas.Schema
+
+
+class PathTemplate:
+    """A path such as `/studies/{study}/jobs/{job}`, compiled.
+
+    Args:
+        text: below the prefix of the API.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.parameters = tuple(_PARAMETER.findall(text))
+        # Names of studies may have slashes in them.
+        self.pattern = text.replace("{name}", "{name:path}")
+        self._readers = [(name, PARAMETERS[name].read) for name in self.parameters]
+
+    def read(self, texts: Mapping[str, str]) -> PathValues:
+        """Return what the texts of a path that fits mean.
+
+        Raises:
+            EvolventError: one of them means nothing; the first one does.
+        """
+        return cast(PathValues, {name: read(texts[name]) for name, read in self._readers})
+
+
+def is_whole(text: str, *, most_digits: int = _MOST_DIGITS) -> bool:
+    """Whether a text is a whole number in plain digits, and not too many of them."""
+    return text.isascii() and text.isdecimal() and len(text) <= most_digits
+
+
+def study_number(text: str) -> int:
+    """Return the number of a study.
+
+    Raises:
+        UnknownStudy: it is none that a study could have.
+    """
+    if not is_whole(text) or int(text) > MOST:
+        raise UnknownStudy(f"no study of number {text!r:.80}: wanted the number of a study")
+    return int(text)
+
+
+def _member(text: str) -> int:
+    if not is_whole(text, most_digits=len(str(MOST)) - 1):
+        raise ConfigError(f"member: got {text!r:.80}, wanted the number of a member")
+    return int(text)
+
+
+def _job(text: str) -> JobId:
+    try:
+        return job_name(text)
+    except Malformed as e:
+        raise UnknownJob(str(e)) from e
+
+
+def _address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text):
+        message = f"checkpoint: got {text!r:.100}, wanted 64 hexadecimal digits"
+        raise HttpError(404, message, field="address")
+    return text
+
+
+def _index(text: str) -> int:
+    if not is_whole(text, most_digits=_MOST_INDEX_DIGITS):
+        raise HttpError(404, f"file: got {text!r:.80}, wanted its number in the list")
+    return int(text)
+
+
+PARAMETERS: Mapping[str, PathParameter] = {
+    "study": PathParameter(study_number, schemas.SMALL),
+    "member": PathParameter(_member, schemas.SMALL),
+    "job": PathParameter(_job, schemas.JOB_NAME),
+    "name": PathParameter(str, {"type": "string", "minLength": 1, "maxLength": 100}),
+    "address": PathParameter(_address, schemas.ADDRESS),
+    "index": PathParameter(_index, schemas.COUNT),
+    "upload": PathParameter(str, schemas.TEXT),
+}
+"""All that paths of the API have in them."""
