@@ -1,11 +1,26 @@
 """Every error evolvent raises: one tree, one root.
 
-A message names the field, what came and what was wanted, and what to do next.
+A message names the field, what came and what was wanted, and what to do next. It is for people:
+what a program asks (which field, is the disk full) is in the class and its attributes.
 """
+
+from errno import EDQUOT, ENOSPC
 
 
 class EvolventError(Exception):
-    """The root: catch this to catch all of ours and nothing else."""
+    """The root: catch this to catch all of ours and nothing else.
+
+    Attributes:
+        field: the name of what is wrong (an argument, a field of a request, a header), as whoever
+            gave it knows it; None where there is no such thing.
+    """
+
+    field: str | None = None
+
+    def __init__(self, *args: object, field: str | None = None) -> None:
+        super().__init__(*args)
+        if field is not None:
+            self.field = field  # of the instance, so that it is pickled with it
 
 
 class ConfigError(EvolventError, ValueError):
@@ -19,13 +34,19 @@ class OutOfSpace(ConfigError):
 class UnknownStudy(EvolventError, LookupError):
     """No study of that name in this store."""
 
+    field = "study"
+
 
 class StudyExists(EvolventError):
     """A study of that name is in this store already."""
 
+    field = "name"
+
 
 class UnknownJob(EvolventError, LookupError):
     """The study has no such job or member."""
+
+    field = "job"
 
 
 class StoreError(EvolventError):
@@ -51,17 +72,31 @@ class SchemaTooNew(StoreError):
 class LeaseLost(EvolventError):
     """The job was given to another worker (or its study removed): this attempt no longer counts."""
 
+    field = "attempt"
+
 
 class CheckpointError(EvolventError):
     """A checkpoint cannot be saved or read."""
 
 
+class StorageFull(StoreUnavailable, CheckpointError):
+    """There is no space left for the log, or for a checkpoint: free some, and go on."""
+
+
+NO_SPACE = frozenset({ENOSPC, EDQUOT})
+"""What the system says in `errno` when that is so."""
+
+
 class CheckpointMissing(CheckpointError):
     """The checkpoint is not on disk: collected, or removed by hand."""
+
+    field = "checkpoint"
 
 
 class CheckpointDamaged(CheckpointError):
     """The files of a checkpoint are not those that were saved."""
+
+    field = "checkpoint"
 
 
 class CheckpointTooLarge(CheckpointError):
@@ -90,6 +125,8 @@ class AllMembersFailed(EvolventError):
 
 class Unauthenticated(EvolventError):
     """The service wants a token, and none came, or none that it knows."""
+
+    field = "Authorization"
 
 
 class Forbidden(EvolventError):

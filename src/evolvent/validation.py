@@ -15,14 +15,26 @@ MOST = 2**31 - 1
 """Counts beyond it do not fit into the columns of every database."""
 
 
+def invalid(field: str, problem: str, *, within: str = "") -> ConfigError:
+    """Return the error for an argument or field that is not usable.
+
+    Args:
+        field: its name, with which the message begins.
+        problem: such as "got 3, wanted 4 or more".
+        within: what the message says before, such as "space: ".
+    """
+    return ConfigError(f"{within}{field}: {problem}", field=field)
+
+
 def check_name(argument: str, value: Any) -> str:
     """Return a name of 1 to 100 printable characters, without blanks around it."""
     if not isinstance(value, str):
-        raise ConfigError(f"{argument}: got {type(value).__name__} {value!r:.80}, wanted a string")
+        raise invalid(argument, f"got {type(value).__name__} {value!r:.80}, wanted a string")
     if not 1 <= len(value) <= _MAX_NAME or value != value.strip() or not value.isprintable():
-        raise ConfigError(
-            f"{argument}: got {value!r:.120}, wanted 1 to {_MAX_NAME} printable characters "
-            "without blanks around them"
+        raise invalid(
+            argument,
+            f"got {value!r:.120}, wanted 1 to {_MAX_NAME} printable characters "
+            "without blanks around them",
         )
     return value
 
@@ -30,7 +42,7 @@ def check_name(argument: str, value: Any) -> str:
 def check_path(argument: str, value: Any) -> str:
     """Return an import path `package.module:name`."""
     if not isinstance(value, str) or not all(value.partition(":")):
-        raise ConfigError(f"{argument}: got {value!r:.80}, wanted 'package.module:name'")
+        raise invalid(argument, f"got {value!r:.80}, wanted 'package.module:name'")
     return value
 
 
@@ -39,17 +51,17 @@ def check_choice(argument: str, value: Any, choices: tuple[_Text, ...]) -> _Text
     for choice in choices:
         if value == choice:
             return choice
-    raise ConfigError(f"{argument}: got {value!r:.80}, wanted {' or '.join(map(repr, choices))}")
+    raise invalid(argument, f"got {value!r:.80}, wanted {' or '.join(map(repr, choices))}")
 
 
 def check_count(argument: str, value: Any, *, least: int, most: int | None = None) -> int:
     """Return a whole number of at least `least`, and at most `most` if that is given."""
     wanted = f"{least} or more" if most is None else f"{least} to {most}"
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise ConfigError(f"{argument}: got {value!r:.80}, wanted a whole number, {wanted}")
+        raise invalid(argument, f"got {value!r:.80}, wanted a whole number, {wanted}")
     count = int(value.__index__())
     if count < least or (most is not None and count > most):
-        raise ConfigError(f"{argument}: got {value!r:.80}, wanted a whole number, {wanted}")
+        raise invalid(argument, f"got {value!r:.80}, wanted a whole number, {wanted}")
     return count
 
 
@@ -57,9 +69,9 @@ def check_number(argument: str, value: Any, *, above: float | None = None) -> fl
     """Return a finite number, greater than `above` if that is given."""
     wanted = "a finite number" + ("" if above is None else f" above {above:g}")
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise ConfigError(f"{argument}: got {value!r:.80}, wanted {wanted}")
+        raise invalid(argument, f"got {value!r:.80}, wanted {wanted}")
     if above is not None and value <= above:
-        raise ConfigError(f"{argument}: got {value!r:.80}, wanted {wanted}")
+        raise invalid(argument, f"got {value!r:.80}, wanted {wanted}")
     return float(value)
 
 
@@ -67,4 +79,4 @@ def check_flag(argument: str, value: Any) -> bool:
     """Return True or False."""
     if isinstance(value, bool):
         return value
-    raise ConfigError(f"{argument}: got {value!r:.80}, wanted True or False")
+    raise invalid(argument, f"got {value!r:.80}, wanted True or False")
