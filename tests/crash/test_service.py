@@ -159,7 +159,7 @@ def test_a_full_disk_is_answered_with_507_and_work_goes_on_when_there_is_room(
         ballast = fill(small_disk)
         status, told = written_until_refused(service)
         assert status == 507
-        assert told["error"]["type"] == "StoreUnavailable"
+        assert told["error"]["type"] == "StorageFull"
         assert "disk is full" in told["error"]["message"]
         with pytest.raises(ev.EvolventError, match=r"(?i)disk.*full|no space left"):
             client.report(lease, report)

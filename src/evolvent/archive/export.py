@@ -17,7 +17,7 @@ from evolvent.archive import manifest as layout
 from evolvent.archive.manifest import Manifest, PackedCheckpoint, entry_name, written_by
 from evolvent.archive.reader import is_archive
 from evolvent.core.records import JobId
-from evolvent.errors import ArchiveError, CheckpointDamaged, ConfigError, UnknownJob
+from evolvent.errors import ArchiveError, CheckpointDamaged, UnknownJob
 from evolvent.store.checkpoints import files
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.manifest import address_of
@@ -27,6 +27,7 @@ from evolvent.store.codec.fields import encode
 from evolvent.store.codec.study import StudySettings
 from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.protocol import Store
+from evolvent.validation import invalid
 
 _BLOCK = 1 << 20
 _LINES = 1000
@@ -175,6 +176,6 @@ def parse_choice(choice: str | Iterable[str]) -> Chosen:
         return [JobId.parse(name.strip()) for name in names]
     except (UnknownJob, TypeError) as e:
         words = ", ".join(map(repr, _CHOICES))
-        raise ConfigError(
-            f"checkpoints: got {choice!r:.80}, wanted {words}, or jobs such as 'm3r12,m0r7'"
+        raise invalid(
+            "checkpoints", f"got {choice!r:.80}, wanted {words}, or jobs such as 'm3r12,m0r7'"
         ) from e

@@ -66,7 +66,7 @@ class Consistency:
         """Check that all jobs have come that members go on from, and all that are pinned."""
         for member, done in enumerate(self._done):
             wanted = self._rounds[member]
-            check(len(done) == wanted, f"jobs of member {member}", len(done), str(wanted))
+            check(len(done) == wanted, "jobs", len(done), str(wanted), part=f" of member {member}")
             self._check_done("parent", self._parents[member])
         for pinned in self._pins:
             self._check_done("pin", pinned)

@@ -7,6 +7,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
 
 from evolvent.errors import ConfigError
+from evolvent.validation import invalid
 
 _T = TypeVar("_T")
 
@@ -20,45 +21,47 @@ def encode(value: Any) -> dict[str, Any]:
     }
 
 
-def decode(data: Any, table: Mapping[str, type[_T]], *, what: str) -> _T:
+def decode(data: Any, table: Mapping[str, type[_T]], *, what: str, within: str = "") -> _T:
     """Return the value that `encode` turned into `data`.
 
     Args:
         data: a JSON object with `type` and fields; a bare string is a type with all defaults.
         table: the types there are, by name.
-        what: what is read, to begin an error message with.
+        what: the field that is read.
+        within: what an error message says before it, such as "space: ".
 
     Raises:
         ConfigError: names the unknown type, the unknown or missing field, or the wrong value.
     """
-    cls, given = named(data, table, what=what)
+    cls, given = named(data, table, what=what, within=within)
     known: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # tables hold dataclasses
     unknown = [name for name in given if name not in known]
     if unknown:
-        raise ConfigError(
-            f"{what}: {cls.__name__} has no field {unknown[0]!r}, "
-            f"wanted {_listed(known) or 'no fields'}"
+        raise invalid(
+            what,
+            f"{cls.__name__} has no field {unknown[0]!r}, wanted {_listed(known) or 'no fields'}",
+            within=within,
         )
     missing = [name for name, f in known.items() if name not in given and _required(f)]
     if missing:
-        raise ConfigError(f"{what}: {cls.__name__} lacks the field {missing[0]!r}")
+        raise invalid(what, f"{cls.__name__} lacks the field {missing[0]!r}", within=within)
     try:
         return cls(**given)
     except ConfigError as e:
-        raise ConfigError(f"{what}: {e}") from e
+        raise invalid(what, str(e), within=within) from e
 
 
 def named(
-    data: Any, table: Mapping[str, type[_T]], *, what: str
+    data: Any, table: Mapping[str, type[_T]], *, what: str, within: str = ""
 ) -> tuple[type[_T], dict[str, Any]]:
     """Return the type that `data` names and its other fields; arguments as `decode`."""
     if isinstance(data, str):
         data = {"type": data}
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{what}: got {data!r:.80}, wanted one of {_listed(table)}")
+        raise invalid(what, f"got {data!r:.80}, wanted one of {_listed(table)}", within=within)
     kind = data.get("type")
     if not isinstance(kind, str) or kind not in table:
-        raise ConfigError(f"{what}: got type {kind!r:.80}, wanted one of {_listed(table)}")
+        raise invalid(what, f"got type {kind!r:.80}, wanted one of {_listed(table)}", within=within)
     return table[kind], {name: value for name, value in data.items() if name != "type"}
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from evolvent.core.codec import decode, encode
 from evolvent.core.distributions import DISTRIBUTIONS, Constant, Distribution
 from evolvent.core.records import Hyperparameters, Value
-from evolvent.errors import ConfigError, OutOfSpace
+from evolvent.errors import OutOfSpace
+from evolvent.validation import invalid
 
 _KINDS = tuple(DISTRIBUTIONS.values())
 
@@ -25,14 +26,16 @@ class Space(Mapping[str, Distribution]):
 
     def __init__(self, fields: Mapping[str, Distribution]) -> None:
         if not fields:
-            raise ConfigError("space: got no hyperparameter, wanted one or more")
+            raise invalid("space", "got no hyperparameter, wanted one or more")
         for name, distribution in fields.items():
             _check_name(name, fields)
             if not isinstance(distribution, _KINDS):
-                raise ConfigError(
-                    f"space: {name}: got {distribution!r:.80}, wanted a distribution "
+                raise invalid(
+                    name,
+                    f"got {distribution!r:.80}, wanted a distribution "
                     f"({', '.join(DISTRIBUTIONS)}) or a single value; of several values make a "
-                    "Choice or an Ordinal"
+                    "Choice or an Ordinal",
+                    within="space: ",
                 )
         self._fields = dict(fields)
 
@@ -46,7 +49,7 @@ class Space(Mapping[str, Distribution]):
         if isinstance(nested, Space):
             return nested
         if not isinstance(nested, Mapping):
-            raise ConfigError(f"space: got {nested!r:.80}, wanted a dict of names")
+            raise invalid("space", f"got {nested!r:.80}, wanted a dict of names")
         return cls({name: _distribution(name, value) for name, value in _walk(nested, whole=True)})
 
     def sample(self, *, rng: np.random.Generator) -> dict[str, Value]:
@@ -67,7 +70,7 @@ class Space(Mapping[str, Distribution]):
         missing = [name for name in self._fields if name not in checked]
         if missing and not partial:
             expected = self._fields[missing[0]].expected
-            raise OutOfSpace(f"hyperparameter {missing[0]}: missing, wanted {expected}")
+            raise _outside(missing[0], f"missing, wanted {expected}")
         return checked
 
     def clip(self, values: Mapping[str, Any]) -> dict[str, Value]:
@@ -105,11 +108,14 @@ class Space(Mapping[str, Distribution]):
             OutOfSpace: `nested` is no mapping, or gives a name twice.
         """
         if not isinstance(nested, Mapping):
-            raise OutOfSpace(f"hyperparameters: got {nested!r:.80}, wanted a dict of names")
+            raise OutOfSpace(
+                f"hyperparameters: got {nested!r:.80}, wanted a dict of names",
+                field="hyperparameters",
+            )
         flat: dict[str, Any] = {}
         for name, value in _walk(nested, whole=False):
             if name in flat:
-                raise OutOfSpace(f"hyperparameter {name}: given twice, nested and with dots")
+                raise _outside(name, "given twice, nested and with dots")
             flat[name] = value
         return flat
 
@@ -121,7 +127,7 @@ class Space(Mapping[str, Distribution]):
     def from_json(cls, data: Mapping[str, Any]) -> Space:
         """Undo `to_json`; groups and constants may also be written plainly, as in a TOML file."""
         if not isinstance(data, Mapping):
-            raise ConfigError(f"space: got {data!r:.80}, wanted names with distributions")
+            raise invalid("space", f"got {data!r:.80}, wanted names with distributions")
         return cls({name: _decoded(name, value) for name, value in _walk_json(data)})
 
     def __getitem__(self, name: str) -> Distribution:
@@ -150,23 +156,29 @@ class Space(Mapping[str, Distribution]):
     def _each(self, method: str, flat: Mapping[str, Any]) -> dict[str, Value]:
         unknown = [name for name in flat if name not in self._fields]
         if unknown:
-            there = ", ".join(self._fields)
-            raise OutOfSpace(f"hyperparameter {unknown[0]}: not in the space, wanted {there}")
+            names = ", ".join(self._fields)
+            raise _outside(unknown[0], f"not in the space, wanted {names}")
         result: dict[str, Value] = {}
         for name, distribution in self._fields.items():
             if name in flat:
                 try:
                     result[name] = getattr(distribution, method)(flat[name])
                 except OutOfSpace as e:
-                    raise OutOfSpace(f"hyperparameter {name}: {e}") from None
+                    raise _outside(name, str(e)) from None
         return result
+
+
+def _outside(name: str, problem: str) -> OutOfSpace:
+    return OutOfSpace(f"hyperparameter {name}: {problem}", field=f"hyperparameters.{name}")
 
 
 def _distribution(name: str, value: Any) -> Any:
     if isinstance(value, str) and value in DISTRIBUTIONS:
-        raise ConfigError(
-            f"space: {name}: got the text {value!r}, wanted the distribution, such as "
-            f"ev.Uniform(0, 1); if the text is meant: ev.Constant({value!r})"
+        raise invalid(
+            name,
+            f"got the text {value!r}, wanted the distribution, such as "
+            f"ev.Uniform(0, 1); if the text is meant: ev.Constant({value!r})",
+            within="space: ",
         )
     plain = value is None or isinstance(value, (str, int, float))
     return Constant(value) if plain else value
@@ -175,20 +187,21 @@ def _distribution(name: str, value: Any) -> Any:
 def _check_name(name: Any, fields: Mapping[str, Any]) -> None:
     parts = name.split(".") if isinstance(name, str) else [""]
     if not all(part.strip() for part in parts):
-        raise ConfigError(f"space: got the name {name!r:.80}, wanted a string that is not empty")
+        raise invalid("space", f"got the name {name!r:.80}, wanted a string that is not empty")
     for end in range(1, len(parts)):
         group = ".".join(parts[:end])
         if group in fields:
-            raise ConfigError(f"space: {group} is a hyperparameter and a group with {name} in it")
+            raise invalid("space", f"{group} is a hyperparameter and a group with {name} in it")
 
 
 def _walk(nested: Mapping[str, Any], *, whole: bool, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted names with values; with `whole`, refuse names that have dots themselves."""
     for name, value in nested.items():
         if not isinstance(name, str) or not name or (whole and "." in name):
-            raise ConfigError(
-                f"space: got the name {name!r:.80}, wanted a string that is not empty and has no "
-                "dots (nest dicts instead)"
+            raise invalid(
+                "space",
+                f"got the name {name!r:.80}, wanted a string that is not empty and has no "
+                "dots (nest dicts instead)",
             )
         if isinstance(value, Mapping):
             yield from _walk(value, whole=whole, prefix=f"{prefix}{name}.")
@@ -206,5 +219,5 @@ def _walk_json(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _decoded(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
-        return decode(value, DISTRIBUTIONS, what=f"space: {name}")
+        return decode(value, DISTRIBUTIONS, what=name, within="space: ")
     return _distribution(name, value)

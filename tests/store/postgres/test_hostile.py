@@ -12,7 +12,7 @@ import pytest
 
 from evolvent.core.algorithms import PBT
 from evolvent.core.records import JobState
-from evolvent.errors import EvolventError, StoreError, StoreUnavailable
+from evolvent.errors import EvolventError, StorageFull, StoreError, StoreUnavailable
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Point, Report
@@ -223,7 +223,7 @@ def test_a_statement_that_the_server_undoes_is_made_again(store: Store) -> None:
 @pytest.mark.parametrize(
     ("error", "kind", "words"),
     [
-        ("DiskFull", StoreUnavailable, "the disk is full"),
+        ("DiskFull", StorageFull, "the disk is full"),
         ("ReadOnlySqlTransaction", StoreUnavailable, "name the primary"),
         ("UndefinedTable", StoreUnavailable, "was removed"),
         ("DataCorrupted", StoreError, "restore a backup"),

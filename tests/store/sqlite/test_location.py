@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from evolvent.errors import EvolventError, StoreBusy, StoreDamaged, StoreError, StoreUnavailable
+from evolvent.errors import (
+    EvolventError,
+    StorageFull,
+    StoreBusy,
+    StoreDamaged,
+    StoreError,
+    StoreUnavailable,
+)
 from evolvent.store.connect import open_store
 from evolvent.store.sqlite.location import check_place, translate_error
 
@@ -84,7 +91,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("code", "error", "says"),
     [
-        (sqlite3.SQLITE_FULL, StoreUnavailable, "disk is full"),
+        (sqlite3.SQLITE_FULL, StorageFull, "disk is full"),
         (sqlite3.SQLITE_READONLY, StoreUnavailable, "read-only"),
         (sqlite3.SQLITE_CANTOPEN, StoreUnavailable, "cannot be opened"),
         (sqlite3.SQLITE_IOERR_WRITE, StoreUnavailable, "reading or writing failed"),

@@ -14,6 +14,7 @@ from evolvent.analysis.plots.options import Options
 from evolvent.errors import ConfigError
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
+from evolvent.validation import invalid
 
 if TYPE_CHECKING:
     from evolvent.analysis.plots.drawing import ChartType
@@ -41,7 +42,7 @@ class FigureRequest:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ConfigError(f"kind: got {self.kind!r}, wanted one of {', '.join(KINDS)}")
+            raise invalid("kind", f"got {self.kind!r}, wanted one of {', '.join(KINDS)}")
         if self.file is not None:
             self._writer.check_format(self.file)
 

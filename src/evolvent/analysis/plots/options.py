@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from evolvent.analysis.plots.theme import DARK, LIGHT, Theme
-from evolvent.errors import ConfigError
-from evolvent.validation import check_count, check_flag
+from evolvent.validation import check_count, check_flag, invalid
 
 _LEAST, _MOST = 200, 8_000
 
@@ -40,20 +39,20 @@ class Options:
         names = [field.name for field in fields(cls)]
         for name in choices:
             if name not in names:
-                raise ConfigError(f"plot: got an option {name!r}, wanted one of {', '.join(names)}")
+                raise invalid("plot", f"got an option {name!r}, wanted one of {', '.join(names)}")
         return cls(**choices)
 
     def __post_init__(self) -> None:
         check_flag("dark", self.dark)
         if self.metric is not None and not isinstance(self.metric, str):
-            raise ConfigError(f"metric: got {self.metric!r:.80}, wanted the name of one")
+            raise invalid("metric", f"got {self.metric!r:.80}, wanted the name of one")
         for name in ("width", "height"):
             value = getattr(self, name)
             if value is not None:
                 check_count(name, value, least=_LEAST, most=_MOST)
         names = self.hyperparameters
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise ConfigError(f"hyperparameters: got {names!r:.80}, wanted a list of names")
+            raise invalid("hyperparameters", f"got {names!r:.80}, wanted a list of names")
 
     @property
     def theme(self) -> Theme:

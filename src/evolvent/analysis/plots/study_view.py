@@ -12,6 +12,7 @@ from evolvent.analysis.columns import Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import Axis
 from evolvent.errors import ConfigError
+from evolvent.validation import invalid
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +109,7 @@ class StudyView:
 def unknown(what: str, name: str, there: Iterable[str], log: Log) -> ConfigError:
     """Return the error for a name that is not there."""
     listed = ", ".join(dict.fromkeys(there))
-    return ConfigError(f"{what}: study {log.status.record.name!r} has no {name!r}; it has {listed}")
+    return invalid(what, f"study {log.status.record.name!r} has no {name!r}; it has {listed}")
 
 
 def legs(rounds: NDArray[np.signedinteger]) -> Rows:

@@ -11,7 +11,7 @@ from evolvent.core.algorithms.replay import Replay
 from evolvent.core.codec import decode, encode, named
 from evolvent.core.exploit import exploit_from_json, exploit_to_json
 from evolvent.core.explore import as_explore, explore_from_json, explore_to_json
-from evolvent.errors import ConfigError
+from evolvent.validation import invalid
 
 __all__ = [
     "ALGORITHMS",
@@ -44,8 +44,8 @@ def algorithm_to_json(algorithm: Algorithm) -> dict[str, Any]:
             "copies": algorithm.copies,
         }
     if type(algorithm) not in ALGORITHMS.values():
-        raise ConfigError(
-            f"algorithm: {algorithm!r:.80} cannot be stored, only {', '.join(ALGORITHMS)} can"
+        raise invalid(
+            "algorithm", f"{algorithm!r:.80} cannot be stored, only {', '.join(ALGORITHMS)} can"
         )
     return encode(algorithm)
 

@@ -21,8 +21,7 @@ from evolvent.core.explore import (
 from evolvent.core.population import Population
 from evolvent.core.records import Copy, Decision, Hyperparameters, Keep, Member, Stop, Value
 from evolvent.core.space import Space
-from evolvent.errors import ConfigError
-from evolvent.validation import check_choice
+from evolvent.validation import check_choice, invalid
 
 Copies: TypeAlias = Literal["both", "weights", "hyperparameters"]
 COPIES: tuple[Copies, ...] = ("both", "weights", "hyperparameters")
@@ -57,8 +56,8 @@ class PBT:
     def __post_init__(self) -> None:
         explores = tuple(EXPLORE.values())
         if isinstance(self.exploit, (type, *explores)) or not callable(self.exploit):
-            raise ConfigError(
-                f"exploit: got {self.exploit!r:.80}, wanted a strategy such as Truncation(0.2)"
+            raise invalid(
+                "exploit", f"got {self.exploit!r:.80}, wanted a strategy such as Truncation(0.2)"
             )
         object.__setattr__(self, "explore", as_explore(self.explore))
         check_choice("copies", self.copies, COPIES)

@@ -12,8 +12,8 @@ import numpy as np
 from evolvent.core.population import Population
 from evolvent.core.records import Decision, Hyperparameters, Keep, Member, Stop, Value
 from evolvent.core.space import Space
-from evolvent.errors import ConfigError, OutOfSpace
-from evolvent.validation import check_count
+from evolvent.errors import OutOfSpace
+from evolvent.validation import check_count, invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +39,18 @@ class Replay:
         object.__setattr__(self, "values", tuple(_list("values", row) for row in self.values))
         starts = [check_count("starts", start, least=0) for start in self.starts]
         if starts[:1] != [0] or starts != sorted(set(starts)):
-            raise ConfigError(
-                f"starts: got segments from rounds {starts!r:.80}, wanted the first to start at 0 "
-                "and every other later than the one before"
+            raise invalid(
+                "starts",
+                f"got segments from rounds {starts!r:.80}, wanted the first to start at 0 "
+                "and every other later than the one before",
             )
         if len(self.values) != len(starts):
-            raise ConfigError(f"values: got {len(self.values)} segments, {len(starts)} starts")
+            raise invalid("values", f"got {len(self.values)} segments, {len(starts)} starts")
         for start, row in zip(starts, self.values, strict=True):
             if len(row) != len(self.names):
                 names = ", ".join(map(str, self.names))
-                raise ConfigError(
-                    f"values: round {start}: got {len(row)}, wanted one for each of {names}"
+                raise invalid(
+                    "values", f"round {start}: got {len(row)}, wanted one for each of {names}"
                 )
 
     @classmethod
@@ -63,8 +64,8 @@ class Replay:
         for start, values in segments:
             if set(values) != set(names):
                 odd = sorted(set(values) ^ set(names))[0]
-                raise ConfigError(
-                    f"schedule: round {start}: hyperparameter {odd} is not in every segment"
+                raise invalid(
+                    "schedule", f"round {start}: hyperparameter {odd} is not in every segment"
                 )
         return cls(
             names,
@@ -102,7 +103,7 @@ class Replay:
             try:
                 space.check(self._segment(i))
             except OutOfSpace as e:
-                raise OutOfSpace(f"schedule: round {start}: {e}") from None
+                raise OutOfSpace(f"schedule: round {start}: {e}", field="schedule") from None
 
     def _segment(self, i: int) -> dict[str, Value]:
         return dict(zip(self.names, self.values[i], strict=True))
@@ -110,5 +111,5 @@ class Replay:
 
 def _list(field: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
-        raise ConfigError(f"{field}: got {value!r:.80}, wanted a list")
+        raise invalid(field, f"got {value!r:.80}, wanted a list")
     return tuple(value)

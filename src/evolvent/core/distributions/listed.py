@@ -14,8 +14,8 @@ import numpy as np
 from evolvent.core.distributions.checks import is_number, passes
 from evolvent.core.records import Value
 from evolvent.core.rng import draw_index
-from evolvent.errors import ConfigError, OutOfSpace
-from evolvent.validation import check_number
+from evolvent.errors import OutOfSpace
+from evolvent.validation import check_number, invalid
 
 
 class _Exact:
@@ -80,9 +80,9 @@ class Choice(_Listed):
             return
         weights = tuple(check_number("Choice.weights", w) for w in self.weights)
         if len(weights) != len(self.values) or min(weights) < 0 or not sum(weights) > 0:
-            raise ConfigError(
-                f"Choice.weights: got {weights}, wanted {len(self.values)} numbers, none below 0 "
-                "and not all 0"
+            raise invalid(
+                "Choice.weights",
+                f"got {weights}, wanted {len(self.values)} numbers, none below 0 and not all 0",
             )
         object.__setattr__(self, "weights", weights)
 
@@ -126,12 +126,10 @@ class Constant(_Exact):
 
 def _scalars(owner: str, values: Any) -> tuple[Value, ...]:
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-        raise ConfigError(
-            f"{owner}.values: got {values!r:.80}, wanted a list of one or more values"
-        )
+        raise invalid(f"{owner}.values", f"got {values!r:.80}, wanted a list of one or more values")
     plain = tuple(_scalar(owner, value) for value in values)
     if len({(isinstance(value, bool), value) for value in plain}) < len(plain):
-        raise ConfigError(f"{owner}.values: got {values!r:.80}, wanted each value once")
+        raise invalid(f"{owner}.values", f"got {values!r:.80}, wanted each value once")
     return plain
 
 
@@ -142,7 +140,7 @@ def _scalar(owner: str, value: Any) -> Value:
         return str(value)
     if is_number(value):
         return int(value) if isinstance(value, Integral) else check_number(owner, float(value))
-    raise ConfigError(f"{owner}: got {value!r:.80}, wanted strings, numbers, booleans or None")
+    raise invalid(owner, f"got {value!r:.80}, wanted strings, numbers, booleans or None")
 
 
 def _kind(value: Any) -> type:

@@ -11,8 +11,8 @@ import numpy as np
 
 from evolvent.core.distributions.checks import as_number, passes
 from evolvent.core.rng import draw_normal
-from evolvent.errors import ConfigError, OutOfSpace
-from evolvent.validation import check_number
+from evolvent.errors import OutOfSpace
+from evolvent.validation import check_number, invalid
 
 _EXACT = 2**53
 """Beyond it a float, with which we compute, no longer tells one integer from the next."""
@@ -34,9 +34,10 @@ class _Interval:
         for name in ("low", "high"):
             object.__setattr__(self, name, self._bound(f"{owner}.{name}", getattr(self, name)))
         if not self.low < self.high or not math.isfinite(self.high - self.low):
-            raise ConfigError(
-                f"{owner}: got low={self.low}, high={self.high}, wanted low below high and a "
-                "finite distance; a single value is a Constant"
+            raise invalid(
+                owner,
+                f"got low={self.low}, high={self.high}, wanted low below high and a "
+                "finite distance; a single value is a Constant",
             )
 
     def sample(self, rng: np.random.Generator) -> float:
@@ -91,9 +92,9 @@ class _Interval:
     def _bound(self, field: str, value: Any) -> float:
         number = check_number(field, value)
         if self._log and number <= 0:
-            raise ConfigError(f"{field}: got {value!r}, wanted a number above 0")
+            raise invalid(field, f"got {value!r}, wanted a number above 0")
         if self._whole and (number != round(number) or abs(number) > _EXACT):
-            raise ConfigError(f"{field}: got {value!r}, wanted an integer, at most 2**53 in size")
+            raise invalid(field, f"got {value!r}, wanted an integer, at most 2**53 in size")
         return self._typed(number)
 
 

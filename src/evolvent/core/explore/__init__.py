@@ -15,7 +15,7 @@ from evolvent.core.explore.protocol import Explore
 from evolvent.core.explore.resample import Resample
 from evolvent.core.explore.shift import Shift
 from evolvent.core.explore.zero import ZeroTrap, warn_of_zero_traps
-from evolvent.errors import ConfigError
+from evolvent.validation import invalid
 
 __all__ = [
     "EXPLORE",
@@ -60,8 +60,8 @@ def explore_to_json(strategy: Explore) -> Any:
         case CustomExplore():
             return strategy.to_json()
     if type(strategy) not in EXPLORE.values():
-        raise ConfigError(
-            f"explore: {strategy!r:.80} cannot be stored, only {', '.join(EXPLORE)} can"
+        raise invalid(
+            "explore", f"{strategy!r:.80} cannot be stored, only {', '.join(EXPLORE)} can"
         )
     return encode(strategy)
 

@@ -11,7 +11,7 @@ import numpy as np
 from evolvent.core.explore.protocol import Explore
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.space import Space
-from evolvent.errors import ConfigError
+from evolvent.validation import invalid
 
 ExploreLike: TypeAlias = Explore | Sequence["ExploreLike"] | Mapping[str, "ExploreLike"]
 """A strategy; a sequence of them, applied in turn; or strategies by name of hyperparameter."""
@@ -59,9 +59,7 @@ class PerName:
         """
         for name, strategy in self.strategies:
             if name not in space:
-                raise ConfigError(
-                    f"explore: {name!r} is not in the space, wanted {', '.join(space)}"
-                )
+                raise invalid("explore", f"{name!r} is not in the space, wanted {', '.join(space)}")
             strategy.validate(space.only((name,)))
 
 
@@ -77,5 +75,5 @@ def as_explore(given: ExploreLike) -> Explore:
         return Chain(tuple(as_explore(step) for step in given))
     if isinstance(given, type) or not callable(given) or not hasattr(given, "validate"):
         wanted = "a strategy such as Perturb(), a list of them, or a dict by hyperparameter"
-        raise ConfigError(f"explore: got {given!r:.80}, wanted {wanted}")
+        raise invalid("explore", f"got {given!r:.80}, wanted {wanted}")
     return given

@@ -14,6 +14,7 @@ from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.rng import realised
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError, OutOfSpace
+from evolvent.validation import invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,12 @@ class CustomExplore:
     def __post_init__(self) -> None:
         if isinstance(self.fn, str):
             if not all(self.fn.partition(":")):
-                raise ConfigError(
-                    f"CustomExplore.fn: got {self.fn!r:.120}, wanted a path 'module:function'"
+                raise invalid(
+                    "CustomExplore.fn", f"got {self.fn!r:.120}, wanted a path 'module:function'"
                 )
         elif not callable(self.fn):
-            raise ConfigError(
-                f"CustomExplore.fn: got {self.fn!r:.80}, wanted a function or its import path"
+            raise invalid(
+                "CustomExplore.fn", f"got {self.fn!r:.80}, wanted a function or its import path"
             )
         elif not (path := _path(self.fn) or "__main__:").startswith("__main__:"):
             object.__setattr__(self, "fn", path)
@@ -77,9 +78,10 @@ class CustomExplore:
         """
         path = self._name()
         if not isinstance(path, str):
-            raise ConfigError(
-                f"CustomExplore.fn: {self.fn!r:.120} cannot be stored: define it with `def` at the "
-                "top of a module or script, so that workers can have it"
+            raise invalid(
+                "CustomExplore.fn",
+                f"{self.fn!r:.120} cannot be stored: define it with `def` at the "
+                "top of a module or script, so that workers can have it",
             )
         return {"type": "CustomExplore", "fn": path}
 
@@ -114,7 +116,7 @@ def _resolve(path: str) -> Callable[..., Any]:
         advice = ""
         if module == "__main__":
             advice = ": it was defined in a script; move it to a module that workers can import"
-        raise ConfigError(f"CustomExplore.fn: cannot import {path!r} ({e}){advice}") from e
+        raise invalid("CustomExplore.fn", f"cannot import {path!r} ({e}){advice}") from e
     if not callable(found):
-        raise ConfigError(f"CustomExplore.fn: {path!r} is {found!r:.80}, wanted a function")
+        raise invalid("CustomExplore.fn", f"{path!r} is {found!r:.80}, wanted a function")
     return found  # type: ignore[no-any-return]  # what users write has no types we could know

@@ -21,8 +21,7 @@ from evolvent.core.explore.protocol import BOUNDS, Bounds
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.rng import draw_index
 from evolvent.core.space import Space
-from evolvent.errors import ConfigError
-from evolvent.validation import check_choice, check_number
+from evolvent.validation import check_choice, check_number, invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +50,15 @@ class Perturb:
             factors = (0.8, 1.2) if self.factors is None else self.factors
             object.__setattr__(self, "factors", _checked(factors))
         elif self.factors is not None:
-            raise ConfigError(
-                f"Perturb: got low={self.low!r}, high={self.high!r} and factors={self.factors!r}, "
-                "wanted a range or factors"
+            raise invalid(
+                "Perturb",
+                f"got low={self.low!r}, high={self.high!r} and factors={self.factors!r}, "
+                "wanted a range or factors",
             )
         else:
             low, high = _factor("low", self.low), _factor("high", self.high)
             if not low < high:
-                raise ConfigError(f"Perturb: got low={low}, high={high}, wanted low below high")
+                raise invalid("Perturb", f"got low={low}, high={high}, wanted low below high")
             object.__setattr__(self, "low", low)
             object.__setattr__(self, "high", high)
 
@@ -94,7 +94,7 @@ class Perturb:
 
 def _checked(factors: Any) -> tuple[float, ...]:
     if isinstance(factors, str) or not isinstance(factors, Sequence) or not factors:
-        raise ConfigError(f"Perturb.factors: got {factors!r:.80}, wanted one or more factors")
+        raise invalid("Perturb.factors", f"got {factors!r:.80}, wanted one or more factors")
     return tuple(_factor("factors", factor) for factor in factors)
 
 

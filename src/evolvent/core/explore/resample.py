@@ -8,8 +8,7 @@ import numpy as np
 
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.space import Space
-from evolvent.errors import ConfigError
-from evolvent.validation import check_number
+from evolvent.validation import check_number, invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +22,10 @@ class Resample:
 
     def __post_init__(self) -> None:
         if not 0 < check_number("Resample.probability", self.probability) <= 1:
-            raise ConfigError(
-                f"Resample.probability: got {self.probability!r}, wanted a number above 0, at most "
-                "1; NoExplore() changes nothing"
+            raise invalid(
+                "Resample.probability",
+                f"got {self.probability!r}, wanted a number above 0, at most "
+                "1; NoExplore() changes nothing",
             )
 
     def __call__(

@@ -11,7 +11,7 @@ from evolvent.core.distributions import Constant, Distribution, IntUniform, LogI
 from evolvent.core.explore.moves import shift_ordinal
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.space import Space
-from evolvent.errors import ConfigError
+from evolvent.validation import invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,11 @@ class Shift:
         """
         for name, distribution in space.items():
             if not isinstance(distribution, (Ordinal, IntUniform, LogIntUniform, Constant)):
-                raise ConfigError(
-                    f"explore: Shift cannot move {name}, a {type(distribution).__name__}: it takes "
+                raise invalid(
+                    "explore",
+                    f"Shift cannot move {name}, a {type(distribution).__name__}: it takes "
                     "Ordinal and integers; give one strategy per hyperparameter, such as "
-                    f"{{{name!r}: Perturb()}}"
+                    f"{{{name!r}: Perturb()}}",
                 )
 
 

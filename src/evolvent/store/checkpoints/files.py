@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from evolvent.errors import CheckpointError
+from evolvent.errors import NO_SPACE, CheckpointError, StorageFull
 from evolvent.store.checkpoints.hashes import HASHES
 
 _READ_ONLY = ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
@@ -51,7 +51,8 @@ class FileEntry:
 def translate_error(error: OSError, *, doing: str, path: Path) -> CheckpointError:
     """Return the error of ours that says what failed where and what to do."""
     cause = _HINTS.get(error.errno or 0, error.strerror or str(error))
-    return CheckpointError(f"cannot {doing} {error.filename or path}: {cause}")
+    kind = StorageFull if error.errno in NO_SPACE else CheckpointError
+    return kind(f"cannot {doing} {error.filename or path}: {cause}")
 
 
 def read(directory: Path) -> list[FileEntry]:

@@ -14,18 +14,26 @@ _LARGEST = sys.float_info.max
 
 
 class Malformed(ValueError):
-    """What was read is not what it should be; says what came and what was wanted."""
+    """What was read is not what it should be; says what came and what was wanted.
+
+    Attributes:
+        field: which one, as `EvolventError.field`.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
-def wrong(name: str, got: Any, wanted: str) -> Malformed:
-    """Return the error for a field that is not as it should be."""
-    return Malformed(f"{name}: got {got!r:.80}, wanted {wanted}")
+def wrong(field: str, got: Any, wanted: str, *, part: str = "") -> Malformed:
+    """Return the error for a field that is not as it should be; `part` says where in it."""
+    return Malformed(f"{field}{part}: got {got!r:.80}, wanted {wanted}", field=field)
 
 
-def check(holds: bool, name: str, got: Any, wanted: str) -> None:
-    """Refuse a field unless something holds."""
+def check(holds: bool, field: str, got: Any, wanted: str, *, part: str = "") -> None:
+    """Refuse a field unless something holds; `part` says where in it."""
     if not holds:
-        raise wrong(name, got, wanted)
+        raise wrong(field, got, wanted, part=part)
 
 
 def text(data: Mapping[str, Any], name: str) -> str:
@@ -91,7 +99,8 @@ def metrics(data: Mapping[str, Any], name: str) -> dict[str, float]:
     for key, value in values.items():
         if not isinstance(value, (float, int)):
             if not isinstance(value, str) or value not in _NOT_FINITE:
-                raise wrong(f"{name}: {key}", value, f"a number, or {', '.join(_NOT_FINITE)}")
+                wanted = f"a number, or {', '.join(_NOT_FINITE)}"
+                raise wrong(name, value, wanted, part=f": {key}")
             values[key] = _NOT_FINITE[value]
     return values
 
@@ -133,7 +142,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise wrong("no JSON", twice, "every field once")
+        raise Malformed(f"no JSON: got {twice!r:.80}, wanted every field once")
     return found
 
 

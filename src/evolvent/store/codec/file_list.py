@@ -33,7 +33,9 @@ def files_to_json(entries: Sequence[FileEntry]) -> list[dict[str, Any]]:
             raise CheckpointError(f"cannot send a file of the name {entry.name!r}: wanted {_NAME}")
     if len(entries) > MOST_FILES:
         raise CheckpointTooLarge(
-            f"files: {len(entries)} of them, above the limit, {MOST_FILES}: save fewer, larger ones"
+            f"files: {len(entries)} of them, above the limit, {MOST_FILES}: "
+            "save fewer, larger ones",
+            field="files",
         )
     return [{"name": e.name, "size": e.size, "sha256": e.sha256} for e in entries]
 
@@ -58,15 +60,15 @@ def _entry(item: Any, index: int) -> FileEntry:
     try:
         name, size, sha256 = text(item, "name"), non_negative(item, "size"), text(item, "sha256")
     except Malformed as e:
-        raise Malformed(f"{where}: {e}") from e
+        raise Malformed(f"{where}: {e}", field=where) from e
     extra = sorted(item.keys() - _FIELDS)  # such as the target of a link
-    check(not extra, f"{where} {name!r:.80}", extra[:1], "name, size and sha256, and no more")
-    check(_is_name(name), f"{where}: name", name, _NAME)
-    check(len(sha256) == len(_NOTHING) and set(sha256) <= _HEX, f"{where} {name!r:.80}: sha256",
-          sha256, "64 hexadecimal digits in lower case")  # fmt: skip
+    check(not extra, where, extra[:1], "name, size and sha256, and no more", part=f" {name!r:.80}")
+    check(_is_name(name), where, name, _NAME, part=": name")
+    check(len(sha256) == len(_NOTHING) and set(sha256) <= _HEX, where, sha256,
+          "64 hexadecimal digits in lower case", part=f" {name!r:.80}: sha256")  # fmt: skip
     if size == 0 or name.endswith("/"):
-        check(size == 0, f"{where} {name!r:.80}: size", size, "0 for a directory")
-        check(sha256 == _NOTHING, f"{where} {name!r:.80}: sha256", sha256, "that of no bytes")
+        check(size == 0, where, size, "0 for a directory", part=f" {name!r:.80}: size")
+        check(sha256 == _NOTHING, where, sha256, "that of no bytes", part=f" {name!r:.80}: sha256")
     return FileEntry(name, size, sha256)
 
 
@@ -87,7 +89,7 @@ def _check_together(entries: Sequence[FileEntry]) -> None:
     names = {entry.name for entry in entries}
     previous = ""
     for entry in entries:
-        check(entry.name != previous, "files: name", entry.name, "every name once")
+        check(entry.name != previous, "files", entry.name, "every name once", part=": name")
         previous = entry.name
         plain = entry.name.removesuffix("/")
         parts = plain.split("/")
@@ -98,5 +100,6 @@ def _check_together(entries: Sequence[FileEntry]) -> None:
         if clash := names & taken:
             raise Malformed(
                 f"files: got {min(clash)!r:.80} and {entry.name!r:.80}, wanted names that are "
-                "either a file, or a directory with files, or one without"
+                "either a file, or a directory with files, or one without",
+                field="files",
             )

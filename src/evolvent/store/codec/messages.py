@@ -12,7 +12,6 @@ from typing import Any
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.store.codec.fields import (
-    Malformed,
     array,
     check,
     choice,
@@ -290,5 +289,5 @@ def job_name(value: str) -> JobId:
     """Return the job that a text names."""
     job = job_id({"job": value}, "job")
     if max(job.member, job.round) > MOST:
-        raise Malformed(f"job: got {value!r:.80}, wanted a job such as 'm3r12'")
+        raise wrong("job", value, "a job such as 'm3r12'")
     return job

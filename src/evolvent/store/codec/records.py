@@ -164,7 +164,7 @@ def job_id(data: Mapping[str, Any], name: str) -> JobId:
     try:
         return JobId.parse(value)
     except (UnknownJob, ValueError) as e:  # not of that form, or of thousands of digits
-        raise Malformed(f"{name}: got {value!r:.80}, wanted a job such as 'm3r12'") from e
+        raise wrong(name, value, "a job such as 'm3r12'") from e
 
 
 def parent(data: Mapping[str, Any]) -> JobId | None:
@@ -177,5 +177,9 @@ def hyperparameters(data: Mapping[str, Any]) -> Hyperparameters:
     values = object_(data, "hyperparameters")
     for name, value in values.items():
         if not isinstance(value, (float, int, str, NoneType)):
-            raise wrong(f"hyperparameter {name}", value, "a string, a number, a boolean or null")
+            wanted = "a string, a number, a boolean or null"
+            raise Malformed(
+                f"hyperparameter {name}: got {value!r:.80}, wanted {wanted}",
+                field=f"hyperparameters.{name}",
+            )
     return values

@@ -189,11 +189,11 @@ def _starts(file: IO[bytes]) -> dict[str, int]:
 def _read(file: IO[bytes]) -> tuple[str, Any]:
     line = file.readline(_LONGEST_LINE)
     if not line.endswith(b"\n"):
-        raise Malformed("body: it breaks off, or has a line that is too long")
+        raise Malformed("body: it breaks off, or has a line that is too long", field="body")
     try:
         data = strict_json(line)
     except Malformed as e:
-        raise Malformed(f"body: {e}") from e
+        raise Malformed(f"body: {e}", field="body") from e
     if not isinstance(data, list) or len(data) != 2 or not isinstance(data[0], str):
         raise wrong("line", data, "a list of a word and a value")
     return data[0], data[1]
@@ -214,7 +214,7 @@ def _skip(file: IO[bytes], entries: Iterable[FileEntry]) -> None:
     size = sum(entry.size for entry in entries)
     end = file.seek(0, 1) + size
     if file.seek(0, 2) < end:
-        raise Malformed("body: it breaks off within a checkpoint")
+        raise Malformed("body: it breaks off within a checkpoint", field="body")
     file.seek(end)
 
 

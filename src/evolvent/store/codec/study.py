@@ -104,7 +104,7 @@ def record_from_json(plain: Mapping[str, Any], *, partial: bool = False) -> Stud
         record = StudyRecord.from_json({**plain, "initial": initial})
         _check(record)
     except _WRONG as e:
-        raise Malformed(f"record: {e}") from e
+        raise Malformed(f"record: {e}", field=getattr(e, "field", None) or "record") from e
     return record
 
 

@@ -34,6 +34,7 @@ from evolvent.store.records import (
     StudyStatus,
     Wait,
 )
+from evolvent.validation import invalid
 
 
 class HttpWork(Requests):
@@ -238,9 +239,10 @@ class HttpStore(HttpWork, HttpRead, HttpWhole):
             ConfigError: it is another one.
         """
         if _stored(algorithm) != _stored(self.status(study).record.algorithm):
-            raise ConfigError(
-                f"algorithm: got {algorithm!r:.120}, which {self.url} cannot decide with: it takes "
-                "the decisions itself, and imports no code of others: wanted a built-in one"
+            raise invalid(
+                "algorithm",
+                f"got {algorithm!r:.120}, which {self.url} cannot decide with: it takes "
+                "the decisions itself, and imports no code of others: wanted a built-in one",
             )
 
 

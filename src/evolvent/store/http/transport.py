@@ -334,14 +334,14 @@ def error_of(status: int, data: bytes, *, url: str) -> EvolventError:
     """
     try:
         told = json.loads(data)["error"]
-        name, message = str(told["type"]), str(told["message"])
+        name, message, field = str(told["type"]), str(told["message"]), told.get("field")
     except (ValueError, TypeError, LookupError):
         words = data[:_LONGEST].decode(errors="replace")
         hint = ": is this the address of a service?" if status == _NOT_FOUND else ""
         return StoreError(f"{url} answered with status {status}{hint} {words!r}")
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, EvolventError):
-        return kind(message)
+        return kind(message, field=field if isinstance(field, str) else None)
     return StoreError(f"{url}: {message}")
 
 

@@ -14,7 +14,7 @@ from typing import assert_never
 from evolvent.core.heads import HeadState, first_head, next_head, round_heads
 from evolvent.core.population import Population
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
-from evolvent.errors import CheckpointMissing, ConfigError, UnknownJob
+from evolvent.errors import CheckpointMissing, UnknownJob
 from evolvent.store.dump import cannot_go_on
 from evolvent.store.memory.study import MemoryStudy, Slot
 from evolvent.store.records import (
@@ -29,6 +29,7 @@ from evolvent.store.records import (
     Report,
     StudyState,
 )
+from evolvent.validation import invalid
 
 
 def claim(
@@ -134,9 +135,10 @@ def extend(study: MemoryStudy, rounds: int) -> None:
     """Change the number of rounds; members that have now more, or fewer, to do are told so."""
     least = max(slot.head.round + slot.active for slot in study.slots)
     if rounds < max(least, 1):
-        raise ConfigError(
-            f"rounds: got {rounds}, wanted {max(least, 1)} or more: so many are trained or given "
-            "out already"
+        raise invalid(
+            "rounds",
+            f"got {rounds}, wanted {max(least, 1)} or more: so many are trained or given "
+            "out already",
         )
     before, study.record = study.record.rounds, replace(study.record, rounds=rounds)
     snapshot = study.population

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import errors
 
-from evolvent.errors import StoreBusy, StoreDamaged, StoreError, StoreUnavailable
+from evolvent.errors import StorageFull, StoreBusy, StoreDamaged, StoreError, StoreUnavailable
 from evolvent.store.sql.database import ConnectionLost
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def translate_error(error: psycopg.Error, url: str) -> StoreError:
             return StoreBusy(f"{url}: {advice} ({message})")
     for kind, advice in _UNAVAILABLE.items():
         if isinstance(error, kind):
-            return StoreUnavailable(f"{url}: {advice} ({message})")
+            unavailable = StorageFull if kind is errors.DiskFull else StoreUnavailable
+            return unavailable(f"{url}: {advice} ({message})")
     if isinstance(error, psycopg.OperationalError):
         return StoreUnavailable(f"{url}: {message}")
     return StoreError(f"{url}: {message}")

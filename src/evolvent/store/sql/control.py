@@ -7,7 +7,7 @@ from dataclasses import replace
 from evolvent.core.heads import Head, first_head, first_heads
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.errors import CheckpointMissing, ConfigError, StudyExists, UnknownJob
+from evolvent.errors import CheckpointMissing, StudyExists, UnknownJob
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.dump import cannot_go_on
 from evolvent.store.records import PUSHED_BY, PUSHED_REASON, Lease, Report, StudyState
@@ -27,6 +27,7 @@ from evolvent.store.sql.rows import (
     storable_text,
 )
 from evolvent.store.sql.session import UnitOfWork
+from evolvent.validation import invalid
 
 _CREATE = """
 INSERT INTO study (name, record, epoch, created_at) VALUES (:name, :record, 0, :now)
@@ -133,9 +134,10 @@ def extend(work: UnitOfWork, rounds: int) -> None:
     study, before = work.study, work.record.rounds
     (least,) = work.execute(_MIN_ROUNDS, {"study": study}).fetchone()
     if rounds < max(least, 1):
-        raise ConfigError(
-            f"rounds: got {rounds}, wanted {max(least, 1)} or more: so many are trained or given "
-            "out already"
+        raise invalid(
+            "rounds",
+            f"got {rounds}, wanted {max(least, 1)} or more: so many are trained or given "
+            "out already",
         )
     work.record = replace(work.record, rounds=rounds)
     _write_record(work)

@@ -6,7 +6,14 @@ import os
 import sqlite3
 from pathlib import Path
 
-from evolvent.errors import StoreBusy, StoreDamaged, StoreError, StoreUnavailable
+from evolvent.errors import (
+    NO_SPACE,
+    StorageFull,
+    StoreBusy,
+    StoreDamaged,
+    StoreError,
+    StoreUnavailable,
+)
 
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "fuse.sshfs"})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -69,9 +76,8 @@ def filesystem(directory: Path, mounts: Path) -> str:
 def translate_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     """Return the error to raise for what SQLite or the system said about the file at `path`."""
     if isinstance(error, OSError):
-        return StoreUnavailable(
-            f"{path}: {error.strerror or error}: check path, permissions, space"
-        )
+        kind = StorageFull if error.errno in NO_SPACE else StoreUnavailable
+        return kind(f"{path}: {error.strerror or error}: check path, permissions, space")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code in _DAMAGED:
         return StoreDamaged(
@@ -81,5 +87,6 @@ def translate_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     if code in _BUSY:
         return StoreBusy(f"{path} stayed locked by another program ({error}): close it and repeat")
     if code in _ADVICE:
-        return StoreUnavailable(f"{path}: {_ADVICE[code]} ({error})")
+        kind = StorageFull if code == sqlite3.SQLITE_FULL else StoreUnavailable
+        return kind(f"{path}: {_ADVICE[code]} ({error})")
     return StoreError(f"{path}: {error}")
