@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from evolvent.errors import CheckpointError, StoreBusy, StoreError, StoreUnavailable
+from evolvent.errors import (
+    CheckpointError,
+    StorageFull,
+    StoreBusy,
+    StoreError,
+    StoreUnavailable,
+)
 from evolvent.store.connect import open_store
 from evolvent.testing.populations import study_record
 from tests.needs import needs
@@ -157,8 +163,8 @@ def test_too_many_wrong_tokens_are_told_what_was_wrong() -> None:
     ("error", "status"),
     [
         (CheckpointError("cannot write /x/weights: No space left on device"), 507),
-        (StoreUnavailable("/x/log.db: database or disk is full"), 507),
-        (StoreUnavailable("hyperparameters: the disk is full"), 507),
+        (StorageFull("/x/log.db: database or disk is full"), 507),
+        (StorageFull("hyperparameters: the disk is full"), 507),
         (StoreUnavailable("/x/log.db: cannot be opened"), 503),
         (StoreBusy("/x/log.db stayed locked for 60 s"), 503),
     ],
@@ -176,4 +182,4 @@ def test_trouble_of_the_store_itself_is_told_as_a_number_and_in_the_log_only(
     assert response.status_code == 500
     assert b"postgresql" not in bytes(response.body)
     assert "no such column" in caplog.text
-    assert to_response(StoreError("database or disk is full")).status_code == 507
+    assert to_response(StorageFull("database or disk is full")).status_code == 507

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from evolvent.errors import CheckpointDamaged, CheckpointMissing, ConfigError
+from evolvent.errors import CheckpointDamaged, CheckpointMissing
 from evolvent.service.api import schemas as s
 from evolvent.service.api.operations import DownloadCall, JsonCall
 from evolvent.service.api.request import ApiRequest
@@ -21,6 +21,7 @@ from evolvent.store.checkpoints import manifest
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.codec.file_list import files_to_json
+from evolvent.validation import invalid
 
 _PATH = "/studies/{study}/checkpoints/{address}"
 
@@ -36,7 +37,8 @@ def _open(request: ApiRequest) -> FileResponse:
     directory = _directory(request)
     entries, index = _entries(directory), request.path["index"]
     if index >= len(entries) or entries[index].name.endswith("/"):
-        raise HttpError(404, f"file: got {index}, wanted the number of a file in the list")
+        message = f"file: got {index}, wanted the number of a file in the list"
+        raise HttpError(404, message, field="file")
     return FileResponse(_open_file(directory, entries[index]), entries[index])
 
 
@@ -49,7 +51,7 @@ def local(request: ApiRequest) -> LocalCheckpoints:
     """
     checkpoints = request.store.checkpoints(request.study)
     if not isinstance(checkpoints, LocalCheckpoints):
-        raise ConfigError(f"store: {request.store.url} keeps its checkpoints elsewhere: ask there")
+        raise invalid("store", f"{request.store.url} keeps its checkpoints elsewhere: ask there")
     return checkpoints
 
 
@@ -93,7 +95,7 @@ def _missing(directory: Path) -> HttpError:
     message = (
         f"checkpoint {directory.name} is not here: collected, as nothing needed it, or never sent"
     )
-    return HttpError(404, message, kind="CheckpointMissing")
+    return HttpError(404, message, kind="CheckpointMissing", field="checkpoint")
 
 
 OPERATIONS: tuple[JsonCall | DownloadCall, ...] = (

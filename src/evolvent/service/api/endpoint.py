@@ -69,7 +69,8 @@ class ApiContext:
         """
         if "study" not in request.path:
             if operation.method != "GET" and (bound := request.identity.study) is not None:
-                raise Forbidden(f"token {request.identity.name!r} is for study {bound!r} only")
+                name = request.identity.name
+                raise Forbidden(f"token {name!r} is for study {bound!r} only", field="token")
             return
         self.check_study(request.identity, request.study)
         match operation:

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from evolvent.core.records import JobId, JobRecord, JobState
-from evolvent.errors import ConfigError
 from evolvent.service.api import schemas as s
 from evolvent.service.api.operations import JsonCall, StreamCall
 from evolvent.service.api.request import ApiRequest
@@ -16,6 +15,7 @@ from evolvent.service.auth.roles import Role
 from evolvent.store.codec import messages
 from evolvent.store.protocol import Store
 from evolvent.store.records import JOB_COLUMNS, JobColumn
+from evolvent.validation import invalid
 
 PAGE, MOST_ON_PAGE = 100, 10_000
 _BATCH, _MANY = 1000, 10_000
@@ -91,7 +91,7 @@ def _scan(request: ApiRequest) -> Iterator[bytes]:
     unknown = [name for name in names if name not in JOB_COLUMNS]
     if unknown or not 0 < len(names) <= len(JOB_COLUMNS):
         got = unknown[0] if unknown else f"{len(names)} of them"
-        raise ConfigError(f"columns: got {got!r:.80}, wanted some of {', '.join(JOB_COLUMNS)}")
+        raise invalid("columns", f"got {got!r:.80}, wanted some of {', '.join(JOB_COLUMNS)}")
     columns = [column for name in names for column in JOB_COLUMNS if column == name]
     after, limit = request.count("after", 0) or 0, request.count("limit", None)
     return _lines(_rows(request.store, request.study, columns, after, limit), list)

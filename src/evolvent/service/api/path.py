@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, cast
 
 from evolvent.core.records import JobId
-from evolvent.errors import ConfigError, UnknownJob, UnknownStudy
+from evolvent.errors import UnknownJob, UnknownStudy
 from evolvent.service.api import schemas
 from evolvent.service.web.errors import HttpError
 from evolvent.store.codec.fields import Malformed
 from evolvent.store.codec.messages import MOST, job_name
+from evolvent.validation import invalid
 
 _PARAMETER = re.compile(r"{(\w+)}")
 _ADDRESS = re.compile("[0-9a-f]{64}")
@@ -85,7 +86,7 @@ def study_number(text: str) -> int:
 
 def _member(text: str) -> int:
     if not is_whole(text, most_digits=len(str(MOST)) - 1):
-        raise ConfigError(f"member: got {text!r:.80}, wanted the number of a member")
+        raise invalid("member", f"got {text!r:.80}, wanted the number of a member")
     return int(text)
 
 
@@ -105,7 +106,8 @@ def _address(text: str) -> str:
 
 def _index(text: str) -> int:
     if not is_whole(text, most_digits=_MOST_INDEX_DIGITS):
-        raise HttpError(404, f"file: got {text!r:.80}, wanted its number in the list")
+        message = f"file: got {text!r:.80}, wanted its number in the list"
+        raise HttpError(404, message, field="file")
     return int(text)
 
 

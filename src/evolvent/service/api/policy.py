@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from evolvent.core.algorithms import Algorithm, algorithm_to_json
-from evolvent.errors import ConfigError
 from evolvent.store.protocol import Store
+from evolvent.validation import invalid
 
 _IMPORTING_FIELDS = {"CustomExplore": "fn"}
 """Types whose field is a path that deciding imports."""
@@ -22,10 +22,11 @@ def refuse_foreign(algorithm: Algorithm) -> None:
         ConfigError: names the field.
     """
     for field, path in _paths(algorithm_to_json(algorithm), "algorithm"):
-        raise ConfigError(
-            f"{field}: got {path!r:.120}, code that this service does not import: wanted one of "
+        raise invalid(
+            field,
+            f"got {path!r:.120}, code that this service does not import: wanted one of "
             "the built-in strategies; a study with code of its own needs a store that its workers "
-            "reach directly (SQLite or PostgreSQL)"
+            "reach directly (SQLite or PostgreSQL)",
         )
 
 

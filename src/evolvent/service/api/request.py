@@ -8,12 +8,12 @@ from typing import Any
 from starlette.datastructures import QueryParams
 
 from evolvent.core.records import JobState
-from evolvent.errors import ConfigError
 from evolvent.service.api.path import PathValues, is_whole
 from evolvent.service.auth.roles import Identity
 from evolvent.service.settings import ServiceSettings
 from evolvent.store.codec.messages import MOST
 from evolvent.store.protocol import Store
+from evolvent.validation import invalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class ApiRequest:
         if value is None:
             return default
         if not is_whole(value) or int(value) > most:
-            raise ConfigError(f"{name}: got {value!r:.80}, wanted a whole number, 0 to {most}")
+            raise invalid(name, f"got {value!r:.80}, wanted a whole number, 0 to {most}")
         return int(value)
 
     def states(self) -> list[JobState] | None:
@@ -64,4 +64,4 @@ class ApiRequest:
             return [JobState(word) for value in values for word in value.split(",") if word]
         except ValueError as e:
             wanted = ", ".join(state.value for state in JobState)
-            raise ConfigError(f"state: got {values!r:.80}, wanted some of {wanted}") from e
+            raise invalid("state", f"got {values!r:.80}, wanted some of {wanted}") from e

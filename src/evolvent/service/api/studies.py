@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evolvent.errors import ConfigError, UnknownStudy
+from evolvent.errors import UnknownStudy
 from evolvent.service.api import schemas as s
 from evolvent.service.api.operations import JsonCall
 from evolvent.service.api.policy import refuse_foreign
@@ -16,7 +16,7 @@ from evolvent.store.codec.fields import number, object_, text
 from evolvent.store.codec.messages import key_from_json, status_to_json
 from evolvent.store.codec.study import record_from_json
 from evolvent.store.records import StudyStatus, named
-from evolvent.validation import check_path
+from evolvent.validation import check_path, invalid
 
 MOST_MEMBERS = 100_000
 _LONGEST_REASON = 1000
@@ -30,7 +30,7 @@ def _create(request: ApiRequest) -> Any:
     record = record_from_json(object_(request.body, "record"), partial=True)
     refuse_foreign(record.algorithm)
     if record.population > MOST_MEMBERS:
-        raise ConfigError(f"population: got {record.population}, wanted 1 to {MOST_MEMBERS}")
+        raise invalid("population", f"got {record.population}, wanted 1 to {MOST_MEMBERS}")
     record.algorithm.validate(record.space, record.population)
     return {"id": request.store.create_study(record, key=key_from_json(request.body))}
 
@@ -87,8 +87,8 @@ OPERATIONS: tuple[JsonCall, ...] = (
 def _stop(request: ApiRequest) -> None:
     reason = text(request.body, "reason") if "reason" in request.body else "stopped by hand"
     if not 0 < len(reason) <= _LONGEST_REASON or not reason.isprintable():
-        raise ConfigError(
-            f"reason: got {reason!r:.80}, wanted 1 to {_LONGEST_REASON} printable characters"
+        raise invalid(
+            "reason", f"got {reason!r:.80}, wanted 1 to {_LONGEST_REASON} printable characters"
         )
     request.store.stop(request.study, reason=reason)
 
@@ -103,7 +103,7 @@ def _extend(request: ApiRequest) -> None:
 
 def _retarget(request: ApiRequest) -> None:
     if "target" not in request.body:
-        raise ConfigError("target: missing, wanted a number, or null for none")
+        raise invalid("target", "missing, wanted a number, or null for none")
     target = None if request.body["target"] is None else float(number(request.body, "target"))
     request.store.retarget(request.study, target=target)
 

@@ -115,7 +115,7 @@ async def _blocks(receive: Receive, stall_s: float) -> AsyncIterator[bytes]:
                 more = await _gather(receive, parts)
         except TimeoutError:
             ended = _SenderGone(
-                408, f"body: less than {_BLOCK} bytes in {stall_s:g} s: send faster"
+                408, f"body: less than {_BLOCK} bytes in {stall_s:g} s: send faster", field="body"
             )
         except _SenderGone as e:
             ended = e
@@ -131,7 +131,7 @@ async def _gather(receive: Receive, parts: list[bytes]) -> bool:
     while size < _BLOCK:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _SenderGone(400, "body: the connection ended within it")
+            raise _SenderGone(400, "body: the connection ended within it", field="body")
         if body := message.get("body", b""):
             parts.append(body)
             size += len(body)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from evolvent.errors import ConfigError
 from evolvent.service.api import schemas as s
 from evolvent.service.api.long_poll import ClaimBody
 from evolvent.service.api.operations import JsonCall, LongPoll
@@ -13,6 +12,7 @@ from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
 from evolvent.store.codec import messages
 from evolvent.store.codec.fields import metrics, number, object_, text
+from evolvent.validation import invalid
 
 LEASE_S = 60.0
 _LONGEST_TEXT = 10_000
@@ -27,7 +27,7 @@ def _claim(request: ApiRequest) -> ClaimBody:
     body = request.body
     wait_s = messages.seconds(body, "wait_s") if body.get("wait_s") is not None else 0.0
     if not 0 <= wait_s <= messages.MOST_WAIT_S:
-        raise ConfigError(f"wait_s: got {wait_s}, wanted 0 to {messages.MOST_WAIT_S:.0f}")
+        raise invalid("wait_s", f"got {wait_s}, wanted 0 to {messages.MOST_WAIT_S:.0f}")
     return ClaimBody(
         messages.worker_name(body),
         _lease_s(body),
@@ -66,7 +66,7 @@ def _reparent(request: ApiRequest) -> Any:
     lease = messages.fence_from_json(request.study, request.body)
     parent, reason = messages.job_name(text(request.body, "parent")), text(request.body, "reason")
     if len(reason) > _LONGEST_TEXT:
-        raise ConfigError(f"reason: longer than {_LONGEST_TEXT} characters, wanted a sentence")
+        raise invalid("reason", f"longer than {_LONGEST_TEXT} characters, wanted a sentence")
     key = messages.key_from_json(request.body)
     return messages.lease_to_json(
         request.store.reparent(lease, parent=parent, reason=reason, key=key)
@@ -84,9 +84,10 @@ def _scored(request: ApiRequest) -> dict[str, Any]:
     value = values.get(record.metric)
     if value is None or not abs(value) <= sys.float_info.max:  # integers can be larger
         got = "none" if value is None else f"{value!r:.80}"
-        raise ConfigError(
-            f"metrics: got {got} for {record.metric!r}, wanted a finite number: it is the "
-            "objective; a job whose metric is not finite has failed (POST …/fail)"
+        raise invalid(
+            "metrics",
+            f"got {got} for {record.metric!r}, wanted a finite number: it is the "
+            "objective; a job whose metric is not finite has failed (POST …/fail)",
         )
     return {**request.body, "score": record.score(number(values, record.metric))}
 

@@ -14,8 +14,9 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from evolvent.errors import ConfigError, Forbidden
+from evolvent.errors import Forbidden
 from evolvent.service.web.body import read_body
+from evolvent.validation import invalid
 
 HEADER = "x-csrf-token"
 FIELD = "csrf"
@@ -48,9 +49,11 @@ def check_origin(headers: Headers) -> None:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
         if site != "same-origin":
-            raise Forbidden(f"Sec-Fetch-Site: got {site!r:.80}, wanted a request of our own page")
+            message = f"Sec-Fetch-Site: got {site!r:.80}, wanted a request of our own page"
+            raise Forbidden(message, field="Sec-Fetch-Site")
     elif origin is not None and origin.partition("://")[2] != headers.get("host"):
-        raise Forbidden(f"Origin: got {origin!r:.80}, wanted a request of our own page")
+        message = f"Origin: got {origin!r:.80}, wanted a request of our own page"
+        raise Forbidden(message, field="Origin")
 
 
 async def check_csrf(headers: Headers, receive: Receive, *, csrf: str) -> Receive:
@@ -69,7 +72,8 @@ async def check_csrf(headers: Headers, receive: Receive, *, csrf: str) -> Receiv
         sent = form_value(body, FIELD)
         receive = _replayed(body, receive)
     if sent is None or not hmac.compare_digest(sent.encode(), csrf.encode()):
-        raise Forbidden("X-CSRF-Token: missing or not this page's: reload the page and repeat")
+        message = "X-CSRF-Token: missing or not this page's: reload the page and repeat"
+        raise Forbidden(message, field="X-CSRF-Token")
     return receive
 
 
@@ -92,7 +96,7 @@ def form_value(body: bytes, name: str) -> str | None:
     try:
         fields = parse_qs(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError as e:
-        raise ConfigError(f"body: got more than {_MOST_FIELDS} fields, wanted a short form") from e
+        raise invalid("body", f"got more than {_MOST_FIELDS} fields, wanted a short form") from e
     return fields[name][0] if name in fields else None
 
 

@@ -58,5 +58,6 @@ def check_role(identity: Identity, role: Role) -> None:
     if identity.role < role:
         raise Forbidden(
             f"token {identity.name!r} has the role {identity.role.name.lower()}: "
-            f"this needs {role.name.lower()}"
+            f"this needs {role.name.lower()}",
+            field="token",
         )

@@ -9,11 +9,12 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
 from evolvent.core.distributions import Distribution
-from evolvent.errors import ConfigError, OutOfSpace
+from evolvent.errors import OutOfSpace
 from evolvent.service.api.operations import JsonCall
 from evolvent.service.api.studies import CONTROL_OPERATIONS as CONTROL
 from evolvent.service.api.studies import OPERATIONS as STUDIES
 from evolvent.store.records import StudyStatus
+from evolvent.validation import invalid
 
 Form: TypeAlias = Mapping[str, str]
 
@@ -45,7 +46,7 @@ def read_form(body: bytes) -> dict[str, str]:
     try:
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
     except ValueError as e:
-        raise ConfigError(f"body: got more than {_MOST_FIELDS} fields, wanted a short form") from e
+        raise invalid("body", f"got more than {_MOST_FIELDS} fields, wanted a short form") from e
 
 
 def _nothing(_form: Form, _: StudyStatus) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def _reason(form: Form, _: StudyStatus) -> dict[str, Any]:
 def _rounds(form: Form, _: StudyStatus) -> dict[str, Any]:
     text = form.get("rounds", "").strip()
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise ConfigError(f"rounds: got {text!r:.80}, wanted a whole number from 1")
+        raise invalid("rounds", f"got {text!r:.80}, wanted a whole number from 1")
     return {"rounds": int(text)}
 
 
@@ -82,8 +83,8 @@ def _job(form: Form, _: StudyStatus) -> dict[str, Any]:
 def _confirmed(form: Form, status: StudyStatus) -> dict[str, Any]:
     typed = form.get("confirm", "").strip()
     if typed != status.record.name.strip():
-        raise ConfigError(
-            f"confirm: got {typed!r:.120}, wanted the name of the study: nothing was deleted"
+        raise invalid(
+            "confirm", f"got {typed!r:.120}, wanted the name of the study: nothing was deleted"
         )
     return {}
 

@@ -21,9 +21,10 @@ from evolvent.analysis.plots.figure import FigureRequest
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.theme import DARK, LIGHT
 from evolvent.core.records import JobId
-from evolvent.errors import ConfigError, MissingExtra
+from evolvent.errors import MissingExtra
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
+from evolvent.validation import invalid
 
 SHOWN: Mapping[str, str] = {
     "scores": "Scores", "hyperparameters": "Hyperparameters", "family": "Family tree",
@@ -73,7 +74,7 @@ class Figures:
             MissingExtra: Altair is not installed.
         """
         if kind not in SHOWN:
-            raise ConfigError(f"figure: got {kind!r:.80}, wanted one of {', '.join(SHOWN)}")
+            raise invalid("figure", f"got {kind!r:.80}, wanted one of {', '.join(SHOWN)}")
         key = _version(status)
         with self._lock:
             wanted = (*key, kind, dark, width)

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 
 from evolvent.core.records import JobState
-from evolvent.errors import ConfigError
+from evolvent.validation import invalid
 
 Order: TypeAlias = Literal["ascending", "descending"]
 
@@ -69,10 +69,10 @@ class Query:
         """
         state, page = query.get("state", ""), query.get("page") or "1"
         if state and state not in list(JobState):
-            raise ConfigError(f"state: got {state!r:.80}, wanted one of {', '.join(JobState)}")
+            raise invalid("state", f"got {state!r:.80}, wanted one of {', '.join(JobState)}")
         whole = page.isascii() and page.isdecimal() and len(page) <= len(str(_MOST_PAGE))
         if not (whole and 1 <= int(page) <= _MOST_PAGE):
-            raise ConfigError(f"page: got {page!r:.80}, wanted a whole number from 1")
+            raise invalid("page", f"got {page!r:.80}, wanted a whole number from 1")
         return cls(
             search=query.get("q", "").strip()[:MOST_TEXT],
             state=state,

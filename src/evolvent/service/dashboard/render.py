@@ -89,7 +89,7 @@ def static_file(name: str) -> Response:
     """
     content = _files()[1].get(name)
     if content is None:
-        raise HttpError(404, f"there is no file {name!r:.80}")
+        raise HttpError(404, f"there is no file {name!r:.80}", field="path")
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     kind = "text/javascript" if name.endswith(".js") else kind
     return Response(content, media_type=kind, headers={"Cache-Control": _FOREVER})

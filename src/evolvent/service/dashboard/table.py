@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.errors import ConfigError
 from evolvent.service.dashboard.column_cache import Columns, searched
 from evolvent.service.dashboard.query import PLAIN, Order, Query, TableColumn
 from evolvent.store.protocol import Store
 from evolvent.store.records import JobColumn, StudyStatus
+from evolvent.validation import invalid
 
 ROWS = 50
 _MOST_DEFAULT = 6  # hyperparameters shown unless others are chosen
@@ -212,9 +212,9 @@ class Table:
 def _chosen(query: Query, choices: Sequence[TableColumn]) -> list[TableColumn]:
     known = {column.key: column for column in choices}
     if unknown := [key for key in query.columns if key not in known]:
-        raise ConfigError(f"columns: got {unknown[0]!r:.80}, wanted some of {', '.join(known)}")
+        raise invalid("columns", f"got {unknown[0]!r:.80}, wanted some of {', '.join(known)}")
     if query.sort and query.sort not in known:
-        raise ConfigError(f"sort: got {query.sort!r:.80}, wanted one of {', '.join(known)}")
+        raise invalid("sort", f"got {query.sort!r:.80}, wanted one of {', '.join(known)}")
     if query.columns:
         return [column for column in choices if column.key in query.columns]
     own = [key for key in known if key.startswith(_H)][:_MOST_DEFAULT]

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from evolvent.core.records import JobId
-from evolvent.errors import ConfigError, EvolventError
+from evolvent.errors import EvolventError
 from evolvent.service.access import guarded
 from evolvent.service.api.endpoint import ApiContext
 from evolvent.service.api.path import study_number
@@ -32,6 +32,7 @@ from evolvent.service.dashboard.table import Table, cell
 from evolvent.service.web.errors import status_of
 from evolvent.service.web.streaming import StreamedResponse
 from evolvent.store.records import StudyStatus
+from evolvent.validation import invalid
 
 _Handler = Callable[[Request], Awaitable[Response]]
 _STEP = 40  # pixels: figures are as wide as the page, in steps, so that many share one
@@ -166,7 +167,7 @@ class DashboardViews:
         name = request.path_params["action"]
         action = ACTIONS.get(name)
         if action is None:
-            raise ConfigError(f"action: got {name!r:.80}, wanted one of {', '.join(ACTIONS)}")
+            raise invalid("action", f"got {name!r:.80}, wanted one of {', '.join(ACTIONS)}")
         check_role(current_identity(request), action.operation.role)
         form = read_form(await read_body(request.headers, request.receive))
         try:
@@ -235,7 +236,7 @@ def _with_errors(handler: _Handler) -> _Handler:
 def _size(request: Request) -> dict[str, Any]:
     text, (least, most) = request.query_params.get("width", "760"), WIDTHS
     if not (text.isascii() and text.isdecimal() and len(text) < 6):
-        raise ConfigError(f"width: got {text!r:.80}, wanted pixels, {least} to {most}")
+        raise invalid("width", f"got {text!r:.80}, wanted pixels, {least} to {most}")
     width = min(max(int(text), least), most)
     return {"width": width // _STEP * _STEP, "dark": request.query_params.get("dark") == "1"}
 

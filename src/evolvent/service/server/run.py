@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from evolvent.errors import ConfigError, MissingExtra
+from evolvent.validation import invalid
 
 try:
     import jinja2  # noqa: F401 - imported where it is used; here to say so before anything is done
@@ -166,7 +167,7 @@ def check_certificate(certfile: Path | None, keyfile: Path | None) -> None:
         return
     for option, path in (("--certfile", certfile), ("--keyfile", keyfile)):
         if path is not None and not path.is_file():
-            raise ConfigError(f"{option}: there is no file {path}")
+            raise invalid(option, f"there is no file {path}")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, lambda: "")
     except (ssl.SSLError, OSError) as e:

@@ -13,7 +13,13 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointTooLarge, UploadConflict
+from evolvent.errors import (
+    CheckpointDamaged,
+    CheckpointError,
+    CheckpointTooLarge,
+    StorageFull,
+    UploadConflict,
+)
 from evolvent.service.settings import ServiceSettings
 from evolvent.service.uploads.writer import UploadWriter, end_writers, join_seal, recently_sealed
 from evolvent.store.checkpoints import files as tree
@@ -54,7 +60,8 @@ class UploadArea:
         if size > most:
             raise CheckpointTooLarge(
                 f"files: {size} bytes together, above the limit of this service, {most} bytes a "
-                "checkpoint: save less, or let `evolvent serve --max-checkpoint-size` take more"
+                "checkpoint: save less, or let `evolvent serve --max-checkpoint-size` take more",
+                field="files",
             )
         if self._checkpoints.touch_if_intact(manifest.address_of(entries)):
             return None
@@ -122,7 +129,7 @@ class Upload:
         if not self._directory.exists():
             self._make(entries)
         if self.entries() != tuple(entries):
-            raise UploadConflict("key: was used for other files: make a new one")
+            raise UploadConflict("key: was used for other files: make a new one", field="key")
         end_writers(self._directory)
         self._touch()
 
@@ -155,7 +162,9 @@ class Upload:
         """
         entries = self.entries()
         if index >= len(entries) or entries[index].name.endswith("/"):
-            raise UploadConflict(f"files: got number {index}, wanted that of a file of the list")
+            raise UploadConflict(
+                f"files: got number {index}, wanted that of a file of the list", field="files"
+            )
         if not self._tree.is_dir():
             raise _gone(self.number)
         self._touch()
@@ -224,7 +233,9 @@ class Upload:
         """Make what has no bytes; refuse what lacks some."""
         path = self._tree / entry.name
         if (size := self._size(entry)) < entry.size:
-            raise UploadConflict(f"files: {entry.name!r} has {size} of {entry.size} bytes")
+            raise UploadConflict(
+                f"files: {entry.name!r} has {size} of {entry.size} bytes", field="files"
+            )
         try:
             if entry.name.endswith("/"):
                 path.mkdir(parents=True, exist_ok=True)
@@ -242,7 +253,7 @@ class Upload:
         for entry in found:
             if listed.get(entry.name) != entry:
                 (self._tree / entry.name).unlink(missing_ok=True)
-        return CheckpointDamaged(f"files: {manifest.difference(listed, found)}")
+        return CheckpointDamaged(f"files: {manifest.difference(listed, found)}", field="files")
 
     def _size(self, entry: FileEntry) -> int:
         try:
@@ -253,7 +264,7 @@ class Upload:
     def _check_room(self, directory: Path, n_bytes: int) -> None:
         free = shutil.disk_usage(directory).free
         if n_bytes > free:
-            raise CheckpointError(
+            raise StorageFull(
                 f"cannot save a checkpoint of {n_bytes} bytes at {directory.parent}: the disk is "
                 f"full, with {free} left: free some space, then resume"
             )
@@ -265,4 +276,6 @@ def _cached_entries(path: Path, inode: int) -> tuple[FileEntry, ...]:  # noqa: A
 
 
 def _gone(number: str) -> UploadConflict:
-    return UploadConflict(f"upload: there is none {number!r:.80}: sealed, given up or never begun")
+    return UploadConflict(
+        f"upload: there is none {number!r:.80}: sealed, given up or never begun", field="upload"
+    )

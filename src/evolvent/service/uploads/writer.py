@@ -86,7 +86,8 @@ class UploadWriter:
         if length > self.left:
             raise CheckpointTooLarge(
                 f"files: {self._entry.name!r} is to have {self._entry.size} bytes, and has "
-                f"{self.size}: got {length} more"
+                f"{self.size}: got {length} more",
+                field="files",
             )
 
     def write(self, block: bytes) -> None:
@@ -102,7 +103,9 @@ class UploadWriter:
         try:
             with self._busy:
                 if self._ended:
-                    raise UploadConflict("body: the upload has gone on on another connection")
+                    raise UploadConflict(
+                        "body: the upload has gone on on another connection", field="body"
+                    )
                 while rest:
                     n = os.pwrite(self._file.fileno(), rest, self.size)
                     if self._hash is not None:
@@ -128,7 +131,8 @@ class UploadWriter:
             self._file.truncate(0)
         raise CheckpointDamaged(
             f"files: {self._entry.name!r} has other bytes than its sha256 promised: send it again "
-            "from the beginning"
+            "from the beginning",
+            field="files",
         )
 
     def close(self) -> None:
@@ -157,13 +161,14 @@ class UploadWriter:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
             message = f"files: {self._entry.name!r} is being sent on another connection: wait"
-            raise UploadConflict(message) from e
+            raise UploadConflict(message, field="files") from e
         stat = os.fstat(self._file.fileno())
         self.size, self._key = stat.st_size, (stat.st_dev, stat.st_ino)
         if offset != self.size:
             raise UploadConflict(
                 f"offset: got {offset}, but {self.size} bytes of {self._entry.name!r} are here: "
-                "go on there"
+                "go on there",
+                field="offset",
             )
         hashed_size, hasher = _partial_hashes.pop(self._key, (-1, None))
         if offset == 0:

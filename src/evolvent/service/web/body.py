@@ -15,10 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from evolvent.errors import ConfigError
 from evolvent.service.web.errors import HttpError
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.codec.fields import Malformed, strict_json
+from evolvent.validation import invalid
 
 BODY_S = 30.0
 """A body that takes longer to arrive is given up."""
@@ -41,7 +41,9 @@ async def read_body(headers: Headers, receive: Receive, *, most: int) -> bytes:
         async with asyncio.timeout(BODY_S):
             return await _read_all(receive, most)
     except TimeoutError as e:
-        raise HttpError(408, f"body: not here after {BODY_S:.0f} s: send it faster") from e
+        raise HttpError(
+            408, f"body: not here after {BODY_S:.0f} s: send it faster", field="body"
+        ) from e
 
 
 async def _read_all(receive: Receive, most: int) -> bytes:
@@ -50,7 +52,7 @@ async def _read_all(receive: Receive, most: int) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise HttpError(400, "body: the connection ended within it")
+            raise HttpError(400, "body: the connection ended within it", field="body")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         more = message.get("more_body", False)
@@ -100,7 +102,7 @@ def json_object(headers: Headers, body: bytes) -> dict[str, Any]:
     except Malformed as e:
         raise HttpError(400, f"body: {e}", field="body") from e
     if not isinstance(data, dict):
-        raise ConfigError(f"body: got {type(data).__name__}, wanted a JSON object")
+        raise invalid("body", f"got {type(data).__name__}, wanted a JSON object")
     if len(_BRACKETS.findall(body)) > DEEPEST:
         _check_depth(data)
     if _SURROGATE.search(body):
@@ -114,7 +116,7 @@ def _check_depth(data: Any) -> None:
         level = [x for item in level for x in _inside(item) if isinstance(x, (dict, list))]
         if not level:
             return
-    raise ConfigError(f"body: nested deeper than {DEEPEST} levels, wanted a flatter one")
+    raise invalid("body", f"nested deeper than {DEEPEST} levels, wanted a flatter one")
 
 
 def _inside(item: Any) -> Any:
@@ -125,7 +127,7 @@ def _check_text(data: Any) -> None:
     try:
         json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError as e:
-        raise ConfigError("body: has half of a surrogate pair, wanted text in Unicode") from e
+        raise invalid("body", "has half of a surrogate pair, wanted text in Unicode") from e
 
 
 def too_long(most: int) -> HttpError:
@@ -158,9 +160,9 @@ async def _spool(path: Path, receive: Receive, *, most: int) -> None:
         try:
             message = await asyncio.wait_for(receive(), _IDLE_S)
         except TimeoutError as e:
-            raise HttpError(408, f"body: nothing came for {_IDLE_S:.0f} s") from e
+            raise HttpError(408, f"body: nothing came for {_IDLE_S:.0f} s", field="body") from e
         if message["type"] == "http.disconnect":
-            raise HttpError(400, "body: the connection ended within it")
+            raise HttpError(400, "body: the connection ended within it", field="body")
         block += message.get("body", b"")
         more = message.get("more_body", False)
         if size + len(block) > most:

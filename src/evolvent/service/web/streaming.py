@@ -137,7 +137,8 @@ class FileResponse(Response):
             return 0, size
         first, last = _bounds(range_[1], range_[2], size)
         if first >= last:
-            raise HttpError(416, f"Range: got {range_[0]}, but the file has {size} bytes")
+            message = f"Range: got {range_[0]}, but the file has {size} bytes"
+            raise HttpError(416, message, field="Range")
         self.status_code = 206
         self.headers["Content-Range"] = f"bytes {first}-{last - 1}/{size}"
         return first, last
