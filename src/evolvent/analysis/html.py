@@ -75,7 +75,8 @@ def study_facts(status: StudyStatus) -> dict[str, Any]:
     best = None
     if status.best_score is not None:
         best = f"{_short(record.score(status.best_score))} ({status.best})"
-    others = [f"{n} {state}" for state, n in counts.items() if n and state not in _FINISHED]
+    open_ = [state for state in JobState if counts.get(state) and state not in _FINISHED]
+    others = [f"{counts[state]} {state}" for state in open_]
     failed = [f"{counts[JobState.FAILED]} of them failed"] if counts.get(JobState.FAILED) else []
     jobs = f"{status.n_finished} of {status.members * record.rounds} finished"
     return {
