@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +16,6 @@ from evolvent.core.explore import Perturb
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.errors import CheckpointMissing, StudyExists, UnknownJob, UnknownStudy
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.connect import open_store
 from evolvent.store.dump import Chosen
 from evolvent.store.protocol import Store
 from evolvent.store.records import Point, StudyState
@@ -31,6 +30,7 @@ from tests.contract.moving import (
     moved,
     sealed,
 )
+from tests.contract.reference.store import ReferenceStore
 from tests.contract.rounds import often_failing
 
 ALGORITHMS = [TOURNAMENT, PBT(exploit=TTest(3, 0.5), explore=Perturb())]
@@ -42,34 +42,34 @@ class ArchiveContract:
     @pytest.mark.parametrize("synchronous", [True, False])
     @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=["tournament", "t-test"])
     def test_moved_half_way_a_study_ends_as_if_it_had_stayed(
-        self, store: Store, algorithm: Algorithm, synchronous: bool
+        self, store: Store, tmp_path: Path, algorithm: Algorithm, synchronous: bool
     ) -> None:
         crew = Crew(store, algorithm=algorithm, population=4, rounds=6, synchronous=synchronous)
         for _ in range(11):
             crew.finish(crew.claim(), often_failing)
-        with closing(open_store("memory://")) as there:
-            out = moved(crew, there)
-            back = moved(out, store, name="back")
-            for stage in (crew, out, back):
-                assert_same(stage, crew)
-            for stage in (crew, out, back):
-                stage.run(often_failing)
-            assert crew.log() == out.log() == back.log()
-            assert len(crew.log()) == 24
+        there = ReferenceStore(tmp_path / "reference")
+        out = moved(crew, there)
+        back = moved(out, store, name="back")
+        for stage in (crew, out, back):
+            assert_same(stage, crew)
+        for stage in (crew, out, back):
+            stage.run(often_failing)
+        assert crew.log() == out.log() == back.log()
+        assert len(crew.log()) == 24
 
-    def test_everything_that_the_log_says_arrives(self, store: Store) -> None:
+    def test_everything_that_the_log_says_arrives(self, store: Store, tmp_path: Path) -> None:
         crew = eventful(store)
-        with closing(open_store("memory://")) as there:
-            out = moved(crew, there)
-            back = moved(out, store, name="back")
-            assert_same(out, crew)
-            assert_same(back, crew)
-            job = back.store.job(back.id, JobId(0, 0))
-            assert math.isnan(job.metrics["nan"])
-            assert job.metrics["inf"] == math.inf
-            assert [p.step for p in back.store.points(back.id, job.id)] == [1, 2]
-            assert back.store.pins(back.id) == [JobId(0, 0)]
-            back.check_disk()
+        there = ReferenceStore(tmp_path / "reference")
+        out = moved(crew, there)
+        back = moved(out, store, name="back")
+        assert_same(out, crew)
+        assert_same(back, crew)
+        job = back.store.job(back.id, JobId(0, 0))
+        assert math.isnan(job.metrics["nan"])
+        assert job.metrics["inf"] == math.inf
+        assert [p.step for p in back.store.points(back.id, job.id)] == [1, 2]
+        assert back.store.pins(back.id) == [JobId(0, 0)]
+        back.check_disk()
 
     def test_running_job_is_queued_again_as_if_it_had_never_begun(self, store: Store) -> None:
         crew = Crew(store, population=2, rounds=2)

@@ -1,10 +1,12 @@
-"""Any history: random calls on the store under test and on `memory://` must give the same log."""
+"""Any history: random calls on the store under test and on the reference give the same log."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -25,11 +27,11 @@ from evolvent.core.explore import NoExplore, Perturb
 from evolvent.core.records import JobId, JobRecord
 from evolvent.core.study import StudyRecord
 from evolvent.errors import EvolventError
-from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, Point, Report, StudyStatus
 from evolvent.testing.populations import study_record
 from tests.contract.crew import LONG, OVER
+from tests.contract.reference.store import ReferenceStore
 
 ALGORITHMS: list[Algorithm] = [
     PBT(exploit=Truncation(0.5), explore=Perturb()),
@@ -100,7 +102,9 @@ class Histories(RuleBasedStateMachine):
     )
     def create(self, **chosen: Any) -> None:
         record = study_record(name=f"history {next(_numbers)}", target=1.0, **chosen)
-        self.sides = [_side(self.under_test, record), _side(open_store("memory://"), record)]
+        self.directory = TemporaryDirectory()
+        reference = ReferenceStore(Path(self.directory.name))
+        self.sides = [_side(self.under_test, record), _side(reference, record)]
 
     @rule(worker=WORKERS, lease_s=LEASES, prefer=st.none() | MEMBERS)
     def claim(self, worker: str, lease_s: float, prefer: int | None) -> None:
@@ -236,6 +240,7 @@ class Histories(RuleBasedStateMachine):
         if self.sides:
             self.sides[0].store.delete_study(self.sides[0].study)
             self.sides[1].store.close()
+            self.directory.cleanup()
 
     def both(self, call: Callable[[Side], object]) -> None:
         """Do the same to both; they must give the same, or refuse in the same way."""

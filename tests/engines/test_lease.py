@@ -11,14 +11,15 @@ import pytest
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper
 from evolvent.errors import StoreUnavailable
-from evolvent.store.memory.store import MemoryStore
+from evolvent.store.memory import MemoryDatabase
 from evolvent.store.records import Lease, Point
+from evolvent.store.sql.store import SqlStore
 from tests.contract.crew import Crew
 
 BEAT_S = 0.05
 
 
-class Deaf(MemoryStore):
+class Deaf(SqlStore):
     """A store of which the first answers to heartbeats with points get lost, or the calls too.
 
     Args:
@@ -27,7 +28,7 @@ class Deaf(MemoryStore):
     """
 
     def __init__(self, lost: int, *, done: bool) -> None:
-        super().__init__()
+        super().__init__(MemoryDatabase())
         self.lost, self.done = lost, done
         self.tried, self.answered = threading.Event(), threading.Event()
 

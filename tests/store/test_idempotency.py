@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from evolvent.core.records import JobRecord, JobState
 from evolvent.errors import ConfigError
-from evolvent.store.idempotency import KEPT_S, IdempotencyCache, RequestFingerprint
+from evolvent.store.idempotency import KEPT_S, RequestFingerprint
+from evolvent.store.memory import MemoryDatabase
 from evolvent.store.records import Lease, Point, Report
+from evolvent.store.sql.retry import run_idempotent
 
 
 def lease(*, attempt: int = 1, worker: str = "w0", reason: str = "") -> Lease:
@@ -36,22 +39,40 @@ def test_of_a_lease_its_fence_counts() -> None:
     assert str(RequestFingerprint("fail", lease(worker="w1"))) != known
 
 
+class Answers:
+    """Calls with a key, on a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+        self._database = MemoryDatabase()
+
+    def run(self, key: str, call: RequestFingerprint, answer: int) -> int:
+        with self._database.write(synced=False) as tx:
+            clocked = SimpleNamespace(execute=tx.execute, now=lambda: self.at)
+            return run_idempotent(clocked, key, call, lambda: answer)
+
+    def known(self) -> int:
+        with self._database.read() as tx:
+            found: int = tx.execute("SELECT count(*) FROM answer").fetchone()[0]
+        return found
+
+
 def test_an_answer_is_forgotten_after_a_while() -> None:
-    at = [100.0]
-    answers, call = IdempotencyCache(clock=lambda: at[0]), RequestFingerprint("push", 1)
-    assert answers.run("k", call, lambda: 1) == 1
-    at[0] += KEPT_S
-    assert answers.run("k", call, lambda: 2) == 1
-    at[0] += 1.0
-    assert answers.run("other", call, lambda: 3) == 3
-    assert answers.before("k", call) is None
-    assert len(answers) == 1
+    answers, call = Answers(), RequestFingerprint("push", 1)
+    assert answers.run("k", call, 1) == 1
+    answers.at += KEPT_S
+    assert answers.run("another", call, 2) == 2
+    assert answers.run("k", call, 3) == 1
+    answers.at += KEPT_S + 1.0
+    assert answers.run("other", call, 4) == 4
+    assert answers.known() == 1
+    assert answers.run("k", call, 5) == 5
 
 
 def test_a_key_that_another_call_had_says_which() -> None:
-    answers = IdempotencyCache()
-    answers.run("k", RequestFingerprint("push", 1), lambda: 1)
+    answers = Answers()
+    answers.run("k", RequestFingerprint("push", 1), 1)
     with pytest.raises(ConfigError, match=r"^key: got 'k' for fail, which push had: wanted a new"):
-        answers.run("k", RequestFingerprint("fail", 1), lambda: 2)
+        answers.run("k", RequestFingerprint("fail", 1), 2)
     with pytest.raises(ConfigError, match="for push, which a push of something else had"):
-        answers.run("k", RequestFingerprint("push", 2), lambda: 2)
+        answers.run("k", RequestFingerprint("push", 2), 2)

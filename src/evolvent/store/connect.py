@@ -74,6 +74,7 @@ def _http(url: str) -> Store:
 
 
 def _memory(name: str) -> Store:
-    from evolvent.store.memory.store import MemoryStore  # noqa: PLC0415 - each kind on first use
+    from evolvent.store.memory import MemoryDatabase  # noqa: PLC0415 - each kind is imported on first use
+    from evolvent.store.sql.store import SqlStore  # noqa: PLC0415 - likewise
 
-    return MemoryStore(name)
+    return SqlStore(MemoryDatabase(name))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from hashlib import sha256
-from typing import Any, TypeVar
 
 from evolvent.core.study import StudyRecord
 from evolvent.store.records import Lease
@@ -15,8 +13,6 @@ from evolvent.validation import invalid
 
 KEPT_S = 3600.0
 """For so long a store knows the keys of calls; whoever has lost an answer asks again sooner."""
-
-_Answer = TypeVar("_Answer")
 
 
 class RequestFingerprint:
@@ -37,63 +33,6 @@ class RequestFingerprint:
         """Return the name and a hash; the order in which a mapping has its keys is nothing."""
         text = json.dumps(self._arguments, sort_keys=True, default=_plain)
         return f"{self._name} {sha256(text.encode()).hexdigest()[:32]}"
-
-
-@dataclass(slots=True)
-class IdempotencyCache:
-    """What a memory store has answered, by key.
-
-    Args:
-        clock: gives the time in seconds.
-    """
-
-    clock: Callable[[], float] = time.monotonic
-    _known: dict[str, tuple[str, Any, float]] = field(default_factory=dict)  # the oldest first
-
-    def run(
-        self, key: str | None, call: RequestFingerprint, change: Callable[[], _Answer]
-    ) -> _Answer:
-        """Return what `change` returns, or what it did the first time that `key` was given.
-
-        Args:
-            key: names the call; None calls without a name.
-            call: what is called.
-            change: does it.
-
-        Raises:
-            ConfigError: the key was that of another call.
-        """
-        if key is None:
-            return change()
-        self._forget()
-        if key in self._known:
-            return self.before(key, call)  # type: ignore[no-any-return]  # of the same call
-        told = change()
-        self._known[key] = str(call), told, self.clock()
-        return told
-
-    def before(self, key: str, call: RequestFingerprint) -> Any:
-        """Return what a call of this key was answered; None if there was none.
-
-        Raises:
-            ConfigError: the key was that of another call.
-        """
-        if key not in self._known:
-            return None
-        first, told, _ = self._known[key]
-        check_same(key, first, str(call))
-        return told
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def _forget(self) -> None:
-        oldest = self.clock() - KEPT_S
-        while self._known:
-            key = next(iter(self._known))
-            if self._known[key][2] >= oldest:
-                break
-            del self._known[key]
 
 
 def check_same(key: str, first: str, call: str) -> None:

@@ -81,6 +81,10 @@ class PostgresDatabase:
     def is_remote(self) -> bool:
         return True
 
+    @property
+    def durable(self) -> bool:
+        return True
+
     def ensure_checkpoint_root(self) -> None:
         self._root.ensure(self)
 

@@ -91,6 +91,11 @@ class Database(Protocol):
         """Whether an answer may get lost on its way from there."""
         ...
 
+    @property
+    def durable(self) -> bool:
+        """Whether it outlives this process; else it is not worth syncing, nor are checkpoints."""
+        ...
+
     def ensure_checkpoint_root(self) -> None:
         """Make sure that checkpoints written here will be where all other processes look.
 

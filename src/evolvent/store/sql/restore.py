@@ -116,7 +116,7 @@ def restore(
     if (study := _restored_before(session, dump, key)) is not None:
         return study
     record = dump.record
-    synced = record.durability == "power"
+    synced = session.database.durable and record.durability == "power"
     session.database.ensure_checkpoint_root()
     with (
         staging_area(session.database.checkpoints) as folder,

@@ -38,10 +38,16 @@ class StudyCache:
     """What a process keeps of one study: its decoded record, its population, its checkpoints."""
 
     def __init__(
-        self, study: int, text: str, *, directory: Path, clock: Callable[[], float]
+        self,
+        study: int,
+        text: str,
+        *,
+        directory: Path,
+        durable: bool,
+        clock: Callable[[], float],
     ) -> None:
         self.record = _record(text)
-        self.synced = self.record.durability == "power"
+        self.synced = durable and self.record.durability == "power"
         self.checkpoints = LocalCheckpoints(directory, sync=self.synced, clock=clock)
         self.population = PopulationCache(study)
         self.idle = False
@@ -248,7 +254,14 @@ class DatabaseSession:
                 raise unknown_study(study)
             name, text = row
             directory = self.checkpoint_dir(name, study)
-            new = StudyCache(study, text, directory=directory, clock=self.database.clock)
+            database = self.database
+            new = StudyCache(
+                study,
+                text,
+                directory=directory,
+                durable=database.durable,
+                clock=database.clock,
+            )
             # Of two threads that come at once, both get the one that was first.
             cache = self._caches.setdefault(study, new)
         return cache

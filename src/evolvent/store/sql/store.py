@@ -64,8 +64,7 @@ class SqlStore:
 
     @property
     def tokens(self) -> Tokens:
-        database = self._session.database
-        return Tokens(SqlTokens(database), quick=database.url.startswith("sqlite:"))
+        return Tokens(SqlTokens(self._session.database), quick=not self.is_remote)
 
     @property
     def is_remote(self) -> bool:

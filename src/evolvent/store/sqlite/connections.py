@@ -28,10 +28,17 @@ class Connections:
 
     Commits are not synced by SQLite: whoever must be sure calls `sync` when others may write
     already, so that many processes share one turn of the disk.
+
+    Args:
+        path: of the file.
+        url: of the store, for messages.
+        durable: whether the file outlives this process; else nothing is ever synced.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, url: str, durable: bool = True) -> None:
         self.path = path
+        self._url = url
+        self._durable = durable
         self.mutex = threading.Lock()
         self.lock = FileLock(path.with_name(f"{path.name}.lock"))
         self._writer: sqlite3.Connection | None = None
@@ -55,7 +62,8 @@ class Connections:
         if new:
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
-            _note_old_sqlite()
+            if self._durable:
+                _note_old_sqlite()
         connection.execute("BEGIN IMMEDIATE")
         try:
             _check_size(connection, self.path)
@@ -110,7 +118,7 @@ class Connections:
 
     def _new(self) -> sqlite3.Connection:
         if self._closed:
-            raise StoreUnavailable(f"{self.path}: the store has been closed: open it again")
+            raise StoreUnavailable(f"{self._url}: the store has been closed: open it again")
         connection = sqlite3.connect(
             self.path,
             timeout=_WAITS_S,
@@ -118,7 +126,7 @@ class Connections:
             check_same_thread=False,
             cached_statements=256,
         )
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA synchronous = {'NORMAL' if self._durable else 'OFF'}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         return connection
 

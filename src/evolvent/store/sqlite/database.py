@@ -45,6 +45,8 @@ class SqliteDatabase:
     3.51.3 has there. Readers wait for nobody. A forked child never touches what it inherited.
     """
 
+    durable = True
+
     def __init__(self, path: Path, *, create: bool = True) -> None:
         """Open the file and bring its tables to the newest version.
 
@@ -56,8 +58,9 @@ class SqliteDatabase:
         self.path = path.absolute()
         if sqlite3.sqlite_version_info < _OLDEST:
             raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
-        check_place(self.path, create=create)
-        self.connections = Connections(self.path)
+        if self.durable:  # else its directory has just been made for it, and may be anywhere
+            check_place(self.path, create=create)
+        self.connections = Connections(self.path, url=self.url, durable=self.durable)
         self._finalizer = weakref.finalize(self, self.connections.retire)
         try:
             self.connections.open(create=create)
@@ -107,7 +110,7 @@ class SqliteDatabase:
             study: what is going to change.
             committed: called after the commit, before anybody else can write.
         """
-        return WriteTransaction(self, synced=synced, committed=committed)
+        return WriteTransaction(self, synced=synced and self.durable, committed=committed)
 
     @contextmanager
     def read(self) -> Iterator[SqliteTransaction]:

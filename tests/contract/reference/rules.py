@@ -1,4 +1,4 @@
-"""What happens to a study in memory: claims, reports, failures, and what members do next.
+"""What happens to a study of the reference: claims, reports, failures, and what members do next.
 
 The functions change the draft they are given and leave locking and undoing to their callers.
 """
@@ -16,7 +16,6 @@ from evolvent.core.population import Population
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.errors import CheckpointMissing, UnknownJob
 from evolvent.store.dump import cannot_go_on
-from evolvent.store.memory.study import MemoryStudy, Slot
 from evolvent.store.records import (
     MAX_LOSSES,
     PUSHED_BY,
@@ -30,10 +29,11 @@ from evolvent.store.records import (
     StudyState,
 )
 from evolvent.validation import invalid
+from tests.contract.reference.study import ReferenceStudy, Slot
 
 
 def claim(
-    study: MemoryStudy, *, worker: str, lease_s: float, prefer: int | None, key: str | None
+    study: ReferenceStudy, *, worker: str, lease_s: float, prefer: int | None, key: str | None
 ) -> Lease | None:
     """Hand out the job that is next in turn, if there is one."""
     if (given := _given(study, worker, key)) is not None:
@@ -51,7 +51,7 @@ def claim(
     return None
 
 
-def report(study: MemoryStudy, lease: Lease, result: Report) -> None:
+def report(study: ReferenceStudy, lease: Lease, result: Report) -> None:
     """Append a done job to the log and open the next ones."""
     slot = study.held(lease)
     if result.checkpoint not in study.checkpoints:
@@ -72,7 +72,7 @@ def report(study: MemoryStudy, lease: Lease, result: Report) -> None:
     _finish(study, slot, row, parent=row.id)
 
 
-def push(study: MemoryStudy, hyperparameters: Hyperparameters, done: Report | None) -> JobId:
+def push(study: ReferenceStudy, hyperparameters: Hyperparameters, done: Report | None) -> JobId:
     """Add a member; with `done`, one whose round 0 was trained elsewhere."""
     head = first_head(study.record, len(study.slots), dict(hyperparameters))
     slot = Slot(head)
@@ -83,7 +83,7 @@ def push(study: MemoryStudy, hyperparameters: Hyperparameters, done: Report | No
     return JobId(head.member, 0)
 
 
-def fail(study: MemoryStudy, slot: Slot, failure: Failure) -> None:
+def fail(study: ReferenceStudy, slot: Slot, failure: Failure) -> None:
     """Note a failed attempt; requeue the job, or append it to the log as failed."""
     slot.failures += failure.kind is FailureKind.RAISED
     slot.losses += failure.kind is FailureKind.LOST
@@ -99,14 +99,14 @@ def fail(study: MemoryStudy, slot: Slot, failure: Failure) -> None:
         slot.worker = None
 
 
-def beat(study: MemoryStudy, lease: Lease, lease_s: float, points: Iterable[Point]) -> None:
+def beat(study: ReferenceStudy, lease: Lease, lease_s: float, points: Iterable[Point]) -> None:
     """Prolong a lease and keep the points."""
     slot = study.held(lease)
     slot.lease_until = time.monotonic() + lease_s
     slot.points.extend(copied(points))
 
 
-def release(study: MemoryStudy, worker: str, failure: Failure) -> int:
+def release(study: ReferenceStudy, worker: str, failure: Failure) -> int:
     """Note a failure for all jobs of a worker; return how many."""
     running = [slot for slot in study.slots if slot.head.state is HeadState.RUNNING]
     held = [slot for slot in running if slot.worker == worker]
@@ -115,7 +115,7 @@ def release(study: MemoryStudy, worker: str, failure: Failure) -> int:
     return len(held)
 
 
-def resume(study: MemoryStudy) -> None:
+def resume(study: ReferenceStudy) -> None:
     """Undo a stop, and the failure of all members."""
     if study.incomplete:
         if study.state is StudyState.FINISHED:
@@ -131,7 +131,7 @@ def resume(study: MemoryStudy) -> None:
     study.stopped, study.at_target = None, False
 
 
-def extend(study: MemoryStudy, rounds: int) -> None:
+def extend(study: ReferenceStudy, rounds: int) -> None:
     """Change the number of rounds; members that have now more, or fewer, to do are told so."""
     least = max(slot.head.round + slot.active for slot in study.slots)
     if rounds < max(least, 1):
@@ -151,10 +151,10 @@ def extend(study: MemoryStudy, rounds: int) -> None:
 
 def copied(points: Iterable[Point]) -> list[Point]:
     """Return points whose values nobody else holds."""
-    return [Point(point.step, dict(point.values)) for point in points]
+    return [Point(float(point.step), dict(point.values)) for point in points]
 
 
-def _final(study: MemoryStudy, slot: Slot, kind: FailureKind) -> bool:
+def _final(study: ReferenceStudy, slot: Slot, kind: FailureKind) -> bool:
     match kind:
         case FailureKind.RAISED:
             return slot.failures > study.record.max_failures
@@ -168,7 +168,7 @@ def _final(study: MemoryStudy, slot: Slot, kind: FailureKind) -> bool:
             assert_never(kind)
 
 
-def reparent(study: MemoryStudy, lease: Lease, parent: JobId, reason: str) -> Lease:
+def reparent(study: ReferenceStudy, lease: Lease, parent: JobId, reason: str) -> Lease:
     """Let a claimed job start from another checkpoint than it was opened with."""
     slot = study.held(lease)
     if parent not in study.log:
@@ -181,7 +181,7 @@ def reparent(study: MemoryStudy, lease: Lease, parent: JobId, reason: str) -> Le
     return Lease(study.id, study.record_of(slot, JobState.RUNNING), lease.worker)
 
 
-def _given(study: MemoryStudy, worker: str, key: str | None) -> Lease | None:
+def _given(study: ReferenceStudy, worker: str, key: str | None) -> Lease | None:
     """Return what a claim of this key got before, while it counts."""
     for slot in study.slots if key is not None else ():
         if (slot.head.state, slot.key, slot.worker) == (HeadState.RUNNING, key, worker):
@@ -189,7 +189,7 @@ def _given(study: MemoryStudy, worker: str, key: str | None) -> Lease | None:
     return None
 
 
-def _hand_out(study: MemoryStudy, slot: Slot, *, worker: str, lease_s: float) -> Lease:
+def _hand_out(study: ReferenceStudy, slot: Slot, *, worker: str, lease_s: float) -> Lease:
     slot.head = replace(slot.head, state=HeadState.RUNNING)
     slot.attempt += 1
     slot.worker, slot.points = worker, []
@@ -200,7 +200,7 @@ def _hand_out(study: MemoryStudy, slot: Slot, *, worker: str, lease_s: float) ->
     return Lease(study.id, study.record_of(slot, JobState.RUNNING), worker)
 
 
-def _finish(study: MemoryStudy, slot: Slot, row: JobRecord, *, parent: JobId | None) -> None:
+def _finish(study: ReferenceStudy, slot: Slot, row: JobRecord, *, parent: JobId | None) -> None:
     study.changed_at = time.time()
     row = replace(row, finished_at=study.changed_at)
     study.log[row.id] = row
@@ -216,12 +216,12 @@ def _finish(study: MemoryStudy, slot: Slot, row: JobRecord, *, parent: JobId | N
                 _decide(study, [other])
 
 
-def _go_on(study: MemoryStudy, slot: Slot, population: Population) -> None:
+def _go_on(study: ReferenceStudy, slot: Slot, population: Population) -> None:
     me = study.member_of(slot)
     slot.head = next_head(study.record, me, parent=slot.head.parent, population=population)
 
 
-def _settle(study: MemoryStudy) -> None:
+def _settle(study: ReferenceStudy) -> None:
     """Decide for the members that wait, as far as nobody they wait for is still at work.
 
     A failed member that found no donor at the end of its round tries again at the end of the next.
@@ -237,7 +237,7 @@ def _settle(study: MemoryStudy) -> None:
             return
 
 
-def _decide(study: MemoryStudy, slots: Sequence[Slot]) -> None:
+def _decide(study: ReferenceStudy, slots: Sequence[Slot]) -> None:
     """Open the next jobs of these members, all against one snapshot of the population."""
     pairs = [(study.member_of(slot), slot.head.parent) for slot in slots]
     heads = round_heads(study.record, pairs, population=study.population)

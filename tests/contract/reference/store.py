@@ -1,4 +1,4 @@
-"""The reference store: a dict and a lock, gone with the process."""
+"""The reference: what the protocol promises, by a dict and a lock. For tests only."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 from evolvent.core.algorithms import Algorithm
@@ -17,10 +19,6 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, LeaseLost, StoreError, UnknownJob, UnknownStudy
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.idempotency import RequestFingerprint
-from evolvent.store.memory import rules
-from evolvent.store.memory.dump import MemoryArchive
-from evolvent.store.memory.shared import SharedStudies
-from evolvent.store.memory.study import MemoryStudy
 from evolvent.store.records import (
     FailedAttempt,
     Failure,
@@ -33,21 +31,28 @@ from evolvent.store.records import (
     Wait,
     named,
 )
+from tests.contract.reference import rules
+from tests.contract.reference.dump import ReferenceArchive
+from tests.contract.reference.studies import Studies
+from tests.contract.reference.study import ReferenceStudy
 
 
-class MemoryStore(MemoryArchive):
-    """A store that lives as long as this process, or until it is closed when it has no name.
-
-    Checkpoints are in a temporary directory that goes with it.
+class ReferenceStore(ReferenceArchive):
+    """A store that lives as long as this object.
 
     Args:
-        name: stores of one name share their studies within this process; "" shares with none.
+        directory: where the checkpoints of its studies go.
     """
 
-    def __init__(self, name: str = "") -> None:
-        self._contents = SharedStudies.named(name)
-        self._name = name
+    def __init__(self, directory: Path) -> None:
+        self._contents = Studies(directory)
         self._closed = False
+
+    def another_handle(self) -> ReferenceStore:
+        """Return a store with the same studies."""
+        other = copy(self)
+        other._closed = False
+        return other
 
     @property
     def url(self) -> str:
@@ -55,8 +60,6 @@ class MemoryStore(MemoryArchive):
 
     def close(self) -> None:
         self._closed = True
-        if not self._name:
-            self._contents.close()
 
     # --- studies -------------------------------------------------------------------------------
 
@@ -98,7 +101,7 @@ class MemoryStore(MemoryArchive):
         worker: str,
         lease_s: float,
         prefer: int | None = None,
-        wait: Wait | None = None,  # noqa: ARG002 - nobody tells us: the caller asks again
+        wait: Wait | None = None,
         key: str | None = None,
     ) -> Lease | None:
         with self._open.change(study) as it:
@@ -115,7 +118,7 @@ class MemoryStore(MemoryArchive):
     ) -> None:
         with self._held(lease) as it:
             call = RequestFingerprint("heartbeat", lease, lease_s, points)
-            it.answers.run(key, call, lambda: rules.beat(it, lease, lease_s, points))
+            self._contents.answers.run(key, call, lambda: rules.beat(it, lease, lease_s, points))
 
     def report(self, lease: Lease, report: Report) -> None:
         with self._held(lease) as it:
@@ -126,19 +129,21 @@ class MemoryStore(MemoryArchive):
     def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
         with self._held(lease) as it:
             call = RequestFingerprint("fail", lease, failure)
-            it.answers.run(key, call, lambda: rules.fail(it, it.held(lease), failure))
+            self._contents.answers.run(key, call, lambda: rules.fail(it, it.held(lease), failure))
 
     def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
         with self._open.change(study) as it:
             call = RequestFingerprint("release", study, worker, failure)
-            return it.answers.run(key, call, lambda: rules.release(it, worker, failure))
+            return self._contents.answers.run(key, call, lambda: rules.release(it, worker, failure))
 
     def reparent(
         self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
     ) -> Lease:
         with self._held(lease) as it:
             call = RequestFingerprint("reparent", lease, parent, reason)
-            moved = it.answers.run(key, call, lambda: rules.reparent(it, lease, parent, reason))
+            moved = self._contents.answers.run(
+                key, call, lambda: rules.reparent(it, lease, parent, reason)
+            )
             return replace(moved, job=_copied(moved.job))
 
     # --- control -------------------------------------------------------------------------------
@@ -176,7 +181,9 @@ class MemoryStore(MemoryArchive):
     ) -> JobId:
         with self._open.change(study) as it:
             call = RequestFingerprint("push", study, hyperparameters, done)
-            return it.answers.run(key, call, lambda: rules.push(it, hyperparameters, done))
+            return self._contents.answers.run(
+                key, call, lambda: rules.push(it, hyperparameters, done)
+            )
 
     def pin(self, study: int, job: JobId) -> None:
         with self._open.change(study) as it:
@@ -262,13 +269,13 @@ class MemoryStore(MemoryArchive):
             return it.failed[max(0, len(it.failed) - limit) :]
 
     @property
-    def _open(self) -> SharedStudies:
+    def _open(self) -> Studies:
         if self._closed:
             raise StoreError(f"{self.url} has been closed")
         return self._contents
 
     @contextmanager
-    def _held(self, lease: Lease) -> Iterator[MemoryStudy]:
+    def _held(self, lease: Lease) -> Iterator[ReferenceStudy]:
         try:
             with self._open.change(lease.study) as it:
                 yield it
@@ -276,7 +283,7 @@ class MemoryStore(MemoryArchive):
             raise LeaseLost(f"{lease.job.id}: its study has been removed") from e
 
 
-def _status(study: MemoryStudy) -> StudyStatus:
+def _status(study: ReferenceStudy) -> StudyStatus:
     jobs = [*study.log.values(), *filter(None, map(study.open_job, study.slots))]
     best = study.best
     return StudyStatus(

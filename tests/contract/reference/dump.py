@@ -1,4 +1,4 @@
-"""A whole study taken out of, or written into, a memory store."""
+"""A whole study taken out of, or written into, the reference."""
 
 from __future__ import annotations
 
@@ -20,22 +20,17 @@ from evolvent.store.checkpoints.transfer import (
 )
 from evolvent.store.dump import Chosen, JobPoint, MemberDump, StoppedBy, StudyDump, not_done
 from evolvent.store.idempotency import RequestFingerprint
-from evolvent.store.memory.shared import SharedStudies
-from evolvent.store.memory.study import MemoryStudy, Slot
-from evolvent.store.tokens import Tokens
+from tests.contract.reference.studies import Studies
+from tests.contract.reference.study import ReferenceStudy, Slot
 
 
-class MemoryArchive(ABC):
-    """The part of a memory store that deals with whole studies, and with who may see them."""
+class ReferenceArchive(ABC):
+    """The part of the reference that deals with whole studies."""
 
     @property
     @abstractmethod
-    def _open(self) -> SharedStudies:
+    def _open(self) -> Studies:
         """What is stored, unless the store has been closed."""
-
-    @property
-    def tokens(self) -> Tokens:
-        return self._open.tokens
 
     @contextmanager
     def dump(
@@ -59,7 +54,9 @@ class MemoryArchive(ABC):
                 return contents.answers.run(key, call, lambda: _appear(contents, study))
 
 
-def _whole(dump: StudyDump, checkpoints: LocalCheckpoints, save: CheckpointWriter) -> MemoryStudy:
+def _whole(
+    dump: StudyDump, checkpoints: LocalCheckpoints, save: CheckpointWriter
+) -> ReferenceStudy:
     study = _restored(dump, checkpoints)
     save(checkpoints)
     study.on_disk = study.needed
@@ -68,7 +65,7 @@ def _whole(dump: StudyDump, checkpoints: LocalCheckpoints, save: CheckpointWrite
     return study
 
 
-def _appear(contents: SharedStudies, study: MemoryStudy) -> int:
+def _appear(contents: Studies, study: ReferenceStudy) -> int:
     name = study.record.name
     if any(there.record.name == name for there in contents.studies.values()):
         raise StudyExists(f"name: there is a study {name!r} in {contents.url} already")
@@ -80,7 +77,7 @@ def _appear(contents: SharedStudies, study: MemoryStudy) -> int:
     return study.id
 
 
-def _dump(study: MemoryStudy) -> StudyDump:
+def _dump(study: ReferenceStudy) -> StudyDump:
     return StudyDump(
         record=study.record,
         created_at=study.created_at,
@@ -95,7 +92,7 @@ def _dump(study: MemoryStudy) -> StudyDump:
     )
 
 
-def _stopped_by(study: MemoryStudy) -> StoppedBy | None:
+def _stopped_by(study: ReferenceStudy) -> StoppedBy | None:
     if study.stopped is None:
         return None
     if study.incomplete:
@@ -112,7 +109,7 @@ def _member(slot: Slot) -> MemberDump:
     )
 
 
-def _points(study: MemoryStudy) -> Iterator[JobPoint]:
+def _points(study: ReferenceStudy) -> Iterator[JobPoint]:
     for job, points in study.points.items():
         for point in points:
             yield JobPoint(job, point)
@@ -122,7 +119,7 @@ def _points(study: MemoryStudy) -> Iterator[JobPoint]:
                 yield JobPoint(JobId(slot.head.member, slot.head.round), point)
 
 
-def _restored(dump: StudyDump, checkpoints: LocalCheckpoints) -> MemoryStudy:
+def _restored(dump: StudyDump, checkpoints: LocalCheckpoints) -> ReferenceStudy:
     slots = [
         Slot(
             m.head,
@@ -134,7 +131,7 @@ def _restored(dump: StudyDump, checkpoints: LocalCheckpoints) -> MemoryStudy:
         )
         for m in dump.members
     ]
-    study = MemoryStudy(0, dump.record, checkpoints, slots, dump.created_at, dump.started_at)
+    study = ReferenceStudy(0, dump.record, checkpoints, slots, dump.created_at, dump.started_at)
     for job in dump.jobs:
         study.log[job.id] = row = replace(job, parent_checkpoint=study.address(job.parent))
         study.points[row.id] = []
@@ -152,7 +149,7 @@ def _restored(dump: StudyDump, checkpoints: LocalCheckpoints) -> MemoryStudy:
     return study
 
 
-def _chosen(study: MemoryStudy, which: Chosen) -> dict[JobId, str]:
+def _chosen(study: ReferenceStudy, which: Chosen) -> dict[JobId, str]:
     if not isinstance(which, str):
         return {job: _address(study, job) for job in which}
     best = [] if study.best is None else [study.best.id]
@@ -167,7 +164,7 @@ def _chosen(study: MemoryStudy, which: Chosen) -> dict[JobId, str]:
     return {job: a for job in choices[which] if job is not None and (a := study.address(job))}
 
 
-def _address(study: MemoryStudy, job: JobId) -> str:
+def _address(study: ReferenceStudy, job: JobId) -> str:
     address = study.address(job)
     if address is None:
         own = (j for j in study.log.values() if j.member == job.member)

@@ -1,7 +1,7 @@
-"""One study in memory: members, log and what follows from them; no index, only scans.
+"""One study of the reference: members, log and what follows from them; no index, only scans.
 
-This is the reference that every other store is compared with, so it is written to be obviously
-right: whatever can be derived is derived anew each time. Nothing here locks.
+Every store is compared with this, so it is written to be obviously right: whatever can be derived
+is derived anew each time. Nothing here locks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from evolvent.core.records import JobId, JobRecord, JobState, Member
 from evolvent.core.study import StudyRecord
 from evolvent.errors import LeaseLost, UnknownJob
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.idempotency import IdempotencyCache
 from evolvent.store.records import FailedAttempt, JobColumn, Lease, Point, StudyState
 
 _ACTIVE = {HeadState.QUEUED, HeadState.RUNNING}
@@ -65,7 +64,7 @@ class Slot:
 
 
 @dataclass(slots=True)
-class MemoryStudy:
+class ReferenceStudy:
     """Everything about one study."""
 
     id: int
@@ -84,9 +83,8 @@ class MemoryStudy:
     failed: list[FailedAttempt] = field(default_factory=list)
     pins: set[JobId] = field(default_factory=set)
     on_disk: set[str] = field(default_factory=set)
-    answers: IdempotencyCache = field(default_factory=IdempotencyCache)  # of the whole store
 
-    def copy(self) -> MemoryStudy:
+    def copy(self) -> ReferenceStudy:
         """Return a draft to be changed, and thrown away if the change fails half-way."""
         return replace(
             self,
@@ -109,7 +107,7 @@ class MemoryStudy:
     @property
     def population(self) -> Population:
         return Population(
-            (self.member_of(slot) for slot in self.slots if slot.newest), _MemoryLog(self)
+            (self.member_of(slot) for slot in self.slots if slot.newest), _ReferenceLog(self)
         )
 
     @property
@@ -214,10 +212,10 @@ class MemoryStudy:
 
 
 @dataclass(frozen=True, slots=True)
-class _MemoryLog:
+class _ReferenceLog:
     """The history that algorithms may ask."""
 
-    study: MemoryStudy
+    study: ReferenceStudy
 
     def scores(self, member: int, window: int) -> Sequence[float]:
         newest = self.study.slots[member].newest
