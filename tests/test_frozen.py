@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -147,7 +148,8 @@ def test_an_archive_of_older_code_is_the_same_study(imported: ev.Study, stored: 
 
 def test_an_archive_of_older_code_comes_out_again(imported: ev.Study, tmp_path: Path) -> None:
     again = imported.export(tmp_path / "again.zip", checkpoints="kept")
-    assert entries(again) == entries(FROZEN / "study.zip")
+    older = entries(FROZEN / "study.zip")
+    assert {name: without_causes(data) for name, data in entries(again).items()} == older
 
 
 def test_an_archive_of_older_code_goes_on(imported: ev.Study) -> None:
@@ -161,6 +163,11 @@ def entries(archive: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(archive) as zipped:
         names = set(zipped.namelist()) - {"manifest.json"}
         return {name: zipped.read(name) for name in names}
+
+
+def without_causes(data: bytes) -> bytes:
+    """Return a part of an archive without the one key that older code did not write."""
+    return re.sub(rb'"cause": ?"[a-z_]+", ?', b"", data)
 
 
 def beside_the_code(files: list[str]) -> Counter[str]:

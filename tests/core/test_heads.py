@@ -10,7 +10,7 @@ from evolvent.core.exploit import CopyBest, NoExploit
 from evolvent.core.explore import Gaussian, NoExplore
 from evolvent.core.heads import Head, HeadState, first_head, first_heads, next_head, round_heads
 from evolvent.core.population import Population
-from evolvent.core.records import JobId, Member
+from evolvent.core.records import Cause, JobId, Member
 from evolvent.core.space import Space
 from tests.core.builders import population, study
 
@@ -31,6 +31,7 @@ def test_members_begin_with_values_given_by_hand_or_drawn() -> None:
         "drawn from the space",
         "drawn from the space",
     ]
+    assert [h.cause for h in heads] == ["given", "given_in_part", "drawn", "drawn"]
     assert heads[0].hyperparameters == {"lr": 0.5, "momentum": 0.9}
     assert heads[1].hyperparameters["lr"] == 0.25
     assert heads[2].hyperparameters != heads[3].hyperparameters
@@ -47,7 +48,8 @@ def test_what_a_member_is_drawn_does_not_depend_on_what_is_given() -> None:
 
 def test_a_good_member_goes_on_from_its_own_job() -> None:
     head = after(3, population([0.1, 0.2, 0.3, 0.9]))
-    assert head == Head(3, 5, HeadState.QUEUED, {"lr": 0.1}, JobId(3, 4), "rank 1 of 4: goes on")
+    reason = "rank 1 of 4: goes on"
+    assert head == Head(3, 5, HeadState.QUEUED, {"lr": 0.1}, JobId(3, 4), reason, Cause.KEPT)
 
 
 def test_a_bad_member_goes_on_from_the_job_of_a_good_one() -> None:

@@ -12,7 +12,16 @@ from enum import StrEnum
 from typing import assert_never
 
 from evolvent.core.population import Population
-from evolvent.core.records import Copy, Decision, Hyperparameters, JobId, Keep, Member, Stop
+from evolvent.core.records import (
+    Cause,
+    Copy,
+    Decision,
+    Hyperparameters,
+    JobId,
+    Keep,
+    Member,
+    Stop,
+)
 from evolvent.core.rng import deferred, stream
 from evolvent.core.study import StudyRecord
 
@@ -33,7 +42,8 @@ class Head:
     Attributes:
         round: the round of the open job; of the job to come while waiting or ended.
         parent: the job whose checkpoint the member goes on from; None for fresh weights.
-        reason: why it goes on from there and with these hyperparameters.
+        reason: why it goes on from there and with these hyperparameters, in words.
+        cause: the same as a fact.
     """
 
     member: int
@@ -42,6 +52,7 @@ class Head:
     hyperparameters: Hyperparameters
     parent: JobId | None
     reason: str
+    cause: Cause = Cause.UNKNOWN
 
 
 def first_heads(study: StudyRecord) -> list[Head]:
@@ -61,12 +72,13 @@ def first_head(study: StudyRecord, member: int, given: Hyperparameters | None = 
         given = study.initial[member] if member < len(study.initial) else {}
     drawn = study.space.sample(rng=stream(study.seed, "initial", member, 0))
     if not given:
-        reason = "drawn from the space"
+        reason, cause = "drawn from the space", Cause.DRAWN
     elif len(given) == len(drawn):
-        reason = "given by hand"
+        reason, cause = "given by hand", Cause.GIVEN
     else:
         reason = f"given by hand: {', '.join(given)}; the rest drawn from the space"
-    return Head(member, 0, HeadState.QUEUED, {**drawn, **given}, None, reason)
+        cause = Cause.GIVEN_IN_PART
+    return Head(member, 0, HeadState.QUEUED, {**drawn, **given}, None, reason, cause)
 
 
 def next_head(
@@ -82,9 +94,9 @@ def next_head(
     """
     own = parent if me.failed else me.job
     if me.round + 1 >= study.rounds:
-        return Head(me.id, me.round + 1, HeadState.ENDED, me.hyperparameters, own, "rounds done")
+        return _undecided(me, own, HeadState.ENDED, "rounds done")
     if study.synchronous:
-        return Head(me.id, me.round + 1, HeadState.WAITING, me.hyperparameters, own, "end of round")
+        return _undecided(me, own, HeadState.WAITING, "end of round")
     return decided_head(study, me, parent=parent, population=population)
 
 
@@ -110,19 +122,24 @@ def round_heads(
     return [decided_head(study, me, parent=parent, population=population) for me, parent in waiting]
 
 
+def _undecided(me: Member, own: JobId | None, state: HeadState, reason: str) -> Head:
+    return Head(me.id, me.round + 1, state, me.hyperparameters, own, reason, Cause.UNDECIDED)
+
+
 def _head(decision: Decision, me: Member, *, parent: JobId | None, population: Population) -> Head:
     own = parent if me.failed else me.job
     state, values = HeadState.QUEUED, me.hyperparameters
     match decision:
         case Keep(hyperparameters=new):
+            cause = Cause.KEPT
             if me.failed:
-                state = HeadState.WAITING
+                state, cause = HeadState.WAITING, Cause.UNDECIDED
             elif new is not None:
                 values = new
         case Copy(donor=donor, hyperparameters=values):
-            own = population.member(donor).job
+            own, cause = population.member(donor).job, Cause.COPIED
         case Stop():
-            state = HeadState.ENDED
+            state, cause = HeadState.ENDED, Cause.STOPPED
         case _:
             assert_never(decision)
-    return Head(me.id, me.round + 1, state, values, own, decision.reason)
+    return Head(me.id, me.round + 1, state, values, own, decision.reason, cause)

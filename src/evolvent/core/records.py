@@ -60,6 +60,25 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Cause(StrEnum):
+    """Why a job exists with its parent and its hyperparameters, as a fact beside the words.
+
+    Names are kept for good: they are stored and served.
+    """
+
+    DRAWN = "drawn"  # round 0: hyperparameters drawn from the space
+    GIVEN = "given"  # round 0: all of them given by hand
+    GIVEN_IN_PART = "given_in_part"  # round 0: some of them given by hand, the rest drawn
+    PUSHED = "pushed"  # round 0, given by hand with its result: it was trained elsewhere
+    KEPT = "kept"  # the algorithm lets its member go on from its own checkpoint
+    COPIED = "copied"  # the algorithm lets its member go on from another's
+    STOPPED = "stopped"  # the algorithm stopped its member: it is never trained
+    RESTARTED = "restarted"  # all members had failed, and the study was resumed
+    FELL_BACK = "fell_back"  # its parent's checkpoint was damaged: it starts from an ancestor of it
+    UNDECIDED = "undecided"  # there is no job: its member waits, or its rounds are done
+    UNKNOWN = "unknown"  # written by an evolvent that did not keep causes
+
+
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """One line of the log: member `member` trained for round `round`, starting from `parent`.
@@ -73,6 +92,7 @@ class JobRecord:
         parent_checkpoint: content address that the job starts from; None for fresh weights.
         attempt: how often the job was handed out; the one that counts is the last.
         reason: why the job exists with this parent and these hyperparameters, in words.
+        cause: the same as one of a few facts; `reason` may be reworded at any time.
         error: the last traceback, or what was wrong; None when nothing was.
         started_at, finished_at: seconds since 1970 on the store's clock.
     """
@@ -92,6 +112,7 @@ class JobRecord:
     worker: str | None = None
     started_at: float | None = None
     finished_at: float | None = None
+    cause: Cause = Cause.UNKNOWN
 
     @property
     def id(self) -> JobId:

@@ -19,6 +19,8 @@ MAX_LOSSES = 25
 PUSHED_BY, PUSHED_REASON = "by hand", "given by hand, trained already"
 """The worker and the reason of a job that was pushed with its metrics and its checkpoint."""
 
+RESTARTED_REASON = "starts again: all members had failed"
+
 JobColumn: TypeAlias = Literal[
     "member",
     "round",
@@ -36,6 +38,7 @@ JobColumn: TypeAlias = Literal[
     "worker",
     "started_at",
     "finished_at",
+    "cause",
 ]
 """What `Store.scan` reads of a finished job; hyperparameters and metrics are JSON text."""
 

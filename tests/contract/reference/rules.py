@@ -13,13 +13,14 @@ from typing import assert_never
 
 from evolvent.core.heads import HeadState, first_head, next_head, round_heads
 from evolvent.core.population import Population
-from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
+from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
 from evolvent.errors import CheckpointMissing, UnknownJob
 from evolvent.store.dump import cannot_go_on
 from evolvent.store.records import (
     MAX_LOSSES,
     PUSHED_BY,
     PUSHED_REASON,
+    RESTARTED_REASON,
     FailedAttempt,
     Failure,
     FailureKind,
@@ -78,7 +79,7 @@ def push(study: ReferenceStudy, hyperparameters: Hyperparameters, done: Report |
     slot = Slot(head)
     study.slots.append(slot)
     if done is not None:
-        slot.head = replace(head, reason=PUSHED_REASON)
+        slot.head = replace(head, reason=PUSHED_REASON, cause=Cause.PUSHED)
         report(study, _hand_out(study, slot, worker=PUSHED_BY, lease_s=0.0), done)
     return JobId(head.member, 0)
 
@@ -126,8 +127,12 @@ def resume(study: ReferenceStudy) -> None:
     if study.state is StudyState.FAILED:
         for slot in study.slots:
             if slot.head.round < study.record.rounds:
-                reason = "starts again: all members had failed"
-                slot.head = replace(slot.head, state=HeadState.QUEUED, reason=reason)
+                slot.head = replace(
+                    slot.head,
+                    state=HeadState.QUEUED,
+                    reason=RESTARTED_REASON,
+                    cause=Cause.RESTARTED,
+                )
     study.stopped, study.at_target = None, False
 
 
@@ -177,7 +182,9 @@ def reparent(study: ReferenceStudy, lease: Lease, parent: JobId, reason: str) ->
     if address is None or address not in study.checkpoints:
         raise CheckpointMissing(f"{parent} has no checkpoint on disk")
     both = f"{slot.head.reason}; {reason}" if slot.head.reason else reason
-    slot.head = replace(slot.head, parent=parent, reason=both)
+    restarted = slot.head.cause is Cause.RESTARTED
+    cause = Cause.RESTARTED if restarted else Cause.FELL_BACK
+    slot.head = replace(slot.head, parent=parent, reason=both, cause=cause)
     return Lease(study.id, study.record_of(slot, JobState.RUNNING), lease.worker)
 
 

@@ -208,6 +208,7 @@ class ReferenceStudy:
             error=slot.error,
             worker=slot.worker,
             started_at=slot.started_at,
+            cause=head.cause,
         )
 
 

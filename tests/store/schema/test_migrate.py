@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from evolvent.core.records import Cause, JobId, JobState
 from evolvent.errors import SchemaTooNew, StoreDamaged, StoreError, StoreUnavailable
+from evolvent.store.codec import records
 from evolvent.store.connect import open_store
 from evolvent.store.schema import migrate
 
@@ -91,6 +93,46 @@ def test_each_version_since_the_oldest_has_a_step_on_both_databases() -> None:
         folder = Path(str(migrate.FOLDER)) / "migrations" / kind
         numbers = sorted(int(file.name[:4]) for file in folder.glob("*.sql"))
         assert numbers == list(range(migrate.OLDEST + 1, migrate.VERSION + 1)), kind
+
+
+REASONS = [
+    (0, None, "drawn from the space", Cause.DRAWN),
+    (0, None, "given by hand", Cause.GIVEN),
+    (0, None, "given by hand: lr, h; the rest drawn from the space", Cause.GIVEN_IN_PART),
+    (0, None, "given by hand, trained already", Cause.PUSHED),
+    (0, None, "", Cause.UNKNOWN),
+    (1, 0, "rank 1 of 4: goes on", Cause.KEPT),
+    (1, 3, "rank 4 of 4: copies member 3", Cause.COPIED),
+    (1, None, "starts again: all members had failed", Cause.RESTARTED),
+    (2, 0, "starts again: all members had failed; a; started from b, the nearest sound ancestor",
+     Cause.RESTARTED),
+    (2, 0, "goes on; a b is damaged; started from m0r1, the nearest sound ancestor",
+     Cause.FELL_BACK),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("round_", "parent", "reason", "cause"), REASONS)
+def test_causes_of_older_jobs_are_read_out_of_the_words(
+    round_: int, parent: int | None, reason: str, cause: Cause
+) -> None:
+    connection = of_version_3()
+    connection.execute(
+        "INSERT INTO job (id, study, member, round, state, hyperparameters, metrics, attempt,"
+        " finished_at, kept, parent_member, reason)"
+        " VALUES (1, 1, 0, ?, 'done', '{}', '{}', 1, 0, 1, ?, ?)",
+        (round_, parent, reason),
+    )
+    migrate.upgrade(connection, to=migrate.VERSION)
+    assert connection.execute("SELECT cause FROM job").fetchall() == [(cause,)]
+    connection.close()
+    line = {"reason": reason, "parent": None if parent is None else JobId(parent, round_ - 1)}
+    assert records.cause(line, JobId(0, round_), JobState.DONE) is cause
+
+
+def test_causes_are_read_out_of_the_words_alike_on_both_databases() -> None:
+    folder = Path(str(migrate.FOLDER)) / "migrations"
+    sqlite, postgres = (folder / kind / "0004_cause.sql" for kind in ("sqlite", "postgres"))
+    assert sqlite.read_text() == postgres.read_text()
 
 
 def test_an_older_store_gets_the_steps_it_lacks_each_once(

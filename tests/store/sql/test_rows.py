@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.core.records import Cause, JobId, JobRecord, JobState
 from evolvent.store.records import JOB_COLUMNS
 from evolvent.store.sql.rows import finished_job, job_row
 
@@ -24,6 +24,7 @@ JOB = JobRecord(
     "worker",
     1.5,
     2.5,
+    Cause.COPIED,
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from evolvent.core.records import JobState
+from evolvent.core.records import Cause, JobState
 from evolvent.store.codec.file_list import MOST_FILES
 from evolvent.store.codec.messages import MOST, MOST_SECONDS
 from evolvent.store.records import JOB_COLUMNS, FailureKind, StudyState
@@ -80,6 +80,7 @@ JOB: Schema = _object({
     "parent_checkpoint": _or_null(ADDRESS),
     "attempt": COUNT,
     "reason": TEXT,
+    "cause": {"enum": [cause.value for cause in Cause]},
     "error": _or_null(TEXT),
     "worker": _or_null(TEXT),
     "started_at": _or_null(NUMBER),

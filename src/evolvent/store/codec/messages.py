@@ -26,6 +26,7 @@ from evolvent.store.codec.fields import (
     wrong,
 )
 from evolvent.store.codec.records import (
+    cause,
     failure_from_json,
     failure_to_json,
     hyperparameters,
@@ -74,6 +75,7 @@ def job_to_json(job: JobRecord) -> dict[str, Any]:
         "parent_checkpoint": job.parent_checkpoint,
         "attempt": job.attempt,
         "reason": job.reason,
+        "cause": job.cause.value,
         "error": job.error,
         "worker": job.worker,
         "started_at": job.started_at,
@@ -83,11 +85,11 @@ def job_to_json(job: JobRecord) -> dict[str, Any]:
 
 def job_from_json(data: Mapping[str, Any]) -> JobRecord:
     """Undo `job_to_json`."""
-    job = job_id(data, "job")
+    job, state = job_id(data, "job"), JobState(choice(data, "state", _STATES))
     return JobRecord(
         job.member,
         job.round,
-        JobState(choice(data, "state", _STATES)),
+        state,
         hyperparameters(data),
         parent(data),
         optional_number(data, "score"),
@@ -100,6 +102,7 @@ def job_from_json(data: Mapping[str, Any]) -> JobRecord:
         optional_text(data, "worker"),
         optional_number(data, "started_at"),
         optional_number(data, "finished_at"),
+        cause(data, job, state),
     )
 
 

@@ -8,7 +8,7 @@ from types import NoneType
 from typing import Any
 
 from evolvent.core.heads import Head, HeadState
-from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
+from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
 from evolvent.errors import UnknownJob
 from evolvent.store.codec.fields import (
     Malformed,
@@ -30,6 +30,18 @@ from evolvent.store.records import FailedAttempt, Failure, FailureKind, Point
 _ADDRESS = re.compile(r"[0-9a-f]{64}")
 _HEADS = tuple(state.value for state in HeadState if state is not HeadState.RUNNING)
 _FINISHED = (JobState.DONE.value, JobState.FAILED.value)
+_CAUSES = tuple(cause.value for cause in Cause)
+_WORDS = {
+    re.compile(words, re.DOTALL): cause
+    for words, cause in (
+        ("drawn from the space", Cause.DRAWN),
+        ("given by hand", Cause.GIVEN),
+        ("given by hand: .*; the rest drawn from the space", Cause.GIVEN_IN_PART),
+        ("given by hand, trained already", Cause.PUSHED),
+        ("starts again: all members had failed.*", Cause.RESTARTED),
+        (".*; started from .*, the nearest sound ancestor", Cause.FELL_BACK),
+    )
+}
 _KINDS = tuple(kind.value for kind in FailureKind)
 
 
@@ -43,6 +55,7 @@ def member_to_json(member: MemberDump) -> dict[str, Any]:
         "hyperparameters": dict(head.hyperparameters),
         "parent": head.parent,
         "reason": head.reason,
+        "cause": head.cause.value,
         "attempt": member.attempt,
         "losses": member.losses,
         "failures": member.failures,
@@ -53,13 +66,16 @@ def member_to_json(member: MemberDump) -> dict[str, Any]:
 
 def member_from_json(data: Mapping[str, Any]) -> MemberDump:
     """Undo `member_to_json`."""
+    job = JobId(non_negative(data, "member"), non_negative(data, "round"))
+    state = HeadState(choice(data, "state", _HEADS))
     head = Head(
-        non_negative(data, "member"),
-        non_negative(data, "round"),
-        HeadState(choice(data, "state", _HEADS)),
+        job.member,
+        job.round,
+        state,
         hyperparameters(data),
         parent(data),
         text(data, "reason"),
+        cause(data, job, state),
     )
     return MemberDump(
         head,
@@ -83,6 +99,7 @@ def job_to_json(job: JobRecord) -> dict[str, Any]:
         "checkpoint": job.checkpoint,
         "attempt": job.attempt,
         "reason": job.reason,
+        "cause": job.cause.value,
         "error": job.error,
         "worker": job.worker,
         "started_at": job.started_at,
@@ -117,6 +134,7 @@ def job_from_json(data: Mapping[str, Any]) -> JobRecord:
         worker=optional_text(data, "worker"),
         started_at=optional_number(data, "started_at"),
         finished_at=number(data, "finished_at"),
+        cause=cause(data, job, state),
     )
 
 
@@ -170,6 +188,27 @@ def job_id(data: Mapping[str, Any], name: str) -> JobId:
 def parent(data: Mapping[str, Any]) -> JobId | None:
     """Return the job whose checkpoint another starts from; None for fresh weights."""
     return None if data.get("parent") is None else job_id(data, "parent")
+
+
+def cause(data: Mapping[str, Any], job: JobId, state: HeadState | JobState) -> Cause:
+    """Return why a job exists.
+
+    An evolvent of schema version 3 told the words only: they are read here, as they were then, and
+    nowhere else but in `schema/migrations/*/0004_cause.sql`, which reads them the same.
+    """
+    if "cause" in data:
+        return Cause(choice(data, "cause", _CAUSES))
+    reason, start = text(data, "reason"), parent(data)
+    if state is HeadState.WAITING or reason == "rounds done":
+        return Cause.UNDECIDED
+    if state in {HeadState.ENDED, JobState.CANCELLED}:
+        return Cause.STOPPED
+    for pattern, found in _WORDS.items():
+        if pattern.fullmatch(reason):
+            return found
+    if job.round == 0 or start is None:
+        return Cause.UNKNOWN
+    return Cause.KEPT if start.member == job.member else Cause.COPIED
 
 
 def hyperparameters(data: Mapping[str, Any]) -> Hyperparameters:

@@ -67,7 +67,9 @@ CREATE TABLE member (
     -- What the newest attempt at the open job came to nothing by.
     error TEXT,
     -- The key of the claim that gave the open job out: made again, it is answered the same.
-    claim TEXT
+    claim TEXT,
+    -- The same as one of a few facts: core.records.Cause. Here, since version 4 added it at the end.
+    cause TEXT NOT NULL DEFAULT 'unknown'
 ) WITH (
     -- Few rows that change all the time: claims would read through what they have been before.
     autovacuum_vacuum_scale_factor = 0,
@@ -113,7 +115,9 @@ CREATE TABLE job (
     finished_at DOUBLE PRECISION NOT NULL,
     -- 1 if its member goes on from it, 0 if it copies another: known at once, or, at the end of a
     -- round, with a new epoch.
-    kept INTEGER NOT NULL
+    kept INTEGER NOT NULL,
+    -- The same as one of a few facts: core.records.Cause. Here, since version 4 added it at the end.
+    cause TEXT NOT NULL DEFAULT 'unknown'
 );
 -- A job by its name; also keeps it from being counted twice.
 CREATE UNIQUE INDEX job_by_member ON job (study, member, round);

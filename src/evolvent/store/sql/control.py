@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evolvent.core.heads import Head, first_head, first_heads
-from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
+from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, StudyExists, UnknownJob
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.dump import cannot_go_on
-from evolvent.store.records import PUSHED_BY, PUSHED_REASON, Lease, Report, StudyState
+from evolvent.store.records import (
+    PUSHED_BY,
+    PUSHED_REASON,
+    RESTARTED_REASON,
+    Lease,
+    Report,
+    StudyState,
+)
 from evolvent.store.sql.advance import resume_members
 from evolvent.store.sql.database import Transaction
 from evolvent.store.sql.dump import missing
@@ -46,7 +53,7 @@ WHERE id = :study
 """
 _REOPEN = "UPDATE study SET stopped = NULL, stopped_by = NULL WHERE id = :study"
 _RESTART = """
-UPDATE member SET state = 'queued', reason = 'starts again: all members had failed'
+UPDATE member SET state = 'queued', reason = :reason, cause = :cause
 WHERE study = :study AND round < :rounds
 """
 _WRITE_RECORD = "UPDATE study SET record = :record, epoch = epoch + 1 WHERE id = :study"
@@ -81,7 +88,8 @@ LOCK_QUEUED = "SELECT id FROM member WHERE study = :study AND state = 'queued'"
 _OLDEST_RUNNING = "SELECT min(started_at) FROM member WHERE study = :study AND state = 'running'"
 _RUN_PUSHED = """
 UPDATE member
-SET state = 'running', attempt = 1, worker = :worker, reason = :reason, started_at = :now
+SET state = 'running', attempt = 1, worker = :worker, reason = :reason, cause = :cause,
+    started_at = :now
 WHERE id = :id
 """
 _MARK_STARTED = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
@@ -124,7 +132,8 @@ def resume(work: UnitOfWork) -> None:
             return
         _refuse_without_checkpoints(work)
     if state is StudyState.FAILED:
-        work.execute(_RESTART, values)
+        why = {"reason": RESTARTED_REASON, "cause": Cause.RESTARTED.value}
+        work.execute(_RESTART, {**values, **why})
         work.bump_epoch()  # heads moved and the log did not grow
     work.execute(_REOPEN, values)
 
@@ -225,7 +234,8 @@ def push_done(
     """Add a member whose round 0 is done, and decide what it does next; `metrics` as text."""
     job = push(work, hyperparameters)
     values = {"id": work.study * ID_STRIDE + job.member, "study": work.study, "now": work.now()}
-    work.execute(_RUN_PUSHED, {**values, "worker": PUSHED_BY, "reason": PUSHED_REASON})
+    why = {"reason": PUSHED_REASON, "cause": Cause.PUSHED.value}
+    work.execute(_RUN_PUSHED, {**values, **why, "worker": PUSHED_BY})
     work.execute(_MARK_STARTED, values)
     running = JobRecord(job.member, 0, JobState.RUNNING, hyperparameters, attempt=1)
     report(work, Lease(work.study, running, PUSHED_BY), done, metrics=metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evolvent.core.heads import Head, HeadState
-from evolvent.core.records import JobId
+from evolvent.core.records import Cause, JobId
 from evolvent.core.study import StudyRecord
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.dump import Chosen, JobPoint, MemberDump, StudyDump, not_done
@@ -114,6 +114,7 @@ def _member(row: HeadRow) -> MemberDump:
         decode(row.hyperparameters),
         row.parent,
         row.reason,
+        Cause(row.cause),
     )
     attempt, started_at = row.attempt - running, None if running else row.started_at
     return MemberDump(head, attempt, row.losses, row.failures, started_at, row.error)

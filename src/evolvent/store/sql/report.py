@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from evolvent.core.heads import HeadState
-from evolvent.core.records import JobId, JobState
+from evolvent.core.records import Cause, JobId, JobState
 from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
 from evolvent.store.records import MAX_LOSSES, Failure, FailureKind, Lease, Point, Report
 from evolvent.store.sql.advance import JobResult, finish_job
@@ -57,7 +57,7 @@ WHERE id = :id
 _REPARENT = """
 UPDATE member
 SET parent_member = :parent_member, parent_round = :parent_round, checkpoint = :checkpoint,
-    reason = :reason
+    reason = :reason, cause = :cause
 WHERE id = :id
 """
 _CHECKPOINT = """
@@ -122,11 +122,15 @@ def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> None
     """Let a claimed job start from another checkpoint than it was opened with."""
     head, row = check_lease(work, lease)
     address = _address(work, parent)
+    restarted = (
+        head.cause == Cause.RESTARTED
+    )  # the stronger reason: it tells why nothing was decided
     new = head._replace(
         parent_member=parent.member,
         parent_round=parent.round,
         checkpoint=address,
         reason=storable_text(f"{head.reason}; {reason}" if head.reason else reason),
+        cause=head.cause if restarted else Cause.FELL_BACK.value,
     )
     work.execute(_REPARENT, {**new._asdict(), "id": lease.study * ID_STRIDE + head.member})
     work.load_study(row)

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from evolvent.core.heads import Head, HeadState
-from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState, Value
+from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState, Value
 from evolvent.store.records import JOB_COLUMNS, FailedAttempt, Failure, FailureKind
 
 Row: TypeAlias = tuple[Any, ...]
@@ -46,6 +46,7 @@ class HeadRow(NamedTuple):
     worker: str | None
     started_at: float | None
     error: str | None
+    cause: str
 
     @property
     def parent(self) -> JobId | None:
@@ -80,8 +81,7 @@ ID_STRIDE = 2**32
 """The ids of a study's heads and of the lines of its log begin at the study's number times this."""
 
 _N_HEAD = len(HeadRow._fields)
-_N_CONVERTED = 8
-_plain_fields = attrgetter(*JOB_COLUMNS[_N_CONVERTED:])
+_fields_after_metrics = attrgetter(*JOB_COLUMNS[JOB_COLUMNS.index("metrics") + 1 :])
 
 
 def head_and_study(row: Row) -> tuple[HeadRow, StudyRow]:
@@ -96,20 +96,17 @@ def job_id(member: int | None, round: int | None) -> JobId | None:
 
 def finished_job(row: Row) -> JobRecord:
     """Read a row of `JOB`."""
-    member, round_, state, hyperparameters, parent_member, parent_round, score, metrics = row[
-        :_N_CONVERTED
-    ]
+    member, round_, state, values, parent_member, parent_round, score, metrics, *same, cause = row
+    rest = *same, Cause(cause)  # of the same names and in the same order as the record's fields
     return JobRecord(
         member,
         round_,
         JobState(state),
-        decode(hyperparameters),
+        decode(values),
         job_id(parent_member, parent_round),
         score,
         decode(metrics),
-        *row[
-            _N_CONVERTED:
-        ],  # the other columns have the names and the order of the record's fields
+        *rest,
     )
 
 
@@ -123,7 +120,7 @@ def job_row(job: JobRecord) -> Row:
         *parent_columns(job.parent),
         job.score,
         encode(dict(job.metrics)),
-        *map(_storable, _plain_fields(job)),
+        *map(_storable, _fields_after_metrics(job)),
     )
 
 
@@ -178,6 +175,7 @@ def _head_job(head: HeadRow, state: JobState) -> JobRecord:
         error=head.error,
         worker=head.worker,
         started_at=head.started_at,
+        cause=Cause(head.cause),
     )
 
 
@@ -232,6 +230,7 @@ def head_values(head: Head) -> dict[str, Any]:
         "parent_member": parent_member,
         "parent_round": parent_round,
         "reason": head.reason,
+        "cause": head.cause.value,
     }
 
 
