@@ -122,15 +122,14 @@ def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> None
     """Let a claimed job start from another checkpoint than it was opened with."""
     head, row = check_lease(work, lease)
     address = _address(work, parent)
-    restarted = (
-        head.cause == Cause.RESTARTED
-    )  # the stronger reason: it tells why nothing was decided
+    # RESTARTED stays: it also tells that no algorithm decided, which falling back does not change.
+    cause = head.cause if head.cause == Cause.RESTARTED else Cause.FELL_BACK.value
     new = head._replace(
         parent_member=parent.member,
         parent_round=parent.round,
         checkpoint=address,
         reason=storable_text(f"{head.reason}; {reason}" if head.reason else reason),
-        cause=head.cause if restarted else Cause.FELL_BACK.value,
+        cause=cause,
     )
     work.execute(_REPARENT, {**new._asdict(), "id": lease.study * ID_STRIDE + head.member})
     work.load_study(row)
