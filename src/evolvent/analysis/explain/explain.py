@@ -11,7 +11,6 @@ from evolvent.analysis.explain.log_lines import LogLines, find_job
 from evolvent.analysis.explain.redecide import Redecision, decide_again
 from evolvent.analysis.explain.rules import Case, case_of
 from evolvent.analysis.explain.sentences import (
-    RESTARTED,
     check_sentence,
     decision_sentences,
     descent_sentences,
@@ -21,7 +20,7 @@ from evolvent.analysis.explain.sentences import (
     restart_sentences,
 )
 from evolvent.core.population import Population
-from evolvent.core.records import JobId, JobRecord, JobState, Member
+from evolvent.core.records import Cause, JobId, JobRecord, JobState, Member
 from evolvent.core.study import StudyRecord
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
@@ -120,7 +119,7 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
     )
     if found.round == 0:
         return _explain_first_job(explanation, record, found)
-    if found.reason.startswith(RESTARTED):
+    if found.cause is Cause.RESTARTED:
         same = untraced_changes(found.hyperparameters, found.hyperparameters)
         return replace(explanation, why=tuple(restart_sentences(found)), changes=same)
     decision = decide_again(store, status, found, lines=lines, views=views)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evolvent.analysis.explain.log_lines import LogLines
-from evolvent.analysis.explain.snapshot import PopulationSnapshot, reparented
+from evolvent.analysis.explain.snapshot import PopulationSnapshot
 from evolvent.core.heads import Head, HeadState, decided_head
 from evolvent.core.population import Population
-from evolvent.core.records import JobId, JobRecord, JobState, Member
+from evolvent.core.records import Cause, JobId, JobRecord, JobState, Member
 from evolvent.core.study import StudyRecord
 from evolvent.errors import EvolventError
 from evolvent.store.protocol import Store
@@ -31,6 +31,8 @@ class Redecision:
         delayed: whether others had reported in between.
         agrees: whether the log says the same; None when it could not be decided again.
         instead: what came out when the log says something else, or why nothing did.
+        damage: what the log adds to the decision of a job that fell back to an ancestor; "" where
+            the log says something else.
     """
 
     before: JobRecord
@@ -40,6 +42,7 @@ class Redecision:
     delayed: bool
     agrees: bool | None
     instead: str = ""
+    damage: str = ""
 
 
 def decide_again(
@@ -74,27 +77,38 @@ def _decide_at(
     lines: LogLines,
 ) -> Redecision:
     me = snapshot.population.member(job.member)
+    damage = ""
     try:
         head = decided_head(record, me, parent=before.parent, population=snapshot.population)
     except EvolventError as e:
         agrees, instead = None, str(e)
     else:
         agrees, instead = _matches_log(head, job), _describe(head)
+        if agrees and job.cause is Cause.FELL_BACK:
+            damage = job.reason.removeprefix(_as_prefix(head.reason))
     seen = lines[snapshot.line]
     delayed = seen.id != before.id
-    return Redecision(before, me, snapshot.population, seen, delayed, agrees, instead)
+    return Redecision(before, me, snapshot.population, seen, delayed, agrees, instead, damage)
 
 
 def _matches_log(head: Head, job: JobRecord) -> bool:
-    damage = reparented(job)
-    reason = job.reason.removesuffix(f"; {damage}") if damage else job.reason
-    cancelled = job.state is JobState.CANCELLED
+    fell_back, cancelled = job.cause is Cause.FELL_BACK, job.state is JobState.CANCELLED
+    # The rank is in no column, so the words of both decisions are compared, whatever they are: of
+    # the moments at which a member may have decided to go on, they tell the right one.
+    same_words = job.reason == head.reason
+    if fell_back:
+        same_words = job.reason.startswith(_as_prefix(head.reason))
     return (
         head.state is (HeadState.ENDED if cancelled else HeadState.QUEUED)
-        and head.reason == reason
+        and same_words
         and dict(head.hyperparameters) == dict(job.hyperparameters)
-        and (bool(damage) or head.parent == job.parent)
+        and (fell_back or head.parent == job.parent)
     )
+
+
+def _as_prefix(reason: str) -> str:
+    """Return what `Store.reparent` has put before the reason that it was given."""
+    return f"{reason}; " if reason else ""
 
 
 def _describe(head: Head) -> str:

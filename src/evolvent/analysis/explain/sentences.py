@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from evolvent.analysis.explain.redecide import Redecision
 from evolvent.analysis.explain.rules import Case, rule_sentences
-from evolvent.analysis.explain.snapshot import reparented
 from evolvent.core.algorithms import PBT
 from evolvent.core.exploit import NoExploit
 from evolvent.core.heads import first_head
-from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.store.records import PUSHED_REASON, FailedAttempt
+from evolvent.store.records import FailedAttempt
 
-RESTARTED = "starts again: all members had failed"
 _GIVEN = "given by hand: "
 _DRAWN = "; the rest drawn from the space"
-_WHOLE = ("given by hand", PUSHED_REASON)  # all hyperparameters came by hand
 
 
 def first_job_sentences(record: StudyRecord, job: JobRecord) -> list[str]:
@@ -26,26 +23,38 @@ def first_job_sentences(record: StudyRecord, job: JobRecord) -> list[str]:
         who = f"Member {job.member} is one of the {record.population} the study began with."
     else:
         who = f"Member {job.member} was pushed by hand when the study was under way."
-    if job.reason == PUSHED_REASON:
-        return [who, "It had been trained elsewhere: model and hyperparameters came by hand."]
-    if job.reason.startswith("given by hand"):
-        given = job.reason.removeprefix(_GIVEN).removesuffix(_DRAWN)
-        what = "Its hyperparameters were given by hand."
-        if _DRAWN in job.reason:
-            what = f"By hand came {given}; the rest was drawn from the space (seed {record.seed})."
-        return [who, what]
-    return [who, f"Its hyperparameters were drawn from the space (seed {record.seed})."]
+    match job.cause:
+        case Cause.PUSHED:
+            what = "It had been trained elsewhere: model and hyperparameters came by hand."
+        case Cause.GIVEN:
+            what = "Its hyperparameters were given by hand."
+        case Cause.GIVEN_IN_PART:
+            names = ", ".join(_given_names(job))
+            what = f"By hand came {names}; the rest was drawn from the space (seed {record.seed})."
+        case _:
+            what = f"Its hyperparameters were drawn from the space (seed {record.seed})."
+    return [who, what]
 
 
 def first_job_matches(record: StudyRecord, job: JobRecord) -> bool:
     """Return whether beginning again gives the same hyperparameters."""
-    given = None
+    given: Hyperparameters | None = None
     if job.member >= record.population:
-        names = job.reason.removeprefix(_GIVEN).removesuffix(_DRAWN).split(", ")
-        given = dict(job.hyperparameters) if job.reason in _WHOLE else {}
-        given |= {name: x for name, x in job.hyperparameters.items() if name in names}
+        names = _given_names(job)
+        given = {name: x for name, x in job.hyperparameters.items() if name in names}
     head = first_head(record, job.member, given)
     return dict(head.hyperparameters) == dict(job.hyperparameters)
+
+
+def _given_names(job: JobRecord) -> Collection[str]:
+    """Return the hyperparameters of a job of round 0 that were given by hand."""
+    match job.cause:
+        case Cause.GIVEN | Cause.PUSHED:
+            return job.hyperparameters
+        case Cause.GIVEN_IN_PART:  # which ones is in no column: `core.heads.first_head` names them
+            return job.reason.removeprefix(_GIVEN).removesuffix(_DRAWN).split(", ")
+        case _:
+            return ()
 
 
 def restart_sentences(job: JobRecord) -> list[str]:
@@ -71,8 +80,9 @@ def decision_sentences(
         *rule,
         _action_sentence(job, case),
     ]
-    if damage := reparented(job):
-        sentences.append(f"The checkpoint that it was to start from was damaged: {damage}.")
+    if job.cause is Cause.FELL_BACK:
+        how = f": {decision.damage}" if decision.damage else ""
+        sentences.append(f"The checkpoint that it was to start from was damaged{how}.")
     return sentences
 
 
@@ -187,7 +197,7 @@ def _copies(case: Case) -> str:
 def _trained(record: StudyRecord, job: JobRecord, parent: JobRecord | None) -> str:
     assert job.score is not None  # it is done
     value = record.score(job.score)
-    if job.reason == PUSHED_REASON:
+    if job.cause is Cause.PUSHED:
         return f"It came with {record.metric} {value:.6g}; round 0 was not trained here"
     spent = ""
     if job.started_at is not None and job.finished_at is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from evolvent.analysis.explain.log_lines import LogLines
 from evolvent.core.population import Population
-from evolvent.core.records import JobId, JobRecord, Member
+from evolvent.core.records import Cause, JobId, JobRecord, Member
 from evolvent.errors import UnknownJob
 from evolvent.store.records import MemberView
 
@@ -78,18 +78,10 @@ class PopulationSnapshot:
         next_job = self.next_job(job)
         if next_job is None or next_job.parent == job.id:
             return True
-        if self._immediate and not reparented(next_job):
+        if self._immediate and next_job.cause is not Cause.FELL_BACK:
             return False
         then = self._lines[self.line].finished_at or 0.0
         return next_job.started_at is None or next_job.started_at >= then
-
-
-def reparented(job: JobRecord) -> str:
-    """Return what the log says of the damaged checkpoint of a job's parent; "" for no damage."""
-    head, found, ancestor = job.reason.rpartition("; started from ")
-    if not found or not ancestor.endswith(", the nearest sound ancestor"):
-        return ""
-    return f"{head.rpartition('; ')[2]}{found}{ancestor}"
 
 
 def _newest(
