@@ -116,6 +116,14 @@ def test_whom_a_job_copied_is_its_donor():
     }  # fmt: skip
     assert frame["donor"].dropna().to_dict() == {"m1r1": 0, "m1r2": 0}
     assert frame["reason"]["m1r1"].startswith("score 0.25")
+    assert frame["cause"].to_dict() == {
+        "m0r0": "drawn",
+        "m1r0": "drawn",
+        "m0r1": "kept",
+        "m1r1": "copied",
+        "m0r2": "kept",
+        "m1r2": "copied",
+    }
     assert frame["error"].dropna().to_dict() == {"m1r1": "accuracy is nan"}
     assert frame["checkpoint"].notna().tolist() == [True, True, True, False, False, False]
 
@@ -131,6 +139,7 @@ OWN_TYPES = {
     "attempt": "Int64",
     "checkpoint": "string",
     "reason": "string",
+    "cause": "category",
     "error": "string",
     "worker": "category",
     "started_at": "datetime64[us, UTC]",

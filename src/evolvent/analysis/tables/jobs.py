@@ -21,7 +21,7 @@ from evolvent.analysis.tables.table import (
     time,
     whole,
 )
-from evolvent.core.records import JobRecord, JobState
+from evolvent.core.records import Cause, JobRecord, JobState
 from evolvent.store.protocol import Store
 from evolvent.store.records import JobColumn
 from evolvent.validation import check_choice
@@ -31,13 +31,14 @@ _ENGINES: tuple[Engine, ...] = ("pandas", "polars")
 
 JOB_FIELDS = (
     "id", "member", "round", "state", "score", "parent", "donor", "attempt", "checkpoint",
-    "reason", "error", "worker", "started_at", "finished_at", "seconds",
+    "reason", "cause", "error", "worker", "started_at", "finished_at", "seconds",
 )  # fmt: skip
 """The fields every job has; a hyperparameter or metric of such a name gets a longer one."""
 
 _OPEN = (JobState.QUEUED, JobState.RUNNING, JobState.CANCELLED)
 _STATES = tuple(state.value for state in JobState)
-_TEXTS: tuple[JobColumn, ...] = ("checkpoint", "reason", "error", "worker")
+_CAUSES = tuple(cause.value for cause in Cause)
+_TEXTS: tuple[JobColumn, ...] = ("checkpoint", "reason", "cause", "error", "worker")
 
 
 def jobs_table(store: Store, study: int, *, state: JobState | None = None) -> Table:
@@ -113,6 +114,7 @@ def _table(log: Log, heads: Log, jobs: Sequence[JobRecord], texts: Mapping[str, 
         "attempt": whole(np.concatenate([log.attempt, heads.attempt])),
         "checkpoint": text(texts["checkpoint"]),
         "reason": text(texts["reason"]),
+        "cause": category(texts["cause"], _CAUSES),
         "error": text(texts["error"]),
         "worker": category(texts["worker"]),
         "started_at": time(started),

@@ -33,6 +33,7 @@ _OWN: dict[str, Callable[[JobRecord], Any]] = {
     "attempt": lambda job: job.attempt,
     "checkpoint": lambda job: job.checkpoint,
     "reason": lambda job: job.reason,
+    "cause": lambda job: str(job.cause),
     "error": lambda job: job.error,
     "worker": lambda job: job.worker,
     "started_at": lambda job: job.started_at,
