@@ -14,10 +14,9 @@ from evolvent.core.study import Mode
 from evolvent.errors import ConfigError, UnknownStudy
 from evolvent.store import open_store
 from evolvent.store.protocol import Store
-from evolvent.validation import check_choice
+from evolvent.validation import DEFAULT_STORE, check_choice
 
 _WILD = frozenset("*?[")
-_DEFAULT_STORE = "sqlite:///evolvent.db"
 
 
 class InStore(Protocol):
@@ -33,7 +32,7 @@ ArmLike: TypeAlias = One | Sequence[One]
 
 def compare(
     *arms: ArmLike | Mapping[str, ArmLike],
-    store: str | Store = _DEFAULT_STORE,
+    store: str | Store = DEFAULT_STORE,
     test: str | None = None,
     test_mode: Mode | None = None,
 ) -> Comparison:
@@ -67,7 +66,7 @@ def compare(
 
 
 def read_arms(
-    *arms: ArmLike | Mapping[str, ArmLike], store: str | Store = _DEFAULT_STORE
+    *arms: ArmLike | Mapping[str, ArmLike], store: str | Store = DEFAULT_STORE
 ) -> dict[str, list[Log]]:
     """Return the logs of every arm by its name; arguments and errors as `compare`."""
     named: list[tuple[str | None, ArmLike]] = []

@@ -10,14 +10,13 @@ from evolvent.analysis.plots.figure import FigureRequest
 from evolvent.analysis.plots.options import Options
 from evolvent.comparing import ArmLike, read_arms
 from evolvent.store.protocol import Store
-
-_DEFAULT_STORE = "sqlite:///evolvent.db"
+from evolvent.validation import DEFAULT_STORE
 
 
 def plot(
     kind: str,
     *arms: ArmLike | Mapping[str, ArmLike],
-    store: str | Store = _DEFAULT_STORE,
+    store: str | Store = DEFAULT_STORE,
     file: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Any:

@@ -16,6 +16,7 @@ from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
 from evolvent.study import Study
 from evolvent.validation import (
+    DEFAULT_STORE,
     MOST,
     check_choice,
     check_count,
@@ -26,7 +27,6 @@ from evolvent.validation import (
 )
 
 _MAX_POPULATION = 1_000_000
-DEFAULT_STORE = "sqlite:///evolvent.db"
 
 
 def create_study(  # noqa: PLR0913 - the settings of a study, all by name

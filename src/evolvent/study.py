@@ -28,7 +28,7 @@ from evolvent.result import Result, nested, read_jobs
 from evolvent.store.checkpoints.transfer import verified
 from evolvent.store.protocol import Store
 from evolvent.store.records import FailedAttempt, MemberView, Point, StudyState, StudyStatus
-from evolvent.validation import MOST, check_choice, check_count, check_number
+from evolvent.validation import DEFAULT_STORE, MOST, check_choice, check_count, check_number
 
 
 class Study:
@@ -220,7 +220,7 @@ class Study:
         if options.workers > 0 and self.store.url.startswith("memory:"):
             raise ConfigError(
                 f"workers: got {options.workers} with store {self.store.url!r}, which lives in "
-                "this process only: use workers=0, or a store such as sqlite:///evolvent.db"
+                f"this process only: use workers=0, or a store such as {DEFAULT_STORE}"
             )
 
     def replay(

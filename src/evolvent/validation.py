@@ -11,6 +11,10 @@ from evolvent.errors import ConfigError
 _Text = TypeVar("_Text", bound=str)
 _MAX_NAME = 100
 
+DEFAULT_STORE = "sqlite:///evolvent.db"
+"""Where studies live when nobody says it, in Python and on the command line; it stands here because
+`evolvent --help` shows it and imports no store."""
+
 MOST = 2**31 - 1
 """Counts beyond it do not fit into the columns of every database."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from evolvent.errors import ConfigError
+from evolvent.validation import DEFAULT_STORE as DEFAULT_STORE  # noqa: PLC0414 - for commands
 
 if TYPE_CHECKING:
     from evolvent.study import Study
@@ -24,7 +25,6 @@ StudyName: TypeAlias = Annotated[
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsCsv: TypeAlias = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-DEFAULT_STORE = "sqlite:///evolvent.db"
 
 EXIT_ERROR, EXIT_UNKNOWN, EXIT_INTERRUPTED = 1, 3, 130
 """Of a failure of any kind, of a study or job that is not there, of Ctrl-C; 2 is wrong usage."""

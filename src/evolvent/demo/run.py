@@ -22,6 +22,7 @@ from evolvent.store import open_store
 from evolvent.store.protocol import Store
 from evolvent.studies import create_study
 from evolvent.study import Study
+from evolvent.validation import DEFAULT_STORE
 
 TRAINABLE = "evolvent.demo.digits:Digits"
 SPACE = {
@@ -68,7 +69,7 @@ class DemoOutcome:
 
 def demo(  # noqa: PLR0913 - one keyword an option of the command
     *,
-    store: str = "sqlite:///evolvent.db",
+    store: str = DEFAULT_STORE,
     workers: int = 2,
     control: bool = True,
     as_json: bool = False,
