@@ -95,6 +95,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
     opened = _open(store, create=True)
     _create(opened, record, resume=resume)
     study = Study(opened, opened.find_study(name).id)
+    # Functions of a script cannot be read back from the store: this process decides with its own.
     opened.use_algorithm(study.id, record.algorithm)
     _extend_existing(study, record)
     return study

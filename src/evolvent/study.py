@@ -205,7 +205,7 @@ class Study:
                 )
             status = self.status()
             observer.finish(status, _summary(status, outcome))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # the second one: all jobs are back in the queue
             observer.finish(self.status(), "stopped at once; run or resume it to go on")
             raise
         finally:

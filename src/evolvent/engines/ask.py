@@ -73,7 +73,7 @@ class AskedJob(Job):
         except LeaseLost as e:
             error = e
         except BaseException as e:
-            self._fail(e)
+            self._fail(e)  # at once: another worker need not wait for the lease to run out
             raise
         finally:
             self._attempt.close(self)

@@ -16,6 +16,7 @@ from evolvent.errors import LeaseLost, StoreError
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, Point
 
+# Two answers in a row may get lost, to a busy file or a service that restarts, without harm.
 _BEATS_PER_LEASE = 3
 _DROPPED = Failure(FailureKind.RETURNED, "the job was dropped without `with job:`")
 
@@ -25,7 +26,7 @@ class _HeldLease:
     """A lease with its job, and the points that were sent but not answered, under their key."""
 
     lease: Lease
-    job: weakref.ref[Job]
+    job: weakref.ref[Job]  # weak: that a job is gone is how we learn that it was dropped
     key: str | None = None
     points: list[Point] = field(default_factory=list)
 
@@ -84,6 +85,8 @@ class LeaseKeeper:
         the job's again.
         """
         self.training_ended(job)
+        # The thread has the lock for as long as it beats: whoever gets it knows that no heartbeat
+        # is under way, so none can reach the store after the report that comes next.
         with self._lock:
             held = self._held.pop(job.id, None)
             if held is not None and held.points:
@@ -92,6 +95,7 @@ class LeaseKeeper:
     def _run(self) -> None:
         interval = self._lease_s / _BEATS_PER_LEASE
         next_beat = time.monotonic() + interval
+        # Once a second at least: hangs and dropped jobs are noticed between beats of a long lease.
         while not self._closed.wait(min(interval, 1.0)):
             self._check_hang()
             self._release_dropped()
@@ -102,10 +106,11 @@ class LeaseKeeper:
                         self._beat(held, held.job())
 
     def _check_hang(self) -> None:
-        training = self._training
+        training = self._training  # read once: the worker's thread may end it at any time
         job = None if training is None else training()
         if job is None or job.last_beat is None or self._hang_s is None:
             return
+        # Still the same one? Else training ended while we looked, and silence was no hang.
         if time.monotonic() - job.last_beat > self._hang_s and training is self._training:
             job.last_beat = None  # reported once, and again after a next heartbeat
             self._on_hang(job)
@@ -116,7 +121,8 @@ class LeaseKeeper:
             for id, held in list(self._held.items()):
                 if held.job() is None:
                     del self._held[id]
-                    self._closed.set()  # whoever asked for it will not do so
+                    # An asked job has a keeper of its own, and nobody is left to close it.
+                    self._closed.set()
                     with contextlib.suppress(LeaseLost, StoreError):
                         self._store.fail(held.lease, _DROPPED)
 
@@ -124,12 +130,16 @@ class LeaseKeeper:
         if job is None:
             return
         try:
-            if held.points:  # perhaps stored: then this changes nothing, and does not prolong
+            # Whether these were stored is not known. Under the same key they are stored once; if
+            # they were, this call changes nothing and does not prolong: the next one does.
+            if held.points:
                 self._send(held)
             held.points = job.take_points()
             held.key = uuid4().hex if held.points else None
             self._send(held)
         except LeaseLost as e:
+            # Training hears of it at its next `job.heartbeat`; should it never call that, its
+            # report is refused by its attempt number.
             job.lost = str(e)
             self._held.pop(job.id, None)
         except StoreError:

@@ -28,6 +28,7 @@ class PollBackoff:
     def should_check_status(self) -> bool:
         """Whether to look, after a claim in vain, if the study is over."""
         now = time.monotonic()
+        # A store that held the claim for all of its time has seen the study open until then.
         held = self.wait_s > 0 and now - self._claimed_at >= self.wait_s
         if held or now - self._checked_at < _CHECK_EVERY_S:
             return False

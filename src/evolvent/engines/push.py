@@ -16,7 +16,7 @@ from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, Report
 
 _MAX_TRIES = 3
-_SPARE_S = 24 * 3600.0
+_SPARE_S = 24 * 3600.0  # no lease protects what is copied here from being swept: its age does
 
 
 def push_done(

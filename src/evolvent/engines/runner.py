@@ -52,6 +52,7 @@ class Runner:
 
     def forget(self) -> None:
         """Throw the live trainable away. That it cannot be closed is no fault of any job."""
+        # Forgotten first: should `close` raise, the object is not taken for a live one again.
         live, self._live, self._holds = self._live, None, None
         if live is None:
             return
@@ -77,7 +78,7 @@ class Runner:
     def _prepare(self, kind: type[Trainable], job: Job, *, parent: JobId | None) -> Trainable:
         if self._live is not None and self.holds(parent):
             self._live.job = job
-            self._holds = None
+            self._holds = None  # from its first step on it is in the state of no job
             return self._live
         self.forget()
         self._live = live = kind()  # from now on to be closed, whatever happens

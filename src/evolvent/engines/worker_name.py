@@ -27,7 +27,7 @@ def is_gone(name: str) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except PermissionError:  # it lives, and is another user's
         return False
     return _start_time(int(pid)) != start_time
 
@@ -47,5 +47,7 @@ def _start_time(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
+    # The name of a program comes before and may hold blanks and brackets. A zombie has ended,
+    # though its parent has not asked yet.
     fields = stat.rpartition(")")[2].split()
     return "" if fields[0] == "Z" else fields[19]

@@ -16,6 +16,7 @@ from typing import IO, TextIO
 
 from evolvent.errors import TrainableError
 
+# It ignores what a terminal or a queue sends to end a group: it has to be the last one there.
 _GUARD = "trap '' HUP INT TERM; read _; kill -KILL 0"
 _POLL_S = 0.5
 _GRACE_S = 2.0  # for what a program has left running, such as a `tee` in its pipe
@@ -71,6 +72,7 @@ def run_program(
         )
         try:
             hung = _wait(process, streams, beat, hang_s)
+            # What the program has started, such as a `tee`, may still have its last lines.
             if not hung:
                 _join(streams)
         finally:
@@ -100,7 +102,7 @@ class _OutputStream(threading.Thread):
             while chunk := pipe.read(_CHUNK):
                 self.last_output_at = time.monotonic()
                 *lines, rest = (rest + chunk).split(b"\n")
-                if len(rest) > _LONGEST_LINE:
+                if len(rest) > _LONGEST_LINE:  # or a program without line ends fills our memory
                     lines, rest = [*lines, rest], b""
                 for line in lines:
                     self._handle_line(line)
@@ -124,6 +126,7 @@ def _process_group() -> Iterator[int]:
 
     Its leader is a shell that waits for the end of a pipe which only we hold open.
     """
+    # A parent-death signal would do for one child, not for what that starts, and only on Linux.
     with subprocess.Popen(
         ["/bin/sh", "-c", _GUARD],
         stdin=subprocess.PIPE,

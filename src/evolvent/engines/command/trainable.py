@@ -130,6 +130,8 @@ class Command:
 
     def _metrics(self, job: Job, ended: ProgramExit) -> dict[str, Any]:
         path = job.directory / METRICS_FILE
+        # Removed, for what is left in the directory becomes the checkpoint: a command that starts
+        # by copying its checkpoint would report these metrics again in the next round.
         if path.is_file():
             found = _parse_object(path.read_text(errors="replace"))
             path.unlink()

@@ -28,6 +28,7 @@ EXIT_ERROR = 3
 EXIT_HUNG = 75
 DRAIN = b"drain\n"
 
+# Two threads write to the driver: a line must not come in the middle of another.
 _status_lock = threading.Lock()
 
 
@@ -61,6 +62,7 @@ def _take_pipes(status: int) -> tuple[io.BufferedReader, io.FileIO]:
 def _read_task(control: io.BufferedReader) -> dict[str, Any]:
     size = int.from_bytes(control.read(8), "little")
     task: dict[str, Any] = pickle.loads(control.read(size))  # from our own driver
+    # Before the trainable is unpacked: it is imported from where the driver would.
     sys.path[:] = task["sys_path"]
     return task
 
@@ -69,8 +71,10 @@ def _read_commands(control: io.BufferedReader, drain: threading.Event) -> None:
     for command in control:
         if command == DRAIN:
             drain.set()
+    # The pipe has ended, so the driver is dead: what training has started must not outlive it.
+    # Only of a group of our own: started by hand, it would be the group of the user's shell.
     if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)  # what training has started must not outlive the driver
+        os.killpg(0, signal.SIGKILL)
     os._exit(EXIT_ERROR)
 
 
@@ -84,7 +88,7 @@ def _send(status: io.FileIO, message: dict[str, str]) -> None:
     try:
         with _status_lock:
             status.write(json.dumps(message).encode() + b"\n")
-    except OSError:
+    except OSError:  # nobody reads any more: the driver is dead
         os._exit(EXIT_ERROR)
 
 

@@ -79,6 +79,7 @@ class _Driver:
             "sys_path": [os.path.abspath(p) for p in sys.path],
             "pickled": pack_code(trainable, algorithm),
         }
+        # In the environment, because libraries read these when they are loaded and never again.
         self._env = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(options.threads))}
         self._workers: list[WorkerProcess] = []
         self._selector = selectors.DefaultSelector()
@@ -100,6 +101,8 @@ class _Driver:
                     self._start_worker(slot)
                 self._watch(until)
         finally:
+            # First the processes, then their jobs: a worker that lives could still report one that
+            # has been given back, and be refused.
             for worker in self._workers:
                 worker.kill()
                 self._close(worker)
@@ -116,7 +119,7 @@ class _Driver:
         }
         worker = WorkerProcess(slot, {**self._task, "options": options}, env=self._env)
         self._workers.append(worker)
-        if self._draining:
+        if self._draining:  # started too late to claim anything
             worker.drain()
         for fd in worker.pipes:
             self._selector.register(fd, selectors.EVENT_READ)
@@ -124,6 +127,7 @@ class _Driver:
     def _watch(self, until: float | None) -> None:
         checked_at = 0.0
         while self._workers:
+            # Not only pipes wake us: an exit does not, where a child of training holds them open.
             self._selector.select(_TICK_S)
             if self._interrupts and self._outcome is not RunOutcome.INTERRUPTED:
                 self._drain_on_interrupt()
@@ -137,6 +141,7 @@ class _Driver:
         self._print(worker)
         if worker.has_ended():
             self._handle_exit(worker)
+        # Suspended, or starved of memory: its lease runs out, but its slot would stay empty.
         elif time.monotonic() - worker.seen > max(3 * self._options.lease_s, _LEAST_SILENCE_S):
             self._observer.line(f"worker {worker.slot} is silent: replacing it")
             worker.kill()
@@ -145,6 +150,7 @@ class _Driver:
         status = self._store.status(self._study)
         self._observer.update(status, lambda: self._store.members(self._study))
         finished = status.counts.get(JobState.DONE, 0) + status.counts.get(JobState.FAILED, 0)
+        # A job that came through says that workers can work: deaths are counted in a row.
         if finished != self._finished:
             self._finished, self._deaths = finished, 0
         if until is not None and time.monotonic() > until and self._outcome is RunOutcome.OVER:
@@ -155,11 +161,12 @@ class _Driver:
 
     def _handle_exit(self, worker: WorkerProcess) -> None:
         worker.kill()  # what it had started must not outlive it
-        self._print(worker)
+        self._print(worker)  # its last lines may still be in the pipe
         self._close(worker)
         self._workers.remove(worker)
         if worker.clean:
             return
+        # Its job is given back now: the lease would let others wait until it runs out.
         exit_text = f"worker {worker.slot} {worker.describe_exit()}"
         self._store.release(
             self._study, worker=worker.name, failure=Failure(worker.failure_kind(), exit_text)

@@ -33,6 +33,7 @@ def run_inline(
     until = deadline(options.wall_time_s)
     outcome, updated_at = RunOutcome.OVER, 0.0
 
+    # Looked at between jobs only: nobody else is here to watch the clock while one trains.
     def on_job(_: object) -> None:
         nonlocal outcome, updated_at
         if until is not None and time.monotonic() > until and not drain.is_set():
@@ -58,7 +59,7 @@ def run_inline(
         device=options.device(0),
         lease_s=options.lease_s,
         hang_s=options.hang_s,
-        overlap=False,
+        overlap=False,  # all in this thread: `on_job` shows, and a debugger sees one thing
         on_job=on_job,
         on_hang=on_hang,
         drain=drain,
@@ -132,6 +133,7 @@ def run_one_job(
     )
     with handle_interrupts(on_interrupt):
         Worker(store, study, trainable, options).work()
+    # While it waited for a job there was none to finish: then one Ctrl-C is enough.
     if interrupted and not finished:
         raise KeyboardInterrupt
     return finished[0] if finished else None

@@ -27,6 +27,7 @@ def open_for_run(store: Store, status: StudyStatus, *, trainable: str | None) ->
     """
     if trainable is not None and trainable != status.record.trainable:
         _remember_trainable(store, status, trainable)
+    # At its target a study is over; `run` does not train it further.
     halted = status.state in (StudyState.STOPPED, StudyState.FAILED)
     if halted and not status.record.reached(status.best_score):
         store.resume(status.id)
@@ -55,6 +56,8 @@ def _remember_trainable(store: Store, status: StudyStatus, trainable: str) -> No
 
 def release_dead(store: Store, study: int) -> int:
     """Take back the jobs of workers whose processes on this host have ended; return how many."""
+    # A worker of this host that was killed with its driver: nobody else could know before its lease
+    # runs out. Of other hosts nothing is known: there the lease decides.
     running = store.jobs(study, states=[JobState.RUNNING])
     dead = {job.worker for job in running if job.worker and is_gone(job.worker)}
     failure = Failure(FailureKind.LOST, "the process of its worker has ended")

@@ -70,6 +70,7 @@ def local_options(
     if isinstance(devices, str):
         raise ConfigError(f"devices: got the string {devices!r}, wanted a list such as ['cuda:0']")
     check_count("per_device", per_device, least=1)
+    # Device by device in turn: with few workers each gets a device of its own.
     slots = tuple(d for _ in range(per_device) for d in devices or ())
     cores = _cores()
     n = workers if workers is not None else min(len(slots) or cores, record.population)
@@ -78,6 +79,7 @@ def local_options(
         raise ConfigError(
             f"workers: got {n} for {len(slots)} device slots: leave it out, or raise per_device"
         )
+    # How a sum is shared out among threads changes its last bit, and one bit changes a decision.
     shared = 1 if record.synchronous else max(1, cores // max(1, n))
     checked = {
         name: None if value is None else check_number(name, value, above=0)
@@ -92,7 +94,7 @@ def local_options(
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
+    if hasattr(os, "sched_getaffinity"):  # a container or a queue may grant fewer than there are
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 

@@ -47,16 +47,18 @@ class WorkerProcess:
                 stderr=subprocess.STDOUT,
                 pass_fds=(child_end,),
                 env={**env, "PYTHONUNBUFFERED": "1"},
+                # Ctrl-C in the terminal does not reach it, and one signal ends all that it starts.
                 start_new_session=True,
             )
         finally:
-            os.close(child_end)
+            os.close(child_end)  # held by us too, the pipe would not end when the child does
         self.slot = slot
         self.name = process_worker_name(self._process.pid, str(slot))
         self.error: errors.EvolventError | None = None
         self.seen = time.monotonic()
         assert self._process.stdout is not None  # opened as a pipe above
         self.pipes = (self._process.stdout.fileno(), status)
+        # A worker that hangs in the middle of a line must not hold up the others.
         for fd in self.pipes:
             os.set_blocking(fd, False)
         self.at_end: set[int] = set()
@@ -80,6 +82,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End it now, with whatever it started in its session."""
+        # Also after its end: the group lives on for as long as one of its children does.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -94,6 +97,7 @@ class WorkerProcess:
     @property
     def clean(self) -> bool:
         """Whether it ended because its work was done, and said so."""
+        # An exit code of 0 is not enough: training may have called `os._exit(0)`.
         return self._said_over and self._process.returncode == 0
 
     @property
@@ -131,7 +135,7 @@ class WorkerProcess:
 
     def _send(self, data: bytes) -> None:
         assert self._process.stdin is not None  # opened as a pipe above
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the driver sees that next
             self._process.stdin.write(data)
             self._process.stdin.flush()
 
@@ -145,6 +149,7 @@ class WorkerProcess:
                 self.at_end.add(fd)
                 break
             self._partial[fd] += chunk
+        # A line without an end is shown as it is when the pipe has ended or it is getting too long.
         torn = fd in self.at_end or len(self._partial[fd]) > _LONGEST_LINE
         if torn and self._partial[fd][-1:] not in (b"", b"\n"):
             self._partial[fd] += b"\n"

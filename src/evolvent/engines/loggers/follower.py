@@ -78,6 +78,7 @@ class LogFollower:
         try:
             self._catch_up(until)
         except Exception:
+            # How much of the page was written is not known: begin with what the logger finds.
             self._reader = None
             raise
 
@@ -152,6 +153,7 @@ class LoggingObserver:
 
     def __init__(self, inner: Observer, followers: Sequence[LogFollower]) -> None:
         self._inner = inner
+        # The inner observer is called in one thread only: what logger threads have to say waits.
         self._messages: deque[str] = deque()
         self._threads = [LoggerThread(f, self._messages.append) for f in followers]
         self._ended = False
