@@ -20,6 +20,7 @@ from evolvent.errors import (
     StoreUnavailable,
     UploadConflict,
 )
+from evolvent.store.backoff import Backoff
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.hashes import HASHES
@@ -58,7 +59,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
         StoreUnavailable: the service cannot be reached.
     """
     wish = encode({"files": files_to_json(entries), "key": uuid4().hex}).encode()
-    patience = _TransferBackoff(transport.address.url)
+    backoff, most_sent = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, for_s=RETRY_S), -1
     long_s = _answer_s(sum(entry.size for entry in entries))
     while True:
         answer = transport.request(
@@ -68,7 +69,17 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
         if told["sealed"]:
             return
         offsets = [file["offset"] for file in told["files"]]
-        patience.wait(news=sum(offsets))
+        if (sent := sum(offsets)) > most_sent:
+            # It goes on for as long as something arrives, and `RETRY_S` beyond.
+            most_sent = sent
+            backoff.restart()
+        elif backoff.is_over:
+            raise StoreUnavailable(
+                f"the service at {transport.address.url} takes no more of a checkpoint: tried for "
+                f"{RETRY_S:.0f} s; check the network, and what the service says in its log"
+            )
+        else:
+            time.sleep(backoff.pause_s())
         place = f"{study}/uploads/{told['upload']}"
         try:
             for index, (entry, offset) in enumerate(zip(entries, offsets, strict=True)):
@@ -153,33 +164,6 @@ class _Blocks(io.RawIOBase):
 
 class _Broken(Exception):
     """A part was not sent to its end."""
-
-
-class _TransferBackoff:
-    """Goes on for as long as something arrives, and `RETRY_S` beyond."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._most = -1
-        self._until = self._pause_s = 0.0
-
-    def wait(self, *, news: int) -> None:
-        """Return at once when more has arrived than ever before, else after a while.
-
-        Raises:
-            StoreUnavailable: nothing has for too long.
-        """
-        if news > self._most:
-            self._most = news
-            self._until, self._pause_s = time.monotonic() + RETRY_S, _FIRST_PAUSE_S
-            return
-        if time.monotonic() > self._until:
-            raise StoreUnavailable(
-                f"the service at {self._url} takes no more of a checkpoint: tried for {RETRY_S:.0f}"
-                " s; check the network, and what the service says in its log"
-            )
-        time.sleep(self._pause_s)
-        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
 
 def download(transport: Transport, path: str, target: Path, entries: Sequence[FileEntry]) -> None:

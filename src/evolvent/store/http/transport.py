@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import logging
-import random
 import ssl
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +18,7 @@ from typing import IO, Any, TypeAlias
 
 from evolvent import errors
 from evolvent.errors import EvolventError, StoreError, StoreUnavailable
+from evolvent.store.backoff import Backoff
 from evolvent.store.http.connection import (
     CONNECTION_ERRORS,
     PERMANENT_ERRORS,
@@ -42,8 +40,7 @@ _BLOCK = 1 << 16
 Body: TypeAlias = bytes | Callable[[], IO[bytes]] | None
 """Bytes, or what opens them anew for every try."""
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
-_SHORTEST_S, _LONGEST_S = 0.05, 5.0
-_logger = logging.getLogger("evolvent")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 _NOT_FOUND = 404
 _LONGEST = 300
 
@@ -161,10 +158,10 @@ class Transport:
     ) -> Iterator[tuple[http.client.HTTPResponse, bytes]]:
         """Give the first answer that is none of an error; with its content, if it is `whole`."""
         for_s = RETRY_S if self._reached else FIRST_RETRY_S
-        patience = RetryBackoff(self.address.url, for_s, send.cancel)
-        while (answered := self._tried(send, patience, whole=whole)) is None:
+        retries = _Retries(self.address.url, for_s, send.cancel)
+        while (answered := self._tried(send, retries, whole=whole)) is None:
             pass
-        patience.rewarded()
+        retries.succeed()
         connection, response, data = answered
         try:
             yield response, data
@@ -172,12 +169,12 @@ class Transport:
             self._give_back(connection, response)
 
     def _tried(
-        self, send: _Sending, patience: RetryBackoff, *, whole: bool
+        self, send: _Sending, retries: _Retries, *, whole: bool
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, bytes] | None:
         """Send once; None when it is time to send again."""
         if self._closed:
             raise StoreError(f"{self.address.url} has been closed")
-        patience.check()
+        retries.check()
         connection, used = self._connections.take(timeout_s=send.timeout_s)
         try:
             response = send(connection)
@@ -186,7 +183,7 @@ class Transport:
         except CONNECTION_ERRORS as e:
             connection.close()
             if not (used and isinstance(e, _STALE)):  # closed while idle: at once, anew
-                patience.wait(e, hopeless=not self._reached and isinstance(e, PERMANENT_ERRORS))
+                retries.wait(e, hopeless=not self._reached and isinstance(e, PERMANENT_ERRORS))
             return None
         except BaseException:  # Ctrl-C in the middle of an answer
             connection.close()
@@ -198,7 +195,7 @@ class Transport:
         error = error_of(response.status, data, url=self.address.url)
         if response.status not in _AGAIN:
             raise error
-        patience.wait(error, wanted_s=retry_after(_plain(response)))
+        retries.wait(error, wanted_s=retry_after(_plain(response)))
         return None
 
     def _give_back(
@@ -263,8 +260,8 @@ def _split(blocks: Iterator[bytes]) -> Iterator[bytes]:
         raise http.client.IncompleteRead(rest)
 
 
-class RetryBackoff:
-    """Waits between tries: longer each time, at random, so that not all come back at once.
+class _Retries:
+    """Waits between the tries of one request, and says so.
 
     Args:
         url: of the service, for messages.
@@ -274,20 +271,12 @@ class RetryBackoff:
 
     def __init__(self, url: str, for_s: float, cancel: Event | None) -> None:
         self._url = url
-        self._cancel = Event() if cancel is None else cancel
-        self._began = time.monotonic()
-        self._until = self._began + for_s
         self._for_s = for_s
-        self._most_s = _SHORTEST_S
-        self._told = False
-
-    @property
-    def over(self) -> bool:
-        """Whether it has been long enough."""
-        return time.monotonic() >= self._until
+        self._cancel = Event() if cancel is None else cancel
+        self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, for_s=for_s, spread=1.0)
 
     def check(self) -> None:
-        """Raise GivenUp if nobody waits for an answer any more."""
+        """Raise Cancelled if nobody waits for an answer any more."""
         if self._cancel.is_set():
             raise Cancelled
 
@@ -306,24 +295,20 @@ class RetryBackoff:
             Cancelled: nobody waits for an answer any more.
         """
         answered = isinstance(error, EvolventError)
-        if hopeless or self.over:
+        if hopeless or self._backoff.is_over:
             if answered:
                 raise error
-            raise unavailable(self._url, error, time.monotonic() - self._began) from error
-        if not self._told:
-            self._told = True
-            how = "busy" if answered else "not there"
-            _logger.warning("%s is %s (%s): trying for %.0f s", self._url, how, error, self._for_s)
-        pause_s = random.uniform(0, self._most_s) if wanted_s is None else wanted_s
-        self._most_s = min(2 * self._most_s, _LONGEST_S)
-        self._cancel.wait(min(pause_s, max(0.0, self._until - time.monotonic())))
+            raise unavailable(self._url, error, self._backoff.waited_s) from error
+        how = "busy" if answered else "not there"
+        self._backoff.announce(
+            "%s is %s (%s): trying for %.0f s", self._url, how, error, self._for_s
+        )
+        self._cancel.wait(self._backoff.pause_s(wanted_s))
         self.check()
 
-    def rewarded(self) -> None:
+    def succeed(self) -> None:
         """Say that the wait is over, to whom it was announced."""
-        if self._told:
-            waited_s = time.monotonic() - self._began
-            _logger.warning("%s answers again, after %.0f s", self._url, waited_s)
+        self._backoff.succeed(self._url)
 
 
 def error_of(status: int, data: bytes, *, url: str) -> EvolventError:
