@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from evolvent.store.backoff import Backoff
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
 _CHECK_EVERY_S = 0.05
@@ -21,7 +23,8 @@ class PollBackoff:
 
     def __init__(self) -> None:
         self.wait_s = 0.0
-        self._pause_s = _FIRST_PAUSE_S
+        self._pauses = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+        self._waits = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
         self._claimed_at = time.monotonic()
         self._checked_at = -_CHECK_EVERY_S
 
@@ -37,8 +40,6 @@ class PollBackoff:
 
     def next_pause_s(self) -> float:
         """Return how many seconds to wait before the next claim."""
-        pause_s = self._pause_s
-        self._pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        self.wait_s = min(max(2 * self.wait_s, _FIRST_WAIT_S), _LONGEST_WAIT_S)
+        pause_s, self.wait_s = self._pauses.pause_s(), self._waits.pause_s()
         self._claimed_at = time.monotonic() + pause_s
         return pause_s

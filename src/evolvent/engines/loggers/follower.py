@@ -12,6 +12,7 @@ from functools import partial
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.engines.loggers.protocol import Entry, Logger, check_loggers
 from evolvent.engines.observer import Observer
+from evolvent.store.backoff import Backoff
 from evolvent.store.protocol import Store
 from evolvent.store.records import MemberView, StudyStatus
 
@@ -106,11 +107,12 @@ class LoggerThread(threading.Thread):
         self.follower = follower
         self._send_message = send_message
         self._ending = threading.Event()
-        self._pause = _LOOK_EVERY_S
+        self._pause_s = _LOOK_EVERY_S
+        self._backoff = Backoff(2 * _LOOK_EVERY_S, _RETRY_AT_MOST_EVERY_S)
         self._failing = False
 
     def run(self) -> None:
-        while not self._ending.wait(self._pause):
+        while not self._ending.wait(self._pause_s):
             self._try(self.follower.catch_up)
         if not self._try(self._end):
             self._send_message(
@@ -138,13 +140,14 @@ class LoggerThread(threading.Thread):
                     f"{self.follower.logger.place}: {message}; training goes on without it"
                 )
             self._failing = True
-            self._pause = min(2 * self._pause, _RETRY_AT_MOST_EVERY_S)
+            self._pause_s = self._backoff.pause_s()
             return False
         if self._failing:
             self._send_message(
                 f"{self.follower.logger.place}: all is well again, nothing is missing"
             )
-        self._failing, self._pause = False, _LOOK_EVERY_S
+        self._failing, self._pause_s = False, _LOOK_EVERY_S
+        self._backoff.restart()
         return True
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import functools
-import logging
-import random
 import time
 import uuid
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from evolvent.store.backoff import Backoff
 from evolvent.store.idempotency import KEPT_S, RequestFingerprint, check_same
 from evolvent.store.sql.database import ConnectionLost, Transaction
 from evolvent.store.sql.rows import decode, encode
 
 RETRY_FOR_S = 60.0
 """For so long a store that was open before waits for its database to come back."""
-_FIRST_S, _LAST_S = 0.05, 2.0
-_logger = logging.getLogger("evolvent")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _INSERT_KEY = """
@@ -96,23 +94,16 @@ def retry_idempotent(
 
 def _retry_call(call: Callable[[], _R], first: ConnectionLost, *, even_if_committed: bool) -> _R:
     # By time and not by count: a restart of the server takes as long as it takes.
-    last, warned = first, False
-    began, pause = time.monotonic(), _FIRST_S
-    while time.monotonic() - began < RETRY_FOR_S and (
-        even_if_committed or not last.maybe_committed
-    ):
-        time.sleep(pause * random.uniform(0.5, 1.0))  # not all processes in step
-        pause = min(2 * pause, _LAST_S)
+    last, backoff = first, Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, for_s=RETRY_FOR_S, spread=0.5)
+    while not backoff.is_over and (even_if_committed or not last.maybe_committed):
+        time.sleep(backoff.pause_s())
         try:
             answer = call()
         except ConnectionLost as e:
-            last = e
-            if not warned:  # not the first time: most of it passes at once
-                warned = True
-                _logger.warning("%s: trying again for %.0f s", last, RETRY_FOR_S)
+            last = e  # not announced the first time: most of it passes at once
+            backoff.announce("%s: trying again for %.0f s", last, RETRY_FOR_S)
             continue
-        if warned:
-            _logger.warning("the database answers again, after %.0f s", time.monotonic() - began)
+        backoff.succeed("the database")
         return answer
     raise last
 
