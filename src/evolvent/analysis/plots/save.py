@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from typing import Any, TypeAlias
 from evolvent.analysis.atomic_write import replacing
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.errors import ConfigError, MissingExtra
+from evolvent.store.codec.fields import encode
 
 try:
     import vl_convert
@@ -79,23 +79,23 @@ def check_format(path: str | os.PathLike[str]) -> Callable[[Spec], bytes]:
 
 
 def _png(spec: Spec) -> bytes:
-    return bytes(vl_convert.vegalite_to_png(_text(spec), vl_version=_VERSION, scale=_SCALE))
+    return bytes(vl_convert.vegalite_to_png(encode(spec), vl_version=_VERSION, scale=_SCALE))
 
 
 def _svg(spec: Spec) -> bytes:
-    drawn = str(vl_convert.vegalite_to_svg(_text(spec), vl_version=_VERSION))
+    drawn = str(vl_convert.vegalite_to_svg(encode(spec), vl_version=_VERSION))
     # a hundredth of a pixel is enough for every place, and marks are opaque anyway
     short = _PLACES.sub(lambda places: _DIGITS.sub(r"\1", places[0]), drawn)
     return short.replace(' opacity="1"/>', "/>").encode()
 
 
 def _pdf(spec: Spec) -> bytes:
-    return bytes(vl_convert.vegalite_to_pdf(_text(spec), vl_version=_VERSION))
+    return bytes(vl_convert.vegalite_to_pdf(encode(spec), vl_version=_VERSION))
 
 
 def _html(spec: Spec) -> bytes:
     # names come from users: none of them may end the script that they stand in
-    safe = _text(spec).replace("<", "\\u003c")
+    safe = encode(spec).replace("<", "\\u003c")
     return _PAGE.format(
         title=html.escape(spec["description"]),
         background=spec["config"]["background"],
@@ -105,11 +105,7 @@ def _html(spec: Spec) -> bytes:
 
 
 def _json(spec: Spec) -> bytes:
-    return _text(spec).encode()
-
-
-def _text(spec: Spec) -> str:
-    return json.dumps(spec, separators=(",", ":"), allow_nan=False)
+    return encode(spec).encode()
 
 
 FORMATS: Mapping[str, Callable[[Spec], bytes]] = {

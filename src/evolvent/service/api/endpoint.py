@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -34,14 +33,13 @@ from evolvent.service.web.body import json_object, read_body
 from evolvent.service.web.errors import HttpError, to_response
 from evolvent.service.web.streaming import FileResponse, StreamedResponse
 from evolvent.service.web.threads import StoreThreads
+from evolvent.store.codec.fields import encode
 from evolvent.store.codec.messages import lease_to_json
 from evolvent.store.protocol import Store
 
 _WORTH_PACKING = 4096
 _LEVEL = 4
 _GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class ApiContext:
@@ -249,7 +247,7 @@ def _takes_gzip(request: Request) -> bool:
 
 
 def _json_response(value: Any, status: int, *, packed: bool) -> Response:
-    text = _encode(value).encode("ascii")
+    text = encode(value).encode("ascii")
     if packed and len(text) >= _WORTH_PACKING:
         text = zlib.compress(text, _LEVEL, wbits=31)
         return Response(text, status, _GZIP, media_type="application/json")

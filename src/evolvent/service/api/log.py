@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from evolvent.service.api.operations import JsonCall, StreamCall
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
 from evolvent.store.codec import messages
+from evolvent.store.codec.fields import encode
 from evolvent.store.protocol import Store
 from evolvent.store.records import JOB_COLUMNS, JobColumn
 from evolvent.validation import invalid
@@ -22,7 +22,6 @@ _BATCH, _MANY = 1000, 10_000
 _MOST_LOOKED_AT = 200_000
 _FINISHED = (JobState.DONE, JobState.FAILED)
 
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _Record = TypeVar("_Record")
 
 
@@ -208,7 +207,7 @@ def _lines(records: Iterable[_Record], to_json: Callable[[_Record], Any]) -> Ite
     """Yield records as JSON lines, many to a block; at least one block, be it empty."""
     left = iter(records)
     while True:
-        batch = [_encode(to_json(record)) for record in islice(left, _BATCH)]
+        batch = [encode(to_json(record)) for record in islice(left, _BATCH)]
         yield ("\n".join(batch) + "\n").encode("ascii") if batch else b""
         if len(batch) < _BATCH:
             return

@@ -6,7 +6,6 @@ The library that draws them comes out of an installed package, whole; no other h
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
 import sys
 from collections import OrderedDict
@@ -22,6 +21,7 @@ from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.theme import DARK, LIGHT
 from evolvent.core.records import JobId
 from evolvent.errors import MissingExtra
+from evolvent.store.codec.fields import encode
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
 from evolvent.validation import invalid
@@ -92,7 +92,8 @@ class Figures:
             log = _keep(self._logs, key, Log.read(self._store, status.id))
             _trim(self._logs, _MOST_LOGS)
         request = FigureRequest(kind=kind, options=Options(dark=dark, width=width))
-        return _json(_for_page(request.draw({status.record.name: [log]}).to_dict(), width))
+        spec = request.draw({status.record.name: [log]}).to_dict()
+        return encode(_for_page(spec, width)).encode()
 
     def points(self, status: StudyStatus, job: JobId, *, dark: bool, width: int) -> bytes:
         """Return what a job logged within its round, as one panel a name."""
@@ -118,7 +119,8 @@ class Figures:
         ]  # fmt: skip
         config = {**theme.config(), "point": {"filled": True, "color": theme.strong, "size": 20}}
         description = f"What {job} logged within its round: {', '.join(names)}"
-        return _json({"config": config, "description": description, "vconcat": panels})
+        spec = {"config": config, "description": description, "vconcat": panels}
+        return encode(spec).encode()
 
 
 def _for_page(spec: dict[str, Any], width: int) -> dict[str, Any]:
@@ -169,7 +171,3 @@ def _keep(kept: OrderedDict[tuple[Any, ...], Any], key: tuple[Any, ...], value: 
 def _trim(kept: OrderedDict[tuple[Any, ...], Any], most: int) -> None:
     while len(kept) > most:
         kept.popitem(last=False)
-
-
-def _json(spec: Mapping[str, Any]) -> bytes:
-    return json.dumps(spec, separators=(",", ":"), allow_nan=False).encode()

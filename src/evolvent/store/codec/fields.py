@@ -130,7 +130,10 @@ def strict_json(line: bytes | str, *, once: bool = False) -> Any:
 
 
 encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-"""Strict JSON in one line of ASCII; numbers come back bit for bit."""
+"""Strict JSON in one line of ASCII; numbers come back bit for bit.
+
+For the wire, archives and pages. What a database holds, which may be NaN, is of `sql.rows`.
+"""
 
 
 def _refuse(constant: str) -> NoReturn:

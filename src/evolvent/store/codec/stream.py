@@ -6,7 +6,6 @@ a list of a word and a value; the bytes of a checkpoint's files follow its line,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec import records as lines
-from evolvent.store.codec.fields import Malformed, check, object_, strict_json, wrong
+from evolvent.store.codec.fields import Malformed, check, encode, object_, strict_json, wrong
 from evolvent.store.codec.file_list import files_from_json, files_to_json
 from evolvent.store.codec.messages import address
 from evolvent.store.codec.records import job_id
@@ -34,7 +33,6 @@ _BLOCK = 1 << 17
 _LINES = 500
 _LONGEST_LINE = 1 << 26
 
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _Record = TypeVar("_Record")
 
 
@@ -97,7 +95,7 @@ def _blocks(path: Path, size: int) -> Iterator[bytes]:
 
 
 def _line(word: str, value: Any) -> bytes:
-    return f"{_encode([word, value])}\n".encode("ascii")
+    return f"{encode([word, value])}\n".encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -10,7 +9,7 @@ from uuid import uuid4
 
 from evolvent.errors import ConfigError, EvolventError, LeaseLost, StoreError, UnknownStudy
 from evolvent.store.codec import messages
-from evolvent.store.codec.fields import Malformed, strict_json
+from evolvent.store.codec.fields import Malformed, encode, strict_json
 from evolvent.store.http.transport import ANSWER_S, Transport
 from evolvent.store.records import Lease, StudyStatus, Wait
 
@@ -18,8 +17,6 @@ _NO_CONTENT = 204
 _JSON = {"Content-Type": "application/json"}
 
 _T = TypeVar("_T")
-
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class Requests:
@@ -67,7 +64,7 @@ class Requests:
             GivenUp: the wait was ended before the answer came.
         """
         try:
-            text = _encode(body).encode("ascii")
+            text = encode(body).encode("ascii")
         except ValueError as e:
             raise ConfigError(f"{path}: a value that no JSON can hold: {e}") from e
         wait = Wait(0.0) if wait is None else wait
