@@ -8,80 +8,79 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints
-from evolvent.store.codec.stream import MEDIA_TYPE, Received, file_blocks, log_blocks
+from evolvent.store.checkpoints.transfer import CheckpointWriter
+from evolvent.store.codec.stream import MEDIA_TYPE, file_blocks, log_blocks
 from evolvent.store.dump import Chosen, StudyDump
-from evolvent.store.http.client import Requests, new_key, quoted
 from evolvent.store.http.connection import CONNECTION_ERRORS
-from evolvent.store.http.transport import unavailable
+from evolvent.store.http.transport import Answer, Transport, unavailable
 
 _TRIES = 3
-_LONG_S = 3600.0
+_RESTORED_S = 3600.0
 _BLOCK = 1 << 17
 
 
-class HttpWhole(Requests):
-    """The part of the store that takes studies out and puts them in."""
-
-    @contextmanager
-    def dump(
-        self, study: int, *, checkpoints: Chosen
-    ) -> Iterator[tuple[StudyDump, HeldCheckpoints]]:
-        with _folder() as folder:
-            stream = folder / "stream"
-            self._fetch(study, checkpoints, stream)
-            received = self._read(Received.of, stream)
-            directories = dict(received.unpack(lambda name: _made(folder / name)))
-            yield received.dump(), HeldCheckpoints(received.addresses, directories)
-
-    def restore(self, dump: StudyDump, *, save: CheckpointWriter, key: str | None = None) -> int:
-        with _folder() as folder:
-            stream = folder / "stream"
-            place = LocalCheckpoints(folder / "checkpoints", sync=False)
-            with _writing(stream) as file:
-                file.writelines(log_blocks(dump, {}))
-                save(place)
-                file.writelines(file_blocks({a: place.path(a) for a in place.addresses()}))
-            return self._send(stream, key or new_key())
-
-    def _send(self, stream: Path, key: str) -> int:
-        size = str(stream.stat().st_size)
-        answer = self._transport.request(
-            "POST",
-            f"/restore?key={quoted(key)}",
-            lambda: stream.open("rb"),
-            headers={"Content-Type": MEDIA_TYPE, "Content-Length": size},
-            timeout_s=_LONG_S,
-        )
-        return int(self._json(answer.data)["id"])
-
-    def _fetch(self, study: int, checkpoints: Chosen, stream: Path) -> None:
-        """Bring the stream of a study; from its start again when it breaks off."""
-        words = checkpoints if isinstance(checkpoints, str) else ",".join(checkpoints) or "none"
-        path = f"/studies/{study}/dump?checkpoints={words}"
-        for left in reversed(range(_TRIES)):
-            try:
-                wanted = {"Accept": MEDIA_TYPE}
-                with self._transport.stream(path, headers=wanted) as got, _writing(stream) as file:
-                    file.writelines(_blocks(got))
-                return
-            except _BrokenOff as e:
-                if left == 0:
-                    raise unavailable(self.url, e.error, 0.0) from e
-
-
 @contextmanager
-def _folder() -> Iterator[Path]:
+def scratch_directory() -> Iterator[Path]:
     """Make a directory for as long as the context lasts; the environment's TMPDIR says where."""
-    folder = Path(tempfile.mkdtemp(prefix="evolvent-"))
+    directory = Path(tempfile.mkdtemp(prefix="evolvent-"))
     try:
-        yield folder
+        yield directory
     finally:
         with suppress(OSError):
-            tree.remove(folder)
+            tree.remove(directory)
+
+
+def download(transport: Transport, study: int, checkpoints: Chosen, stream: Path) -> None:
+    """Bring the stream of a study into a file; from its start again when it breaks off.
+
+    Raises:
+        CheckpointError: the disk is full; says where.
+        StoreUnavailable: it broke off every time.
+    """
+    chosen = checkpoints if isinstance(checkpoints, str) else ",".join(checkpoints) or "none"
+    path = f"/studies/{study}/dump?checkpoints={chosen}"
+    for left in reversed(range(_TRIES)):
+        try:
+            with (
+                transport.stream(path, headers={"Accept": MEDIA_TYPE}) as response,
+                _writing(stream) as file,
+            ):
+                file.writelines(_blocks(response))
+            return
+        except _BrokenOff as e:
+            # Not from where it ended: the log may have grown meanwhile, and the stream with it.
+            if left == 0:
+                raise unavailable(transport.address.url, e.error, 0.0) from e
+
+
+def written(dump: StudyDump, save: CheckpointWriter, scratch: Path) -> Path:
+    """Write the stream of a study into a file, which is returned; `save` brings checkpoints along.
+
+    Raises:
+        CheckpointError: the disk is full; says where.
+    """
+    stream, checkpoints = scratch / "stream", LocalCheckpoints(scratch / "checkpoints", sync=False)
+    with _writing(stream) as file:
+        file.writelines(log_blocks(dump, {}))
+        save(checkpoints)
+        found = {address: checkpoints.path(address) for address in checkpoints.addresses()}
+        file.writelines(file_blocks(found))
+    return stream
+
+
+def upload(transport: Transport, stream: Path, key: str) -> Answer:
+    """Send the stream of a study; return the answer once all of it has been restored there."""
+    return transport.request(
+        "POST",
+        f"/restore?key={quote(key, safe='')}",
+        lambda: stream.open("rb"),
+        headers={"Content-Type": MEDIA_TYPE, "Content-Length": str(stream.stat().st_size)},
+        timeout_s=_RESTORED_S,
+    )
 
 
 @contextmanager
@@ -107,8 +106,3 @@ class _BrokenOff(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-def _made(directory: Path) -> Path:
-    directory.mkdir()
-    return directory
