@@ -241,8 +241,8 @@ class CheckpointCache:
                 tree.make_directory(self._locks, sync=False)
                 self._alive = locks.exclusive(self._locks / f"alive-{self._token}")
             except OSError as e:
-                told = tree.translate_error(e, doing="make the directory", path=self._locks)
-                raise CheckpointError(f"{told} (or name another one in {PLACE})") from e
+                cause = tree.translate_error(e, doing="make the directory", path=self._locks)
+                raise CheckpointError(f"{cause} (or name another one in {PLACE})") from e
         for path in tree.list_dir(self._locks):
             if path.name.startswith("alive-") and (lock := locks.try_exclusive(path)):
                 token = path.name.removeprefix("alive-")

@@ -1,7 +1,7 @@
 """What is in a checkpoint: the address that follows from it, and the list kept beside it.
 
 The list is advisory, and there is none for a single file: it may be missing, old or torn, and then
-only the name of a damaged file cannot be told.
+only the name of a damaged file is not known.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def array(data: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def metrics(data: Mapping[str, Any], name: str) -> dict[str, float]:
-    """Return numbers by name; those not finite are told by strings."""
+    """Return numbers by name; those not finite are strings."""
     values = object_(data, name)
     for key, value in values.items():
         if not isinstance(value, (float, int)):

@@ -26,7 +26,7 @@ def files_to_json(entries: Sequence[FileEntry]) -> list[dict[str, Any]]:
     """Return files as JSON objects.
 
     Raises:
-        CheckpointError: names the file that cannot be told.
+        CheckpointError: names the file that cannot be listed.
     """
     for entry in entries:
         if not _is_name(entry.name):

@@ -1,6 +1,6 @@
 """What workers and stores tell each other, as JSON objects, and back: used on both sides of HTTP.
 
-Floats are told bit for bit; metrics that are not finite by the strings "NaN", "Infinity" and
+Floats are written bit for bit; metrics that are not finite as the strings "NaN", "Infinity" and
 "-Infinity". Whatever cannot be read raises `Malformed`, which names the field.
 """
 

@@ -123,8 +123,8 @@ class Received:
             settings = StudySettings.from_json(
                 object_({"settings": _next(file, "settings")}, "settings")
             )
-            told = object_({"addresses": _next(file, "addresses")}, "addresses")
-            addresses = {job_id({"job": job}, "job"): address(told, job) for job in told}
+            by_job = object_({"addresses": _next(file, "addresses")}, "addresses")
+            addresses = {job_id({"job": job}, "job"): address(by_job, job) for job in by_job}
             return cls(path, settings, addresses, _starts(file))
 
     def dump(self) -> StudyDump:

@@ -21,7 +21,7 @@ class HttpCheckpoints:
     A worker saves into a directory of its own machine. `seal` hashes it here and sends what the
     service lacks; `verify` brings what this machine lacks. Both go on where a broken connection
     ended, also through a restart of the service. `discard`, `sweep` and `remove_all` touch
-    nothing but what this machine keeps, of all studies: see `http_cache`.
+    nothing but what this machine keeps, of all studies: see `CheckpointCache`.
 
     Args:
         transport: to the service.
@@ -43,7 +43,7 @@ class HttpCheckpoints:
         return self._local.root
 
     def stage(self, label: str, *, spare_s: float = 0.0) -> Path:
-        """As `Checkpoints.stage`; `spare_s` matters on the service's machine only."""
+        """As `LocalCheckpoints.stage`; `spare_s` matters on the service's machine only."""
         return self._cache.stage(label, spare_s=spare_s)
 
     def drop(self, staged: Path) -> None:

@@ -67,12 +67,12 @@ class Cancelled(Exception):
 class ConnectionPool:
     """Idle connections, the newest lent first; a forked child opens its own."""
 
-    def __init__(self, address: Origin) -> None:
-        self._address = address
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
         self._idle: list[http.client.HTTPConnection] = []
         weakref.finalize(self, _close, self._idle)  # nobody may have closed us
         self._lock = threading.Lock()
-        self._tls = ssl.create_default_context() if address.tls else None
+        self._tls = ssl.create_default_context() if origin.tls else None
         _ALIVE.add(self)
 
     def take(self, *, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
@@ -104,10 +104,12 @@ class ConnectionPool:
         _close(self._idle)  # our ends only: nothing is sent, and the parent goes on with them
 
     def _new(self, timeout_s: float) -> http.client.HTTPConnection:
-        it = self._address
+        origin = self._origin
         if self._tls is None:
-            return http.client.HTTPConnection(it.host, it.port, timeout=timeout_s)
-        return http.client.HTTPSConnection(it.host, it.port, timeout=timeout_s, context=self._tls)
+            return http.client.HTTPConnection(origin.host, origin.port, timeout=timeout_s)
+        return http.client.HTTPSConnection(
+            origin.host, origin.port, timeout=timeout_s, context=self._tls
+        )
 
 
 def send_whole(

@@ -54,7 +54,7 @@ def download(transport: Transport, study: int, checkpoints: Chosen, stream: Path
         except _BrokenOff as e:
             # Not from where it ended: the log may have grown meanwhile, and the stream with it.
             if left == 0:
-                raise unavailable(transport.address.url, e.error, 0.0) from e
+                raise unavailable(transport.origin.url, e.error, 0.0) from e
 
 
 def written(dump: StudyDump, save: CheckpointWriter, scratch: Path) -> Path:

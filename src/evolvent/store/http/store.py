@@ -61,7 +61,7 @@ class HttpStore:
 
     @property
     def url(self) -> str:
-        return self._transport.address.url
+        return self._transport.origin.url
 
     def close(self) -> None:
         self._transport.close()
@@ -126,10 +126,10 @@ class HttpStore:
             "key": key or _new_key(),
         }
         try:
-            given = self._post(f"/studies/{study}/claim", body, wait=wait)
+            lease = self._post(f"/studies/{study}/claim", body, wait=wait)
         except Cancelled:
             return None
-        return None if given is None else self._read(messages.lease_from_json, given)
+        return None if lease is None else self._read(messages.lease_from_json, lease)
 
     def heartbeat(
         self,
@@ -139,27 +139,28 @@ class HttpStore:
         points: Sequence[Point] = (),
         key: str | None = None,
     ) -> None:
-        told = messages.points_to_json(points)
-        key = (key or _new_key()) if told else None  # alone, it may as well beat twice
-        self._held(lease, "heartbeat", {"lease_s": lease_s, "points": told, "key": key})
+        # Without points it may as well beat twice, and the service need not remember it.
+        key = (key or _new_key()) if points else None
+        body = {"lease_s": lease_s, "points": messages.points_to_json(points), "key": key}
+        self._post_fenced(lease, "heartbeat", body)
 
     def report(self, lease: Lease, report: Report) -> None:
-        self._held(lease, "report", messages.report_to_json(report))
+        self._post_fenced(lease, "report", messages.report_to_json(report))
 
     def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
-        told = messages.kind_to_json(failure)
-        self._held(lease, "fail", {"failure": told, "key": key or _new_key()})
+        body = {"failure": messages.kind_to_json(failure), "key": key or _new_key()}
+        self._post_fenced(lease, "fail", body)
 
     def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
-        told = messages.kind_to_json(failure)
-        body = {"worker": worker, "failure": told, "key": key or _new_key()}
+        described = messages.kind_to_json(failure)
+        body = {"worker": worker, "failure": described, "key": key or _new_key()}
         return int(self._post(f"/studies/{study}/release", body)["released"])
 
     def reparent(
         self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
     ) -> Lease:
         body = {"parent": parent, "reason": reason, "key": key or _new_key()}
-        return self._read(messages.lease_from_json, self._held(lease, "reparent", body))
+        return self._read(messages.lease_from_json, self._post_fenced(lease, "reparent", body))
 
     def stop(self, study: int, *, reason: str) -> None:
         self._post(f"/studies/{study}/stop", {"reason": reason})
@@ -211,8 +212,8 @@ class HttpStore:
         after: int = 0,
         limit: int | None = None,
     ) -> list[JobRecord]:
-        wanted = None if states is None else [state.value for state in states]
-        query = _query({"state": wanted, "after": after, "limit": limit})
+        words = None if states is None else [state.value for state in states]
+        query = _query({"state": words, "after": after, "limit": limit})
         return list(self._lines(f"/studies/{study}/jobs", messages.job_from_json, query))
 
     def scan(
@@ -294,10 +295,10 @@ class HttpStore:
         *,
         wait: Wait | None = None,
     ) -> Any:
-        """Send a JSON object; return what is told, None for nothing.
+        """Send a JSON object; return the value that is answered, None for nothing.
 
         Raises:
-            GivenUp: the wait was ended before the answer came.
+            Cancelled: the wait was ended before the answer came.
         """
         try:
             text = encode(body).encode("ascii")
@@ -314,7 +315,7 @@ class HttpStore:
         )
         return None if answer.status == _NO_CONTENT else self._json(answer.data)
 
-    def _held(self, lease: Lease, action: str, body: Mapping[str, Any]) -> Any:
+    def _post_fenced(self, lease: Lease, action: str, body: Mapping[str, Any]) -> Any:
         """Send what concerns a lease.
 
         Raises:

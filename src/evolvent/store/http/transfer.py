@@ -58,38 +58,38 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
         CheckpointError: the service has no room, or a file here cannot be read or was changed.
         StoreUnavailable: the service cannot be reached.
     """
-    wish = encode({"files": files_to_json(entries), "key": uuid4().hex}).encode()
+    description = encode({"files": files_to_json(entries), "key": uuid4().hex}).encode()
     backoff, most_sent = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, for_s=RETRY_S), -1
     long_s = _answer_s(sum(entry.size for entry in entries))
     while True:
         answer = transport.request(
-            "POST", f"{study}/uploads", wish, headers=_JSON, timeout_s=long_s
+            "POST", f"{study}/uploads", description, headers=_JSON, timeout_s=long_s
         )
-        told = answer.json()
-        if told["sealed"]:
+        upload_state = answer.json()
+        if upload_state["sealed"]:
             return
-        offsets = [file["offset"] for file in told["files"]]
+        offsets = [file["offset"] for file in upload_state["files"]]
         if (sent := sum(offsets)) > most_sent:
             # It goes on for as long as something arrives, and `RETRY_S` beyond.
             most_sent = sent
             backoff.restart()
         elif backoff.is_over:
             raise StoreUnavailable(
-                f"the service at {transport.address.url} takes no more of a checkpoint: tried for "
+                f"the service at {transport.origin.url} takes no more of a checkpoint: tried for "
                 f"{RETRY_S:.0f} s; check the network, and what the service says in its log"
             )
         else:
             time.sleep(backoff.pause_s())
-        place = f"{study}/uploads/{told['upload']}"
+        path = f"{study}/uploads/{upload_state['upload']}"
         try:
             for index, (entry, offset) in enumerate(zip(entries, offsets, strict=True)):
-                _send(transport, f"{place}/files/{index}", staged / entry.name, entry, offset)
-            transport.request("POST", f"{place}/seal", timeout_s=long_s)
+                _send(transport, f"{path}/files/{index}", staged / entry.name, entry, offset)
+            transport.request("POST", f"{path}/seal", timeout_s=long_s)
         except (_Broken, UploadConflict):
             continue  # ask what has arrived
         except CheckpointError:
             with suppress(EvolventError):  # what is there is of no use to anybody
-                transport.request("DELETE", place)
+                transport.request("DELETE", path)
             raise
         return
 
@@ -183,19 +183,19 @@ def download(transport: Transport, path: str, target: Path, entries: Sequence[Fi
     """
     block = memoryview(bytearray(_BLOCK))
     for index, entry in enumerate(entries):
-        place = target / entry.name
+        file_path = target / entry.name
         try:
             if entry.name.endswith("/"):
-                place.mkdir(parents=True)
+                file_path.mkdir(parents=True)
                 continue
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with _File(place, entry) as file:
+            file_path.parent.mkdir(parents=True, exist_ok=True)
+            with _File(file_path, entry) as file:
                 if entry.size:
                     _fill(transport, f"{path}/files/{index}", file, block)
             if entry.size:
-                HASHES.put(place, entry.sha256)  # of what has just been written
+                HASHES.put(file_path, entry.sha256)  # of what has just been written
         except OSError as e:
-            raise tree.translate_error(e, doing="write", path=place) from e
+            raise tree.translate_error(e, doing="write", path=file_path) from e
 
 
 class _File:
@@ -234,7 +234,7 @@ def _fill(transport: Transport, path: str, file: _File, block: memoryview) -> No
             broken = _read(response, file, block)
         in_vain = 0 if file.size > before else in_vain + 1
         if in_vain == TRIES:
-            raise unavailable(transport.address.url, broken or EOFError(f"no more of {path}"), 0.0)
+            raise unavailable(transport.origin.url, broken or EOFError(f"no more of {path}"), 0.0)
     if not file.sound:
         raise CheckpointDamaged(f"{path}: {entry.name!r} has other bytes than were saved")
 
@@ -255,6 +255,8 @@ def _read(response: http.client.HTTPResponse, file: _File, block: memoryview) ->
 
 def _check_start(response: http.client.HTTPResponse, file: _File) -> None:
     """Refuse an answer that does not go on where we are."""
-    got = response.getheader("content-range", "")
-    if file.size and not (response.status == _PARTIAL and got.startswith(f"bytes {file.size}-")):
+    content_range = response.getheader("content-range", "")
+    if file.size and not (
+        response.status == _PARTIAL and content_range.startswith(f"bytes {file.size}-")
+    ):
         raise CheckpointDamaged(f"{file.entry.name!r} has changed while it was read")

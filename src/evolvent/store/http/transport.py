@@ -68,9 +68,9 @@ class Transport:
     """
 
     def __init__(self, url: str, token: str | None) -> None:
-        self.address = Origin(url)
-        self._connections = ConnectionPool(self.address)
-        self._headers = {"Host": self.address.netloc, "Accept-Encoding": "identity"}
+        self.origin = Origin(url)
+        self._connections = ConnectionPool(self.origin)
+        self._headers = {"Host": self.origin.netloc, "Accept-Encoding": "identity"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
         self._closed = False
@@ -115,7 +115,7 @@ class Transport:
     ) -> Iterator[http.client.HTTPResponse]:
         """Open the answer to a GET, to be read piece by piece; errors as with `request`.
 
-        A connection that breaks off while it is read raises one of `http_connection.TROUBLE`.
+        A connection that breaks off while it is read raises one of `CONNECTION_ERRORS`.
         """
         send = self._sending("GET", path, None, headers, timeout_s)
         with self._answered(send, whole=False) as (response, _):
@@ -127,12 +127,12 @@ class Transport:
         Raises:
             StoreUnavailable: the connection broke off half-way.
         """
-        wanted = {"Accept": "application/x-ndjson", "Accept-Encoding": "gzip"}
-        with self.stream(path, headers=wanted) as response:
+        accepted = {"Accept": "application/x-ndjson", "Accept-Encoding": "gzip"}
+        with self.stream(path, headers=accepted) as response:
             try:
                 yield from _split(_unpacked(response))
             except (*CONNECTION_ERRORS, zlib.error) as e:
-                raise unavailable(self.address.url, e, 0.0) from e
+                raise unavailable(self.origin.url, e, 0.0) from e
 
     def close(self) -> None:
         """Close the connections; the transport cannot be used afterwards."""
@@ -148,9 +148,9 @@ class Transport:
         timeout_s: float,
         cancel: Event | None = None,
     ) -> _Sending:
-        its = {**self._headers, **headers} if headers else self._headers
-        where = f"{self.address.prefix}/api/v1{path}"
-        return _Sending(method, where, body, its, timeout_s, cancel)
+        merged = {**self._headers, **headers} if headers else self._headers
+        full_path = f"{self.origin.prefix}/api/v1{path}"
+        return _Sending(method, full_path, body, merged, timeout_s, cancel)
 
     @contextmanager
     def _answered(
@@ -158,7 +158,7 @@ class Transport:
     ) -> Iterator[tuple[http.client.HTTPResponse, bytes]]:
         """Give the first answer that is none of an error; with its content, if it is `whole`."""
         for_s = RETRY_S if self._reached else FIRST_RETRY_S
-        retries = _Retries(self.address.url, for_s, send.cancel)
+        retries = _Retries(self.origin.url, for_s, send.cancel)
         while (answered := self._tried(send, retries, whole=whole)) is None:
             pass
         retries.succeed()
@@ -173,7 +173,7 @@ class Transport:
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, bytes] | None:
         """Send once; None when it is time to send again."""
         if self._closed:
-            raise StoreError(f"{self.address.url} has been closed")
+            raise StoreError(f"{self.origin.url} has been closed")
         retries.check()
         connection, used = self._connections.take(timeout_s=send.timeout_s)
         try:
@@ -192,7 +192,7 @@ class Transport:
         if not failed:
             return connection, response, data
         self._give_back(connection, response)
-        error = error_of(response.status, data, url=self.address.url)
+        error = error_of(response.status, data, url=self.origin.url)
         if response.status not in _AGAIN:
             raise error
         retries.wait(error, wanted_s=retry_after(_plain(response)))
@@ -318,12 +318,16 @@ def error_of(status: int, data: bytes, *, url: str) -> EvolventError:
     a proxy in between, for instance.
     """
     try:
-        told = json.loads(data)["error"]
-        name, message, field = str(told["type"]), str(told["message"]), told.get("field")
+        described = json.loads(data)["error"]
+        name, message, field = (
+            str(described["type"]),
+            str(described["message"]),
+            described.get("field"),
+        )
     except (ValueError, TypeError, LookupError):
-        words = data[:_LONGEST].decode(errors="replace")
+        excerpt = data[:_LONGEST].decode(errors="replace")
         hint = ": is this the address of a service?" if status == _NOT_FOUND else ""
-        return StoreError(f"{url} answered with status {status}{hint} {words!r}")
+        return StoreError(f"{url} answered with status {status}{hint} {excerpt!r}")
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, EvolventError):
         return kind(message, field=field if isinstance(field, str) else None)
