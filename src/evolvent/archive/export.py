@@ -57,7 +57,7 @@ def _write(writer: _ArchiveWriter, dump: StudyDump, held: HeldCheckpoints) -> Ma
         layout.MEMBERS: (encode(records.member_to_json(member)) for member in dump.members),
         layout.JOBS: (encode(records.job_to_json(job)) for job in dump.jobs),
         layout.POINTS: (encode(records.point_to_json(logged)) for logged in dump.points),
-        layout.FAILURES: (encode(records.failure_to_json(failed)) for failed in dump.failures),
+        layout.FAILURES: (encode(records.attempt_to_json(failed)) for failed in dump.failures),
     }
     written = {name: writer.lines(name, part) for name, part in texts.items()}
     manifest = Manifest(

@@ -103,7 +103,7 @@ class PackedStudy:
                 layout.POINTS, lambda data: consistency.point(records.point_from_json(data))
             ),
             failures=self._checked_records(
-                layout.FAILURES, lambda data: consistency.failure(records.failure_from_json(data))
+                layout.FAILURES, lambda data: consistency.failure(records.attempt_from_json(data))
             ),
         )
 

@@ -11,7 +11,7 @@ from evolvent.service.api import schemas as s
 from evolvent.service.api.operations import JsonCall, StreamCall
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
-from evolvent.store.codec import messages
+from evolvent.store.codec import messages, records
 from evolvent.store.codec.fields import encode
 from evolvent.store.protocol import Store
 from evolvent.store.records import JOB_COLUMNS, JobColumn
@@ -73,12 +73,12 @@ def _points_of(request: ApiRequest) -> Iterator[bytes]:
 def _failures_page(request: ApiRequest) -> Any:
     limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
     failures = request.store.failures(request.study, limit=limit)
-    return {"failures": list(map(messages.attempt_to_json, failures))}
+    return {"failures": list(map(records.attempt_to_json, failures))}
 
 
 def _failures(request: ApiRequest) -> Iterator[bytes]:
     limit = request.count("limit", PAGE) or 0
-    return _lines(request.store.failures(request.study, limit=limit), messages.attempt_to_json)
+    return _lines(request.store.failures(request.study, limit=limit), records.attempt_to_json)
 
 
 def _pins(request: ApiRequest) -> Any:

@@ -10,7 +10,7 @@ from evolvent.service.api.long_poll import ClaimBody
 from evolvent.service.api.operations import JsonCall, LongPoll
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
-from evolvent.store.codec import messages
+from evolvent.store.codec import messages, records
 from evolvent.store.codec.fields import metrics, number, object_, text
 from evolvent.validation import invalid
 
@@ -51,12 +51,12 @@ def _report(request: ApiRequest) -> None:
 
 def _fail(request: ApiRequest) -> None:
     lease = messages.fence_from_json(request.study, request.body)
-    failure = messages.kind_from_json(object_(request.body, "failure"))
+    failure = records.failure_from_json(object_(request.body, "failure"))
     request.store.fail(lease, failure, key=messages.key_from_json(request.body))
 
 
 def _release(request: ApiRequest) -> Any:
-    failure = messages.kind_from_json(object_(request.body, "failure"))
+    failure = records.failure_from_json(object_(request.body, "failure"))
     worker, key = messages.worker_name(request.body), messages.key_from_json(request.body)
     released = request.store.release(request.study, worker=worker, failure=failure, key=key)
     return {"released": released}

@@ -27,16 +27,11 @@ from evolvent.store.codec.fields import (
 )
 from evolvent.store.codec.records import (
     cause,
-    failure_from_json,
-    failure_to_json,
     hyperparameters,
     job_id,
     parent,
 )
 from evolvent.store.records import (
-    FailedAttempt,
-    Failure,
-    FailureKind,
     Lease,
     MemberView,
     Point,
@@ -52,7 +47,6 @@ MOST_SECONDS = 1e9
 MOST_WAIT_S = 60.0
 """For longer no claim waits within one request."""
 
-_KINDS = tuple(kind.value for kind in FailureKind)
 _STATES = tuple(state.value for state in JobState)
 _STANDS = tuple(state.value for state in StudyState)
 _ADDRESS_DIGITS = 64
@@ -169,31 +163,6 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
     score = number(data, "score")
     values = metrics(data, "metrics")
     return Report(float(score), values, address(data, "checkpoint"), points_from_json(data))
-
-
-def kind_to_json(failure: Failure) -> dict[str, Any]:
-    """Return why an attempt came to nothing."""
-    return {
-        "kind": failure.kind.value,
-        "message": failure.message,
-        "traceback": failure.traceback,
-    }
-
-
-def kind_from_json(data: Any) -> Failure:
-    """Undo `kind_to_json`."""
-    kind = FailureKind(choice(data, "kind", _KINDS))
-    return Failure(kind, text(data, "message"), optional_text(data, "traceback"))
-
-
-def attempt_to_json(failed: FailedAttempt) -> dict[str, Any]:
-    """Return a failed attempt of the log."""
-    return failure_to_json(failed)
-
-
-def attempt_from_json(data: Mapping[str, Any]) -> FailedAttempt:
-    """Undo `attempt_to_json`."""
-    return failure_from_json(data)
 
 
 def member_to_json(view: MemberView) -> dict[str, Any]:

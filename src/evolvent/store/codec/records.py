@@ -149,24 +149,35 @@ def point_from_json(data: Mapping[str, Any]) -> JobPoint:
     return JobPoint(job_id(data, "job"), Point(number(data, "step"), metrics(data, "values")))
 
 
-def failure_to_json(failed: FailedAttempt) -> dict[str, Any]:
-    """Return an attempt that came to nothing."""
-    failure = failed.failure
+def failure_to_json(failure: Failure) -> dict[str, Any]:
+    """Return why an attempt came to nothing."""
     return {
-        "job": failed.job,
-        "attempt": failed.attempt,
         "kind": failure.kind.value,
         "message": failure.message,
         "traceback": failure.traceback,
+    }
+
+
+def failure_from_json(data: Mapping[str, Any]) -> Failure:
+    """Undo `failure_to_json`."""
+    kind = FailureKind(choice(data, "kind", _KINDS))
+    return Failure(kind, text(data, "message"), optional_text(data, "traceback"))
+
+
+def attempt_to_json(failed: FailedAttempt) -> dict[str, Any]:
+    """Return an attempt that came to nothing, as the log has it."""
+    return {
+        "job": failed.job,
+        "attempt": failed.attempt,
+        **failure_to_json(failed.failure),
         "worker": failed.worker,
         "at": failed.at,
     }
 
 
-def failure_from_json(data: Mapping[str, Any]) -> FailedAttempt:
-    """Undo `failure_to_json`."""
-    kind = FailureKind(choice(data, "kind", _KINDS))
-    failure = Failure(kind, text(data, "message"), optional_text(data, "traceback"))
+def attempt_from_json(data: Mapping[str, Any]) -> FailedAttempt:
+    """Undo `attempt_to_json`."""
+    failure = failure_from_json(data)
     return FailedAttempt(
         job_id(data, "job"),
         non_negative(data, "attempt"),

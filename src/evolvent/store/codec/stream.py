@@ -48,7 +48,7 @@ def log_blocks(dump: StudyDump, addresses: Mapping[JobId, str]) -> Iterator[byte
     yield from _batches("member", dump.members, lines.member_to_json)
     yield from _batches("job", dump.jobs, lines.job_to_json)
     yield from _batches("point", dump.points, lines.point_to_json)
-    yield from _batches("failure", dump.failures, lines.failure_to_json)
+    yield from _batches("failure", dump.failures, lines.attempt_to_json)
 
 
 def file_blocks(directories: Mapping[str, Path]) -> Iterator[bytes]:
@@ -140,7 +140,7 @@ class Received:
             members=self._each("member", lines.member_from_json),
             jobs=self._each("job", lines.job_from_json),
             points=self._each("point", lines.point_from_json),
-            failures=self._each("failure", lines.failure_from_json),
+            failures=self._each("failure", lines.attempt_from_json),
         )
 
     def unpack(self, place: Callable[[str], Path]) -> Iterator[tuple[str, Path]]:

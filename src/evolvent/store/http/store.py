@@ -19,7 +19,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import ConfigError, EvolventError, LeaseLost, StoreError, UnknownStudy
 from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints
-from evolvent.store.codec import messages
+from evolvent.store.codec import messages, records
 from evolvent.store.codec.fields import Malformed, array, encode, object_, strict_json
 from evolvent.store.codec.stream import Received
 from evolvent.store.dump import Chosen, StudyDump
@@ -148,11 +148,11 @@ class HttpStore:
         self._post_fenced(lease, "report", messages.report_to_json(report))
 
     def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
-        body = {"failure": messages.kind_to_json(failure), "key": key or _new_key()}
+        body = {"failure": records.failure_to_json(failure), "key": key or _new_key()}
         self._post_fenced(lease, "fail", body)
 
     def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
-        described = messages.kind_to_json(failure)
+        described = records.failure_to_json(failure)
         body = {"worker": worker, "failure": described, "key": key or _new_key()}
         return int(self._post(f"/studies/{study}/release", body)["released"])
 
@@ -245,7 +245,7 @@ class HttpStore:
 
     def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
         query = {"limit": limit}
-        return list(self._lines(f"/studies/{study}/failures", messages.attempt_from_json, query))
+        return list(self._lines(f"/studies/{study}/failures", records.attempt_from_json, query))
 
     def pins(self, study: int) -> list[JobId]:
         found = self._get(f"/studies/{study}/pins")
