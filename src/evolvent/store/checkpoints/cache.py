@@ -94,7 +94,7 @@ class CheckpointCache:
             finally:
                 self.local.drop(copy)
             lock.release()
-            self._grown(n_bytes)
+            self._count_added(n_bytes)
 
     # --- using ---------------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class CheckpointCache:
         """
         lock = self._hold(address)
         try:
-            path = self._sound(address) or self._brought(address, bring)
+            path = self._verified(address) or self._bring_in_turn(address, bring)
         except BaseException:
             lock.release()
             raise
@@ -153,7 +153,7 @@ class CheckpointCache:
         if over is not None:
             over.release()
 
-    def _sound(self, address: str) -> Path | None:
+    def _verified(self, address: str) -> Path | None:
         try:
             return self.local.verify(address)
         except CheckpointMissing:
@@ -163,16 +163,16 @@ class CheckpointCache:
             self.local.empty_trash()
             return None
 
-    def _brought(self, address: str, bring: Bring) -> Path:
+    def _bring_in_turn(self, address: str, bring: Bring) -> Path:
         """Bring a checkpoint; processes that want the same one wait for the first."""
         turn = locks.exclusive(self._locks / f"{address}.turn")
         try:
-            return self._sound(address) or self._settled(address, bring)
+            return self._verified(address) or self._bring_in(address, bring)
         finally:
             turn.remove()
             turn.release()
 
-    def _settled(self, address: str, bring: Bring) -> Path:
+    def _bring_in(self, address: str, bring: Bring) -> Path:
         staged = self._stage("brought")
         try:
             entries = bring(staged)
@@ -183,34 +183,34 @@ class CheckpointCache:
             raise tree.translate_error(e, doing="write", path=staged) from e
         finally:
             self.local.drop(staged)
-        self._grown(_size(entries))
+        self._count_added(_size(entries))
         return self.local.path(address)
 
     # --- bounds --------------------------------------------------------------------------------
 
     def evict(self) -> None:
         """Remove what was used longest ago until the rest is below the limit."""
-        found = sorted(filter(None, map(self._measured, self.local.addresses())))
+        found = sorted(filter(None, map(self._last_use, self.local.addresses())))
         total = sum(n_bytes for _, _, n_bytes in found)
         if total <= self.limit:
             return
         for _, address, n_bytes in found:
             if total <= self.limit * (1 - _SLACK):
                 break
-            if self._evicted(address):
+            if self._evict_one(address):
                 total -= n_bytes
         self.local.empty_trash()
 
-    def _evicted(self, address: str) -> bool:
+    def _evict_one(self, address: str) -> bool:
         lock = locks.try_exclusive(self._locks / address)
-        if lock is None:
+        if lock is None:  # a job uses it, here or in another process
             return False
         self.local.discard([address])
         lock.remove()
         lock.release()
         return True
 
-    def _measured(self, address: str) -> tuple[int, str, int] | None:
+    def _last_use(self, address: str) -> tuple[int, str, int] | None:
         """Return when it was last used, which it is, and its bytes; None when it is just gone."""
         used = self._locks / address
         when = used if used.exists() else self.local.path(address)
@@ -219,7 +219,7 @@ class CheckpointCache:
         except CheckpointError:
             return None
 
-    def _grown(self, n_bytes: int) -> None:
+    def _count_added(self, n_bytes: int) -> None:
         with self._lock:
             self._unmeasured += n_bytes
             due = self._unmeasured > self.limit * _SLACK

@@ -134,7 +134,7 @@ def remove(path: Path) -> int:
     except FileNotFoundError:
         return 0
     freed = sum(remove(child) for child in inside)
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError):  # somebody else was faster
         path.rmdir()
     return freed
 

@@ -101,7 +101,7 @@ class LocalCheckpoints:
         """Give a staged directory the address of its frozen files; errors as with `seal`."""
         address = manifest.address_of(entries)
         try:
-            self._settle(staged, address, entries)
+            self._rename_to_address(staged, address, entries)
         except OSError as e:
             raise tree.translate_error(e, doing="save the checkpoint at", path=staged) from e
         return address
@@ -116,10 +116,10 @@ class LocalCheckpoints:
         Raises:
             CheckpointError: not an address.
         """
-        return Path(self._where(address))
+        return Path(self._location(address))
 
     def __contains__(self, address: str) -> bool:
-        return os.path.isdir(self._where(address))
+        return os.path.isdir(self._location(address))
 
     def fetch(self, address: str) -> Path:
         """Return the directory, unread; raises CheckpointMissing when it is not there."""
@@ -128,7 +128,7 @@ class LocalCheckpoints:
             raise CheckpointMissing(f"checkpoint {address} is not at {path}")
         return path
 
-    def _where(self, address: str) -> str:
+    def _location(self, address: str) -> str:
         if not _ADDRESS.fullmatch(address):
             raise CheckpointError(f"checkpoint: got {address!r:.100}, wanted 64 hexadecimal digits")
         return f"{self._objects}/{address[:2]}/{address}"
@@ -143,11 +143,11 @@ class LocalCheckpoints:
         path = self.path(address)
         try:
             while (before := tree.identity(path)) is not None:
-                found = self._damage(address)
-                if found is None:
+                damage = self._damage(address)
+                if damage is None:
                     return path
                 if tree.identity(path) == before:
-                    raise found
+                    raise damage
                 # Others have discarded or replaced it while we looked: look again.
         except OSError as e:
             raise tree.translate_error(e, doing="read the checkpoint at", path=path) from e
@@ -233,16 +233,16 @@ class LocalCheckpoints:
             return CheckpointDamaged(f"checkpoint {address}: {e.filename or path}: {e.strerror}")
         if manifest.address_of(entries) == address:
             return None
-        found = manifest.difference(manifest.read(self._beside(address)), entries)
+        found = manifest.difference(manifest.read(self._manifest_path(address)), entries)
         return CheckpointDamaged(f"checkpoint {address} at {path}: {found}")
 
-    def _settle(self, staged: Path, address: str, entries: Sequence[FileEntry]) -> None:
+    def _rename_to_address(self, staged: Path, address: str, entries: Sequence[FileEntry]) -> None:
         """Give the staged directory its address, unless sound equal contents have it already."""
         path = self.path(address)
         tree.make_directory(self._objects, sync=self.sync)
         while not self.touch_if_intact(address):
             tree.make_directory(path.parent, sync=False)
-            self._mark(staged)
+            self._make_young(staged)
             try:
                 staged.rename(path)
             except OSError as e:
@@ -250,14 +250,14 @@ class LocalCheckpoints:
                     raise
                 continue  # others came in between: look what they put there
             if len(entries) > 1:  # of a single file the address says all
-                manifest.write(self._beside(address), entries)
+                manifest.write(self._manifest_path(address), entries)
             break
         if self.sync:
             # Also what others have made: they may not have come so far yet.
             tree.sync_directory(path.parent)
             tree.sync_directory(self._objects)
 
-    def _mark(self, path: Path) -> None:
+    def _make_young(self, path: Path) -> None:
         """Note the time of sealing, for `sweep`."""
         now_ns = int(self._clock() * 1e9)
         try:
@@ -268,7 +268,7 @@ class LocalCheckpoints:
     def touch_if_intact(self, address: str) -> bool:
         """Whether sound contents are there, now as young as if they had just been sealed."""
         try:
-            self._mark(self.verify(address))
+            self._make_young(self.verify(address))
         except CheckpointDamaged:
             self._move_away(address)
         except (CheckpointMissing, FileNotFoundError):
@@ -282,9 +282,9 @@ class LocalCheckpoints:
         tree.make_directory(self._trash, sync=False)
         with suppress(FileNotFoundError):  # somebody else did it
             path.rename(self._trash / f"{address}-{secrets.token_hex(4)}")
-            self._beside(address).unlink()
+            self._manifest_path(address).unlink()
 
-    def _beside(self, address: str) -> Path:
+    def _manifest_path(self, address: str) -> Path:
         return self.path(address).with_suffix(".json")
 
 

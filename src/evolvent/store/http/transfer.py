@@ -70,7 +70,6 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
             return
         offsets = [file["offset"] for file in upload_state["files"]]
         if (sent := sum(offsets)) > most_sent:
-            # It goes on for as long as something arrives, and `RETRY_S` beyond.
             most_sent = sent
             backoff.restart()
         elif backoff.is_over:
@@ -86,7 +85,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
                 _send(transport, f"{path}/files/{index}", staged / entry.name, entry, offset)
             transport.request("POST", f"{path}/seal", timeout_s=long_s)
         except (_Broken, UploadConflict):
-            continue  # ask what has arrived
+            continue
         except CheckpointError:
             with suppress(EvolventError):  # what is there is of no use to anybody
                 transport.request("DELETE", path)
@@ -181,7 +180,7 @@ def download(transport: Transport, path: str, target: Path, entries: Sequence[Fi
         CheckpointError: this disk is full; says where.
         StoreUnavailable: the service cannot be reached.
     """
-    block = memoryview(bytearray(_BLOCK))
+    block = memoryview(bytearray(_BLOCK))  # one for all: a fresh one costs as much as its hash
     for index, entry in enumerate(entries):
         file_path = target / entry.name
         try:

@@ -182,7 +182,7 @@ class Transport:
             data = _content(response) if whole or failed else b""
         except CONNECTION_ERRORS as e:
             connection.close()
-            if not (used and isinstance(e, _STALE)):  # closed while idle: at once, anew
+            if not (used and isinstance(e, _STALE)):  # closed while idle: at once, on a new one
                 retries.wait(e, hopeless=not self._reached and isinstance(e, PERMANENT_ERRORS))
             return None
         except BaseException:  # Ctrl-C in the middle of an answer
