@@ -130,6 +130,7 @@ class CheckpointCache:
     def _hold(self, address: str) -> locks.Lock:
         """Lock a checkpoint against eviction, before looking whether it is here."""
         name = self.local.path(address).name
+        # First the lock and then the look: what is found cannot go any more.
         self._mark_alive()
         try:
             tree.make_directory(self._locks, sync=False)  # somebody may have cleared the cache
@@ -165,8 +166,10 @@ class CheckpointCache:
 
     def _bring_in_turn(self, address: str, bring: Bring) -> Path:
         """Bring a checkpoint; processes that want the same one wait for the first."""
+        # Not the lock of the checkpoint itself, which all of them hold shared already.
         turn = locks.exclusive(self._locks / f"{address}.turn")
         try:
+            # Looked at again: whoever had the turn before may have brought it.
             return self._verified(address) or self._bring_in(address, bring)
         finally:
             turn.remove()
@@ -206,6 +209,7 @@ class CheckpointCache:
         if lock is None:  # a job uses it, here or in another process
             return False
         self.local.discard([address])
+        # While it is held: who waits for a file of that name finds it removed, and takes a new one.
         lock.remove()
         lock.release()
         return True
@@ -237,6 +241,8 @@ class CheckpointCache:
         with self._lock:
             if self._alive is not None:
                 return
+            # Held until this process ends, however it ends: the kernel lets go of it. Only then
+            # do others take what it staged for leftovers.
             try:
                 tree.make_directory(self._locks, sync=False)
                 self._alive = locks.exclusive(self._locks / f"alive-{self._token}")

@@ -197,6 +197,8 @@ class LocalCheckpoints:
         since 1970): they may belong to a job that is about to be reported.
         """
         before_ns = int(staged_before * 1e9)
+        # A worker may seal equal contents between the look at their age and the rename: then its
+        # report finds them missing, and it seals what it has staged again.
         found = [path for bucket in tree.list_dir(self._objects) for path in tree.list_dir(bucket)]
         unwanted = [path for path in found if path.stem not in keep]
         doomed = [path for path in unwanted if tree.changed_ns(path) < before_ns]
@@ -242,8 +244,11 @@ class LocalCheckpoints:
         tree.make_directory(self._objects, sync=self.sync)
         while not self.touch_if_intact(address):
             tree.make_directory(path.parent, sync=False)
+            # Before it has an address: a sweep at the very next moment must find it young.
             self._make_young(staged)
             try:
+                # After the syncs of its files and before that of its name: whatever a power cut
+                # leaves, an address is of whole contents.
                 staged.rename(path)
             except OSError as e:
                 if e.errno not in _OCCUPIED:
@@ -278,6 +283,7 @@ class LocalCheckpoints:
         return False
 
     def _move_away(self, address: str) -> None:
+        # A rename and not a removal: nobody finds half of it, and the lock is held for no longer.
         path = self.path(address)
         tree.make_directory(self._trash, sync=False)
         with suppress(FileNotFoundError):  # somebody else did it

@@ -70,6 +70,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
             return
         offsets = [file["offset"] for file in upload_state["files"]]
         if (sent := sum(offsets)) > most_sent:
+            # For as long as something arrives, and `RETRY_S` beyond: a slow line is no failure.
             most_sent = sent
             backoff.restart()
         elif backoff.is_over:
@@ -85,6 +86,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
                 _send(transport, f"{path}/files/{index}", staged / entry.name, entry, offset)
             transport.request("POST", f"{path}/seal", timeout_s=long_s)
         except (_Broken, UploadConflict):
+            # Only the service knows how much has arrived: begun again under the same key it says.
             continue
         except CheckpointError:
             with suppress(EvolventError):  # what is there is of no use to anybody
@@ -227,6 +229,7 @@ def _fill(transport: Transport, path: str, file: _File, block: memoryview) -> No
     entry, in_vain = file.entry, 0
     while file.size < entry.size:
         before = file.size
+        # On from there, and of the same file only: else it comes whole, which is refused.
         headers = {"Range": f"bytes={before}-", "If-Range": f'"{entry.sha256}"'} if before else {}
         with transport.stream(path, headers=headers) as response:
             _check_start(response, file)

@@ -188,6 +188,7 @@ class Transport:
         except BaseException:  # Ctrl-C in the middle of an answer
             connection.close()
             raise
+        # From now on a service that does not answer restarts, and is worth a longer wait.
         self._reached = True
         if not failed:
             return connection, response, data
