@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from evolvent.errors import CheckpointDamaged, EvolventError
 from evolvent.service.api import schemas as s
@@ -67,18 +67,19 @@ def _drop(request: ApiRequest) -> None:
 
 async def _receive(request: ApiRequest, body: IncomingBody) -> Any:
     """Write a file on while its bytes come in; what has come is kept when the connection ends."""
+    sender = _Sender(body.receive)
     try:
         check_type(body.headers, BYTES)
         file = await in_file_threads(partial(_open, request))
         try:
             file.check_length(_length(body.headers))
-            await _write(file, _blocks(body.receive, request.settings.upload_stall_s))
+            await _write(file, _blocks(sender, request.settings.upload_stall_s))
             return {"offset": await in_file_threads(file.finish)}
         finally:
             file.close()
     except EvolventError as e:
         if not isinstance(e, _SenderGone):
-            await _drain(body.receive)
+            await _drain(sender)
         raise (_damaged(e) if isinstance(e, CheckpointDamaged) else e) from e
 
 
@@ -144,16 +145,27 @@ class _SenderGone(HttpError):
     """The sender sends no more, or too slowly: no reason to listen on."""
 
 
-async def _drain(receive: Receive) -> None:
+class _Sender:
+    """The messages of a body as they come, and whether the last of them is here."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.ended = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self.ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
+
+
+async def _drain(sender: _Sender) -> None:
     """Read what a sender still sends: most look at an answer only when they are done."""
     drained = 0
     try:
         async with asyncio.timeout(_DRAIN_S):
-            while drained < _MOST_DRAINED:
-                message = await receive()
-                drained += len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return
+            # After the last message the next one comes only when the connection ends.
+            while not sender.ended and drained < _MOST_DRAINED:
+                drained += len((await sender()).get("body", b""))
     except TimeoutError:
         return
 
