@@ -21,6 +21,7 @@ from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.connect import open_store
 from evolvent.store.tokens import RoleName
 from evolvent.testing.populations import study_record
+from tests.service.served import until
 from tests.service.threaded import Service, service
 
 WEIGHTS, STATE = b"w" * 300_000, b"state of the optimizer"
@@ -342,16 +343,15 @@ def test_two_connections_cannot_write_one_file(served: Service, client: Client):
 
 
 def test_what_was_written_before_the_connection_ended_is_kept(served: Service, client: Client):
-    upload = client.begin()
-    head = request_head(served, "PUT", f"{upload}/files/1", f"Content-Length: {len(WEIGHTS)}")
+    upload = client.begin({"weights.pt": bytes(2 * MB)})
+    head = request_head(served, "PUT", f"{upload}/files/0", f"Content-Length: {2 * MB}")
     with connected(served) as broken:
-        broken.sendall(head + WEIGHTS[:200_000])
-        while not client.told("GET", upload)[1]["files"][1]["offset"]:
-            pass  # the end of the connection may be heard before what came on it has been taken
+        broken.sendall(head + bytes(MB))  # more than is taken at once
+        until(lambda: client.told("GET", upload)[1]["files"][0]["offset"], what="the first block")
         broken.shutdown(socket.SHUT_WR)
         broken.recv(1 << 16)
     # What the service had not taken off the connection yet is sent again.
-    assert 0 < client.told("GET", upload)[1]["files"][1]["offset"] <= 200_000
+    assert 0 < client.told("GET", upload)[1]["files"][0]["offset"] <= MB
 
 
 def test_slow_sender_is_given_up_and_what_came_is_kept(tmp_path: Path):
