@@ -12,7 +12,7 @@ from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper
 from evolvent.errors import StoreUnavailable
 from evolvent.store.memory import MemoryDatabase
-from evolvent.store.records import Lease, Point
+from evolvent.store.records import Failure, FailureKind, Lease, Point
 from evolvent.store.sql.store import SqlStore
 from tests.contract.crew import Crew
 
@@ -48,11 +48,14 @@ class Deaf(SqlStore):
 
 def held(store: Deaf, tmp_path: Path) -> tuple[Lease, Job]:
     lease = Crew(store, population=1).claim()
-    job = Job(
-        id=lease.job.id, study="s", attempt=1, hyperparameters={}, checkpoint=None,
+    return lease, job_of(lease, tmp_path)
+
+
+def job_of(lease: Lease, tmp_path: Path) -> Job:
+    return Job(
+        id=lease.job.id, study="s", attempt=lease.attempt, hyperparameters={}, checkpoint=None,
         directory=tmp_path, seed=0,
     )  # fmt: skip
-    return lease, job
 
 
 def keeper(store: Deaf) -> LeaseKeeper:
@@ -92,6 +95,23 @@ def test_points_without_an_answer_are_sent_once_more_before_the_report(
         leases.drop(job)
     assert steps(store, lease) == [1.0]
     assert job.take_points() == []
+
+
+def test_a_lost_attempt_that_ends_late_leaves_the_next_one_of_its_job_alone(
+    tmp_path: Path,
+) -> None:
+    store = Deaf(0, done=True)
+    first = Crew(store, population=1).claim()
+    store.release(first.study, worker=first.worker, failure=Failure(FailureKind.LOST, "lost"))
+    second = store.claim(first.study, worker=first.worker, lease_s=60.0)
+    assert second is not None
+    late, job = job_of(first, tmp_path), job_of(second, tmp_path)
+    with keeper(store) as leases:
+        leases.hold(first, late)
+        leases.hold(second, job)
+        leases.drop(late)
+        job.log(step=1, loss=0.5)
+        assert store.answered.wait(30)
 
 
 def test_points_that_cannot_be_sent_at_all_go_with_the_report(tmp_path: Path) -> None:

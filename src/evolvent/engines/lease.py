@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from uuid import uuid4
 
+from evolvent.core.records import JobId
 from evolvent.engines.job import Job
 from evolvent.errors import LeaseLost, StoreError
 from evolvent.store.protocol import Store
@@ -47,7 +48,8 @@ class LeaseKeeper:
         self._lease_s = lease_s
         self._hang_s = hang_s
         self._on_hang = on_hang
-        self._held: dict[str, _HeldLease] = {}
+        # By attempt: one that was lost may still be sealed when its worker is given the job again.
+        self._held: dict[tuple[JobId, int], _HeldLease] = {}
         self._training: weakref.ref[Job] | None = None
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -69,7 +71,7 @@ class LeaseKeeper:
     def hold(self, lease: Lease, job: Job) -> None:
         """Prolong this lease from now on; its job is the one that trains."""
         with self._lock:
-            self._held[job.id] = _HeldLease(lease, weakref.ref(job))
+            self._held[job.id, job.attempt] = _HeldLease(lease, weakref.ref(job))
             self._training = weakref.ref(job)
 
     def training_ended(self, job: Job) -> None:
@@ -88,7 +90,7 @@ class LeaseKeeper:
         # The thread has the lock for as long as it beats: whoever gets it knows that no heartbeat
         # is under way, so none can reach the store after the report that comes next.
         with self._lock:
-            held = self._held.pop(job.id, None)
+            held = self._held.pop((job.id, job.attempt), None)
             if held is not None and held.points:
                 self._send_unanswered(held, job)
 
@@ -118,9 +120,9 @@ class LeaseKeeper:
     def _release_dropped(self) -> None:
         """Hand back jobs that nobody can report any more: asked for, and then forgotten."""
         with self._lock:
-            for id, held in list(self._held.items()):
+            for key, held in list(self._held.items()):
                 if held.job() is None:
-                    del self._held[id]
+                    del self._held[key]
                     # An asked job has a keeper of its own, and nobody is left to close it.
                     self._closed.set()
                     with contextlib.suppress(LeaseLost, StoreError):
@@ -141,7 +143,7 @@ class LeaseKeeper:
             # Training hears of it at its next `job.heartbeat`; should it never call that, its
             # report is refused by its attempt number.
             job.lost = str(e)
-            self._held.pop(job.id, None)
+            self._held.pop((job.id, job.attempt), None)
         except StoreError:
             pass  # busy or out of reach: the lease has two more beats to go
 
