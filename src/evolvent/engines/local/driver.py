@@ -72,12 +72,12 @@ class _Driver:
         observer: Observer,
     ) -> None:
         self._store, self._study, self._options, self._observer = store, study, options, observer
-        algorithm = store.status(study).record.algorithm
+        record = store.status(study).record
         self._task: Mapping[str, Any] = {
             "store": address(store),
             "study": study,
             "sys_path": [os.path.abspath(p) for p in sys.path],
-            "pickled": pack_code(trainable, algorithm),
+            "pickled": pack_code(trainable, record.algorithm),
         }
         # In the environment, because libraries read these when they are loaded and never again.
         self._env = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(options.threads))}
@@ -88,9 +88,8 @@ class _Driver:
         self._draining = False
         self._outcome = RunOutcome.OVER
         self._deaths = 0
-        attempts = store.status(study).record.max_failures + 1
         # The jobs at hand may use up all their attempts before the code is to blame.
-        self._max_crashes = attempts * options.workers + _EXTRA_CRASHES
+        self._max_crashes = (record.max_failures + 1) * options.workers + _EXTRA_CRASHES
         self._finished = -1
 
     def run(self) -> RunOutcome:
