@@ -26,6 +26,8 @@ _PAGE = 1_000  # rows that stay in the nearest cache while they are turned into 
 
 def pages(store: Store, study: int, columns: Sequence[JobColumn]) -> Iterator[list[Sequence[Any]]]:
     """Read columns of the finished jobs page by page; each page is one sequence a column."""
+    # The log only grows at its end: a page that has been read stays as it is, and nothing is
+    # skipped or read twice while others report.
     after = 0
     while rows := store.scan(study, columns, after=after, limit=_PAGE):
         yield list(zip(*rows, strict=True))
@@ -93,7 +95,7 @@ class ValueColumns:
     def add(self, mappings: Sequence[Mapping[str, Any]]) -> None:
         found = columns_by_name(mappings)
         for name in found:
-            if name not in self._chunks:
+            if name not in self._chunks:  # new on this page: it was missing in all rows before
                 self._chunks[name] = [_missing_objects(self._n)]
         for name, chunks in self._chunks.items():
             chunks.append(typed(found.get(name) or [None] * len(mappings)))
@@ -143,6 +145,7 @@ def columns_by_name(mappings: Sequence[Mapping[str, Any]]) -> dict[str, Sequence
 def typed(values: Sequence[Any]) -> Column:
     """Return values as int64 or float64 if all are numbers, else as objects."""
     kinds = set(map(type, values)) or {object}
+    # By types, not by isinstance: a bool is an int to Python, and True must not become 1.
     with suppress(OverflowError):  # an integer of more than 64 bits, which a choice may hold
         if bool not in kinds and all(issubclass(kind, int) for kind in kinds):
             return np.array(values, np.int64)

@@ -171,6 +171,7 @@ def read_with(
     Raises:
         UnknownStudy: there is none of that number.
     """
+    # The status first: what is reported meanwhile is in the log, so no job is counted that is not.
     status, n = store.status(study), len(_COLUMNS)
     plain, hyperparameters, metrics = _PlainColumns(), JsonColumns(), NumberColumns()
     more: list[list[Any]] = [[] for _ in columns]

@@ -83,6 +83,7 @@ def _write_checkpoint(
     except OSError as e:
         raise files.translate_error(e, doing="read the checkpoint at", path=directory) from e
     entries = [writer.file(address, directory, name) for name in names]
+    # Checked while it is written, at no cost: damage must not travel on under a new checksum.
     if address_of(entries) != address:
         raise CheckpointDamaged(
             f"the checkpoint of {jobs[0]} ({address}) is damaged: its files are not those that "
@@ -148,6 +149,8 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
     try:
         with aside.open("xb") as file:
             yield file
+            # Synced before it gets its name, and the name after: a power cut leaves the old archive
+            # or the new one, never a name for half of one.
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)

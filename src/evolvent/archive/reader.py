@@ -17,10 +17,11 @@ from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec.fields import Malformed, check, strict_json
 
 _BLOCK = 1 << 20
+# What a file may make us hold in memory or write to disk before it has been checked.
 _LONGEST_LINE = 1 << 26
 _LARGEST_MANIFEST = 1 << 28
 _HARMLESS = 1 << 26
-_MOST_RATIO = 200
+_MOST_RATIO = 200  # deflate reaches 1,000 on zeros, the JSON of a log nothing like it
 _PLAIN = {0, stat.S_IFREG, stat.S_IFDIR}
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
@@ -45,7 +46,7 @@ class ArchiveReader:
             self._entries = self._checked_entries()
             self.manifest = self._read_manifest()
             self._check_contents()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else knows the open file yet
             self._zipped.close()
             raise
 
@@ -76,7 +77,7 @@ class ArchiveReader:
                     target.mkdir(parents=True)
                     continue
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("xb") as out:
+                with target.open("xb") as out:  # never over a file that is there
                     for block in self.blocks(entry, file):
                         out.write(block)
 
@@ -88,6 +89,7 @@ class ArchiveReader:
                 digest.update(block)
                 size += len(block)
                 yield block
+        # Only now: the sizes that a zip file states are not to be believed either.
         if size != wanted.size:
             raise self.error(name, f"{size} bytes instead of {wanted.size}")
         if digest.hexdigest() != wanted.sha256:
@@ -111,6 +113,7 @@ class ArchiveReader:
         for info in infos:
             if wrong := _why_suspicious(info):
                 raise self.error(info.filename, wrong)
+        # Entries that share the same bytes unpack to far more than the file could hold.
         if sum(info.compress_size for info in infos) > self.path.stat().st_size:
             raise ArchiveError(f"{self.path}: entries overlap: made to unpack to a flood")
         entries = {info.filename: info for info in infos}

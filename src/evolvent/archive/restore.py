@@ -76,7 +76,7 @@ class PackedStudy:
             raise _name_taken(record.name, store)  # before hours of copying
         try:
             return store.restore(self._dump(record), save=self._save)
-        except StudyExists as e:
+        except StudyExists as e:  # somebody took the name while the checkpoints were copied
             raise _name_taken(record.name, store) from e
 
     def _dump(self, record: StudyRecord) -> StudyDump:
@@ -136,6 +136,7 @@ class PackedStudy:
         for address in packed:
             staged = checkpoints.stage("import")
             self._archive.unpack(address, staged)
+            # Sealed by what lies on this disk now, so that a file it changed is seen.
             if checkpoints.seal(staged) != address:
                 raise self._archive.error(f"checkpoint {address}", "other files than were written")
 

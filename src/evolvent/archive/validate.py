@@ -1,4 +1,4 @@
-"""Whether the parts of an archive tell of one and the same study."""
+"""Whether the parts of an archive belong to one and the same study."""
 
 from __future__ import annotations
 

@@ -66,6 +66,7 @@ class _TakesCommand(TyperCommand):
     """Keeps what comes after `--` from the parser of options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Here, before any parsing: the command has options of its own, and may have a `--` too.
         if "--" in args:
             at = args.index("--")
             ctx.meta[_WORDS] = args[at + 1 :]

@@ -154,6 +154,7 @@ def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
 
     stop = threading.Event()
 
+    # The first Ctrl-C lets the writer end what it has begun, the second is for a server that hangs.
     def interrupt() -> None:
         if stop.is_set():
             raise KeyboardInterrupt

@@ -152,6 +152,7 @@ class Population(Sequence[Member]):
         if gap <= 0:
             return bisect_left(self._healthy, (-score, -1))
 
+        # The same subtraction as in `at_least`: a sum could round to the other side of the gap.
         def below(key: tuple[float, int]) -> bool:
             return -key[0] - score < gap
 
@@ -173,6 +174,8 @@ class Population(Sequence[Member]):
         top = self.n_healthy if best is None else min(best, self.n_healthy)
         if top == 0:
             return None
+        # Drawing again costs nothing where nearly all can be copied; where hardly any can, they are
+        # listed. Either way each of them is equally likely.
         for _ in range(_TRIES):
             donor = self.at_rank(int(rng.random() * top))
             if donor.available and donor.id != me.id:

@@ -35,7 +35,7 @@ class StudyRecord:
         max_failures: how often a job that raised is tried again before its member has failed.
         target: stop when the metric reaches it; None for no target.
         trainable: import path `module:name` of the training code, for workers that join without
-            being told; None when it cannot be imported by name.
+            naming it; None when it cannot be imported by name.
     """
 
     name: str

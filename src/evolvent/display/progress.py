@@ -82,6 +82,7 @@ class Progress:
 
     def close(self) -> None:
         """Let go of the terminal; after an error too. Doing it twice does no harm."""
+        # Forgotten first: when stopping raises, as on Ctrl-C, a second close must not do it again.
         live, self._live = self._live, None
         if live is not None:
             live.stop()
@@ -90,6 +91,7 @@ class Progress:
         self._console.print(text, soft_wrap=True, highlight=False)
 
     def _read(self, members: Members) -> None:
+        # The longer reading takes, the longer it is put off: a large population slows nothing down.
         before = self._clock()
         self._views = members()
         now = self._clock()

@@ -24,7 +24,7 @@ class EventFile:
     """The one event file of a run.
 
     A record that bears the mark closes a round. What stands behind the last of them is what a
-    writer had begun when it died, or what told an end that was none: the next one writes over it.
+    writer had begun when it died, or what marked an end that was none: the next one writes over it.
 
     Attributes:
         last_step: the step of the last marked record; -1 when there is none.
@@ -56,6 +56,7 @@ class EventFile:
         if self._length == 0:
             version = Event(file_version="brain.Event:2").SerializeToString()
             records = [_framed(version), *records]
+        # No mode of open() does this: made if need be, and what is there is kept up to the mark.
         with open(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
             file.truncate(self._length)
             file.seek(self._length)

@@ -150,6 +150,7 @@ class Logger:
             name = self._axis.run(entry)
             run = touched[name] = self._run(self._client, name, entry.at(0.0))
             run.add_entry(entry)
+            # Tags are written for every entry, metrics only for rounds that MLflow has not got.
             if entry.job.round + 1 > run.n_rounds:
                 run.metrics += self._metrics(entry)
             progress = self._tracker.take(entry)
@@ -176,6 +177,7 @@ class Logger:
     def _lock_directory(self, status: StudyStatus) -> None:
         if self._directory is not None:
             make_directory(self._directory)
+            # One writer a study: two would each find a run missing, and both would make it.
             lock = f".{file_name(status.record.name)}.mlflow.lock"
             self._lock = self._lock or OwnerLock(self._directory / lock)
             self._lock.take()

@@ -111,6 +111,7 @@ class Logger:
         self._summary = None
         self.check(status)
         self._status, root = status, self._root(status)
+        # Before any file is read: two writers would each cut off what the other has added.
         if self._lock is None:
             self._lock = OwnerLock(root / ".evolvent.lock")
         self._lock.take()
@@ -270,6 +271,7 @@ def _put(field: Any, value: Value) -> None:
 def _check_same(path: Path, wanted: dict[str, Any]) -> None:
     """Remember what a directory holds; refuse to mix it with anything else."""
     if not path.exists():
+        # Renamed when it is whole: half of it, after a crash, would refuse this very study.
         beside = path.with_suffix(".new")
         beside.write_text(json.dumps(wanted))
         os.replace(beside, path)

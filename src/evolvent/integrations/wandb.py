@@ -170,6 +170,7 @@ class Logger:
         """Return the live run of that name; the one that was used longest ago makes room for it."""
         run = self._runs.pop(name, None) or self._start(name)
         self._runs[name] = run
+        # The one used longest ago stands first: it was taken out and put back at every use.
         if len(self._runs) > _MAX_OPEN:
             self._finish(next(iter(self._runs)))
         return run

@@ -1,1 +1,1 @@
-"""For tests, also of users: builders, the contract of stores, the check of training code."""
+"""For tests, also of users: builders, and the check of training code."""

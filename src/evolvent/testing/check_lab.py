@@ -154,6 +154,7 @@ class Lab:
             seed=training_seed(self._seed, 0, job_id.round),
         )
         metrics = self._metrics(runner, job, parent)
+        # Hashed at once, before anybody can go on from there: `altered` compares with this.
         run = Run(metrics, directory, hashes(directory), job_id)
         for name in run.files:
             (directory / name).chmod(0o444)  # as in a study

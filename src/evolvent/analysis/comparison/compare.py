@@ -58,6 +58,7 @@ def compare_logs(
     """
     logs = _check_arms(arms)
     first = logs[0].status.record
+    # Failed jobs count as compute, too: the budget is what all have spent, not what came of it.
     budget = min(map(len, logs))
     modes: dict[str, Mode] = {"best": first.mode, "area": first.mode}
     if test is not None:

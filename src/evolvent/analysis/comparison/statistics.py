@@ -1,4 +1,4 @@
-"""What a few seeds tell: the mean, or a difference of means, with the interval it may lie in."""
+"""What a few seeds say: the mean, or a difference of means, with the interval it may lie in."""
 
 from __future__ import annotations
 
@@ -118,6 +118,7 @@ def _freedom(samples: list[_Values], errors: list[float]) -> float:
 
 def _student_quantile(df: float) -> float:
     """Return the t above which lies half of what the interval leaves out."""
+    # By halving: the tail falls with t, and no inverse is needed from a library.
     low, high = 0.0, 1e6
     while high - low > 1e-9 * high:
         middle = (low + high) / 2
@@ -137,6 +138,7 @@ def _resampled(samples: list[_Values], *, tail: float) -> tuple[float, float]:
     Source: Hesterberg 2015, What Teachers Should Know About the Bootstrap, The American
     Statistician 69, section 5.3 (the expanded percentile interval).
     """
+    # Always the same seed: the same studies must give the same interval whenever they are compared.
     rng = np.random.default_rng(_SEED)
     moved = np.zeros(_RESAMPLES)
     for sign, sample in zip((1.0, -1.0), samples, strict=False):

@@ -64,6 +64,8 @@ def find_aftermath(job: JobRecord, *, lines: LogLines, views: Sequence[MemberVie
         return Aftermath()
     first = lines.find(job)
     snapshot = PopulationSnapshot(lines, views, first, immediate=True)
+    # Who may have copied it: the members whose newest job was already there (they may have waited
+    # for a donor), and all that reported before its own member went on.
     deciders = list(snapshot.newest.values())
     most = min(len(lines), first + 1 + _MOST_LINES)
     line = first + 1

@@ -82,6 +82,7 @@ def traced_changes(
     trace = _Trace(stream(record.seed, "decide", me.id, me.round))
     base: Hyperparameters = me.hyperparameters
     explores = True
+    # Exploit draws before explore does: it has to be asked again, or explore would get its draws.
     if not isinstance(algorithm.exploit, NoExploit):
         explores = algorithm.exploit(me, population, rng=trace.rng) is not None
         base = _explored_from(algorithm, record, me, population)
@@ -216,6 +217,7 @@ def _move_note(
 ) -> tuple[str, bool]:
     """Say how a number was moved: the same step without bounds tells the factor or the noise."""
     log = isinstance(strategy, Gaussian) and isinstance(distribution, (LogUniform, LogIntUniform))
+    # In a space without bounds the same draws give the step as it was before it was held back.
     start = math.log(old) if log else old
     end = float(strategy({"x": start}, Space({"x": Normal(0, 1)}), rng=rng)["x"])  # type: ignore[arg-type]
     target = math.exp(end) if log else end

@@ -59,7 +59,7 @@ class Explanation:
         members: how many were compared; 0 in round 0.
         rivals: the ones that matter, best first.
         changes: every hyperparameter before and after; empty in round 0.
-        agrees: whether deciding again gave what the log says; None where that cannot be told.
+        agrees: whether deciding again gave what the log says; None where it could not.
         check: the same in words.
         after: sentences: failed attempts, what the training came to, and what came of it.
         copies: the jobs of other members that started from its checkpoint.

@@ -41,6 +41,7 @@ class LogLines:
                 return line
             if (there.finished_at or 0.0) > (job.finished_at or 0.0):
                 break
+        # Not where its time says: the clock was set back, so times are no order to search by.
         return next(line for line in range(self._n) if self[line].id == job.id)
 
     def _first_at(self, time: float) -> int:
@@ -66,6 +67,7 @@ class LogLines:
             page = self._pages[number] = self.store.jobs(
                 self.study, states=_FINISHED, after=number * _PAGE, limit=_PAGE
             )
+            # The oldest page goes: whoever walks along the log does not come back to it.
             if len(self._pages) > _KEPT:
                 self._pages.popitem(last=False)
         return page

@@ -58,7 +58,7 @@ def decide_again(
     An asynchronous study decides when the member reports, a failed member perhaps later, when
     somebody healthy reports; a synchronous one when the last member of a round has reported; and
     both for the members that had ended when more rounds are asked for. The log does not say when,
-    so the moments that there may have been are tried in turn, the likeliest first.
+    so the snapshots that it may have seen are tried in turn, the likeliest first.
     """
     before = store.job(status.id, JobId(job.member, job.round - 1))
     for snapshot in _snapshots(status.record, job, before, lines=lines, views=views):
@@ -126,6 +126,7 @@ def _snapshots(
 ) -> Iterator[PopulationSnapshot]:
     """Yield the moments at which the job may have been decided; each is valid until the next."""
     own = lines.find(before)
+    # Bounded, so that a log that cannot be explained costs no more than a look around its line.
     tries = max(_TRIES_LEAST, _TRIES * len(views))
     last = _last_before_start(lines, own, own + tries, job)
     if record.synchronous:

@@ -18,9 +18,11 @@ class PopulationSnapshot:
     """The newest finished job of every member as of a line, which can be moved forward.
 
     Whether a checkpoint could be copied is not in the log but follows from it: not once its
-    member had gone on from another. `immediate` tells how to take what a member did next: True when
+    member had gone on from another. `immediate` says how to take what a member did next: True when
     it had been decided as soon as the member reported, False when it had not been before that job
     started (at the end of a round, before a study was extended).
+
+    It is the history that an algorithm may ask of the log at that line, too.
     """
 
     def __init__(
@@ -90,6 +92,8 @@ def _newest(
     """Return by member the newest job among lines 0 to `line`."""
     known = {view.newest.member: view.newest for view in views if view.newest is not None}
     found: dict[int, JobRecord] = {}
+    # Backwards through the lines near by, where most members are. Those that have been silent for
+    # longer are searched for one by one, each along its own rounds.
     stop = max(-1, line - span)
     for earlier in range(line, stop, -1):
         job = lines[earlier]

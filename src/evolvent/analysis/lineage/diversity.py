@@ -120,7 +120,7 @@ def _spread(column: Column, rows: NDArray[np.int64], distribution: Distribution)
     values = np.zeros(rows.shape)
     values[there] = numbers[rows[there]]
     n = there.sum(axis=0)
-    some = np.maximum(n, 1)
+    some = np.maximum(n, 1)  # no division by zero: those rounds become NaN at the end
     mean = values.sum(axis=0) / some
     unit = distribution.sd if isinstance(distribution, Normal) else _range(distribution)
     square = (np.where(there, values - mean, 0.0) / unit) ** 2  # squares of 1e300 overflow

@@ -202,6 +202,7 @@ def _ancestors(parent: Rows) -> tuple[list[Rows], NDArray[np.int32]]:
     """Return by k the ancestor 2**k generations up, with row n for none, and every row's depth."""
     n = len(parent)
     up = np.append(np.where(parent >= 0, parent, n), n).astype(np.int64)
+    # Doubled each time: a lineage of a million rounds takes twenty passes, not a million.
     ups, depth = [up], (up < n).astype(np.int32)
     while (up < n).any():
         depth = depth + depth[up]
@@ -251,6 +252,8 @@ def _common(
 
 def _meet(a: Rows, b: Rows, ups: list[Rows], depth: NDArray[np.int32]) -> Rows:
     """Return the last common ancestors of pairs that have one."""
+    # First the deeper of either pair climbs to the depth of the other, by the bits of the distance;
+    # then both climb as long as they stay apart, so that one step more is where they meet.
     deeper = depth[a] >= depth[b]
     a, b = np.where(deeper, a, b), np.where(deeper, b, a)
     above = depth[a] - depth[b]

@@ -155,7 +155,7 @@ def _cells(places: Numbers, n: int) -> Rows:
     low, high = places.min(), places.max()
     if not high > low:
         return np.zeros(len(places), np.int64)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # halved, or 1e308 - -1e308 would overflow
         share = (places / 2 - low / 2) / (high / 2 - low / 2)
     cells: Rows = np.minimum((share * n).astype(np.int64), n - 1)
     return cells

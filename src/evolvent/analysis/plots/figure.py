@@ -43,6 +43,7 @@ class FigureRequest:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise invalid("kind", f"got {self.kind!r}, wanted one of {', '.join(KINDS)}")
+        # Imports the libraries that write, too: what is missing is said before a log is read.
         if self.file is not None:
             self._writer.check_format(self.file)
 

@@ -73,6 +73,7 @@ class Panel:
         self.lines = downsample.lines(
             view.log.rows, axis.scaled, panels=style.panels, columns=style.width
         )
+        # What is left out is settled before anything is drawn: the legend says how many are shown.
         failed = np.flatnonzero(view.log.failed)
         self.failed = downsample.evenly(failed, self._most)
         self.core = ends if ends is not None else self._core()

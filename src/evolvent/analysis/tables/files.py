@@ -63,6 +63,7 @@ def to_parquet(read: ReadTable, path: str | os.PathLike[str]) -> Path:
 def _pages(
     table: Table, plain: Callable[[Cells], Sequence[Any]]
 ) -> Iterator[Iterator[tuple[Any, ...]]]:
+    # A page at a time: as Python objects the whole table takes many times its memory.
     n = max(map(len, table.values()), default=0)
     for start in range(0, n, _ROWS):
         part = slice(start, start + _ROWS)

@@ -1,4 +1,4 @@
-"""What training told over time: the points within rounds and what each round came to."""
+"""What training reported over time: the points within rounds and what each round came to."""
 
 from __future__ import annotations
 

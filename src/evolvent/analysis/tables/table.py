@@ -63,6 +63,7 @@ def number(values: Column, missing: NDArray[np.bool_] | None = None) -> Cells:
 def time(seconds: NDArray[np.float64]) -> Cells:
     """Return times, given in seconds since 1970; NaN for missing ones."""
     missing = np.isnan(seconds)
+    # Rounded, not cut: a float of seconds lies a fraction of a microsecond beside what was meant.
     micros = np.round(np.where(missing, 0.0, seconds) * 1e6).astype(np.int64)
     return Cells(ColumnKind.TIME, micros.astype("datetime64[us]"), missing)
 

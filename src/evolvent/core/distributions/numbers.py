@@ -42,6 +42,8 @@ class _Interval:
 
     def sample(self, rng: np.random.Generator) -> float:
         """Draw one value."""
+        # An integer has the stretch up to the next one, or `high` would never come; `clip` takes
+        # back what rounding in exp and log leads past the bounds.
         low, high = self.scaled(self.low), self.scaled(self.high + 1 if self._whole else self.high)
         drawn = self.unscaled(low + rng.random() * (high - low))
         return self.clip(math.floor(drawn) if self._whole else drawn)

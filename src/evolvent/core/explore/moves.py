@@ -27,6 +27,7 @@ def move_integer(
         bounds: what becomes of a target beyond the bounds. "clip" has no room at the bound,
             "reflect" has room on its other side.
     """
+    # Rounded it would stay where it is, and a small integer would never be explored.
     step = 1 if up else -1
     moved = value + step if abs(target - value) <= 0.5 else target
     if bounds == "clip":

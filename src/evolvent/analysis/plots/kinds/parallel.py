@@ -94,6 +94,7 @@ class _Pillar:
             return None
         if self.low == self.high:
             return 0.5
+        # Halved, so that the distance between the ends of what a float can hold is still finite.
         share = (scaled / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
         return round(min(max(share, 0.0), 1.0), 4)
 
