@@ -254,8 +254,8 @@ class Result:
         status = self.status
         done = status.counts.get(JobState.DONE, 0)
         best = ""
-        if status.best_score is not None:
-            best = f", best {status.record.metric} {status.record.score(status.best_score):.6g}"
+        if status.best_value is not None:
+            best = f", best {status.record.metric} {status.best_value:.6g}"
         return f"<Result of {self.name!r}: {status.state}, {done} jobs done{best}>"
 
 

@@ -73,12 +73,12 @@ def study_facts(status: StudyStatus) -> dict[str, Any]:
     """Return how a study stands, as facts."""
     record, counts = status.record, status.counts
     best = None
-    if status.best_score is not None:
-        best = f"{_short(record.score(status.best_score))} ({status.best})"
+    if status.best_value is not None:
+        best = f"{_short(status.best_value)} ({status.best})"
     open_ = [state for state in JobState if counts.get(state) and state not in _FINISHED]
     others = [f"{counts[state]} {state}" for state in open_]
-    failed = [f"{counts[JobState.FAILED]} of them failed"] if counts.get(JobState.FAILED) else []
-    jobs = f"{status.n_finished} of {status.members * record.rounds} finished"
+    failed = [f"{status.n_failed} of them failed"] if status.n_failed else []
+    jobs = f"{status.n_finished} of {status.n_total} finished"
     return {
         f"best {record.metric}": best,
         "metric": f"{record.metric} ({record.mode})",

@@ -61,10 +61,9 @@ def _study_row(status: StudyStatus) -> dict[str, Any]:
     from evolvent.display.words import local_time
 
     record = status.record
-    best = None if status.best_score is None else record.score(status.best_score)
     values = (
-        record.name, str(status.state), status.n_finished, status.members * record.rounds,
-        record.metric, record.mode, best, None if status.best is None else str(status.best),
+        record.name, str(status.state), status.n_finished, status.n_total, record.metric,
+        record.mode, status.best_value, None if status.best is None else str(status.best),
         status.members, record.rounds, record.synchronous, record.seed, status.stopped,
         local_time(status.created_at),
     )  # fmt: skip

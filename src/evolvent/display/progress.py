@@ -11,7 +11,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from evolvent.core.records import JobState
 from evolvent.display.table import SCORE_DIGITS, study_table
 from evolvent.display.words import compact, duration
 from evolvent.store.records import MemberView, StudyState, StudyStatus
@@ -112,7 +111,7 @@ class Progress:
         grid.add_column(ratio=1)
         for _ in range(3):
             grid.add_column(no_wrap=True)
-        total, finished = _total(status), status.n_finished
+        total, finished = status.n_total, status.n_finished
         bar = ProgressBar(total=total, completed=min(finished, total), complete_style="green")
         grid.add_row(bar, f"{finished}/{total} jobs", *self._facts(status))
         return grid
@@ -141,7 +140,7 @@ class Progress:
         n_new, passed_s = finished - self._finished_before, self._clock() - self._started_at
         if n_new <= 0 or passed_s <= 0 or status.state is not StudyState.OPEN:
             return None
-        return (_total(status) - finished) * passed_s / n_new
+        return (status.n_total - finished) * passed_s / n_new
 
 
 def headline(status: StudyStatus) -> Text:
@@ -155,11 +154,7 @@ def headline(status: StudyStatus) -> Text:
 
 def progress_line(status: StudyStatus) -> str:
     """Return how far a study is and what its best is, in one line."""
-    return f"{status.n_finished}/{_total(status)} jobs{_failed(status)}{_best(status)}"
-
-
-def _total(status: StudyStatus) -> int:
-    return status.members * status.record.rounds
+    return f"{status.n_finished}/{status.n_total} jobs{_failed(status)}{_best(status)}"
 
 
 def _round(status: StudyStatus) -> int:
@@ -168,12 +163,11 @@ def _round(status: StudyStatus) -> int:
 
 
 def _best(status: StudyStatus) -> str:
-    if status.best is None or status.best_score is None:
+    if status.best is None or status.best_value is None:
         return ""
-    value = compact(status.record.score(status.best_score), digits=SCORE_DIGITS)
+    value = compact(status.best_value, digits=SCORE_DIGITS)
     return f"  best {status.record.metric} {value} (member {status.best.member})"
 
 
 def _failed(status: StudyStatus) -> str:
-    n_failed = status.counts.get(JobState.FAILED, 0)
-    return f"  {n_failed} failed" if n_failed else ""
+    return f"  {status.n_failed} failed" if status.n_failed else ""

@@ -175,7 +175,22 @@ class StudyStatus:
     @property
     def n_finished(self) -> int:
         """How many jobs are done or have failed."""
-        return self.counts.get(JobState.DONE, 0) + self.counts.get(JobState.FAILED, 0)
+        return self.counts.get(JobState.DONE, 0) + self.n_failed
+
+    @property
+    def n_failed(self) -> int:
+        """How many jobs have failed."""
+        return self.counts.get(JobState.FAILED, 0)
+
+    @property
+    def n_total(self) -> int:
+        """How many jobs it comes to with as many rounds as are set now."""
+        return self.members * self.record.rounds
+
+    @property
+    def best_value(self) -> float | None:
+        """The metric of the best job, as training reported it; None when no job is done."""
+        return None if self.best_score is None else self.record.score(self.best_score)
 
 
 @dataclass(frozen=True, slots=True)

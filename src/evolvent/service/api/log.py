@@ -109,10 +109,10 @@ def _page(
     store: Store, study: int, states: Sequence[JobState] | None, after: int, limit: int
 ) -> dict[str, Any]:
     """Return one page; positions run over the finished jobs, and on over the open ones."""
-    counts = store.status(study).counts
-    n_finished = sum(counts.get(state, 0) for state in _FINISHED)
+    status = store.status(study)
+    n_finished = status.n_finished
     wanted = frozenset(JobState if states is None else states)
-    total = sum(counts.get(state, 0) for state in wanted)
+    total = sum(status.counts.get(state, 0) for state in wanted)
     end = min(n_finished, after + _MOST_LOOKED_AT)
     jobs, at = _finished(store, study, wanted, after=after, end=end, limit=limit)
     more = at < n_finished

@@ -20,17 +20,20 @@ class StudySummary:
     """How a study stands, for people.
 
     Attributes:
-        finished, total: jobs.
         left_s: seconds to the end at the pace of the last jobs; None while that cannot be told.
-        best: value of the metric, as training reported it.
     """
 
     status: StudyStatus
-    finished: int
-    total: int
     left_s: float | None
-    best: float | None
     failures: Sequence[FailedAttempt] = ()
+
+    @property
+    def finished(self) -> int:
+        return self.status.n_finished
+
+    @property
+    def total(self) -> int:
+        return max(self.status.n_total, self.finished)  # a bar is never more than full
 
     @property
     def state(self) -> str:
@@ -44,26 +47,29 @@ class StudySummary:
     @property
     def words(self) -> str:
         """One line, for those who listen to the page."""
-        best = "" if self.best is None else f", best {self.status.record.metric} {self.best:.4g}"
+        value = self.status.best_value
+        best = "" if value is None else f", best {self.status.record.metric} {value:.4g}"
         return f"{self.state}: {self.finished} of {self.total} jobs finished{best}"
 
 
 def summarize(store: Store, status: StudyStatus, *, closely: bool = False) -> StudySummary:
     """Return how a study stands; `closely` with its pace and its last failures."""
-    counts, record = status.counts, status.record
-    finished = counts.get(JobState.DONE, 0) + counts.get(JobState.FAILED, 0)
-    total = max(status.members * record.rounds, finished)
-    best = None if status.best_score is None else record.score(status.best_score)
     if not closely:
-        return StudySummary(status, finished, total, None, best)
-    left_s = None
-    if status.state is StudyState.OPEN and finished > 1:
-        after = max(0, finished - _PACE_OF)
-        times = [row[0] for row in store.scan(status.id, ["finished_at"], after=after)]
-        if len(times) > 1 and max(times) > min(times):
-            left_s = (total - finished) * (max(times) - min(times)) / (len(times) - 1)
+        return StudySummary(status, left_s=None)
     failures = store.failures(status.id, limit=_FAILURES)[::-1]
-    return StudySummary(status, finished, total, left_s, best, failures)
+    return StudySummary(status, _left_s(store, status), failures)
+
+
+def _left_s(store: Store, status: StudyStatus) -> float | None:
+    finished = status.n_finished
+    if status.state is not StudyState.OPEN or finished < 2:
+        return None
+    after = max(0, finished - _PACE_OF)
+    times: list[float] = [row[0] for row in store.scan(status.id, ["finished_at"], after=after)]
+    if len(times) < 2 or max(times) == min(times):
+        return None
+    pace_s = (max(times) - min(times)) / (len(times) - 1)
+    return max(0, status.n_total - finished) * pace_s
 
 
 def visible(store: Store, identity: Identity) -> list[StudyStatus]:

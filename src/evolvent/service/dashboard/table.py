@@ -88,11 +88,12 @@ class Table:
 
     @classmethod
     def of(cls, store: Store, status: StudyStatus, columns: Columns) -> Table:
-        finished = sum(status.counts.get(state, 0) for state in _FINISHED)
         wanted = [state for state in _OPEN if status.counts.get(state)]
         open_jobs = store.jobs(status.id, states=wanted) if wanted else []
         open_jobs.sort(key=lambda job: (_OPEN.index(job.state), job.round, job.member))
-        return cls(store=store, status=status, columns=columns, finished=finished, open=open_jobs)
+        return cls(
+            store=store, status=status, columns=columns, finished=status.n_finished, open=open_jobs
+        )
 
     def page(self, query: Query) -> Page:
         """Return one page.
