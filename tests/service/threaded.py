@@ -48,7 +48,7 @@ def service(store: Store, **settings: Any) -> Iterator[Service]:
         app = create_app(store, tokens=tokens_of(store), settings=its_settings)
         config = uvicorn_config(app, its_settings)
         server = DrainingServer(
-            config, ready=lambda: ready.put(True), stopping=app.state.closing.set
+            config, ready=lambda: ready.put(True), stopping=app.state.stop_waiting
         )
         server.install_signal_handlers = lambda: None
         thread = threading.Thread(target=_run, args=(server, bound), daemon=True)

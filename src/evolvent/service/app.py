@@ -33,7 +33,7 @@ from evolvent.store.tokens import Tokens
 def create_app(store: Store, *, tokens: Tokens, settings: ServiceSettings) -> Starlette:
     """Return the service as an ASGI application.
 
-    Its `app.state.closing.set()`, called in the loop in which it runs, sends home whoever waits
+    Its `app.state.stop_waiting()`, called in the loop in which it runs, sends home whoever waits
     for a job: the service stops.
 
     Args:
@@ -69,19 +69,8 @@ def create_app(store: Store, *, tokens: Tokens, settings: ServiceSettings) -> St
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    app.state.closing = Closing(context)
+    app.state.stop_waiting = context.claims.close
     return app
-
-
-class Closing:
-    """Tells a service that it is about to stop."""
-
-    def __init__(self, context: ApiContext) -> None:
-        self._context = context
-
-    def set(self) -> None:
-        """Send home whoever waits for a job."""
-        self._context.claims.close()
 
 
 async def _health(_: Request) -> Response:

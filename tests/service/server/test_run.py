@@ -242,7 +242,9 @@ class Impatient:
         config.http = Protocol
         self._bound = listener(settings)
         self.address = self._bound.getsockname()
-        self._server = DrainingServer(config, ready=self._ready.set, stopping=app.state.closing.set)
+        self._server = DrainingServer(
+            config, ready=self._ready.set, stopping=app.state.stop_waiting
+        )
         self._thread = threading.Thread(target=self._server.run, args=([self._bound],))
         self._thread.start()
         assert self._ready.wait(30)

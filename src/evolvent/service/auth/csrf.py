@@ -24,7 +24,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _FORM = "application/x-www-form-urlencoded"
 _MOST_FORM_BYTES = 1 << 16
-_MOST_FIELDS = 200
+_MOST_FIELDS = 1000
 
 
 def csrf_for(signed_in: str) -> str:
@@ -69,7 +69,7 @@ async def check_csrf(headers: Headers, receive: Receive, *, csrf: str) -> Receiv
     sent = headers.get(HEADER)
     if sent is None and headers.get("content-type", "").partition(";")[0].strip() == _FORM:
         body = await read_form(headers, receive)
-        sent = form_value(body, FIELD)
+        sent = form_fields(body).get(FIELD)
         receive = _replayed(body, receive)
     if sent is None or not hmac.compare_digest(sent.encode(), csrf.encode()):
         message = "X-CSRF-Token: missing or not this page's: reload the page and repeat"
@@ -86,18 +86,18 @@ async def read_form(headers: Headers, receive: Receive) -> bytes:
     return await read_body(headers, receive, most=_MOST_FORM_BYTES)
 
 
-def form_value(body: bytes, name: str) -> str | None:
-    """Return the value of a field of a form, the first if there are several.
+def form_fields(body: bytes) -> dict[str, str]:
+    """Return the fields of a form; of several with one name the first.
 
     Raises:
-        ConfigError: there are more fields than any of our forms has.
+        ConfigError: there are more than any of our forms has.
     """
     text = body.decode("utf-8", "replace")
     try:
         fields = parse_qs(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError as e:
         raise invalid("body", f"got more than {_MOST_FIELDS} fields, wanted a short form") from e
-    return fields[name][0] if name in fields else None
+    return {name: values[0] for name, values in fields.items()}
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from evolvent.errors import EvolventError, Unauthenticated
 from evolvent.service.auth.authenticator import Authenticator, Throttled
-from evolvent.service.auth.csrf import check_origin, form_value, read_form
+from evolvent.service.auth.csrf import check_origin, form_fields, read_form
 from evolvent.service.auth.middleware import SIGN_IN
 from evolvent.service.web.security_headers import content_security_policy
 
@@ -78,13 +78,11 @@ def routes(authenticator: Authenticator) -> list[Route]:
 
     async def sign_in(request: Request) -> Response:
         check_origin(request.headers)
-        body = await read_form(request.headers, request.receive)
-        target = _local_path(form_value(body, "next"))
+        form = form_fields(await read_form(request.headers, request.receive))
+        target = _local_path(form.get("next"))
         response = RedirectResponse(target, status_code=303)
         try:
-            await authenticator.sign_in(
-                request, (form_value(body, "token") or "").strip(), response
-            )
+            await authenticator.sign_in(request, form.get("token", "").strip(), response)
         except Unauthenticated as e:
             return _page(target, error=e)
         return response

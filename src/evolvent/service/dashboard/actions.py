@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl
 
 from evolvent.core.distributions import Distribution
 from evolvent.errors import OutOfSpace
@@ -17,8 +16,6 @@ from evolvent.store.records import StudyStatus
 from evolvent.validation import invalid
 
 Form: TypeAlias = Mapping[str, str]
-
-_MOST_FIELDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +31,6 @@ class Action:
     operation: JsonCall
     body: Callable[[Form, StudyStatus], dict[str, Any]]
     done: str
-
-
-def read_form(body: bytes) -> dict[str, str]:
-    """Return the fields of a form.
-
-    Raises:
-        ConfigError: there are more than any of our forms has.
-    """
-    text = body.decode("utf-8", "replace")
-    try:
-        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
-    except ValueError as e:
-        raise invalid("body", f"got more than {_MOST_FIELDS} fields, wanted a short form") from e
 
 
 def _nothing(_form: Form, _: StudyStatus) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from evolvent.service.access import guarded
 from evolvent.service.api.endpoint import ApiContext
 from evolvent.service.api.path import study_number
 from evolvent.service.api.request import ApiRequest
-from evolvent.service.auth.csrf import read_form as read_body
+from evolvent.service.auth.csrf import form_fields, read_form
 from evolvent.service.auth.roles import check_role, current_identity
-from evolvent.service.dashboard.actions import ACTIONS, Action, Form, read_form
+from evolvent.service.dashboard.actions import ACTIONS, Action, Form
 from evolvent.service.dashboard.column_cache import ColumnCache
 from evolvent.service.dashboard.csv_export import csv_blocks, csv_name
 from evolvent.service.dashboard.figures import SHOWN, WIDTHS, Figures, library
@@ -169,7 +169,7 @@ class DashboardViews:
         if action is None:
             raise invalid("action", f"got {name!r:.80}, wanted one of {', '.join(ACTIONS)}")
         check_role(current_identity(request), action.operation.role)
-        form = read_form(await read_body(request.headers, request.receive))
+        form = form_fields(await read_form(request.headers, request.receive))
         try:
             await self._threads.run(
                 action.operation.runs_in, lambda: self._do(request, action, form)

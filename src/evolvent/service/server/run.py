@@ -56,7 +56,7 @@ def serve(store: Store, settings: ServiceSettings, *, ready: Callable[[str], Non
         server = DrainingServer(
             uvicorn_config(app, settings),
             ready=lambda: ready(url_of(settings, bound)),
-            stopping=app.state.closing.set,
+            stopping=app.state.stop_waiting,
         )
         server.run(sockets=[bound])
 
