@@ -23,7 +23,7 @@ LOOK_S = 0.5
 """How often the store is asked for what others have changed: expired leases, other services."""
 
 _WENT_AWAY = Failure(FailureKind.RETURNED, "the worker went away while it waited for a job")
-_RING_AFTER_S = 0.005
+_WAKE_AFTER_S = 0.005
 """A worker that has just reported asks for its next job first: it has that model in its hands."""
 
 
@@ -42,7 +42,6 @@ class ClaimBody:
 class _WaitingClaim:
     """One claim that waits; `turn` is done when it should look again, True when all is over."""
 
-    prefer: int | None
     turn: asyncio.Future[bool]
 
 
@@ -52,8 +51,8 @@ class _Queue:
 
     waiters: list[_WaitingClaim] = field(default_factory=list)
     watcher: asyncio.Task[None] | None = None
-    ringing: asyncio.TimerHandle | None = None
-    missed: bool = False
+    wake_timer: asyncio.TimerHandle | None = None
+    wake_missed: bool = False
     looked_at: float = -math.inf
 
     def wake(self, *, over: bool = False) -> None:
@@ -63,14 +62,14 @@ class _Queue:
                 waiter.turn.set_result(over)
                 if not over:
                     return
-        self.missed = True
+        self.wake_missed = True
 
     def wait_again(self, waiter: _WaitingClaim) -> None:
-        """Let a waiter that found nothing wait for its next turn: now, if one was missed."""
+        """Let a waiter that found nothing wait for its next turn: now, if one was wake_missed."""
         waiter.turn = asyncio.get_running_loop().create_future()
         self.looked_at = time.monotonic()
-        if self.missed:
-            self.missed = False
+        if self.wake_missed:
+            self.wake_missed = False
             waiter.turn.set_result(False)
 
 
@@ -115,7 +114,7 @@ class ClaimQueue:
                 lease = await self._try_claim(study, body, check, gone)
                 if lease or body.wait_s == 0 or self._closing or await self._is_over(study):
                     return lease
-            async with self._enqueued(study, body) as waiter:
+            async with self._enqueued(study) as waiter:
                 while await _wait_for_turn(waiter, gone, until - time.monotonic()):
                     lease = await self._try_claim(study, body, check_later, gone)
                     if lease is not None:
@@ -127,15 +126,15 @@ class ClaimQueue:
     def notify(self, study: int) -> None:
         """Tell that there may be something to claim, or that the study may be over."""
         queue = self._queues.get(study)
-        if queue is None or queue.ringing is not None:
+        if queue is None or queue.wake_timer is not None:
             return
         queue.looked_at = -math.inf
 
         def now() -> None:
-            queue.ringing = None
+            queue.wake_timer = None
             queue.wake()
 
-        queue.ringing = asyncio.get_running_loop().call_later(_RING_AFTER_S, now)
+        queue.wake_timer = asyncio.get_running_loop().call_later(_WAKE_AFTER_S, now)
 
     def _none_just_now(self, study: int) -> bool:
         """Whether others wait who have found nothing just now: then there is nothing."""
@@ -185,9 +184,9 @@ class ClaimQueue:
         return status.state is not StudyState.OPEN
 
     @asynccontextmanager
-    async def _enqueued(self, study: int, body: ClaimBody) -> AsyncIterator[_WaitingClaim]:
+    async def _enqueued(self, study: int) -> AsyncIterator[_WaitingClaim]:
         queue = self._queues.setdefault(study, _Queue())
-        waiter = _WaitingClaim(body.prefer, asyncio.get_running_loop().create_future())
+        waiter = _WaitingClaim(asyncio.get_running_loop().create_future())
         queue.waiters.append(waiter)
         if queue.watcher is None:
             queue.watcher = asyncio.create_task(self._watch(study, queue))
