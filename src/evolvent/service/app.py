@@ -48,6 +48,7 @@ def create_app(store: Store, *, tokens: Tokens, settings: ServiceSettings) -> St
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
+        # First those who wait, then the threads that they would look in.
         context.claims.close()
         threads.close()
 
@@ -57,6 +58,7 @@ def create_app(store: Store, *, tokens: Tokens, settings: ServiceSettings) -> St
             *views.routes(context),
             *guarded([*sign_in.routes(authenticator), Route("/health", _health)]),
         ],
+        # The headers are outside: what the gate refuses has them, too.
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(AuthMiddleware, authenticator=authenticator),
@@ -68,6 +70,7 @@ def create_app(store: Store, *, tokens: Tokens, settings: ServiceSettings) -> St
         },
         lifespan=lifespan,
     )
+    # A path with a slash too many is told to be none, not sent to another.
     app.router.redirect_slashes = False
     app.state.stop_waiting = context.claims.close
     return app

@@ -149,6 +149,7 @@ class Endpoint:
             return _json_response(reply, 201 if operation.creates else 200, packed=packed)
 
         response = await self._context.threads.run(operation.runs_in, run)
+        # After the store has committed: who is woken earlier would look in vain.
         if operation.changes:
             self._context.claims.notify(asked.study)
         return response
@@ -187,7 +188,7 @@ class Endpoint:
 
     async def _upload(self, operation: UploadCall, request: Request) -> Response:
         asked = self._request(request, {})
-        # Before gigabytes are taken in.
+        # Before a byte of the body is read: it may be gigabytes.
         await self._context.threads.read(lambda: self._context.check(operation, asked))
         body = IncomingBody(request.headers, request.receive, self._context.threads)
         reply = await operation.receive(asked, body)
@@ -200,6 +201,7 @@ class Endpoint:
             self._context.check(operation, asked)
 
         def check_later() -> None:
+            # The token may have been revoked in a minute of waiting.
             recheck_identity(request)
             check()
 

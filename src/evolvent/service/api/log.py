@@ -113,6 +113,7 @@ def _page(
     n_finished = status.n_finished
     wanted = frozenset(JobState if states is None else states)
     total = sum(status.counts.get(state, 0) for state in wanted)
+    # A page of few among many ends here, perhaps empty: `next` says where to go on.
     end = min(n_finished, after + _MOST_LOOKED_AT)
     jobs, at = _finished(store, study, wanted, after=after, end=end, limit=limit)
     more = at < n_finished
@@ -183,6 +184,8 @@ def _in_batches(store: Store, study: int, after: int) -> Iterator[JobRecord]:
         batch = store.jobs(study, after=at, limit=_BATCH)
         n_finished = sum(job.state in _FINISHED for job in batch)
         if n_finished < _BATCH:
+            # The end of the log and the open jobs in one read: between two reads a job could be
+            # reported, and be in neither or in both.
             yield from batch if len(batch) < _BATCH else store.jobs(study, after=at)
             return
         yield from batch

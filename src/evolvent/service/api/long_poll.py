@@ -57,15 +57,18 @@ class _Queue:
 
     def wake(self, *, over: bool = False) -> None:
         """Let the first one that is not looking already look; all of them when it is over."""
+        # One at a time: with a thousand waiters and one new job, all others would look in vain.
+        # Whoever finds a job wakes the next, so that no job lies there for want of a wake.
         for waiter in self.waiters:
             if not waiter.turn.done():
                 waiter.turn.set_result(over)
                 if not over:
                     return
+        # All are looking already, and may have looked before the job was there.
         self.wake_missed = True
 
     def wait_again(self, waiter: _WaitingClaim) -> None:
-        """Let a waiter that found nothing wait for its next turn: now, if one was wake_missed."""
+        """Let a waiter that found nothing wait for its next turn: now, if a wake was missed."""
         waiter.turn = asyncio.get_running_loop().create_future()
         self.looked_at = time.monotonic()
         if self.wake_missed:
@@ -109,7 +112,9 @@ class ClaimQueue:
         until = time.monotonic() + body.wait_s
         async with self._disconnection(receive) as gone:
             if body.wait_s and self._none_just_now(study):
-                check()  # at once: what it asks has been asked for those who wait
+                # On the event loop: what it asks the store has been asked, and kept, for those
+                # who wait. A look of its own would find nothing, as theirs did just now.
+                check()
             else:
                 lease = await self._try_claim(study, body, check, gone)
                 if lease or body.wait_s == 0 or self._closing or await self._is_over(study):
@@ -128,6 +133,7 @@ class ClaimQueue:
         queue = self._queues.get(study)
         if queue is None or queue.wake_timer is not None:
             return
+        # From here on nobody may conclude from the last look that there is nothing.
         queue.looked_at = -math.inf
 
         def now() -> None:
@@ -145,6 +151,7 @@ class ClaimQueue:
 
     def close(self) -> None:
         """Send everybody home: the service stops."""
+        # Claims under way see it after their first look: between the two none can slip through.
         self._closing = True
         for queue in self._queues.values():
             queue.wake(over=True)
@@ -168,6 +175,8 @@ class ClaimQueue:
             lease = await self._threads.write(claim)
             if lease is None or not gone.done():
                 return lease
+            # Nobody is there to take it, and its lease would keep it from all others for a minute.
+            # Still under the key: the same claim, sent again, must not be given it meanwhile.
             with contextlib.suppress(EvolventError):  # its lease will run out
                 await self._threads.write(lambda: self._store.fail(lease, _WENT_AWAY))
         self.notify(study)
@@ -194,14 +203,17 @@ class ClaimQueue:
             yield waiter
         finally:
             queue.waiters.remove(waiter)
+            # It was its turn, and it left without looking: the wake was meant for somebody.
             if waiter.turn.done() and not waiter.turn.cancelled():
-                queue.wake()  # it was its turn, and it did not take it
+                queue.wake()
             if not queue.waiters:
                 queue.watcher.cancel()
                 self._queues.pop(study, None)
 
     async def _watch(self, study: int, queue: _Queue) -> None:
         """Look from time to time for what this service has not done itself."""
+        # One task a study, however many wait: leases run out and other services write without a
+        # word to us.
         while True:
             await asyncio.sleep(LOOK_S)
             try:

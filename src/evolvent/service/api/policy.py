@@ -51,6 +51,7 @@ class DecisionPolicy:
         if study in self._allowed:
             return
         refuse_foreign(self._store.status(study).record.algorithm)
+        # All at once: they are found again at the price of one look each.
         if len(self._allowed) >= _MOST_ALLOWED:
             self._allowed.clear()
         self._allowed.add(study)

@@ -79,6 +79,7 @@ async def _receive(request: ApiRequest, body: IncomingBody) -> Any:
         finally:
             file.close()
     except EvolventError as e:
+        # Closed with bytes unread, the connection would be reset, and our answer lost with it.
         if not isinstance(e, _SenderGone):
             await _drain(sender)
         raise (_damaged(e) if isinstance(e, CheckpointDamaged) else e) from e
@@ -94,6 +95,7 @@ async def _write(file: UploadWriter, blocks: AsyncIterator[bytes]) -> None:
     written: asyncio.Future[None] | None = None
     try:
         async for block in blocks:
+            # One write at a time, in order; the next block comes in meanwhile.
             if written is not None:
                 await written
             written = asyncio.ensure_future(in_file_threads(partial(file.write, block)))
@@ -121,6 +123,7 @@ async def _blocks(receive: Receive, stall_s: float) -> AsyncIterator[bytes]:
             )
         except _SenderGone as e:
             ended = e
+        # What came before the silence is kept: the sender goes on behind it.
         if parts:
             yield b"".join(parts)
         if ended is not None:

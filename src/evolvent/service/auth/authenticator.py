@@ -67,6 +67,7 @@ class Authenticator:
             Throttled: nobody looked, there have been too many failures from there.
         """
         id, host = id_of(secret), client_host(request)
+        # By its id, not its secret: nothing is kept that would open anything.
         if id not in self._known_ids:
             _check_rate(self._token_failures, host)
         try:
@@ -120,6 +121,7 @@ class Authenticator:
         session = await self._threads.write(
             lambda: self._tokens.sign_in(token, lifetime_s=self._lifetime_s)
         )
+        # Strict: no other site can make the browser send it; httponly: no script can read it.
         response.set_cookie(
             _cookie(request),
             session,
@@ -137,6 +139,7 @@ class Authenticator:
         response.delete_cookie(name, secure=_encrypted(request), httponly=True, samesite="strict")
 
     async def _ask(self, look: Callable[[str], _Found], secret: str) -> _Found:
+        # Every request comes through here: a change of threads would cost more than the look.
         if self._tokens.quick:  # quicker than a change of threads
             return look(secret)
         return await self._threads.write(lambda: look(secret))  # where nobody reads long tables

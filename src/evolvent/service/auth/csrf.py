@@ -47,6 +47,7 @@ def check_origin(headers: Headers) -> None:
         Forbidden: names the header.
     """
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    # Only browsers set the first, and over plain HTTP they set none: then the second counts.
     if site is not None:
         if site != "same-origin":
             message = f"Sec-Fetch-Site: got {site!r:.80}, wanted a request of our own page"
@@ -67,10 +68,12 @@ async def check_csrf(headers: Headers, receive: Receive, *, csrf: str) -> Receiv
     """
     check_origin(headers)
     sent = headers.get(HEADER)
+    # Forms cannot set headers: their token is a field, and finding it uses up the body.
     if sent is None and headers.get("content-type", "").partition(";")[0].strip() == _FORM:
         body = await read_form(headers, receive)
         sent = form_fields(body).get(FIELD)
         receive = _replayed(body, receive)
+    # In the same time wherever they differ: the time of an answer must not tell how much fits.
     if sent is None or not hmac.compare_digest(sent.encode(), csrf.encode()):
         message = "X-CSRF-Token: missing or not this page's: reload the page and repeat"
         raise Forbidden(message, field="X-CSRF-Token")

@@ -56,6 +56,7 @@ class AuthMiddleware:
     async def _admit(self, request: Request, receive: Receive) -> Receive:
         """Note who is asking; return what to read the body from."""
         authorization = request.headers.get("authorization")
+        # Before the cookie: no browser adds this by itself, so there is nothing to forge.
         if authorization is not None:
             if not authorization.lower().startswith(_SCHEME):
                 raise Unauthenticated("Authorization: wanted 'Bearer evt_…'")
@@ -74,6 +75,7 @@ class AuthMiddleware:
         _remember(request, token, csrf=csrf, recheck=recheck)
         if request.method in SAFE:
             return receive
+        # After the session, whose secret the token is made of; before any handler reads the body.
         return await check_csrf(request.headers, receive, csrf=csrf)
 
 

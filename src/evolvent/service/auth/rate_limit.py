@@ -31,6 +31,7 @@ class RateLimiter:
     def failed(self, host: str) -> None:
         """Count a failure against a host."""
         network, now = _network(host), self._clock()
+        # Popped and set again, so that the host goes to the end: those quiet longest are in front.
         clear_at = max(self._clear_at.pop(network, now), now)
         self._clear_at[network] = clear_at + _SECONDS_EACH
         if len(self._clear_at) > _MOST_HOSTS:

@@ -43,6 +43,7 @@ class Columns:
 
     def plain(self, name: JobColumn, n: int) -> Sequence[Any]:
         """Return a column of the first `n` finished jobs, or of fewer if there are not so many."""
+        # Two pages that read on at once would each append the same rows.
         with self._lock:
             values = self._plain.setdefault(name, [])
             for rows in self._beyond((name,), len(values), n):
@@ -101,6 +102,7 @@ class ColumnCache:
         with self._lock:
             found = self._by_study.setdefault(key, Columns(self._store, status.id))
             self._by_study.move_to_end(key)
+            # Millions of rows each: those looked at last only.
             if len(self._by_study) > _MOST_STUDIES:
                 self._by_study.popitem(last=False)
             return found

@@ -62,6 +62,7 @@ class TimeoutProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        # Aborted, not closed: closing would wait for the client to take what it does not take.
         self._write_timer = self.loop.call_later(self.write_s, self.transport.abort)
 
     def resume_writing(self) -> None:
@@ -74,31 +75,36 @@ class TimeoutProtocol(HttpToolsProtocol):
             self._write_timer = None
 
     def data_received(self, data: bytes) -> None:
+        # What was no HTTP came behind a request that is being answered: that answer is the last.
         if self._ignores_input:
             return
         self._n_unparsed += len(data)
         super().data_received(data)
         if self.transport.is_closing() or self._ignores_input:
             return
+        # The parser keeps what it cannot use yet: a head without an end would grow for ever.
         if self._n_unparsed > MOST_HEAD:
             self.send_400_response(str(self._too_long()))
         elif self._expected is _Expected.BODY and self._is_answering():
+            # Anew with every piece: a body may take hours, a silence may not.
             self._stop_read_timer()
             self._start_read_timer(self.body_idle_s)
         elif self._is_answering():
             self._stop_read_timer()
-        elif (
-            self._read_timer is None
-        ):  # of a head from its first byte on; of a body nobody waits for
+        elif self._read_timer is None:
+            # Not anew with every byte: a head that comes byte by byte must not hold the connection.
+            # Nor may a body that nobody waits for, as its request has been answered.
             self._start_read_timer(self.headers_s)
 
     def on_message_begin(self) -> None:
+        # Answers to what is sent ahead would pile up, and nobody would notice a client that leaves.
         if self._is_answering():
             raise self._parse_failure(400, "one request at a time")
         self._expected, self._n_unparsed = _Expected.HEAD, 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        # Behind the body the request is long being answered: no header there can count.
         if self._expected is not _Expected.HEAD:
             raise self._parse_failure(400, "a trailer, wanted none")
         super().on_header(name, value)
@@ -166,7 +172,8 @@ class TimeoutProtocol(HttpToolsProtocol):
 
     def _read_timed_out(self) -> None:
         self._read_timer = None
-        if self.flow.read_paused:  # it is us who do not get on
+        # It is us who do not get on: a slow disk is no reason to give the sender up.
+        if self.flow.read_paused:
             self._start_read_timer(self.body_idle_s)
         elif not self.transport.is_closing():
             self.transport.close()

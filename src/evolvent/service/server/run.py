@@ -49,6 +49,7 @@ def serve(store: Store, settings: ServiceSettings, *, ready: Callable[[str], Non
         ConfigError: it cannot listen there, or not with this certificate.
     """
     tokens = tokens_of(store)
+    # Before the port is bound: who is refused has announced nothing.
     check_certificate(settings.certfile, settings.keyfile)
     allow_many_connections()
     with listener(settings) as bound:
@@ -84,6 +85,7 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what is running, for as long as `timeout_graceful_shutdown` says."""
+        # First, or uvicorn would wait for claims that wait for jobs, until their time is up.
         self._stopping()
         await super().shutdown(sockets)
 

@@ -126,6 +126,8 @@ class Upload:
 
         Connections that still send to it are heard no more: whoever asks has lost them.
         """
+        # Two may come here at once, of one key: the rename in `_make` lets one through, and the
+        # other finds the same files there, or refuses.
         if not self._directory.exists():
             self._make(entries)
         if self.entries() != tuple(entries):
@@ -185,6 +187,8 @@ class Upload:
         entries = self.entries()
         self._touch()
         self._check_files(entries)
+        # Published by rename before the upload goes: killed in between, a second try finds the
+        # checkpoint at its address, and what is left of the upload expires.
         address = self._checkpoints.publish(self._tree, entries)
         self.drop()
         return address
@@ -226,6 +230,7 @@ class Upload:
 
     def _keep_until_idle(self, directory: Path) -> None:
         """Keep it for a while from now on: a collection goes by the time of change."""
+        # In the future: all that looks for rubbish, also in other processes, goes by this one time.
         until = time.time() + self._settings.upload_idle_s
         os.utime(directory, (until, until))
 
@@ -262,6 +267,7 @@ class Upload:
             return 0
 
     def _check_room(self, directory: Path, n_bytes: int) -> None:
+        # Before any byte is sent: hours of sending would end with the same words.
         free = shutil.disk_usage(directory).free
         if n_bytes > free:
             raise StorageFull(

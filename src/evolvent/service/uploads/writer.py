@@ -34,6 +34,7 @@ _sealed: OrderedDict[Path, str] = OrderedDict()
 
 def end_writers(upload: Path) -> None:
     """Let no connection write to an upload any more: its sender has begun a new one."""
+    # A copy: they leave the set in other threads.
     for file in list(_open_writers):
         if file.upload == upload:
             file.end()
@@ -106,6 +107,8 @@ class UploadWriter:
                     raise UploadConflict(
                         "body: the upload has gone on on another connection", field="body"
                     )
+                # By position: a sender that was thought dead cannot append behind the one that came
+                # after it, and what is written is what is hashed.
                 while rest:
                     n = os.pwrite(self._file.fileno(), rest, self.size)
                     if self._hash is not None:
@@ -157,6 +160,7 @@ class UploadWriter:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _lock_and_check(self, offset: int) -> None:
+        # Of the system, not of this process: another service may serve the same directory.
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
@@ -183,6 +187,8 @@ def join_seal(upload: Path, seal: Callable[[], str]) -> str:
     Raises:
         EvolventError: what `seal` has raised, to all who wait.
     """
+    # A client whose answer was lost asks again while the first call still hashes: it gets the same
+    # answer, and no byte is read twice.
     with _lock:
         running = _sealing.get(upload)
         future = _sealing[upload] = Future() if running is None else running
@@ -194,6 +200,7 @@ def join_seal(upload: Path, seal: Callable[[], str]) -> str:
         _finish_seal(upload, None)
         future.set_exception(e)
         raise
+    # Noted before those who wait go on: whoever comes between the two finds it.
     _finish_seal(upload, address)
     future.set_result(address)
     return address

@@ -36,6 +36,7 @@ async def read_body(headers: Headers, receive: Receive, *, most: int) -> bytes:
     Raises:
         HttpError: 413 when it is longer than `most` bytes, 408 when it does not come.
     """
+    # By what it says of itself first: nothing of ten gigabytes need be read to refuse them.
     check_length(headers, most=most)
     try:
         async with asyncio.timeout(BODY_S):
@@ -56,6 +57,7 @@ async def _read_all(receive: Receive, most: int) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         more = message.get("more_body", False)
+        # Chunks say no length: what comes is counted, too.
         if size > most:
             raise too_long(most)
     return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -68,6 +70,7 @@ def check_length(headers: Headers, *, most: int) -> None:
         HttpError: 413; 400 when it says two things.
     """
     size = headers.get("content-length", "0")
+    # Two proxies would take the body to end at two places, and one the rest for a request.
     if "content-length" in headers and "transfer-encoding" in headers:
         message = "Content-Length: got it with Transfer-Encoding, wanted one of the two"
         raise HttpError(400, message, field="Content-Length")
@@ -96,6 +99,7 @@ def json_object(headers: Headers, body: bytes) -> dict[str, Any]:
     """
     if not body:
         return {}
+    # Browsers send other types across sites without asking: this one only with our leave.
     check_type(headers, _JSON_TYPE)
     try:
         data = strict_json(body, once=True)
@@ -103,6 +107,7 @@ def json_object(headers: Headers, body: bytes) -> dict[str, Any]:
         raise HttpError(400, f"body: {e}", field="body") from e
     if not isinstance(data, dict):
         raise invalid("body", f"got {type(data).__name__}, wanted a JSON object")
+    # Counted in the text before the walk: nearly all bodies have too few brackets to be deep.
     if len(_BRACKETS.findall(body)) > DEEPEST:
         _check_depth(data)
     if _SURROGATE.search(body):
@@ -167,6 +172,7 @@ async def _spool(path: Path, receive: Receive, *, most: int) -> None:
         more = message.get("more_body", False)
         if size + len(block) > most:
             raise too_long(most)
+        # In blocks: each trip to a thread costs as much as writing some hundred kilobytes.
         if len(block) >= _BLOCK or not more:
             await run_in_threadpool(_append, path, bytes(block))
             size += len(block)

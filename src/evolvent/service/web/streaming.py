@@ -54,6 +54,7 @@ class StreamedResponse(StreamingResponse):
         """Answer the request; a connection on which this returns too early is closed."""
         disconnection = asyncio.ensure_future(disconnected(receive))
         try:
+            # Whatever happens: behind it may be a snapshot that others wait for.
             async with aclosing(self._rest):
                 await self._send(scope, disconnection, with_stall_limit(send))
         except Stalled as e:
@@ -77,6 +78,7 @@ def with_stall_limit(send: Send) -> Send:
     """Return what sends likewise, and raises `Stalled` when the reader takes nothing."""
 
     async def sent(message: Message) -> None:
+        # A reader that stops reading would hold its file or snapshot open for as long as it likes.
         try:
             async with asyncio.timeout(STALL_S):
                 await send(message)
@@ -133,6 +135,7 @@ class FileResponse(Response):
         """Return where to begin and where to end."""
         size = self._entry.size
         range_ = _RANGE.fullmatch(headers.get("range", ""))
+        # A range of other bytes than the client has begun with would make a file of two halves.
         if range_ is None or headers.get("if-range", self.headers["ETag"]) != self.headers["ETag"]:
             return 0, size
         first, last = _bounds(range_[1], range_[2], size)

@@ -81,15 +81,20 @@ class StoreThreads:
         Raises:
             StoreBusy: too many are held already.
         """
+        # Reserved before the thread starts: its connection is one of a few, and who waits for one
+        # in a thread could not be told to come later.
         if holds_snapshot:
             await self._reserve_snapshot()
         loop = asyncio.get_running_loop()
+        # A thread of its own, since SQLite wants a snapshot read and closed where it was opened.
         executor = ThreadPoolExecutor(1, thread_name_prefix="evolvent-stream")
         try:
             while (block := await loop.run_in_executor(executor, next, blocks, None)) is not None:
                 yield block
         finally:  # also when the client went away half-way
             closed = loop.run_in_executor(executor, _close, blocks)
+            # Released when the thread is done, not when we are: cancelled here, it may go on for a
+            # while, with the snapshot still open.
             if holds_snapshot:
                 closed.add_done_callback(lambda _: self._snapshots.release())
             executor.shutdown(wait=False)
@@ -139,6 +144,7 @@ class WorkerThreads:
 
     async def run(self, call: Callable[[], _T]) -> _T:
         """Run a call in one of the threads; return what it returns, or raise what it raises."""
+        # With the first call: a service that is only put together, as in tests, has no threads.
         if not self._threads:
             self._start()
         loop = asyncio.get_running_loop()
@@ -153,6 +159,7 @@ class WorkerThreads:
 
     def _start(self) -> None:
         names = [f"{self._name}-{i}" for i in range(self._n)]
+        # Daemons: a call that hangs in a database must not keep the process from ending.
         self._threads = [threading.Thread(target=self._work, name=n, daemon=True) for n in names]
         for thread in self._threads:
             thread.start()
@@ -171,8 +178,9 @@ class WorkerThreads:
 
 
 def _set_result(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    # Cancelled while the call ran: it was done all the same, and nobody waits for it any more.
     if future.done():
-        return  # nobody waits any more
+        return
     if error is None:
         future.set_result(result)
     else:
