@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -28,7 +29,9 @@ from tests.needs import needs
 from tests.service.threaded import Service, service
 
 # isort: split
+from evolvent.service.api.long_poll import ClaimBody, ClaimQueue
 from evolvent.service.auth.csrf import csrf_for
+from evolvent.service.web.threads import StoreThreads
 
 httpx = needs("httpx")
 
@@ -318,3 +321,42 @@ def test_hundreds_can_wait_and_all_are_served(crew: Crew, running: Service) -> N
     assert len(set(jobs)) == 300
     for connection in connections:
         connection.close()
+
+
+@pytest.mark.parametrize(("asks", "times"), [("claim", 1), ("status", 1), ("claim", 2)])
+def test_a_claim_that_looks_while_the_service_stops_waits_no_longer(asks: str, times: int) -> None:
+    """Stopped within the first look, the question whether all is over, and a later look."""
+
+    async def claimed(store: Store, study: int) -> Lease | None:
+        threads = StoreThreads()
+        queue, loop, left = ClaimQueue(store, threads), asyncio.get_running_loop(), times
+        ask = getattr(store, asks)
+
+        def stop() -> None:
+            queue.close()
+            stopped.set()
+
+        def stopping(*args: Any, **how: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                loop.call_soon_threadsafe(stop)
+                stopped.wait()
+            return ask(*args, **how)
+
+        stopped = threading.Event()
+        setattr(store, asks, stopping)
+        body = ClaimBody("w", LONG, None, 60.0, None)
+        checks: dict[str, Any] = {"check": lambda: None, "check_later": lambda: None}
+        try:
+            return await queue.claim(study, body, asyncio.Event().wait, **checks)  # type: ignore[arg-type]  # nothing ever comes
+        finally:
+            threads.close()
+
+    store = open_store("memory://")
+    crew = Crew(store, population=1, rounds=1)
+    crew.claim("other")
+    began = time.monotonic()
+    assert asyncio.run(claimed(store, crew.id)) is None
+    assert time.monotonic() - began < AT_ONCE_S
+    store.close()

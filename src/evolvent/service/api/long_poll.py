@@ -117,10 +117,13 @@ class ClaimQueue:
                 check()
             else:
                 lease = await self._try_claim(study, body, check, gone)
-                if lease or body.wait_s == 0 or self._closing or await self._is_over(study):
+                if lease or body.wait_s == 0 or await self._is_over(study):
                     return lease
             async with self._enqueued(study) as waiter:
-                while await _wait_for_turn(waiter, gone, until - time.monotonic()):
+                # Asked before every wait: who was looking when all were sent home heard nothing.
+                while not self._closing and await _wait_for_turn(
+                    waiter, gone, until - time.monotonic()
+                ):
                     lease = await self._try_claim(study, body, check_later, gone)
                     if lease is not None:
                         self.notify(study)  # there may be more
@@ -151,7 +154,7 @@ class ClaimQueue:
 
     def close(self) -> None:
         """Send everybody home: the service stops."""
-        # Claims under way see it after their first look: between the two none can slip through.
+        # Seen also by those who are looking, in a thread, and hear of nothing until they are back.
         self._closing = True
         for queue in self._queues.values():
             queue.wake(over=True)
