@@ -168,6 +168,11 @@ class Space(Mapping[str, Distribution]):
         return result
 
 
+def short(value: Any, digits: int = 4) -> str:
+    """Return a hyperparameter in a few characters: floats to so many digits."""
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
 def _outside(name: str, problem: str) -> OutOfSpace:
     return OutOfSpace(f"hyperparameter {name}: {problem}", field=f"hyperparameters.{name}")
 

@@ -35,7 +35,7 @@ from evolvent.core.explore import (
 from evolvent.core.population import Population
 from evolvent.core.records import Copy, Hyperparameters, Keep, Member, Value
 from evolvent.core.rng import stream
-from evolvent.core.space import Space
+from evolvent.core.space import Space, short
 from evolvent.core.study import StudyRecord
 
 
@@ -96,11 +96,6 @@ def traced_changes(
         )
         for name, value in after.items()
     )  # fmt: skip
-
-
-def short(value: Any) -> str:
-    """Return a hyperparameter in a few characters."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _strategy(algorithm: PBT) -> Explore:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from evolvent.analysis.explain.aftermath import CheckpointFate, find_aftermath
-from evolvent.analysis.explain.changes import Change, short, traced_changes, untraced_changes
+from evolvent.analysis.explain.changes import Change, traced_changes, untraced_changes
 from evolvent.analysis.explain.log_lines import LogLines, find_job
 from evolvent.analysis.explain.redecide import Redecision, decide_again
 from evolvent.analysis.explain.rules import Case, case_of
@@ -21,6 +21,7 @@ from evolvent.analysis.explain.sentences import (
 )
 from evolvent.core.population import Population
 from evolvent.core.records import Cause, JobId, JobRecord, JobState, Member
+from evolvent.core.space import short
 from evolvent.core.study import StudyRecord
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus

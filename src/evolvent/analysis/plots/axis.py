@@ -13,6 +13,7 @@ from evolvent.analysis.columns import Column
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.drawing import alt
 from evolvent.core.distributions import Constant, Distribution, LogIntUniform, LogUniform
+from evolvent.core.space import short
 
 _LISTED_FROM_TEXT = 40  # more different texts than that are no axis: the rest is not drawn
 NUMBERS = (
@@ -47,7 +48,12 @@ class Axis:
         if listed is not None:
             places = {_key(value): float(place) for place, value in enumerate(listed)}
             found = [places.get(_key(value), np.nan) for value in column.tolist()]
-            return cls(name, "ordinal", np.array(found, np.float64), tuple(map(_text, listed)))
+            return cls(
+                name,
+                "ordinal",
+                np.array(found, np.float64),
+                tuple(short(value, digits=8) for value in listed),
+            )
         numbers = _numbers(column)
         wanted = isinstance(distribution, (LogUniform, LogIntUniform))
         log_scale = wanted and bool(np.all(numbers[np.isfinite(numbers)] > 0))
@@ -151,7 +157,3 @@ def _is_number(value: Any) -> bool:
 
 def _key(value: Any) -> tuple[bool, Any]:
     return isinstance(value, bool), value  # True == 1, and has the same hash
-
-
-def _text(value: Any) -> str:
-    return f"{value:.8g}" if isinstance(value, float) else str(value)

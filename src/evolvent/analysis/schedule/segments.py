@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evolvent.analysis.html import MOST_ROWS, note, rows
+from evolvent.core.space import short
 from evolvent.errors import ConfigError
 from evolvent.validation import check_count
 
@@ -108,7 +109,7 @@ def as_text(segments: Sequence[Segment], *, unit: str) -> str:
     table = [[unit, *names, *(["member"] if of_study else [])]]
     for segment in segments:
         values = flat(segment.hyperparameters)
-        row = [segment.span, *(_text(values.get(name)) for name in names)]
+        row = [segment.span, *(short(values.get(name)) for name in names)]
         member = "-" if segment.member is None else str(segment.member)
         table.append([*row, member] if of_study else row)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -150,10 +151,6 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         return False
     types = {name: type(value) for name, value in flat(one).items()}
     return types == {name: type(value) for name, value in flat(other).items()}
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _ends(segments: Sequence[Segment]) -> tuple[Sequence[Segment], int]:

@@ -6,15 +6,18 @@ from typing import Any
 
 from evolvent.analysis.schedule.segments import flat
 from evolvent.cli.render.output import print_schedule
+from evolvent.core.space import short
 from evolvent.result import Best, Result
 
 
 def print_best(result: Result) -> None:
     """Print score, hyperparameters, checkpoint and schedule of the best model."""
     best, record = result.best, result.status.record
-    values = "  ".join(f"{name} {_text(v)}" for name, v in flat(best.hyperparameters).items())
+    values = "  ".join(
+        f"{name} {short(v, digits=6)}" for name, v in flat(best.hyperparameters).items()
+    )
     print()
-    print(f"best             {record.metric} {_text(best.value)}  (job {best.job.id})")
+    print(f"best             {record.metric} {short(best.value, digits=6)}  (job {best.job.id})")
     print(f"hyperparameters  {values}")
     print(f"checkpoint       {best.directory}{_elsewhere(best)}")
     print()
@@ -63,7 +66,3 @@ def _elsewhere(best: Best) -> str:
     if best.directory.is_dir():
         return ""
     return "  (the service keeps it; not here yet)" if best.kept else "  (not there)"
-
-
-def _text(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

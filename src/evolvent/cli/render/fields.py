@@ -11,9 +11,17 @@ from typing import Any
 import typer
 
 from evolvent.analysis.schedule.segments import flat
-from evolvent.analysis.tables.jobs import field_names
+from evolvent.analysis.tables.jobs import JOB_FIELDS, field_names
 from evolvent.core.records import JobRecord
 from evolvent.display.words import local_time
+
+
+def _reader(name: str) -> Callable[[JobRecord], Any]:
+    def read(job: JobRecord) -> Any:
+        value = getattr(job, name)
+        return str(value) if isinstance(value, str) else value  # plain text of ids and states
+
+    return read
 
 
 def _seconds(job: JobRecord) -> float | None:
@@ -22,24 +30,7 @@ def _seconds(job: JobRecord) -> float | None:
     return job.finished_at - job.started_at
 
 
-_OWN: dict[str, Callable[[JobRecord], Any]] = {
-    "id": lambda job: str(job.id),
-    "member": lambda job: job.member,
-    "round": lambda job: job.round,
-    "state": lambda job: str(job.state),
-    "score": lambda job: job.score,
-    "parent": lambda job: None if job.parent is None else str(job.parent),
-    "donor": lambda job: job.donor,
-    "attempt": lambda job: job.attempt,
-    "checkpoint": lambda job: job.checkpoint,
-    "reason": lambda job: job.reason,
-    "cause": lambda job: str(job.cause),
-    "error": lambda job: job.error,
-    "worker": lambda job: job.worker,
-    "started_at": lambda job: job.started_at,
-    "finished_at": lambda job: job.finished_at,
-    "seconds": _seconds,
-}
+_OWN = {name: _seconds if name == "seconds" else _reader(name) for name in JOB_FIELDS}
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,

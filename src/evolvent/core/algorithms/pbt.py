@@ -20,7 +20,7 @@ from evolvent.core.explore import (
 )
 from evolvent.core.population import Population
 from evolvent.core.records import Copy, Decision, Hyperparameters, Keep, Member, Stop, Value
-from evolvent.core.space import Space
+from evolvent.core.space import Space, short
 from evolvent.validation import check_choice, invalid
 
 Copies: TypeAlias = Literal["both", "weights", "hyperparameters"]
@@ -141,9 +141,5 @@ def _changes(old: Hyperparameters, new: Mapping[str, Value]) -> str:
     for name, value in new.items():
         before = old[name]
         if value != before:
-            changed += f", {name} {_short(before)} -> {_short(value)}"
+            changed += f", {name} {short(before)} -> {short(value)}"
     return changed
-
-
-def _short(value: Value) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
