@@ -26,8 +26,8 @@ class InStore(Protocol):
     def store(self) -> Store: ...
 
 
-One: TypeAlias = str | InStore
-ArmLike: TypeAlias = One | Sequence[One]
+StudyLike: TypeAlias = str | InStore
+ArmLike: TypeAlias = StudyLike | Sequence[StudyLike]
 
 
 def compare(
@@ -77,7 +77,7 @@ def read_arms(
     finder = _StudyFinder(store)
     found: dict[str, list[tuple[Store, int, str]]] = {}
     for name, arm in named:
-        studies = [study for one in _as_list(arm) for study in finder.find(one)]
+        studies = [study for wanted in _as_list(arm) for study in finder.find(wanted)]
         if not studies:
             raise ConfigError("compare: got an arm without a study, wanted one or more in each")
         label = name if name is not None else _label(arm, [study for *_, study in studies])
@@ -92,32 +92,32 @@ class _StudyFinder:
     def __init__(self, store: str | Store) -> None:
         self._store = store
 
-    def find(self, one: One) -> list[tuple[Store, int, str]]:
+    def find(self, study: StudyLike) -> list[tuple[Store, int, str]]:
         """Return the studies that are meant: store, number and name of each."""
-        if not isinstance(one, str):
-            return [_of_object(one)]
+        if not isinstance(study, str):
+            return [_study_of(study)]
         if isinstance(self._store, str):
             self._store = open_store(self._store, create=False)
         store = self._store
         ids = {status.record.name: status.id for status in store.studies()}
-        if one in ids or not _WILD & set(one):
-            return [(store, store.find_study(one).id, one)]
-        names = [name for name in ids if fnmatchcase(name, one)]
+        if study in ids or not _WILD & set(study):
+            return [(store, store.find_study(study).id, study)]
+        names = [name for name in ids if fnmatchcase(name, study)]
         if not names:
             raise UnknownStudy(
-                f"no study fits the pattern {one!r} in {store.url}, there are "
+                f"no study fits the pattern {study!r} in {store.url}, there are "
                 f"{', '.join(ids) or 'none'}"
             )
         return [(store, ids[name], name) for name in names]
 
 
-def _as_list(arm: Any) -> list[One]:
+def _as_list(arm: Any) -> list[StudyLike]:
     if isinstance(arm, Sequence) and not isinstance(arm, str):
         return list(arm)
     return [arm]
 
 
-def _of_object(study: Any) -> tuple[Store, int, str]:
+def _study_of(study: Any) -> tuple[Store, int, str]:
     status = getattr(study, "status", None)
     if callable(status):  # a Study has a method, a Result what it returned
         status = status()
