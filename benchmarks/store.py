@@ -32,7 +32,7 @@ from evolvent.core.distributions import LogUniform, Uniform
 from evolvent.core.space import Space
 from evolvent.core.study import Durability, StudyRecord
 from evolvent.store.connect import open_store
-from evolvent.store.locks import FileLock
+from evolvent.store.locks import Lock
 from evolvent.store.records import Report
 
 PROCESSES = (1, 2, 8, 32)
@@ -224,7 +224,7 @@ def bare_turns(path: str, durability: Durability, number: int) -> Turn:
     """Return one claim and report of the bare loop."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=60)
     connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
-    lock = FileLock(Path(path + ".lock"))
+    lock = Lock(Path(path + ".lock"))
     draw = random.Random(number)
     execute, worker, address = connection.execute, f"worker-{number}", "0" * 64
 
@@ -234,7 +234,7 @@ def bare_turns(path: str, durability: Durability, number: int) -> Turn:
         now = time.time()
         (claimed,) = execute(BARE_CLAIM, (worker, now, now + 30)).fetchall()
         execute("COMMIT")
-        lock.release()
+        lock.unlock()
         member, round_, attempt, text, parent, parent_checkpoint, reason, started_at = claimed
         values, score = json.loads(text), draw.random()
         metrics = json.dumps({"accuracy": score, "loss": 1 - score})
@@ -246,7 +246,7 @@ def bare_turns(path: str, durability: Durability, number: int) -> Turn:
         assert moved == 1
         execute(BARE_APPEND, (member, round_, attempt, worker, score, metrics, *log, time.time()))
         execute("COMMIT")
-        lock.release()
+        lock.unlock()
 
     return turn
 

@@ -31,11 +31,12 @@ from evolvent.engines.loggers.protocol import (
     file_name,
     key,
     local_directory,
+    lock_for_writing,
     make_directory,
     settings,
 )
 from evolvent.errors import ConfigError, MissingExtra
-from evolvent.store.locks import OwnerLock
+from evolvent.store.locks import Lock
 from evolvent.store.records import StudyState, StudyStatus
 from evolvent.validation import check_name
 
@@ -109,7 +110,7 @@ class Logger:
         self._uri = str(target) if remote else f"sqlite:///{self._directory}/mlflow.db"
         self._experiment = check_name("experiment", experiment)
         self._axis = StepAxis(by, steps_per_round)
-        self._lock: OwnerLock | None = None
+        self._lock: Lock | None = None
         self._client: MlflowClient | None = None
         self._runs: dict[str, RunState] = {}
 
@@ -179,8 +180,7 @@ class Logger:
             make_directory(self._directory)
             # One writer a study: two would each find a run missing, and both would make it.
             lock = f".{file_name(status.record.name)}.mlflow.lock"
-            self._lock = self._lock or OwnerLock(self._directory / lock)
-            self._lock.take()
+            self._lock = self._lock or lock_for_writing(self._directory / lock)
 
     def _found(self, client: MlflowClient) -> Iterator[Run]:
         token = None

@@ -34,11 +34,12 @@ from evolvent.engines.loggers.protocol import (
     file_name,
     identity,
     local_directory,
+    lock_for_writing,
     make_directory,
     settings,
 )
 from evolvent.errors import ConfigError, MissingExtra
-from evolvent.store.locks import OwnerLock
+from evolvent.store.locks import Lock
 from evolvent.store.records import StudyState, StudyStatus
 
 try:
@@ -85,7 +86,7 @@ class Logger:
         """
         self._directory = local_directory(directory)
         self._axis = StepAxis(by, steps_per_round)
-        self._lock: OwnerLock | None = None
+        self._lock: Lock | None = None
         self._summary: _Summary | None = None
 
     @property
@@ -112,9 +113,7 @@ class Logger:
         self.check(status)
         self._status, root = status, self._root(status)
         # Before any file is read: two writers would each cut off what the other has added.
-        if self._lock is None:
-            self._lock = OwnerLock(root / ".evolvent.lock")
-        self._lock.take()
+        self._lock = self._lock or lock_for_writing(root / ".evolvent.lock")
         self._values = SettingValues(status.record.space)
         self._files: dict[str, EventFile] = {}
         self._summary = _Summary(root, status, self._axis)

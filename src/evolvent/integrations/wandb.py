@@ -29,11 +29,12 @@ from evolvent.engines.loggers.protocol import (
     file_name,
     key,
     local_directory,
+    lock_for_writing,
     make_directory,
     settings,
 )
 from evolvent.errors import ConfigError, EvolventError, MissingExtra
-from evolvent.store.locks import OwnerLock
+from evolvent.store.locks import Lock
 from evolvent.store.records import StudyStatus
 from evolvent.validation import check_choice, check_name
 
@@ -95,7 +96,7 @@ class Logger:
         self._entity = entity
         self._mode = _mode(mode)
         self._axis = StepAxis(by, steps_per_round)
-        self._lock: OwnerLock | None = None
+        self._lock: Lock | None = None
         self._runs: dict[str, wandb.Run] = {}
 
     @property
@@ -114,11 +115,8 @@ class Logger:
         """Take the directory, and find what runs it holds."""
         self.check(status)
         self._finish_all()
-        if self._lock is None:
-            self._lock = OwnerLock(
-                self._directory / "wandb" / f".{file_name(status.record.name)}.lock"
-            )
-        self._lock.take()
+        lock = f".{file_name(status.record.name)}.lock"
+        self._lock = self._lock or lock_for_writing(self._directory / "wandb" / lock)
         self._status, self._values = status, SettingValues(status.record.space)
         self._key = key(status, self._axis)
         self._next: dict[str, int] = {}

@@ -1,164 +1,126 @@
-"""Locks between threads and processes that end with whoever holds them, however they end."""
+"""Locks between threads and processes: an `flock` on a file, which ends with its holder.
+
+The kernel lets go of it however the holder dies, and hands it to whoever has waited.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 
-from evolvent.errors import EvolventError
-
 _PAUSES_S = (0.002, 0.004, 0.008, 0.016, 0.032)
+_MODE = 0o666  # less what the umask takes
 
 
 class Lock:
-    """A file that is locked until `release`."""
+    """A lock file.
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    To hold it once, get it from `shared`, `exclusive` or `try_exclusive`, and `release` it. To hold
+    it again and again, make one, `acquire` and `unlock` it: the file stays open in between.
+    Threads need a lock each, or a mutex around one.
+    """
+
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor = descriptor
+        self._descriptor: int | None = None
+        self._owner = 0
+
+    def acquire(self) -> None:
+        """Wait until nobody else has it.
+
+        Raises:
+            OSError: the file cannot be made or opened.
+        """
+        # Nobody queues at once: a process that is handed the lock for a single transaction finds
+        # the caches of its core full of others' data, and takes three times as long as one that
+        # goes on. After the pauses it does, for SQLite's own way, to sleep and try again for ever,
+        # starves some of 32 processes; the queue of the kernel starves none.
+        for pause in _PAUSES_S:
+            if self.try_acquire():
+                return
+            time.sleep(pause)
+        self._flock(fcntl.LOCK_EX)
+
+    def try_acquire(self) -> bool:
+        """Take it if nobody has it; return whether that was so."""
+        try:
+            self._flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def unlock(self) -> None:
+        """Let the next one have it, and keep the file open to lock it again."""
+        if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def touch(self) -> None:
-        """Note the time, of the last use."""
+        """Note the time, of the last use; while it is held."""
+        assert self._descriptor is not None  # held
         os.utime(self._descriptor)
 
     def remove(self) -> None:
-        """Delete the file; only who has it alone may. Those who wait for it make a new one."""
+        """Delete the file; only who has it exclusively may. Those who wait make a new one."""
         self.path.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Let go of it; also of the copies that forked children have."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        """Let the next one have it, and close the file, if it is open; the file stays."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        # Children that were forked meanwhile (by training code, for one) have this very lock, not
+        # one of their own: to close it here would leave it with them, and to unlock it there would
+        # take it from us.
+        if os.getpid() == self._owner:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
+        os.close(descriptor)
+
+    def _flock(self, operation: int) -> None:
+        if self._descriptor is None:
+            # Never inherited by programs that this one starts (PEP 446): they would hold it, too.
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, _MODE)
+            self._owner = os.getpid()
+        fcntl.flock(self._descriptor, operation)
+
+    def _is_named(self) -> bool:
+        """Whether the path still leads to the file that is open."""
+        assert self._descriptor is not None  # held
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
 
 
 def shared(path: Path) -> Lock:
-    """Lock a file together with others, waiting for whoever has it alone."""
+    """Lock a file together with others, waiting for whoever has it exclusively."""
     return _locked(path, fcntl.LOCK_SH)
 
 
 def exclusive(path: Path) -> Lock:
-    """Lock a file alone, waiting for all others."""
+    """Lock a file against all others, waiting for them."""
     return _locked(path, fcntl.LOCK_EX)
 
 
 def try_exclusive(path: Path) -> Lock | None:
-    """Lock a file alone; None when somebody else has it."""
+    """Lock a file against all others; None when somebody else has it."""
     try:
         return _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return None
 
 
-def _locked(path: Path, how: int) -> Lock:
+def _locked(path: Path, operation: int) -> Lock:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = Lock(path)
         try:
-            fcntl.flock(descriptor, how)
-            named = _is(path, descriptor)
+            lock._flock(operation)
+            if lock._is_named():
+                return lock
         except BaseException:
-            os.close(descriptor)
+            lock.release()
             raise
-        if named:
-            return Lock(path, descriptor)
-        os.close(descriptor)  # removed while we waited: nobody else will lock this one
-
-
-def _is(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-class FileLock:
-    """An exclusive `flock`, one holder at a time over all processes.
-
-    SQLite's own waiting is a sleep and another try, which starves some of 32 processes; the kernel
-    hands an `flock` to whoever has waited. It is let go when its holder dies, however it dies.
-
-    Nobody queues at once, though: a process that is handed the lock for a single transaction finds
-    the caches of its core full of others' data, and takes three times as long as one that goes on.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor: int | None = None
-
-    def acquire(self) -> None:
-        """Wait for the lock.
-
-        Raises:
-            OSError: the file cannot be made or opened.
-        """
-        for pause in _PAUSES_S:
-            if self.try_acquire():
-                return
-            time.sleep(pause)
-        fcntl.flock(self._open(), fcntl.LOCK_EX)
-
-    def try_acquire(self) -> bool:
-        """Take the lock if nobody has it; return whether that was so."""
-        try:
-            fcntl.flock(self._open(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def release(self) -> None:
-        """Let the next one have it; nothing happens in a child that was forked meanwhile."""
-        if self._descriptor is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
-    def _open(self) -> int:
-        if self._descriptor is None:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        return self._descriptor
-
-    def close(self) -> None:
-        """Forget the file; a forked child must, or it would keep its parent's lock."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-class OwnerLock:
-    """A lock file, held until `release` or until its holder dies, however it dies."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
-
-    def take(self) -> None:
-        """Take the lock; nothing happens when we hold it.
-
-        Raises:
-            EvolventError: another process holds it.
-            OSError: the file cannot be made.
-        """
-        if self._descriptor is not None:
-            return
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            os.close(descriptor)
-            raise EvolventError(
-                f"{self._path.parent}: another process (a run with loggers, or `evolvent log`) "
-                "is writing this study there"
-            ) from e
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Let the next one have it; the file stays, for another may wait on it."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            with suppress(OSError):
-                os.close(descriptor)
+        # Its holder has removed the file while we waited for it: whoever comes now locks another
+        # one of this name, and would not see us. So do we.
+        lock.release()

@@ -247,7 +247,7 @@ def test_a_lock_that_cannot_be_made_is_a_clear_error(path: Path) -> None:
 
 def test_a_lock_that_goes_missing_is_a_clear_error(path: Path) -> None:
     database = SqliteDatabase(path)
-    database.connections.lock.close()
+    database.connections.lock.release()
     path.with_name("log.db.lock").unlink()
     path.with_name("log.db.lock").mkdir()
     with pytest.raises(StoreUnavailable, match="Is a directory"), database.write(synced=False):

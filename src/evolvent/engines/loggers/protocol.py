@@ -21,7 +21,8 @@ from evolvent.core.distributions import Choice, Constant, Ordinal
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState, Metrics, Value
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
-from evolvent.errors import ConfigError
+from evolvent.errors import ConfigError, EvolventError
+from evolvent.store.locks import Lock, try_exclusive
 from evolvent.store.records import Point, StudyStatus
 from evolvent.validation import check_choice, check_count
 
@@ -230,6 +231,21 @@ def make_directory(directory: Path) -> None:
             pass
     except OSError as e:
         raise ConfigError(f"directory: got {str(directory)!r}, which cannot be written: {e}") from e
+
+
+def lock_for_writing(path: Path) -> Lock:
+    """Lock a file beside what a logger writes, until it is released or this process ends.
+
+    Raises:
+        EvolventError: another process writes there.
+    """
+    lock = try_exclusive(path)
+    if lock is None:
+        raise EvolventError(
+            f"{path.parent}: another process (a run with loggers, or `evolvent log`) is writing "
+            "this study there"
+        )
+    return lock
 
 
 def check_loggers(loggers: Sequence[Logger]) -> list[Logger]:

@@ -11,7 +11,7 @@ import weakref
 from pathlib import Path
 
 from evolvent.errors import StoreDamaged, StoreUnavailable
-from evolvent.store.locks import FileLock
+from evolvent.store.locks import Lock
 from evolvent.store.schema.migrate import migrate
 
 _WAITS_S = 30.0
@@ -40,7 +40,7 @@ class Connections:
         self._url = url
         self._durable = durable
         self.mutex = threading.Lock()
-        self.lock = FileLock(path.with_name(f"{path.name}.lock"))
+        self.lock = Lock(path.with_name(f"{path.name}.lock"))
         self._writer: sqlite3.Connection | None = None
         self._idle: list[sqlite3.Connection] = []
         self._log: int | None = None
@@ -55,7 +55,7 @@ class Connections:
             try:
                 self._prepare(new=create and not _has_content(self.path))
             finally:
-                self.lock.release()
+                self.lock.unlock()
 
     def _prepare(self, *, new: bool) -> None:
         connection = self._connect()
@@ -88,7 +88,7 @@ class Connections:
             if self._log is None:
                 self._log = os.open(f"{self.path}-wal", os.O_RDONLY)
         except BaseException:
-            self.lock.release()
+            self.lock.unlock()
             raise
         return connection
 
@@ -175,7 +175,7 @@ class Connections:
         log, self._log = self._log, None
         if log is not None:
             os.close(log)
-        self.lock.close()
+        self.lock.release()
 
 
 _ALIVE: weakref.WeakSet[Connections] = weakref.WeakSet()

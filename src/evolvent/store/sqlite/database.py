@@ -172,7 +172,7 @@ class ExclusiveLock(SqliteTransaction):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._handles.lock.release()
+        self._handles.lock.unlock()
         self._handles.mutex.release()
         if isinstance(error, sqlite3.Error):
             raise translate_error(error, self._handles.path) from error
@@ -231,7 +231,7 @@ class WriteTransaction(SqliteTransaction):
         finally:
             if self._connection.in_transaction:
                 self._roll_back()
-            self._handles.lock.release()
+            self._handles.lock.unlock()
             self._handles.mutex.release()
         if isinstance(error, sqlite3.Error):
             raise translate_error(error, self._handles.path) from error
