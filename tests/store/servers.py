@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.needs import missing
+from tests.needs import missing, needs
 
 VARIABLE = "EVOLVENT_TEST_POSTGRES"
 PASSWORD = "s3cret / p@ss:word%"
@@ -123,12 +123,11 @@ def at_hand() -> Iterator[str]:
 @contextmanager
 def schema(url: str) -> Iterator[str]:
     """Give the URL of an empty store on a server, and drop its tables afterwards."""
-    import psycopg  # noqa: PLC0415 - only where there is a server
-
+    psycopg = needs("psycopg")
     name = f"test_{secrets.token_hex(6)}"
     yield f"{url}{'&' if '?' in url else '?'}schema={name}"
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")  # type: ignore[arg-type]
+        connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
 
 
 def _binaries() -> Path:
