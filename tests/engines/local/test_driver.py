@@ -217,7 +217,7 @@ def test_the_wall_time_stops_the_run_and_another_run_goes_on(
     monkeypatch.setenv("EVOLVENT_TEST_STORE", f"sqlite:///{tmp_path}/e.db")
     study.run(trainables.ends_with_the_study, workers=1, wall_time_s=0.5, progress=watcher)
     assert "wall time of 0.5 s" in watcher.ended
-    assert len(study.jobs("done")) == 2, "the job that ran at that time was finished"
+    assert 2 <= len(study.jobs("done")) < 12, "those handed out by then, which are finished"
     study.run(trainables.climb, workers=1, progress=False)
     assert len(study.jobs("done")) == 12
 
