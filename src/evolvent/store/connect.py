@@ -44,13 +44,13 @@ def open_store(url: str, *, create: bool = True) -> Store:
     raise ConfigError(f"store: got {url!r}, wanted {_FORMS}")
 
 
-def address(store: Store) -> str:
+def secret_url(store: Store) -> str:
     """Return the URL by which another process opens this store; do not print it.
 
     Unlike `store.url` it holds the password, if the store was opened with one.
     """
-    found: str = getattr(store, "address", store.url)
-    return found
+    url: str = getattr(store, "secret_url", store.url)
+    return url
 
 
 def _sqlite(path: Path, *, create: bool) -> Store:

@@ -89,7 +89,7 @@ class TokenStore(Protocol):
         """Note that a token opens nothing from now on, and forget who signed in with it."""
         ...
 
-    def sign_in(self, sign_in: Session) -> None:
+    def sign_in(self, session: Session) -> None:
         """Keep who signed in; forget whose time is up."""
         ...
 
@@ -104,13 +104,13 @@ class Tokens:
     """The tokens of one store: made, listed, revoked, and recognised.
 
     Args:
-        keeping: where they lie.
-        quick: whether to look one up takes microseconds, and waits for nothing.
+        store: where they lie.
+        is_local: whether to look one up takes microseconds, and waits for nothing.
     """
 
-    def __init__(self, keeping: TokenStore, *, quick: bool = False) -> None:
-        self._keeping = keeping
-        self.quick = quick
+    def __init__(self, store: TokenStore, *, is_local: bool = False) -> None:
+        self._store = store
+        self.is_local = is_local
 
     def create(
         self,
@@ -136,7 +136,7 @@ class Tokens:
         """
         checked = check_choice("role", role, ROLES)
         secret = _TOKEN + secrets.token_urlsafe(_RANDOM_BYTES)
-        id, now = id_of(secret), self._keeping.now()
+        id, now = id_of(secret), self._store.now()
         lasts = None if lifetime_s is None else check_number("expires", lifetime_s, above=0)
         token = Token(
             id=id,
@@ -147,16 +147,16 @@ class Tokens:
             created_at=now,
             expires_at=None if lasts is None else now + lasts,
         )
-        self._keeping.add(token)
+        self._store.add(token)
         return secret, token
 
     def list(self) -> list[Token]:
         """Return every token there ever was, the newest last."""
-        return self._keeping.all()
+        return self._store.all()
 
     def now(self) -> float:
         """Return the clock that tokens expire by."""
-        return self._keeping.now()
+        return self._store.now()
 
     def revoke(self, named: str) -> Token:
         """Make sure that a token opens nothing any more, from this moment; return what it was.
@@ -168,13 +168,13 @@ class Tokens:
             ConfigError: there is none of that id; names those that are active.
         """
         id = id_of(named) if _SECRET.fullmatch(named) else named
-        found = self._keeping.find(id)
+        found = self._store.find(id)
         if found is None:
             now = self.now()
             ids = [token.id for token in self.list() if token.state(now) == "active"]
             there = f"there is {', '.join(ids[-5:])}" if ids else "none is active"
             raise ConfigError(f"id: got {id[:_ID_LENGTH]!r}, which no token has: {there}")
-        self._keeping.revoke(id)
+        self._store.revoke(id)
         return found[0]
 
     def authenticate(self, secret: str) -> Token:
@@ -183,7 +183,7 @@ class Tokens:
         Raises:
             Unauthenticated: it is none, or none that opens anything (any more); says which.
         """
-        found = self._keeping.find(id_of(secret)) if _SECRET.fullmatch(secret) else None
+        found = self._store.find(id_of(secret)) if _SECRET.fullmatch(secret) else None
         if found is None or not _same(found[0].hash, secret):
             raise Unauthenticated(f"the token is not known here: {_ANOTHER}")
         token, now = found
@@ -193,8 +193,8 @@ class Tokens:
 
     def sign_in(self, token: Token, *, lifetime_s: float) -> str:
         """Return a secret that stands for this token in one browser, for so many seconds."""
-        secret, now = _SESSION + secrets.token_urlsafe(_RANDOM_BYTES), self._keeping.now()
-        self._keeping.sign_in(
+        secret, now = _SESSION + secrets.token_urlsafe(_RANDOM_BYTES), self._store.now()
+        self._store.sign_in(
             Session(
                 id=id_of(secret),
                 hash=_hash(secret),
@@ -207,16 +207,16 @@ class Tokens:
 
     def authenticate_session(self, secret: str) -> Token | None:
         """Return the token that a browser signed in with, if both still count."""
-        found = self._keeping.find_session(id_of(secret)) if _SECRET.fullmatch(secret) else None
+        found = self._store.find_session(id_of(secret)) if _SECRET.fullmatch(secret) else None
         if found is None:
             return None
-        sign_in, token, now = found
-        counts = sign_in.expires_at > now and token.state(now) == "active"
-        return token if _same(sign_in.hash, secret) and counts else None
+        session, token, now = found
+        counts = session.expires_at > now and token.state(now) == "active"
+        return token if _same(session.hash, secret) and counts else None
 
     def sign_out(self, secret: str) -> None:
         """Forget that a browser signed in."""
-        self._keeping.sign_out(id_of(secret))
+        self._store.sign_out(id_of(secret))
 
 
 def tokens_of(store: Any) -> Tokens:

@@ -173,7 +173,7 @@ def test_a_refusal_never_repeats_the_token(place: Place) -> None:
 
 
 def test_a_store_that_takes_long_to_ask_knows_the_same(place: Place) -> None:
-    place.tokens.quick = False
+    place.tokens.is_local = False
     client, _ = place.signed_in()
     assert client.get("/who").json()["role"] == "ADMIN"
     assert client.get("/who", headers=place.bearer("worker")).json()["role"] == "WORKER"

@@ -11,7 +11,7 @@ import pytest
 
 import evolvent as ev
 from evolvent.errors import ConfigError, EvolventError, StoreUnavailable
-from evolvent.store.connect import address, open_store
+from evolvent.store.connect import open_store, secret_url
 from evolvent.testing.populations import study_record
 from tests.needs import needs
 from tests.store.crowd import hill
@@ -100,7 +100,7 @@ def test_a_password_opens_the_store_and_is_shown_nowhere(
         with pytest.raises(EvolventError, match="password") as caught:
             open_store(store.url)
         assert "s3cret" not in str(caught.value)
-        again = open_store(address(store))
+        again = open_store(secret_url(store))
         again.create_study(study_record(name="digits"))
         again.close()
         space = {"x": ev.Uniform(0.1, 1.0), "y": ev.LogUniform(1e-3, 1.0)}

@@ -23,7 +23,7 @@ from evolvent.engines.observer import Observer
 from evolvent.engines.signals import handle_interrupts
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import EvolventError, WorkerError
-from evolvent.store.connect import address
+from evolvent.store.connect import secret_url
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, StudyState
 
@@ -74,7 +74,7 @@ class _Driver:
         self._store, self._study, self._options, self._observer = store, study, options, observer
         record = store.status(study).record
         self._task: Mapping[str, Any] = {
-            "store": address(store),
+            "store": secret_url(store),
             "study": study,
             "sys_path": [os.path.abspath(p) for p in sys.path],
             "pickled": pack_code(trainable, record.algorithm),

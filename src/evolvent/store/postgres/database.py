@@ -64,7 +64,7 @@ class PostgresDatabase:
         return self._address.url
 
     @property
-    def address(self) -> str:
+    def secret_url(self) -> str:
         return self._address.secret_url
 
     @property

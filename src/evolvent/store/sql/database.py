@@ -66,7 +66,7 @@ class Database(Protocol):
         ...
 
     @property
-    def address(self) -> str:
+    def secret_url(self) -> str:
         """Where it is, for another process to open it: may hold a password."""
         ...
 

@@ -58,13 +58,13 @@ class SqlStore:
         return self._session.database.url
 
     @property
-    def address(self) -> str:
+    def secret_url(self) -> str:
         """The URL for another process of this user, with the password if there is one."""
-        return self._session.database.address
+        return self._session.database.secret_url
 
     @property
     def tokens(self) -> Tokens:
-        return Tokens(SqlTokens(self._session.database), quick=not self.is_remote)
+        return Tokens(SqlTokens(self._session.database), is_local=not self.is_remote)
 
     @property
     def is_remote(self) -> bool:

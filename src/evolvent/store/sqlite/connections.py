@@ -146,7 +146,7 @@ class Connections:
         """Close everything if the lock is free; else when the next file is opened, or at exit.
 
         The garbage collector calls this at any time, also while this very thread holds the lock
-        on the same file through other handles: to wait for it here would be to wait for ever.
+        on the same file through other connections: to wait for it here would be to wait for ever.
         """
         self._closed = True
         if not self._is_open() or self.lock.try_acquire():
@@ -189,8 +189,8 @@ def _close_retired() -> None:
 
 
 def _abandon_all() -> None:  # pragma: no cover - as above
-    for handles in list(_ALIVE):
-        handles.abandon()
+    for connections in list(_ALIVE):
+        connections.abandon()
 
 
 atexit.register(_close_retired)

@@ -76,7 +76,7 @@ class SqliteDatabase:
         return f"sqlite:///{self.path}"
 
     @property
-    def address(self) -> str:
+    def secret_url(self) -> str:
         return self.url
 
     @property
@@ -149,20 +149,20 @@ class SqliteDatabase:
 class ExclusiveLock(SqliteTransaction):
     """`with database.exclusive() as tx:`; what one statement reads still holds for the next."""
 
-    __slots__ = ("_handles",)
+    __slots__ = ("_connections",)
 
     def __init__(self, database: SqliteDatabase) -> None:
-        self._handles = database.connections
+        self._connections = database.connections
 
     def __enter__(self) -> Self:
-        handles = self._handles
-        handles.mutex.acquire()
+        connections = self._connections
+        connections.mutex.acquire()
         try:
-            self.execute = handles.exclusive().execute
+            self.execute = connections.exclusive().execute
         except BaseException as e:
-            handles.mutex.release()
+            connections.mutex.release()
             if isinstance(e, (sqlite3.Error, OSError)):
-                raise translate_error(e, handles.path) from e
+                raise translate_error(e, connections.path) from e
             raise
         return self
 
@@ -172,16 +172,16 @@ class ExclusiveLock(SqliteTransaction):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._handles.lock.unlock()
-        self._handles.mutex.release()
+        self._connections.lock.unlock()
+        self._connections.mutex.release()
         if isinstance(error, sqlite3.Error):
-            raise translate_error(error, self._handles.path) from error
+            raise translate_error(error, self._connections.path) from error
 
 
 class WriteTransaction(SqliteTransaction):
     """`with database.write(...) as tx:`; commits at the end, rolls back on an exception."""
 
-    __slots__ = ("_committed", "_connection", "_handles", "_synced")
+    __slots__ = ("_committed", "_connection", "_connections", "_synced")
     _connection: sqlite3.Connection
 
     def __init__(
@@ -198,19 +198,19 @@ class WriteTransaction(SqliteTransaction):
             synced: on the disk before the context ends; else it survives the death of the process.
             committed: called after the commit, before anybody else can write.
         """
-        self._handles = database.connections
+        self._connections = database.connections
         self._synced = synced
         self._committed = committed
 
     def __enter__(self) -> Self:
-        handles = self._handles
-        handles.mutex.acquire()
+        connections = self._connections
+        connections.mutex.acquire()
         try:
-            self._connection = handles.begin()
+            self._connection = connections.begin()
         except BaseException as e:
-            handles.mutex.release()
+            connections.mutex.release()
             if isinstance(e, (sqlite3.Error, OSError)):
-                raise translate_error(e, handles.path) from e
+                raise translate_error(e, connections.path) from e
             raise
         self.execute = self._connection.execute
         return self
@@ -231,18 +231,18 @@ class WriteTransaction(SqliteTransaction):
         finally:
             if self._connection.in_transaction:
                 self._roll_back()
-            self._handles.lock.unlock()
-            self._handles.mutex.release()
+            self._connections.lock.unlock()
+            self._connections.mutex.release()
         if isinstance(error, sqlite3.Error):
-            raise translate_error(error, self._handles.path) from error
+            raise translate_error(error, self._connections.path) from error
         if error is None and self._synced:
             self._sync()
 
     def _sync(self) -> None:
         try:
-            self._handles.sync()
+            self._connections.sync()
         except OSError as e:
-            raise translate_error(e, self._handles.path) from e
+            raise translate_error(e, self._connections.path) from e
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):  # what matters is what went wrong before
