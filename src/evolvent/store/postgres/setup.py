@@ -76,6 +76,8 @@ class Bootstrap:
     def bring_up_to_date(self, *, create: bool) -> None:
         """Make or mend the tables, while others who would wait."""
         with self._connection.transaction():
+            # Of many processes that find no tables one makes them; the others wait, and look again.
+            # Not IF NOT EXISTS: two that make the same table at once fail in PostgreSQL's catalog.
             self._first(_LOCK, schema=self._schema)
             if not self._exists():
                 if not create:
@@ -84,6 +86,8 @@ class Bootstrap:
                         "there"
                     )
                 self._make_schema()
+            # Of many processes that find no tables one makes them; others wait, and look again.
+            # another client may get this session.
             self._connection.execute(
                 sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(self._schema))
             )

@@ -51,6 +51,8 @@ class Connections:
         """Make the file if need be and bring its tables to the newest version."""
         _close_retired()
         with self.mutex:
+            # Also to open: the first connection may write the log of a killed process back, and of
+            # two processes that find no tables only one may make them.
             self.lock.acquire()
             try:
                 self._prepare(new=create and not _has_content(self.path))
@@ -59,11 +61,12 @@ class Connections:
 
     def _prepare(self, *, new: bool) -> None:
         connection = self._connect()
-        if new:
+        if new:  # the page size counts only before the first write, which the next line is
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
             if self._durable:
                 _note_old_sqlite()
+        # All in one transaction: whoever is killed in the middle leaves a file as it was, or empty.
         connection.execute("BEGIN IMMEDIATE")
         try:
             _check_size(connection, self.path)
@@ -76,6 +79,7 @@ class Connections:
 
     def exclusive(self) -> sqlite3.Connection:
         """Take the lock and return the connection for writing; the caller holds the mutex."""
+        # Connect first: others need not wait for it.
         connection = self._writer or self._connect()
         self.lock.acquire()
         return connection
@@ -85,6 +89,8 @@ class Connections:
         connection = self.exclusive()
         try:
             connection.execute("BEGIN IMMEDIATE")
+            # For `sync`: SQLite tells nobody its own descriptor. It stays the same file while a
+            # connection is open, since only the last one to close removes it.
             if self._log is None:
                 self._log = os.open(f"{self.path}-wal", os.O_RDONLY)
         except BaseException:
@@ -106,6 +112,7 @@ class Connections:
 
     def reader(self) -> sqlite3.Connection:
         """Take an idle connection for reading, or open one."""
+        # Not "if self._idle": another thread may take the last one in between.
         try:
             return self._idle.pop()
         except IndexError:
@@ -159,6 +166,7 @@ class Connections:
 
     def _close_connections(self) -> None:
         connections = [c for c in (self._writer, *self._idle) if c is not None]
+        # Forgotten before they are closed: whatever is called meanwhile must not find them.
         self._writer, self._idle = None, []
         for connection in connections:
             connection.close()
@@ -168,13 +176,14 @@ class Connections:
         """Forget everything in a forked child, closing nothing that SQLite holds."""
         _INHERITED.append((self._writer, self._idle))
         self._writer, self._idle = None, []
-        self.mutex = threading.Lock()
+        self.mutex = threading.Lock()  # a thread that is not in the child may have had the old one
         self._forget_files()
 
     def _forget_files(self) -> None:
         log, self._log = self._log, None
         if log is not None:
             os.close(log)
+        # Last, after the connections: the last one to close writes the log back under this lock.
         self.lock.release()
 
 

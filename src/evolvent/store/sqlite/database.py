@@ -117,6 +117,7 @@ class SqliteDatabase:
         """Give one snapshot to read from, whoever writes meanwhile."""
         try:
             connection = self.connections.reader()
+            # Each thread reads on a connection of its own, so that a snapshot is its own, too.
             connection.execute("BEGIN")
             tx = SqliteTransaction()
             tx.execute = connection.execute
@@ -172,6 +173,8 @@ class ExclusiveLock(SqliteTransaction):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # In this order: the lock is on a descriptor that all threads share, so the next thread to
+        # get the mutex would have it at once, and lose it to us.
         self._connections.lock.unlock()
         self._connections.mutex.release()
         if isinstance(error, sqlite3.Error):
@@ -224,6 +227,7 @@ class WriteTransaction(SqliteTransaction):
         try:
             if error is None:
                 self.execute("COMMIT")
+                # Under the lock: what this process knows must be of this commit, not of the next.
                 if self._committed is not None:
                     self._committed()
         except sqlite3.Error as e:
@@ -235,6 +239,8 @@ class WriteTransaction(SqliteTransaction):
             self._connections.mutex.release()
         if isinstance(error, sqlite3.Error):
             raise translate_error(error, self._connections.path) from error
+        # Without the lock: others write while the disk turns, and one turn takes theirs along. So
+        # they may read what is not on the disk yet, but nobody has been told that it is.
         if error is None and self._synced:
             self._sync()
 
