@@ -85,7 +85,8 @@ class CheckpointCache:
         n_bytes = _size(entries)
         if n_bytes > self.limit:
             return
-        # What cannot be kept is brought when it is wanted.
+        # A second name of the same bytes, as the staged ones go with their job. What cannot be kept
+        # is brought when it is wanted.
         with suppress(OSError, CheckpointError):
             copy = self._stage("kept")
             try:
@@ -93,6 +94,7 @@ class CheckpointCache:
                 lock = self._hold(self.local.publish(copy, entries))
             finally:
                 self.local.drop(copy)
+            # Its next job will hold it. It may go until then, and is brought again.
             lock.release()
             self._count_added(n_bytes)
 
@@ -143,12 +145,14 @@ class CheckpointCache:
     def _bind(self, lock: locks.Lock) -> None:
         """Hold on until the job of this thread is over."""
         over: locks.Lock | None = None
+        # By thread, as a worker reports one job while it trains the next.
         with self._lock:
             job = self._holds.get(getattr(self._last, "staged", None) or Path())
             if job is not None:
                 job.append(lock)
                 return
             self._unbound.append(lock)
+            # Nobody says when a notebook is done with one: the oldest is let go.
             if len(self._unbound) > _MAX_UNBOUND:
                 over = self._unbound.popleft()
         if over is not None:
@@ -160,6 +164,7 @@ class CheckpointCache:
         except CheckpointMissing:
             return None
         except CheckpointDamaged:
+            # Others that hold it have read it already, or find out themselves.
             self.local.discard([address])
             self.local.empty_trash()
             return None
@@ -193,6 +198,7 @@ class CheckpointCache:
 
     def evict(self) -> None:
         """Remove what was used longest ago until the rest is below the limit."""
+        # A little further than asked: else every checkpoint that comes would have to look at all.
         found = sorted(filter(None, map(self._last_use, self.local.addresses())))
         total = sum(n_bytes for _, _, n_bytes in found)
         if total <= self.limit:
@@ -224,6 +230,7 @@ class CheckpointCache:
             return None
 
     def _count_added(self, n_bytes: int) -> None:
+        # Others add to the directory, too, unseen until the next look: the limit is not exact.
         with self._lock:
             self._unmeasured += n_bytes
             due = self._unmeasured > self.limit * _SLACK

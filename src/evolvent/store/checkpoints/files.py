@@ -85,6 +85,7 @@ def freeze(directory: Path, *, sync: bool) -> list[FileEntry]:
         entries = _hashed(directory, names)
         for path in paths:
             _sync_path(path)
+    # The files before the folders that name them, and the deepest folder first.
     folders = {os.path.dirname(name.rstrip("/")) for name in names}
     for folder in sorted(_with_parents(folders), reverse=True):
         sync_directory(directory / folder)
@@ -122,6 +123,8 @@ def remove(path: Path) -> int:
     Raises:
         OSError: something could not be deleted; as much as possible was.
     """
+    # Workers, collections and people remove the same things at the same time: what is gone
+    # already was removed as asked.
     try:
         info = path.lstat()
         if not stat.S_ISDIR(info.st_mode):
@@ -200,6 +203,7 @@ def listing(directory: Path) -> list[str]:
 
 
 def _walk(directory: Path, prefix: str) -> Iterator[str]:
+    # Listed before any is looked into, so that no more than one directory is open at a time.
     with os.scandir(directory) as found:
         entries = list(found)
     if not entries and prefix:

@@ -142,6 +142,7 @@ class LocalCheckpoints:
         """
         path = self.path(address)
         try:
+            # Nobody locks what is read: it counts only if it was the same directory throughout.
             while (before := tree.identity(path)) is not None:
                 damage = self._damage(address)
                 if damage is None:
@@ -275,6 +276,7 @@ class LocalCheckpoints:
         try:
             self._make_young(self.verify(address))
         except CheckpointDamaged:
+            # Sound contents are about to take its place, and a rename needs it to be free.
             self._move_away(address)
         except (CheckpointMissing, FileNotFoundError):
             pass  # never there, or discarded while we looked

@@ -63,6 +63,7 @@ def of(directory: Path) -> list[FileEntry]:
     address = directory.name
     if not directory.is_dir():
         raise CheckpointMissing(f"checkpoint {address} is not at {directory}")
+    # The list leads to the address, so it is right even if the files are not.
     listed = read(directory.with_suffix(".json"))
     if listed is not None:
         return [listed[name] for name in sorted(listed)]

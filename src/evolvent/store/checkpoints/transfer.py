@@ -60,6 +60,7 @@ def hold(checkpoints: LocalCheckpoints, chosen: Mapping[JobId, str]) -> Iterator
     if not chosen:
         yield HeldCheckpoints({}, {})
         return
+    # Further names of the same bytes: what a collection discards meanwhile keeps these.
     staged = checkpoints.stage("export", spare_s=_SPARED_S)
     try:
         addresses = dict.fromkeys(chosen.values())
@@ -149,6 +150,7 @@ def publish_dir(checkpoints: LocalCheckpoints, place: Path) -> None:
         return
     try:
         tree.remove(place)
+        # All in one step: after a crash the study has all of its checkpoints or does not exist.
         os.rename(checkpoints.root, place)
         if checkpoints.sync:
             tree.sync_directory(place.parent)
@@ -163,6 +165,7 @@ def discarded(place: Path) -> None:
 
 
 def _clear(parent: Path) -> None:
+    # By age: no lock tells whether who made it still lives, on this machine or another.
     oldest = time.time() - _ABANDONED_S
     for left in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):

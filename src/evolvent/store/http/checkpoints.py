@@ -63,6 +63,7 @@ class HttpCheckpoints:
         """
         entries = self._local.freeze(staged)
         upload(self._transport, self._path, staged, entries)
+        # Only then: what the service refuses is of no use to a next job here.
         self._cache.keep(staged, entries)
         return manifest.address_of(entries)
 

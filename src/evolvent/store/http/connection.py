@@ -77,6 +77,7 @@ class ConnectionPool:
 
     def take(self, *, timeout_s: float) -> tuple[http.client.HTTPConnection, bool]:
         """Lend a connection; tell whether it has been used before, and may be stale."""
+        # The newest: it is the least likely to have been closed by the service meanwhile.
         with self._lock:
             used = self._idle.pop() if self._idle else None
         if used is None:
@@ -133,6 +134,7 @@ def send_whole(
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     if body or method not in {"GET", "DELETE"}:
         lines.append(f"Content-Length: {len(body)}")
+    # A second piece would wait for the first to be acknowledged: 40 ms on some machines.
     head = "\r\n".join([*lines, "\r\n"]).encode("ascii")
     connection.sock.sendall(head + body)
 
@@ -160,6 +162,7 @@ def answer_to(
 def _wait_for(
     reader: io.BufferedReader, connection: http.client.HTTPConnection, cancel: Event
 ) -> None:
+    # In short looks: an event of another thread wakes no `select`.
     until = time.monotonic() + (connection.timeout or 0.0)
     with selectors.DefaultSelector() as selector:
         selector.register(connection.sock, selectors.EVENT_READ)

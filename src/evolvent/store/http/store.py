@@ -105,8 +105,6 @@ class HttpStore:
                 "the decisions itself, and imports no code of others: wanted a built-in one",
             )
 
-    # --- what changes the log ------------------------------------------------------------------
-
     def claim(
         self,
         study: int,
@@ -202,8 +200,6 @@ class HttpStore:
     def collect(self, study: int) -> int:
         return int(self._post(f"/studies/{study}/collect", {})["freed"])
 
-    # --- what only looks -----------------------------------------------------------------------
-
     def jobs(
         self,
         study: int,
@@ -254,8 +250,6 @@ class HttpStore:
     def _listed(self, found: Any, name: str) -> list[Any]:
         return self._read(lambda data: array(data, name), found)
 
-    # --- whole studies -------------------------------------------------------------------------
-
     @contextmanager
     def dump(
         self, study: int, *, checkpoints: Chosen
@@ -272,8 +266,6 @@ class HttpStore:
             stream = whole.written(dump, save, scratch)
             answer = whole.upload(self._transport, stream, key or _new_key())
         return int(self._json(answer.data)["id"])
-
-    # --- requests ------------------------------------------------------------------------------
 
     def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         return self._json(self._transport.request("GET", _with(path, query)).data)

@@ -60,6 +60,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
     """
     description = encode({"files": files_to_json(entries), "key": uuid4().hex}).encode()
     backoff, most_sent = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, for_s=RETRY_S), -1
+    # To begin and to seal may both read all of it there: equal contents, or what has come.
     long_s = _answer_s(sum(entry.size for entry in entries))
     while True:
         answer = transport.request(
@@ -124,6 +125,7 @@ class _UploadPart:
             _Broken: it was opened before, so that try has failed.
             CheckpointError: it cannot be read.
         """
+        # The transport would send the same bytes again, at an offset that may have been passed.
         if self._opened:
             raise _Broken(f"the connection ended while {self._source} was sent")
         self._opened = True
@@ -234,6 +236,7 @@ def _fill(transport: Transport, path: str, file: _File, block: memoryview) -> No
         with transport.stream(path, headers=headers) as response:
             _check_start(response, file)
             broken = _read(response, file, block)
+        # A line that breaks often still brings it in the end; one that brings nothing does not.
         in_vain = 0 if file.size > before else in_vain + 1
         if in_vain == TRIES:
             raise unavailable(transport.origin.url, broken or EOFError(f"no more of {path}"), 0.0)

@@ -181,6 +181,7 @@ class Transport:
             failed = response.status >= http.client.BAD_REQUEST
             data = _content(response) if whole or failed else b""
         except CONNECTION_ERRORS as e:
+            # Not used again: an answer that came late would be taken for that of the next request.
             connection.close()
             if not (used and isinstance(e, _STALE)):  # closed while idle: at once, on a new one
                 retries.wait(e, hopeless=not self._reached and isinstance(e, PERMANENT_ERRORS))
@@ -248,6 +249,7 @@ def _unpacked(response: http.client.HTTPResponse) -> Iterator[bytes]:
     unpack = zlib.decompressobj(wbits=31) if packed else None
     while block := response.read1(_BLOCK):
         yield block if unpack is None else unpack.decompress(block)
+    # Compressed or not, a stream that was cut must not pass for one that is short.
     if unpack is not None and not unpack.eof:
         raise http.client.IncompleteRead(b"")
 
