@@ -44,7 +44,8 @@ def main() -> int:
         threading.Thread(target=_send_signs_of_life, args=(status,), daemon=True).start()
         _work(task, drain)
     except errors.EvolventError as e:
-        _send(status, {"error": type(e).__name__, "message": str(e)})
+        field = {} if e.field is None else {"field": e.field}
+        _send(status, {"error": type(e).__name__, "message": str(e), **field})
         return EXIT_ERROR
     _send(status, {"over": ""})
     return 0

@@ -164,7 +164,7 @@ class WorkerProcess:
         self._said_over = self._said_over or "over" in content
         if "error" in content:
             kind = getattr(errors, content["error"], errors.WorkerError)
-            self.error = kind(content["message"])
+            self.error = kind(content["message"], field=content.get("field"))
 
 
 def _encode_task(task: Mapping[str, Any]) -> bytes:
