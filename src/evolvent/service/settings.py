@@ -15,7 +15,7 @@ class ServiceSettings:
     """What `evolvent serve` was asked for.
 
     Attributes:
-        host: address or name to listen on.
+        host: name or number of the machine to listen on.
         port: to listen on; 0 for any that is free.
         certfile, keyfile: PEM files for TLS; None to speak plain HTTP.
         max_checkpoint_bytes: the largest checkpoint that is taken, all its files together.
@@ -48,7 +48,7 @@ class ServiceSettings:
             return False
         try:
             return not ip_address(self.host).is_loopback
-        except ValueError:  # a name: it may mean any address
+        except ValueError:  # a name: it may mean any interface
             return True
 
     @property

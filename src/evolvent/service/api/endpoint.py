@@ -165,12 +165,12 @@ class Endpoint:
                 return _json_response(page(asked), 200, packed=packed)
             return operation.blocks(asked)
 
-        made = await self._context.threads.read(run)
-        if isinstance(made, Response):
-            return made
+        answer = await self._context.threads.read(run)
+        if isinstance(answer, Response):
+            return answer
         packed = packed and operation.media_type == LINES
         stream = self._context.threads.stream(
-            _packed(made) if packed else made, holds_snapshot=operation.holds_snapshot
+            _packed(answer) if packed else answer, holds_snapshot=operation.holds_snapshot
         )
         first = await anext(stream, b"")  # an error until here is still an answer
         return StreamedResponse(

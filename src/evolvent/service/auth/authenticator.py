@@ -23,7 +23,7 @@ _Found = TypeVar("_Found")
 
 
 class Throttled(Unauthenticated):
-    """Too many failures from this address; may try again as the header says."""
+    """Too many failures from this host; may try again as the header says."""
 
     def __init__(self, wait_s: float) -> None:
         seconds = math.ceil(wait_s)
@@ -59,7 +59,7 @@ class Authenticator:
     async def authenticate(self, request: HTTPConnection, secret: str) -> Token:
         """Return the token that a program has sent.
 
-        One that has been right before is looked up also when others at the same address (behind
+        One that has been right before is looked up also when others at the same host (behind
         one router, say) have failed too often.
 
         Raises:

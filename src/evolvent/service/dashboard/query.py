@@ -1,4 +1,4 @@
-"""What of the table of jobs is wanted, as the address of the page says it."""
+"""What of the table of jobs is wanted, as the URL of the page says it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TableColumn:
     """A column that can be shown.
 
     Attributes:
-        key: as in the address of the page.
+        key: as in the URL of the page.
         title: for people.
         number: whether its cells are numbers.
     """
@@ -62,7 +62,7 @@ class Query:
 
     @classmethod
     def of(cls, query: QueryParams) -> Query:
-        """Read the address of a page.
+        """Read the query of a page.
 
         Raises:
             ConfigError: names the parameter, what came and what was wanted.
@@ -83,7 +83,7 @@ class Query:
         )
 
     def href(self, **changes: Any) -> str:
-        """Return the query of an address that wants the same with a few things changed."""
+        """Return the query of a URL that wants the same with a few things changed."""
         values = {
             "q": self.search, "state": self.state, "sort": self.sort,
             "order": self.order if self.sort else "", "page": self.page,
@@ -94,7 +94,7 @@ class Query:
         return "?" + urlencode({k: v for k, v in values.items() if v}, doseq=True)
 
     def towards(self, key: str) -> str:
-        """Return the address behind the title of a column: the other way round if it is chosen."""
+        """Return the query behind the title of a column: the other way round if it is chosen."""
         other = "ascending" if self.order == "descending" else "descending"
         return self.href(sort=key, order=other if key == self.sort else "descending", page=1)
 

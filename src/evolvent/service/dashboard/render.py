@@ -77,7 +77,7 @@ def error_page(request: Request, error: Exception) -> Response:
 
 
 def static_url(name: str) -> str:
-    """Return the address of a file; another one whenever any of the files has changed."""
+    """Return the URL of a file; another one whenever any of the files has changed."""
     return STATIC.format(version=_files()[0], name=name)
 
 

@@ -199,7 +199,7 @@ class DashboardViews:
         action.operation.run(call)
 
     def _status(self, request: Request) -> StudyStatus:
-        """Return the study of the address, if whoever asks may know of it."""
+        """Return the study in the path, if whoever asks may know of it."""
         number = study_number(request.path_params["study"])
         self._context.check_study(current_identity(request), number)
         return self._store.status(number)

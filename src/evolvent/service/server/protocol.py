@@ -23,7 +23,7 @@ WRITE_S = 60.0
 """For a client to take what waits for it."""
 
 MOST_HEAD = 1 << 16
-"""Bytes of an address and headers together."""
+"""Bytes of a URL and headers together."""
 
 
 class _Expected(Enum):

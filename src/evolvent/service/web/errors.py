@@ -64,9 +64,9 @@ def to_response(error: Exception) -> Response:
         return internal_error(error)
     for kind, status in STATUSES:
         if isinstance(error, kind):
-            return _known(error, status)
+            return _own_error(error, status)
     # What a store says of itself (a statement, a file) is for the log of the service only.
-    return internal_error(error) if isinstance(error, errors.StoreError) else _known(error, 400)
+    return internal_error(error) if isinstance(error, errors.StoreError) else _own_error(error, 400)
 
 
 def internal_error(error: Exception) -> Response:
@@ -96,17 +96,17 @@ def status_of(error: Exception) -> int:
     return to_response(error).status_code
 
 
-def _known(error: EvolventError | Malformed, status: int) -> Response:
+def _own_error(error: EvolventError | Malformed, status: int) -> Response:
     headers = {"Retry-After": str(_RETRY_S)} if status == _RETRY_FROM else None
     if status == _UNAUTHORIZED:
         headers = {"WWW-Authenticate": "Bearer"}
-    kind = "ConfigError" if isinstance(error, Malformed) else _public(type(error))
+    kind = "ConfigError" if isinstance(error, Malformed) else _public_name(type(error))
     # Always something that the client can look at: with the store nothing of its own is wrong.
     field = "store" if status >= _RETRY_FROM else error.field or "request"
     return error_body(status, kind, str(error), field=field, headers=headers)
 
 
-def _public(kind: type[Exception]) -> str:
+def _public_name(kind: type[Exception]) -> str:
     """Return the name by which clients know a class of errors: its own, or that of its parent."""
-    ours = vars(errors)
-    return next(name for k in kind.__mro__ if ours.get(name := k.__name__) is k)
+    public = vars(errors)
+    return next(name for k in kind.__mro__ if public.get(name := k.__name__) is k)
