@@ -58,7 +58,7 @@ def create_app(store: Store, *, tokens: Tokens, settings: ServiceSettings) -> St
             *views.routes(context),
             *guarded([*sign_in.routes(authenticator), Route("/health", _health)]),
         ],
-        # The headers are outside: what the gate refuses has them, too.
+        # The headers are outside: what authentication refuses has them, too.
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(AuthMiddleware, authenticator=authenticator),

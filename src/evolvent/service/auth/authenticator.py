@@ -1,4 +1,4 @@
-"""Who stands before the door: tokens and signed-in browsers looked up, failures held back."""
+"""Who is asking: tokens and signed-in browsers looked up, failures held back."""
 
 from __future__ import annotations
 

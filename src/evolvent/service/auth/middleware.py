@@ -1,4 +1,4 @@
-"""The gate: without a token nothing passes but the health check and the way to sign in."""
+"""Authentication first: without a token nothing passes but the health check and the way to sign in."""
 
 from __future__ import annotations
 

@@ -137,9 +137,8 @@ class TimeoutProtocol(HttpToolsProtocol):
             self._ignores_input = True
             self.cycle.keep_alive = False
             return
-        if (
-            self._expected is _Expected.BODY and not self._is_answering()
-        ):  # has been answered already
+        # Its request has been answered before the body was there: one answer is enough.
+        if self._expected is _Expected.BODY and not self._is_answering():
             self.transport.close()
             return
         status, message = self._parse_error or (400, msg)
