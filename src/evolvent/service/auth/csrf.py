@@ -24,7 +24,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _FORM = "application/x-www-form-urlencoded"
 _MOST_FORM_BYTES = 1 << 16
-_MOST_FIELDS = 1000
+_MOST_FIELDS = 200
 
 
 def csrf_for(signed_in: str) -> str:
@@ -89,17 +89,17 @@ async def read_form(headers: Headers, receive: Receive) -> bytes:
     return await read_body(headers, receive, most=_MOST_FORM_BYTES)
 
 
-def form_fields(body: bytes) -> dict[str, str]:
+def form_fields(body: bytes, *, most: int = _MOST_FIELDS) -> dict[str, str]:
     """Return the fields of a form; of several with one name the first.
 
     Raises:
-        ConfigError: there are more than any of our forms has.
+        ConfigError: there are more than `most`.
     """
     text = body.decode("utf-8", "replace")
     try:
-        fields = parse_qs(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        fields = parse_qs(text, keep_blank_values=True, max_num_fields=most)
     except ValueError as e:
-        raise invalid("body", f"got more than {_MOST_FIELDS} fields, wanted a short form") from e
+        raise invalid("body", f"got more than {most} fields, wanted a short form") from e
     return {name: values[0] for name, values in fields.items()}
 
 

@@ -1,4 +1,4 @@
-"""Authentication first: without a token nothing passes but the health check and the way to sign in."""
+"""Authentication first: nothing passes without a token but the health check and signing in."""
 
 from __future__ import annotations
 

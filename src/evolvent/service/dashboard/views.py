@@ -35,6 +35,7 @@ from evolvent.store.records import StudyStatus
 from evolvent.validation import invalid
 
 _Handler = Callable[[Request], Awaitable[Response]]
+_MOST_FIELDS = 1000  # of a form: one for every hyperparameter
 _STEP = 40  # pixels: figures are as wide as the page, in steps, so that many share one
 
 
@@ -169,7 +170,7 @@ class DashboardViews:
         if action is None:
             raise invalid("action", f"got {name!r:.80}, wanted one of {', '.join(ACTIONS)}")
         check_role(current_identity(request), action.operation.role)
-        form = form_fields(await read_form(request.headers, request.receive))
+        form = form_fields(await read_form(request.headers, request.receive), most=_MOST_FIELDS)
         try:
             await self._threads.run(
                 action.operation.runs_in, lambda: self._do(request, action, form)
