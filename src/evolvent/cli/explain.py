@@ -58,7 +58,7 @@ def explain(names: _Names = None, store: StoreUrl = DEFAULT_STORE, as_json: AsJs
     from evolvent.cli.render.explanation import explanation_as_json, print_explanation
     from evolvent.cli.render.output import print_json
 
-    result, job = _chosen(names, store)
+    result, job = _result_and_job(names, store)
     explanation = result.explain(job)
     if as_json:
         print_json(explanation_as_json(explanation))
@@ -85,7 +85,7 @@ def lineage(
     from evolvent.display.columns import short_names
 
     form = format_of(as_json=as_json, as_csv=as_csv)
-    result, job = _chosen(names, store)
+    result, job = _result_and_job(names, store)
     line, record = result.lineage(job), result.status.record
     if form is Format.JSON:
         print_json([job_as_json(ancestor) for ancestor in line])
@@ -133,7 +133,7 @@ def tree(
         print_family(family, stems, diversity, most=None if every else 40)
 
 
-def _chosen(names: list[str] | None, store: str) -> tuple[Result, str]:
+def _result_and_job(names: list[str] | None, store: str) -> tuple[Result, str]:
     """Return the study and the job that are meant: one name alone is a job if it reads like one."""
     given: list[Any] = list(names or [])
     if len(given) > 2:

@@ -115,7 +115,7 @@ def _watch(study: Study, *, every_s: float) -> None:
             time.sleep(every_s)
             status = study.status()
         progress.update(status, study.members)
-        progress.finish(status, f"{status.state}{_because(status)}")
+        progress.finish(status, f"{status.state}{_stop_note(status)}")
     finally:
         progress.close()
 
@@ -127,7 +127,7 @@ def _print_study(study: Study) -> None:
 
     console, status = output_console(), study.status()
     console.print(headline(status), soft_wrap=True)
-    console.print(f"{status.state}{_because(status)}  {progress_line(status)}", soft_wrap=True)
+    console.print(f"{status.state}{_stop_note(status)}  {progress_line(status)}", soft_wrap=True)
     console.print(study_table(status, study.members(), width=console.width))
     if pinned := study.store.pins(study.id):
         console.print(f"pinned: {', '.join(pinned)}", markup=False, soft_wrap=True)
@@ -138,7 +138,7 @@ def _print_study(study: Study) -> None:
         console.print(text, style="red", markup=False, soft_wrap=True)
 
 
-def _because(status: StudyStatus) -> str:
+def _stop_note(status: StudyStatus) -> str:
     from evolvent.store.records import StudyState
 
     over = status.state in (StudyState.FINISHED, StudyState.FAILED)
@@ -198,14 +198,14 @@ def jobs(
     as_csv: AsCsv = False,
 ) -> None:
     """List jobs in the order in which they finished, then the open ones."""
-    from evolvent.cli.render.fields import for_people
+    from evolvent.cli.render.fields import human_readable
     from evolvent.cli.render.output import job_as_json, print_json, print_rows
 
     form = format_of(as_json=as_json, as_csv=as_csv)
     opened = open_study(study, store)
     everything = opened.jobs()
     known = _fields(opened, everything)
-    chosen = _chosen(everything, known, state=state, member=member, where=where or [])
+    chosen = _filtered(everything, known, state=state, member=member, where=where or [])
     if sort is not None:
         chosen = known.sorted(chosen, sort)
     chosen = chosen[:limit]
@@ -216,7 +216,7 @@ def jobs(
     getters = [known.getter(name) for name in names]
     rows = [[get(job) for get in getters] for job in chosen]
     if form is Format.TABLE:
-        rows = [for_people(names, row) for row in rows]
+        rows = [human_readable(names, row) for row in rows]
     print_rows(names, rows, form)
 
 
@@ -226,7 +226,7 @@ def _fields(study: Study, seen: list[JobRecord]) -> Fields:
     return Fields.of(study.record.space, seen)
 
 
-def _chosen(
+def _filtered(
     everything: list[JobRecord], known: Fields, *, state: str | None, member: int | None,
     where: list[str],
 ) -> list[JobRecord]:  # fmt: skip

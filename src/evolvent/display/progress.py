@@ -64,7 +64,7 @@ class Progress:
             return
         if self._clock() >= self._read_at:
             self._read(members)
-        self._live.update(self._picture(status), refresh=True)
+        self._live.update(self._renderable(status), refresh=True)
 
     def line(self, text: str) -> None:
         """Print a line above the table."""
@@ -75,7 +75,7 @@ class Progress:
         """Show the end of a run and let go of the terminal."""
         if self._live is not None and self._members is not None:
             self._read(self._members)
-            self._live.update(self._picture(status), refresh=True)
+            self._live.update(self._renderable(status), refresh=True)
         self.close()
         self._print(Text(f"{summary}{_best(status)}"))
 
@@ -96,7 +96,7 @@ class Progress:
         now = self._clock()
         self._read_at = now + (now - before) / _SHARE_OF_READING
 
-    def _picture(self, status: StudyStatus) -> RenderableType:
+    def _renderable(self, status: StudyStatus) -> RenderableType:
         around = 4  # the headline, the bar, the line of the prompt, and one to spare
         table = study_table(
             status, self._views,

@@ -136,7 +136,9 @@ class Logger:
         self._key = key(status, self._axis)
         self._client = MlflowClient(self._uri)
         self._experiment_id = _experiment(self._client, self._experiment, self._directory)
-        self._runs = {run.data.tags[_RUN]: RunState.of(run) for run in self._found(self._client)}
+        self._runs = {
+            run.data.tags[_RUN]: RunState.of(run) for run in self._runs_of_study(self._client)
+        }
         self._parent = self._run(self._client, "", status.created_at)
         self._parent.new_params = named(settings(status.record))
         self._parent.send(self._client)
@@ -182,7 +184,7 @@ class Logger:
             lock = f".{file_name(status.record.name)}.mlflow.lock"
             self._lock = self._lock or lock_for_writing(self._directory / lock)
 
-    def _found(self, client: MlflowClient) -> Iterator[Run]:
+    def _runs_of_study(self, client: MlflowClient) -> Iterator[Run]:
         token = None
         while True:
             page = client.search_runs(

@@ -8,7 +8,7 @@ from typing import Any
 from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.analysis.schedule.segments import flat
 from evolvent.errors import MissingExtra
-from evolvent.integrations.torch_settings import apply, chosen, unwanted
+from evolvent.integrations.torch_settings import apply, settings_by_name, wrong_type
 
 try:
     import torch
@@ -47,9 +47,9 @@ def schedule(
                 scheduler.step()
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
-        raise unwanted("optimizer", optimizer, "an optimizer of PyTorch")
+        raise wrong_type("optimizer", optimizer, "an optimizer of PyTorch")
     if not isinstance(schedule, Schedule):
-        raise unwanted("schedule", schedule, "a Schedule such as result.best.schedule")
+        raise wrong_type("schedule", schedule, "a Schedule such as result.best.schedule")
     return ScheduledSettings(optimizer, schedule, names)
 
 
@@ -62,7 +62,7 @@ class ScheduledSettings(torch.optim.lr_scheduler.LRScheduler):
         schedule: Schedule,
         names: Sequence[str] | Mapping[str, str] | None,
     ) -> None:
-        self._names = chosen(names, flat(schedule.at(0)), optimizer)
+        self._names = settings_by_name(names, flat(schedule.at(0)), optimizer)
         self._schedule = schedule.only(*self._names)  # now every segment has all of them
         super().__init__(optimizer)
 

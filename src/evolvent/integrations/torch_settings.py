@@ -40,15 +40,15 @@ def apply(
         ConfigError: there is no such hyperparameter or setting, or the value did not take.
     """
     if not isinstance(hyperparameters, Mapping):
-        raise unwanted("hyperparameters", hyperparameters, "a dict such as job.hyperparameters")
+        raise wrong_type("hyperparameters", hyperparameters, "a dict such as job.hyperparameters")
     values = flat(hyperparameters)
-    for name, setting in chosen(names, values, optimizer).items():
+    for name, setting in settings_by_name(names, values, optimizer).items():
         for group in optimizer.param_groups:
             _write(group, setting, values[name])
         _prove(optimizer, setting, values[name])
 
 
-def chosen(
+def settings_by_name(
     names: Sequence[str] | Mapping[str, str] | None,
     hyperparameters: Mapping[str, Any],
     optimizer: torch.optim.Optimizer,
@@ -59,9 +59,9 @@ def chosen(
         ConfigError: none is meant, two may be, or there is no such hyperparameter or setting.
     """
     if not hasattr(optimizer, "param_groups"):
-        raise unwanted("optimizer", optimizer, "an optimizer of PyTorch")
+        raise wrong_type("optimizer", optimizer, "an optimizer of PyTorch")
     settings = _settings(optimizer)
-    pairs = dict(_chosen(names, hyperparameters, settings))
+    pairs = dict(_named_settings(names, hyperparameters, settings))
     for name, setting in pairs.items():
         if name not in hyperparameters:
             raise ConfigError(f"no hyperparameter {name!r}: there are {listed(hyperparameters)}")
@@ -79,7 +79,7 @@ def _settings(optimizer: torch.optim.Optimizer) -> list[str]:
     return names + (list(_BETAS) if "betas" in group else [])
 
 
-def _chosen(
+def _named_settings(
     names: Sequence[str] | Mapping[str, str] | None,
     hyperparameters: Mapping[str, Any],
     settings: Sequence[str],
@@ -90,14 +90,14 @@ def _chosen(
         raise ConfigError(f"names: wanted a tuple of names, got {names!r}: write ({names!r},)")
     if names is not None:
         return {name: name for name in names}
-    chosen = dict(_matched(hyperparameters, settings))
-    if not chosen:
+    settings_by_name = dict(_matched(hyperparameters, settings))
+    if not settings_by_name:
         example = {next(iter(hyperparameters), "learning_rate"): settings[0]}
         raise ConfigError(
             f"none of the hyperparameters {listed(hyperparameters)} is a setting of the optimizer, "
             f"which has {listed(settings)}: say which is which, such as names={example}"
         )
-    return chosen
+    return settings_by_name
 
 
 def _matched(
@@ -139,7 +139,7 @@ def _prove(optimizer: torch.optim.Optimizer, setting: str, value: Any) -> None:
             )
 
 
-def unwanted(what: str, got: Any, wanted: str) -> ConfigError:
+def wrong_type(what: str, got: Any, wanted: str) -> ConfigError:
     """Return the error for an argument of another type."""
     return ConfigError(f"{what}: got {type(got).__name__} {got!r:.80}, wanted {wanted}")
 

@@ -175,7 +175,7 @@ class Logger:
 
     def _start(self, name: str) -> wandb.Run:
         id = self._id(name)
-        _wait_for_another_second(self._directory / "wandb", id)
+        _wait_for_next_second(self._directory / "wandb", id)
         run = self._runs[name] = wandb.init(
             project=self._project, entity=self._entity, id=id, resume="allow", name=name,
             group=self._status.record.name, settings=self._settings(),
@@ -260,7 +260,7 @@ def _has_key() -> bool:
     return False
 
 
-def _wait_for_another_second(root: Path, id: str) -> None:
+def _wait_for_next_second(root: Path, id: str) -> None:
     """Let the second pass that names a directory which is there: runs are named by seconds."""
     while any(root.glob(f"*run-{time.strftime('%Y%m%d_%H%M%S')}-{id}")):
         time.sleep(0.05)

@@ -75,7 +75,7 @@ class Panel:
         )
         # What is left out is settled before anything is drawn: the legend says how many are shown.
         failed = np.flatnonzero(view.log.failed)
-        self.failed = downsample.evenly(failed, self._most)
+        self.failed = downsample.evenly(failed, self._most_marks)
         self.core = ends if ends is not None else self._core()
         self.legend = self._legend()
 
@@ -94,11 +94,11 @@ class Panel:
         return f"{count(n, 'value')} of {self.axis.name} beyond the axis." if n else ""
 
     @property
-    def _most(self) -> int:
+    def _most_marks(self) -> int:
         return _MARKED if self.lines.bands is None else _MARKED_ON_BANDS
 
     @property
-    def _failure(self) -> str:
+    def _failure_label(self) -> str:
         n, shown = int(self.view.log.failed.sum()), len(self.failed)
         return "failed job" if n == shown else f"{shown} of {count(n, 'failed job')}"
 
@@ -108,7 +108,7 @@ class Panel:
         return downsample.core_range(self.axis.places, self.axis.places[self.view.line])
 
     @property
-    def _rest(self) -> str:
+    def _others_label(self) -> str:
         n = len(self.lines.series)
         whole = count(self.lines.members, "member")
         return whole if n == self.lines.members else f"{n} of {whole}"
@@ -116,14 +116,14 @@ class Panel:
     def _legend(self) -> Legend:
         theme, log = self.style.theme, self.view.log
         marks = {_LINEAGE: Mark(theme.strong, LINE)} if len(self.view.line) else {}
-        marks[self._rest] = Mark(theme.rest, LINE)
+        marks[self._others_label] = Mark(theme.rest, LINE)
         if self.lines.bands is not None:
             marks[_HALF] = Mark(mix(theme.rest, theme.background, 0.5), "square")
             marks[_MOST] = Mark(mix(theme.rest, theme.background, 0.25), "square")
         if self.style.copies and log.copied().any():
             marks[_COPY] = Mark(theme.palette[0])
         if len(self.failed):
-            marks[self._failure] = Mark(theme.failed, CROSS)
+            marks[self._failure_label] = Mark(theme.failed, CROSS)
         return Legend(marks)
 
     def _y(self, field: str = "y") -> alt.Y:
@@ -139,7 +139,7 @@ class Panel:
             self._y()
         )
 
-    def _tipped(self, rows: Rows, what: str) -> alt.Chart:
+    def _with_tooltip(self, rows: Rows, what: str) -> alt.Chart:
         view = self.view
         tips = ["job:N", self.axis.tooltip("y")]
         if self.axis.name == view.metric:
@@ -170,7 +170,7 @@ class Panel:
         rows = np.concatenate([*parts, np.zeros(0, np.int64)])
         few = len(parts) <= 16
         return (
-            self._of_rows(rows, self._rest, member=self.view.log.member[rows].tolist())
+            self._of_rows(rows, self._others_label, member=self.view.log.member[rows].tolist())
             .mark_line(
                 strokeWidth=1.3 if few else 0.9,
                 strokeOpacity=0.75 if few else 0.45,
@@ -185,11 +185,11 @@ class Panel:
         rows = self.axis.drawn(rows[~log.failed[rows]])
         layers = []
         if len(rows) * self.style.panels <= _DOTTED:
-            layers.append(self._tipped(rows, self._rest).mark_circle(size=14))
+            layers.append(self._with_tooltip(rows, self._others_label).mark_circle(size=14))
         if _COPY in self.legend.marks:
             dots = self._seen(rows[log.copied()[rows]])
             size = 22 if len(dots) < 60 else 10
-            layers.append(self._tipped(dots, _COPY).mark_circle(size=size))
+            layers.append(self._with_tooltip(dots, _COPY).mark_circle(size=size))
         return layers
 
     def _failures(self) -> list[alt.Chart]:
@@ -197,9 +197,9 @@ class Panel:
         if not len(rows):
             return []
         if self.axis.name != self.view.metric:
-            return [self._cross(self._tipped(self.axis.drawn(rows), self._failure))]
+            return [self._cross(self._with_tooltip(self.axis.drawn(rows), self._failure_label))]
         rounds = self.view.log.round[rows].tolist()
-        what = [self._failure] * len(rows)
+        what = [self._failure_label] * len(rows)
         marks = self._mark(round=rounds, job=ids(self.view, rows), what=what)
         # a failed job has no score: it is marked at the foot of its round
         return [self._cross(marks.encode(tooltip=["job:N"], y=alt.value("height")))]
@@ -217,17 +217,17 @@ class Panel:
             detail="part:N", order="round:Q"
         )
         layers: list[alt.Chart | alt.LayerChart] = [
-            *self._back(thin, parts),
+            *self._jumps(thin, parts),
             halo(path, self.style.theme, width=2.4, interpolate=self.style.interpolate),
         ]
         if len(line) <= 60:
-            layers.append(self._tipped(line[:-1], _LINEAGE).mark_circle(size=24))
-        star = self._tipped(line[-1:], _LINEAGE).mark_point(
+            layers.append(self._with_tooltip(line[:-1], _LINEAGE).mark_circle(size=24))
+        star = self._with_tooltip(line[-1:], _LINEAGE).mark_point(
             shape=STAR, size=300, filled=True, stroke=self.style.theme.background
         )
         return [*layers, star]
 
-    def _back(self, line: Rows, parts: Rows) -> list[alt.Chart]:
+    def _jumps(self, line: Rows, parts: Rows) -> list[alt.Chart]:
         """Draw copies by a member of an earlier round as what they are: no training, a jump."""
         ends = np.flatnonzero(np.diff(parts))
         rows = np.column_stack([line[ends], line[ends + 1]]).ravel()
@@ -241,4 +241,4 @@ class Panel:
         """Return those of the rows that are seen, and not too many of them."""
         x, y = self.view.log.round[rows].astype(np.float64), self.axis.scaled[rows]
         kept: Rows = rows[downsample.thin_points(x, y, columns=self.style.width // 4, rows=60)]
-        return downsample.evenly(kept, self._most)
+        return downsample.evenly(kept, self._most_marks)

@@ -87,16 +87,16 @@ class StudyView:
             ConfigError: the study has no such hyperparameter; names those it has.
         """
         if names:
-            return [self.axis(self._found(name)) for name in names]
-        axes = [self.axis(name) for name in self._all() if name in self.log.hyperparameters]
+            return [self.axis(self._full_name(name)) for name in names]
+        axes = [self.axis(name) for name in self._names() if name in self.log.hyperparameters]
         return [axis for axis in axes if axis.varies] or axes[:1]
 
-    def _all(self) -> list[str]:
+    def _names(self) -> list[str]:
         return list(dict.fromkeys([*self.log.status.record.space, *self.log.hyperparameters]))
 
-    def _found(self, name: str) -> str:
+    def _full_name(self, name: str) -> str:
         """Return the full name of a hyperparameter; its last part will do if only one has it."""
-        there = self._all()
+        there = self._names()
         ending = [full for full in there if full.endswith(f".{name}")]
         if name not in there and len(ending) != 1:
             raise unknown("hyperparameter", name, there, self.log)

@@ -33,12 +33,12 @@ def print_family(
     console.print()
     lines = [line for stem in stems for line in stem.walk()]
     shown = _largest(lines, most)
-    console.print(_drawn(shown, tree))
+    console.print(_branch_table(shown, tree))
     if len(shown) < len(lines):
         console.print(f"+{len(lines) - len(shown)} more branches: --all draws them", style="dim")
     console.print()
     console.print("spread of what they train with, from 0 (all alike)", style="dim")
-    console.print(_variety(diversity, width=console.width))
+    console.print(_diversity_table(diversity, width=console.width))
     if diversity.warning is not None:
         console.print()
         text = Text(f"warning: {diversity.warning}", style="yellow")
@@ -100,9 +100,9 @@ def _largest(lines: list[tuple[int, Branch]], most: int | None) -> list[tuple[in
     return [lines[i] for i in sorted(order[:most])]
 
 
-def _drawn(lines: Sequence[tuple[int, Branch]], tree: FamilyTree) -> Any:
+def _branch_table(lines: Sequence[tuple[int, Branch]], tree: FamilyTree) -> Any:
     metric, best = tree.log.status.record.metric, tree.log.status.best
-    rows, guides = [branch for _, branch in lines], _guides([depth for depth, _ in lines])
+    rows, guides = [branch for _, branch in lines], _tree_lines([depth for depth, _ in lines])
     spans = [b.first if b.jobs == 1 else f"{b.first} … {b.last}" for b in rows]
     columns = [
         Column("", [guide + span for guide, span in zip(guides, spans, strict=True)], "left"),
@@ -116,7 +116,7 @@ def _drawn(lines: Sequence[tuple[int, Branch]], tree: FamilyTree) -> Any:
     return as_table(columns, row_styles=styles)
 
 
-def _guides(depths: Sequence[int]) -> list[str]:
+def _tree_lines(depths: Sequence[int]) -> list[str]:
     """Return the lines that lead to branches of these depths, each given after its stem."""
     guides: list[str] = []
     more: list[bool] = []  # by depth: whether another follows on the same stem
@@ -128,7 +128,7 @@ def _guides(depths: Sequence[int]) -> list[str]:
     return guides[::-1]
 
 
-def _variety(diversity: Diversity, *, width: int) -> Any:
+def _diversity_table(diversity: Diversity, *, width: int) -> Any:
     rounds, titles = diversity.shown(), short_names(list(diversity.spread))
     columns = [
         Column("round", [str(r) for r in rounds]),

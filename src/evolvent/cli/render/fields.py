@@ -79,7 +79,7 @@ class Fields:
         Raises:
             typer.BadParameter: no such field; names those there are.
         """
-        group, found = self._found(name)
+        group, found = self._resolve(name)
         match group:
             case "own":
                 return _OWN[found]
@@ -88,7 +88,7 @@ class Fields:
             case _:
                 return lambda job: job.metrics.get(found)
 
-    def _found(self, name: str) -> tuple[str, str]:
+    def _resolve(self, name: str) -> tuple[str, str]:
         group, _, rest = name.partition(".")
         if name in _OWN:
             return "own", name
@@ -104,7 +104,7 @@ class Fields:
         raise typer.BadParameter(f"no field {name!r}; there are {', '.join(self.names)}")
 
     def _is_numeric(self, name: str) -> bool:
-        group, found = self._found(name)
+        group, found = self._resolve(name)
         texts = self.texts if group == "hyperparameters" else set(_OWN) - set(_NUMBERS)
         return group == "metrics" or found not in texts
 
@@ -160,7 +160,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float))
 
 
-def for_people(names: Sequence[str], values: Sequence[Any]) -> list[Any]:
+def human_readable(names: Sequence[str], values: Sequence[Any]) -> list[Any]:
     """Return the values of named fields as a table shows them: of a traceback its last line."""
     return [
         value if value is None or name not in _SHOWN else _SHOWN[name](value)

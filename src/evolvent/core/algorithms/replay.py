@@ -35,8 +35,8 @@ class Replay:
 
     def __post_init__(self) -> None:
         for field in ("names", "starts", "values"):
-            object.__setattr__(self, field, _list(field, getattr(self, field)))
-        object.__setattr__(self, "values", tuple(_list("values", row) for row in self.values))
+            object.__setattr__(self, field, _as_tuple(field, getattr(self, field)))
+        object.__setattr__(self, "values", tuple(_as_tuple("values", row) for row in self.values))
         starts = [check_count("starts", start, least=0) for start in self.starts]
         if starts[:1] != [0] or starts != sorted(set(starts)):
             raise invalid(
@@ -109,7 +109,7 @@ class Replay:
         return dict(zip(self.names, self.values[i], strict=True))
 
 
-def _list(field: str, value: Any) -> tuple[Any, ...]:
+def _as_tuple(field: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
         raise invalid(field, f"got {value!r:.80}, wanted a list")
     return tuple(value)
