@@ -32,10 +32,10 @@ def print_explanation(explanation: Explanation) -> None:
     _print_prose(console, explanation.why)
     if explanation.rivals:
         console.print()
-        _print_table(console, _rivals(explanation))
+        console.print(_rivals(explanation))
     console.print()
     if any(change.how or change.after != change.before for change in explanation.changes):
-        _print_table(console, _changes(explanation.changes))
+        console.print(_changes(explanation.changes))
     else:
         _print_prose(console, [f"Trained with {_values(explanation)}."])
     if explanation.after:
@@ -84,10 +84,6 @@ def _print_prose(console: Console, sentences: Iterable[str], *, style: str = "")
         for number, line in enumerate(lines):
             line.rstrip()
             console.print(Padding(line, (0, 0, 0, 2 if number else 0)))
-
-
-def _print_table(console: Console, table: Table) -> None:
-    console.print(table)
 
 
 def _values(explanation: Explanation) -> str:
