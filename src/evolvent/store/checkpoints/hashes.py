@@ -99,8 +99,11 @@ def _blind_ns(folder: Path) -> float:
     """Return for how long after a change the next one may show in no time of the file.
 
     Linux tells changes apart since 6.13, on most local file systems; before, those of one tick of
-    its clock look alike. Where writing through a map of the file never shows, it is for ever.
+    its clock look alike. Where writing through a map of the file never shows, it is for ever, and
+    on systems that cannot say whether a file has a writer, such as macOS.
     """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return math.inf
     descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC)
     try:
         seen = [_changed_ns(descriptor, bytes([n])) for n in range(_CHANGES)]
