@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
 
 pytest.register_assert_rewrite("tests.contract")  # it shows the values that differ
 
@@ -25,25 +30,42 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(cores + 1, 8)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In parallel, give a module's fixtures to one worker, and begin with what takes long.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give tests that share fixtures of their module to one process.
 
-    A worker takes the next group when it is free: those that come last should be short.
+    `--dist loadgroup` of xdist 3.8 is for that too, but with pytest 9.2 it forms no groups.
     """
-    if not hasattr(config, "workerinput"):
-        return
-    groups = {item: _group(item) for item in items}
-    slow = {groups[item] for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (groups[item] not in slow, groups[item] == item.nodeid))
-    for item in items:
-        if groups[item] != item.nodeid:
-            item.add_marker(pytest.mark.xdist_group(groups[item]))
+    if config.getoption("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - it may not be there
+
+    class ByFixtures(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return ByFixtures(config, log)
 
 
-def _group(item: pytest.Item) -> str:
-    """Name what runs as one: the tests with fixtures of their module, like a browser, or a test."""
-    assert isinstance(item, pytest.Function)
-    found = item._fixtureinfo.name2fixturedefs.values()
-    shared = any(fixtures[-1].scope == "module" for fixtures in found)
-    return item.nodeid.partition("::")[0] if shared else item.nodeid
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In parallel, begin with what takes long: a free process takes the next group."""
+    if hasattr(config, "workerinput"):
+        slow = {_group(item.nodeid) for item in items if item.get_closest_marker("slow")}
+        modules = {item.nodeid for item in items} - {_group(item.nodeid) for item in items}
+        items.sort(key=lambda i: (_group(i.nodeid) not in slow, i.nodeid not in modules))
+
+
+def _group(nodeid: str) -> str:
+    module = nodeid.partition("::")[0]
+    return module if _shares_fixtures(module) else nodeid
+
+
+@cache
+def _shares_fixtures(module: str) -> bool:
+    """Whether it, or its folder, has what is built once for a module, like a browser."""
+    path = ROOT / module
+    return any(
+        'scope="module"' in file.read_text()
+        for file in (path, path.with_name("conftest.py"))
+        if file.exists()
+    )
