@@ -162,7 +162,7 @@ def test_client_is_told_that_the_database_behind_the_service_is_away(
     assert retry.RETRY_FOR_S < transport.ANSWER_S  # or the client gives up first
     monkeypatch.setattr(retry, "RETRY_FOR_S", 0.3)
     monkeypatch.setattr(transport, "RETRY_S", 0.5)
-    monkeypatch.setattr(pool, "_WAITS_S", 0.2)
+    monkeypatch.setattr(pool, "_WAIT_S", 0.2)
     behind = open_store(f"{own_server.url}&checkpoints={tmp_path}/checkpoints")
     with contextlib.closing(behind), service(behind) as running:
         store = HttpStore(running.url, running.token())
