@@ -86,8 +86,8 @@ class Bootstrap:
                         "there"
                     )
                 self._make_schema()
-            # Of many processes that find no tables one makes them; others wait, and look again.
-            # another client may get this session.
+            # CREATE statements name no schema. LOCAL, since behind pgbouncer the next transaction
+            # in this session may be another client's.
             self._connection.execute(
                 sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(self._schema))
             )
