@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import evolvent as ev
-from evolvent.cli.render.family import _guides
+from evolvent.cli.render.family import _tree_lines
 from tests import trainables
 from tests.cli.commands import evolvent, fine, new_study, trained_study
 
@@ -159,6 +159,6 @@ def test_tree_warns_of_a_collapse() -> None:
 
 
 def test_lines_of_a_tree_lead_from_stem_to_branch() -> None:
-    assert _guides([0, 1, 2, 2, 1, 2, 0, 1]) == [
+    assert _tree_lines([0, 1, 2, 2, 1, 2, 0, 1]) == [
         "", "├─", "│ ├─", "│ └─", "└─", "  └─", "", "└─",
     ]  # fmt: skip
