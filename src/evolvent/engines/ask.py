@@ -76,8 +76,10 @@ class AskedJob(Job):
             self._fail(e)  # at once: another worker need not wait for the lease to run out
             raise
         finally:
-            self._attempt.close(self)
-            self._keeper.__exit__(None, None, None)
+            try:
+                self._attempt.close(self)
+            finally:  # a second Ctrl-C while files are removed must not leave the thread of leases
+                self._keeper.__exit__(None, None, None)
         if isinstance(error, LeaseLost):
             _logger.warning("%s", error)
             return True

@@ -75,9 +75,11 @@ async def _receive(request: ApiRequest, body: IncomingBody) -> Any:
         try:
             file.check_length(_length(body.headers))
             await _write(file, _blocks(sender, request.settings.upload_stall_s))
-            return {"offset": await in_file_threads(file.finish)}
+            offset = await in_file_threads(file.finish)
         finally:
-            file.close()
+            file.close()  # at once, also when the sender has gone
+        await in_file_threads(file.remember)
+        return {"offset": offset}
     except EvolventError as e:
         # Closed with bytes unread, the connection would be reset, and our answer lost with it.
         if not isinstance(e, _SenderGone):

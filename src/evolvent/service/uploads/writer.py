@@ -143,7 +143,10 @@ class UploadWriter:
         self.end()
         _open_writers.discard(self)
         self._file.close()
-        if self._is_sound:  # the seal need not read it again
+
+    def remember(self) -> None:
+        """Keep the hash of a file that has come whole and is closed: the seal need not read it."""
+        if self._is_sound:
             HASHES.put(self._path, self._entry.sha256)
 
     def end(self) -> None:

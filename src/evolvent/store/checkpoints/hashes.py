@@ -48,9 +48,11 @@ class HashCache:
         known = self.get(before)
         if known is not None:
             return before.st_size, known
-        settled = self._is_settled(before, path.parent)
+        # Of a file that somebody is writing no hash is kept, as it is of the past already. Asked
+        # first: a page that was mapped and written to before can change while it is read, and be
+        # let go of, in no time of the file.
+        settled = _no_writer(descriptor) and self._is_settled(before, path.parent)
         size, sha256 = _read(descriptor)
-        # Of a file that somebody is writing no hash is kept, as it is of the past already.
         if settled and _state(os.fstat(descriptor)) == _state(before) and _no_writer(descriptor):
             self._keep(before, sha256)
         return size, sha256
@@ -79,6 +81,10 @@ class HashCache:
         """Know nothing any more, as another process would."""
         with self._lock:
             self._known.clear()
+
+    def renew_lock(self) -> None:
+        """Begin with a lock that nobody holds, in a process that was forked."""
+        self._lock = threading.Lock()
 
     def _keep(self, info: os.stat_result, sha256: str) -> None:
         with self._lock:
@@ -111,7 +117,8 @@ def _blind_ns(folder: Path) -> float:
         if not fine:
             time.sleep(0.02)  # until the clock has gone on
         with mmap.mmap(descriptor, 1) as page:
-            page[0] = _CHANGES
+            # Read first: tmpfs then lets the page be written to without hearing of it.
+            page[0] = (page[0] + 1) % 256
             shows = os.fstat(descriptor).st_ctime_ns != seen[-1]
     finally:
         os.close(descriptor)
@@ -152,3 +159,6 @@ def _state(info: os.stat_result) -> _FileState:
 
 HASHES = HashCache()
 """Those of this process."""
+
+# A thread of the parent may hold the lock just now; in the child nobody would let go of it.
+os.register_at_fork(after_in_child=HASHES.renew_lock)

@@ -136,6 +136,9 @@ class LocalCheckpoints:
     def verify(self, address: str) -> Path:
         """Return the directory after checking every byte.
 
+        Bytes that this process has hashed, and that nobody has touched since, are not read again:
+        what a disk loses silently meanwhile is found by other processes, and at a second attempt.
+
         Raises:
             CheckpointMissing: it is not there.
             CheckpointDamaged: names the file that is missing, added, or has other bytes.
