@@ -110,7 +110,8 @@ class ReportsContract:
         crew.train(0.5, member=0)
         crew.train(0.5, member=1)
         job = crew.open(1)
-        assert (job.parent, job.hyperparameters, job.reason) == (M0R0, {"lr": 0.125}, "because")
+        assert (job.parent, job.hyperparameters) == (M0R0, {"lr": 0.125})
+        assert job.reason.startswith("because ")  # the rest is nothing that a database can hold
 
     @pytest.mark.usefixtures("told")
     def test_algorithm_sees_the_newest_state_of_all_and_the_whole_log(
@@ -263,7 +264,7 @@ class _CopyZero:
     """An algorithm that only its own process knows."""
 
     def decide(self, *_: object, **__: object) -> Decision:
-        return Copy(0, {"lr": 0.125}, "because")
+        return Copy(0, {"lr": 0.125}, "because \0\ud800")
 
     def validate(self, *_: object, **__: object) -> None: ...
 

@@ -229,7 +229,7 @@ def head_values(head: Head) -> dict[str, Any]:
         "hyperparameters": text_of(head.hyperparameters),
         "parent_member": parent_member,
         "parent_round": parent_round,
-        "reason": head.reason,
+        "reason": storable_text(head.reason),  # of an algorithm of the user's own, too
         "cause": head.cause.value,
     }
 
