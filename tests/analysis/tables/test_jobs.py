@@ -13,7 +13,7 @@ import pytest
 
 import evolvent as ev
 from evolvent.cli.render.fields import Fields
-from evolvent.core.records import JobRecord
+from evolvent.core.records import JobRecord, JobState
 from evolvent.core.space import Space
 from evolvent.errors import EvolventError, MissingExtra
 from evolvent.result import Result
@@ -87,7 +87,7 @@ def test_a_row_is_a_job_and_open_jobs_are_there():
 @pytest.mark.parametrize("state", ["done", "failed", "running", "queued", "cancelled"])
 def test_jobs_can_be_chosen_by_state(state: str):
     made = busy()
-    wanted = [job.id for job in made.store.jobs(made.id, states=[state])]
+    wanted = [job.id for job in made.store.jobs(made.id, states=[JobState(state)])]
     for engine in ("pandas", "polars"):
         frame = result(made).jobs(state, engine=engine)
         assert list(frame["id"]) == wanted
