@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +19,13 @@ from evolvent.errors import OutOfSpace
 from evolvent.validation import check_number, invalid
 
 
-class _Exact:
+class _Exact(ABC):
     """What accepts its own values only: none is nearest to another."""
 
     __slots__ = ()
 
-    def check(self, value: Any) -> Value:
-        raise NotImplementedError
+    @abstractmethod
+    def check(self, value: Any) -> Value: ...
 
     def contains(self, value: Any) -> bool:
         return passes(self, value)
