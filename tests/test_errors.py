@@ -22,7 +22,7 @@ from evolvent.errors import (
     UnknownStudy,
 )
 from evolvent.store.checkpoints import files
-from evolvent.store.codec.fields import Malformed, number
+from evolvent.store.codec.fields import NUMBER, Malformed
 from evolvent.store.codec.study import record_from_json
 from evolvent.store.http.transport import error_of
 from evolvent.store.sqlite import location
@@ -54,7 +54,7 @@ def test_a_value_that_is_refused_is_named() -> None:
         check_count("rounds", 0, least=1)
     assert refused.value.field == "rounds"
     with pytest.raises(Malformed, match="score: got 'x', wanted a finite number") as malformed:
-        number({"score": "x"}, "score")
+        NUMBER.read("x", "score")
     assert malformed.value.field == "score"
 
 

@@ -23,8 +23,8 @@ from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.manifest import address_of
 from evolvent.store.checkpoints.transfer import HeldCheckpoints
 from evolvent.store.codec import records
-from evolvent.store.codec.fields import encode
-from evolvent.store.codec.study import StudySettings
+from evolvent.store.codec.strict_json import encode
+from evolvent.store.codec.study import SETTINGS, StudySettings
 from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.protocol import Store
 from evolvent.validation import invalid
@@ -53,11 +53,11 @@ def export_study(store: Store, study: int, path: str | Path, *, checkpoints: Cho
 
 def _write(writer: _ArchiveWriter, dump: StudyDump, held: HeldCheckpoints) -> Manifest:
     texts: dict[str, Iterable[str]] = {
-        layout.STUDY: [encode(StudySettings.of(dump).to_json())],
-        layout.MEMBERS: (encode(records.member_to_json(member)) for member in dump.members),
-        layout.JOBS: (encode(records.job_to_json(job)) for job in dump.jobs),
-        layout.POINTS: (encode(records.point_to_json(logged)) for logged in dump.points),
-        layout.FAILURES: (encode(records.attempt_to_json(failed)) for failed in dump.failures),
+        layout.STUDY: [encode(SETTINGS.to_json(StudySettings.of(dump)))],
+        layout.MEMBERS: (encode(records.HEAD.to_json(member)) for member in dump.members),
+        layout.JOBS: (encode(records.JOB.to_json(job)) for job in dump.jobs),
+        layout.POINTS: (encode(records.JOB_POINT.to_json(logged)) for logged in dump.points),
+        layout.FAILURES: (encode(records.FAILED.to_json(failed)) for failed in dump.failures),
     }
     written = {name: writer.lines(name, part) for name, part in texts.items()}
     manifest = Manifest(

@@ -17,7 +17,17 @@ from urllib.parse import quote
 
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.manifest import address_of
-from evolvent.store.codec.fields import Malformed, array, check, non_negative, object_, text
+from evolvent.store.codec.fields import (
+    COUNT,
+    TEXT,
+    Field,
+    Malformed,
+    check,
+    list_of,
+    message,
+    object_,
+    wrong,
+)
 
 FORMAT = "evolvent study"
 VERSION = 1
@@ -27,6 +37,8 @@ MANIFEST, STUDY = "manifest.json", "study.json"
 MEMBERS, JOBS, POINTS, FAILURES = "members.jsonl", "jobs.jsonl", "points.jsonl", "failures.jsonl"
 PARTS = (STUDY, MEMBERS, JOBS, POINTS, FAILURES)
 _LONGEST_NAME = 4096
+_PART: Field[dict[str, Any]] = message(dict, {"lines": COUNT, "size": COUNT, "sha256": TEXT})
+_JOBS = list_of(TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +109,15 @@ class Manifest:
             Malformed: it is none, of a newer format, or names a file that must not be written.
         """
         check_version(data)
-        parts = {name: object_(object_(data, "parts"), name) for name in PARTS}
-        packed = object_(data, "checkpoints")
+        given = object_(data.get("parts"), "parts")
+        parts = {name: _PART.read(given.get(name), name) for name in PARTS}
+        packed = object_(data.get("checkpoints"), "checkpoints")
         return cls(
-            study=text(data, "study"),
-            written_by=text(data, "written_by"),
-            parts={
-                n: FileEntry(n, non_negative(p, "size"), text(p, "sha256"))
-                for n, p in parts.items()
-            },
-            lines={name: non_negative(part, "lines") for name, part in parts.items()},
-            checkpoints={address: _packed(packed, address) for address in packed},
+            study=TEXT.read(data.get("study"), "study"),
+            written_by=TEXT.read(data.get("written_by"), "written_by"),
+            parts={n: FileEntry(n, part["size"], part["sha256"]) for n, part in parts.items()},
+            lines={name: part["lines"] for name, part in parts.items()},
+            checkpoints={address: _packed(address, found) for address, found in packed.items()},
         )
 
 
@@ -123,7 +133,7 @@ def check_version(data: Any) -> None:
     """Refuse what is no manifest of ours, or one that only a newer evolvent understands."""
     found = data.get("format") if isinstance(data, Mapping) else data
     check(found == FORMAT, "format", found, repr(FORMAT))
-    version = non_negative(data, "version")
+    version = COUNT.read(data.get("version"), "version")
     if version > VERSION:
         raise Malformed(
             f"written in format {version} by {data.get('written_by')!r:.40}, this evolvent reads "
@@ -144,19 +154,19 @@ def entry_name(address: str, name: str) -> str:
     return f"checkpoints/{address}/{name if plain else quote(os.fsencode(name), safe='/')}"
 
 
-def _packed(packed: Mapping[str, Any], address: str) -> PackedCheckpoint:
-    data = object_(packed, address)
-    files = {name: _file(name, object_(data, "files")) for name in sorted(object_(data, "files"))}
+def _packed(address: str, data: Any) -> PackedCheckpoint:
+    given = object_(object_(data, address).get("files"), "files")
+    files = {name: _file(name, given[name]) for name in sorted(given)}
     if address_of(files.values()) != address:
         raise Malformed(f"checkpoint {address:.80}: the address is not that of its files")
-    return PackedCheckpoint([str(job) for job in array(data, "jobs")], files)
+    return PackedCheckpoint(_JOBS.read(data.get("jobs"), "jobs"), files)
 
 
-def _file(name: str, files: Mapping[str, Any]) -> FileEntry:
+def _file(name: str, size_and_hash: Any) -> FileEntry:
     parts = name.removesuffix("/").split("/")
     sound = all(part not in {"", ".", ".."} for part in parts) and "\0" not in name
     check(sound and len(name) <= _LONGEST_NAME, "file name", name, "one inside the checkpoint")
-    size_and_hash = array(files, name)
-    check(len(size_and_hash) == 2, name, size_and_hash, "size and SHA-256")
+    if not isinstance(size_and_hash, list) or len(size_and_hash) != 2:
+        raise wrong(name, size_and_hash, "size and SHA-256")
     size, sha256 = size_and_hash
-    return FileEntry(name, non_negative({"size": size}, "size"), text({"sha256": sha256}, "sha256"))
+    return FileEntry(name, COUNT.read(size, "size"), TEXT.read(sha256, "sha256"))

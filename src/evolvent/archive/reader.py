@@ -14,7 +14,8 @@ from typing import Any, Self, TypeVar
 from evolvent.archive.manifest import MANIFEST, Manifest, entry_name
 from evolvent.errors import ArchiveError
 from evolvent.store.checkpoints.files import FileEntry
-from evolvent.store.codec.fields import Malformed, check, strict_json
+from evolvent.store.codec.fields import Malformed, check
+from evolvent.store.codec.strict_json import strict_json
 
 _BLOCK = 1 << 20
 # What a file may make us hold in memory or write to disk before it has been checked.

@@ -18,7 +18,7 @@ from evolvent.errors import ArchiveError, StudyExists
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.codec import records
 from evolvent.store.codec.fields import Malformed
-from evolvent.store.codec.study import StudySettings
+from evolvent.store.codec.study import SETTINGS
 from evolvent.store.dump import StudyDump
 from evolvent.store.protocol import Store
 
@@ -43,7 +43,7 @@ class PackedStudy:
 
     def __init__(self, archive: ArchiveReader) -> None:
         self._archive = archive
-        found = list(archive.records(layout.STUDY, StudySettings.from_json))
+        found = list(archive.records(layout.STUDY, lambda data: SETTINGS.read(data, "study")))
         if len(found) != 1:
             raise archive.error(layout.STUDY, f"{len(found)} lines, wanted one")
         self._settings = found[0]
@@ -91,19 +91,20 @@ class PackedStudy:
             pins=settings.pins,
             members=self._checked_records(
                 layout.MEMBERS,
-                lambda data: consistency.member(records.member_from_json(data)),
+                lambda data: consistency.member(records.member(data)),
                 consistency.check_members,
             ),
             jobs=self._checked_records(
                 layout.JOBS,
-                lambda data: consistency.job(records.job_from_json(data)),
+                lambda data: consistency.job(records.finished(data)),
                 consistency.check_jobs,
             ),
             points=self._checked_records(
-                layout.POINTS, lambda data: consistency.point(records.point_from_json(data))
+                layout.POINTS, lambda data: consistency.point(records.JOB_POINT.read(data, "point"))
             ),
             failures=self._checked_records(
-                layout.FAILURES, lambda data: consistency.failure(records.attempt_from_json(data))
+                layout.FAILURES,
+                lambda data: consistency.failure(records.FAILED.read(data, "failure")),
             ),
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evolvent.core.records import Cause, JobId, JobState
+from evolvent.core.records import Cause, JobId
 from evolvent.errors import SchemaTooNew, StoreDamaged, StoreError, StoreUnavailable
 from evolvent.store.codec import records
 from evolvent.store.connect import open_store
@@ -125,8 +125,9 @@ def test_causes_of_older_jobs_are_read_out_of_the_words(
     migrate.upgrade(connection, to=migrate.VERSION)
     assert connection.execute("SELECT cause FROM job").fetchall() == [(cause,)]
     connection.close()
-    line = {"reason": reason, "parent": None if parent is None else JobId(parent, round_ - 1)}
-    assert records.cause(line, JobId(0, round_), JobState.DONE) is cause
+    start = None if parent is None else JobId(parent, round_ - 1)
+    line = {"job": JobId(0, round_), "state": "done", "reason": reason, "parent": start}
+    assert records.cause_in_words(line) is cause
 
 
 def test_causes_are_read_out_of_the_words_alike_on_both_databases() -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from evolvent.analysis.atomic_write import replacing
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.errors import ConfigError, MissingExtra
-from evolvent.store.codec.fields import encode
+from evolvent.store.codec.strict_json import encode
 
 try:
     import vl_convert

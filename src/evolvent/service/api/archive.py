@@ -10,17 +10,22 @@ from typing import Any, TypeVar
 from evolvent.archive.export import parse_choice
 from evolvent.archive.validate import Consistency
 from evolvent.errors import ArchiveError
-from evolvent.service.api import schemas as s
 from evolvent.service.api.operations import IncomingBody, StreamCall, UploadCall
 from evolvent.service.api.policy import refuse_foreign
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
 from evolvent.service.web.body import check_type, spooled
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.codec.messages import key_from_json
+from evolvent.store.codec.fields import Schema
+from evolvent.store.codec.messages import KEY, STUDY_ID
 from evolvent.store.codec.stream import MEDIA_TYPE, Received, file_blocks, log_blocks
 from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.protocol import Store
+
+_CHOICE: Schema = {
+    "type": "string",
+    "description": "best, kept, pinned, none, or jobs with commas between them.",
+}
 
 _Record = TypeVar("_Record")
 
@@ -41,14 +46,14 @@ def _restore(request: ApiRequest, path: Path) -> Any:
     received = Received.of(path)
     record = received.settings.record
     refuse_foreign(record.algorithm)
-    key = key_from_json({"key": request.query.get("key")})
+    key = KEY.read(request.query.get("key"), "key")
 
     def save(checkpoints: LocalCheckpoints) -> None:
         for name, staged in received.unpack(lambda _: checkpoints.stage("import")):
             if checkpoints.seal(staged) != name:
                 raise ArchiveError(f"checkpoint {name}: other files came than those of it")
 
-    return {"id": request.store.restore(_consistent(received), save=save, key=key)}
+    return request.store.restore(_consistent(received), save=save, key=key)
 
 
 def _blocks(store: Store, study: int, which: Chosen) -> Iterator[bytes]:
@@ -81,12 +86,12 @@ OPERATIONS: tuple[StreamCall | UploadCall, ...] = (
     StreamCall(
         method="GET", path="/studies/{study}/dump", role=Role.VIEWER, blocks=_dump,
         summary="A whole study as of one instant, with the files of checkpoints.",
-        query={"checkpoints": s.CHOICE_QUERY}, media_type=MEDIA_TYPE, errors=(404, 409),
-        holds_snapshot=True,
+        query={"checkpoints": _CHOICE}, media_type=MEDIA_TYPE, errors=(404, 409),
     ),
     UploadCall(
         method="POST", path="/restore", role=Role.ADMIN, receive=_receive,
         summary="Put in a study that `dump` of this or another service has given.",
-        query={"key": s.KEY}, media_type=MEDIA_TYPE, reply=s.STUDY_ID, creates=True, errors=(409,),
+        query={"key": KEY.schema}, media_type=MEDIA_TYPE, reply=STUDY_ID, creates=True,
+        errors=(409,),
     ),
 )  # fmt: skip

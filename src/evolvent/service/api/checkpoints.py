@@ -6,10 +6,8 @@ import io
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from evolvent.errors import CheckpointDamaged, CheckpointMissing
-from evolvent.service.api import schemas as s
 from evolvent.service.api.operations import DownloadCall, JsonCall
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
@@ -20,16 +18,16 @@ from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.codec.file_list import files_to_json
+from evolvent.store.codec.messages import CHECKPOINT, CheckpointBody
 from evolvent.validation import invalid
 
 _PATH = "/studies/{study}/checkpoints/{address}"
 
 
-def _show(request: ApiRequest) -> Any:
+def _show(request: ApiRequest) -> CheckpointBody:
     """Return what is in a checkpoint."""
     directory = _directory(request)
-    return {"address": directory.name, "files": files_to_json(_entries(directory))}
+    return CheckpointBody(directory.name, _entries(directory))
 
 
 def _open(request: ApiRequest) -> FileResponse:
@@ -103,7 +101,7 @@ OPERATIONS: tuple[JsonCall | DownloadCall, ...] = (
         method="GET", path=_PATH, role=Role.VIEWER, run=_show,
         threads=ThreadKind.FILES, errors=(404, 409),
         summary="The files of a checkpoint: their names, sizes and hashes.",
-        reply=s.CHECKPOINT,
+        reply=CHECKPOINT,
     ),
     DownloadCall(
         method="GET", path=f"{_PATH}/files/{{index}}", role=Role.VIEWER, open=_open,

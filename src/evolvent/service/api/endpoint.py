@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
 from typing import Any, assert_never
 
 from starlette.requests import Request
@@ -18,6 +20,7 @@ from evolvent.service.api.operations import (
     DownloadCall,
     IncomingBody,
     JsonCall,
+    LinesCall,
     LongPoll,
     Operation,
     StreamCall,
@@ -33,12 +36,13 @@ from evolvent.service.web.body import json_object, read_body
 from evolvent.service.web.errors import HttpError, to_response
 from evolvent.service.web.streaming import FileResponse, StreamedResponse
 from evolvent.service.web.threads import StoreThreads
-from evolvent.store.codec.fields import encode
-from evolvent.store.codec.messages import lease_to_json
+from evolvent.store.codec.fields import Field
+from evolvent.store.codec.strict_json import encode
 from evolvent.store.protocol import Store
 
 _WORTH_PACKING = 4096
 _LEVEL = 4
+_LINES_IN_BLOCK = 1000
 _GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 
 
@@ -122,9 +126,14 @@ class Endpoint:
         # All that can be said without the body is said before it is read.
         check_role(identity, operation.role)
         _check_known(request.query_params, operation.query, "a parameter")
+        return await self._run(operation, request)
+
+    async def _run(self, operation: Operation, request: Request) -> Response:
         match operation:
             case JsonCall():
                 return await self._json(operation, request)
+            case LinesCall():
+                return await self._lines(operation, request)
             case StreamCall():
                 return await self._stream(operation, request)
             case DownloadCall():
@@ -138,15 +147,18 @@ class Endpoint:
 
     async def _json(self, operation: JsonCall, request: Request) -> Response:
         body = {} if operation.method == "GET" else await self._body(request, operation.body)
-        asked = self._request(request, body)
+        asked = self._request(request)
         packed = _takes_gzip(request)
 
         def run() -> Response:
             self._context.check(operation, asked)
-            reply = operation.run(asked)
-            if reply is None:
+            reply = operation.run(
+                asked if operation.body is None else _with(asked, operation.body, body)
+            )
+            if operation.reply is None:
                 return Response(status_code=204)
-            return _json_response(reply, 201 if operation.creates else 200, packed=packed)
+            status = 201 if operation.creates else 200
+            return _json_response(operation.reply.to_json(reply), status, packed=packed)
 
         response = await self._context.threads.run(operation.runs_in, run)
         # After the store has committed: who is woken earlier would look in vain.
@@ -154,31 +166,40 @@ class Endpoint:
             self._context.claims.notify(asked.study)
         return response
 
-    async def _stream(self, operation: StreamCall, request: Request) -> Response:
-        asked = self._request(request, {})
+    async def _lines(self, operation: LinesCall, request: Request) -> Response:
+        asked = self._request(request)
         packed = _takes_gzip(request)
-        page = None if LINES in request.headers.get("accept", "") else operation.page
+        paged = LINES not in request.headers.get("accept", "")
 
         def run() -> Response | Iterator[bytes]:
             self._context.check(operation, asked)
-            if page is not None:
-                return _json_response(page(asked), 200, packed=packed)
-            return operation.blocks(asked)
+            if paged and operation.page is not None and operation.reply is not None:
+                page = operation.reply.to_json(operation.page(asked))
+                return _json_response(page, 200, packed=packed)
+            blocks = _blocks(operation.records(asked), operation.line.to_json)
+            return _packed(blocks) if packed else blocks
 
         answer = await self._context.threads.read(run)
         if isinstance(answer, Response):
             return answer
-        packed = packed and operation.media_type == LINES
-        stream = self._context.threads.stream(
-            _packed(answer) if packed else answer, holds_snapshot=operation.holds_snapshot
-        )
+        stream = self._context.threads.stream(answer, holds_snapshot=False)
         first = await anext(stream, b"")  # an error until here is still an answer
-        return StreamedResponse(
-            first, stream, headers=_GZIP if packed else None, media_type=operation.media_type
-        )
+        return StreamedResponse(first, stream, headers=_GZIP if packed else None, media_type=LINES)
+
+    async def _stream(self, operation: StreamCall, request: Request) -> Response:
+        asked = self._request(request)
+
+        def run() -> Iterator[bytes]:
+            self._context.check(operation, asked)
+            return operation.blocks(asked)
+
+        blocks = await self._context.threads.read(run)
+        stream = self._context.threads.stream(blocks, holds_snapshot=True)
+        first = await anext(stream, b"")  # as above
+        return StreamedResponse(first, stream, headers=None, media_type=operation.media_type)
 
     async def _download(self, operation: DownloadCall, request: Request) -> Response:
-        asked = self._request(request, {})
+        asked = self._request(request)
 
         def run() -> FileResponse:
             self._context.check(operation, asked)
@@ -187,15 +208,17 @@ class Endpoint:
         return await self._context.threads.files(run)
 
     async def _upload(self, operation: UploadCall, request: Request) -> Response:
-        asked = self._request(request, {})
+        asked = self._request(request)
         # Before a byte of the body is read: it may be gigabytes.
         await self._context.threads.read(lambda: self._context.check(operation, asked))
         body = IncomingBody(request.headers, request.receive, self._context.threads)
         reply = await operation.receive(asked, body)
-        return _json_response(reply, 201 if operation.creates else 200, packed=False)
+        status = 201 if operation.creates else 200
+        return _json_response(operation.reply.to_json(reply), status, packed=False)
 
     async def _claim(self, operation: LongPoll, request: Request) -> Response:
-        asked = self._request(request, await self._body(request, operation.body))
+        body = operation.body.read(await self._body(request, operation.body), "body")
+        asked = self._request(request)
 
         def check() -> None:
             self._context.check(operation, asked)
@@ -207,24 +230,24 @@ class Endpoint:
 
         lease = await self._context.claims.claim(
             asked.study,
-            operation.parse(asked),
+            body,
             request.receive,
             check=check,
             check_later=check_later,
         )
         if lease is None:
             return Response(status_code=204)
-        return _json_response(lease_to_json(lease), 200, packed=False)
+        return _json_response(operation.reply.to_json(lease), 200, packed=False)
 
-    async def _body(self, request: Request, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    async def _body(self, request: Request, wanted: Field[Any] | None) -> dict[str, Any]:
         """Return the JSON object that came; of fields that nobody wants none is let through."""
         most = self._context.settings.max_body_bytes
         raw = await read_body(request.headers, request.receive, most=most)
         body = json_object(request.headers, raw)
-        _check_known(body, {} if schema is None else schema["properties"], "a field")
+        _check_known(body, {} if wanted is None else wanted.schema["properties"], "a field")
         return body
 
-    def _request(self, request: Request, body: dict[str, Any]) -> ApiRequest:
+    def _request(self, request: Request) -> ApiRequest:
         return ApiRequest(
             store=self._context.store,
             settings=self._context.settings,
@@ -232,8 +255,11 @@ class Endpoint:
             base_url=str(request.base_url).rstrip("/") if request.method == "GET" else "",
             path=self._path.read(request.path_params),
             query=request.query_params,
-            body=body,
         )
+
+
+def _with(asked: ApiRequest, kind: Field[Any], body: dict[str, Any]) -> ApiRequest:
+    return replace(asked, body=kind.read(body, "body"))
 
 
 def _check_known(given: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
@@ -254,6 +280,16 @@ def _json_response(value: Any, status: int, *, packed: bool) -> Response:
         text = zlib.compress(text, _LEVEL, wbits=31)
         return Response(text, status, _GZIP, media_type="application/json")
     return Response(text, status, media_type="application/json")
+
+
+def _blocks(records: Iterable[Any], to_json: Callable[[Any], Any]) -> Iterator[bytes]:
+    """Yield records as JSON lines, many to a block; at least one block, be it empty."""
+    left = iter(records)
+    while True:
+        batch = [encode(to_json(record)) for record in islice(left, _LINES_IN_BLOCK)]
+        yield ("\n".join(batch) + "\n").encode("ascii") if batch else b""
+        if len(batch) < _LINES_IN_BLOCK:
+            return
 
 
 def _packed(blocks: Iterator[bytes]) -> Iterator[bytes]:

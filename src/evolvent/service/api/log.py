@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
 from evolvent.core.records import JobId, JobRecord, JobState
-from evolvent.service.api import schemas as s
-from evolvent.service.api.operations import JsonCall, StreamCall
-from evolvent.service.api.request import ApiRequest
+from evolvent.service.api.operations import JsonCall, LinesCall
+from evolvent.service.api.request import AFTER, COLUMNS, LIMIT, STATES, ApiRequest
 from evolvent.service.auth.roles import Role
-from evolvent.store.codec import messages, records
-from evolvent.store.codec.fields import encode
+from evolvent.store.codec import messages as m
 from evolvent.store.protocol import Store
-from evolvent.store.records import JOB_COLUMNS, JobColumn
+from evolvent.store.records import JOB_COLUMNS, FailedAttempt, JobColumn, MemberView, Point
 from evolvent.validation import invalid
 
 PAGE, MOST_ON_PAGE = 100, 10_000
@@ -25,67 +23,53 @@ _FINISHED = (JobState.DONE, JobState.FAILED)
 _Record = TypeVar("_Record")
 
 
-def _jobs_page(request: ApiRequest) -> Any:
+def _jobs_page(request: ApiRequest) -> m.Page[JobRecord]:
     after, states = request.count("after", 0) or 0, request.states()
     limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
     return _page(request.store, request.study, states, after, limit)
 
 
-def _jobs(request: ApiRequest) -> Iterator[bytes]:
+def _jobs(request: ApiRequest) -> Iterator[JobRecord]:
     after, states = request.count("after", 0) or 0, request.states()
     limit = request.count("limit", None)
-    jobs = _all_jobs(request.store, request.study, states, after, limit)
-    return _lines(jobs, messages.job_to_json)
+    return _all_jobs(request.store, request.study, states, after, limit)
 
 
-def _job(request: ApiRequest) -> Any:
-    return messages.job_to_json(request.store.job(request.study, request.path["job"]))
+def _job(request: ApiRequest) -> JobRecord:
+    return request.store.job(request.study, request.path["job"])
 
 
-def _members_page(request: ApiRequest) -> Any:
-    shown, page = _slice(request, request.store.members(request.study))
-    return {"members": list(map(messages.member_to_json, shown)), **page}
+def _members(request: ApiRequest) -> list[MemberView]:
+    return request.store.members(request.study)
 
 
-def _members(request: ApiRequest) -> Iterator[bytes]:
-    return _lines(request.store.members(request.study), messages.member_to_json)
+def _lineage(request: ApiRequest) -> list[JobRecord]:
+    return request.store.lineage(request.study, request.path["job"])
 
 
-def _lineage(request: ApiRequest) -> Any:
-    jobs = request.store.lineage(request.study, request.path["job"])
-    return {"jobs": list(map(messages.job_to_json, jobs))}
+def _points(request: ApiRequest) -> list[Point]:
+    return request.store.points(request.study, request.path["job"])
 
 
-def _points_page(request: ApiRequest) -> Any:
-    shown, page = _slice(request, request.store.points(request.study, request.path["job"]))
-    return {"points": messages.points_to_json(shown), **page}
+def _points_of(request: ApiRequest) -> list[tuple[int, float, str]]:
+    return request.store.points_of(request.study, request.path["member"])
 
 
-def _points(request: ApiRequest) -> Iterator[bytes]:
-    points = request.store.points(request.study, request.path["job"])
-    return _lines(points, lambda point: messages.points_to_json([point])[0])
-
-
-def _points_of(request: ApiRequest) -> Iterator[bytes]:
-    return _lines(request.store.points_of(request.study, request.path["member"]), list)
-
-
-def _failures_page(request: ApiRequest) -> Any:
+def _failures_page(request: ApiRequest) -> list[FailedAttempt]:
     limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
-    failures = request.store.failures(request.study, limit=limit)
-    return {"failures": list(map(records.attempt_to_json, failures))}
+    return request.store.failures(request.study, limit=limit)
 
 
-def _failures(request: ApiRequest) -> Iterator[bytes]:
+def _failures(request: ApiRequest) -> list[FailedAttempt]:
     limit = request.count("limit", PAGE) or 0
-    return _lines(request.store.failures(request.study, limit=limit), records.attempt_to_json)
+    return request.store.failures(request.study, limit=limit)
 
 
-def _pins(request: ApiRequest) -> Any:
-    return {"jobs": list(request.store.pins(request.study))}
+def _pins(request: ApiRequest) -> list[JobId]:
+    return request.store.pins(request.study)
 
 
-def _scan(request: ApiRequest) -> Iterator[bytes]:
+def _scan(request: ApiRequest) -> Iterator[tuple[Any, ...]]:
     names = [name for text in request.query.getlist("columns") for name in text.split(",") if name]
     unknown = [name for name in names if name not in JOB_COLUMNS]
     if unknown or not 0 < len(names) <= len(JOB_COLUMNS):
@@ -93,21 +77,28 @@ def _scan(request: ApiRequest) -> Iterator[bytes]:
         raise invalid("columns", f"got {got!r:.80}, wanted some of {', '.join(JOB_COLUMNS)}")
     columns = [column for name in names for column in JOB_COLUMNS if column == name]
     after, limit = request.count("after", 0) or 0, request.count("limit", None)
-    return _lines(_rows(request.store, request.study, columns, after, limit), list)
+    return _rows(request.store, request.study, columns, after, limit)
 
 
-def _slice(request: ApiRequest, records: Sequence[_Record]) -> tuple[Sequence[_Record], Any]:
-    """Return the records of one page, and where the next begins."""
-    after = request.count("after", 0) or 0
-    limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
-    shown = records[after : after + limit]
-    end = after + len(shown)
-    return shown, {"next": end if end < len(records) else None, "total": len(records)}
+def _paged(
+    read: Callable[[ApiRequest], Sequence[_Record]],
+) -> Callable[[ApiRequest], m.Page[_Record]]:
+    """Return what reads one page of what `read` gives whole."""
+
+    def page(request: ApiRequest) -> m.Page[_Record]:
+        after = request.count("after", 0) or 0
+        limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
+        records = read(request)
+        shown = records[after : after + limit]
+        end = after + len(shown)
+        return m.Page(shown, end if end < len(records) else None, len(records))
+
+    return page
 
 
 def _page(
     store: Store, study: int, states: Sequence[JobState] | None, after: int, limit: int
-) -> dict[str, Any]:
+) -> m.Page[JobRecord]:
     """Return one page; positions run over the finished jobs, and on over the open ones."""
     status = store.status(study)
     n_finished = status.n_finished
@@ -125,11 +116,7 @@ def _page(
         jobs += shown
         at = n_finished + begin + len(shown)
         more = begin + len(shown) < len(open_jobs)
-    return {
-        "jobs": list(map(messages.job_to_json, jobs)),
-        "next": at if more else None,
-        "total": total,
-    }
+    return m.Page(jobs, at if more else None, total)
 
 
 def _finished(
@@ -206,62 +193,52 @@ def _rows(
             return
 
 
-def _lines(records: Iterable[_Record], to_json: Callable[[_Record], Any]) -> Iterator[bytes]:
-    """Yield records as JSON lines, many to a block; at least one block, be it empty."""
-    left = iter(records)
-    while True:
-        batch = [encode(to_json(record)) for record in islice(left, _BATCH)]
-        yield ("\n".join(batch) + "\n").encode("ascii") if batch else b""
-        if len(batch) < _BATCH:
-            return
-
-
 _STUDY = "/studies/{study}"
-_JOBS_QUERY = {"state": s.STATE_QUERY, "after": s.AFTER_QUERY, "limit": s.LIMIT_QUERY}
-_PAGE_QUERY = {"after": s.AFTER_QUERY, "limit": s.LIMIT_QUERY}
+_JOBS_QUERY = {"state": STATES, "after": AFTER, "limit": LIMIT}
+_PAGE_QUERY = {"after": AFTER, "limit": LIMIT}
 
-OPERATIONS: tuple[JsonCall | StreamCall, ...] = (
-    StreamCall(
-        method="GET", path=f"{_STUDY}/jobs", role=Role.VIEWER, blocks=_jobs, page=_jobs_page,
+OPERATIONS: tuple[JsonCall | LinesCall, ...] = (
+    LinesCall(
+        method="GET", path=f"{_STUDY}/jobs", role=Role.VIEWER, records=_jobs, page=_jobs_page,
         summary="Finished jobs in the order of their reports, then the open ones by member.",
-        query=_JOBS_QUERY, reply=s.JOBS_PAGE, line=s.JOB, errors=(404,),
+        query=_JOBS_QUERY, reply=m.JOBS_PAGE, line=m.JOB, errors=(404,),
     ),
     JsonCall(
         method="GET", path=f"{_STUDY}/jobs/{{job}}", role=Role.VIEWER, run=_job,
-        summary="One job.", reply=s.JOB, errors=(404,),
+        summary="One job.", reply=m.JOB, errors=(404,),
     ),
-    StreamCall(
-        method="GET", path=f"{_STUDY}/members", role=Role.VIEWER, blocks=_members,
-        page=_members_page, summary="The newest and the open job of every member.",
-        query=_PAGE_QUERY, reply=s.MEMBERS_PAGE, line=s.MEMBER, errors=(404,),
+    LinesCall(
+        method="GET", path=f"{_STUDY}/members", role=Role.VIEWER, records=_members,
+        page=_paged(_members), summary="The newest and the open job of every member.",
+        query=_PAGE_QUERY, reply=m.MEMBERS_PAGE, line=m.MEMBER, errors=(404,),
     ),
-    StreamCall(
+    LinesCall(
         method="GET", path=f"{_STUDY}/members/{{member}}/points", role=Role.VIEWER,
         summary="The points of all jobs of a member: [round, step, values as JSON text].",
-        blocks=_points_of, line=s.MEMBER_POINT, errors=(404,),
+        records=_points_of, line=m.MEMBER_POINT, errors=(404,),
     ),
     JsonCall(
         method="GET", path=f"{_STUDY}/lineage/{{job}}", role=Role.VIEWER, run=_lineage,
-        summary="A job and its ancestors, round 0 first.", reply=s.JOBS, errors=(404,),
+        summary="A job and its ancestors, round 0 first.", reply=m.JOBS, errors=(404,),
     ),
-    StreamCall(
-        method="GET", path=f"{_STUDY}/points/{{job}}", role=Role.VIEWER, blocks=_points,
-        page=_points_page, summary="What training logged within a job.", query=_PAGE_QUERY,
-        reply=s.POINTS_PAGE, line=s.POINT, errors=(404,),
+    LinesCall(
+        method="GET", path=f"{_STUDY}/points/{{job}}", role=Role.VIEWER, records=_points,
+        page=_paged(_points), summary="What training logged within a job.", query=_PAGE_QUERY,
+        reply=m.POINTS_PAGE, line=m.POINT, errors=(404,),
     ),
-    StreamCall(
-        method="GET", path=f"{_STUDY}/failures", role=Role.VIEWER, blocks=_failures,
+    LinesCall(
+        method="GET", path=f"{_STUDY}/failures", role=Role.VIEWER, records=_failures,
         page=_failures_page, summary="The newest failed attempts, the newest last.",
-        query={"limit": s.LIMIT_QUERY}, reply=s.FAILURES, line=s.FAILED, errors=(404,),
+        query={"limit": LIMIT}, reply=m.FAILURES, line=m.FAILED, errors=(404,),
     ),
     JsonCall(
         method="GET", path=f"{_STUDY}/pins", role=Role.VIEWER, run=_pins,
-        summary="The jobs whose checkpoints are pinned.", reply=s.JOB_IDS, errors=(404,),
+        summary="The jobs whose checkpoints are pinned.", reply=m.JOB_IDS, errors=(404,),
     ),
-    StreamCall(
-        method="GET", path=f"{_STUDY}/scan", role=Role.VIEWER, blocks=_scan,
+    LinesCall(
+        method="GET", path=f"{_STUDY}/scan", role=Role.VIEWER, records=_scan,
         summary="Columns of the finished jobs: a JSON list a line.",
-        query={"columns": s.COLUMNS_QUERY, "after": s.AFTER_QUERY, "limit": s.LIMIT_QUERY},
-        needs=("columns",), line=s.ROW, errors=(404,),
+        query={"columns": COLUMNS, "after": AFTER, "limit": LIMIT},
+        needs=("columns",), line=m.ROW, errors=(404,),
     ),
 )  # fmt: skip

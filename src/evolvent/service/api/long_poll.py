@@ -16,6 +16,7 @@ from starlette.types import Receive
 from evolvent.errors import EvolventError
 from evolvent.service.web.streaming import disconnected
 from evolvent.service.web.threads import StoreThreads
+from evolvent.store.codec.messages import ClaimBody
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, StudyState
 
@@ -25,17 +26,6 @@ LOOK_S = 0.5
 _WENT_AWAY = Failure(FailureKind.RETURNED, "the worker went away while it waited for a job")
 _WAKE_AFTER_S = 0.005
 """A worker that has just reported asks for its next job first: it has that model in its hands."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimBody:
-    """What a claim asks for, and how long it waits for it."""
-
-    worker: str
-    lease_s: float
-    prefer: int | None
-    wait_s: float
-    key: str | None
 
 
 @dataclass(eq=False, slots=True)

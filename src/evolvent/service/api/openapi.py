@@ -7,18 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, assert_never
 
-from evolvent.service.api import schemas
 from evolvent.service.api.operations import (
     BYTES,
     LINES,
     DownloadCall,
     JsonCall,
+    LinesCall,
     LongPoll,
     Operation,
     StreamCall,
     UploadCall,
 )
 from evolvent.service.api.path import PARAMETERS, PathTemplate
+from evolvent.store.codec import fields, file_list, messages
+from evolvent.store.codec.fields import Field
 
 _JSON = "application/json"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -99,13 +101,11 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 def _taken(operation: Operation) -> dict[str, Any]:
     """Return what is said of the body that comes; nothing where none does."""
     match operation:
-        case JsonCall(body=None) | StreamCall() | DownloadCall():
+        case JsonCall(body=None) | LinesCall() | StreamCall() | DownloadCall():
             return {}
         case JsonCall(body=body) | LongPoll(body=body):
-            required = bool((body or {}).get("required"))
-            return {
-                "requestBody": {"required": required, "content": {_JSON: {"schema": _ref(body)}}}
-            }
+            required = body is not None and bool(body.schema["required"])
+            return {"requestBody": {"required": required, "content": _json(body)}}
         case UploadCall(media_type=media_type):
             return {"requestBody": {"required": True, "content": {media_type: _BINARY}}}
         case _:
@@ -117,22 +117,24 @@ def _given(operation: Operation) -> dict[str, Any]:
     match operation:
         case JsonCall(reply=None):
             return {"204": {"description": "Done."}}
-        case JsonCall(reply=reply, creates=creates) | UploadCall(reply=reply, creates=creates):
-            return {"201" if creates else "200": _done({_JSON: {"schema": _ref(reply)}})}
-        case StreamCall(line=None, media_type=media_type):
+        case JsonCall(creates=creates) | UploadCall(creates=creates):
+            return {"201" if creates else "200": _done(_json(operation.reply))}
+        case StreamCall(media_type=media_type):
             return {"200": _done({media_type: _BINARY})}
-        case StreamCall(line=line, reply=reply):
-            lines = {LINES: {"schema": {"type": "string"}, "x-line": _ref(line)}}
-            page = {} if reply is None else {_JSON: {"schema": _ref(reply)}}
-            return {"200": _done(page | lines)}
+        case LinesCall(line=line, reply=reply):
+            lines = {LINES: {"schema": {"type": "string"}, "x-line": _ref(line.schema)}}
+            return {"200": _done(_json(reply) | lines)}
         case DownloadCall():
             whole = _done({BYTES: _BINARY})
             return {"200": whole, "206": {**whole, "description": "A part of the file."}}
         case LongPoll(reply=reply):
-            done = _done({_JSON: {"schema": _ref(reply)}})
-            return {"200": done, "204": {"description": "There is no job now."}}
+            return {"200": _done(_json(reply)), "204": {"description": "There is no job now."}}
         case _:
             assert_never(operation)
+
+
+def _json(kind: Field[Any] | None) -> dict[str, Any]:
+    return {} if kind is None else {_JSON: {"schema": _ref(kind.schema)}}
 
 
 def _done(content: dict[str, Any]) -> dict[str, Any]:
@@ -144,16 +146,16 @@ def _ref_to_response(status: int) -> dict[str, str]:
 
 
 def _error(words: str) -> dict[str, Any]:
-    return {"description": words, "content": {_JSON: {"schema": _ref(schemas.ERROR)}}}
+    return {"description": words, "content": _json(messages.ERROR)}
 
 
 @cache
 def _named() -> dict[str, Mapping[str, Any]]:
     """Return the schemas of objects by the names that the document gives them."""
     return {
-        name.title().replace("_", ""): schema
-        for name, schema in vars(schemas).items()
-        if name.isupper() and isinstance(schema, dict) and schema.get("type") == "object"
+        name.title().replace("_", ""): kind.schema
+        for name, kind in {**vars(fields), **vars(file_list), **vars(messages)}.items()
+        if isinstance(kind, Field) and name[0] != "_" and kind.schema.get("type") == "object"
     }
 
 

@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeAlias
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from evolvent.service.api.long_poll import ClaimBody
 from evolvent.service.api.request import ApiRequest
-from evolvent.service.api.schemas import Schema
 from evolvent.service.auth.roles import Role
 from evolvent.service.web.streaming import FileResponse
 from evolvent.service.web.threads import StoreThreads, ThreadKind
+from evolvent.store.codec.fields import Field, Schema
+from evolvent.store.codec.messages import ClaimBody
+from evolvent.store.records import Lease
 
 Method: TypeAlias = Literal["GET", "POST", "PUT", "DELETE"]
 
@@ -53,9 +54,9 @@ class JsonCall(OperationBase):
     """Takes a JSON object, or nothing; calls the store in a thread; answers with JSON, or nothing.
 
     Attributes:
-        run: parses, calls one method of the store, and returns a JSON value or None.
-        body: schema of the JSON object that it takes.
-        reply: schema of the answer; None when there is none.
+        run: calls one method of the store, and returns what it answers.
+        body: the JSON object that it takes.
+        reply: the answer; None when there is none.
         creates: whether success is 201.
         changes: whether it writes the log: then those who wait for a job are woken.
         decides: whether it may ask the algorithm of the study.
@@ -63,8 +64,8 @@ class JsonCall(OperationBase):
     """
 
     run: Callable[[ApiRequest], Any]
-    body: Schema | None = None
-    reply: Schema | None = None
+    body: Field[Any] | None = None
+    reply: Field[Any] | None = None
     creates: bool = False
     changes: bool = False
     decides: bool = False
@@ -77,24 +78,35 @@ class JsonCall(OperationBase):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinesCall(OperationBase):
+    """Answers with records, each a line of JSON, made while those before it are sent.
+
+    Attributes:
+        records: reads what was asked for.
+        line: what each of them is.
+        page: answers instead, with some of them in one object, whoever does not take JSON lines.
+        reply: that object.
+    """
+
+    records: Callable[[ApiRequest], Iterable[Any]]
+    line: Field[Any]
+    page: Callable[[ApiRequest], Any] | None = None
+    reply: Field[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamCall(OperationBase):
     """Answers block by block, each made while those before it are sent.
 
+    A snapshot of the store is open until the blocks end.
+
     Attributes:
         blocks: reads what was asked for, and returns the blocks.
-        line: schema of each line, where the blocks are JSON lines.
         media_type: of the blocks.
-        page: answers instead, with one page as JSON, whoever does not take JSON lines.
-        reply: schema of a page.
-        holds_snapshot: whether a snapshot of the store is open until the blocks end.
     """
 
     blocks: Callable[[ApiRequest], Iterator[bytes]]
-    line: Schema | None = None
-    media_type: str = LINES
-    page: Callable[[ApiRequest], Any] | None = None
-    reply: Schema | None = None
-    holds_snapshot: bool = False
+    media_type: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,29 +136,22 @@ class UploadCall(OperationBase):
     Attributes:
         receive: reads the body itself, once it is clear that the sender may send it.
         media_type: of the body.
-        reply: schema of the answer.
+        reply: the answer.
         creates: whether success is 201.
     """
 
     receive: Callable[[ApiRequest, IncomingBody], Awaitable[Any]]
-    reply: Schema
+    reply: Field[Any]
     media_type: str = BYTES
     creates: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongPoll(OperationBase):
-    """A claim, which may wait for a job: 204 when none came in time.
+    """A claim, which may wait for a job: 204 when none came in time."""
 
-    Attributes:
-        parse: returns what is claimed.
-        body: schema of the JSON object that it takes.
-        reply: schema of the answer.
-    """
-
-    parse: Callable[[ApiRequest], ClaimBody]
-    body: Schema
-    reply: Schema
+    body: Field[ClaimBody]
+    reply: Field[Lease]
 
 
-Operation: TypeAlias = JsonCall | StreamCall | DownloadCall | UploadCall | LongPoll
+Operation: TypeAlias = JsonCall | LinesCall | StreamCall | DownloadCall | UploadCall | LongPoll

@@ -9,14 +9,11 @@ from typing import Any, TypedDict, cast
 
 from evolvent.core.records import JobId
 from evolvent.errors import UnknownJob, UnknownStudy
-from evolvent.service.api import schemas
 from evolvent.service.web.errors import HttpError
-from evolvent.store.codec.fields import Malformed
-from evolvent.store.codec.messages import MOST, job_name
-from evolvent.validation import invalid
+from evolvent.store.codec.fields import ADDRESS, COUNT, JOB_NAME, SMALL, TEXT, Malformed, Schema
+from evolvent.validation import MOST, invalid
 
 _PARAMETER = re.compile(r"{(\w+)}")
-_ADDRESS = re.compile("[0-9a-f]{64}")
 _MOST_DIGITS = 12
 _MOST_INDEX_DIGITS = 5
 
@@ -43,7 +40,7 @@ class PathParameter:
     """
 
     read: Callable[[str], Any]
-    schema: schemas.Schema
+    schema: Schema
 
 
 class PathTemplate:
@@ -92,16 +89,16 @@ def _member(text: str) -> int:
 
 def _job(text: str) -> JobId:
     try:
-        return job_name(text)
+        return JOB_NAME.read(text, "job")
     except Malformed as e:
         raise UnknownJob(str(e)) from e
 
 
 def _address(text: str) -> str:
-    if not _ADDRESS.fullmatch(text):
-        message = f"checkpoint: got {text!r:.100}, wanted 64 hexadecimal digits"
-        raise HttpError(404, message, field="address")
-    return text
+    try:
+        return ADDRESS.read(text, "checkpoint")
+    except Malformed as e:
+        raise HttpError(404, str(e), field="address") from e
 
 
 def _index(text: str) -> int:
@@ -112,12 +109,12 @@ def _index(text: str) -> int:
 
 
 PARAMETERS: Mapping[str, PathParameter] = {
-    "study": PathParameter(study_number, schemas.SMALL),
-    "member": PathParameter(_member, schemas.SMALL),
-    "job": PathParameter(_job, schemas.JOB_NAME),
+    "study": PathParameter(study_number, SMALL.schema),
+    "member": PathParameter(_member, SMALL.schema),
+    "job": PathParameter(_job, JOB_NAME.schema),
     "name": PathParameter(str, {"type": "string", "minLength": 1, "maxLength": 100}),
-    "address": PathParameter(_address, schemas.ADDRESS),
-    "index": PathParameter(_index, schemas.COUNT),
-    "upload": PathParameter(str, schemas.TEXT),
+    "address": PathParameter(_address, ADDRESS.schema),
+    "index": PathParameter(_index, COUNT.schema),
+    "upload": PathParameter(str, TEXT.schema),
 }
 """All that paths of the API have in them."""

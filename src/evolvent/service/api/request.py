@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -11,9 +11,25 @@ from evolvent.core.records import JobState
 from evolvent.service.api.path import PathValues, is_whole
 from evolvent.service.auth.roles import Identity
 from evolvent.service.settings import ServiceSettings
-from evolvent.store.codec.messages import MOST
+from evolvent.store.codec.fields import SMALL, Schema
 from evolvent.store.protocol import Store
-from evolvent.validation import invalid
+from evolvent.store.records import JOB_COLUMNS
+from evolvent.validation import MOST, invalid
+
+STATES: Schema = {
+    "type": "string",
+    "description": "States with commas between them; all when left out.",
+    "examples": ["done,failed"],
+}
+AFTER: Schema = {**SMALL.schema, "description": "Leave out so many; `next` of the page before."}
+LIMIT: Schema = {
+    **SMALL.schema, "description": "At most so many; 100 unless told, 10,000 at most."
+}  # fmt: skip
+COLUMNS: Schema = {
+    "type": "string",
+    "description": f"Some of {', '.join(JOB_COLUMNS)}, with commas between them.",
+    "examples": ["member,round,score"],
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +38,7 @@ class ApiRequest:
 
     Attributes:
         base_url: where the client has reached us; empty for what writes.
-        body: the JSON object that came; empty when none did.
+        body: what the JSON object that came stands for, as the operation has it.
     """
 
     store: Store
@@ -31,7 +47,7 @@ class ApiRequest:
     base_url: str
     path: PathValues
     query: QueryParams
-    body: dict[str, Any] = field(default_factory=dict)
+    body: Any = None
 
     @property
     def study(self) -> int:

@@ -14,6 +14,7 @@ from evolvent.service.api.operations import JsonCall, Operation
 from evolvent.service.api.path import PathTemplate
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
+from evolvent.store.codec.fields import Field, object_
 
 PREFIX = "/api/v1"
 
@@ -36,7 +37,7 @@ OPERATIONS: tuple[Operation, ...] = (
         role=Role.VIEWER,
         run=_show,
         summary="This document.",
-        reply={"type": "object"},
+        reply=Field({"type": "object"}, object_),
     ),
 )
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
 from evolvent.errors import CheckpointDamaged, EvolventError
-from evolvent.service.api import schemas as s
 from evolvent.service.api.checkpoints import local
 from evolvent.service.api.operations import BYTES, IncomingBody, JsonCall, UploadCall
 from evolvent.service.api.request import ApiRequest
@@ -23,8 +21,8 @@ from evolvent.service.web.body import check_type
 from evolvent.service.web.errors import HttpError
 from evolvent.service.web.threads import ThreadKind, in_file_threads
 from evolvent.store.checkpoints import manifest
-from evolvent.store.codec.file_list import files_from_json
-from evolvent.store.codec.messages import key_from_json
+from evolvent.store.codec import messages as m
+from evolvent.store.codec.fields import COUNT
 
 _PATH = "/studies/{study}/uploads"
 _BLOCK = 1 << 19
@@ -33,30 +31,28 @@ _DRAIN_S = 10.0
 _LARGEST = 10**15
 
 
-def _begin(request: ApiRequest) -> Any:
+def _begin(request: ApiRequest) -> m.UploadProgress:
     """Begin an upload, or find the one of this key; a checkpoint that is here needs none."""
     # The least that a store can be asked of a study: one that is gone must get no directories.
     request.store.pins(request.study)
-    entries = files_from_json(request.body.get("files"))
-    key = key_from_json(request.body) or uuid4().hex
-    upload = UploadArea(local(request), request.settings).begin(key, entries)
+    body: m.NewUploadBody = request.body
+    area = UploadArea(local(request), request.settings)
+    upload = area.begin(body.key or uuid4().hex, body.files)
     if upload is not None:
-        return _describe(upload)
-    whole = [{"name": e.name, "size": e.size, "offset": e.size} for e in entries]
-    address = manifest.address_of(entries)
-    return {"address": address, "sealed": True, "upload": None, "files": whole}
+        return _progress(upload)
+    whole = [m.FileProgress(entry.name, entry.size, entry.size) for entry in body.files]
+    return m.UploadProgress(manifest.address_of(body.files), True, None, whole)
 
 
-def _show(request: ApiRequest) -> Any:
+def _show(request: ApiRequest) -> m.UploadProgress:
     """Return how much of each file is here."""
-    return _describe(_find(request))
+    return _progress(_find(request))
 
 
-def _seal(request: ApiRequest) -> Any:
-    """Make the files a checkpoint."""
+def _seal(request: ApiRequest) -> str:
+    """Make the files a checkpoint; return its address."""
     try:
-        area = UploadArea(local(request), request.settings)
-        return {"address": area.seal(request.path["upload"])}
+        return UploadArea(local(request), request.settings).seal(request.path["upload"])
     except CheckpointDamaged as e:
         raise _damaged(e) from e
 
@@ -66,7 +62,7 @@ def _drop(request: ApiRequest) -> None:
     _find(request).drop()
 
 
-async def _receive(request: ApiRequest, body: IncomingBody) -> Any:
+async def _receive(request: ApiRequest, body: IncomingBody) -> int:
     """Write a file on while its bytes come in; what has come is kept when the connection ends."""
     sender = _Sender(body.receive)
     try:
@@ -79,7 +75,7 @@ async def _receive(request: ApiRequest, body: IncomingBody) -> Any:
         finally:
             file.close()  # at once, also when the sender has gone
         await in_file_threads(file.remember)
-        return {"offset": offset}
+        return offset
     except EvolventError as e:
         # Closed with bytes unread, the connection would be reset, and our answer lost with it.
         if not isinstance(e, _SenderGone):
@@ -182,14 +178,13 @@ def _length(headers: Headers) -> int:
     return int(text) if whole else _LARGEST
 
 
-def _describe(upload: Upload) -> dict[str, Any]:
+def _progress(upload: Upload) -> m.UploadProgress:
     entries = upload.entries()
     sent = [
-        {"name": entry.name, "size": entry.size, "offset": offset}
+        m.FileProgress(entry.name, entry.size, offset)
         for entry, offset in zip(entries, upload.offsets(), strict=True)
     ]
-    address = manifest.address_of(entries)
-    return {"address": address, "sealed": False, "upload": upload.number, "files": sent}
+    return m.UploadProgress(manifest.address_of(entries), False, upload.number, sent)
 
 
 def _find(request: ApiRequest) -> Upload:
@@ -205,11 +200,11 @@ OPERATIONS: tuple[JsonCall | UploadCall, ...] = (
         method="POST", path=_PATH, role=Role.WORKER, run=_begin, threads=ThreadKind.FILES,
         errors=(404, 409, 413),
         summary="Begin to send a checkpoint, or ask what has arrived of it, by its list of files.",
-        body=s.NEW_UPLOAD, reply=s.UPLOAD,
+        body=m.NEW_UPLOAD, reply=m.UPLOAD,
     ),
     JsonCall(
         method="GET", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=_show,
-        summary="How many bytes of each file have arrived.", reply=s.UPLOAD, errors=(404, 409),
+        summary="How many bytes of each file have arrived.", reply=m.UPLOAD, errors=(404, 409),
         threads=ThreadKind.FILES,
     ),
     JsonCall(
@@ -218,13 +213,13 @@ OPERATIONS: tuple[JsonCall | UploadCall, ...] = (
     ),
     UploadCall(
         method="PUT", path=f"{_PATH}/{{upload}}/files/{{index}}", role=Role.WORKER,
-        receive=_receive, query={"offset": s.COUNT}, reply=s.SENT,
+        receive=_receive, query={"offset": COUNT.schema}, reply=m.SENT,
         summary="Bytes of a file, from `offset` on, which is where it ends now.",
         errors=(404, 408, 409, 413, 415),
     ),
     JsonCall(
         method="POST", path=f"{_PATH}/{{upload}}/seal", role=Role.WORKER, run=_seal,
-        summary="Make the files a checkpoint, which a report may then name.", reply=s.SEALED,
+        summary="Make the files a checkpoint, which a report may then name.", reply=m.SEALED,
         threads=ThreadKind.FILES, errors=(404, 409),
     ),
 )  # fmt: skip

@@ -21,7 +21,7 @@ from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.theme import DARK, LIGHT
 from evolvent.core.records import JobId
 from evolvent.errors import MissingExtra
-from evolvent.store.codec.fields import encode
+from evolvent.store.codec.strict_json import encode
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
 from evolvent.validation import invalid

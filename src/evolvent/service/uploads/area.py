@@ -26,8 +26,9 @@ from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.codec.fields import Malformed, encode, strict_json
+from evolvent.store.codec.fields import Malformed
 from evolvent.store.codec.file_list import files_from_json, files_to_json
+from evolvent.store.codec.strict_json import encode, strict_json
 
 _PREFIX, _LIST, _TREE = "upload-", "files.json", "tree"
 _ID_DIGITS = 32

@@ -17,7 +17,8 @@ from starlette.types import Receive
 
 from evolvent.service.web.errors import HttpError
 from evolvent.store.checkpoints import files as tree
-from evolvent.store.codec.fields import Malformed, strict_json
+from evolvent.store.codec.fields import Malformed
+from evolvent.store.codec.strict_json import strict_json
 from evolvent.validation import invalid
 
 BODY_S = 30.0

@@ -1,16 +1,34 @@
-"""Fields of JSON objects that nobody vouches for, each checked as it is read."""
+"""Kinds of values in JSON that nobody vouches for: each with its check, its way back, its schema.
+
+What is on the wire, in archives and in the OpenAPI document is declared by these, each message in
+one place: `records` has the lines of the log, `messages` what the service is asked and answers.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
+from operator import attrgetter
+from types import NoneType
+from typing import Any, Generic, TypeAlias, TypeVar, get_type_hints
+
+from evolvent.core.records import Hyperparameters, JobId, Metrics
+from evolvent.errors import UnknownJob
+from evolvent.validation import MOST
+
+Schema: TypeAlias = Mapping[str, Any]
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_MOST = 2**62
 _LARGEST = sys.float_info.max
+_MOST_COUNTED = 2**62 - 1
+_ADDRESS_DIGITS = 64
+_HEX = frozenset("0123456789abcdef")
+
+_T = TypeVar("_T")
+_E = TypeVar("_E", bound=StrEnum)
 
 
 class Malformed(ValueError):
@@ -36,124 +54,294 @@ def check(holds: bool, field: str, got: Any, wanted: str, *, part: str = "") -> 
         raise wrong(field, got, wanted, part=part)
 
 
-def text(data: Mapping[str, Any], name: str) -> str:
-    """Return a string."""
-    value = data.get(name)
-    if not isinstance(value, str):
-        raise wrong(name, value, "a string")
-    return value
+@dataclass(frozen=True, slots=True)
+class Field(Generic[_T]):
+    """A kind of value.
+
+    Attributes:
+        schema: its JSON schema.
+        read: takes what came, None for nothing, and the name of the field; returns the value.
+            Raises `Malformed`, which names the field.
+        write: undoes `read`; None where a value stands for itself.
+    """
+
+    schema: Schema
+    read: Callable[[Any, str], _T]
+    write: Callable[[_T], Any] | None = None
+
+    def to_json(self, value: _T) -> Any:
+        """Return what strict JSON can hold."""
+        return value if self.write is None else self.write(value)
 
 
-def optional_text(data: Mapping[str, Any], name: str) -> str | None:
-    """Return a string, or None where there is none."""
-    return None if data.get(name) is None else text(data, name)
+def text(
+    wanted: str = "a string", holds: Callable[[str], bool] | None = None, **schema: Any
+) -> Field[str]:
+    """Return the kind of strings for which something holds; the schema says as much as it can."""
+
+    def read(value: Any, name: str) -> str:
+        if not isinstance(value, str) or not (holds is None or holds(value)):
+            raise wrong(name, value, wanted)
+        return value
+
+    return Field({"type": "string", **schema}, read)
 
 
-def choice(data: Mapping[str, Any], name: str, choices: Sequence[str]) -> str:
-    """Return one of these words."""
-    value = text(data, name)
-    check(value in choices, name, value, " or ".join(map(repr, choices)))
-    return value
+def printable(least: int, most: int) -> Field[str]:
+    """Return the kind of texts of so many characters that can be shown in one line."""
+    return text(
+        f"{least} to {most} printable characters",
+        lambda value: least <= len(value) <= most and value.isprintable(),
+        minLength=least,
+        maxLength=most,
+    )
 
 
-def non_negative(data: Mapping[str, Any], name: str) -> int:
-    """Return a whole number, 0 or more."""
-    value = data.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST:
-        raise wrong(name, value, "a whole number, 0 or more")
-    return value
+def whole(most: int = _MOST_COUNTED) -> Field[int]:
+    """Return the kind of whole numbers from 0."""
+    limited = most < _MOST_COUNTED
+    wanted = f"a whole number, 0 to {most}" if limited else "a whole number, 0 or more"
+
+    def read(value: Any, name: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise wrong(name, value, wanted)
+        return value
+
+    return Field({"type": "integer", "minimum": 0, **({"maximum": most} if limited else {})}, read)
 
 
-def number(data: Mapping[str, Any], name: str) -> float:
-    """Return a finite number."""
-    value = data.get(name)
-    if not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
-        raise wrong(name, value, "a finite number")
-    return value
+def number(least: float = -_LARGEST, most: float = _LARGEST) -> Field[float]:
+    """Return the kind of finite numbers, whole ones among them."""
+    limits = {} if most == _LARGEST else {"minimum": least, "maximum": most}
+    wanted = f"a number, {least:g} to {most:g}" if limits else "a finite number"
+
+    def read(value: Any, name: str) -> float:
+        plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not plain or not least <= value <= most:
+            raise wrong(name, value, wanted)
+        return float(value)
+
+    return Field({"type": "number", **limits}, read)
 
 
-def optional_number(data: Mapping[str, Any], name: str) -> float | None:
-    """Return a finite number, or None where there is none."""
-    return None if data.get(name) is None else number(data, name)
+def choice(of: type[_E], *, but: Sequence[_E] = ()) -> Field[_E]:
+    """Return the kind of the words of an enumeration, but for some."""
+    words = {member.value: member for member in of if member not in but}
+    wanted = " or ".join(map(repr, words))
+
+    def read(value: Any, name: str) -> _E:
+        if not isinstance(value, str) or value not in words:
+            raise wrong(name, value, wanted)
+        return words[value]
+
+    return Field({"enum": [*words]}, read, attrgetter("value"))
 
 
-def object_(data: Any, name: str) -> dict[str, Any]:
-    """Return an object."""
-    value = data.get(name) if isinstance(data, Mapping) else None
+def nullable(kind: Field[_T], instead: Any = None) -> Field[_T | None]:
+    """Return the kind of values that may be null, or missing, which stands for `instead`."""
+
+    def read(value: Any, name: str) -> _T | None:
+        return instead if value is None else kind.read(value, name)
+
+    def write(value: _T | None) -> Any:
+        return None if value is None else kind.to_json(value)
+
+    schema = {"anyOf": [kind.schema, {"type": "null"}]}
+    return Field(schema, read, None if kind.write is None else write)
+
+
+def list_of(kind: Field[_T], *, most: int | None = None) -> Field[list[_T]]:
+    """Return the kind of lists of up to so many values of one kind."""
+    limit = {} if most is None else {"maxItems": most}
+
+    def read(value: Any, name: str) -> list[_T]:
+        if not isinstance(value, list):
+            raise wrong(name, value, "a list")
+        return [kind.read(item, name) for item in value]
+
+    def write(values: Sequence[_T]) -> list[Any]:
+        return list(values) if kind.write is None else list(map(kind.write, values))
+
+    return Field({"type": "array", "items": kind.schema, **limit}, read, write)
+
+
+def object_(value: Any, name: str) -> dict[str, Any]:
+    """Return a JSON object, whatever is in it."""
     if not isinstance(value, dict):
         raise wrong(name, value, "an object")
     return value
 
 
-def array(data: Mapping[str, Any], name: str) -> list[Any]:
-    """Return a list."""
-    value = data.get(name)
-    if not isinstance(value, list):
-        raise wrong(name, value, "a list")
-    return value
+def only(name: str, kind: Field[_T]) -> Field[_T]:
+    """Return the kind of objects that have one field, which stand for its value."""
+
+    def read(value: Any, within: str) -> _T:
+        if name not in object_(value, within):
+            raise Malformed(f"{name}: missing, wanted it", field=name)
+        return kind.read(value[name], name)
+
+    return Field(object_schema({name: kind}), read, lambda value: {name: kind.to_json(value)})
 
 
-def metrics(data: Mapping[str, Any], name: str) -> dict[str, float]:
-    """Return numbers by name; those not finite are strings."""
-    values = object_(data, name)
-    for key, value in values.items():
-        if not isinstance(value, (float, int)):
-            if not isinstance(value, str) or value not in _NOT_FINITE:
+def object_schema(needed: Mapping[str, Field[Any]], **optional: Field[Any]) -> dict[str, Any]:
+    """Return the JSON schema of objects that have these fields, and no more."""
+    return {
+        "type": "object",
+        "properties": {name: kind.schema for name, kind in {**needed, **optional}.items()},
+        "required": list(needed),
+        "additionalProperties": False,
+    }
+
+
+def message(
+    make: Callable[..., _T],
+    needed: Mapping[str, Field[Any]],
+    *,
+    optional: Mapping[str, Field[Any]] | None = None,
+    inline: Mapping[str, Field[Any]] | None = None,
+    derived: Mapping[str, Field[Any]] | None = None,
+    at: Mapping[str, str] | None = None,
+) -> Field[_T]:
+    """Return the kind of objects that stand for a record; what they have beside it is ignored.
+
+    Args:
+        make: takes the values by the names of the fields; what is missing it has defaults for.
+        needed: fields by name.
+        optional: those that may be left out.
+        inline: parts of the record whose own fields stand among these.
+        derived: what is written for whoever reads it, and follows from the rest.
+        at: where in a record the fields are that are not attributes of their own names.
+    """
+    optional, inline, derived, at = optional or {}, inline or {}, derived or {}, at or {}
+    own = {**needed, **optional}
+    schema = object_schema({**needed, **derived}, **optional)
+    for kind in inline.values():
+        schema["properties"] |= kind.schema["properties"]
+        schema["required"] += kind.schema["required"]
+    return Field(
+        schema, _reader(make, own, optional, inline), _writer({**own, **derived}, inline, at)
+    )
+
+
+def _reader(
+    make: Callable[..., _T],
+    own: Mapping[str, Field[Any]],
+    optional: Mapping[str, Field[Any]],
+    inline: Mapping[str, Field[Any]],
+) -> Callable[[Any, str], _T]:
+    kinds = [(name, kind.read, name in optional) for name, kind in own.items()]
+    parts = [(name, kind.read) for name, kind in inline.items()]
+
+    def read(value: Any, name: str) -> _T:
+        data = object_(value, name)
+        found = {
+            key: read_one(data.get(key), key)
+            for key, read_one, may_lack in kinds
+            if not may_lack or key in data
+        }
+        for key, read_part in parts:
+            found[key] = read_part(data, key)
+        return make(**found)
+
+    return read
+
+
+def _writer(
+    own: Mapping[str, Field[Any]], inline: Mapping[str, Field[Any]], at: Mapping[str, str]
+) -> Callable[[Any], dict[str, Any]]:
+    values = [(name, attrgetter(at.get(name, name)), kind.write) for name, kind in own.items()]
+    parts = [(attrgetter(name), kind.to_json) for name, kind in inline.items()]
+
+    def write(record: Any) -> dict[str, Any]:
+        data = {
+            name: get(record) if write_one is None else write_one(get(record))
+            for name, get, write_one in values
+        }
+        for get, write_part in parts:
+            data |= write_part(get(record))
+        return data
+
+    return write
+
+
+def message_of(record: type[_T], **inline: Field[Any]) -> Field[_T]:
+    """Return the kind of objects that stand for a dataclass whose fields are `Annotated` by kinds.
+
+    Those with a default may be left out. See `message` for `inline`.
+    """
+    hints = get_type_hints(record, include_extras=True)
+    kinds = {f.name: hints[f.name].__metadata__[0] for f in fields(record) if f.name not in inline}  # type: ignore[arg-type]  # it is a dataclass
+    optional = {f.name for f in fields(record) if f.default is not MISSING}  # type: ignore[arg-type]  # as above
+    return message(
+        record,
+        {name: kind for name, kind in kinds.items() if name not in optional},
+        optional={name: kind for name, kind in kinds.items() if name in optional},
+        inline=inline,
+    )
+
+
+def _read_metrics(value: Any, name: str) -> Metrics:
+    values = object_(value, name)
+    for key, number in values.items():
+        if not isinstance(number, (float, int)):
+            if not isinstance(number, str) or number not in _NOT_FINITE:
                 wanted = f"a number, or {', '.join(_NOT_FINITE)}"
-                raise wrong(name, value, wanted, part=f": {key}")
-            values[key] = _NOT_FINITE[value]
+                raise wrong(name, number, wanted, part=f": {key}")
+            values[key] = _NOT_FINITE[number]
     return values
 
 
-def plain_metrics(values: Mapping[str, float]) -> dict[str, Any]:
-    """Undo `metrics`: return what strict JSON can hold."""
+def _write_metrics(values: Metrics) -> dict[str, Any]:
     return {name: x if abs(x) <= _LARGEST else _word(x) for name, x in values.items()}
-
-
-def strict_json(line: bytes | str, *, once: bool = False) -> Any:
-    """Return the value of JSON text.
-
-    Args:
-        line: the text, bytes in UTF-8.
-        once: whether to refuse objects that have a field twice.
-
-    Raises:
-        Malformed: it is none, has NaN or infinities, or nests beyond reason.
-    """
-    try:
-        decode = _decode_once if once else _decode
-        return decode(line if isinstance(line, str) else line.decode())
-    except Malformed:
-        raise
-    except (ValueError, RecursionError) as e:
-        raise Malformed(f"no JSON: {e}") from e
-
-
-encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-"""Strict JSON in one line of ASCII; numbers come back bit for bit.
-
-For the wire, archives and pages. What a database holds, which may be NaN, is of `sql.rows`.
-"""
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise Malformed(f"no JSON: got {constant}")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Malformed(f"no JSON: got {twice!r:.80}, wanted every field once")
-    return found
-
-
-_decode = json.JSONDecoder(parse_constant=_refuse).decode
-_decode_once = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique_keys).decode
 
 
 def _word(value: float) -> float | str:
     if isinstance(value, int):
         return value  # of hundreds of digits
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _read_hyperparameters(value: Any, name: str) -> Hyperparameters:
+    values = object_(value, name)
+    for key, given in values.items():
+        if not isinstance(given, (float, int, str, NoneType)):
+            raise Malformed(
+                f"hyperparameter {key}: got {given!r:.80}, wanted a string, a number, a boolean "
+                "or null",
+                field=f"{name}.{key}",
+            )
+    return values
+
+
+def _read_job(value: Any, name: str) -> JobId:
+    try:
+        job = JobId.parse(value)
+    except (UnknownJob, ValueError) as e:  # not of that form, or of thousands of digits
+        raise wrong(name, value, "a job such as 'm3r12'") from e
+    check(max(job.member, job.round) <= MOST, name, value, "a job such as 'm3r12'")
+    return job
+
+
+def _read_flag(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise wrong(name, value, "true or false")
+    return value
+
+
+FLAG = Field({"type": "boolean"}, _read_flag)
+TEXT, COUNT, SMALL, NUMBER = text(), whole(), whole(MOST), number()
+ADDRESS = text(
+    "64 hexadecimal digits in lower case",
+    lambda value: len(value) == _ADDRESS_DIGITS and set(value) <= _HEX,
+    pattern="^[0-9a-f]{64}$",
+)
+JOB_NAME = Field(
+    {"type": "string", "pattern": "^m[0-9]{1,9}r[0-9]{1,9}$", "examples": ["m3r12"]}, _read_job
+)
+_METRIC: Schema = {"anyOf": [NUMBER.schema, {"enum": [*_NOT_FINITE]}]}
+METRICS = Field({"type": "object", "additionalProperties": _METRIC}, _read_metrics, _write_metrics)
+"""Numbers by name; those that are not finite are strings in JSON."""
+_VALUE: Schema = {"type": ["string", "number", "boolean", "null"]}
+HYPERPARAMETERS: Field[Hyperparameters] = Field(
+    {"type": "object", "additionalProperties": _VALUE}, _read_hyperparameters, dict
+)

@@ -8,14 +8,23 @@ from typing import Any
 
 from evolvent.errors import CheckpointError, CheckpointTooLarge
 from evolvent.store.checkpoints.files import FileEntry
-from evolvent.store.codec.fields import Malformed, check, non_negative, text, wrong
+from evolvent.store.codec.fields import (
+    ADDRESS,
+    COUNT,
+    TEXT,
+    Field,
+    Malformed,
+    check,
+    message,
+    wrong,
+)
 
 MOST_FILES = 10_000
 LONGEST_NAME, LONGEST_PART, DEEPEST = 1024, 255, 32
 
 _NOTHING = hashlib.sha256().hexdigest()
-_FIELDS = {"name", "size", "sha256"}
-_HEX = frozenset("0123456789abcdef")
+
+FILE = message(FileEntry, {"name": TEXT, "size": COUNT, "sha256": ADDRESS})
 _NAME = (
     "a relative name in UTF-8 with slashes, without '.', '..', backslashes and NUL, of at most "
     f"{LONGEST_NAME} bytes ({LONGEST_PART} a part) and {DEEPEST} parts"
@@ -37,10 +46,10 @@ def files_to_json(entries: Sequence[FileEntry]) -> list[dict[str, Any]]:
             "save fewer, larger ones",
             field="files",
         )
-    return [{"name": e.name, "size": e.size, "sha256": e.sha256} for e in entries]
+    return list(map(FILE.to_json, entries))
 
 
-def files_from_json(data: Any) -> list[FileEntry]:
+def files_from_json(data: Any, name: str = "files") -> list[FileEntry]:
     """Return files in the order of their names, after checking that they can be one directory.
 
     Raises:
@@ -48,7 +57,7 @@ def files_from_json(data: Any) -> list[FileEntry]:
     """
     if not isinstance(data, list) or len(data) > MOST_FILES:
         got = len(data) if isinstance(data, list) else data
-        raise wrong("files", got, f"a list of up to {MOST_FILES} files")
+        raise wrong(name, got, f"a list of up to {MOST_FILES} files")
     entries = sorted((_entry(item, i) for i, item in enumerate(data)), key=lambda e: e.name)
     _check_together(entries)
     return entries
@@ -58,18 +67,18 @@ def _entry(item: Any, index: int) -> FileEntry:
     where = f"files[{index}]"
     check(isinstance(item, dict), where, item, "an object with name, size and sha256")
     try:
-        name, size, sha256 = text(item, "name"), non_negative(item, "size"), text(item, "sha256")
+        entry = FILE.read(item, where)
     except Malformed as e:
-        raise Malformed(f"{where}: {e}", field=where) from e
-    extra = sorted(item.keys() - _FIELDS)  # such as the target of a link
+        named = f" {item['name']!r:.80}" if e.field == "sha256" else ""
+        raise Malformed(f"{where}{named}: {e}", field=where) from e
+    name, size, sha256 = entry.name, entry.size, entry.sha256
+    extra = sorted(item.keys() - FILE.schema["properties"].keys())  # such as the target of a link
     check(not extra, where, extra[:1], "name, size and sha256, and no more", part=f" {name!r:.80}")
     check(_is_name(name), where, name, _NAME, part=": name")
-    check(len(sha256) == len(_NOTHING) and set(sha256) <= _HEX, where, sha256,
-          "64 hexadecimal digits in lower case", part=f" {name!r:.80}: sha256")  # fmt: skip
     if size == 0 or name.endswith("/"):
         check(size == 0, where, size, "0 for a directory", part=f" {name!r:.80}: size")
         check(sha256 == _NOTHING, where, sha256, "that of no bytes", part=f" {name!r:.80}: sha256")
-    return FileEntry(name, size, sha256)
+    return entry
 
 
 def _is_name(name: str) -> bool:
@@ -103,3 +112,8 @@ def _check_together(entries: Sequence[FileEntry]) -> None:
                 "either a file, or a directory with files, or one without",
                 field="files",
             )
+
+
+FILES: Field[list[FileEntry]] = Field(
+    {"type": "array", "items": FILE.schema, "maxItems": MOST_FILES}, files_from_json, files_to_json
+)

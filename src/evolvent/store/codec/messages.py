@@ -1,37 +1,45 @@
-"""What workers and stores tell each other, as JSON objects, and back: used on both sides of HTTP.
+"""What the service is asked, and what it answers: used on both sides of HTTP, and documented.
 
-Floats are written bit for bit; metrics that are not finite as the strings "NaN", "Infinity" and
-"-Infinity". Whatever cannot be read raises `Malformed`, which names the field.
+Each request is a dataclass whose fields are `Annotated` by their kinds; those with a default may
+be left out. What has a name in capitals has it in the OpenAPI document too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
 
-from evolvent.core.records import JobId, JobRecord, JobState
+from evolvent.core.records import JobId, JobRecord, JobState, Metrics
 from evolvent.core.study import StudyRecord
+from evolvent.store.checkpoints.files import FileEntry
+from evolvent.store.codec import records
 from evolvent.store.codec.fields import (
-    array,
-    check,
+    ADDRESS,
+    COUNT,
+    FLAG,
+    JOB_NAME,
+    METRICS,
+    NUMBER,
+    SMALL,
+    TEXT,
+    Field,
     choice,
-    metrics,
-    non_negative,
+    list_of,
+    message,
+    message_of,
+    nullable,
     number,
     object_,
-    optional_number,
-    optional_text,
-    plain_metrics,
+    only,
+    printable,
     text,
     wrong,
 )
-from evolvent.store.codec.records import (
-    cause,
-    hyperparameters,
-    job_id,
-    parent,
-)
+from evolvent.store.codec.file_list import FILES
+from evolvent.store.codec.study import RECORD
 from evolvent.store.records import (
+    Failure,
     Lease,
     MemberView,
     Point,
@@ -39,227 +47,315 @@ from evolvent.store.records import (
     StudyState,
     StudyStatus,
 )
+from evolvent.validation import check_path
 
-MOST = 2**31 - 1
-"""Members, rounds and attempts beyond it are none: no database could tell them apart."""
-
-MOST_SECONDS = 1e9
+LEASE_S = 60.0
+"""For so long a lease counts when nobody says so."""
 MOST_WAIT_S = 60.0
 """For longer no claim waits within one request."""
 
-_STATES = tuple(state.value for state in JobState)
-_STANDS = tuple(state.value for state in StudyState)
-_ADDRESS_DIGITS = 64
+_MOST_SECONDS = 1e9
 _LONGEST_KEY = 100
-_NAME = "1 to 200 printable characters"
+_LONGEST_REASON = 10_000
+
+_T = TypeVar("_T")
 
 
-def job_to_json(job: JobRecord) -> dict[str, Any]:
-    """Return any job, finished or open."""
-    return {
-        "job": job.id,
-        "member": job.member,
-        "round": job.round,
-        "state": job.state.value,
-        "hyperparameters": dict(job.hyperparameters),
-        "parent": job.parent,
-        "score": job.score,
-        "metrics": plain_metrics(job.metrics),
-        "checkpoint": job.checkpoint,
-        "parent_checkpoint": job.parent_checkpoint,
-        "attempt": job.attempt,
-        "reason": job.reason,
-        "cause": job.cause.value,
-        "error": job.error,
-        "worker": job.worker,
-        "started_at": job.started_at,
-        "finished_at": job.finished_at,
-    }
+def _read_path(value: Any, name: str) -> str:
+    return check_path(name, TEXT.read(value, name))
 
 
-def job_from_json(data: Mapping[str, Any]) -> JobRecord:
-    """Undo `job_to_json`."""
-    job, state = job_id(data, "job"), JobState(choice(data, "state", _STATES))
-    return JobRecord(
-        job.member,
-        job.round,
-        state,
-        hyperparameters(data),
-        parent(data),
-        optional_number(data, "score"),
-        metrics(data, "metrics"),
-        optional_text(data, "checkpoint"),
-        optional_text(data, "parent_checkpoint"),
-        non_negative(data, "attempt"),
-        text(data, "reason"),
-        optional_text(data, "error"),
-        optional_text(data, "worker"),
-        optional_number(data, "started_at"),
-        optional_number(data, "finished_at"),
-        cause(data, job, state),
+_KEY = nullable(
+    text(
+        f"1 to {_LONGEST_KEY} printable ASCII characters, such as a UUID",
+        lambda value: 0 < len(value) <= _LONGEST_KEY and value.isascii() and value.isprintable(),
+        minLength=1,
+        maxLength=_LONGEST_KEY,
+        pattern="^[ -~]+$",
     )
+)
+_WHY = "Names this call, such as a UUID: sent again with it, nothing is done twice."
+KEY = Field({**_KEY.schema, "description": _WHY}, _KEY.read)
+
+_WORKER = printable(1, 200)
+_LEASE_S = nullable(number(-_MOST_SECONDS, _MOST_SECONDS), LEASE_S)  # one may be over already
+_WAIT_S = nullable(number(0, MOST_WAIT_S), 0.0)
+_POINTS = nullable(list_of(records.POINT), ())
+_REASON = text(
+    f"a sentence of up to {_LONGEST_REASON} characters", lambda value: len(value) <= _LONGEST_REASON
+)
+
+# --- the log and how a study stands ------------------------------------------------------------
+
+JOB, POINT, FAILURE, FAILED = records.JOB, records.POINT, records.FAILURE, records.FAILED
+LEASE = message(Lease, {"study": COUNT, "worker": TEXT, "job": JOB})
+MEMBER = message(MemberView, {"newest": nullable(JOB), "open": nullable(JOB)})
+STATUS = message(
+    StudyStatus,
+    {
+        "id": COUNT,
+        "record": RECORD,
+        "state": choice(StudyState),
+        "counts": Field(
+            {"type": "object", "additionalProperties": COUNT.schema},
+            lambda value, name: {JobState(word): n for word, n in object_(value, name).items()},
+            lambda counts: {state.value: n for state, n in counts.items() if n},
+        ),
+        "members": COUNT,
+        "best": nullable(JOB_NAME),
+        "best_score": nullable(NUMBER),
+        "stopped": nullable(TEXT),
+        "created_at": NUMBER,
+        "started_at": nullable(NUMBER),
+        "changed_at": nullable(NUMBER),
+    },
+)
 
 
-def lease_to_json(lease: Lease) -> dict[str, Any]:
-    """Return a lease as a worker gets it."""
-    return {"study": lease.study, "worker": lease.worker, "job": job_to_json(lease.job)}
+def _read_row(value: Any, name: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise wrong(name, value, "a list")
+    return tuple(value)
 
 
-def lease_from_json(data: Mapping[str, Any]) -> Lease:
-    """Undo `lease_to_json`."""
-    return Lease(
-        non_negative(data, "study"), job_from_json(object_(data, "job")), text(data, "worker")
-    )
+ROW = Field({"type": "array", "items": {"type": ["string", "number", "null"]}}, _read_row, list)
+"""Columns of a job."""
+MEMBER_POINT = Field(
+    {
+        "type": "array",
+        "prefixItems": [COUNT.schema, NUMBER.schema, TEXT.schema],
+        "minItems": 3,
+        "maxItems": 3,
+    },
+    _read_row,
+    list,
+)
+"""A round, a step, and values as JSON text."""
 
 
-def fence_to_json(lease: Lease) -> dict[str, Any]:
-    """Return what tells one lease from all others: all that has to come back of it."""
-    job = lease.job
-    return {
-        "member": job.member,
-        "round": job.round,
-        "attempt": job.attempt,
-        "worker": lease.worker,
-    }
+@dataclass(frozen=True, slots=True)
+class Page(Generic[_T]):
+    """Some records of many.
+
+    Attributes:
+        next: where the next page begins; None when there is none.
+        total: how many records there are on all pages.
+    """
+
+    items: Sequence[_T]
+    next: int | None
+    total: int
 
 
-def fence_from_json(study: int, data: Mapping[str, Any]) -> Lease:
-    """Return a lease of which only the fence is known."""
-    member, round_, attempt = (int32(data, name) for name in ("member", "round", "attempt"))
-    job = JobRecord(member, round_, JobState.RUNNING, {}, attempt=attempt)
-    return Lease(study, job, worker_name(data))
+def _page(name: str, kind: Field[_T]) -> Field[Page[_T]]:
+    def make(*, next: int | None, total: int, **items: Any) -> Page[_T]:
+        return Page(items[name], next, total)
+
+    needed: dict[str, Field[Any]] = {
+        name: list_of(kind), "next": nullable(COUNT), "total": COUNT
+    }  # fmt: skip
+    return message(make, needed, at={name: "items"})
 
 
-def points_to_json(points: Sequence[Point]) -> list[dict[str, Any]]:
-    """Return points in their order."""
-    return [{"step": point.step, "values": plain_metrics(point.values)} for point in points]
+STUDIES = only("studies", list_of(STATUS))
+STUDY_ID = only("id", COUNT)
+JOBS = only("jobs", list_of(JOB))
+JOBS_PAGE, MEMBERS_PAGE = _page("jobs", JOB), _page("members", MEMBER)
+POINTS_PAGE = _page("points", POINT)
+FAILURES = only("failures", list_of(FAILED))
+JOB_IDS = only("jobs", list_of(JOB_NAME))
+JOB_ID = only("job", JOB_NAME)
+RELEASED = only("released", COUNT)
+FREED = only("freed", COUNT)
 
 
-def points_from_json(data: Mapping[str, Any]) -> list[Point]:
-    """Undo `points_to_json` of the field `points`, which may be left out."""
-    found = array(data, "points") if data.get("points") is not None else []
-    for item in found:
-        check(isinstance(item, dict), "points", item, "objects with step and values")
-    return list(map(point_from_json, found))
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """What went wrong: an error's class, what it says, and which field it is about."""
+
+    type: Annotated[str, TEXT]
+    message: Annotated[str, TEXT]
+    field: Annotated[str | None, nullable(TEXT)]
 
 
-def point_from_json(data: Mapping[str, Any]) -> Point:
-    """Undo one of `points_to_json`."""
-    return Point(float(number(data, "step")), metrics(data, "values"))
+ERROR = only("error", message_of(ErrorBody))
+
+# --- what workers send -------------------------------------------------------------------------
 
 
-def report_to_json(report: Report) -> dict[str, Any]:
-    """Return what a finished round came to."""
-    return {
-        "score": report.score,
-        "metrics": plain_metrics(report.metrics),
-        "checkpoint": report.checkpoint,
-        "points": points_to_json(report.points),
-    }
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What tells one lease from all others: all that has to come back of it."""
+
+    member: Annotated[int, SMALL]
+    round: Annotated[int, SMALL]
+    attempt: Annotated[int, SMALL]
+    worker: Annotated[str, _WORKER]
+
+    @classmethod
+    def of(cls, lease: Lease) -> Fence:
+        """Return that of a lease."""
+        return cls(lease.job.member, lease.job.round, lease.attempt, lease.worker)
+
+    def lease(self, study: int) -> Lease:
+        """Return a lease of which only the fence is known."""
+        job = JobRecord(self.member, self.round, JobState.RUNNING, {}, attempt=self.attempt)
+        return Lease(study, job, self.worker)
 
 
-def report_from_json(data: Mapping[str, Any]) -> Report:
-    """Undo `report_to_json`."""
-    score = number(data, "score")
-    values = metrics(data, "metrics")
-    return Report(float(score), values, address(data, "checkpoint"), points_from_json(data))
+_FENCE = message_of(Fence)
 
 
-def member_to_json(view: MemberView) -> dict[str, Any]:
-    """Return the newest and the open job of a member."""
-    return {
-        "newest": None if view.newest is None else job_to_json(view.newest),
-        "open": None if view.open is None else job_to_json(view.open),
-    }
+@dataclass(frozen=True, slots=True)
+class ClaimBody:
+    """What a claim asks for, and how long it waits for it."""
+
+    worker: Annotated[str, _WORKER]
+    lease_s: Annotated[float, _LEASE_S] = LEASE_S
+    prefer: Annotated[int | None, nullable(SMALL)] = None
+    wait_s: Annotated[float, _WAIT_S] = 0.0
+    key: Annotated[str | None, KEY] = None
 
 
-def member_from_json(data: Mapping[str, Any]) -> MemberView:
-    """Undo `member_to_json`."""
-    newest, opened = data.get("newest"), data.get("open")
-    return MemberView(
-        None if newest is None else job_from_json(newest),
-        None if opened is None else job_from_json(opened),
-    )
+@dataclass(frozen=True, slots=True)
+class HeartbeatBody:
+    """A sign of life, with what training has logged since the last."""
+
+    fence: Fence
+    lease_s: Annotated[float, _LEASE_S] = LEASE_S
+    points: Annotated[Sequence[Point], _POINTS] = ()
+    key: Annotated[str | None, KEY] = None
 
 
-def status_to_json(status: StudyStatus) -> dict[str, Any]:
-    """Return how a study stands."""
-    return {
-        "id": status.id,
-        "record": status.record.to_json(),
-        "state": status.state.value,
-        "counts": {state.value: n for state, n in status.counts.items() if n},
-        "members": status.members,
-        "best": status.best,
-        "best_score": status.best_score,
-        "stopped": status.stopped,
-        "created_at": status.created_at,
-        "started_at": status.started_at,
-        "changed_at": status.changed_at,
-    }
+@dataclass(frozen=True, slots=True)
+class ReportBody:
+    """What a round came to; without a score it is that of the study's metric."""
+
+    fence: Fence
+    metrics: Annotated[Metrics, METRICS]
+    checkpoint: Annotated[str, ADDRESS]
+    score: Annotated[float | None, nullable(NUMBER)] = None
+    points: Annotated[Sequence[Point], _POINTS] = ()
+    key: Annotated[str | None, KEY] = None
 
 
-def status_from_json(data: Mapping[str, Any]) -> StudyStatus:
-    """Undo `status_to_json`."""
-    best = data.get("best")
-    return StudyStatus(
-        id=non_negative(data, "id"),
-        record=StudyRecord.from_json(object_(data, "record")),
-        state=StudyState(choice(data, "state", _STANDS)),
-        counts={JobState(state): n for state, n in object_(data, "counts").items()},
-        members=non_negative(data, "members"),
-        best=None if best is None else job_id(data, "best"),
-        best_score=optional_number(data, "best_score"),
-        stopped=optional_text(data, "stopped"),
-        created_at=number(data, "created_at"),
-        started_at=optional_number(data, "started_at"),
-        changed_at=optional_number(data, "changed_at"),
-    )
+@dataclass(frozen=True, slots=True)
+class FailBody:
+    """Why an attempt came to nothing."""
+
+    fence: Fence
+    failure: Annotated[Failure, FAILURE]
+    key: Annotated[str | None, KEY] = None
 
 
-def int32(data: Mapping[str, Any], name: str) -> int:
-    """Return a whole number that any database can hold."""
-    value = non_negative(data, name)
-    if value > MOST:
-        raise wrong(name, value, f"a whole number, 0 to {MOST}")
-    return value
+@dataclass(frozen=True, slots=True)
+class ReleaseBody:
+    """Why all attempts of a worker come to nothing."""
+
+    worker: Annotated[str, _WORKER]
+    failure: Annotated[Failure, FAILURE]
+    key: Annotated[str | None, KEY] = None
 
 
-def seconds(data: Mapping[str, Any], name: str) -> float:
-    """Return a time span, also one that is over already."""
-    value = number(data, name)
-    if isinstance(value, bool) or abs(value) > MOST_SECONDS:
-        raise wrong(name, value, "seconds")
-    return float(value)
+@dataclass(frozen=True, slots=True)
+class ReparentBody:
+    """From which ancestor a job starts instead, and why."""
+
+    fence: Fence
+    parent: Annotated[JobId, JOB_NAME]
+    reason: Annotated[str, _REASON]
+    key: Annotated[str | None, KEY] = None
 
 
-def worker_name(data: Mapping[str, Any], name: str = "worker") -> str:
-    """Return the name of a worker."""
-    value = text(data, name)
-    check(0 < len(value) <= 200 and value.isprintable(), name, value, _NAME)
-    return value
+CLAIM = message_of(ClaimBody)
+HEARTBEAT = message_of(HeartbeatBody, fence=_FENCE)
+REPORT = message_of(ReportBody, fence=_FENCE)
+FAIL = message_of(FailBody, fence=_FENCE)
+RELEASE = message_of(ReleaseBody)
+REPARENT = message_of(ReparentBody, fence=_FENCE)
+
+# --- what makes and changes studies ------------------------------------------------------------
+
+_DONE = message(
+    Report,
+    {"metrics": METRICS, "checkpoint": ADDRESS, "score": NUMBER},
+    optional={"points": _POINTS},
+)
 
 
-def address(data: Mapping[str, Any], name: str) -> str:
-    """Return the address of a checkpoint."""
-    value = text(data, name)
-    digits = len(value) == _ADDRESS_DIGITS and set(value) <= set("0123456789abcdef")
-    check(digits, name, value, "64 hexadecimal digits")
-    return value
+@dataclass(frozen=True, slots=True)
+class NewStudyBody:
+    """The settings of a study to make."""
+
+    record: Annotated[StudyRecord, RECORD]
+    key: Annotated[str | None, KEY] = None
 
 
-def key_from_json(data: Mapping[str, Any]) -> str | None:
-    """Return the key of a call; None when it has none."""
-    value = optional_text(data, "key")
-    if value is not None:
-        good = 0 < len(value) <= _LONGEST_KEY and value.isascii() and value.isprintable()
-        check(good, "key", value, f"1 to {_LONGEST_KEY} printable ASCII characters, such as a UUID")
-    return value
+@dataclass(frozen=True, slots=True)
+class StopBody:
+    """Why a study is stopped."""
+
+    reason: Annotated[str, printable(1, 1000)] = "stopped by hand"
 
 
-def job_name(value: str) -> JobId:
-    """Return the job that a text names."""
-    job = job_id({"job": value}, "job")
-    if max(job.member, job.round) > MOST:
-        raise wrong("job", value, "a job such as 'm3r12'")
-    return job
+@dataclass(frozen=True, slots=True)
+class PushBody:
+    """A member to add: flat or nested hyperparameters, and what it came to if it has trained."""
+
+    hyperparameters: Annotated[Mapping[str, Any], Field({"type": "object"}, object_)]
+    done: Annotated[Report | None, nullable(_DONE)] = None
+    key: Annotated[str | None, KEY] = None
+
+
+NOTHING: Field[dict[str, Any]] = message(dict, {})
+NEW_STUDY = message_of(NewStudyBody)
+STOP = message_of(StopBody)
+EXTEND = only("rounds", SMALL)
+RETARGET = only("target", nullable(NUMBER))
+REMEMBER = only("trainable", Field(TEXT.schema, _read_path))
+PUSH = message_of(PushBody)
+ONE_JOB = only("job", JOB_NAME)
+
+# --- checkpoints -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgress:
+    """How much of a file has arrived."""
+
+    name: Annotated[str, TEXT]
+    size: Annotated[int, COUNT]
+    offset: Annotated[int, COUNT]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadProgress:
+    """How much of a checkpoint has arrived; without a number it is there, and none is under way."""
+
+    address: Annotated[str, ADDRESS]
+    sealed: Annotated[bool, FLAG]
+    upload: Annotated[str | None, nullable(TEXT)]
+    files: Annotated[Sequence[FileProgress], list_of(message_of(FileProgress))]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointBody:
+    """The files of a checkpoint."""
+
+    address: Annotated[str, ADDRESS]
+    files: Annotated[Sequence[FileEntry], FILES]
+
+
+@dataclass(frozen=True, slots=True)
+class NewUploadBody:
+    """The files of a checkpoint that is to come."""
+
+    files: Annotated[Sequence[FileEntry], FILES]
+    key: Annotated[str | None, KEY] = None
+
+
+CHECKPOINT = message_of(CheckpointBody)
+NEW_UPLOAD = message_of(NewUploadBody)
+UPLOAD = message_of(UploadProgress)
+SENT = only("offset", COUNT)
+SEALED = only("address", ADDRESS)

@@ -1,36 +1,32 @@
-"""Records of the log as JSON objects, and back; what cannot be read raises `Malformed`."""
+"""The log in JSON: its jobs, points and failures, and the members with their open jobs.
+
+A job is the same on the wire and in archives; `finished` says what it must be there.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import NoneType
 from typing import Any
 
 from evolvent.core.heads import Head, HeadState
-from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
-from evolvent.errors import UnknownJob
+from evolvent.core.records import Cause, JobId, JobRecord, JobState
 from evolvent.store.codec.fields import (
-    Malformed,
+    ADDRESS,
+    COUNT,
+    HYPERPARAMETERS,
+    JOB_NAME,
+    METRICS,
+    NUMBER,
+    TEXT,
     check,
     choice,
-    metrics,
-    non_negative,
-    number,
-    object_,
-    optional_number,
-    optional_text,
-    plain_metrics,
-    text,
-    wrong,
+    message,
+    nullable,
 )
 from evolvent.store.dump import JobPoint, MemberDump
 from evolvent.store.records import FailedAttempt, Failure, FailureKind, Point
 
-_ADDRESS = re.compile(r"[0-9a-f]{64}")
-_HEADS = tuple(state.value for state in HeadState if state is not HeadState.RUNNING)
-_FINISHED = (JobState.DONE.value, JobState.FAILED.value)
-_CAUSES = tuple(cause.value for cause in Cause)
 _WORDS = {
     re.compile(words, re.DOTALL): cause
     for words, cause in (
@@ -42,194 +38,133 @@ _WORDS = {
         (".*; started from .*, the nearest sound ancestor", Cause.FELL_BACK),
     )
 }
-_KINDS = tuple(kind.value for kind in FailureKind)
 
 
-def member_to_json(member: MemberDump) -> dict[str, Any]:
-    """Return a member with what concerns its open job."""
-    head = member.head
-    return {
-        "member": head.member,
-        "round": head.round,
-        "state": head.state.value,
-        "hyperparameters": dict(head.hyperparameters),
-        "parent": head.parent,
-        "reason": head.reason,
-        "cause": head.cause.value,
-        "attempt": member.attempt,
-        "losses": member.losses,
-        "failures": member.failures,
-        "started_at": member.started_at,
-        "error": member.error,
-    }
+def _job(job: JobId, **values: Any) -> JobRecord:
+    return JobRecord(job.member, job.round, **values)
 
 
-def member_from_json(data: Mapping[str, Any]) -> MemberDump:
-    """Undo `member_to_json`."""
-    job = JobId(non_negative(data, "member"), non_negative(data, "round"))
-    state = HeadState(choice(data, "state", _HEADS))
-    head = Head(
-        job.member,
-        job.round,
-        state,
-        hyperparameters(data),
-        parent(data),
-        text(data, "reason"),
-        cause(data, job, state),
-    )
-    return MemberDump(
-        head,
-        non_negative(data, "attempt"),
-        non_negative(data, "losses"),
-        non_negative(data, "failures"),
-        optional_number(data, "started_at"),
-        optional_text(data, "error"),
-    )
+def _failed(job: JobId, attempt: int, worker: str, at: float, **failure: Any) -> FailedAttempt:
+    return FailedAttempt(job, attempt, Failure(**failure), worker, at)
 
 
-def job_to_json(job: JobRecord) -> dict[str, Any]:
-    """Return a finished job; the address of its parent's checkpoint is in its parent's line."""
-    return {
-        "job": job.id,
-        "state": job.state.value,
-        "hyperparameters": dict(job.hyperparameters),
-        "parent": job.parent,
-        "score": job.score,
-        "metrics": plain_metrics(job.metrics),
-        "checkpoint": job.checkpoint,
-        "attempt": job.attempt,
-        "reason": job.reason,
-        "cause": job.cause.value,
-        "error": job.error,
-        "worker": job.worker,
-        "started_at": job.started_at,
-        "finished_at": job.finished_at,
-    }
+JOB = message(
+    _job,
+    {
+        "job": JOB_NAME,
+        "state": choice(JobState),
+        "hyperparameters": HYPERPARAMETERS,
+        "parent": nullable(JOB_NAME),
+        "score": nullable(NUMBER),
+        "metrics": METRICS,
+        "checkpoint": nullable(ADDRESS),
+        "parent_checkpoint": nullable(ADDRESS),
+        "attempt": COUNT,
+        "reason": TEXT,
+        "cause": choice(Cause),
+        "error": nullable(TEXT),
+        "worker": nullable(TEXT),
+        "started_at": nullable(NUMBER),
+        "finished_at": nullable(NUMBER),
+    },
+    derived={"member": COUNT, "round": COUNT},
+    at={"job": "id"},
+)
+"""Any job, finished or open."""
+
+_HEAD = message(
+    Head,
+    {
+        "member": COUNT,
+        "round": COUNT,
+        "state": choice(HeadState, but=(HeadState.RUNNING,)),
+        "hyperparameters": HYPERPARAMETERS,
+        "parent": nullable(JOB_NAME),
+        "reason": TEXT,
+        "cause": choice(Cause),
+    },
+)
+HEAD = message(
+    MemberDump,
+    {
+        "attempt": COUNT,
+        "losses": COUNT,
+        "failures": COUNT,
+        "started_at": nullable(NUMBER),
+        "error": nullable(TEXT),
+    },
+    inline={"head": _HEAD},
+)
+"""A member with what concerns its open job."""
+
+POINT = message(Point, {"step": NUMBER, "values": METRICS})
+JOB_POINT = message(JobPoint, {"job": JOB_NAME}, inline={"point": POINT})
+FAILURE = message(
+    Failure,
+    {"kind": choice(FailureKind), "message": TEXT},
+    optional={"traceback": nullable(TEXT)},
+)
+FAILED = message(
+    _failed,
+    {
+        "job": JOB_NAME,
+        "attempt": COUNT,
+        "kind": choice(FailureKind),
+        "message": TEXT,
+        "traceback": nullable(TEXT),
+        "worker": TEXT,
+        "at": NUMBER,
+    },
+    at={name: f"failure.{name}" for name in ("kind", "message", "traceback")},
+)
+"""An attempt that came to nothing, as the log has it."""
 
 
-def job_from_json(data: Mapping[str, Any]) -> JobRecord:
-    """Undo `job_to_json`; the address of its parent's checkpoint is left to be filled in."""
-    job = job_id(data, "job")
-    state = JobState(choice(data, "state", _FINISHED))
-    done = state is JobState.DONE
-    score, checkpoint = data.get("score"), data.get("checkpoint")
-    if done:
-        score, checkpoint = number(data, "score"), text(data, "checkpoint")
-        check(bool(_ADDRESS.fullmatch(checkpoint)), "checkpoint", checkpoint, "an address")
-    else:
-        check(score is None, "score", score, "none of a failed job")
-        check(checkpoint is None, "checkpoint", checkpoint, "none of a failed job")
-    return JobRecord(
-        job.member,
-        job.round,
-        state,
-        hyperparameters(data),
-        parent(data),
-        score,
-        metrics(data, "metrics"),
-        checkpoint,
-        attempt=non_negative(data, "attempt"),
-        reason=text(data, "reason"),
-        error=optional_text(data, "error"),
-        worker=optional_text(data, "worker"),
-        started_at=optional_number(data, "started_at"),
-        finished_at=number(data, "finished_at"),
-        cause=cause(data, job, state),
-    )
+def finished(data: Any) -> JobRecord:
+    """Return a job of an archive; the address of its parent's checkpoint is left to be filled in.
+
+    Raises:
+        Malformed: it is none, or not finished.
+    """
+    job = JOB.read(_with_cause(data), "job")
+    done = job.state is JobState.DONE
+    check(done or job.state is JobState.FAILED, "state", job.state.value, "'done' or 'failed'")
+    check(job.finished_at is not None, "finished_at", None, "a finite number")
+    for name, value in (("score", job.score), ("checkpoint", job.checkpoint)):
+        check((value is not None) == done, name, value, "one of a done job, none of a failed one")
+    return job
 
 
-def point_to_json(logged: JobPoint) -> dict[str, Any]:
-    """Return a point that a job has logged."""
-    point = logged.point
-    return {"job": logged.job, "step": point.step, "values": plain_metrics(point.values)}
+def member(data: Any) -> MemberDump:
+    """Return a member of an archive."""
+    return HEAD.read(_with_cause(data), "member")
 
 
-def point_from_json(data: Mapping[str, Any]) -> JobPoint:
-    """Undo `point_to_json`."""
-    return JobPoint(job_id(data, "job"), Point(number(data, "step"), metrics(data, "values")))
+def _with_cause(data: Any) -> Any:
+    if not isinstance(data, Mapping) or "cause" in data:
+        return data
+    return {**data, "cause": cause_in_words(data).value}
 
 
-def failure_to_json(failure: Failure) -> dict[str, Any]:
-    """Return why an attempt came to nothing."""
-    return {
-        "kind": failure.kind.value,
-        "message": failure.message,
-        "traceback": failure.traceback,
-    }
-
-
-def failure_from_json(data: Mapping[str, Any]) -> Failure:
-    """Undo `failure_to_json`."""
-    kind = FailureKind(choice(data, "kind", _KINDS))
-    return Failure(kind, text(data, "message"), optional_text(data, "traceback"))
-
-
-def attempt_to_json(failed: FailedAttempt) -> dict[str, Any]:
-    """Return an attempt that came to nothing, as the log has it."""
-    return {
-        "job": failed.job,
-        "attempt": failed.attempt,
-        **failure_to_json(failed.failure),
-        "worker": failed.worker,
-        "at": failed.at,
-    }
-
-
-def attempt_from_json(data: Mapping[str, Any]) -> FailedAttempt:
-    """Undo `attempt_to_json`."""
-    failure = failure_from_json(data)
-    return FailedAttempt(
-        job_id(data, "job"),
-        non_negative(data, "attempt"),
-        failure,
-        text(data, "worker"),
-        number(data, "at"),
-    )
-
-
-def job_id(data: Mapping[str, Any], name: str) -> JobId:
-    """Return the job that a field names."""
-    value = text(data, name)
-    try:
-        return JobId.parse(value)
-    except (UnknownJob, ValueError) as e:  # not of that form, or of thousands of digits
-        raise wrong(name, value, "a job such as 'm3r12'") from e
-
-
-def parent(data: Mapping[str, Any]) -> JobId | None:
-    """Return the job whose checkpoint another starts from; None for fresh weights."""
-    return None if data.get("parent") is None else job_id(data, "parent")
-
-
-def cause(data: Mapping[str, Any], job: JobId, state: HeadState | JobState) -> Cause:
-    """Return why a job exists.
+def cause_in_words(data: Mapping[str, Any]) -> Cause:
+    """Return why a job or a member's open job exists, out of the words of its record.
 
     An evolvent of schema version 3 told the words only: they are read here, as they were then, and
-    nowhere else but in `schema/migrations/*/0004_cause.sql`, which reads them the same.
+    nowhere else but in the migration `0004_cause.sql`, which reads them the same.
     """
-    if "cause" in data:
-        return Cause(choice(data, "cause", _CAUSES))
-    reason, start = text(data, "reason"), parent(data)
-    if state is HeadState.WAITING or reason == "rounds done":
+    reason, state = TEXT.read(data.get("reason"), "reason"), data.get("state")
+    if state == HeadState.WAITING or reason == "rounds done":
         return Cause.UNDECIDED
-    if state in {HeadState.ENDED, JobState.CANCELLED}:
+    if state in (HeadState.ENDED, JobState.CANCELLED):
         return Cause.STOPPED
-    for pattern, found in _WORDS.items():
+    for pattern, cause in _WORDS.items():
         if pattern.fullmatch(reason):
-            return found
-    if job.round == 0 or start is None:
+            return cause
+    start = nullable(JOB_NAME).read(data.get("parent"), "parent")
+    own, round_ = data.get("member"), data.get("round")
+    if "job" in data:
+        job = JOB_NAME.read(data["job"], "job")
+        own, round_ = job.member, job.round
+    if start is None or round_ == 0:
         return Cause.UNKNOWN
-    return Cause.KEPT if start.member == job.member else Cause.COPIED
-
-
-def hyperparameters(data: Mapping[str, Any]) -> Hyperparameters:
-    """Return flat hyperparameters."""
-    values = object_(data, "hyperparameters")
-    for name, value in values.items():
-        if not isinstance(value, (float, int, str, NoneType)):
-            wanted = "a string, a number, a boolean or null"
-            raise Malformed(
-                f"hyperparameter {name}: got {value!r:.80}, wanted {wanted}",
-                field=f"hyperparameters.{name}",
-            )
-    return values
+    return Cause.KEPT if start.member == own else Cause.COPIED

@@ -19,11 +19,10 @@ from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec import records as lines
-from evolvent.store.codec.fields import Malformed, check, encode, object_, strict_json, wrong
+from evolvent.store.codec.fields import ADDRESS, JOB_NAME, Malformed, check, object_, wrong
 from evolvent.store.codec.file_list import files_from_json, files_to_json
-from evolvent.store.codec.messages import address
-from evolvent.store.codec.records import job_id
-from evolvent.store.codec.study import StudySettings
+from evolvent.store.codec.strict_json import encode, strict_json
+from evolvent.store.codec.study import SETTINGS, StudySettings
 from evolvent.store.dump import StudyDump
 
 MEDIA_TYPE = "application/x-evolvent-study"
@@ -43,12 +42,12 @@ def log_blocks(dump: StudyDump, addresses: Mapping[JobId, str]) -> Iterator[byte
         dump: the study.
         addresses: of the checkpoints that come along, by the job that was asked for.
     """
-    yield _line("settings", StudySettings.of(dump).to_json())
+    yield _line("settings", SETTINGS.to_json(StudySettings.of(dump)))
     yield _line("addresses", dict(addresses))
-    yield from _batches("member", dump.members, lines.member_to_json)
-    yield from _batches("job", dump.jobs, lines.job_to_json)
-    yield from _batches("point", dump.points, lines.point_to_json)
-    yield from _batches("failure", dump.failures, lines.attempt_to_json)
+    yield from _batches("member", dump.members, lines.HEAD.to_json)
+    yield from _batches("job", dump.jobs, lines.JOB.to_json)
+    yield from _batches("point", dump.points, lines.JOB_POINT.to_json)
+    yield from _batches("failure", dump.failures, lines.FAILED.to_json)
 
 
 def file_blocks(directories: Mapping[str, Path]) -> Iterator[bytes]:
@@ -120,11 +119,9 @@ class Received:
             Malformed: it is none, or breaks off.
         """
         with path.open("rb") as file:
-            settings = StudySettings.from_json(
-                object_({"settings": _next(file, "settings")}, "settings")
-            )
-            by_job = object_({"addresses": _next(file, "addresses")}, "addresses")
-            addresses = {job_id({"job": job}, "job"): address(by_job, job) for job in by_job}
+            settings = SETTINGS.read(_next(file, "settings"), "settings")
+            by_job = object_(_next(file, "addresses"), "addresses")
+            addresses = {JOB_NAME.read(j, "job"): ADDRESS.read(a, j) for j, a in by_job.items()}
             return cls(path, settings, addresses, _starts(file))
 
     def dump(self) -> StudyDump:
@@ -137,10 +134,10 @@ class Received:
             stopped=settings.stopped,
             stopped_by=settings.stopped_by,
             pins=settings.pins,
-            members=self._each("member", lines.member_from_json),
-            jobs=self._each("job", lines.job_from_json),
-            points=self._each("point", lines.point_from_json),
-            failures=self._each("failure", lines.attempt_from_json),
+            members=self._each("member", lines.member),
+            jobs=self._each("job", lines.finished),
+            points=self._each("point", lambda data: lines.JOB_POINT.read(data, "point")),
+            failures=self._each("failure", lambda data: lines.FAILED.read(data, "failure")),
         )
 
     def unpack(self, place: Callable[[str], Path]) -> Iterator[tuple[str, Path]]:
@@ -160,7 +157,7 @@ class Received:
     def _each(self, word: str, from_json: Callable[[Any], _Record]) -> Iterator[_Record]:
         with self._opened(word) as file:
             while (line := _read(file))[0] == word:
-                yield from_json(object_({word: line[1]}, word))
+                yield from_json(line[1])
 
     @contextmanager
     def _opened(self, word: str) -> Iterator[IO[bytes]]:
@@ -204,8 +201,8 @@ def _next(file: IO[bytes], word: str) -> Any:
 
 
 def _list(value: Any) -> tuple[str, list[FileEntry]]:
-    data = object_({"checkpoint": value}, "checkpoint")
-    return address(data, "address"), files_from_json(data.get("files"))
+    data = object_(value, "checkpoint")
+    return ADDRESS.read(data.get("address"), "address"), files_from_json(data.get("files"))
 
 
 def _skip(file: IO[bytes], entries: Iterable[FileEntry]) -> None:

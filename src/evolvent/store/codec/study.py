@@ -1,24 +1,29 @@
-"""The settings of a study as an archive or the service tells them."""
+"""The settings of a study in JSON: as the service takes and tells them, and as an archive does."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
 from evolvent.errors import ConfigError
 from evolvent.store.codec.fields import (
+    COUNT,
+    JOB_NAME,
+    NUMBER,
+    TEXT,
+    Field,
     Malformed,
-    array,
+    Schema,
     check,
-    number,
+    list_of,
+    message_of,
+    nullable,
     object_,
-    optional_number,
-    optional_text,
+    wrong,
 )
-from evolvent.store.codec.records import job_id
 from evolvent.store.dump import StoppedBy, StudyDump
 from evolvent.validation import (
     MOST,
@@ -35,55 +40,30 @@ _NEEDED = {name for name, field in _KNOWN.items() if field.default is MISSING}
 _WRONG = (ConfigError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 """What reading settings that mean nothing may raise."""
 
-
-@dataclass(frozen=True, slots=True)
-class StudySettings:
-    """What is told of a study beside its log; the fields are those of `StudyDump`."""
-
-    record: StudyRecord
-    created_at: float
-    started_at: float | None
-    stopped: str | None
-    stopped_by: StoppedBy | None
-    pins: Sequence[JobId]
-
-    @classmethod
-    def of(cls, dump: StudyDump) -> StudySettings:
-        """Return those of a dump."""
-        return cls(**{field.name: getattr(dump, field.name) for field in fields(cls)})
-
-    def to_json(self) -> dict[str, Any]:
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**plain, "record": self.record.to_json(), "pins": list(self.pins)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> StudySettings:
-        """Read settings; no code that they name is imported.
-
-        Raises:
-            Malformed: names the setting, what came and what was wanted.
-        """
-        stopped, by = optional_text(data, "stopped"), optional_text(data, "stopped_by")
-        check((stopped is None) == (by is None), "stopped_by", by, "a word if it is stopped")
-        return cls(
-            record=record_from_json(object_(data, "record")),
-            created_at=number(data, "created_at"),
-            started_at=optional_number(data, "started_at"),
-            stopped=stopped,
-            stopped_by=_stopper(by),
-            pins=[job_id({"pin": pin}, "pin") for pin in array(data, "pins")],
-        )
+_SCHEMA: Schema = {
+    "type": "object",
+    "required": ["name", "metric", "mode", "space", "algorithm", "population", "rounds"],
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 100},
+        "metric": {"type": "string", "minLength": 1, "maxLength": 100},
+        "mode": {"enum": ["max", "min"]},
+        "space": {"type": "object", "minProperties": 1},
+        "algorithm": {"anyOf": [TEXT.schema, {"type": "object"}]},
+        "population": {"type": "integer", "minimum": 1},
+        "rounds": {"type": "integer", "minimum": 1},
+        "seed": COUNT.schema,
+        "synchronous": {"type": "boolean"},
+        "initial": {"type": "array", "items": {"type": "object"}},
+        "durability": {"enum": ["power", "process"]},
+        "max_failures": COUNT.schema,
+        "target": nullable(NUMBER).schema,
+        "trainable": nullable(TEXT).schema,
+    },
+    "additionalProperties": False,
+}
 
 
-def _stopper(word: str | None) -> StoppedBy | None:
-    for known in get_args(StoppedBy):
-        if word == known:
-            return known  # type: ignore[no-any-return]  # what get_args gives has no type
-    check(word is None, "stopped_by", word, " or ".join(map(repr, get_args(StoppedBy))))
-    return None
-
-
-def record_from_json(plain: Mapping[str, Any], *, partial: bool = False) -> StudyRecord:
+def record_from_json(plain: dict[str, Any], *, partial: bool = False) -> StudyRecord:
     """Return the settings that a JSON object holds, all checked; no code they name is imported.
 
     Args:
@@ -125,3 +105,48 @@ def _check(record: StudyRecord) -> None:
         check_number("target", record.target)
     if record.trainable is not None:
         check_path("trainable", record.trainable)
+
+
+def _read_record(value: Any, name: str, *, partial: bool) -> StudyRecord:
+    return record_from_json(object_(value, name), partial=partial)
+
+
+def _read_stopper(value: Any, name: str) -> StoppedBy:
+    for known in get_args(StoppedBy):
+        if value == known:
+            return known  # type: ignore[no-any-return]  # what get_args gives has no type
+    raise wrong(name, value, " or ".join(map(repr, get_args(StoppedBy))))
+
+
+RECORD = Field(
+    _SCHEMA, lambda value, name: _read_record(value, name, partial=True), StudyRecord.to_json
+)
+"""The settings of a study; those that have a default may be left out."""
+_WHOLE_RECORD = Field(
+    _SCHEMA, lambda value, name: _read_record(value, name, partial=False), StudyRecord.to_json
+)
+_STOPPER = Field({"enum": [*get_args(StoppedBy)]}, _read_stopper)
+
+
+@dataclass(frozen=True, slots=True)
+class StudySettings:
+    """What an archive tells of a study beside its log; the fields are those of `StudyDump`."""
+
+    record: Annotated[StudyRecord, _WHOLE_RECORD]
+    created_at: Annotated[float, NUMBER]
+    started_at: Annotated[float | None, nullable(NUMBER)]
+    stopped: Annotated[str | None, nullable(TEXT)]
+    stopped_by: Annotated[StoppedBy | None, nullable(_STOPPER)]
+    pins: Annotated[Sequence[JobId], list_of(JOB_NAME)]
+
+    def __post_init__(self) -> None:
+        both = (self.stopped is None) == (self.stopped_by is None)
+        check(both, "stopped_by", self.stopped_by, "a word if it is stopped")
+
+    @classmethod
+    def of(cls, dump: StudyDump) -> StudySettings:
+        """Return those of a dump."""
+        return cls(**{field.name: getattr(dump, field.name) for field in fields(cls)})
+
+
+SETTINGS = message_of(StudySettings)

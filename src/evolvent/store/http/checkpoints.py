@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing, UnknownStudy
 from evolvent.store.checkpoints import manifest
 from evolvent.store.checkpoints.cache import CheckpointCache, cache_of_this_machine
 from evolvent.store.checkpoints.files import FileEntry
-from evolvent.store.codec.fields import Malformed
-from evolvent.store.codec.file_list import files_from_json
+from evolvent.store.codec.messages import CHECKPOINT
 from evolvent.store.http.transfer import download, upload
 from evolvent.store.http.transport import Transport
 
@@ -131,14 +130,14 @@ class HttpCheckpoints:
     def _bring(self, address: str, target: Path) -> list[FileEntry]:
         entries = self._manifest(address)
         download(self._transport, f"{self._path}/checkpoints/{address}", target, entries)
-        return entries
+        return list(entries)
 
-    def _manifest(self, address: str) -> list[FileEntry]:
+    def _manifest(self, address: str) -> Sequence[FileEntry]:
         self._local.path(address)  # refuses what is no address
         answer = self._transport.request("GET", f"{self._path}/checkpoints/{address}")
         try:
-            entries = files_from_json(answer.json()["files"])
-        except (Malformed, ValueError, TypeError, LookupError) as e:
+            entries = CHECKPOINT.read(answer.json(), "answer").files
+        except ValueError as e:
             raise CheckpointError(f"checkpoint {address}: the service has sent no list: {e}") from e
         if manifest.address_of(entries) != address:
             raise CheckpointDamaged(f"checkpoint {address}: the service has sent another list")

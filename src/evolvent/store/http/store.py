@@ -19,15 +19,16 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import ConfigError, EvolventError, LeaseLost, StoreError, UnknownStudy
 from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints
-from evolvent.store.codec import messages, records
-from evolvent.store.codec.fields import Malformed, array, encode, object_, strict_json
+from evolvent.store.codec import messages as m
+from evolvent.store.codec.fields import Field, Malformed
 from evolvent.store.codec.stream import Received
+from evolvent.store.codec.strict_json import encode, strict_json
 from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.http import dump as whole
 from evolvent.store.http.checkpoints import HttpCheckpoints
 from evolvent.store.http.connection import Cancelled
 from evolvent.store.http.credentials import read_token
-from evolvent.store.http.transport import ANSWER_S, Transport
+from evolvent.store.http.transport import ANSWER_S, Answer, Transport
 from evolvent.store.records import (
     FailedAttempt,
     Failure,
@@ -44,7 +45,10 @@ from evolvent.validation import invalid
 _NO_CONTENT = 204
 _JSON = {"Content-Type": "application/json"}
 
+_NO_WAIT = Wait(0.0)
+
 _T = TypeVar("_T")
+_B = TypeVar("_B")
 
 
 class HttpStore:
@@ -67,18 +71,17 @@ class HttpStore:
         self._transport.close()
 
     def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
-        body = {"record": record.to_json(), "key": key or _new_key()}
-        return int(self._post("/studies", body)["id"])
+        body = m.NewStudyBody(record, key or _new_key())
+        return self._post("/studies", m.NEW_STUDY, body, m.STUDY_ID)
 
     def status(self, study: int) -> StudyStatus:
-        return self._read(messages.status_from_json, self._get(f"/studies/{study}"))
+        return self._get(f"/studies/{study}", m.STATUS)
 
     def find_study(self, name: str) -> StudyStatus:
-        return self._read(messages.status_from_json, self._get(f"/studies/named/{quoted(name)}"))
+        return self._get(f"/studies/named/{quoted(name)}", m.STATUS)
 
     def studies(self) -> list[StudyStatus]:
-        found = self._read(lambda data: array(data, "studies"), self._get("/studies"))
-        return [self._read(messages.status_from_json, status) for status in found]
+        return self._get("/studies", m.STUDIES)
 
     def delete_study(self, study: int) -> None:
         self.status(study)  # refuses one that is not there
@@ -115,19 +118,14 @@ class HttpStore:
         wait: Wait | None = None,
         key: str | None = None,
     ) -> Lease | None:
-        wait_s = min(max(0.0, wait.seconds), messages.MOST_WAIT_S) if wait is not None else 0.0
-        body = {
-            "worker": worker,
-            "lease_s": lease_s,
-            "prefer": prefer,
-            "wait_s": wait_s,
-            "key": key or _new_key(),
-        }
+        wait = Wait(0.0) if wait is None else wait
+        wait_s = min(max(0.0, wait.seconds), m.MOST_WAIT_S)
+        body = m.ClaimBody(worker, lease_s, prefer, wait_s, key or _new_key())
         try:
-            lease = self._post(f"/studies/{study}/claim", body, wait=wait)
+            answer = self._send(f"/studies/{study}/claim", m.CLAIM, body, wait)
         except Cancelled:
             return None
-        return None if lease is None else self._read(messages.lease_from_json, lease)
+        return None if answer.status == _NO_CONTENT else self._read(m.LEASE, answer.data)
 
     def heartbeat(
         self,
@@ -139,41 +137,44 @@ class HttpStore:
     ) -> None:
         # Without points it may as well beat twice, and the service need not remember it.
         key = (key or _new_key()) if points else None
-        body = {"lease_s": lease_s, "points": messages.points_to_json(points), "key": key}
-        self._post_fenced(lease, "heartbeat", body)
+        body = m.HeartbeatBody(m.Fence.of(lease), lease_s, points, key)
+        self._send_fenced(lease, "heartbeat", m.HEARTBEAT, body)
 
     def report(self, lease: Lease, report: Report) -> None:
-        self._post_fenced(lease, "report", messages.report_to_json(report))
+        body = m.ReportBody(
+            m.Fence.of(lease), report.metrics, report.checkpoint, report.score, report.points
+        )
+        self._send_fenced(lease, "report", m.REPORT, body)
 
     def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
-        body = {"failure": records.failure_to_json(failure), "key": key or _new_key()}
-        self._post_fenced(lease, "fail", body)
+        body = m.FailBody(m.Fence.of(lease), failure, key or _new_key())
+        self._send_fenced(lease, "fail", m.FAIL, body)
 
     def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
-        described = records.failure_to_json(failure)
-        body = {"worker": worker, "failure": described, "key": key or _new_key()}
-        return int(self._post(f"/studies/{study}/release", body)["released"])
+        body = m.ReleaseBody(worker, failure, key or _new_key())
+        return self._post(f"/studies/{study}/release", m.RELEASE, body, m.RELEASED)
 
     def reparent(
         self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
     ) -> Lease:
-        body = {"parent": parent, "reason": reason, "key": key or _new_key()}
-        return self._read(messages.lease_from_json, self._post_fenced(lease, "reparent", body))
+        body = m.ReparentBody(m.Fence.of(lease), parent, reason, key or _new_key())
+        answer = self._send_fenced(lease, "reparent", m.REPARENT, body)
+        return self._read(m.LEASE, answer.data)
 
     def stop(self, study: int, *, reason: str) -> None:
-        self._post(f"/studies/{study}/stop", {"reason": reason})
+        self._send(f"/studies/{study}/stop", m.STOP, m.StopBody(reason))
 
     def resume(self, study: int) -> None:
-        self._post(f"/studies/{study}/resume", {})
+        self._send(f"/studies/{study}/resume", m.NOTHING, {})
 
     def extend(self, study: int, *, rounds: int) -> None:
-        self._post(f"/studies/{study}/extend", {"rounds": rounds})
+        self._send(f"/studies/{study}/extend", m.EXTEND, rounds)
 
     def retarget(self, study: int, *, target: float | None) -> None:
-        self._post(f"/studies/{study}/retarget", {"target": target})
+        self._send(f"/studies/{study}/retarget", m.RETARGET, target)
 
     def remember(self, study: int, *, trainable: str) -> None:
-        self._post(f"/studies/{study}/remember", {"trainable": trainable})
+        self._send(f"/studies/{study}/remember", m.REMEMBER, trainable)
 
     def push(
         self,
@@ -183,22 +184,17 @@ class HttpStore:
         done: Report | None = None,
         key: str | None = None,
     ) -> JobId:
-        body = {
-            "hyperparameters": dict(hyperparameters),
-            "done": None if done is None else messages.report_to_json(done),
-            "key": key or _new_key(),
-        }
-        pushed = self._post(f"/studies/{study}/push", body)
-        return self._read(messages.job_name, object_({"pushed": pushed}, "pushed")["job"])
+        body = m.PushBody(dict(hyperparameters), done, key or _new_key())
+        return self._post(f"/studies/{study}/push", m.PUSH, body, m.JOB_ID)
 
     def pin(self, study: int, job: JobId) -> None:
-        self._post(f"/studies/{study}/pin", {"job": job})
+        self._send(f"/studies/{study}/pin", m.ONE_JOB, job)
 
     def unpin(self, study: int, job: JobId) -> None:
-        self._post(f"/studies/{study}/unpin", {"job": job})
+        self._send(f"/studies/{study}/unpin", m.ONE_JOB, job)
 
     def collect(self, study: int) -> int:
-        return int(self._post(f"/studies/{study}/collect", {})["freed"])
+        return self._post(f"/studies/{study}/collect", m.NOTHING, {}, m.FREED)
 
     def jobs(
         self,
@@ -210,7 +206,7 @@ class HttpStore:
     ) -> list[JobRecord]:
         words = None if states is None else [state.value for state in states]
         query = _query({"state": words, "after": after, "limit": limit})
-        return list(self._lines(f"/studies/{study}/jobs", messages.job_from_json, query))
+        return list(self._lines(f"/studies/{study}/jobs", m.JOB, query))
 
     def scan(
         self,
@@ -221,34 +217,29 @@ class HttpStore:
         limit: int | None = None,
     ) -> list[tuple[Any, ...]]:
         query = _query({"columns": columns, "after": after, "limit": limit})
-        return list(self._lines(f"/studies/{study}/scan", tuple, query))
+        return list(self._lines(f"/studies/{study}/scan", m.ROW, query))
 
     def job(self, study: int, job: JobId) -> JobRecord:
-        return self._read(messages.job_from_json, self._get(f"/studies/{study}/jobs/{quoted(job)}"))
+        return self._get(f"/studies/{study}/jobs/{quoted(job)}", m.JOB)
 
     def members(self, study: int) -> list[MemberView]:
-        return list(self._lines(f"/studies/{study}/members", messages.member_from_json))
+        return list(self._lines(f"/studies/{study}/members", m.MEMBER))
 
     def lineage(self, study: int, job: JobId) -> list[JobRecord]:
-        found = self._get(f"/studies/{study}/lineage/{quoted(job)}")
-        return [self._read(messages.job_from_json, job) for job in self._listed(found, "jobs")]
+        return self._get(f"/studies/{study}/lineage/{quoted(job)}", m.JOBS)
 
     def points(self, study: int, job: JobId) -> list[Point]:
-        return list(self._lines(f"/studies/{study}/points/{quoted(job)}", messages.point_from_json))
+        return list(self._lines(f"/studies/{study}/points/{quoted(job)}", m.POINT))
 
     def points_of(self, study: int, member: int) -> list[tuple[int, float, str]]:
-        return list(self._lines(f"/studies/{study}/members/{member}/points", _member_point))
+        rows = self._lines(f"/studies/{study}/members/{member}/points", m.MEMBER_POINT)
+        return [(int(round_), step, str(values)) for round_, step, values in rows]
 
     def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
-        query = {"limit": limit}
-        return list(self._lines(f"/studies/{study}/failures", records.attempt_from_json, query))
+        return list(self._lines(f"/studies/{study}/failures", m.FAILED, {"limit": limit}))
 
     def pins(self, study: int) -> list[JobId]:
-        found = self._get(f"/studies/{study}/pins")
-        return [self._read(messages.job_name, job) for job in self._listed(found, "jobs")]
-
-    def _listed(self, found: Any, name: str) -> list[Any]:
-        return self._read(lambda data: array(data, name), found)
+        return self._get(f"/studies/{study}/pins", m.JOB_IDS)
 
     @contextmanager
     def dump(
@@ -257,7 +248,7 @@ class HttpStore:
         with whole.scratch_directory() as scratch:
             stream = scratch / "stream"
             whole.download(self._transport, study, checkpoints, stream)
-            received = self._read(Received.of, stream)
+            received = self._understood(lambda: Received.of(stream))
             directories = dict(received.unpack(lambda name: _made(scratch / name)))
             yield received.dump(), HeldCheckpoints(received.addresses, directories)
 
@@ -265,39 +256,32 @@ class HttpStore:
         with whole.scratch_directory() as scratch:
             stream = whole.written(dump, save, scratch)
             answer = whole.upload(self._transport, stream, key or _new_key())
-        return int(self._json(answer.data)["id"])
+        return self._read(m.STUDY_ID, answer.data)
 
-    def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        return self._json(self._transport.request("GET", _with(path, query)).data)
+    def _get(self, path: str, kind: Field[_T]) -> _T:
+        return self._read(kind, self._transport.request("GET", path).data)
 
     def _lines(
-        self,
-        path: str,
-        from_json: Callable[[Any], _T],
-        query: Mapping[str, Any] | None = None,
+        self, path: str, kind: Field[_T], query: Mapping[str, Any] | None = None
     ) -> Iterator[_T]:
-        for line in self._transport.lines(_with(path, query)):
-            if line:
-                yield self._read(from_json, self._json(line))
+        path = f"{path}?{urlencode(query)}" if query else path
+        return (self._read(kind, line) for line in self._transport.lines(path) if line)
 
-    def _post(
-        self,
-        path: str,
-        body: Mapping[str, Any],
-        *,
-        wait: Wait | None = None,
-    ) -> Any:
-        """Send a JSON object; return the value that is answered, None for nothing.
+    def _post(self, path: str, kind: Field[_B], body: _B, reply: Field[_T]) -> _T:
+        return self._read(reply, self._send(path, kind, body).data)
+
+    def _send(self, path: str, kind: Field[_B], body: _B, wait: Wait = _NO_WAIT) -> Answer:
+        """Send a JSON object.
 
         Raises:
+            ConfigError: it has a value that no JSON can hold.
             Cancelled: the wait was ended before the answer came.
         """
         try:
-            text = encode(body).encode("ascii")
+            text = encode(kind.to_json(body)).encode("ascii")
         except ValueError as e:
             raise ConfigError(f"{path}: a value that no JSON can hold: {e}") from e
-        wait = Wait(0.0) if wait is None else wait
-        answer = self._transport.request(
+        return self._transport.request(
             "POST",
             path,
             text,
@@ -305,35 +289,28 @@ class HttpStore:
             timeout_s=ANSWER_S + wait.seconds,
             cancel=wait.cancel,
         )
-        return None if answer.status == _NO_CONTENT else self._json(answer.data)
 
-    def _post_fenced(self, lease: Lease, action: str, body: Mapping[str, Any]) -> Any:
+    def _send_fenced(self, lease: Lease, action: str, kind: Field[_B], body: _B) -> Answer:
         """Send what concerns a lease.
 
         Raises:
             LeaseLost: it does not count, also because its study is gone.
         """
-        fence = messages.fence_to_json(lease)
         try:
-            return self._post(f"/studies/{lease.study}/{action}", {**fence, **body})
+            return self._send(f"/studies/{lease.study}/{action}", kind, body)
         except UnknownStudy as e:
             raise LeaseLost(f"{lease.job.id}: its study has been removed") from e
 
-    def _json(self, data: bytes) -> Any:
-        return self._read(strict_json, data)
+    def _read(self, kind: Field[_T], data: bytes) -> _T:
+        return self._understood(lambda: kind.read(strict_json(data), "answer"))
 
-    def _read(self, from_json: Callable[[Any], _T], data: Any) -> _T:
+    def _understood(self, read: Callable[[], _T]) -> _T:
         try:
-            return from_json(data)
+            return read()
         except EvolventError:
             raise
         except (Malformed, ValueError, TypeError, AttributeError, LookupError) as e:
             raise StoreError(f"{self.url} has sent something that is not understood: {e}") from e
-
-
-def _member_point(row: Any) -> tuple[int, float, str]:
-    round_, step, values = row
-    return int(round_), step, str(values)
 
 
 def _stored(algorithm: Algorithm) -> object:
@@ -357,10 +334,6 @@ def quoted(text: str) -> str:
 def _new_key() -> str:
     """Return a name for one call."""
     return uuid4().hex
-
-
-def _with(path: str, query: Mapping[str, Any] | None) -> str:
-    return f"{path}?{urlencode(query)}" if query else path
 
 
 def _made(directory: Path) -> Path:

@@ -24,8 +24,8 @@ from evolvent.store.backoff import Backoff
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.hashes import HASHES
-from evolvent.store.codec.fields import encode
-from evolvent.store.codec.file_list import files_to_json
+from evolvent.store.codec.messages import NEW_UPLOAD, SENT, UPLOAD, NewUploadBody
+from evolvent.store.codec.strict_json import encode
 from evolvent.store.http.connection import CONNECTION_ERRORS
 from evolvent.store.http.transport import ANSWER_S, RETRY_S, Transport, unavailable
 
@@ -58,7 +58,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
         CheckpointError: the service has no room, or a file here cannot be read or was changed.
         StoreUnavailable: the service cannot be reached.
     """
-    description = encode({"files": files_to_json(entries), "key": uuid4().hex}).encode()
+    description = encode(NEW_UPLOAD.to_json(NewUploadBody(entries, uuid4().hex))).encode()
     backoff, most_sent = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, for_s=RETRY_S), -1
     # To begin and to seal may both read all of it there: equal contents, or what has come.
     long_s = _answer_s(sum(entry.size for entry in entries))
@@ -66,10 +66,10 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
         answer = transport.request(
             "POST", f"{study}/uploads", description, headers=_JSON, timeout_s=long_s
         )
-        upload_state = answer.json()
-        if upload_state["sealed"]:
+        progress = UPLOAD.read(answer.json(), "answer")
+        if progress.sealed:
             return
-        offsets = [file["offset"] for file in upload_state["files"]]
+        offsets = [file.offset for file in progress.files]
         if (sent := sum(offsets)) > most_sent:
             # For as long as something arrives, and `RETRY_S` beyond: a slow line is no failure.
             most_sent = sent
@@ -81,7 +81,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
             )
         else:
             time.sleep(backoff.pause_s())
-        path = f"{study}/uploads/{upload_state['upload']}"
+        path = f"{study}/uploads/{progress.upload}"
         try:
             for index, (entry, offset) in enumerate(zip(entries, offsets, strict=True)):
                 _send(transport, f"{path}/files/{index}", staged / entry.name, entry, offset)
@@ -107,7 +107,7 @@ def _send(transport: Transport, path: str, source: Path, entry: FileEntry, offse
         part = _UploadPart(source, entry, offset)
         headers = {**_BYTES, "Content-Length": str(part.length)}
         answer = transport.request("PUT", f"{path}?offset={offset}", part.open, headers=headers)
-        offset = int(answer.json()["offset"])
+        offset = SENT.read(answer.json(), "answer")
 
 
 class _UploadPart:
