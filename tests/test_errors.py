@@ -54,7 +54,7 @@ def test_a_value_that_is_refused_is_named() -> None:
         check_count("rounds", 0, least=1)
     assert refused.value.field == "rounds"
     with pytest.raises(Malformed, match="score: got 'x', wanted a finite number") as malformed:
-        NUMBER.read("x", "score")
+        NUMBER.from_json("x", "score")
     assert malformed.value.field == "score"
 
 

@@ -110,11 +110,11 @@ class Manifest:
         """
         check_version(data)
         given = object_(data.get("parts"), "parts")
-        parts = {name: _PART.read(given.get(name), name) for name in PARTS}
+        parts = {name: _PART.from_json(given.get(name), name) for name in PARTS}
         packed = object_(data.get("checkpoints"), "checkpoints")
         return cls(
-            study=TEXT.read(data.get("study"), "study"),
-            written_by=TEXT.read(data.get("written_by"), "written_by"),
+            study=TEXT.from_json(data.get("study"), "study"),
+            written_by=TEXT.from_json(data.get("written_by"), "written_by"),
             parts={n: FileEntry(n, part["size"], part["sha256"]) for n, part in parts.items()},
             lines={name: part["lines"] for name, part in parts.items()},
             checkpoints={address: _packed(address, found) for address, found in packed.items()},
@@ -133,7 +133,7 @@ def check_version(data: Any) -> None:
     """Refuse what is no manifest of ours, or one that only a newer evolvent understands."""
     found = data.get("format") if isinstance(data, Mapping) else data
     check(found == FORMAT, "format", found, repr(FORMAT))
-    version = COUNT.read(data.get("version"), "version")
+    version = COUNT.from_json(data.get("version"), "version")
     if version > VERSION:
         raise Malformed(
             f"written in format {version} by {data.get('written_by')!r:.40}, this evolvent reads "
@@ -159,7 +159,7 @@ def _packed(address: str, data: Any) -> PackedCheckpoint:
     files = {name: _file(name, given[name]) for name in sorted(given)}
     if address_of(files.values()) != address:
         raise Malformed(f"checkpoint {address:.80}: the address is not that of its files")
-    return PackedCheckpoint(_JOBS.read(data.get("jobs"), "jobs"), files)
+    return PackedCheckpoint(_JOBS.from_json(data.get("jobs"), "jobs"), files)
 
 
 def _file(name: str, size_and_hash: Any) -> FileEntry:
@@ -169,4 +169,4 @@ def _file(name: str, size_and_hash: Any) -> FileEntry:
     if not isinstance(size_and_hash, list) or len(size_and_hash) != 2:
         raise wrong(name, size_and_hash, "size and SHA-256")
     size, sha256 = size_and_hash
-    return FileEntry(name, COUNT.read(size, "size"), TEXT.read(sha256, "sha256"))
+    return FileEntry(name, COUNT.from_json(size, "size"), TEXT.from_json(sha256, "sha256"))

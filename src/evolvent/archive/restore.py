@@ -43,7 +43,7 @@ class PackedStudy:
 
     def __init__(self, archive: ArchiveReader) -> None:
         self._archive = archive
-        found = list(archive.records(layout.STUDY, lambda data: SETTINGS.read(data, "study")))
+        found = list(archive.records(layout.STUDY, lambda data: SETTINGS.from_json(data, "study")))
         if len(found) != 1:
             raise archive.error(layout.STUDY, f"{len(found)} lines, wanted one")
         self._settings = found[0]
@@ -100,11 +100,12 @@ class PackedStudy:
                 consistency.check_jobs,
             ),
             points=self._checked_records(
-                layout.POINTS, lambda data: consistency.point(records.JOB_POINT.read(data, "point"))
+                layout.POINTS,
+                lambda data: consistency.point(records.JOB_POINT.from_json(data, "point")),
             ),
             failures=self._checked_records(
                 layout.FAILURES,
-                lambda data: consistency.failure(records.FAILED.read(data, "failure")),
+                lambda data: consistency.failure(records.FAILED.from_json(data, "failure")),
             ),
         )
 

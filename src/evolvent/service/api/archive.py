@@ -46,7 +46,7 @@ def _restore(request: ApiRequest, path: Path) -> Any:
     received = Received.of(path)
     record = received.settings.record
     refuse_foreign(record.algorithm)
-    key = KEY.read(request.query.get("key"), "key")
+    key = KEY.from_json(request.query.get("key"), "key")
 
     def save(checkpoints: LocalCheckpoints) -> None:
         for name, staged in received.unpack(lambda _: checkpoints.stage("import")):

@@ -217,7 +217,7 @@ class Endpoint:
         return _json_response(operation.reply.to_json(reply), status, packed=False)
 
     async def _claim(self, operation: LongPoll, request: Request) -> Response:
-        body = operation.body.read(await self._body(request, operation.body), "body")
+        body = operation.body.from_json(await self._body(request, operation.body), "body")
         asked = self._request(request)
 
         def check() -> None:
@@ -259,7 +259,7 @@ class Endpoint:
 
 
 def _with(asked: ApiRequest, kind: Field[Any], body: dict[str, Any]) -> ApiRequest:
-    return replace(asked, body=kind.read(body, "body"))
+    return replace(asked, body=kind.from_json(body, "body"))
 
 
 def _check_known(given: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:

@@ -23,7 +23,7 @@ _FINISHED = (JobState.DONE, JobState.FAILED)
 _Record = TypeVar("_Record")
 
 
-def _jobs_page(request: ApiRequest) -> m.Page[JobRecord]:
+def _jobs_page(request: ApiRequest) -> m.LogPage[JobRecord]:
     after, states = request.count("after", 0) or 0, request.states()
     limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
     return _page(request.store, request.study, states, after, limit)
@@ -82,23 +82,23 @@ def _scan(request: ApiRequest) -> Iterator[tuple[Any, ...]]:
 
 def _paged(
     read: Callable[[ApiRequest], Sequence[_Record]],
-) -> Callable[[ApiRequest], m.Page[_Record]]:
+) -> Callable[[ApiRequest], m.LogPage[_Record]]:
     """Return what reads one page of what `read` gives whole."""
 
-    def page(request: ApiRequest) -> m.Page[_Record]:
+    def page(request: ApiRequest) -> m.LogPage[_Record]:
         after = request.count("after", 0) or 0
         limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
         records = read(request)
         shown = records[after : after + limit]
         end = after + len(shown)
-        return m.Page(shown, end if end < len(records) else None, len(records))
+        return m.LogPage(shown, end if end < len(records) else None, len(records))
 
     return page
 
 
 def _page(
     store: Store, study: int, states: Sequence[JobState] | None, after: int, limit: int
-) -> m.Page[JobRecord]:
+) -> m.LogPage[JobRecord]:
     """Return one page; positions run over the finished jobs, and on over the open ones."""
     status = store.status(study)
     n_finished = status.n_finished
@@ -116,7 +116,7 @@ def _page(
         jobs += shown
         at = n_finished + begin + len(shown)
         more = begin + len(shown) < len(open_jobs)
-    return m.Page(jobs, at if more else None, total)
+    return m.LogPage(jobs, at if more else None, total)
 
 
 def _finished(

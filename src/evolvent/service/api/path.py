@@ -89,14 +89,14 @@ def _member(text: str) -> int:
 
 def _job(text: str) -> JobId:
     try:
-        return JOB_NAME.read(text, "job")
+        return JOB_NAME.from_json(text, "job")
     except Malformed as e:
         raise UnknownJob(str(e)) from e
 
 
 def _address(text: str) -> str:
     try:
-        return ADDRESS.read(text, "checkpoint")
+        return ADDRESS.from_json(text, "checkpoint")
     except Malformed as e:
         raise HttpError(404, str(e), field="address") from e
 

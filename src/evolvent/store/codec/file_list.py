@@ -67,7 +67,7 @@ def _entry(item: Any, index: int) -> FileEntry:
     where = f"files[{index}]"
     check(isinstance(item, dict), where, item, "an object with name, size and sha256")
     try:
-        entry = FILE.read(item, where)
+        entry = FILE.from_json(item, where)
     except Malformed as e:
         named = f" {item['name']!r:.80}" if e.field == "sha256" else ""
         raise Malformed(f"{where}{named}: {e}", field=where) from e

@@ -62,7 +62,7 @@ _T = TypeVar("_T")
 
 
 def _read_path(value: Any, name: str) -> str:
-    return check_path(name, TEXT.read(value, name))
+    return check_path(name, TEXT.from_json(value, name))
 
 
 _KEY = nullable(
@@ -134,7 +134,7 @@ MEMBER_POINT = Field(
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[_T]):
+class LogPage(Generic[_T]):
     """Some records of many.
 
     Attributes:
@@ -147,9 +147,9 @@ class Page(Generic[_T]):
     total: int
 
 
-def _page(name: str, kind: Field[_T]) -> Field[Page[_T]]:
-    def make(*, next: int | None, total: int, **items: Any) -> Page[_T]:
-        return Page(items[name], next, total)
+def _page(name: str, kind: Field[_T]) -> Field[LogPage[_T]]:
+    def make(*, next: int | None, total: int, **items: Any) -> LogPage[_T]:
+        return LogPage(items[name], next, total)
 
     needed: dict[str, Field[Any]] = {
         name: list_of(kind), "next": nullable(COUNT), "total": COUNT

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from evolvent.core.heads import Head, HeadState
@@ -126,18 +127,18 @@ def finished(data: Any) -> JobRecord:
     Raises:
         Malformed: it is none, or not finished.
     """
-    job = JOB.read(_with_cause(data), "job")
+    job = JOB.from_json(_with_cause(data), "job")
     done = job.state is JobState.DONE
     check(done or job.state is JobState.FAILED, "state", job.state.value, "'done' or 'failed'")
     check(job.finished_at is not None, "finished_at", None, "a finite number")
     for name, value in (("score", job.score), ("checkpoint", job.checkpoint)):
         check((value is not None) == done, name, value, "one of a done job, none of a failed one")
-    return job
+    return replace(job, parent_checkpoint=None)
 
 
 def member(data: Any) -> MemberDump:
     """Return a member of an archive."""
-    return HEAD.read(_with_cause(data), "member")
+    return HEAD.from_json(_with_cause(data), "member")
 
 
 def _with_cause(data: Any) -> Any:
@@ -152,7 +153,7 @@ def cause_in_words(data: Mapping[str, Any]) -> Cause:
     An evolvent of schema version 3 told the words only: they are read here, as they were then, and
     nowhere else but in the migration `0004_cause.sql`, which reads them the same.
     """
-    reason, state = TEXT.read(data.get("reason"), "reason"), data.get("state")
+    reason, state = TEXT.from_json(data.get("reason"), "reason"), data.get("state")
     if state == HeadState.WAITING or reason == "rounds done":
         return Cause.UNDECIDED
     if state in (HeadState.ENDED, JobState.CANCELLED):
@@ -160,10 +161,10 @@ def cause_in_words(data: Mapping[str, Any]) -> Cause:
     for pattern, cause in _WORDS.items():
         if pattern.fullmatch(reason):
             return cause
-    start = nullable(JOB_NAME).read(data.get("parent"), "parent")
+    start = nullable(JOB_NAME).from_json(data.get("parent"), "parent")
     own, round_ = data.get("member"), data.get("round")
     if "job" in data:
-        job = JOB_NAME.read(data["job"], "job")
+        job = JOB_NAME.from_json(data["job"], "job")
         own, round_ = job.member, job.round
     if start is None or round_ == 0:
         return Cause.UNKNOWN

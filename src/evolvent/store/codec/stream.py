@@ -119,9 +119,11 @@ class Received:
             Malformed: it is none, or breaks off.
         """
         with path.open("rb") as file:
-            settings = SETTINGS.read(_next(file, "settings"), "settings")
+            settings = SETTINGS.from_json(_next(file, "settings"), "settings")
             by_job = object_(_next(file, "addresses"), "addresses")
-            addresses = {JOB_NAME.read(j, "job"): ADDRESS.read(a, j) for j, a in by_job.items()}
+            addresses = {
+                JOB_NAME.from_json(j, "job"): ADDRESS.from_json(a, j) for j, a in by_job.items()
+            }
             return cls(path, settings, addresses, _starts(file))
 
     def dump(self) -> StudyDump:
@@ -136,8 +138,8 @@ class Received:
             pins=settings.pins,
             members=self._each("member", lines.member),
             jobs=self._each("job", lines.finished),
-            points=self._each("point", lambda data: lines.JOB_POINT.read(data, "point")),
-            failures=self._each("failure", lambda data: lines.FAILED.read(data, "failure")),
+            points=self._each("point", lambda data: lines.JOB_POINT.from_json(data, "point")),
+            failures=self._each("failure", lambda data: lines.FAILED.from_json(data, "failure")),
         )
 
     def unpack(self, place: Callable[[str], Path]) -> Iterator[tuple[str, Path]]:
@@ -202,7 +204,7 @@ def _next(file: IO[bytes], word: str) -> Any:
 
 def _list(value: Any) -> tuple[str, list[FileEntry]]:
     data = object_(value, "checkpoint")
-    return ADDRESS.read(data.get("address"), "address"), files_from_json(data.get("files"))
+    return ADDRESS.from_json(data.get("address"), "address"), files_from_json(data.get("files"))
 
 
 def _skip(file: IO[bytes], entries: Iterable[FileEntry]) -> None:

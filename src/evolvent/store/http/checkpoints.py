@@ -136,7 +136,7 @@ class HttpCheckpoints:
         self._local.path(address)  # refuses what is no address
         answer = self._transport.request("GET", f"{self._path}/checkpoints/{address}")
         try:
-            entries = CHECKPOINT.read(answer.json(), "answer").files
+            entries = CHECKPOINT.from_json(answer.json(), "answer").files
         except ValueError as e:
             raise CheckpointError(f"checkpoint {address}: the service has sent no list: {e}") from e
         if manifest.address_of(entries) != address:

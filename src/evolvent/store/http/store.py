@@ -302,7 +302,7 @@ class HttpStore:
             raise LeaseLost(f"{lease.job.id}: its study has been removed") from e
 
     def _read(self, kind: Field[_T], data: bytes) -> _T:
-        return self._understood(lambda: kind.read(strict_json(data), "answer"))
+        return self._understood(lambda: kind.from_json(strict_json(data), "answer"))
 
     def _understood(self, read: Callable[[], _T]) -> _T:
         try:
