@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice
-from typing import Any, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -43,6 +44,7 @@ from evolvent.store.protocol import Store
 _WORTH_PACKING = 4096
 _LEVEL = 4
 _LINES_IN_BLOCK = 1000
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 
 
@@ -101,7 +103,9 @@ class Endpoint:
 
     def __init__(self, context: ApiContext, path: PathTemplate, ops: Sequence[Operation]) -> None:
         self._context, self._path = context, path
-        self._operations: dict[str, Operation] = {o.method: o for o in ops}
+        self._operations: dict[str, tuple[Operation, Handler]] = {
+            o.method: (o, self._handler(o)) for o in ops
+        }
         if (get := self._operations.get("GET")) is not None:
             self._operations["HEAD"] = get
         self.methods = frozenset(self._operations)
@@ -109,41 +113,46 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        request = Request(scope, receive)
         try:
-            response = await self._response(Request(scope, receive))
+            handle = self._permitted(request)
+            response = await handle(request)
         except Exception as e:  # noqa: BLE001 - every error has an answer
             response = to_response(e)
         await response(scope, receive, send)
 
-    async def _response(self, request: Request) -> Response:
+    def _permitted(self, request: Request) -> Handler:
+        """Return what answers a request; all that can be said without its body is said before."""
         identity = current_identity(request)
         if request.method == "OPTIONS":
-            return Response(status_code=204, headers={"Allow": self._allow})
-        operation = self._operations.get(request.method)
-        if operation is None:
+            return self._options
+        if request.method not in self._operations:
             message = f"method: got {request.method}, wanted {self._allow}"
             raise HttpError(405, message, field="method", allow=self._allow)
-        # All that can be said without the body is said before it is read.
+        operation, handle = self._operations[request.method]
         check_role(identity, operation.role)
         _check_known(request.query_params, operation.query, "a parameter")
-        return await self._run(operation, request)
+        return handle
 
-    async def _run(self, operation: Operation, request: Request) -> Response:
+    def _handler(self, operation: Operation) -> Handler:
         match operation:
             case JsonCall():
-                return await self._json(operation, request)
+                return partial(self._json, operation)
             case LinesCall():
-                return await self._lines(operation, request)
+                return partial(self._lines, operation)
             case StreamCall():
-                return await self._stream(operation, request)
+                return partial(self._stream, operation)
             case DownloadCall():
-                return await self._download(operation, request)
+                return partial(self._download, operation)
             case UploadCall():
-                return await self._upload(operation, request)
+                return partial(self._upload, operation)
             case LongPoll():
-                return await self._claim(operation, request)
+                return partial(self._claim, operation)
             case _:
                 assert_never(operation)
+
+    async def _options(self, _: Request) -> Response:
+        return Response(status_code=204, headers={"Allow": self._allow})
 
     async def _json(self, operation: JsonCall, request: Request) -> Response:
         body = {} if operation.method == "GET" else await self._body(request, operation.body)
@@ -152,9 +161,10 @@ class Endpoint:
 
         def run() -> Response:
             self._context.check(operation, asked)
-            reply = operation.run(
-                asked if operation.body is None else _with(asked, operation.body, body)
-            )
+            if operation.body is None:
+                reply = operation.run(asked)
+            else:
+                reply = operation.run(replace(asked, body=operation.body.from_json(body, "body")))
             if operation.reply is None:
                 return Response(status_code=204)
             status = 201 if operation.creates else 200
@@ -256,10 +266,6 @@ class Endpoint:
             path=self._path.read(request.path_params),
             query=request.query_params,
         )
-
-
-def _with(asked: ApiRequest, kind: Field[Any], body: dict[str, Any]) -> ApiRequest:
-    return replace(asked, body=kind.from_json(body, "body"))
 
 
 def _check_known(given: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:

@@ -7,7 +7,7 @@ be left out. What has a name in capitals has it in the OpenAPI document too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Generic, TypeVar
 
 from evolvent.core.records import JobId, JobRecord, JobState, Metrics
@@ -65,17 +65,15 @@ def _read_path(value: Any, name: str) -> str:
     return check_path(name, TEXT.from_json(value, name))
 
 
-_KEY = nullable(
-    text(
-        f"1 to {_LONGEST_KEY} printable ASCII characters, such as a UUID",
-        lambda value: 0 < len(value) <= _LONGEST_KEY and value.isascii() and value.isprintable(),
-        minLength=1,
-        maxLength=_LONGEST_KEY,
-        pattern="^[ -~]+$",
-    )
+_CALL = text(
+    f"1 to {_LONGEST_KEY} printable ASCII characters, such as a UUID",
+    lambda value: 0 < len(value) <= _LONGEST_KEY and value.isascii() and value.isprintable(),
+    minLength=1,
+    maxLength=_LONGEST_KEY,
+    pattern="^[ -~]+$",
 )
 _WHY = "Names this call, such as a UUID: sent again with it, nothing is done twice."
-KEY = Field({**_KEY.schema, "description": _WHY}, _KEY.read)
+KEY = replace(nullable(_CALL), schema={**nullable(_CALL).schema, "description": _WHY})
 
 _WORKER = printable(1, 200)
 _LEASE_S = nullable(number(-_MOST_SECONDS, _MOST_SECONDS), LEASE_S)  # one may be over already

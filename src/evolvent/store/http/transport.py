@@ -50,7 +50,6 @@ class Answer:
     """What came back, whole."""
 
     status: int
-    headers: Mapping[str, str]
     data: bytes
 
     def json(self) -> Any:
@@ -103,7 +102,7 @@ class Transport:
         """
         send = self._sending(method, path, body, headers, timeout_s, cancel)
         with self._answered(send, whole=True) as (response, data):
-            return Answer(response.status, _plain(response), data)
+            return Answer(response.status, data)
 
     @contextmanager
     def stream(
@@ -197,7 +196,7 @@ class Transport:
         error = error_of(response.status, data, url=self.origin.url)
         if response.status not in _AGAIN:
             raise error
-        retries.wait(error, wanted_s=retry_after(_plain(response)))
+        retries.wait(error, wanted_s=retry_after(response.getheader("retry-after", "")))
         return None
 
     def _give_back(
@@ -237,10 +236,6 @@ def _content(response: http.client.HTTPResponse) -> bytes:
     except BaseException:
         response.close()  # as above
         raise
-
-
-def _plain(response: http.client.HTTPResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.getheaders()}
 
 
 def _unpacked(response: http.client.HTTPResponse) -> Iterator[bytes]:
@@ -337,10 +332,10 @@ def error_of(status: int, data: bytes, *, url: str) -> EvolventError:
     return StoreError(f"{url}: {message}")
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(text: str) -> float | None:
     """Return how many seconds the service wants us to wait; None when it does not say."""
     try:
-        return max(0.0, float(headers.get("retry-after", "")))
+        return max(0.0, float(text))
     except ValueError:
         return None
 
