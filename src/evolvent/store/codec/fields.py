@@ -84,7 +84,9 @@ class Field(Generic[_T]):
 
     def to_json(self, value: _T) -> Any:
         """Return what strict JSON can hold."""
-        return value if self.write is None or value is None else self.write(value)
+        if self.write is None or (value is None and self.nullable):
+            return value
+        return self.write(value)
 
 
 def text(
@@ -257,14 +259,15 @@ def _reader(
 def _writer(
     own: Mapping[str, Field[Any]], inline: Mapping[str, Field[Any]], at: Mapping[str, str]
 ) -> Callable[[Any], dict[str, Any]]:
-    values = [(name, attrgetter(at.get(name, name)), kind.write) for name, kind in own.items()]
+    values = [(name, attrgetter(at.get(name, name)), kind) for name, kind in own.items()]
     parts = [(attrgetter(name), kind.to_json) for name, kind in inline.items()]
 
     def write(record: Any) -> dict[str, Any]:
         data = {}
-        for name, get, write_one in values:
+        for name, get, kind in values:
             value = get(record)
-            data[name] = value if write_one is None or value is None else write_one(value)
+            null = value is None and kind.nullable
+            data[name] = value if null or kind.write is None else kind.write(value)
         for get, write_part in parts:
             data |= write_part(get(record))
         return data
