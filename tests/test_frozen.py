@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -149,7 +148,9 @@ def test_an_archive_of_older_code_is_the_same_study(imported: ev.Study, stored: 
 def test_an_archive_of_older_code_comes_out_again(imported: ev.Study, tmp_path: Path) -> None:
     again = imported.export(tmp_path / "again.zip", checkpoints="kept")
     older = entries(FROZEN / "study.zip")
-    assert {name: without_causes(data) for name, data in entries(again).items()} == older
+    assert entries(again).keys() == older.keys()
+    for name, data in entries(again).items():
+        assert as_older_code_wrote(name, data) == as_older_code_wrote(name, older[name])
 
 
 def test_an_archive_of_older_code_goes_on(imported: ev.Study) -> None:
@@ -165,9 +166,13 @@ def entries(archive: Path) -> dict[str, bytes]:
         return {name: zipped.read(name) for name in names}
 
 
-def without_causes(data: bytes) -> bytes:
-    """Return a part of an archive without the one key that older code did not write."""
-    return re.sub(rb'"cause": ?"[a-z_]+", ?', b"", data)
+def as_older_code_wrote(name: str, data: bytes) -> Any:
+    """Return a part of an archive without what older code did not write."""
+    if not name.endswith(".jsonl"):
+        return data
+    lines = [json.loads(line) for line in data.splitlines()]
+    more = {"cause"} | ({"member", "round", "parent_checkpoint"} if name == "jobs.jsonl" else set())
+    return [{key: value for key, value in line.items() if key not in more} for line in lines]
 
 
 def beside_the_code(files: list[str]) -> Counter[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias, assert_never
@@ -161,10 +160,7 @@ class Endpoint:
 
         def run() -> Response:
             self._context.check(operation, asked)
-            if operation.body is None:
-                reply = operation.run(asked)
-            else:
-                reply = operation.run(replace(asked, body=operation.body.from_json(body, "body")))
+            reply = operation.call(asked, body)
             if operation.reply is None:
                 return Response(status_code=204)
             status = 201 if operation.creates else 200

@@ -7,7 +7,7 @@ type checker says where a new kind is still missing.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from starlette.datastructures import Headers
@@ -75,6 +75,16 @@ class JsonCall(OperationBase):
     def runs_in(self) -> ThreadKind:
         """The threads that it runs in."""
         return self.threads or (ThreadKind.READ if self.method == "GET" else ThreadKind.WRITE)
+
+    def call(self, request: ApiRequest, body: Mapping[str, Any]) -> Any:
+        """Return what `run` does for a request with the JSON object that came.
+
+        Raises:
+            Malformed: names the field of it that is not as it should be.
+        """
+        if self.body is not None:
+            request = replace(request, body=self.body.from_json(body, "body"))
+        return self.run(request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

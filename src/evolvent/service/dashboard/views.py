@@ -194,10 +194,9 @@ class DashboardViews:
             base_url=str(request.base_url).rstrip("/"),
             path={"study": found.id},
             query=request.query_params,
-            body=action.body(form, found),
         )
         self._context.check(action.operation, call)
-        action.operation.run(call)
+        action.operation.call(call, action.body(form, found))
 
     def _status(self, request: Request) -> StudyStatus:
         """Return the study in the path, if whoever asks may know of it."""
