@@ -134,7 +134,7 @@ def import_study(
         ArchiveError: it is no archive, damaged, or of a newer evolvent; nothing has been written.
         StudyExists: the name is taken.
     """
-    from evolvent.archive.restore import checked_archive  # noqa: PLC0415 - rarely needed
+    from evolvent.store.archive.restore import checked_archive  # noqa: PLC0415 - rarely needed
 
     checked = None if name is None else check_name("name", name)
     with checked_archive(path) as packed:

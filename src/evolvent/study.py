@@ -125,7 +125,7 @@ class Study:
             CheckpointMissing, CheckpointDamaged: names the job and the address.
             ArchiveError: the file cannot be written; what was there before still is.
         """
-        from evolvent.archive.export import export_study, parse_choice  # noqa: PLC0415 - workers need no archives
+        from evolvent.store.archive.export import export_study, parse_choice  # noqa: PLC0415 - workers need no archives
 
         export_study(self.store, self.id, path, checkpoints=parse_choice(checkpoints))
         return Path(path)

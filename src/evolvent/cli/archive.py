@@ -49,9 +49,9 @@ def export_(
     The study may be running: the archive shows it as of one instant.
     """
     from evolvent.analysis.comparison.text import counted
-    from evolvent.archive.export import export_study, parse_choice
-    from evolvent.archive.manifest import JOBS
     from evolvent.display.words import size
+    from evolvent.store.archive.export import export_study, parse_choice
+    from evolvent.store.archive.manifest import JOBS
 
     opened = open_study(study, store)
     written = export_study(opened.store, opened.id, output, checkpoints=parse_choice(checkpoints))

@@ -9,12 +9,12 @@ import pytest
 
 import evolvent as ev
 from evolvent.analysis.explain.explain import Explanation, explain
-from evolvent.archive.export import export_study
 from evolvent.core.algorithms import Algorithm, Replay
 from evolvent.core.records import JobId, JobRecord
 from evolvent.core.rng import stream
 from evolvent.core.space import Space
 from evolvent.store import open_store
+from evolvent.store.archive.export import export_study
 from tests.contract.crew import INVALID, OVER, RAISED, Crew, Scores
 
 SPACE = Space.of(

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evolvent.archive.export import parse_choice
-from evolvent.archive.validate import Consistency
 from evolvent.errors import ArchiveError
 from evolvent.service.api.operations import IncomingBody, StreamCall, UploadCall
 from evolvent.service.api.policy import refuse_foreign
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
 from evolvent.service.web.body import check_type, spooled
+from evolvent.store.archive.export import parse_choice
+from evolvent.store.archive.validate import Consistency
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.codec.fields import Schema
 from evolvent.store.codec.messages import KEY, STUDY_ID

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from evolvent.archive.manifest import MANIFEST, Manifest, entry_name
 from evolvent.errors import ArchiveError
+from evolvent.store.archive.manifest import MANIFEST, Manifest, entry_name
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec.fields import Malformed, check
 from evolvent.store.codec.strict_json import strict_json

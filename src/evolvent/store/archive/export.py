@@ -13,11 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, get_args
 
-from evolvent.archive import manifest as layout
-from evolvent.archive.manifest import Manifest, PackedCheckpoint, entry_name, written_by
-from evolvent.archive.reader import is_archive
 from evolvent.core.records import JobId
 from evolvent.errors import ArchiveError, CheckpointDamaged, UnknownJob
+from evolvent.store.archive import manifest as layout
+from evolvent.store.archive.manifest import Manifest, PackedCheckpoint, entry_name, written_by
+from evolvent.store.archive.reader import is_archive
 from evolvent.store.checkpoints import files
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.manifest import address_of

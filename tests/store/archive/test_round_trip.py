@@ -14,7 +14,7 @@ import pytest
 import evolvent as ev
 from evolvent.errors import CheckpointMissing
 from evolvent.store.protocol import Store
-from tests.archive.studies import (
+from tests.store.archive.studies import (
     climb,
     exact_log_of,
     finish,
@@ -201,8 +201,8 @@ def test_odd_names_of_files_arrive(tmp_path: Path, sqlite: str, memory: ev.Store
 
 
 def test_import_makes_the_store_and_keeps_the_settings(tmp_path: Path, sqlite: str) -> None:
-    study = half_trained(sqlite, target=1e9, trainable="tests.archive.studies:climb")
+    study = half_trained(sqlite, target=1e9, trainable="tests.store.archive.studies:climb")
     path = study.export(tmp_path / "hill.zip")
     moved = ev.import_study(path, store=f"sqlite:///{tmp_path / 'new.db'}")
     assert moved.record == study.record
-    assert moved.record.trainable == "tests.archive.studies:climb"
+    assert moved.record.trainable == "tests.store.archive.studies:climb"

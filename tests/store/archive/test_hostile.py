@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import evolvent as ev
-from tests.archive.studies import edited, finish, half_trained, listing, new_study, rewritten
+from tests.store.archive.studies import edited, finish, half_trained, listing, new_study, rewritten
 
 Entries = dict[str, bytes]
 

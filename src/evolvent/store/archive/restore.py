@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evolvent.archive import manifest as layout
-from evolvent.archive.reader import ArchiveReader
-from evolvent.archive.validate import Consistency
 from evolvent.core.study import StudyRecord
 from evolvent.errors import ArchiveError, StudyExists
+from evolvent.store.archive import manifest as layout
+from evolvent.store.archive.reader import ArchiveReader
+from evolvent.store.archive.validate import Consistency
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.codec import records
 from evolvent.store.codec.fields import Malformed

@@ -12,7 +12,7 @@ import pytest
 
 import evolvent as ev
 from evolvent.errors import CheckpointDamaged, CheckpointMissing
-from tests.archive.studies import half_trained, listing, new_study
+from tests.store.archive.studies import half_trained, listing, new_study
 
 
 @pytest.fixture
