@@ -231,7 +231,7 @@ def test_a_body_of_another_type_is_refused(kind: str, client: Any) -> None:
     ids=["nothing", "no record", "deep", "no UTF-8"],
 )
 def test_a_broken_study_is_not_put_in(body: bytes, client: Any) -> None:
-    kind = {"Content-Type": "application/x-evolvent-study"}
+    kind = {"Content-Type": "application/zip"}
     refused(client.post("/api/v1/restore", content=body, headers=kind))
 
 

@@ -18,6 +18,7 @@ from evolvent.testing.populations import study_record
 from tests.contract.crew import Crew
 from tests.needs import needs
 from tests.service.threaded import Service, service
+from tests.store.archive.studies import renamed
 
 # isort: split
 from starlette.routing import Route
@@ -25,8 +26,8 @@ from starlette.routing import Route
 from evolvent.service.api.routes import OPERATIONS, PREFIX, document
 from evolvent.service.app import create_app
 from evolvent.service.settings import ServiceSettings
+from evolvent.store.archive.manifest import MEDIA_TYPE
 from evolvent.store.codec.file_list import files_to_json
-from evolvent.store.codec.stream import MEDIA_TYPE
 from evolvent.store.tokens import tokens_of
 
 jsonschema = needs("jsonschema")
@@ -232,7 +233,6 @@ def move(client: Client) -> None:
     client.study = crew.id
     fence = {"member": 0, "round": 2, "attempt": lease.attempt, "worker": "w"}
     client.ask("POST /studies/{study}/reparent", {**fence, "parent": "m0r0", "reason": "damaged"})
-    stream = client.ask("GET /studies/{study}/dump", query="?checkpoints=kept", accept=MEDIA_TYPE)
-    copy = stream.replace(b'"name":"line"', b'"name":"copy"', 1)
-    client.ask("POST /restore", copy, kind=MEDIA_TYPE)
+    archive = client.ask("GET /studies/{study}/dump", query="?checkpoints=kept", accept=MEDIA_TYPE)
+    client.ask("POST /restore", renamed(archive, "copy"), kind=MEDIA_TYPE)
     client.study = before

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from evolvent.store.codec.stream import MEDIA_TYPE
+from evolvent.store.archive.manifest import MEDIA_TYPE
 from evolvent.store.connect import open_store
 from evolvent.store.records import Report
 from evolvent.testing.populations import study_record

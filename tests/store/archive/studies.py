@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import evolvent as ev
 
+File = TypeVar("File", Path, io.BytesIO)
 SPACE = {"step": ev.Uniform(0.1, 1.0), "optimizer": {"kind": ev.Choice(["sgd", "adam"])}}
 
 
@@ -79,9 +81,20 @@ def exact_log_of(study: ev.Study) -> list[str]:
     return [repr(study.jobs()), repr(study.failures()), *points]
 
 
+def renamed(archive: bytes, name: str) -> bytes:
+    """Return an archive of the same study under another name."""
+
+    def change(study: dict[str, Any]) -> None:
+        study["record"]["name"] = name
+
+    target = io.BytesIO()
+    rewritten(io.BytesIO(archive), target, lambda entries: edited(entries, "study.json", change))
+    return target.getvalue()
+
+
 def rewritten(
-    source: Path, target: Path, change: Callable[[dict[str, bytes]], None], *, sign: bool = True
-) -> Path:
+    source: File, target: File, change: Callable[[dict[str, bytes]], None], *, sign: bool = True
+) -> File:
     """Copy an archive with its entries changed; signed: its table of contents agrees again."""
     with zipfile.ZipFile(source) as zipped:
         entries = {name: zipped.read(name) for name in zipped.namelist()}

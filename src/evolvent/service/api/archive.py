@@ -1,25 +1,24 @@
-"""Whole studies: taken out and put in as one stream."""
+"""Whole studies: taken out and put in as the archive that `evolvent export` writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from evolvent.errors import ArchiveError
 from evolvent.service.api.operations import IncomingBody, StreamCall, UploadCall
 from evolvent.service.api.policy import refuse_foreign
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
-from evolvent.service.web.body import check_type, spooled
+from evolvent.service.web.body import check_type, spooled, too_long
 from evolvent.store.archive.export import parse_choice
-from evolvent.store.archive.validate import Consistency
-from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.archive.manifest import MEDIA_TYPE
+from evolvent.store.archive.reader import ArchiveReader
+from evolvent.store.archive.restore import PackedStudy
+from evolvent.store.archive.writer import archive_blocks
 from evolvent.store.codec.fields import Schema
 from evolvent.store.codec.messages import KEY, STUDY_ID
-from evolvent.store.codec.stream import MEDIA_TYPE, Received, file_blocks, log_blocks
-from evolvent.store.dump import Chosen, StudyDump
+from evolvent.store.dump import Chosen
 from evolvent.store.protocol import Store
 
 _CHOICE: Schema = {
@@ -27,12 +26,15 @@ _CHOICE: Schema = {
     "description": "best, kept, pinned, none, or jobs with commas between them.",
 }
 
-_Record = TypeVar("_Record")
-
 
 def _dump(request: ApiRequest) -> Iterator[bytes]:
     which = parse_choice(request.query.get("checkpoints", "best"))
     return _blocks(request.store, request.study, which)
+
+
+def _blocks(store: Store, study: int, which: Chosen) -> Iterator[bytes]:
+    with store.dump(study, checkpoints=which) as (dump, held):
+        yield from archive_blocks(dump, held)
 
 
 async def _receive(request: ApiRequest, body: IncomingBody) -> Any:
@@ -43,43 +45,15 @@ async def _receive(request: ApiRequest, body: IncomingBody) -> Any:
 
 
 def _restore(request: ApiRequest, path: Path) -> Any:
-    received = Received.of(path)
-    record = received.settings.record
-    refuse_foreign(record.algorithm)
-    key = KEY.from_json(request.query.get("key"), "key")
-
-    def save(checkpoints: LocalCheckpoints) -> None:
-        for name, staged in received.unpack(lambda _: checkpoints.stage("import")):
-            if checkpoints.seal(staged) != name:
-                raise ArchiveError(f"checkpoint {name}: other files came than those of it")
-
-    return request.store.restore(_consistent(received), save=save, key=key)
-
-
-def _blocks(store: Store, study: int, which: Chosen) -> Iterator[bytes]:
-    with store.dump(study, checkpoints=which) as (dump, held):
-        yield from log_blocks(dump, held.addresses)
-        yield from file_blocks(held.directories)
-
-
-def _consistent(received: Received) -> StudyDump:
-    """Return the study, every record checked against those before it as it is read."""
-    dump = received.dump()
-    agreed = Consistency(dump.record, dump.pins)
-    return replace(
-        dump,
-        members=_each(dump.members, agreed.member, agreed.check_members),
-        jobs=_each(dump.jobs, agreed.job, agreed.check_jobs),
-        points=map(agreed.point, dump.points),
-        failures=map(agreed.failure, dump.failures),
-    )
-
-
-def _each(
-    records: Any, check: Callable[[_Record], _Record], check_whole: Callable[[], None]
-) -> Iterator[_Record]:
-    yield from map(check, records)
-    check_whole()
+    most = request.settings.max_study_bytes
+    with ArchiveReader(path, called="body") as archive:
+        if archive.manifest.n_bytes > most:  # packed it was shorter
+            raise too_long(most)
+        packed = PackedStudy(archive)
+        refuse_foreign(packed.record.algorithm)
+        key = KEY.from_json(request.query.get("key"), "key")
+        # Checked as it is read: nothing is in the store before all of it was.
+        return request.store.restore(packed.checked_dump(), save=packed.save, key=key)
 
 
 OPERATIONS: tuple[StreamCall | UploadCall, ...] = (

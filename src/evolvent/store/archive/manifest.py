@@ -29,6 +29,7 @@ from evolvent.store.codec.fields import (
     wrong,
 )
 
+MEDIA_TYPE = "application/zip"
 FORMAT = "evolvent study"
 VERSION = 1
 """Grows when an older evolvent could not read, or would misread, what a newer one writes."""
@@ -81,6 +82,11 @@ class Manifest:
             for name, file in packed.files.items()
         }
         return {**self.parts, **files}
+
+    @property
+    def n_bytes(self) -> int:
+        """How many bytes they have when they are unpacked."""
+        return sum(entry.size for entry in self.entries.values())
 
     def to_json(self) -> dict[str, Any]:
         return {

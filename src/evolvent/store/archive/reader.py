@@ -6,12 +6,13 @@ import hashlib
 import stat
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from evolvent.errors import ArchiveError
+from evolvent.errors import NO_SPACE, ArchiveError, StorageFull
 from evolvent.store.archive.manifest import MANIFEST, Manifest, entry_name
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec.fields import Malformed, check
@@ -35,27 +36,32 @@ _Record = TypeVar("_Record")
 class ArchiveReader:
     """An open archive, whose table of contents agrees with what is there.
 
+    Args:
+        path: the file.
+        called: what errors call it, as their `field` too; None for its path.
+
     Raises:
         ArchiveError: names the file and, where there is one to blame, the entry.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with self._as_archive_error():
-            self._zipped = zipfile.ZipFile(path)
-        try:
+    def __init__(self, path: Path, *, called: str | None = None) -> None:
+        self._path = path
+        self._called = called
+        with ExitStack() as opened:
+            with self._as_archive_error():
+                # Opened here, since a zip file leaves its own open while one reads an entry.
+                file = opened.enter_context(path.open("rb"))
+                self._zipped = opened.enter_context(zipfile.ZipFile(file))
             self._entries = self._checked_entries()
             self.manifest = self._read_manifest()
             self._check_contents()
-        except BaseException:  # Ctrl-C too: nobody else knows the open file yet
-            self._zipped.close()
-            raise
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._zipped.close()
+        self._opened.close()
 
     def records(self, name: str, read: Callable[[dict[str, Any]], _Record]) -> Iterator[_Record]:
         """Yield what `read` makes of each line of a part; it may raise `Malformed`."""
@@ -70,8 +76,13 @@ class ArchiveReader:
             raise self.error(name, f"{n} lines instead of {self.manifest.lines[name]}")
 
     def unpack(self, address: str, directory: Path) -> None:
-        """Write the files of a checkpoint into an empty directory."""
-        for name, file in self.manifest.checkpoints[address].files.items():
+        """Write the files of a checkpoint, whose hashes are not checked, into an empty directory.
+
+        It is made if it is not there.
+        """
+        with self._as_archive_error(f"checkpoint {address}"):
+            directory.mkdir(exist_ok=True)
+        for name in self.manifest.checkpoints[address].files:
             entry, target = entry_name(address, name), directory / name
             with self._as_archive_error(entry):
                 if name.endswith("/"):
@@ -79,29 +90,40 @@ class ArchiveReader:
                     continue
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("xb") as out:  # never over a file that is there
-                    for block in self.blocks(entry, file):
-                        out.write(block)
+                    out.writelines(self._blocks(entry))
 
-    def blocks(self, name: str, wanted: FileEntry) -> Iterator[bytes]:
+    def check_files(self, address: str) -> None:
+        """Refuse a checkpoint of which a file has other bytes than the manifest says."""
+        for name, file in self.manifest.checkpoints[address].files.items():
+            deque(self._checked_blocks(entry_name(address, name), file), maxlen=0)
+
+    def error(self, entry: str, what: object) -> ArchiveError:
+        return self._error(f": {entry}: {what}")
+
+    def _error(self, what: str) -> ArchiveError:
+        return ArchiveError(f"{self._called or self._path}{what}", field=self._called)
+
+    def _checked_blocks(self, name: str, wanted: FileEntry) -> Iterator[bytes]:
         """Yield the bytes of an entry; raise at the end if they are not those that are wanted."""
         digest, size = hashlib.sha256(), 0
-        with self._as_archive_error(name), self._zipped.open(self._entries[name]) as source:
-            while block := source.read(_BLOCK):
-                digest.update(block)
-                size += len(block)
-                yield block
+        for block in self._blocks(name):
+            digest.update(block)
+            size += len(block)
+            yield block
         # Only now: the sizes that a zip file states are not to be believed either.
         if size != wanted.size:
             raise self.error(name, f"{size} bytes instead of {wanted.size}")
         if digest.hexdigest() != wanted.sha256:
             raise self.error(name, "other bytes than were written: its SHA-256 differs")
 
-    def error(self, entry: str, what: object) -> ArchiveError:
-        return ArchiveError(f"{self.path}: {entry}: {what}")
+    def _blocks(self, name: str) -> Iterator[bytes]:
+        with self._as_archive_error(name), self._zipped.open(self._entries[name]) as source:
+            while block := source.read(_BLOCK):
+                yield block
 
     def _lines(self, name: str) -> Iterator[bytes]:
         rest = b""
-        for block in self.blocks(name, self.manifest.parts[name]):
+        for block in self._checked_blocks(name, self.manifest.parts[name]):
             *whole, rest = (rest + block).split(b"\n")
             if len(rest) > _LONGEST_LINE:
                 raise self.error(name, f"a line of more than {_LONGEST_LINE} bytes")
@@ -115,17 +137,17 @@ class ArchiveReader:
             if wrong := _why_suspicious(info):
                 raise self.error(info.filename, wrong)
         # Entries that share the same bytes unpack to far more than the file could hold.
-        if sum(info.compress_size for info in infos) > self.path.stat().st_size:
-            raise ArchiveError(f"{self.path}: entries overlap: made to unpack to a flood")
+        if sum(info.compress_size for info in infos) > self._path.stat().st_size:
+            raise self._error(": entries overlap: made to unpack to a flood")
         entries = {info.filename: info for info in infos}
         if len(entries) < len(infos):
-            raise ArchiveError(f"{self.path}: an entry is there twice")
+            raise self._error(": an entry is there twice")
         return entries
 
     def _read_manifest(self) -> Manifest:
         info = self._entries.get(MANIFEST)
         if info is None:
-            raise ArchiveError(f"{self.path} is no archive of a study: it has no {MANIFEST}")
+            raise self._error(f" is no archive of a study: it has no {MANIFEST}")
         if info.file_size > _LARGEST_MANIFEST:
             raise self.error(MANIFEST, f"{info.file_size} bytes, too large")
         with self._as_archive_error(MANIFEST):
@@ -151,14 +173,16 @@ class ArchiveReader:
         except Malformed as e:
             raise self.error(entry, e) from e
         except FileNotFoundError as e:
-            raise ArchiveError(f"{self.path}: there is no such file") from e
+            raise self._error(": there is no such file") from e
         except OSError as e:
-            where = f"{self.path}: {entry}" if entry else f"{self.path}"
-            raise ArchiveError(f"{where}: {e.strerror or e}") from e
+            where = f": {entry}" if entry else ""
+            error = self._error(f"{where}: {e.strerror or e}")
+            # No fault of the archive: another disk would have taken it.
+            raise StorageFull(f"{error}: free some space") if e.errno in NO_SPACE else error from e
         except _BROKEN as e:
             if entry:
                 raise self.error(entry, f"damaged: {e}") from e
-            raise ArchiveError(f"{self.path} {_why_no_zip(self.path)}") from e
+            raise self._error(f" {_why_no_zip(self._path)}") from e
 
 
 def is_archive(path: Path) -> bool:

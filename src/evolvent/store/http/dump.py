@@ -1,4 +1,4 @@
-"""Whole studies over HTTP: one stream each way, by way of a file on this machine."""
+"""Whole studies over HTTP: one archive each way, by way of a file on this machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
+from evolvent.store.archive.manifest import MEDIA_TYPE
+from evolvent.store.archive.writer import write_archive
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.checkpoints.transfer import CheckpointWriter
-from evolvent.store.codec.stream import MEDIA_TYPE, file_blocks, log_blocks
+from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints
 from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.http.connection import CONNECTION_ERRORS
 from evolvent.store.http.transport import Answer, Transport, unavailable
@@ -34,8 +35,8 @@ def scratch_directory() -> Iterator[Path]:
             tree.remove(directory)
 
 
-def download(transport: Transport, study: int, checkpoints: Chosen, stream: Path) -> None:
-    """Bring the stream of a study into a file; from its start again when it breaks off.
+def download(transport: Transport, study: int, checkpoints: Chosen, archive: Path) -> None:
+    """Bring the archive of a study into a file; from its start again when it breaks off.
 
     Raises:
         CheckpointError: the disk is full; says where.
@@ -47,38 +48,37 @@ def download(transport: Transport, study: int, checkpoints: Chosen, stream: Path
         try:
             with (
                 transport.stream(path, headers={"Accept": MEDIA_TYPE}) as response,
-                _writing(stream) as file,
+                _writing(archive) as file,
             ):
                 file.writelines(_blocks(response))
             return
         except _BrokenOff as e:
-            # Not from where it ended: the log may have grown meanwhile, and the stream with it.
+            # Not from where it ended: the log may have grown meanwhile, and the archive with it.
             if left == 0:
                 raise unavailable(transport.origin.url, e.error, 0.0) from e
 
 
-def written(dump: StudyDump, save: CheckpointWriter, scratch: Path) -> Path:
-    """Write the stream of a study into a file, which is returned; `save` brings checkpoints along.
+def pack(dump: StudyDump, save: CheckpointWriter, scratch: Path) -> Path:
+    """Write the archive of a study, which is returned; `save` brings checkpoints along.
 
     Raises:
         CheckpointError: the disk is full; says where.
     """
-    stream, checkpoints = scratch / "stream", LocalCheckpoints(scratch / "checkpoints", sync=False)
-    with _writing(stream) as file:
-        file.writelines(log_blocks(dump, {}))
-        save(checkpoints)
-        found = {address: checkpoints.path(address) for address in checkpoints.addresses()}
-        file.writelines(file_blocks(found))
-    return stream
+    archive, checkpoints = scratch / "study.zip", LocalCheckpoints(scratch / "saved", sync=False)
+    save(checkpoints)
+    found = {address: checkpoints.path(address) for address in checkpoints.addresses()}
+    with _writing(archive) as file:
+        write_archive(file, dump, HeldCheckpoints({}, found))
+    return archive
 
 
-def upload(transport: Transport, stream: Path, key: str) -> Answer:
-    """Send the stream of a study; return the answer once all of it has been restored there."""
+def upload(transport: Transport, archive: Path, key: str) -> Answer:
+    """Send the archive of a study; return the answer once all of it has been restored there."""
     return transport.request(
         "POST",
         f"/restore?key={quote(key, safe='')}",
-        lambda: stream.open("rb"),
-        headers={"Content-Type": MEDIA_TYPE, "Content-Length": str(stream.stat().st_size)},
+        lambda: archive.open("rb"),
+        headers={"Content-Type": MEDIA_TYPE, "Content-Length": str(archive.stat().st_size)},
         timeout_s=_RESTORED_S,
     )
 

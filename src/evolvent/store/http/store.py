@@ -6,9 +6,8 @@ sent again when an answer was lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -17,11 +16,12 @@ from evolvent.core.algorithms import Algorithm, algorithm_to_json
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import ConfigError, EvolventError, LeaseLost, StoreError, UnknownStudy
+from evolvent.store.archive.reader import ArchiveReader
+from evolvent.store.archive.restore import PackedStudy
 from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints
 from evolvent.store.codec import messages as m
 from evolvent.store.codec.fields import Field, Malformed
-from evolvent.store.codec.stream import Received
 from evolvent.store.codec.strict_json import encode, strict_json
 from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.http import dump as whole
@@ -246,16 +246,16 @@ class HttpStore:
         self, study: int, *, checkpoints: Chosen
     ) -> Iterator[tuple[StudyDump, HeldCheckpoints]]:
         with whole.scratch_directory() as scratch:
-            stream = scratch / "stream"
-            whole.download(self._transport, study, checkpoints, stream)
-            received = self._understood(lambda: Received.of(stream))
-            directories = dict(received.unpack(lambda name: _made(scratch / name)))
-            yield received.dump(), HeldCheckpoints(received.addresses, directories)
+            path = scratch / "study.zip"
+            whole.download(self._transport, study, checkpoints, path)
+            with ArchiveReader(path, called=f"what {self.url} has sent") as archive:
+                packed = PackedStudy(archive)
+                yield packed.dump(), packed.unpack(scratch)
 
     def restore(self, dump: StudyDump, *, save: CheckpointWriter, key: str | None = None) -> int:
         with whole.scratch_directory() as scratch:
-            stream = whole.written(dump, save, scratch)
-            answer = whole.upload(self._transport, stream, key or _new_key())
+            archive = whole.pack(dump, save, scratch)
+            answer = whole.upload(self._transport, archive, key or _new_key())
         return self._read(m.STUDY_ID, answer.data)
 
     def _get(self, path: str, kind: Field[_T]) -> _T:
@@ -302,11 +302,8 @@ class HttpStore:
             raise LeaseLost(f"{lease.job.id}: its study has been removed") from e
 
     def _read(self, kind: Field[_T], data: bytes) -> _T:
-        return self._understood(lambda: kind.from_json(strict_json(data), "answer"))
-
-    def _understood(self, read: Callable[[], _T]) -> _T:
         try:
-            return read()
+            return kind.from_json(strict_json(data), "answer")
         except EvolventError:
             raise
         except (Malformed, ValueError, TypeError, AttributeError, LookupError) as e:
@@ -334,8 +331,3 @@ def quoted(text: str) -> str:
 def _new_key() -> str:
     """Return a name for one call."""
     return uuid4().hex
-
-
-def _made(directory: Path) -> Path:
-    directory.mkdir()
-    return directory
