@@ -156,6 +156,12 @@ def typed(values: Sequence[Any]) -> Column:
     return column
 
 
+def evenly(rows: Rows, most: int) -> Rows:
+    """Return at most so many of some rows, evenly spread, the first and the last among them."""
+    chosen = np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)
+    return np.asarray(rows[chosen], np.int64)
+
+
 def joined(chunks: Sequence[Column], dtype: Any) -> Column:
     """Join chunks, of which there may be none."""
     return np.concatenate(chunks) if chunks else np.zeros(0, dtype)

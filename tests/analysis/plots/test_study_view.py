@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import evolvent as ev
+from evolvent.analysis.lineage.family_tree import newest_rows
 from evolvent.errors import ConfigError
 from tests.analysis.plots.builders import simulated
 from tests.needs import needs
@@ -15,7 +16,7 @@ from tests.needs import needs
 needs("altair")
 
 from evolvent.analysis.plots.axis import Axis  # noqa: E402 - after what skips
-from evolvent.analysis.plots.study_view import StudyView, legs, newest  # noqa: E402
+from evolvent.analysis.plots.study_view import StudyView, legs  # noqa: E402
 
 
 def test_best_of_equals_has_the_lowest_round_then_the_lowest_member():
@@ -32,7 +33,7 @@ def test_newest_is_the_last_finished_job_of_every_member():
     log = simulated(2, 2)
     rows = log.rows.copy()
     rows[1, 1] = -1
-    assert newest(replace(log, rows=rows)).tolist() == [2, 1]
+    assert newest_rows(replace(log, rows=rows).rows).tolist() == [2, 1]
 
 
 def test_only_what_varies_is_shown_and_one_where_nothing_does():

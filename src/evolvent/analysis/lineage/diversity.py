@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Column, Numbers
+from evolvent.analysis.columns import Column, Numbers, evenly
 from evolvent.analysis.lineage.family_tree import FamilyTree, population_rows, surviving
 from evolvent.analysis.log import Log
 from evolvent.core.distributions import (
@@ -88,7 +88,8 @@ class Diversity:
 
     def shown(self) -> list[int]:
         """Return at most twelve rounds to be shown, among those that are populated."""
-        return _evenly(np.flatnonzero(self.populated), _LINES)
+        shown: list[int] = evenly(np.flatnonzero(self.populated), _LINES).tolist()
+        return shown
 
     def __str__(self) -> str:
         titles = ["round", "members", "founders", "ancestors", *self.spread]
@@ -169,10 +170,3 @@ def _no_spread(spread: Mapping[str, Numbers], populated: NDArray[np.int64]) -> I
             f"as of round {last} the spread of every hyperparameter ({names}) is down to "
             f"{max(left):.0%} of the first or less"
         )
-
-
-def _evenly(rounds: NDArray[np.int64], most: int) -> list[int]:
-    """Return the first, the last and as many rounds between as fit."""
-    if len(rounds) <= most:
-        return [int(r) for r in rounds]
-    return [int(rounds[round(i * (len(rounds) - 1) / (most - 1))]) for i in range(most)]

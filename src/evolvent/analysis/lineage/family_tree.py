@@ -188,14 +188,26 @@ def surviving(tree: FamilyTree) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     Returns:
         bool [n], the newest done job of every member; bool [n], these and all their ancestors.
     """
-    newest, marked = np.zeros((2, len(tree)), np.bool_)
-    current = population_rows(tree.log).max(axis=1, initial=-1)  # later rounds are reported later
-    newest[current[current >= 0]] = True
+    current = newest_rows(population_rows(tree.log))
+    newest = np.zeros(len(tree), np.bool_)
+    newest[current] = True
+    return newest, with_ancestors(tree.log, current)
+
+
+def newest_rows(rows: Rows) -> Rows:
+    """Return the last row of every member that has one; `rows` as in `Log.rows`."""
+    last: Rows = rows.max(axis=1, initial=-1)  # later rounds are reported later
+    return last[last >= 0]
+
+
+def with_ancestors(log: Log, current: Rows) -> NDArray[np.bool_]:
+    """Return bool [n]: some rows of a log and all their ancestors."""
+    marked = np.zeros(len(log), np.bool_)
     while len(current := np.unique(current[current >= 0])):
         current = current[~marked[current]]
         marked[current] = True
-        current = tree.log.parent[current]
-    return newest, marked
+        current = log.parent[current]
+    return marked
 
 
 def _ancestors(parent: Rows) -> tuple[list[Rows], NDArray[np.int32]]:

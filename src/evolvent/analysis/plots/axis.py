@@ -127,6 +127,14 @@ class Axis:
         return [float(f"1e{power}") for power in powers]
 
 
+def rounds(
+    field: str = "round:Q", *, title: str = "round", grid: bool = True, **scale: Any
+) -> alt.X:
+    """Return the encoding of a field as rounds from left to right."""
+    ticks = alt.Axis(tickMinStep=1, format="d", grid=grid)
+    return alt.X(field, title=title, axis=ticks, scale=alt.Scale(nice=False, **scale))
+
+
 def rounded(numbers: NDArray[np.float64]) -> list[float | None]:
     """Return numbers for a chart: as many digits as an eye can use, nothing that is not finite."""
     return [float(f"{x:.8g}") if np.isfinite(x) else None for x in numbers.tolist()]

@@ -6,13 +6,10 @@ import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from evolvent.analysis.columns import Rows
-from evolvent.analysis.plots.downsample import core_range
+from evolvent.analysis.columns import Numbers, Rows
+from evolvent.analysis.plots.downsample import drawn_range
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.study_view import StudyView
@@ -23,6 +20,7 @@ STAR = "M0,-1L.235,-.324L.951,-.309L.38,.124L.588,.809L0,.4L-.588,.809L-.38,.124
 CROSS = "M-.7,-.7L.7,.7M.7,-.7L-.7,.7"
 _LABEL = 320  # pixels: longer names are cut
 _NARROW = 500  # pixels: panels stand below each other
+_MARGIN_X, _MARGIN_Y = 75, 60  # pixels around a panel
 LINE = "M-1.3,0L1.3,0"
 
 
@@ -60,8 +58,7 @@ class Legend:
 
 def table(**columns: Iterable[Any]) -> alt.InlineData:
     """Return columns as the data of a chart."""
-    names = list(columns)
-    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return alt.InlineData(values=rows)
 
 
@@ -74,10 +71,8 @@ def ids(view: StudyView, rows: Rows) -> list[str]:
 def finish(chart: ChartType, options: Options, *, title: str, subtitle: str = "") -> ChartType:
     """Return a figure with its title and theme."""
     width, _ = options.size(760, 400)
-    lines = textwrap.wrap(subtitle, max(30, width // 7))
-    below = {"subtitle": lines} if lines else {}
     finished: ChartType = chart.properties(
-        title=alt.TitleParams(title, limit=width - 20, **below),
+        title=alt.TitleParams(title, limit=width - 20, **_below(subtitle, width)),
         description=f"{title}. {subtitle}".rstrip(". "),
         config=options.theme.config(),
     )
@@ -86,8 +81,13 @@ def finish(chart: ChartType, options: Options, *, title: str, subtitle: str = ""
 
 def heading(text: str, width: int, subtitle: str = "") -> alt.TitleParams:
     """Return the title of one panel among several."""
-    below = {"subtitle": textwrap.wrap(subtitle, max(30, width // 7))} if subtitle.strip() else {}
+    below = _below(subtitle, width)
     return alt.TitleParams(text, fontSize=13, offset=8, limit=width, subtitleFontSize=11, **below)
+
+
+def _below(subtitle: str, width: int) -> dict[str, list[str]]:
+    lines = textwrap.wrap(subtitle, max(30, width // 7))
+    return {"subtitle": lines} if lines else {}
 
 
 def fitted(chart: ChartType, options: Options, *, width: int = 760, height: int = 420) -> ChartType:
@@ -132,37 +132,47 @@ def count(n: int, one: str) -> str:
     return f"{n:,} {one}" if n == 1 else f"{n:,} {one}s"
 
 
+def beside(views: Sequence[StudyView]) -> str:
+    """Return the names of the studies that stand beside each other."""
+    return " beside ".join(view.study for view in views)
+
+
 def best_summary(view: StudyView) -> str:
     """Return the sentence about the best job."""
-    best = view.best
-    if best is None:
+    if view.best is None:
         return ""
-    record = view.log.status.record
-    value = record.score(float(view.log.score[best]))
     trained = count(len(view.line), "round")
-    return f"Best {record.metric} {value:.6g}: job {view.log.id(best)}, {trained} of training."
+    return f"Best {view.best_value}: job {view.log.id(view.best)}, {trained} of training."
 
 
-def grid(charts: Sequence[ChartType], *, columns: int) -> alt.ConcatChart:
+class GridSize(NamedTuple):
+    """How panels of one size fill a figure: columns, and the size of a panel in pixels."""
+
+    columns: int
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, options: Options, panels: int) -> GridSize:
+        """Return what suits so many panels."""
+        narrow = options.width is not None and options.width < _NARROW
+        columns = 1 if panels == 1 or narrow else 2 if panels <= 4 else 3
+        rows = -(-panels // columns)
+        width, height = options.size(760 if columns < 3 else 960, 90 + 230 * rows)
+        return cls(
+            columns,
+            max(80, (width - 30) // columns - _MARGIN_X),
+            max(60, (height - 90) // rows - _MARGIN_Y),
+        )
+
+
+def grid(charts: Sequence[ChartType], size: GridSize) -> alt.ConcatChart:
     """Return panels in a grid, with one legend."""
-    return alt.concat(*charts, columns=columns, spacing=26)
+    sized = [chart.properties(width=size.width, height=size.height) for chart in charts]
+    return alt.concat(*sized, columns=size.columns, spacing=26)
 
 
-def panel_size(options: Options, panels: int) -> tuple[int, int, int]:
-    """Return columns, and width and height of each panel, for a figure of several."""
-    narrow = options.width is not None and options.width < _NARROW
-    columns = 1 if panels == 1 or narrow else 2 if panels <= 4 else 3
-    rows = -(-panels // columns)
-    width, height = options.size(760 if columns < 3 else 960, 90 + 230 * rows)
-    margin_x, margin_y = 75, 60
-    return (
-        columns,
-        max(80, (width - 30) // columns - margin_x),
-        max(60, (height - 90) // rows - margin_y),
-    )
-
-
-def metric_color(view: StudyView, values: NDArray[np.float64], theme: Theme) -> alt.Color:
+def metric_color(view: StudyView, values: Numbers, theme: Theme) -> alt.Color:
     """Return the encoding of the field `value` as a colour: the better, the more it stands out.
 
     Args:
@@ -170,13 +180,9 @@ def metric_color(view: StudyView, values: NDArray[np.float64], theme: Theme) -> 
         values: float64 [n]: what is coloured.
         theme: the colours.
     """
-    values = values[np.isfinite(values)]
-    ends = core_range(values) or ((values.min(), values.max()) if len(values) else (0.0, 0.0))
-    record, metric = view.log.status.record, view.metric
-    falling = metric == record.metric and record.mode == "min"
-    colors = list(theme.ramp[::-1] if falling else theme.ramp)
-    scale = alt.Scale(domain=[float(end) for end in ends], range=colors, clamp=True)
+    colors = list(theme.ramp[::-1] if view.falls else theme.ramp)
+    scale = alt.Scale(domain=list(drawn_range(values)), range=colors, clamp=True)
     legend = alt.Legend(
-        orient="right", title=metric, titleLimit=110, gradientLength=140, format=".4~g"
+        orient="right", title=view.metric, titleLimit=110, gradientLength=140, format=".4~g"
     )
     return alt.Color("value:Q", scale=scale, legend=legend)

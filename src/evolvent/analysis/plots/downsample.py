@@ -18,8 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Numbers, Rows
+from evolvent.analysis.columns import Numbers, Rows, evenly
 
 VERTICES = 20_000
 SAMPLE = 16
@@ -107,12 +108,6 @@ def thin_points(x: Numbers, y: Numbers, *, columns: int, rows: int) -> Rows:
     return np.sort(seen[::-1][last])
 
 
-def evenly(rows: Rows, most: int) -> Rows:
-    """Return at most so many of some rows, evenly spread, the first and the last among them."""
-    chosen = np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)
-    return np.asarray(rows[chosen], np.int64)
-
-
 def core_range(values: Numbers, keep: Numbers | None = None) -> tuple[float, float] | None:
     """Return the range worth drawing when a few values would flatten all others; else None.
 
@@ -130,6 +125,19 @@ def core_range(values: Numbers, keep: Numbers | None = None) -> tuple[float, flo
     with np.errstate(over="ignore"):
         far = float(finite.max()) - float(finite.min()) > 5 * (high - low)
     return (low - margin, high + margin) if far and high > low else None
+
+
+def drawn_range(values: Numbers, keep: Numbers | None = None) -> tuple[float, float]:
+    """Return the `core_range` of values, or else all of it; 0 to 0 where none is finite."""
+    finite = values[np.isfinite(values)]
+    whole = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    return core_range(finite, keep) or whole
+
+
+def beyond(values: Numbers, core: tuple[float, float] | None) -> NDArray[np.bool_]:
+    """Return bool [n]: which values lie beyond the range that is drawn; None: it holds all."""
+    low, high = (-np.inf, np.inf) if core is None else core
+    return np.asarray((values < low) | (values > high), np.bool_)
 
 
 def _spread(members: list[Rows], places: Numbers, n: int) -> list[Rows]:

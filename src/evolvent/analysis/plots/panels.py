@@ -9,7 +9,7 @@ import numpy as np
 
 from evolvent.analysis.columns import Rows
 from evolvent.analysis.plots import downsample
-from evolvent.analysis.plots.axis import Axis, rounded
+from evolvent.analysis.plots.axis import Axis, rounded, rounds
 from evolvent.analysis.plots.common import (
     CROSS,
     LINE,
@@ -30,10 +30,6 @@ _DOTTED = 700  # jobs a figure may have for each to get a dot with a tooltip
 _MARKED, _MARKED_ON_BANDS = 400, 60  # copies or failures in a panel, at most
 _LINEAGE, _COPY = "lineage of the best", "copy of another member"
 _HALF, _MOST = "middle half of all", "middle 90 %"
-X = alt.X(
-    "round:Q", title="round", axis=alt.Axis(tickMinStep=1, format="d"),
-    scale=alt.Scale(nice=False, padding=8),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +83,7 @@ class Panel:
 
     def beyond(self) -> str:
         """Return the sentence about the values that the axis does not reach."""
-        if self.core is None:
-            return ""
-        places = self.axis.places
-        n = int(((places < self.core[0]) | (places > self.core[1])).sum())
+        n = int(downsample.beyond(self.axis.places, self.core).sum())
         return f"{count(n, 'value')} of {self.axis.name} beyond the axis." if n else ""
 
     @property
@@ -130,7 +123,7 @@ class Panel:
         return self.axis.y(field, domain=self.core)
 
     def _mark(self, **columns: Any) -> alt.Chart:
-        return alt.Chart(table(**columns)).encode(X, color=self.legend.color())
+        return alt.Chart(table(**columns)).encode(rounds(padding=8), color=self.legend.color())
 
     def _of_rows(self, rows: Rows, what: str, **columns: Any) -> alt.Chart:
         rounds = self.view.log.round[rows].tolist()

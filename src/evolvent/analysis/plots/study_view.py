@@ -58,6 +58,20 @@ class StudyView:
         return int(self.line[-1]) if len(self.line) else None
 
     @property
+    def best_value(self) -> str:
+        """The value of the best job, by the objective, with its name; "" where no job is done."""
+        record, best = self.log.status.record, self.best
+        if best is None:
+            return ""
+        return f"{record.metric} {record.score(float(self.log.score[best])):.6g}"
+
+    @property
+    def falls(self) -> bool:
+        """Whether less of the metric that is shown is better."""
+        record = self.log.status.record
+        return self.metric == record.metric and record.mode == "min"
+
+    @property
     def study(self) -> str:
         """The name of the study."""
         return self.log.status.record.name
@@ -124,11 +138,3 @@ def legs(rounds: NDArray[np.signedinteger]) -> Rows:
         The leg of each job, from 0.
     """
     return np.concatenate([[0], np.cumsum(np.diff(rounds) <= 0)]).astype(np.int64)
-
-
-def newest(log: Log) -> Rows:
-    """Return the row of every member's newest finished job, by member."""
-    last = np.where(log.rows >= 0, np.arange(log.rows.shape[1]), -1).max(axis=1, initial=-1)
-    has = np.flatnonzero(last >= 0)
-    rows: Rows = log.rows[has, last[has]]
-    return rows

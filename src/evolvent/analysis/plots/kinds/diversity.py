@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Rows
+from evolvent.analysis.columns import Rows, evenly
 from evolvent.analysis.lineage.diversity import Diversity
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.axis import rounded
+from evolvent.analysis.plots.axis import rounded, rounds
 from evolvent.analysis.plots.common import LINE, Legend, Mark, count, empty, finish, table
-from evolvent.analysis.plots.downsample import evenly
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.study_view import StudyView
@@ -34,18 +33,15 @@ def draw(log: Log, options: Options) -> ChartType:
     if not len(populated):
         message = "Variety is between members: there is only one."
         return empty(options, title=title, message=message)
-    rounds = evenly(populated, _POINTS)
+    shown = evenly(populated, _POINTS)
     chosen = [axis.name for axis in view.axes(options.hyperparameters)]
-    spread = {name: found.spread[name][rounds] for name in chosen if name in found.spread}
-    left = {
-        "founders": found.founders[rounds],
-        "ancestors of the last": found.ancestors[rounds],
-    }
+    spread = {name: found.spread[name][shown] for name in chosen if name in found.spread}
+    left = {"founders": found.founders[shown], "ancestors of the last": found.ancestors[shown]}
     width, height = options.size(860, 420)
     size = {"width": max(100, width // 2 - 85), "height": max(80, height - 190)}
     chart = alt.hconcat(
-        _panel(rounds, left, options.theme, title="jobs").properties(**size),
-        _panel(rounds, spread, options.theme, title="spread, of the space").properties(**size),
+        _panel(shown, left, options.theme, title="jobs").properties(**size),
+        _panel(shown, spread, options.theme, title="spread, of the space").properties(**size),
         spacing=30,
     ).resolve_scale(color="independent")
     last = int(populated[-1])
@@ -57,7 +53,7 @@ def draw(log: Log, options: Options) -> ChartType:
 
 
 def _panel(
-    rounds: Rows, series: Mapping[str, NDArray[Any]], theme: Theme, *, title: str
+    shown: Rows, series: Mapping[str, NDArray[Any]], theme: Theme, *, title: str
 ) -> alt.Chart:
     """Return a line for each series; beyond the palette they share a colour."""
     own = dict(zip(series, theme.palette, strict=False))
@@ -65,16 +61,16 @@ def _panel(
     if len(series) > len(own):
         marks[_OTHERS] = Mark(theme.rest, LINE)
     data = table(
-        round=[r for _ in series for r in rounds.tolist()],
+        round=[r for _ in series for r in shown.tolist()],
         y=[y for values in series.values() for y in rounded(values.astype(np.float64))],
-        name=[name for name in series for _ in rounds],
-        what=[name if name in own else _OTHERS for name in series for _ in rounds],
+        name=[name for name in series for _ in shown],
+        what=[name if name in own else _OTHERS for name in series for _ in shown],
     )
     return (
         alt.Chart(data)
         .mark_line(strokeWidth=2.2)
         .encode(
-            alt.X("round:Q", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
+            rounds(),
             alt.Y("y:Q", axis=alt.Axis(title=title), scale=alt.Scale(domainMin=0)),
             color=Legend(marks, width=340).color(),
             detail="name:N",

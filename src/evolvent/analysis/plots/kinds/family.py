@@ -9,13 +9,15 @@ founders in the population are drawn instead, round by round.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Rows
-from evolvent.analysis.lineage.family_tree import FamilyTree
+from evolvent.analysis.columns import Rows, evenly
+from evolvent.analysis.lineage.family_tree import FamilyTree, newest_rows, with_ancestors
 from evolvent.analysis.log import Log
+from evolvent.analysis.plots.axis import rounds
 from evolvent.analysis.plots.common import (
     LINE,
     STAR,
@@ -29,10 +31,10 @@ from evolvent.analysis.plots.common import (
     ids,
     table,
 )
-from evolvent.analysis.plots.downsample import BINS, evenly
+from evolvent.analysis.plots.downsample import BINS
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
-from evolvent.analysis.plots.study_view import StudyView, legs, newest
+from evolvent.analysis.plots.study_view import StudyView, legs
 from evolvent.analysis.plots.theme import Theme
 
 _MEMBERS, _MARKS = 80, 2_500
@@ -80,7 +82,7 @@ class _Families:
     @classmethod
     def of(cls, tree: FamilyTree, theme: Theme) -> _Families:
         log = tree.log
-        found, counts = np.unique(tree.root[newest(log)], return_counts=True)
+        found, counts = np.unique(tree.root[newest_rows(log.rows)], return_counts=True)
         order = np.argsort(-counts, kind="stable")[: len(theme.palette)]
         names = {int(found[i]): f"from {log.id(int(found[i]))} ({counts[i]} living)" for i in order}
         colors = zip(names.values(), theme.palette, strict=False)
@@ -109,122 +111,60 @@ class _Tree:
     theme: Theme
 
     def draw(self) -> alt.LayerChart:
-        alive = _living(self.view.log)
+        log, line = self.view.log, self.view.line
+        founders = np.flatnonzero(log.parent < 0)
+        alive = with_ancestors(log, newest_rows(log.rows))
+        parts = legs(log.round[line]).tolist()
+        path = self._jobs(line, [_LINEAGE] * len(line), part=parts).encode(detail="part:N")
+        dots = self._jobs(founders, self.families.of_rows(founders), job=ids(self.view, founders))
+        star = self._jobs(line[-1:], [_LINEAGE], job=ids(self.view, line[-1:])).mark_point(
+            shape=STAR, size=360, filled=True, stroke=self.theme.background
+        )
         return alt.layer(
             self._edges(alive, copies=False),
             self._edges(alive, copies=True),
-            self._founders(),
-            self._lineage(),
-            self._star(),
+            dots.mark_circle(size=34).encode(tooltip=["job:N"]),
+            halo(path.encode(order="x:Q"), self.theme, width=3.4),
+            star.encode(tooltip=["job:N"]),
         )
 
-    def _x(self, field: str) -> alt.X:
-        return alt.X(
-            field,
-            title="round",
-            axis=alt.Axis(tickMinStep=1, format="d", grid=False),
-            scale=alt.Scale(nice=False, padding=10),
-        )
-
-    def _y(self, field: str) -> alt.Y:
-        members = np.unique(self.view.log.member).tolist()
-        return alt.Y(
-            field,
+    def _jobs(self, rows: Rows, what: list[str], **columns: list[Any]) -> alt.Chart:
+        """Return jobs at their places, coloured by family, with further columns of data."""
+        log = self.view.log
+        data = table(x=log.round[rows].tolist(), y=log.member[rows].tolist(), what=what, **columns)
+        y = alt.Y(
+            "y:O",
             title="member",
-            scale=alt.Scale(domain=members),
+            scale=alt.Scale(domain=np.unique(log.member).tolist()),
             axis=alt.Axis(grid=False, ticks=False, domain=False),
         )
+        x = rounds("x:Q", grid=False, padding=10)
+        return alt.Chart(data).encode(x, y, color=self.families.legend.color())
 
     def _edges(self, alive: NDArray[np.bool_], *, copies: bool) -> alt.Chart:
         """Return the rounds that went on from each other, or those that began with a copy."""
         log = self.view.log
-        wanted = (log.parent >= 0) & (self.tree.copied if copies else ~self.tree.copied)
-        rows = np.flatnonzero(wanted)
+        rows = ends = np.flatnonzero((log.parent >= 0) & (self.tree.copied == copies))
         if not copies:
             rows, ends = _runs(log, rows, alive)
-        else:
-            ends = rows
         from_ = log.parent[rows]
-        pale = 0.12 if copies and self.view.members > 24 else 0.3
-        data = table(
-            x=log.round[from_].tolist(),
+        edges = self._jobs(
+            from_,
+            self.families.of_rows(self.tree.root[ends]),
             x2=log.round[ends].tolist(),
-            y=log.member[from_].tolist(),
             y2=log.member[ends].tolist(),
-            what=self.families.of_rows(self.tree.root[ends]),
             job=ids(self.view, ends),
             parent=ids(self.view, from_),
             alive=alive[ends].tolist(),
         )
-        return (
-            alt.Chart(data)
-            .mark_rule(strokeCap="round")
-            .encode(
-                self._x("x:Q"),
-                self._y("y:O"),
-                alt.X2("x2:Q"),
-                alt.Y2("y2:O"),
-                color=self.families.legend.color(),
-                strokeOpacity=alt.condition("datum.alive", alt.value(0.95), alt.value(pale)),
-                strokeWidth=alt.value(1.1 if copies else 2.6),
-                tooltip=["parent:N", "job:N", alt.Tooltip("what:N", title="family")],
-            )
+        pale = 0.12 if copies and self.view.members > 24 else 0.3
+        return edges.mark_rule(strokeCap="round").encode(
+            alt.X2("x2:Q"),
+            alt.Y2("y2:O"),
+            strokeOpacity=alt.condition("datum.alive", alt.value(0.95), alt.value(pale)),
+            strokeWidth=alt.value(1.1 if copies else 2.6),
+            tooltip=["parent:N", "job:N", alt.Tooltip("what:N", title="family")],
         )
-
-    def _founders(self) -> alt.Chart:
-        log = self.view.log
-        rows = np.flatnonzero(log.parent < 0)
-        data = table(
-            x=log.round[rows].tolist(),
-            y=log.member[rows].tolist(),
-            job=ids(self.view, rows),
-            what=self.families.of_rows(rows),
-        )
-        dots = alt.Chart(data).mark_circle(size=34)
-        color = self.families.legend.color()
-        return dots.encode(self._x("x:Q"), self._y("y:O"), color=color, tooltip=["job:N"])
-
-    def _lineage(self) -> alt.LayerChart:
-        line, log = self.view.line, self.view.log
-        data = table(
-            x=log.round[line].tolist(),
-            y=log.member[line].tolist(),
-            part=legs(log.round[line]).tolist(),
-            what=[_LINEAGE] * len(line),
-        )
-        chart = alt.Chart(data).encode(
-            self._x("x:Q"),
-            self._y("y:O"),
-            detail="part:N",
-            order="x:Q",
-            color=self.families.legend.color(),
-        )
-        return halo(chart, self.theme, width=3.4)
-
-    def _star(self) -> alt.Chart:
-        best, log = self.view.line[-1:], self.view.log
-        data = table(
-            x=log.round[best].tolist(),
-            y=log.member[best].tolist(),
-            job=ids(self.view, best),
-            what=[_LINEAGE],
-        )
-        star = alt.Chart(data).mark_point(
-            shape=STAR, size=360, filled=True, stroke=self.theme.background
-        )
-        color = self.families.legend.color()
-        return star.encode(self._x("x:Q"), self._y("y:O"), color=color, tooltip=["job:N"])
-
-
-def _living(log: Log) -> NDArray[np.bool_]:
-    """Return for every row whether the newest job of some member descends from it: bool [n]."""
-    alive = np.zeros(len(log), np.bool_)
-    for last in newest(log).tolist():
-        row = last
-        while row >= 0 and not alive[row]:
-            alive[row] = True
-            row = int(log.parent[row])
-    return alive
 
 
 def _runs(log: Log, rows: Rows, alive: NDArray[np.bool_]) -> tuple[Rows, Rows]:
@@ -247,8 +187,8 @@ def _shares(view: StudyView, tree: FamilyTree, families: _Families, theme: Theme
     """
     legend = _legend(view, tree, families, theme)
     names = list(legend.marks)
-    rounds = evenly(np.arange(view.rounds), BINS).tolist()
-    found = [(r, *share) for r in rounds for share in _counted(view, tree, families, r)]
+    counted = evenly(np.arange(view.rounds), BINS).tolist()
+    found = [(r, *share) for r in counted for share in _counted(view, tree, families, r)]
     at, place, share = zip(*found, strict=True)
     data = table(round=at, order=place, share=share, what=[names[i] for i in place])
     percent = alt.Axis(title="share of the members", format="%")
@@ -256,7 +196,7 @@ def _shares(view: StudyView, tree: FamilyTree, families: _Families, theme: Theme
         alt.Chart(data)
         .mark_area(strokeWidth=0.5, stroke=theme.background)
         .encode(
-            alt.X("round:Q", title="round", scale=alt.Scale(nice=False), axis=alt.Axis(format="d")),
+            rounds(),
             alt.Y("share:Q", axis=percent, scale=alt.Scale(domain=[0, 1]), stack="zero"),
             color=legend.color(),
             order=alt.Order("order:O"),

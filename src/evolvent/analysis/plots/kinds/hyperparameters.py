@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.common import best_summary, empty, finish, grid, panel_size
+from evolvent.analysis.plots.common import GridSize, best_summary, empty, finish, grid
 from evolvent.analysis.plots.drawing import ChartType
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.panels import Panel, Style
@@ -17,11 +17,11 @@ def draw(log: Log, options: Options) -> ChartType:
     axes = view.axes(options.hyperparameters)
     if view.best is None or not axes:
         return empty(options, title=title)
-    columns, width, height = panel_size(options, len(axes))
+    size = GridSize.of(options, len(axes))
     style = Style(
-        theme=options.theme, panels=len(axes), width=width, interpolate="step", copies=True
+        theme=options.theme, panels=len(axes), width=size.width, interpolate="step", copies=True
     )
     panels = [Panel(view, axis, style) for axis in axes]
-    charts = [panel.draw().properties(width=width, height=height) for panel in panels]
+    chart = grid([panel.draw() for panel in panels], size)
     subtitle = " ".join([best_summary(view), *(panel.beyond() for panel in panels)])
-    return finish(grid(charts, columns=columns), options, title=title, subtitle=subtitle)
+    return finish(chart, options, title=title, subtitle=subtitle)

@@ -9,10 +9,10 @@ import numpy as np
 
 from evolvent.analysis.columns import Numbers, Rows
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots import downsample
 from evolvent.analysis.plots.axis import Axis, rounded
 from evolvent.analysis.plots.common import (
     LINE,
+    GridSize,
     Legend,
     Mark,
     count,
@@ -21,9 +21,9 @@ from evolvent.analysis.plots.common import (
     grid,
     ids,
     mix,
-    panel_size,
     table,
 )
+from evolvent.analysis.plots.downsample import beyond, core_range, thin_points
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.study_view import StudyView
@@ -47,26 +47,26 @@ def draw(log: Log, options: Options) -> ChartType:
         message = "No job has gone on from another yet: a gain is counted from job to job."
         return empty(options, title=title, message=message)
     axes = view.axes(options.hyperparameters)
-    columns, width, height = panel_size(options, len(axes))
-    panels = _Panels(
-        view, gains, downsample.core_range(gains), options.theme, _legend(options.theme)
-    )
-    charts = [panels.draw(axis, width, height) for axis in axes]
+    size, core = GridSize.of(options, len(axes)), core_range(gains)
+    panels = _Panels(view, gains, core, options.theme, _legend(options.theme))
+    chart = grid([panels.draw(axis, size) for axis in axes], size)
     subtitle = (
         f"Gain of {view.metric} from the job it started from, up is better: "
-        f"{count(int(known.sum()), 'job')}.{panels.beyond()}"
+        f"{count(int(known.sum()), 'job')}."
     )
-    return finish(grid(charts, columns=columns), options, title=title, subtitle=subtitle)
+    if core is not None:
+        subtitle += f" {count(int(beyond(gains, core).sum()), 'job')} beyond the axis."
+    return finish(chart, options, title=title, subtitle=subtitle)
 
 
 def _gains(view: StudyView) -> Numbers:
     """Return for every row its gain on its parent, float64 [n]: above 0 is better."""
-    log, record = view.log, view.log.status.record
-    if not len(log):
+    if not len(view.log):
         return np.zeros(0)
+    parent = view.log.parent
     with np.errstate(over="ignore", invalid="ignore"):
-        gained = view.values - np.where(log.parent >= 0, view.values[log.parent], np.nan)
-    turned = 0.0 - gained if view.metric == record.metric and record.mode == "min" else gained
+        gained = view.values - np.where(parent >= 0, view.values[parent], np.nan)
+    turned = 0.0 - gained if view.falls else gained
     return np.where(np.isfinite(turned), turned, np.nan)
 
 
@@ -95,22 +95,12 @@ class _Panels:
     theme: Theme
     legend: Legend
 
-    def beyond(self) -> str:
-        if self.core is None:
-            return ""
-        out = int(((self.gains < self.core[0]) | (self.gains > self.core[1])).sum())
-        return f" {count(out, 'job')} beyond the axis."
-
-    def draw(self, axis: Axis, width: int, height: int) -> alt.LayerChart:
-        within = self.gains
-        if self.core is not None:
-            within = np.where((within < self.core[0]) | (within > self.core[1]), np.nan, within)
-        columns, rows = width // _CELL, height // _CELL
-        kept = downsample.thin_points(axis.scaled, within, columns=columns, rows=rows)
+    def draw(self, axis: Axis, size: GridSize) -> alt.LayerChart:
+        within = np.where(beyond(self.gains, self.core), np.nan, self.gains)
+        columns, rows = size.width // _CELL, size.height // _CELL
+        kept = thin_points(axis.scaled, within, columns=columns, rows=rows)
         zero = alt.Chart(table(gain=[0])).mark_rule(color=self.theme.faint, strokeDash=[4, 3])
-        return alt.layer(
-            zero.encode(self._y()), self._jobs(axis, kept), *self._trend(axis)
-        ).properties(width=width, height=height)
+        return alt.layer(zero.encode(self._y()), self._jobs(axis, kept), *self._trend(axis))
 
     def _y(self, field: str = "gain") -> alt.Y:
         shown = alt.Axis(title=f"gain of {self.view.metric}", format="~g", tickCount=6)

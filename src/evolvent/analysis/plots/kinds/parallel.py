@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Rows
+from evolvent.analysis.columns import Rows, evenly
+from evolvent.analysis.lineage.family_tree import newest_rows, population_rows
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots import downsample
 from evolvent.analysis.plots.axis import Axis, rounded
 from evolvent.analysis.plots.common import (
     count,
@@ -22,6 +21,7 @@ from evolvent.analysis.plots.common import (
     metric_color,
     table,
 )
+from evolvent.analysis.plots.downsample import drawn_range
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.study_view import StudyView
@@ -38,8 +38,9 @@ def draw(log: Log, options: Options) -> ChartType:
     if view.best is None:
         return empty(options, title=title)
     axes = [*view.axes(options.hyperparameters), view.metric_axis()]
-    newest = _newest(view)
-    rows = newest[_spread(view.values[newest])]
+    newest = view.metric_axis().drawn(newest_rows(population_rows(log)))
+    order = np.argsort(view.values[newest], kind="stable")
+    rows = newest[evenly(order, _MOST)]
     pillars = [_Pillar.of(axis, np.append(rows, view.line[-1:])) for axis in axes]
     width, _ = options.size(max(760, 110 * len(axes)), 420)
     x = alt.X(
@@ -83,10 +84,7 @@ class _Pillar:
             return cls(axis, 0.0, float(len(axis.categories) - 1))
         places = axis.scaled[rows]
         places = places[np.isfinite(places)]
-        if not len(places):
-            return cls(axis, 0.0, 0.0)
-        low, high = downsample.core_range(places, places[-1:]) or (places.min(), places.max())
-        return cls(axis, float(low), float(high))
+        return cls(axis, *drawn_range(places, places[-1:]))
 
     def height(self, scaled: float) -> float | None:
         """Return the height of a place, from 0 to 1; what lies beyond the ends stands there."""
@@ -133,20 +131,6 @@ def _distinct(values: list[float]) -> list[str]:
 
 def _short(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
-
-
-def _newest(view: StudyView) -> Rows:
-    """Return the newest done job of every member that has one."""
-    log = view.log
-    done = (log.rows >= 0) & ~log.failed[log.rows]
-    at = np.where(done, np.arange(view.rounds), -1).max(axis=1)
-    rows = log.rows[np.flatnonzero(at >= 0), at[at >= 0]]
-    return np.asarray(rows[np.isfinite(view.values[rows])], np.int64)
-
-
-def _spread(values: NDArray[np.float64]) -> Rows:
-    """Return the places of some values, evenly spread from the lowest to the highest."""
-    return downsample.evenly(np.argsort(values, kind="stable"), _MOST)
 
 
 def _lines(view: StudyView, pillars: list[_Pillar], rows: Rows) -> alt.Chart:

@@ -15,6 +15,7 @@ from evolvent.analysis.plots.axis import Axis, rounded
 from evolvent.analysis.plots.common import (
     CROSS,
     STAR,
+    beside,
     empty,
     finish,
     heading,
@@ -36,7 +37,7 @@ def draw(logs: Sequence[Log], options: Options) -> ChartType:
     """Return a panel for each study, on the same scales."""
     views = [StudyView.of(log, options.metric) for log in logs]
     if all(view.best is None for view in views):
-        title = f"{_beside(views)}: two hyperparameters of every job"
+        title = f"{beside(views)}: two hyperparameters of every job"
         return empty(options, title=title)
     pairs = [_pair(view, options.hyperparameters) for view in views]
     width, height = options.size(760, 460)
@@ -52,21 +53,10 @@ def draw(logs: Sequence[Log], options: Options) -> ChartType:
         for view, (x, y) in zip(views, pairs, strict=True)
     ]
     x, y = pairs[0]
-    title = f"{_beside(views)}: {x.name} and {y.name} of every job"
-    subtitle = f"The star is the best job: {'; '.join(map(_best, views))}."
+    title = f"{beside(views)}: {x.name} and {y.name} of every job"
+    found = [f"{view.study} {view.best_value or 'has none yet'}" for view in views]
+    subtitle = f"The star is the best job: {'; '.join(found)}."
     return finish(alt.hconcat(*panels, spacing=24), options, title=title, subtitle=subtitle)
-
-
-def _beside(views: Sequence[StudyView]) -> str:
-    return " beside ".join(view.study for view in views)
-
-
-def _best(view: StudyView) -> str:
-    if view.best is None:
-        return f"{view.study} has none yet"
-    record = view.log.status.record
-    value = record.score(float(view.log.score[view.best]))
-    return f"{view.study} {record.metric} {value:.6g}"
 
 
 def _pair(view: StudyView, names: Sequence[str]) -> tuple[Axis, Axis]:
@@ -116,9 +106,14 @@ class _ScatterPanel:
         title = heading(self.view.study, width)
         return alt.layer(
             jobs.mark_circle(fillOpacity=0.85, stroke=self.theme.background, strokeWidth=0.5),
-            self._failures(kept[failed]),
-            self._star(),
-        ).properties(width=width, height=height, title=title)
+            self._chart(kept[failed]).mark_point(
+                shape=CROSS, size=40, color=self.theme.failed, strokeWidth=1.6
+            ),
+            self._chart(self.view.line[-1:]).mark_point(
+                shape=STAR, size=420, filled=True, color=self.theme.strong,
+                stroke=self.theme.background, strokeWidth=1.5,
+            ),
+        ).properties(width=width, height=height, title=title)  # fmt: skip
 
     def _chart(self, rows: Rows) -> alt.Chart:
         view = self.view
@@ -133,14 +128,3 @@ class _ScatterPanel:
         value = alt.Tooltip("value:Q", title=view.metric)
         tips = ["job:N", value, self.x.tooltip("x"), self.y.tooltip("y")]
         return alt.Chart(data).encode(x, y, tooltip=tips)
-
-    def _failures(self, rows: Rows) -> alt.Chart:
-        return self._chart(rows).mark_point(
-            shape=CROSS, size=40, color=self.theme.failed, strokeWidth=1.6
-        )
-
-    def _star(self) -> alt.Chart:
-        return self._chart(self.view.line[-1:]).mark_point(
-            shape=STAR, size=420, filled=True, color=self.theme.strong,
-            stroke=self.theme.background, strokeWidth=1.5,
-        )  # fmt: skip

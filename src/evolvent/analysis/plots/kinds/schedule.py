@@ -6,9 +6,10 @@ import numpy as np
 
 from evolvent.analysis.columns import Rows
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.axis import Axis
+from evolvent.analysis.plots.axis import Axis, rounds
 from evolvent.analysis.plots.common import (
     LINE,
+    GridSize,
     Legend,
     Mark,
     best_summary,
@@ -16,7 +17,6 @@ from evolvent.analysis.plots.common import (
     finish,
     grid,
     ids,
-    panel_size,
     table,
 )
 from evolvent.analysis.plots.drawing import ChartType, alt
@@ -35,13 +35,11 @@ def draw(log: Log, options: Options) -> ChartType:
     axes = view.axes(options.hyperparameters)
     if view.best is None or not axes:
         return empty(options, title=title)
-    columns, width, height = panel_size(options, len(axes))
     copies = np.flatnonzero(log.copied()[view.line])
     legend = _legend(options.theme, copies)
-    charts = [
-        _panel(view, axis, legend, copies).properties(width=width, height=height) for axis in axes
-    ]
-    return finish(grid(charts, columns=columns), options, title=title, subtitle=best_summary(view))
+    charts = [_panel(view, axis, legend, copies) for axis in axes]
+    chart = grid(charts, GridSize.of(options, len(axes)))
+    return finish(chart, options, title=title, subtitle=best_summary(view))
 
 
 def _legend(theme: Theme, copies: Rows) -> Legend:
@@ -57,12 +55,7 @@ def _panel(view: StudyView, axis: Axis, legend: Legend, copies: Rows) -> alt.Lay
     rows = view.line[steps]
     # a step lasts until the next begins: the last one needs an end of its own
     at, rows = np.append(steps, steps[-1:] + 1), np.append(rows, rows[-1:])
-    x = alt.X(
-        "at:Q",
-        title="rounds of training",
-        axis=alt.Axis(tickMinStep=1, format="d"),
-        scale=alt.Scale(nice=False, domain=[0, len(view.line)]),
-    )
+    x = rounds("at:Q", title="rounds of training", domain=[0, len(view.line)])
     marks = table(at=at.tolist(), y=axis.cells(rows), job=ids(view, rows), what=[_VALUE] * len(at))
     line = (
         alt.Chart(marks)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.common import best_summary, empty, finish, fitted, heading
-from evolvent.analysis.plots.downsample import core_range
+from evolvent.analysis.plots.common import beside, best_summary, empty, finish, fitted, heading
+from evolvent.analysis.plots.downsample import drawn_range
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.options import Options
 from evolvent.analysis.plots.panels import Panel, Style
@@ -18,8 +18,7 @@ from evolvent.analysis.plots.study_view import StudyView
 def draw(logs: Sequence[Log], options: Options) -> ChartType:
     """Return the metric of every member, round by round, the lineage of the best emphasised."""
     views = [StudyView.of(log, options.metric) for log in logs]
-    names = " beside ".join(view.study for view in views)
-    title = f"{names}: {views[0].metric} of every member"
+    title = f"{beside(views)}: {views[0].metric} of every member"
     if all(view.best is None for view in views):
         return empty(options, title=title)
     return _one(views[0], options, title) if len(views) == 1 else _pair(views, options, title)
@@ -36,10 +35,8 @@ def _pair(views: Sequence[StudyView], options: Options, title: str) -> ChartType
     """Return a panel for each study, on the same scale."""
     width, height = options.size(860, 400)
     width, height = max(100, width // len(views) - 85), max(80, height - 170)
-    values = np.concatenate([view.values for view in views])
-    values = values[np.isfinite(values)]
     lines = np.concatenate([view.values[view.line] for view in views])
-    ends = core_range(values, lines) or (float(values.min()), float(values.max()))
+    ends = drawn_range(np.concatenate([view.values for view in views]), lines)
     style = Style(theme=options.theme, width=width, panels=len(views))
     charts = []
     for view in views:
