@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ Rows: TypeAlias = NDArray[np.int64]
 """Places in a log, or in its columns."""
 
 _Key = TypeVar("_Key", bound=Hashable)
+_Chunk = TypeVar("_Chunk")
 
 _PAGE = 1_000  # rows that stay in the nearest cache while they are turned into columns
 
@@ -85,44 +86,43 @@ class JsonColumns:
         return {name: column[codes] for name, column in values.columns().items()}
 
 
-class ValueColumns:
-    """Columns of mappings; a name may be missing here and there."""
+class _Chunks(Generic[_Chunk]):
+    """Columns of mappings, one chunk a page; a name may be missing here and there."""
 
-    def __init__(self) -> None:
-        self._chunks: dict[str, list[Column]] = {}
+    def __init__(self, make: Callable[[Sequence[Any]], _Chunk]) -> None:
+        """Begin without rows; `make` turns the values of a page, None if missing, into a chunk."""
+        self._make = make
+        self._chunks: dict[str, list[_Chunk]] = {}
         self._n = 0
 
     def add(self, mappings: Sequence[Mapping[str, Any]]) -> None:
-        found = columns_by_name(mappings)
+        found, blank = columns_by_name(mappings), [None] * len(mappings)
         for name in found:
             if name not in self._chunks:  # new on this page: it was missing in all rows before
-                self._chunks[name] = [_missing_objects(self._n)]
+                self._chunks[name] = [self._make([None] * self._n)]
         for name, chunks in self._chunks.items():
-            chunks.append(typed(found.get(name) or [None] * len(mappings)))
+            chunks.append(self._make(found.get(name, blank)))
         self._n += len(mappings)
+
+
+class ValueColumns(_Chunks[Column]):
+    """Columns of mappings to values of any kind."""
+
+    def __init__(self) -> None:
+        super().__init__(typed)
 
     def columns(self) -> dict[str, Column]:
         """Return by name: int64, float64, or object for what is not a number, None if missing."""
         return {name: joined_mixed(chunks) for name, chunks in self._chunks.items()}
 
 
-class NumberColumns:
-    """Columns of mappings to numbers; a name may be missing here and there."""
+class NumberColumns(_Chunks[tuple[Numbers, NDArray[np.bool_]]]):
+    """Columns of mappings to numbers."""
 
     def __init__(self) -> None:
-        self._chunks: dict[str, list[tuple[NDArray[np.float64], NDArray[np.bool_]]]] = {}
-        self._n = 0
+        super().__init__(_numbers)
 
-    def add(self, mappings: Sequence[Mapping[str, float]]) -> None:
-        found, n = columns_by_name(mappings), len(mappings)
-        for name in found:
-            if name not in self._chunks:
-                self._chunks[name] = [_missing_numbers(self._n)]
-        for name, chunks in self._chunks.items():
-            chunks.append(_numbers(found[name]) if name in found else _missing_numbers(n))
-        self._n += n
-
-    def columns(self) -> dict[str, NDArray[np.float64]]:
+    def columns(self) -> dict[str, Numbers]:
         """Return by name; NaN where it is missing, too."""
         return {n: np.concatenate([c for c, _ in chunks]) for n, chunks in self._chunks.items()}
 
@@ -179,11 +179,3 @@ def _numbers(values: Sequence[float | None]) -> tuple[NDArray[np.float64], NDArr
     """Return numbers, with NaN for None, and whether they were there."""
     present = [value is not None for value in values] if None in values else True
     return np.array(values, np.float64), np.full(len(values), present, np.bool_)
-
-
-def _missing_numbers(n: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    return np.full(n, np.nan), np.zeros(n, np.bool_)
-
-
-def _missing_objects(n: int) -> Column:
-    return np.full(n, None, object)

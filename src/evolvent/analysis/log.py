@@ -16,7 +16,6 @@ from evolvent.analysis.columns import (
     ValueColumns,
     decode_all,
     gc_paused,
-    joined,
     pages,
 )
 from evolvent.core.records import JobId, JobRecord
@@ -25,18 +24,11 @@ from evolvent.store.protocol import Store
 from evolvent.store.records import JobColumn, StudyStatus
 
 _COLUMNS: tuple[JobColumn, ...] = (
-    "member",
-    "round",
-    "parent_member",
-    "parent_round",
-    "score",
-    "attempt",
-    "started_at",
-    "finished_at",
-    "hyperparameters",
-    "metrics",
-)
+    "member", "round", "parent_member", "parent_round", "score", "attempt", "started_at",
+    "finished_at", "hyperparameters", "metrics",
+)  # fmt: skip
 _NUMBERS = len(_COLUMNS) - 2  # all but the mappings
+_NO_JOBS: Sequence[Sequence[Any]] = ((),) * _NUMBERS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,12 +77,11 @@ class Log:
     @classmethod
     def of(cls, status: StudyStatus, jobs: Sequence[JobRecord]) -> Log:
         """Return jobs, finished ones in the order of their reports, as columns."""
-        plain, hyperparameters, metrics = _PlainColumns(), ValueColumns(), NumberColumns()
-        if jobs:
-            plain.add(list(zip(*map(_cells, jobs), strict=True)))
+        hyperparameters, metrics = ValueColumns(), NumberColumns()
+        page = list(zip(*map(_cells, jobs), strict=True)) or _NO_JOBS
         hyperparameters.add([job.hyperparameters for job in jobs])
         metrics.add([job.metrics for job in jobs])
-        return _build_log(status, plain, hyperparameters.columns(), metrics)
+        return _build_log(status, [_plain(page)], hyperparameters.columns(), metrics)
 
     def __len__(self) -> int:
         return len(self.member)
@@ -173,11 +164,11 @@ def read_with(
     """
     # The status first: what is reported meanwhile is in the log, so no job is counted that is not.
     status, n = store.status(study), len(_COLUMNS)
-    plain, hyperparameters, metrics = _PlainColumns(), JsonColumns(), NumberColumns()
+    plain, hyperparameters, metrics = [_plain(_NO_JOBS)], JsonColumns(), NumberColumns()
     more: list[list[Any]] = [[] for _ in columns]
     with gc_paused():
         for page in pages(store, study, (*_COLUMNS, *columns)):
-            plain.add(page[:_NUMBERS])
+            plain.append(_plain(page[:_NUMBERS]))
             hyperparameters.add(page[n - 2])
             metrics.add(decode_all(page[n - 1]))
             for column, cells in zip(more, page[n:], strict=True):
@@ -185,39 +176,29 @@ def read_with(
         return _build_log(status, plain, hyperparameters.columns(), metrics), more
 
 
-class _PlainColumns:
-    """The columns that hold one number each, in the order of `_COLUMNS`."""
-
-    def __init__(self) -> None:
-        self._chunks: list[list[Column]] = [[] for _ in range(_NUMBERS)]
-
-    def add(self, page: Sequence[Sequence[Any]]) -> None:
-        member, round_, parent_member, parent_round, score, attempt, started, finished = page
-        columns: tuple[Column, ...] = (
-            np.array(member, np.int32),
-            np.array(round_, np.int32),
-            _row_numbers(parent_member),
-            _row_numbers(parent_round),
-            np.array(score, np.float64),  # None becomes NaN
-            np.array(attempt, np.int32),
-            np.array(started, np.float64),
-            np.array(finished, np.float64),
-        )
-        for chunks, column in zip(self._chunks, columns, strict=True):
-            chunks.append(column)
-
-    def columns(self) -> list[Column]:
-        dtypes = [*["i4"] * 2, *["i8"] * 2, "f8", "i4", *["f8"] * 2]
-        return [joined(c, dtype) for c, dtype in zip(self._chunks, dtypes, strict=True)]
+def _plain(page: Sequence[Sequence[Any]]) -> tuple[Column, ...]:
+    """Return a page of the columns that hold one number each, in the order of `_COLUMNS`."""
+    member, round_, parent_member, parent_round, score, attempt, started, finished = page
+    return (
+        np.array(member, np.int32),
+        np.array(round_, np.int32),
+        _row_numbers(parent_member),
+        _row_numbers(parent_round),
+        np.array(score, np.float64),  # None becomes NaN
+        np.array(attempt, np.int32),
+        np.array(started, np.float64),
+        np.array(finished, np.float64),
+    )
 
 
 def _build_log(
     status: StudyStatus,
-    plain: _PlainColumns,
+    plain: Sequence[tuple[Column, ...]],
     hyperparameters: Mapping[str, Column],
     metrics: NumberColumns,
 ) -> Log:
-    member, round_, parent_member, parent_round, score, attempt, *times = plain.columns()
+    columns = map(np.concatenate, zip(*plain, strict=True))
+    member, round_, parent_member, parent_round, score, attempt, *times = columns
     rows = _rows(member, round_)
     return Log(
         status=status,
@@ -264,10 +245,8 @@ def _in_space_order(
     space: Mapping[str, Any], columns: Mapping[str, Column], n: int
 ) -> dict[str, Column]:
     """Return hyperparameters in the order of the space, also those of a log without jobs."""
-    names = dict.fromkeys([*space, *columns]) if not n else dict.fromkeys(columns)
-    order = {name: place for place, name in enumerate(space)}
-    ranked = sorted(names, key=lambda name: order.get(name, len(order)))
-    return {name: columns[name] if name in columns else np.zeros(0) for name in ranked}
+    names = [name for name in (*space, *columns) if name in columns or not n]
+    return {name: columns.get(name, np.zeros(0)) for name in names}
 
 
 def _row_numbers(values: Sequence[int | None]) -> NDArray[np.int64]:
