@@ -85,22 +85,17 @@ def compare_logs(
     )
 
 
-def curves(
-    arms: Mapping[str, Sequence[Log]], *, budget: int | None = None, points: int = 1000
-) -> list[Curve]:
+def curves(arms: Mapping[str, Sequence[Log]], *, points: int = 1000) -> list[Curve]:
     """Return the best value so far of every arm at equal compute, with bands over its seeds.
 
     Args:
         arms: by name, the logs of the studies that differ by their seeds only.
-        budget: how many jobs of every study; by default as many as all of them have trained.
         points: at how many numbers of jobs, at most, evenly spaced; the last one is always there.
 
     Raises:
         ConfigError: as `compare_logs`.
     """
-    logs = _check_arms(arms)
-    most = min(map(len, logs))
-    end = most if budget is None else min(budget, most)
+    end = min(map(len, _check_arms(arms)))
     at = np.unique(np.linspace(1, end, min(points, end)).round().astype(np.int64))
     return [_curve(name, group, at) for name, group in arms.items()]
 
@@ -173,20 +168,17 @@ def _as_metric(log: Log, scores: Numbers) -> Numbers:
 
 def _seed(log: Log, budget: int, test: str | None) -> Seed:
     record = log.status.record
-    best = _best_so_far(log, budget)
+    best, row = _best_so_far(log, budget), log.best_row(budget)
     values: dict[str, float | None] = {"best": None, "area": None}
     if test is not None:
-        values[_figure(test)] = None
-    row = log.best_row(budget)
+        value = np.nan if row is None else float(log.metrics[test][row])
+        values[_figure(test)] = value if np.isfinite(value) else None
     if row is None:
         return Seed(record.name, record.seed, len(log), values, None)
     values["best"] = float(_as_metric(log, best)[-1])
     # before its first score a study counts with that score
     known = np.where(np.isnan(best), best[~np.isnan(best)][0], best)
     values["area"] = float(_as_metric(log, known).mean())
-    if test is not None:
-        value = float(log.metrics[test][row])
-        values[_figure(test)] = value if np.isfinite(value) else None
     return Seed(record.name, record.seed, len(log), values, log.id(row))
 
 
@@ -210,8 +202,7 @@ def _matched(arm: Arm, other: Arm, figure: str) -> tuple[list[float], list[float
 def _note_sentences(arms: Mapping[str, Sequence[Log]], summed: Sequence[Arm]) -> list[str]:
     notes = []
     for arm in summed:
-        missing = [s.study for s in arm.seeds if s.job is None]
-        if missing:
+        if missing := [s.study for s in arm.seeds if s.job is None]:
             notes.append(f"left out of the means, no job done: {', '.join(missing)}")
         for figure in arm.seeds[0].values:
             lacking = [s.study for s in arm.seeds if s.job is not None and s.values[figure] is None]
@@ -223,12 +214,7 @@ def _note_sentences(arms: Mapping[str, Sequence[Log]], summed: Sequence[Arm]) ->
                 f"{arm.name} has several studies of seed {', '.join(repeated)}: unless they ran "
                 "asynchronously they are one and the same, and the intervals too narrow"
             )
-    unfinished = [
-        log.status.record.name
-        for group in arms.values()
-        for log in group
-        if log.status.state is StudyState.OPEN
-    ]
-    if unfinished:
+    statuses = [log.status for group in arms.values() for log in group]
+    if unfinished := [s.record.name for s in statuses if s.state is StudyState.OPEN]:
         notes.append(f"not over yet: {', '.join(unfinished)}")
     return notes

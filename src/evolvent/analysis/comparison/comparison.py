@@ -8,13 +8,19 @@ from typing import Any
 
 from evolvent.analysis.comparison.statistics import (
     LEAST_TO_RESAMPLE,
-    LEVEL,
     Estimate,
     Verdict,
     mean_of,
     spread,
 )
-from evolvent.analysis.comparison.text import aligned, decimals, numbers, signed, span, wrapped
+from evolvent.analysis.comparison.text import (
+    aligned,
+    decimals,
+    difference_cells,
+    mean_cells,
+    titles,
+    wrapped,
+)
 from evolvent.core.records import JobId
 from evolvent.core.study import Mode
 
@@ -163,23 +169,19 @@ def _text(c: Comparison) -> Iterator[str]:
 
 
 def _table(c: Comparison) -> Iterator[tuple[str, ...]]:
-    yield ("", "mean", "sd", f"{LEVEL * 100:g} % interval", "seeds", "")
+    yield titles("")
     for figure in c.modes:
         note = ": best so far, mean over jobs" if figure == "area" else ""
         yield (f"{_title(c, figure)}{note}",)
         between = [d for d in c.differences if d.figure == figure]
-        means = [(arm, arm.mean(figure)) for arm in c.arms]
-        digits = decimals(
-            [m.value for _, m in means if m is not None],
-            [*(arm.sd(figure) for arm in c.arms), *(d.estimate.value for d in between)],
-        )
-        for arm, mean in means:
-            yield (f"  {arm.name}", *numbers(mean, arm.sd(figure), digits), "")
+        means = [mean.value for arm in c.arms if (mean := arm.mean(figure)) is not None]
+        spreads = [arm.sd(figure) for arm in c.arms]
+        digits = decimals(means, [*spreads, *(d.estimate.value for d in between)])
+        for arm in c.arms:
+            yield (f"  {arm.name}", *mean_cells(arm.values(figure), digits), "")
         for d in between:
             name = "difference" if len(c.arms) == 2 else f"minus {d.other}"
-            value, ends = signed(d.estimate.value, digits), span(d.estimate, digits, plus=True)
-            verdict = "" if d.verdict == "unknown" else d.verdict
-            yield (f"  {name}", value, "", ends, "", verdict)
+            yield (f"  {name}", *difference_cells(d.estimate, c.modes[figure], digits))
 
 
 def _title(c: Comparison, figure: str) -> str:
@@ -194,14 +196,10 @@ def _title(c: Comparison, figure: str) -> str:
 
 def _sentences(c: Comparison) -> Iterator[str]:
     for other in c.arms[1:]:
+        between = [d for d in c.differences if d.other == other.name]
         for verdict in ("better", "worse", "noise"):
-            titles = [
-                _title(c, d.figure)
-                for d in c.differences
-                if d.other == other.name and d.verdict == verdict
-            ]
-            if titles:
-                yield _sentence(c.arms[0].name, other.name, verdict, titles)
+            if found := [_title(c, d.figure) for d in between if d.verdict == verdict]:
+                yield _sentence(c.arms[0].name, other.name, verdict, found)
     unknown = [d for d in c.differences if d.verdict == "unknown"]
     if alike := [_title(c, d.figure) for d in unknown if d.estimate.n > 1]:
         yield (

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evolvent.analysis.comparison.statistics import LEVEL, Estimate, difference, mean_of, spread
+from evolvent.analysis.comparison.statistics import Estimate, Verdict, difference, mean_of, spread
 from evolvent.analysis.comparison.text import (
     aligned,
     counted,
     decimals,
+    difference_cells,
+    mean_cells,
     number,
-    numbers,
-    signed,
-    span,
+    titles,
     wrapped,
 )
 from evolvent.analysis.schedule.schedule import Schedule
@@ -162,28 +162,34 @@ def _table(r: ReplayReport) -> Iterator[tuple[str, ...]]:
     ]
     found = [(name, d) for name, d in against if d is not None]
     digits = decimals(
-        [
-            v
-            for v in (r.original.value, *(v for _, a in present for v in a.values))
-            if v is not None
-        ],
+        [r.original.value, *(value for _, arm in present for value in arm.scores)],
         [*(arm.sd for _, arm in present), *(d.value for _, d in found)],
     )
-    yield (f"{r.metric}, {goal}", "mean", "sd", f"{LEVEL * 100:g} % interval", "seeds", "")
+    yield titles(f"{r.metric}, {goal}")
     if r.original.value is not None:
         yield (f"original, {r.original.job}", number(r.original.value, digits), "-", "", "1", "")
     for name, arm in present:
-        yield (name, *numbers(arm.mean, arm.sd, digits), "")
+        yield (name, *mean_cells(arm.values, digits), "")
     for name, d in found:
-        verdict = d.verdict(r.mode)
-        ends, shown = span(d, digits, plus=True), "" if verdict == "unknown" else verdict
-        yield (name, signed(d.value, digits), "", ends, "", shown)
+        yield (name, *difference_cells(d, r.mode, digits))
 
 
 def _sentences(r: ReplayReport) -> Iterator[str]:
-    yield from _beside_original(r)
-    yield from _beside_last(r)
-    unknown = [d for d in (r.against_original, r.against_last) if d is not None and d.low is None]
+    against_original, against_last = r.against_original, r.against_last
+    if against_original is not None:
+        yield from _verdict(_BESIDE_ORIGINAL, against_original, r)
+        if r.original.rounds != r.schedule.total:
+            had, has = (counted(n, "round") for n in (r.original.rounds, r.schedule.total))
+            yield f"Not the same training: the original had {had}, the replay has {has}."
+    if len(r.schedule.segments) == 1:
+        yield "The schedule is constant: its last hyperparameters are all there is to it."
+    if against_last is not None:
+        yield from _verdict(_BESIDE_LAST, against_last, r)
+    yield from _cautions(r, [d for d in (against_original, against_last) if d is not None])
+
+
+def _cautions(r: ReplayReport, differences: list[Estimate]) -> Iterator[str]:
+    unknown = [d for d in differences if d.low is None]
     if any(d.n == 1 for d in unknown):
         yield "One seed tells nothing about noise: replay with three or more."
     if any(d.n > 1 for d in unknown):
@@ -198,39 +204,20 @@ def _sentences(r: ReplayReport) -> Iterator[str]:
         yield "Interrupted: the same command goes on."
 
 
-def _beside_original(r: ReplayReport) -> Iterator[str]:
-    found, original = r.against_original, r.original
-    if found is None:
-        return
-    match found.verdict(r.mode):
-        case "noise":
-            yield "The replay is as good as the original: what lies between them is noise."
-        case "better":
-            yield "The replay is better than the original."
-        case "worse":
-            yield (
-                f"The replay is worse than the original, the best of {original.jobs} jobs: such a "
-                "score is always partly luck."
-            )
-        case "unknown":
-            pass
-    if original.rounds != r.schedule.total:
-        had, has = (counted(n, "round") for n in (original.rounds, r.schedule.total))
-        yield f"Not the same training: the original had {had}, the replay has {has}."
+_BESIDE_ORIGINAL: Mapping[Verdict, str] = {
+    "noise": "The replay is as good as the original: what lies between them is noise.",
+    "better": "The replay is better than the original.",
+    "worse": "The replay is worse than the original, the best of {jobs} jobs: such a score is "
+    "always partly luck.",
+}
+_BESIDE_LAST: Mapping[Verdict, str] = {
+    "noise": "What the schedule adds to its last hyperparameters is noise.",
+    "better": "The schedule is better than its last hyperparameters alone.",
+    "worse": "The schedule is worse than its last hyperparameters alone.",
+}
 
 
-def _beside_last(r: ReplayReport) -> Iterator[str]:
-    if len(r.schedule.segments) == 1:
-        yield "The schedule is constant: its last hyperparameters are all there is to it."
-    found = r.against_last
-    if found is None:
-        return
-    match found.verdict(r.mode):
-        case "noise":
-            yield "What the schedule adds to its last hyperparameters is noise."
-        case "better":
-            yield "The schedule is better than its last hyperparameters alone."
-        case "worse":
-            yield "The schedule is worse than its last hyperparameters alone."
-        case "unknown":
-            pass
+def _verdict(words: Mapping[Verdict, str], found: Estimate, r: ReplayReport) -> Iterator[str]:
+    """Say what a difference means, if that is known."""
+    if sentence := words.get(found.verdict(r.mode)):
+        yield sentence.format(jobs=r.original.jobs)

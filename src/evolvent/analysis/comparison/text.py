@@ -6,7 +6,8 @@ import math
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-from evolvent.analysis.comparison.statistics import Estimate
+from evolvent.analysis.comparison.statistics import LEVEL, Estimate, mean_of, spread
+from evolvent.core.study import Mode
 
 WIDTH = 80
 _LABEL, _GAP = 12, 2
@@ -15,9 +16,9 @@ _LARGEST = 1e7
 _ROUNDING = 1e-9  # what is smaller beside the values is rounding, no difference
 
 
-def decimals(values: Iterable[float], spreads: Iterable[float | None]) -> int:
+def decimals(values: Iterable[float | None], spreads: Iterable[float | None]) -> int:
     """Return how many decimals show four digits of the values and two of what lies between them."""
-    largest = max((abs(v) for v in values), default=0.0) or 1.0
+    largest = max((abs(v) for v in values if v is not None), default=0.0) or 1.0
     widths = [abs(s) for s in spreads if s and abs(s) > _ROUNDING * largest]
     for_values = _FOUR_DIGITS - _exponent(largest)
     for_spreads = _TWO_DIGITS - _exponent(min(widths, default=largest))
@@ -34,25 +35,32 @@ def number(value: float | None, digits: int, *, plus: bool = False) -> str:
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no minus before zero
 
 
-def signed(value: float, digits: int) -> str:
-    """Return a difference with its sign."""
-    return number(value, digits, plus=True)
+def mean_cells(values: Sequence[float], digits: int) -> tuple[str, ...]:
+    """Return mean, standard deviation, interval and the number of seeds."""
+    if not values:
+        return "-", "-", "", "0"
+    mean, sd = mean_of(values), number(spread(values), digits)
+    return number(mean.value, digits), sd, _span(mean, digits), str(mean.n)
 
 
-def span(estimate: Estimate | None, digits: int, *, plus: bool = False) -> str:
+def difference_cells(difference: Estimate, mode: Mode, digits: int) -> tuple[str, ...]:
+    """Return a difference with its sign below `mean_cells`, and what it means if that is known."""
+    verdict = difference.verdict(mode)
+    value, ends = number(difference.value, digits, plus=True), _span(difference, digits, plus=True)
+    return value, "", ends, "", "" if verdict == "unknown" else verdict
+
+
+def _span(estimate: Estimate, digits: int, *, plus: bool = False) -> str:
     """Return an interval; nothing where there is none."""
-    if estimate is None or estimate.low is None:
+    if estimate.low is None:
         return ""
     ends = [number(x, digits, plus=plus) for x in (estimate.low, estimate.high)]
     return " to ".join(ends)
 
 
-def numbers(estimate: Estimate | None, sd: float | None, digits: int) -> tuple[str, str, str, str]:
-    """Return mean, standard deviation, interval and the number of seeds."""
-    if estimate is None:
-        return "-", "-", "", "0"
-    mean, n = number(estimate.value, digits), str(estimate.n)
-    return mean, number(sd, digits), span(estimate, digits), n
+def titles(first: str) -> tuple[str, ...]:
+    """Return the titles of a table of means and differences."""
+    return first, "mean", "sd", f"{LEVEL * 100:g} % interval", "seeds", ""
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:

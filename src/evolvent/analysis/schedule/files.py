@@ -6,36 +6,27 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evolvent.analysis.atomic_write import replacing
-from evolvent.analysis.schedule.segments import Segment, flat
+from evolvent.analysis.schedule.segments import UNITS, Segment, Unit, flat
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError
-from evolvent.validation import check_count
+from evolvent.validation import check_choice, check_count
 
 _FORMAT, _VERSION = "evolvent schedule", 1
 _FIELDS = ("format", "version", "unit", "total", "segments")
 _SEGMENT = ("start", "length", "member", "hyperparameters")
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleContents:
-    """What a file holds: the unit, and segments that are not checked to fit together."""
-
-    unit: str
-    segments: Sequence[Segment]
-
-
-def to_json(contents: ScheduleContents) -> str:
-    """Return the contents as JSON text."""
+def to_json(segments: Sequence[Segment], unit: Unit) -> str:
+    """Return a schedule as JSON text."""
     document = {
         "format": _FORMAT,
         "version": _VERSION,
-        "unit": contents.unit,
-        "total": contents.segments[-1].end,
+        "unit": unit,
+        "total": segments[-1].end,
         "segments": [
             {
                 "start": segment.start,
@@ -43,14 +34,14 @@ def to_json(contents: ScheduleContents) -> str:
                 "member": segment.member,
                 "hyperparameters": _as_dicts(segment.hyperparameters),
             }
-            for segment in contents.segments
+            for segment in segments
         ],
     }
     return _dumps(document, indent=2) + "\n"
 
 
-def from_json(text: str) -> ScheduleContents:
-    """Undo `to_json`.
+def from_json(text: str) -> tuple[list[Segment], Unit]:
+    """Undo `to_json`; whether the segments fit together is not checked.
 
     Raises:
         ConfigError: names line or segment, field, what came and what was wanted.
@@ -68,47 +59,47 @@ def from_json(text: str) -> ScheduleContents:
     total = sum(segment.length for segment in segments)
     if check_count("total", data["total"], least=1) != total:
         raise ConfigError(f"total: got {data['total']}, but the segments add up to {total}")
-    return ScheduleContents(data["unit"], segments)
+    return segments, check_choice("unit", data["unit"], UNITS)
 
 
-def to_csv(contents: ScheduleContents) -> str:
-    """Return the contents as CSV text: `start,rounds,member,` and a column per hyperparameter.
+def to_csv(segments: Sequence[Segment], unit: Unit) -> str:
+    """Return a schedule as CSV text: `start,rounds,member,` and a column per hyperparameter.
 
     A cell is JSON, but for strings that JSON would take for nothing else: they stand as they are.
     An empty cell means that the segment has no such hyperparameter.
     """
-    rows = [flat(_as_dicts(segment.hyperparameters)) for segment in contents.segments]
+    rows = [flat(segment.hyperparameters) for segment in segments]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    for segment, row in zip(contents.segments, rows, strict=True):
+    for segment, row in zip(segments, rows, strict=True):
         if Space.nest(row) != segment.hyperparameters:
             raise ConfigError("a CSV holds no names with dots and no empty groups: save as .json")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["start", contents.unit, "member", *names])
-    for segment, row in zip(contents.segments, rows, strict=True):
+    writer.writerow(["start", unit, "member", *names])
+    for segment, row in zip(segments, rows, strict=True):
         member = "" if segment.member is None else segment.member
         cells = [_cell(row[name]) if name in row else "" for name in names]
         writer.writerow([segment.start, segment.length, member, *cells])
     return text.getvalue()
 
 
-def from_csv(text: str) -> ScheduleContents:
-    """Undo `to_csv`.
+def from_csv(text: str) -> tuple[list[Segment], Unit]:
+    """Undo `to_csv`; whether the segments fit together is not checked.
 
     Raises:
         ConfigError: names line and column, what came and what was wanted.
     """
     lines = _lines(text)
     _, titles = next(lines, (1, []))
-    unit = titles[1] if len(titles) > 1 else ""
-    if titles[:3] != ["start", unit, "member"] or unit not in ("rounds", "steps"):
+    unit = next((unit for unit in UNITS if titles[:3] == ["start", unit, "member"]), None)
+    if unit is None:
         raise ConfigError(
             f"line 1: got {','.join(titles)!r:.80}, wanted titles: start, rounds (or steps), "
             "member, and the names of hyperparameters, separated by commas"
         )
     names = titles[3:]
     _check_names(names)
-    return ScheduleContents(unit, [_row(place, cells, [unit, *names]) for place, cells in lines])
+    return [_row(place, cells, [unit, *names]) for place, cells in lines], unit
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -7,11 +7,10 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evolvent.analysis import html
 from evolvent.analysis.schedule.files import (
-    ScheduleContents,
     from_csv,
     from_json,
     read_text,
@@ -21,13 +20,16 @@ from evolvent.analysis.schedule.files import (
 )
 from evolvent.analysis.schedule.ray import read_policy, write_policy
 from evolvent.analysis.schedule.segments import (
+    UNITS,
     Segment,
+    Unit,
     as_html,
     as_text,
     check_segments,
     flat,
     joined,
     longest,
+    names_of,
     stretched,
 )
 from evolvent.core.records import JobRecord
@@ -35,8 +37,6 @@ from evolvent.core.space import Space
 from evolvent.errors import ConfigError, OutOfSpace
 from evolvent.validation import check_choice, check_count
 
-Unit = Literal["rounds", "steps"]
-_UNITS: tuple[Unit, ...] = ("rounds", "steps")
 _FORMS = {".json": (to_json, from_json), ".csv": (to_csv, from_csv)}
 
 
@@ -57,7 +57,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "segments", tuple(self.segments))
-        check_choice("schedule: unit", self.unit, _UNITS)
+        check_choice("schedule: unit", self.unit, UNITS)
         check_segments(self.segments)
 
     @classmethod
@@ -104,7 +104,7 @@ class Schedule:
     @property
     def names(self) -> tuple[str, ...]:
         """The hyperparameters, with dotted names."""
-        return tuple(dict.fromkeys(n for s in self.segments for n in flat(s.hyperparameters)))
+        return names_of(self.segments)
 
     @property
     def last(self) -> Schedule:
@@ -214,7 +214,7 @@ class Schedule:
             ConfigError: another ending, or the file cannot be written; then it is as it was.
         """
         write, _ = _form(path)
-        write_text(path, write(ScheduleContents(self.unit, self.segments)))
+        write_text(path, write(self.segments, self.unit))
 
     @classmethod
     def load(cls, path: str | Path) -> Schedule:
@@ -226,13 +226,13 @@ class Schedule:
         _, read = _form(path)
         text = read_text(path)
         try:
-            return cls._of_contents(read(text))
+            return cls(*read(text))
         except ConfigError as e:
             raise ConfigError(f"{path}: {e}") from e
 
     def to_json(self) -> str:
         """Return the schedule as JSON text, with a version."""
-        return to_json(ScheduleContents(self.unit, self.segments))
+        return to_json(self.segments, self.unit)
 
     def to_csv(self) -> str:
         """Return the schedule as CSV text: a row a segment, a column a hyperparameter.
@@ -240,7 +240,7 @@ class Schedule:
         Raises:
             ConfigError: a name has dots.
         """
-        return to_csv(ScheduleContents(self.unit, self.segments))
+        return to_csv(self.segments, self.unit)
 
     @classmethod
     def from_json(cls, text: str) -> Schedule:
@@ -249,7 +249,7 @@ class Schedule:
         Raises:
             ConfigError: names line or segment, field, what came and what was wanted.
         """
-        return cls._of_contents(from_json(text))
+        return cls(*from_json(text))
 
     @classmethod
     def from_ray(
@@ -289,10 +289,6 @@ class Schedule:
     def _repr_html_(self) -> str:
         table = as_html(self.segments, unit=self.unit)
         return html.framed("Schedule", f"{self.total} {self.unit}", table)
-
-    @classmethod
-    def _of_contents(cls, contents: ScheduleContents) -> Schedule:
-        return cls(tuple(contents.segments), check_choice("unit", contents.unit, _UNITS))
 
     def _place(self, i: int) -> str:
         return f"segment {i} ({self.unit} {self.segments[i].span})"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from evolvent.analysis.html import MOST_ROWS, note, rows
 from evolvent.core.space import short
 from evolvent.errors import ConfigError
 from evolvent.validation import check_count
+
+Unit = Literal["rounds", "steps"]
+UNITS: tuple[Unit, ...] = ("rounds", "steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +107,12 @@ def longest(segments: Sequence[Segment], n: int) -> list[Segment]:
 
 def as_text(segments: Sequence[Segment], *, unit: str) -> str:
     """Return a table, a line for each segment; with the members where there are any."""
-    names = list(dict.fromkeys(name for s in segments for name in flat(s.hyperparameters)))
-    of_study = any(segment.member is not None for segment in segments)
+    names, of_study = names_of(segments), any(s.member is not None for s in segments)
     table = [[unit, *names, *(["member"] if of_study else [])]]
     for segment in segments:
-        values = flat(segment.hyperparameters)
-        row = [segment.span, *(short(values.get(name)) for name in names)]
-        member = "-" if segment.member is None else str(segment.member)
-        table.append([*row, member] if of_study else row)
+        span, *values, member = _row(segment, names)
+        row = [span, *map(short, values)]
+        table.append([*row, "-" if member is None else str(member)] if of_study else row)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in table]
     return "\n".join(lines)
@@ -119,19 +120,25 @@ def as_text(segments: Sequence[Segment], *, unit: str) -> str:
 
 def as_html(segments: Sequence[Segment], *, unit: str) -> str:
     """Return a table for notebooks, one row a segment; of many, the first and the last."""
-    shown, left_out = _ends(segments)
-    names = list(dict.fromkeys(n for s in segments for n in flat(s.hyperparameters)))
+    names = names_of(segments)
     titles = [unit, *names, "member"]
-    table = []
-    for segment in shown:
-        values = flat(segment.hyperparameters)
-        table.append([segment.span, *(values.get(name) for name in names), segment.member])
-    if not left_out:
-        return rows(titles, table)
-    half = len(shown) // 2
+    if len(segments) <= MOST_ROWS:
+        return rows(titles, [_row(segment, names) for segment in segments])
+    half = MOST_ROWS // 2
+    first, last = ([_row(s, names) for s in part] for part in (segments[:half], segments[-half:]))
     gap = ["…", *[None] * (len(titles) - 1)]
-    more = note(f"{left_out} segments between them are not shown")
-    return rows(titles, [*table[:half], gap, *table[half:]]) + more
+    more = note(f"{len(segments) - 2 * half} segments between them are not shown")
+    return rows(titles, [*first, gap, *last]) + more
+
+
+def names_of(segments: Sequence[Segment]) -> tuple[str, ...]:
+    """Return the hyperparameters of segments, with dotted names."""
+    return tuple(dict.fromkeys(name for s in segments for name in flat(s.hyperparameters)))
+
+
+def _row(segment: Segment, names: Sequence[str]) -> list[Any]:
+    values = flat(segment.hyperparameters)
+    return [segment.span, *(values.get(name) for name in names), segment.member]
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -151,10 +158,3 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         return False
     types = {name: type(value) for name, value in flat(one).items()}
     return types == {name: type(value) for name, value in flat(other).items()}
-
-
-def _ends(segments: Sequence[Segment]) -> tuple[Sequence[Segment], int]:
-    if len(segments) <= MOST_ROWS:
-        return segments, 0
-    half = MOST_ROWS // 2
-    return [*segments[:half], *segments[-half:]], len(segments) - 2 * half
