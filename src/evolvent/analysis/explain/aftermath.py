@@ -54,7 +54,7 @@ class Aftermath:
                 assert_never(self.checkpoint)
 
 
-def find_aftermath(job: JobRecord, *, lines: LogLines, views: Sequence[MemberView]) -> Aftermath:
+def find_aftermath(job: JobRecord, lines: LogLines) -> Aftermath:
     """Return what came of a job.
 
     It can be copied while it is its member's newest: by whoever decides meanwhile, and by members
@@ -63,7 +63,7 @@ def find_aftermath(job: JobRecord, *, lines: LogLines, views: Sequence[MemberVie
     if job.state is not JobState.DONE:
         return Aftermath()
     first = lines.find(job)
-    snapshot = PopulationSnapshot(lines, views, first, immediate=True)
+    snapshot = PopulationSnapshot(lines, first, immediate=True)
     # Who may have copied it: the members whose newest job was already there (they may have waited
     # for a donor), and all that reported before its own member went on.
     deciders = list(snapshot.newest.values())
@@ -78,20 +78,18 @@ def find_aftermath(job: JobRecord, *, lines: LogLines, views: Sequence[MemberVie
         next_job=snapshot.next_job(job),
         copies=tuple(sorted(copies, key=lambda id: (id.round, id.member))),
         complete=line < most or most == len(lines),
-        checkpoint=_checkpoint(job, lines, views),
+        checkpoint=_checkpoint(job, lines),
     )
 
 
-def _checkpoint(
-    job: JobRecord, lines: LogLines, views: Sequence[MemberView]
-) -> CheckpointFate | None:
+def _checkpoint(job: JobRecord, lines: LogLines) -> CheckpointFate | None:
     store, study = lines.store, lines.study
     if job.checkpoint is None:
         return None
     pinned = job.id in store.pins(study)
     if job.checkpoint in store.checkpoints(study):
         return "pinned" if pinned else "kept"
-    needed = pinned or job.id == store.status(study).best or job.id in _resumable(views)
+    needed = pinned or job.id == store.status(study).best or job.id in _resumable(lines.views)
     return "missing" if needed else "collected"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,12 +82,13 @@ def traced_changes(
         return untraced_changes(me.hyperparameters, after)
     trace = _Trace(stream(record.seed, "decide", me.id, me.round))
     base: Hyperparameters = me.hyperparameters
+    explore: Any = algorithm.explore  # one strategy: PBT has made it of what it was given
     explores = True
     # Exploit draws before explore does: it has to be asked again, or explore would get its draws.
     if not isinstance(algorithm.exploit, NoExploit):
         explores = algorithm.exploit(me, population, rng=trace.rng) is not None
         base = _explored_from(algorithm, record, me, population)
-    traced = trace.walk(_strategy(algorithm), base, record.space) if explores else {}
+    traced = trace.walk(explore, base, record.space) if explores else {}
     if {**base, **traced} != dict(after):  # a strategy that does not give the same twice
         trace = _Trace(trace.rng)
     return tuple(
@@ -96,11 +98,6 @@ def traced_changes(
         )
         for name, value in after.items()
     )  # fmt: skip
-
-
-def _strategy(algorithm: PBT) -> Explore:
-    explore: Any = algorithm.explore
-    return explore  # type: ignore[no-any-return]  # PBT has made one strategy of what it was given
 
 
 def _explored_from(
@@ -151,7 +148,7 @@ class _Trace:
 
     def _explore_name(self, strategy: Explore, values: Hyperparameters, space: Space) -> Value:
         [(name, distribution)] = space.items()
-        twin = _twin(self.rng)
+        twin = deepcopy(self.rng)  # draws what `rng` is about to draw
         new = strategy(values, space, rng=self.rng)[name]
         note, clipped = _note(strategy, distribution, values[name], new, twin)
         if note:
@@ -172,14 +169,6 @@ class _Trace:
             if new[name] != own[name]:
                 self.notes.setdefault(name, []).append(f"set by {label}")
         return new
-
-
-def _twin(rng: np.random.Generator) -> np.random.Generator:
-    """Return a generator that will draw what `rng` is about to draw."""
-    twin = np.random.PCG64(0)
-    state: Any = rng.bit_generator.state
-    twin.state = state
-    return np.random.Generator(twin)
 
 
 def _note(

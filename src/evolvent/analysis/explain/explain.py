@@ -102,8 +102,8 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
     """
     found = find_job(store, status, job)
     status = store.status(status.id)  # a log that holds the job, however old the given one is
-    lines, views, record = LogLines(store, status), store.members(status.id), status.record
-    aftermath = find_aftermath(found, lines=lines, views=views)
+    lines, record = LogLines(store, status), status.record
+    aftermath = find_aftermath(found, lines)
     parent = None if found.parent is None else store.job(status.id, found.parent)
     failures = [f for f in store.failures(status.id, limit=_FAILURES) if f.job == found.id]
     line = store.lineage(status.id, found.id)
@@ -123,19 +123,16 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
     if found.cause is Cause.RESTARTED:
         same = untraced_changes(found.hyperparameters, found.hyperparameters)
         return replace(explanation, why=tuple(restart_sentences(found)), changes=same)
-    decision = decide_again(store, status, found, lines=lines, views=views)
-    return _explain_decision(explanation, record, found, decision)
+    return _explain_decision(explanation, record, found, decide_again(found, lines))
 
 
 def _explain_first_job(
     explanation: Explanation, record: StudyRecord, job: JobRecord
 ) -> Explanation:
-    agrees = first_job_matches(record, job)
+    agrees, why = first_job_matches(record, job), first_job_sentences(record, job)
     outcome = "the same" if agrees else "something else"
     check = f"Begun again from the seed, {outcome} comes out."
-    return replace(
-        explanation, why=tuple(first_job_sentences(record, job)), agrees=agrees, check=check
-    )
+    return replace(explanation, why=tuple(why), agrees=agrees, check=check)
 
 
 def _explain_decision(
@@ -175,15 +172,15 @@ def _rivals(case: Case) -> tuple[Rival, ...]:
     mine = case.population.rank(case.me)
     near = {0, 1, 2, mine - 1, mine, mine + 1, len(ranked) - 1}
     return tuple(
-        _rival(case, member, rank, roles.get(member.id, ""))
+        Rival(
+            rank + 1,
+            member.job,
+            None if member.score is None else case.record.score(member.score),
+            roles.get(member.id, ""),
+        )
         for rank, member in enumerate(ranked)
         if len(ranked) <= _SHOWN or rank in near or member.id in roles
     )
-
-
-def _rival(case: Case, member: Member, rank: int, role: Role) -> Rival:
-    value = None if member.score is None else case.record.score(member.score)
-    return Rival(rank + 1, member.job, value, role)
 
 
 def _change_line(change: Change) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import OrderedDict
 
 from evolvent.core.records import JobId, JobRecord, JobState
@@ -15,11 +16,17 @@ _KEPT = 64  # pages
 
 
 class LogLines:
-    """Line 0 is the job that was reported first. A log of a million jobs costs what is read."""
+    """Line 0 is the job that was reported first. A log of a million jobs costs what is read.
+
+    Attributes:
+        store, study: where the log is.
+        record: the settings of the study.
+        views: how its members stand.
+    """
 
     def __init__(self, store: Store, status: StudyStatus) -> None:
-        self.store = store
-        self.study = status.id
+        self.store, self.study, self.record = store, status.id, status.record
+        self.views = store.members(status.id)
         self._n = status.n_finished
         self._pages: OrderedDict[int, list[JobRecord]] = OrderedDict()
 
@@ -34,7 +41,8 @@ class LogLines:
 
         Times of reports lead there; where the clock was set back meanwhile, all lines are read.
         """
-        first = self._first_at(job.finished_at or 0.0)
+        # The first line reported at this time or later.
+        first = bisect_left(range(self._n), job.finished_at or 0.0, key=self._time)
         for line in range(first, self._n):
             there = self[line]
             if there.id == job.id:
@@ -44,22 +52,12 @@ class LogLines:
         # Not where its time says: the clock was set back, so times are no order to search by.
         return next(line for line in range(self._n) if self[line].id == job.id)
 
-    def _first_at(self, time: float) -> int:
-        """Return the first line reported at this time or later."""
-        low, high = 0, self._n
-        while low < high:
-            middle = (low + high) // 2
-            if (self._peek(middle).finished_at or 0.0) < time:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    def _peek(self, line: int) -> JobRecord:
-        """Return one line without its neighbours."""
+    def _time(self, line: int) -> float:
+        """Return when a line was reported, without reading its neighbours."""
         if line // _PAGE in self._pages:
-            return self[line]
-        return self.store.jobs(self.study, states=_FINISHED, after=line, limit=1)[0]
+            return self[line].finished_at or 0.0
+        [job] = self.store.jobs(self.study, states=_FINISHED, after=line, limit=1)
+        return job.finished_at or 0.0
 
     def _page(self, number: int) -> list[JobRecord]:
         page = self._pages.get(number)

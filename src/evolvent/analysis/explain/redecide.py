@@ -10,10 +10,7 @@ from evolvent.analysis.explain.snapshot import PopulationSnapshot
 from evolvent.core.heads import Head, HeadState, decided_head
 from evolvent.core.population import Population
 from evolvent.core.records import Cause, JobId, JobRecord, JobState, Member
-from evolvent.core.study import StudyRecord
 from evolvent.errors import EvolventError
-from evolvent.store.protocol import Store
-from evolvent.store.records import MemberView, StudyStatus
 
 _TRIES = 4  # lines per member at which a decision that was put off is looked for
 _TRIES_LEAST = 64
@@ -45,14 +42,7 @@ class Redecision:
     damage: str = ""
 
 
-def decide_again(
-    store: Store,
-    status: StudyStatus,
-    job: JobRecord,
-    *,
-    lines: LogLines,
-    views: list[MemberView],
-) -> Redecision:
+def decide_again(job: JobRecord, lines: LogLines) -> Redecision:
     """Take the decision behind a job of round 1 or later again.
 
     An asynchronous study decides when the member reports, a failed member perhaps later, when
@@ -60,26 +50,22 @@ def decide_again(
     both for the members that had ended when more rounds are asked for. The log does not say when,
     so the snapshots that it may have seen are tried in turn, the likeliest first.
     """
-    before = store.job(status.id, JobId(job.member, job.round - 1))
-    for snapshot in _snapshots(status.record, job, before, lines=lines, views=views):
-        decision = _decide_at(status.record, job, before, snapshot, lines)
+    before = lines.store.job(lines.study, JobId(job.member, job.round - 1))
+    for snapshot in _snapshots(job, before, lines):
+        decision = _decide_at(job, before, snapshot, lines)
         if decision.agrees is not False:
             return decision
-    likeliest = next(_snapshots(status.record, job, before, lines=lines, views=views))
-    return _decide_at(status.record, job, before, likeliest, lines)
+    # Anew: the first snapshot has been moved on since.
+    return _decide_at(job, before, next(_snapshots(job, before, lines)), lines)
 
 
 def _decide_at(
-    record: StudyRecord,
-    job: JobRecord,
-    before: JobRecord,
-    snapshot: PopulationSnapshot,
-    lines: LogLines,
+    job: JobRecord, before: JobRecord, snapshot: PopulationSnapshot, lines: LogLines
 ) -> Redecision:
     me = snapshot.population.member(job.member)
     damage = ""
     try:
-        head = decided_head(record, me, parent=before.parent, population=snapshot.population)
+        head = decided_head(lines.record, me, parent=before.parent, population=snapshot.population)
     except EvolventError as e:
         agrees, instead = None, str(e)
     else:
@@ -116,39 +102,28 @@ def _describe(head: Head) -> str:
     return f"{head.reason} (from {start})"
 
 
-def _snapshots(
-    record: StudyRecord,
-    job: JobRecord,
-    before: JobRecord,
-    *,
-    lines: LogLines,
-    views: list[MemberView],
-) -> Iterator[PopulationSnapshot]:
+def _snapshots(job: JobRecord, before: JobRecord, lines: LogLines) -> Iterator[PopulationSnapshot]:
     """Yield the moments at which the job may have been decided; each is valid until the next."""
     own = lines.find(before)
     # Bounded, so that a log that cannot be explained costs no more than a look around its line.
-    tries = max(_TRIES_LEAST, _TRIES * len(views))
+    tries = max(_TRIES_LEAST, _TRIES * len(lines.views))
     last = _last_before_start(lines, own, own + tries, job)
-    if record.synchronous:
+    if lines.record.synchronous:
         end = _end_of_round(lines, own, last, job.round)
-        yield PopulationSnapshot(lines, views, end, immediate=False)
-        yield from _snapshots_from(PopulationSnapshot(lines, views, own, immediate=False), last)
-        yield from _snapshots_from(PopulationSnapshot(lines, views, own, immediate=True), last)
-        return
-    snapshot = PopulationSnapshot(lines, views, own, immediate=True)
-    yield snapshot
-    if before.score is None:
-        yield from (m for m in _snapshots_after(snapshot, last) if lines[m.line].score is not None)
-    yield from _snapshots_from(PopulationSnapshot(lines, views, own, immediate=False), last)
-    yield from _snapshots_from(PopulationSnapshot(lines, views, own, immediate=True), last)
+        yield PopulationSnapshot(lines, end, immediate=False)
+    else:
+        snapshot = PopulationSnapshot(lines, own, immediate=True)
+        yield snapshot
+        if before.score is None:
+            later = _advanced(snapshot, last)
+            yield from (s for s in later if lines[s.line].score is not None)
+    for immediate in (False, True):
+        snapshot = PopulationSnapshot(lines, own, immediate=immediate)
+        yield snapshot
+        yield from _advanced(snapshot, last)
 
 
-def _snapshots_from(snapshot: PopulationSnapshot, last: int) -> Iterator[PopulationSnapshot]:
-    yield snapshot
-    yield from _snapshots_after(snapshot, last)
-
-
-def _snapshots_after(snapshot: PopulationSnapshot, last: int) -> Iterator[PopulationSnapshot]:
+def _advanced(snapshot: PopulationSnapshot, last: int) -> Iterator[PopulationSnapshot]:
     while snapshot.line < last:
         snapshot.advance()
         yield snapshot

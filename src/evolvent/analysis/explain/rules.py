@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -136,9 +137,9 @@ def _nobody_better(case: Case) -> str:
 def _tournament(case: Case) -> list[str]:
     rule: BinaryTournament = case.exploit
     rule_text = (
-        f"{_name(rule)}: compares with one other member drawn evenly, and copies it when it is"
+        f"{_name(rule)}: compares with one other member drawn evenly, and copies it when it is "
+        f"{_limit(rule)}."
     )
-    rule_text += f" better by at least {rule.min_gap:g}." if rule.min_gap else " as good or better."
     if case.opponent is None:
         return [rule_text, "There was no other healthy member to draw."]
     drawn = f"It drew {case.of(case.opponent)}"
@@ -148,10 +149,13 @@ def _tournament(case: Case) -> list[str]:
     return [rule_text, f"{drawn}, which is {short}: nothing is copied."]
 
 
+def _limit(rule: BinaryTournament | CopyBest) -> str:
+    return f"better by at least {rule.min_gap:g}" if rule.min_gap else "as good or better"
+
+
 def _copy_best(case: Case) -> list[str]:
     rule: CopyBest = case.exploit
-    rule_text = f"{_name(rule)}: copies the best other member when it is "
-    rule_text += f"better by at least {rule.min_gap:g}." if rule.min_gap else "as good or better."
+    rule_text = f"{_name(rule)}: copies the best other member when it is {_limit(rule)}."
     if case.donor is not None:
         return [rule_text, f"That is {case.of(case.donor)}."]
     best = case.population.at_rank(0)
@@ -179,11 +183,11 @@ def _t_test(case: Case) -> list[str]:
         return [rule_text, drawn, "Two scores on either side are needed; nothing is copied yet."]
     _, df, p = welch(mine, others)
     means = (
-        f"Means of {case.record.metric}: {case.record.score(_mean(others)):.6g} over "
-        f"{len(others)} rounds against its own {case.record.score(_mean(mine)):.6g} over "
+        f"Means of {case.record.metric}: {case.record.score(fmean(others)):.6g} over "
+        f"{len(others)} rounds against its own {case.record.score(fmean(mine)):.6g} over "
         f"{len(mine)}; p = {p:.3g} (df = {df:.3g})."
     )
-    return [rule_text, drawn, means, _t_outcome(case, p, _mean(others) - _mean(mine))]
+    return [rule_text, drawn, means, _t_outcome(case, p, fmean(others) - fmean(mine))]
 
 
 def _t_outcome(case: Case, p: float, gap: float) -> str:
@@ -223,7 +227,3 @@ def _name(rule: Any) -> str:
 
 def _ranks(first: int, last: int) -> str:
     return f"rank {first}" if first == last else f"ranks {first} to {last}"
-
-
-def _mean(values: Any) -> float:
-    return float(sum(values)) / len(values)

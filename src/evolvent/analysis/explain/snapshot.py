@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from evolvent.analysis.explain.log_lines import LogLines
 from evolvent.core.population import Population
 from evolvent.core.records import Cause, JobId, JobRecord, Member
 from evolvent.errors import UnknownJob
-from evolvent.store.records import MemberView
 
 _SCAN = 3  # reports per member that are read around a line before members are asked one by one
 _SCAN_LEAST = 256
@@ -25,21 +25,16 @@ class PopulationSnapshot:
     It is the history that an algorithm may ask of the log at that line, too.
     """
 
-    def __init__(
-        self, lines: LogLines, views: Sequence[MemberView], line: int, *, immediate: bool
-    ) -> None:
+    def __init__(self, lines: LogLines, line: int, *, immediate: bool) -> None:
         self.line = line
         self._lines = lines
         self._immediate = immediate
-        self._next: dict[JobId, JobRecord | None] = {}
-        for view in views:
-            for job in (view.newest, view.open):
-                if job is not None:
-                    self._next[job.id] = job
-        span = max(_SCAN_LEAST, _SCAN * len(views))
-        for later in range(line + 1, min(line + 1 + span, len(lines))):
-            self._next[lines[later].id] = lines[later]
-        self.newest = _newest(lines, views, line, span)
+        span = max(_SCAN_LEAST, _SCAN * len(lines.views))
+        later = [lines[n] for n in range(line + 1, min(line + 1 + span, len(lines)))]
+        heads = [job for view in lines.views for job in (view.newest, view.open)]
+        self._next: dict[JobId, JobRecord | None]
+        self._next = {job.id: job for job in (*heads, *later) if job is not None}
+        self.newest = _newest(lines, line, span)
         self.population = Population(map(self._member, self.newest.values()), self)
 
     def advance(self) -> None:
@@ -86,11 +81,9 @@ class PopulationSnapshot:
         return next_job.started_at is None or next_job.started_at >= then
 
 
-def _newest(
-    lines: LogLines, views: Sequence[MemberView], line: int, span: int
-) -> dict[int, JobRecord]:
+def _newest(lines: LogLines, line: int, span: int) -> dict[int, JobRecord]:
     """Return by member the newest job among lines 0 to `line`."""
-    known = {view.newest.member: view.newest for view in views if view.newest is not None}
+    known = {view.newest.member: view.newest for view in lines.views if view.newest is not None}
     found: dict[int, JobRecord] = {}
     # Backwards through the lines near by, where most members are. Those that have been silent for
     # longer are searched for one by one, each along its own rounds.
@@ -112,12 +105,9 @@ def _newest(
 
 def _newest_before(lines: LogLines, newest: JobRecord, time: float) -> JobRecord | None:
     """Return the last job that the member of `newest` had reported by then."""
-    low, high, best = 0, newest.round, None
-    while low <= high:
-        middle = (low + high) // 2
-        job = lines.store.job(lines.study, JobId(newest.member, middle))
-        if (job.finished_at or 0.0) <= time:
-            low, best = middle + 1, job
-        else:
-            high = middle - 1
-    return best
+
+    def job(round_: int) -> JobRecord:
+        return lines.store.job(lines.study, JobId(newest.member, round_))
+
+    later = bisect_right(range(newest.round + 1), time, key=lambda r: job(r).finished_at or 0.0)
+    return job(later - 1) if later else None
