@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evolvent.analysis.comparison.replay_report import Original, ReplayArm, ReplayReport
+from evolvent.analysis.explain.sentences import last_line
 from evolvent.analysis.log import Log
 from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.core.algorithms import Replay
@@ -186,5 +187,5 @@ def _arm(store: Store, id: int, rounds: int) -> ReplayArm:
 
 
 def _failure(store: Store, id: int, job: JobId) -> str:
-    lines = [line for line in (store.job(id, job).error or "").splitlines() if line.strip()]
-    return f"{job} of {store.status(id).record.name}" + (f": {lines[-1]:.120}" if lines else "")
+    error, name = store.job(id, job).error, store.status(id).record.name
+    return f"{job} of {name}: {last_line(error):.120}" if error else f"{job} of {name}"

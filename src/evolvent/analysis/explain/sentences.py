@@ -29,7 +29,7 @@ def first_job_sentences(record: StudyRecord, job: JobRecord) -> list[str]:
         case Cause.GIVEN:
             what = "Its hyperparameters were given by hand."
         case Cause.GIVEN_IN_PART:
-            names = ", ".join(_given_names(job))
+            names = ", ".join(_given_names(record, job))
             what = f"By hand came {names}; the rest was drawn from the space (seed {record.seed})."
         case _:
             what = f"Its hyperparameters were drawn from the space (seed {record.seed})."
@@ -40,18 +40,23 @@ def first_job_matches(record: StudyRecord, job: JobRecord) -> bool:
     """Return whether beginning again gives the same hyperparameters."""
     given: Hyperparameters | None = None
     if job.member >= record.population:
-        names = _given_names(job)
+        names = _given_names(record, job)
         given = {name: x for name, x in job.hyperparameters.items() if name in names}
     head = first_head(record, job.member, given)
     return dict(head.hyperparameters) == dict(job.hyperparameters)
 
 
-def _given_names(job: JobRecord) -> Collection[str]:
+def _given_names(record: StudyRecord, job: JobRecord) -> Collection[str]:
     """Return the hyperparameters of a job of round 0 that were given by hand."""
     match job.cause:
         case Cause.GIVEN | Cause.PUSHED:
             return job.hyperparameters
-        case Cause.GIVEN_IN_PART:  # which ones is in no column: `core.heads.first_head` names them
+        case Cause.GIVEN_IN_PART if job.member < len(record.initial):
+            return record.initial[job.member]
+        case Cause.GIVEN_IN_PART:
+            # Which ones a push gave is in no column, so the words of `core.heads.first_head` are
+            # read: drawing again cannot tell, for a given category may be the one that is drawn,
+            # and who takes every other value for a given one finds that all draws agree.
             return job.reason.removeprefix(_GIVEN).removesuffix(_DRAWN).split(", ")
         case _:
             return ()

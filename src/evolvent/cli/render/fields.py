@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from evolvent.analysis.explain.sentences import last_line
 from evolvent.analysis.schedule.segments import flat
 from evolvent.analysis.tables.jobs import JOB_FIELDS, field_names
 from evolvent.core.records import JobRecord
@@ -168,12 +169,8 @@ def human_readable(names: Sequence[str], values: Sequence[Any]) -> list[Any]:
     ]
 
 
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2]
-
-
 _SHOWN: dict[str, Callable[[Any], str]] = {
-    "error": _last_line,
+    "error": last_line,
     "started_at": local_time,
     "finished_at": local_time,
 }
