@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 
 from evolvent.analysis.plots.common import finish, table
-from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.figure import Options
 from evolvent.analysis.plots.save import save
 from evolvent.analysis.plots.theme import Theme
 

@@ -6,8 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from evolvent.analysis.plots.figure import FigureRequest
-from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.figure import FigureRequest, Options
 from evolvent.comparing import ArmLike, read_arms
 from evolvent.store.protocol import Store
 from evolvent.validation import DEFAULT_STORE

@@ -14,7 +14,7 @@ import pytest
 import evolvent as ev
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots import KINDS
-from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.figure import Options
 from evolvent.errors import ConfigError
 from tests.analysis.plots.builders import SPACE, without
 from tests.analysis.plots.builders import simulated as population

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.figure import Options
 from evolvent.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.figure import Options
 from evolvent.errors import ConfigError, EvolventError
 from tests.analysis.plots.builders import simulated
 from tests.needs import needs

@@ -16,8 +16,7 @@ from threading import Lock
 from typing import Any
 
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.figure import FigureRequest
-from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.figure import FigureRequest, Options
 from evolvent.analysis.plots.theme import DARK, LIGHT
 from evolvent.core.records import JobId
 from evolvent.errors import MissingExtra

@@ -10,7 +10,7 @@ from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import NUMBERS, rounded
 from evolvent.analysis.plots.common import LINE, Legend, Mark, count, empty, finish, fitted, table
 from evolvent.analysis.plots.drawing import ChartType, alt
-from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.figure import Options
 from evolvent.analysis.plots.theme import Theme
 from evolvent.errors import ConfigError
 

@@ -14,7 +14,7 @@ from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import rounded, rounds
 from evolvent.analysis.plots.common import LINE, Legend, Mark, count, empty, finish, table
 from evolvent.analysis.plots.drawing import ChartType, alt
-from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.figure import Options
 from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.common import GridSize, best_summary, empty, finish, grid
 from evolvent.analysis.plots.drawing import ChartType
-from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.figure import Options
 from evolvent.analysis.plots.panels import Panel, Style
 from evolvent.analysis.plots.study_view import StudyView
 

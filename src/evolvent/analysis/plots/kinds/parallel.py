@@ -23,7 +23,7 @@ from evolvent.analysis.plots.common import (
 )
 from evolvent.analysis.plots.downsample import drawn_range
 from evolvent.analysis.plots.drawing import ChartType, alt
-from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.figure import Options
 from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 

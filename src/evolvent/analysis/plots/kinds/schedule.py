@@ -20,9 +20,8 @@ from evolvent.analysis.plots.common import (
     table,
 )
 from evolvent.analysis.plots.drawing import ChartType, alt
-from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.figure import Options
 from evolvent.analysis.plots.study_view import StudyView
-from evolvent.analysis.plots.theme import Theme
 
 _VALUE, _COPY = "value in force", "weights copied to another member"
 _COPIES = 80  # more lines across a panel than that hide it
@@ -36,17 +35,13 @@ def draw(log: Log, options: Options) -> ChartType:
     if view.best is None or not axes:
         return empty(options, title=title)
     copies = np.flatnonzero(log.copied()[view.line])
-    legend = _legend(options.theme, copies)
+    marks = {_VALUE: Mark(options.theme.strong, LINE)}
+    if len(copies):
+        marks[_COPY] = Mark(options.theme.rest, LINE)
+    legend = Legend(marks)
     charts = [_panel(view, axis, legend, copies) for axis in axes]
     chart = grid(charts, GridSize.of(options, len(axes)))
     return finish(chart, options, title=title, subtitle=best_summary(view))
-
-
-def _legend(theme: Theme, copies: Rows) -> Legend:
-    marks = {_VALUE: Mark(theme.strong, LINE)}
-    if len(copies):
-        marks[_COPY] = Mark(theme.rest, LINE)
-    return Legend(marks)
 
 
 def _panel(view: StudyView, axis: Axis, legend: Legend, copies: Rows) -> alt.LayerChart:

@@ -10,7 +10,7 @@ from evolvent.analysis.log import Log
 from evolvent.analysis.plots.common import beside, best_summary, empty, finish, fitted, heading
 from evolvent.analysis.plots.downsample import drawn_range
 from evolvent.analysis.plots.drawing import ChartType, alt
-from evolvent.analysis.plots.options import Options
+from evolvent.analysis.plots.figure import Options
 from evolvent.analysis.plots.panels import Panel, Style
 from evolvent.analysis.plots.study_view import StudyView
 
