@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from itertools import takewhile
 from typing import Any, Protocol, TypeAlias
 
@@ -74,10 +75,11 @@ def read_arms(
         named.extend(arm.items() if isinstance(arm, Mapping) else [(None, arm)])
     if not named:
         raise ConfigError("compare: got no study, wanted two or more")
-    finder = _StudyFinder(store)
+    # Opened when the first name is looked up, and not again.
+    opened = cache(lambda: open_store(store, create=False) if isinstance(store, str) else store)
     found: dict[str, list[tuple[Store, int, str]]] = {}
     for name, arm in named:
-        studies = [study for wanted in _as_list(arm) for study in finder.find(wanted)]
+        studies = [study for wanted in _as_list(arm) for study in _find(wanted, opened)]
         if not studies:
             raise ConfigError("compare: got an arm without a study, wanted one or more in each")
         label = name if name is not None else _label(arm, [study for *_, study in studies])
@@ -86,29 +88,21 @@ def read_arms(
     return {name: [Log.read(s, id) for s, id, _ in studies] for name, studies in found.items()}
 
 
-class _StudyFinder:
-    """Looks names up in a store that is opened when the first is."""
-
-    def __init__(self, store: str | Store) -> None:
-        self._store = store
-
-    def find(self, study: StudyLike) -> list[tuple[Store, int, str]]:
-        """Return the studies that are meant: store, number and name of each."""
-        if not isinstance(study, str):
-            return [_study_of(study)]
-        if isinstance(self._store, str):
-            self._store = open_store(self._store, create=False)
-        store = self._store
-        ids = {status.record.name: status.id for status in store.studies()}
-        if study in ids or not _WILD & set(study):
-            return [(store, store.find_study(study).id, study)]
-        names = [name for name in ids if fnmatchcase(name, study)]
-        if not names:
-            raise UnknownStudy(
-                f"no study fits the pattern {study!r} in {store.url}, there are "
-                f"{', '.join(ids) or 'none'}"
-            )
-        return [(store, ids[name], name) for name in names]
+def _find(study: StudyLike, opened: Callable[[], Store]) -> list[tuple[Store, int, str]]:
+    """Return the studies that are meant: store, number and name of each."""
+    if not isinstance(study, str):
+        return [_study_of(study)]
+    store = opened()
+    ids = {status.record.name: status.id for status in store.studies()}
+    if study in ids or not _WILD & set(study):
+        return [(store, store.find_study(study).id, study)]
+    names = [name for name in ids if fnmatchcase(name, study)]
+    if not names:
+        raise UnknownStudy(
+            f"no study fits the pattern {study!r} in {store.url}, there are "
+            f"{', '.join(ids) or 'none'}"
+        )
+    return [(store, ids[name], name) for name in names]
 
 
 def _as_list(arm: Any) -> list[StudyLike]:

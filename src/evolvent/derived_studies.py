@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from evolvent.core.algorithms import RandomSearch
-from evolvent.core.records import Hyperparameters, JobId, JobState
+from evolvent.core.records import JobId, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import StudyExists, UnknownStudy
 from evolvent.store.protocol import Store
@@ -57,16 +56,14 @@ def control_record(store: Store, status: StudyStatus, *, name: str | None) -> St
         name=check_name("name", name if name is not None else f"{record.name}-control"),
         algorithm=RandomSearch(),
         population=status.members,
-        initial=tuple(_first_hyperparameters(store, status)),
+        # What every member began with, pushed ones too.
+        initial=tuple(
+            dict(store.job(status.id, JobId(member, 0)).hyperparameters)
+            for member in range(status.members)
+        ),
         rounds=_rounds(status),
         target=None,  # it would end before its compute is used up
     )
-
-
-def _first_hyperparameters(store: Store, status: StudyStatus) -> Iterator[Hyperparameters]:
-    """Yield the hyperparameters of every member's round 0, of pushed members too."""
-    for member in range(status.members):
-        yield dict(store.job(status.id, JobId(member, 0)).hyperparameters)
 
 
 def _rounds(status: StudyStatus) -> int:

@@ -148,7 +148,7 @@ class Result:
             MissingExtra: that library is not installed.
         """
         wanted, frame = check_state(state), framing(engine)
-        return frame(jobs_table(self.store, self.status.id, state=wanted))
+        return frame(self._table(wanted))
 
     def metrics(self, *names: str, engine: Engine = "pandas") -> Any:
         """Return what training reported: a frame with one row a value, by member and round.
@@ -173,7 +173,7 @@ class Result:
         Raises:
             EvolventError: it cannot be written; what was there before still is.
         """
-        return table_files.to_csv(self._jobs, path)
+        return table_files.to_csv(self._table, path)
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write the jobs as a JSON list of objects; missing values, NaN and infinities are null.
@@ -181,7 +181,7 @@ class Result:
         Raises:
             EvolventError: it cannot be written; what was there before still is.
         """
-        return table_files.to_json(self._jobs, path)
+        return table_files.to_json(self._table, path)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
         """Write the jobs as a Parquet file; missing values are null.
@@ -190,7 +190,7 @@ class Result:
             EvolventError: it cannot be written; what was there before still is.
             MissingExtra: pyarrow is not installed.
         """
-        return table_files.to_parquet(self._jobs, path)
+        return table_files.to_parquet(self._table, path)
 
     def lineage(self, job: str) -> list[JobRecord]:
         """Return a job, given by its id such as `m3r12`, and its ancestors, round 0 first.
@@ -232,23 +232,19 @@ class Result:
         shown = [(result.store, result.status) for result in (self, *others)]
         return plot_studies(shown, kind, file=file, options=options)
 
-    def _jobs(self) -> Table:
-        return jobs_table(self.store, self.status.id)
+    def _table(self, state: JobState | None = None) -> Table:
+        return jobs_table(self.store, self.status.id, state=state)
 
     def _repr_html_(self) -> str:
+        title, state = f"Result of {self.name}", html.state_of(self.status)
         values = html.study_facts(self.status)
         if self.status.best is None:
-            return html.framed(
-                f"Result of {self.name}", html.state_of(self.status), html.facts(values)
-            )
+            return html.framed(title, state, html.facts(values))
         best = self.best
-        return html.framed(
-            f"Result of {self.name}",
-            html.state_of(self.status),
-            html.facts({**values, "checkpoint": best.directory}),
-            html.note(f"The schedule that made {best.job.id}:"),
-            as_html(best.schedule.segments, unit=best.schedule.unit),
-        )
+        known = html.facts({**values, "checkpoint": best.directory})
+        note = html.note(f"The schedule that made {best.job.id}:")
+        schedule = as_html(best.schedule.segments, unit=best.schedule.unit)
+        return html.framed(title, state, known, note, schedule)
 
     def __repr__(self) -> str:
         status = self.status

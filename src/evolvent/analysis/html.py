@@ -95,17 +95,12 @@ def state_of(status: StudyStatus) -> str:
 
 def study_html(status: StudyStatus, members: Iterable[MemberView], url: str) -> str:
     """Return a study with its members, the best ones first, as a page of its own."""
-    table = members_table(status, members)
-    return framed(
-        f"Study {status.record.name}",
-        state_of(status),
-        facts({**study_facts(status), "store": url}),
-        table,
-    )
+    known = facts({**study_facts(status), "store": url})
+    table = _members_table(status, members)
+    return framed(f"Study {status.record.name}", state_of(status), known, table)
 
 
-def members_table(status: StudyStatus, members: Iterable[MemberView]) -> str:
-    """Return the members, one row each, the best first; of many, only those."""
+def _members_table(status: StudyStatus, members: Iterable[MemberView]) -> str:
     begun = [(job, view.newest) for view in members if (job := view.current) is not None]
     begun.sort(key=_rank)
     names = list(status.record.space)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from evolvent.analysis.columns import evenly
 from evolvent.analysis.plots import downsample
 
 
@@ -102,5 +103,5 @@ def test_no_core_without_outliers():
 
 
 def test_evenly_keeps_both_ends():
-    assert downsample.evenly(np.arange(100), 4).tolist() == [0, 33, 66, 99]
-    assert downsample.evenly(np.arange(3), 4).tolist() == [0, 1, 2]
+    assert evenly(np.arange(100), 4).tolist() == [0, 33, 66, 99]
+    assert evenly(np.arange(3), 4).tolist() == [0, 1, 2]

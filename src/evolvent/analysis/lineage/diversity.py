@@ -70,7 +70,7 @@ class Diversity:
         tree = FamilyTree.of(log) if tree is None else tree
         rows, (_, left) = population_rows(log), surviving(tree)
         spread = {
-            name: _spread(_column(log, name), rows, distribution)
+            name: _spread(log.hyperparameters[name], rows, distribution)
             for name, distribution in log.status.record.space.items()
             if not isinstance(distribution, Constant)
         }
@@ -105,11 +105,6 @@ class Diversity:
         rows = [titles, *cells]
         lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
         return "\n".join(lines if self.warning is None else [*lines, f"warning: {self.warning}"])
-
-
-def _column(log: Log, name: str) -> Column:
-    """Return a hyperparameter of all jobs; a log without jobs has no columns."""
-    return log.hyperparameters.get(name, np.zeros(0))
 
 
 def _spread(column: Column, rows: NDArray[np.int64], distribution: Distribution) -> Numbers:

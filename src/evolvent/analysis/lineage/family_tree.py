@@ -318,43 +318,32 @@ def branches(tree: FamilyTree) -> tuple[Branch, ...]:
     own = parent[rows]
     forks = np.bincount(own[own >= 0], minlength=len(tree))
     ends = rows[(forks[rows] != 1) | newest[rows]]
-    return tuple(_grow_branches(tree, ends, newest))
+    return _grow_branches(tree, ends, newest)
 
 
 def _grow_branches(
     tree: FamilyTree, ends: NDArray[np.int64], newest: NDArray[np.bool_]
-) -> Iterator[Branch]:
-    """Yield the stems; whoever grows later stands in a later row, so go through them backwards."""
-    grown: dict[int, list[Branch]] = {}
+) -> tuple[Branch, ...]:
+    """Return the stems; whoever grows later stands in a later row, so go through them backwards."""
+    log, grown = tree.log, dict[int, list[Branch]]()
     known = set(ends.tolist())
-    for end in reversed(ends.tolist()):
-        first, jobs, copies = end, 1, int(tree.copied[end])
-        while (above := int(tree.log.parent[first])) >= 0 and above not in known:
-            first, jobs, copies = above, jobs + 1, copies + int(tree.copied[above])
-        branch = _make_branch(tree, (first, end), (jobs, copies), newest, grown.pop(end, []))
-        grown.setdefault(above, []).append(branch)
-    yield from _sorted(grown.get(-1, []))
-
-
-def _make_branch(
-    tree: FamilyTree,
-    ends: tuple[int, int],
-    counts: tuple[int, int],
-    newest: NDArray[np.bool_],
-    above: list[Branch],
-) -> Branch:
-    first, last = ends
-    record, is_newest = tree.log.status.record, bool(newest[last])
-    return Branch(
-        first=tree.log.id(first),
-        last=tree.log.id(last),
-        jobs=counts[0],
-        copies=counts[1],
-        members=is_newest + sum(branch.members for branch in above),
-        value=record.score(float(tree.log.score[last])),
-        newest=is_newest,
-        branches=_sorted(above),
-    )
+    for last in reversed(ends.tolist()):
+        first, jobs, copies = last, 1, int(tree.copied[last])
+        while (stem := int(log.parent[first])) >= 0 and stem not in known:
+            first, jobs, copies = stem, jobs + 1, copies + int(tree.copied[stem])
+        above = grown.pop(last, [])
+        branch = Branch(
+            first=log.id(first),
+            last=log.id(last),
+            jobs=jobs,
+            copies=copies,
+            members=bool(newest[last]) + sum(branch.members for branch in above),
+            value=log.status.record.score(float(log.score[last])),
+            newest=bool(newest[last]),
+            branches=_sorted(above),
+        )
+        grown.setdefault(stem, []).append(branch)
+    return _sorted(grown.get(-1, []))
 
 
 def _sorted(found: list[Branch]) -> tuple[Branch, ...]:

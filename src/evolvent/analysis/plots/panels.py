@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evolvent.analysis.columns import Rows
+from evolvent.analysis.columns import Rows, evenly
 from evolvent.analysis.plots import downsample
 from evolvent.analysis.plots.axis import Axis, rounded, rounds
 from evolvent.analysis.plots.common import (
@@ -71,7 +71,7 @@ class Panel:
         )
         # What is left out is settled before anything is drawn: the legend says how many are shown.
         failed = np.flatnonzero(view.log.failed)
-        self.failed = downsample.evenly(failed, self._most_marks)
+        self.failed = evenly(failed, self._most_marks)
         self.core = ends if ends is not None else self._core()
         self.legend = self._legend()
 
@@ -234,4 +234,4 @@ class Panel:
         """Return those of the rows that are seen, and not too many of them."""
         x, y = self.view.log.round[rows].astype(np.float64), self.axis.scaled[rows]
         kept: Rows = rows[downsample.thin_points(x, y, columns=self.style.width // 4, rows=60)]
-        return downsample.evenly(kept, self._most_marks)
+        return evenly(kept, self._most_marks)

@@ -86,10 +86,6 @@ class StudyView:
         """How many members have finished a job."""
         return int((self.log.rows >= 0).any(axis=1).sum())
 
-    def axis(self, name: str) -> Axis:
-        """Return the axis of a hyperparameter."""
-        return Axis.of_hyperparameter(self.log, name)
-
     def metric_axis(self) -> Axis:
         """Return the axis of the metric."""
         return Axis(self.metric, "linear", self.values)
@@ -101,8 +97,9 @@ class StudyView:
             ConfigError: the study has no such hyperparameter; names those it has.
         """
         if names:
-            return [self.axis(self._full_name(name)) for name in names]
-        axes = [self.axis(name) for name in self._names() if name in self.log.hyperparameters]
+            return [Axis.of_hyperparameter(self.log, self._full_name(name)) for name in names]
+        found = [name for name in self._names() if name in self.log.hyperparameters]
+        axes = [Axis.of_hyperparameter(self.log, name) for name in found]
         return [axis for axis in axes if axis.varies] or axes[:1]
 
     def _names(self) -> list[str]:

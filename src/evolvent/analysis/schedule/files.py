@@ -40,7 +40,7 @@ def to_json(segments: Sequence[Segment], unit: Unit) -> str:
     return _dumps(document, indent=2) + "\n"
 
 
-def from_json(text: str) -> tuple[list[Segment], Unit]:
+def from_json(text: str) -> tuple[tuple[Segment, ...], Unit]:
     """Undo `to_json`; whether the segments fit together is not checked.
 
     Raises:
@@ -55,7 +55,7 @@ def from_json(text: str) -> tuple[list[Segment], Unit]:
         )
     if not isinstance(data["segments"], list):
         raise ConfigError(f"segments: got {data['segments']!r:.80}, wanted a list")
-    segments = [_segment(i, value) for i, value in enumerate(data["segments"])]
+    segments = tuple(_segment(i, value) for i, value in enumerate(data["segments"]))
     total = sum(segment.length for segment in segments)
     if check_count("total", data["total"], least=1) != total:
         raise ConfigError(f"total: got {data['total']}, but the segments add up to {total}")
@@ -83,7 +83,7 @@ def to_csv(segments: Sequence[Segment], unit: Unit) -> str:
     return text.getvalue()
 
 
-def from_csv(text: str) -> tuple[list[Segment], Unit]:
+def from_csv(text: str) -> tuple[tuple[Segment, ...], Unit]:
     """Undo `to_csv`; whether the segments fit together is not checked.
 
     Raises:
@@ -99,7 +99,7 @@ def from_csv(text: str) -> tuple[list[Segment], Unit]:
         )
     names = titles[3:]
     _check_names(names)
-    return [_row(place, cells, [unit, *names]) for place, cells in lines], unit
+    return tuple(_row(place, cells, [unit, *names]) for place, cells in lines), unit
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
