@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
-from itertools import takewhile
+from itertools import chain, count, takewhile
 from typing import Any, Protocol, TypeAlias
 
 from evolvent.analysis.comparison.compare import compare_logs
@@ -136,11 +136,8 @@ def _label(arm: Any, names: Sequence[str]) -> str:
 
 
 def _unused_label(label: str, taken: Mapping[str, Any]) -> str:
-    n, unused = 1, label
-    while unused in taken:
-        n += 1
-        unused = f"{label} ({n})"
-    return unused
+    numbered = (f"{label} ({n})" for n in count(2))
+    return next(unused for unused in chain([label], numbered) if unused not in taken)
 
 
 def _check_disjoint(found: Mapping[str, Sequence[tuple[Store, int, str]]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from evolvent.core.algorithms import RandomSearch
@@ -22,9 +23,8 @@ def find_or_create(store: Store, *records: StudyRecord) -> list[int]:
         StudyExists: a name is taken by another study; then none has been written.
     """
     for record in records:
-        existing = _find(store, record.name)
-        if existing is not None:
-            check_same(existing.record, record)
+        with suppress(UnknownStudy):
+            check_same(store.find_study(record.name).record, record)
     return [_find_or_create(store, record) for record in records]
 
 
@@ -71,13 +71,6 @@ def _rounds(status: StudyStatus) -> int:
         return status.record.rounds
     trained = sum(status.counts.get(state, 0) for state in (JobState.DONE, JobState.FAILED))
     return max(1, -(-trained // status.members))
-
-
-def _find(store: Store, name: str) -> StudyStatus | None:
-    try:
-        return store.find_study(name)
-    except UnknownStudy:
-        return None
 
 
 def _find_or_create(store: Store, record: StudyRecord) -> int:

@@ -58,7 +58,7 @@ def rows(
     words = [" class='words'" if any(isinstance(v, str) for v in c) else "" for c in columns]
     head = "".join(f"<th{w}>{escape(t)}</th>" for t, w in zip(titles, words, strict=True))
     body = "".join(
-        f"<tr class='{escape(kind)}'>{''.join(_cells(row, words))}</tr>"
+        f"<tr class='{escape(kind)}'>{_cells(row, words)}</tr>"
         for row, kind in zip(values, classes or [""] * len(values), strict=True)
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -136,8 +136,8 @@ def _row_class(newest: JobRecord | None, status: StudyStatus) -> str:
     return "best" if newest.id == status.best else ""
 
 
-def _cells(row: Sequence[Any], words: Sequence[str]) -> list[str]:
-    return [f"<td{w}>{escape(_short(v))}</td>" for v, w in zip(row, words, strict=True)]
+def _cells(row: Sequence[Any], words: Sequence[str]) -> str:
+    return "".join(f"<td{w}>{escape(_short(v))}</td>" for v, w in zip(row, words, strict=True))
 
 
 def _short(value: Any, longest: int = 40) -> str:

@@ -76,6 +76,8 @@ class Diversity:
         }
         most = tree.living.max() if tree.rounds else 0
         populated = (tree.living >= 2) & (tree.living * 2 >= most)
+        shown = np.flatnonzero(populated)
+        collapsed = [*_one_founder(tree, shown), *_no_spread(spread, shown)]
         return cls(
             round=np.arange(tree.rounds),
             members=tree.living,
@@ -83,7 +85,7 @@ class Diversity:
             ancestors=np.bincount(log.round[left], minlength=tree.rounds).astype(np.int32),
             spread=spread,
             populated=populated,
-            warning=_warning(tree, spread, np.flatnonzero(populated)),
+            warning=f"{'; '.join(collapsed)}. {_ADVICE}" if collapsed else None,
         )
 
     def shown(self) -> list[int]:
@@ -135,13 +137,6 @@ def _share(column: Column, rows: NDArray[np.int64], values: list[object]) -> Num
     for value in values:
         found += (there & (column == value)[rows]).any(axis=0) if len(column) else 0
     return np.where(there.any(axis=0), (found - 1) / max(1, len(values) - 1), np.nan)
-
-
-def _warning(
-    tree: FamilyTree, spread: Mapping[str, Numbers], populated: NDArray[np.int64]
-) -> str | None:
-    found = [*_one_founder(tree, populated), *_no_spread(spread, populated)]
-    return f"{'; '.join(found)}. {_ADVICE}" if found else None
 
 
 def _one_founder(tree: FamilyTree, populated: NDArray[np.int64]) -> Iterator[str]:

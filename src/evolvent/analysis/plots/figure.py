@@ -110,19 +110,16 @@ class FigureRequest:
                 is.
             EvolventError: the file cannot be written.
         """
-        chart = self._chart(arms)
-        if self.file is not None:
-            self._writer.save(chart, self.file)
-        return chart
-
-    def _chart(self, arms: Mapping[str, Sequence[Log]]) -> ChartType:
         most = KINDS[self.kind].studies
         logs = [log for arm in arms.values() for log in arm]
         if not logs or (most is not None and len(logs) > most):
             wanted = "one or more" if most is None else "one" if most == 1 else f"one to {most}"
             raise ConfigError(f"kind {self.kind}: got {len(logs)} studies, wanted {wanted}")
         shown = arms if most is None else logs if most > 1 else logs[0]
-        return import_module(f"{_PACKAGE}.kinds.{self.kind}").draw(shown, self.options)
+        chart: ChartType = import_module(f"{_PACKAGE}.kinds.{self.kind}").draw(shown, self.options)
+        if self.file is not None:
+            self._writer.save(chart, self.file)
+        return chart
 
     @property
     def _writer(self) -> Any:

@@ -29,6 +29,7 @@ from evolvent.analysis.plots.theme import Theme
 _DOTTED = 700  # jobs a figure may have for each to get a dot with a tooltip
 _MARKED, _MARKED_ON_BANDS = 400, 60  # copies or failures in a panel, at most
 _LINEAGE, _COPY = "lineage of the best", "copy of another member"
+_FAILED = {"shape": CROSS, "size": 36, "strokeWidth": 1.6, "filled": False}
 _HALF, _MOST = "middle half of all", "middle 90 %"
 
 
@@ -133,13 +134,12 @@ class Panel:
         )
 
     def _with_tooltip(self, rows: Rows, what: str) -> alt.Chart:
-        view = self.view
+        columns: dict[str, Any] = {"job": ids(self.view, rows)}
         tips = ["job:N", self.axis.tooltip("y")]
-        if self.axis.name == view.metric:
-            return self._of_rows(rows, what, job=ids(view, rows)).encode(tooltip=tips)
-        value = rounded(view.values[rows])
-        tips.append(alt.Tooltip("value:Q", title=view.metric))
-        return self._of_rows(rows, what, job=ids(view, rows), value=value).encode(tooltip=tips)
+        if self.axis.name != self.view.metric:
+            columns["value"] = rounded(self.view.values[rows])
+            tips.append(alt.Tooltip("value:Q", title=self.view.metric))
+        return self._of_rows(rows, what, **columns).encode(tooltip=tips)
 
     def _bands(self) -> list[alt.Chart]:
         bands = self.lines.bands
@@ -190,15 +190,14 @@ class Panel:
         if not len(rows):
             return []
         if self.axis.name != self.view.metric:
-            return [self._cross(self._with_tooltip(self.axis.drawn(rows), self._failure_label))]
+            marks = self._with_tooltip(self.axis.drawn(rows), self._failure_label)
+            return [marks.mark_point(**_FAILED)]
         rounds = self.view.log.round[rows].tolist()
         what = [self._failure_label] * len(rows)
         marks = self._mark(round=rounds, job=ids(self.view, rows), what=what)
         # a failed job has no score: it is marked at the foot of its round
-        return [self._cross(marks.encode(tooltip=["job:N"], y=alt.value("height")))]
-
-    def _cross(self, chart: alt.Chart) -> alt.Chart:
-        return chart.mark_point(shape=CROSS, size=36, strokeWidth=1.6, filled=False)
+        foot = marks.encode(tooltip=["job:N"], y=alt.value("height"))
+        return [foot.mark_point(**_FAILED)]
 
     def _lineage(self) -> list[alt.Chart | alt.LayerChart]:
         line = self.axis.drawn(self.view.line)

@@ -98,7 +98,8 @@ def _table(log: Log, heads: Log, jobs: Sequence[JobRecord], texts: Mapping[str, 
     started = np.concatenate([log.started_at, heads.started_at])
     ended = np.concatenate([log.finished_at, heads.finished_at])
     score = np.concatenate([log.score, heads.score])
-    ids, parent = _ids(member, round_), _parents(log, jobs)
+    names = [f"m{m}r{r}" for m, r in zip(member.tolist(), round_.tolist(), strict=True)]
+    ids, parent = np.array(names, object), _parents(log, jobs)
     donor, fresh = _of_parent(member, parent), parent < 0
     of_space, of_training = field_names(log.hyperparameters, _metrics(log))
     return {
@@ -109,7 +110,7 @@ def _table(log: Log, heads: Log, jobs: Sequence[JobRecord], texts: Mapping[str, 
         "score": number(score, np.isnan(score)),
         **{name: _metric(log, heads, n) for n, name in of_training.items()},
         **{name: _hyperparameter(log, heads, n) for n, name in of_space.items()},
-        "parent": text(_with_gaps(_of_parent(ids, parent), fresh)),
+        "parent": text(np.where(fresh, None, _of_parent(ids, parent))),
         "donor": whole(donor, fresh | (donor == member)),
         "attempt": whole(np.concatenate([log.attempt, heads.attempt])),
         "checkpoint": text(texts["checkpoint"]),
@@ -150,16 +151,5 @@ def _parents(log: Log, jobs: Sequence[JobRecord]) -> NDArray[np.int64]:
 
 
 def _of_parent(values: Column, parent: NDArray[np.int64]) -> Column:
-    """Return for each row the value of its parent, as a new array; anything where it has none."""
-    return values[parent] if len(values) else values.copy()
-
-
-def _with_gaps(values: Column, gaps: NDArray[np.bool_]) -> Column:
-    values[gaps] = None
-    return values
-
-
-def _ids(member: NDArray[np.int32], round_: NDArray[np.int32]) -> Column:
-    ids = np.empty(len(member), object)
-    ids[:] = [f"m{m}r{r}" for m, r in zip(member.tolist(), round_.tolist(), strict=True)]
-    return ids
+    """Return for each row the value of its parent; anything where it has none."""
+    return values[parent] if len(values) else values

@@ -186,11 +186,17 @@ def _shares(view: StudyView, tree: FamilyTree, families: _Families, theme: Theme
     strong colour.
     """
     legend = _legend(view, tree, families, theme)
-    names = list(legend.marks)
-    counted = evenly(np.arange(view.rounds), BINS).tolist()
-    found = [(r, *share) for r in counted for share in _counted(view, tree, families, r)]
-    at, place, share = zip(*found, strict=True)
-    data = table(round=at, order=place, share=share, what=[names[i] for i in place])
+    names, counted = list(legend.marks), evenly(np.arange(view.rounds), BINS)
+    rows = view.log.rows[:, counted]
+    n = (rows >= 0).sum(axis=0)  # who has reached each of the rounds
+    own = [((rows >= 0) & (tree.root[rows] == founder)).sum(axis=0) for founder in families.names]
+    shares = np.array([*own, n - sum(own)]) / n
+    data = table(
+        round=np.repeat(counted, len(names)).tolist(),
+        order=list(range(len(names))) * len(counted),
+        share=shares.T.ravel().round(5).tolist(),
+        what=names * len(counted),
+    )
     percent = alt.Axis(title="share of the members", format="%")
     return (
         alt.Chart(data)
@@ -214,15 +220,3 @@ def _legend(view: StudyView, tree: FamilyTree, families: _Families, theme: Theme
         for name, color in zip(families.names.values(), theme.palette, strict=False)
     }
     return Legend({**marks, _OTHERS: Mark(theme.rest, "square")})
-
-
-def _counted(
-    view: StudyView, tree: FamilyTree, families: _Families, round_: int
-) -> list[tuple[int, float]]:
-    """Return place in the legend and share of every family among those who reached a round."""
-    rows = view.log.rows[:, round_]
-    roots = tree.root[rows[rows >= 0]]
-    coloured = list(families.names)
-    counts = [int((roots == founder).sum()) for founder in coloured]
-    counts.append(len(roots) - sum(counts))
-    return [(i, round(n / len(roots), 5)) for i, n in enumerate(counts)]

@@ -47,8 +47,13 @@ def draw(log: Log, options: Options) -> ChartType:
         message = "No job has gone on from another yet: a gain is counted from job to job."
         return empty(options, title=title, message=message)
     axes = view.axes(options.hyperparameters)
-    size, core = GridSize.of(options, len(axes)), core_range(gains)
-    panels = _Panels(view, gains, core, options.theme, _legend(options.theme))
+    size, core, theme = GridSize.of(options, len(axes)), core_range(gains), options.theme
+    marks = {
+        _JOB: Mark(theme.rest),
+        _MEDIAN: Mark(theme.strong, LINE),
+        _HALF: Mark(mix(theme.strong, theme.background, 0.35), "square"),
+    }
+    panels = _Panels(view, gains, core, theme, Legend(marks))
     chart = grid([panels.draw(axis, size) for axis in axes], size)
     subtitle = (
         f"Gain of {view.metric} from the job it started from, up is better: "
@@ -68,16 +73,6 @@ def _gains(view: StudyView) -> Numbers:
         gained = view.values - np.where(parent >= 0, view.values[parent], np.nan)
     turned = 0.0 - gained if view.falls else gained
     return np.where(np.isfinite(turned), turned, np.nan)
-
-
-def _legend(theme: Theme) -> Legend:
-    return Legend(
-        {
-            _JOB: Mark(theme.rest),
-            _MEDIAN: Mark(theme.strong, LINE),
-            _HALF: Mark(mix(theme.strong, theme.background, 0.35), "square"),
-        }
-    )
 
 
 @dataclass(frozen=True, slots=True)

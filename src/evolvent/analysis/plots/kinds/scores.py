@@ -21,11 +21,9 @@ def draw(logs: Sequence[Log], options: Options) -> ChartType:
     title = f"{beside(views)}: {views[0].metric} of every member"
     if all(view.best is None for view in views):
         return empty(options, title=title)
-    return _one(views[0], options, title) if len(views) == 1 else _pair(views, options, title)
-
-
-def _one(view: StudyView, options: Options, title: str) -> ChartType:
-    width, _ = options.size(760, 420)
+    if len(views) > 1:
+        return _pair(views, options, title)
+    [view], (width, _) = views, options.size(760, 420)
     panel = Panel(view, view.metric_axis(), Style(theme=options.theme, width=width))
     subtitle = f"{best_summary(view)} {panel.beyond()}"
     return finish(fitted(panel.draw(), options), options, title=title, subtitle=subtitle)
