@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
-from evolvent.analysis.explain.aftermath import CheckpointFate, find_aftermath
 from evolvent.analysis.explain.changes import Change, traced_changes, untraced_changes
 from evolvent.analysis.explain.log_lines import LogLines, find_job
 from evolvent.analysis.explain.redecide import Redecision, decide_again
@@ -19,17 +19,21 @@ from evolvent.analysis.explain.sentences import (
     outcome_sentences,
     restart_sentences,
 )
+from evolvent.analysis.explain.snapshot import PopulationSnapshot
 from evolvent.core.population import Population
 from evolvent.core.records import Cause, JobId, JobRecord, JobState, Member
 from evolvent.core.space import short
 from evolvent.core.study import StudyRecord
 from evolvent.store.protocol import Store
-from evolvent.store.records import StudyStatus
+from evolvent.store.records import MemberView, StudyStatus
 
 Role: TypeAlias = Literal["this member", "copied", "drawn", ""]
+CheckpointFate: TypeAlias = Literal["kept", "pinned", "collected", "missing"]
+"""Missing: it is needed, but was not in the archive that the study came from."""
 
 _SHOWN = 10  # so many members are listed whole; of more, those that matter
 _FAILURES = 10_000
+_MOST_LINES = 20_000  # that are looked through for copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,43 @@ class Explanation:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Aftermath:
+    """What came of a done job.
+
+    Attributes:
+        next_job: what its own member did next; None: nothing yet.
+        copies: the jobs of other members that started from its checkpoint, by round.
+        complete: whether all of the log has been looked through where copies may be.
+        checkpoint: what has become of its checkpoint; None when it has none.
+    """
+
+    next_job: JobRecord | None = None
+    copies: tuple[JobId, ...] = ()
+    complete: bool = True
+    checkpoint: CheckpointFate | None = None
+
+    def sentences(self, job: JobRecord) -> Iterator[str]:
+        """Say what came of the job, sentence by sentence."""
+        if self.next_job is not None:
+            own = "went on from it" if self.next_job.parent == job.id else "did not go on from it"
+            yield f"Its own member {own} ({self.next_job.id})."
+        more = "" if self.complete else ", as far as the log was read"
+        copies = f"Copied by {', '.join(self.copies)}" if self.copies else "Nobody copied it"
+        yield f"{copies}{more}."
+        match self.checkpoint:
+            case "pinned":
+                yield "Its checkpoint is still there, and pinned."
+            case "kept":
+                yield "Its checkpoint is still there."
+            case "missing":
+                yield "Its checkpoint is not here."
+            case "collected" | None:
+                yield "Its checkpoint has been collected: nothing needed it any more."
+            case _:
+                assert_never(self.checkpoint)
+
+
 def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
     """Return why a job exists.
 
@@ -103,7 +144,7 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
     found = find_job(store, status, job)
     status = store.status(status.id)  # a log that holds the job, however old the given one is
     lines, record = LogLines(store, status), status.record
-    aftermath = find_aftermath(found, lines)
+    aftermath = _find_aftermath(found, lines)
     parent = None if found.parent is None else store.job(status.id, found.parent)
     failures = [f for f in store.failures(status.id, limit=_FAILURES) if f.job == found.id]
     line = store.lineage(status.id, found.id)
@@ -190,3 +231,49 @@ def _change_line(change: Change) -> str:
     detail = " ".join(filter(None, [*parts, change.how]))
     how = f" ({detail})" if detail else ""
     return f"  {change.name} {short(change.before)} -> {short(change.after)}{how}"
+
+
+def _find_aftermath(job: JobRecord, lines: LogLines) -> _Aftermath:
+    """Return what came of a job.
+
+    It can be copied while it is its member's newest: by whoever decides meanwhile, and by members
+    that had failed and waited.
+    """
+    if job.state is not JobState.DONE:
+        return _Aftermath()
+    first = lines.find(job)
+    snapshot = PopulationSnapshot(lines, first, immediate=True)
+    # Who may have copied it: the members whose newest job was already there (they may have waited
+    # for a donor), and all that reported before its own member went on.
+    deciders = list(snapshot.newest.values())
+    most = min(len(lines), first + 1 + _MOST_LINES)
+    line = first + 1
+    while line < most and lines[line].member != job.member:
+        deciders.append(lines[line])
+        line += 1
+    nexts = filter(None, map(snapshot.next_job, deciders))
+    copies = {j.id for j in nexts if j.parent == job.id and j.donor is not None}
+    return _Aftermath(
+        next_job=snapshot.next_job(job),
+        copies=tuple(sorted(copies, key=lambda id: (id.round, id.member))),
+        complete=line < most or most == len(lines),
+        checkpoint=_checkpoint(job, lines),
+    )
+
+
+def _checkpoint(job: JobRecord, lines: LogLines) -> CheckpointFate | None:
+    store, study = lines.store, lines.study
+    if job.checkpoint is None:
+        return None
+    pinned = job.id in store.pins(study)
+    if job.checkpoint in store.checkpoints(study):
+        return "pinned" if pinned else "kept"
+    needed = pinned or job.id == store.status(study).best or job.id in _resumable(lines.views)
+    return "missing" if needed else "collected"
+
+
+def _resumable(views: Sequence[MemberView]) -> set[JobId | None]:
+    """Return the jobs whose checkpoints members go on from."""
+    starts = {view.open.parent for view in views if view.open is not None}
+    newest = [view.newest for view in views if view.newest is not None]
+    return starts | {job.parent if job.state is JobState.FAILED else job.id for job in newest}
