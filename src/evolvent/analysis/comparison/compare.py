@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -199,22 +199,20 @@ def _matched(arm: Arm, other: Arm, figure: str) -> tuple[list[float], list[float
     return [x for x, _ in pairs], [y for _, y in pairs], True
 
 
-def _note_sentences(arms: Mapping[str, Sequence[Log]], summed: Sequence[Arm]) -> list[str]:
-    notes = []
+def _note_sentences(arms: Mapping[str, Sequence[Log]], summed: Sequence[Arm]) -> Iterator[str]:
     for arm in summed:
         if missing := [s.study for s in arm.seeds if s.job is None]:
-            notes.append(f"left out of the means, no job done: {', '.join(missing)}")
+            yield f"left out of the means, no job done: {', '.join(missing)}"
         for figure in arm.seeds[0].values:
             lacking = [s.study for s in arm.seeds if s.job is not None and s.values[figure] is None]
             if lacking:
-                notes.append(f"the best job has no finite {figure}, left out: {', '.join(lacking)}")
+                yield f"the best job has no finite {figure}, left out: {', '.join(lacking)}"
         repeated = [str(seed) for seed, n in Counter(s.seed for s in arm.seeds).items() if n > 1]
         if repeated:
-            notes.append(
+            yield (
                 f"{arm.name} has several studies of seed {', '.join(repeated)}: unless they ran "
                 "asynchronously they are one and the same, and the intervals too narrow"
             )
     statuses = [log.status for group in arms.values() for log in group]
     if unfinished := [s.record.name for s in statuses if s.state is StudyState.OPEN]:
-        notes.append(f"not over yet: {', '.join(unfinished)}")
-    return notes
+        yield f"not over yet: {', '.join(unfinished)}"

@@ -14,11 +14,11 @@ from evolvent.analysis.comparison.statistics import (
     spread,
 )
 from evolvent.analysis.comparison.text import (
+    TITLES,
     aligned,
     decimals,
     difference_cells,
     mean_cells,
-    titles,
     wrapped,
 )
 from evolvent.core.records import JobId
@@ -169,16 +169,18 @@ def _text(c: Comparison) -> Iterator[str]:
 
 
 def _table(c: Comparison) -> Iterator[tuple[str, ...]]:
-    yield titles("")
+    yield ("", *TITLES)
     for figure in c.modes:
         note = ": best so far, mean over jobs" if figure == "area" else ""
         yield (f"{_title(c, figure)}{note}",)
         between = [d for d in c.differences if d.figure == figure]
-        means = [mean.value for arm in c.arms if (mean := arm.mean(figure)) is not None]
-        spreads = [arm.sd(figure) for arm in c.arms]
-        digits = decimals(means, [*spreads, *(d.estimate.value for d in between)])
-        for arm in c.arms:
-            yield (f"  {arm.name}", *mean_cells(arm.values(figure), digits), "")
+        means = [(arm, arm.mean(figure)) for arm in c.arms]
+        digits = decimals(
+            [mean and mean.value for _, mean in means],
+            [*(arm.sd(figure) for arm in c.arms), *(d.estimate.value for d in between)],
+        )
+        for arm, mean in means:
+            yield (f"  {arm.name}", *mean_cells(mean, arm.sd(figure), digits))
         for d in between:
             name = "difference" if len(c.arms) == 2 else f"minus {d.other}"
             yield (f"  {name}", *difference_cells(d.estimate, c.modes[figure], digits))

@@ -8,13 +8,13 @@ from typing import Any
 
 from evolvent.analysis.comparison.statistics import Estimate, Verdict, difference, mean_of, spread
 from evolvent.analysis.comparison.text import (
+    TITLES,
     aligned,
     counted,
     decimals,
     difference_cells,
     mean_cells,
     number,
-    titles,
     wrapped,
 )
 from evolvent.analysis.schedule.schedule import Schedule
@@ -165,11 +165,11 @@ def _table(r: ReplayReport) -> Iterator[tuple[str, ...]]:
         [r.original.value, *(value for _, arm in present for value in arm.scores)],
         [*(arm.sd for _, arm in present), *(d.value for _, d in found)],
     )
-    yield titles(f"{r.metric}, {goal}")
+    yield (f"{r.metric}, {goal}", *TITLES)
     if r.original.value is not None:
         yield (f"original, {r.original.job}", number(r.original.value, digits), "-", "", "1", "")
     for name, arm in present:
-        yield (name, *mean_cells(arm.values, digits), "")
+        yield (name, *mean_cells(arm.mean, arm.sd, digits))
     for name, d in found:
         yield (name, *difference_cells(d, r.mode, digits))
 

@@ -6,10 +6,13 @@ import math
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-from evolvent.analysis.comparison.statistics import LEVEL, Estimate, mean_of, spread
+from evolvent.analysis.comparison.statistics import LEVEL, Estimate
 from evolvent.core.study import Mode
 
 WIDTH = 80
+TITLES = ("mean", "sd", f"{LEVEL * 100:g} % interval", "seeds", "")
+"""Of the columns after the first, in a table of means and differences."""
+
 _LABEL, _GAP = 12, 2
 _FOUR_DIGITS, _TWO_DIGITS = 3, 1
 _LARGEST = 1e7
@@ -35,12 +38,11 @@ def number(value: float | None, digits: int, *, plus: bool = False) -> str:
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no minus before zero
 
 
-def mean_cells(values: Sequence[float], digits: int) -> tuple[str, ...]:
+def mean_cells(mean: Estimate | None, sd: float | None, digits: int) -> tuple[str, ...]:
     """Return mean, standard deviation, interval and the number of seeds."""
-    if not values:
-        return "-", "-", "", "0"
-    mean, sd = mean_of(values), number(spread(values), digits)
-    return number(mean.value, digits), sd, _span(mean, digits), str(mean.n)
+    if mean is None:
+        return "-", "-", "", "0", ""
+    return number(mean.value, digits), number(sd, digits), _span(mean, digits), str(mean.n), ""
 
 
 def difference_cells(difference: Estimate, mode: Mode, digits: int) -> tuple[str, ...]:
@@ -56,11 +58,6 @@ def _span(estimate: Estimate, digits: int, *, plus: bool = False) -> str:
         return ""
     ends = [number(x, digits, plus=plus) for x in (estimate.low, estimate.high)]
     return " to ".join(ends)
-
-
-def titles(first: str) -> tuple[str, ...]:
-    """Return the titles of a table of means and differences."""
-    return first, "mean", "sd", f"{LEVEL * 100:g} % interval", "seeds", ""
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import OrderedDict
 
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.errors import UnknownJob
@@ -28,7 +27,7 @@ class LogLines:
         self.store, self.study, self.record = store, status.id, status.record
         self.views = store.members(status.id)
         self._n = status.n_finished
-        self._pages: OrderedDict[int, list[JobRecord]] = OrderedDict()
+        self._pages: dict[int, list[JobRecord]] = {}
 
     def __len__(self) -> int:
         return self._n
@@ -67,7 +66,7 @@ class LogLines:
             )
             # The oldest page goes: whoever walks along the log does not come back to it.
             if len(self._pages) > _KEPT:
-                self._pages.popitem(last=False)
+                self._pages.pop(next(iter(self._pages)))
         return page
 
 

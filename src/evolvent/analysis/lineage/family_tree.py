@@ -176,10 +176,8 @@ class FamilyTree:
 
 def population_rows(log: Log) -> Rows:
     """Return int64 [members, rounds]: the row of a member's done job as of a round, or -1."""
-    rows = log.rows.copy()
-    there = rows >= 0
-    rows[there] = np.where(log.failed[rows[there]], -1, rows[there])
-    return rows
+    # For no row, -1 looks at the last one: whatever it is, -1 stays.
+    return np.where(log.failed[log.rows], -1, log.rows)
 
 
 def surviving(tree: FamilyTree) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -325,8 +323,8 @@ def _grow_branches(
     tree: FamilyTree, ends: NDArray[np.int64], newest: NDArray[np.bool_]
 ) -> tuple[Branch, ...]:
     """Return the stems; whoever grows later stands in a later row, so go through them backwards."""
-    log, grown = tree.log, dict[int, list[Branch]]()
-    known = set(ends.tolist())
+    log, known = tree.log, set(ends.tolist())
+    grown: dict[int, list[Branch]] = {}
     for last in reversed(ends.tolist()):
         first, jobs, copies = last, 1, int(tree.copied[last])
         while (stem := int(log.parent[first])) >= 0 and stem not in known:
