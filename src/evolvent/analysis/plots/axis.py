@@ -127,7 +127,7 @@ class Axis:
         return [float(f"1e{power}") for power in powers]
 
 
-def rounds(
+def round_axis(
     field: str = "round:Q", *, title: str = "round", grid: bool = True, **scale: Any
 ) -> alt.X:
     """Return the encoding of a field as rounds from left to right."""

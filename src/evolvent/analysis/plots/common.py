@@ -39,8 +39,13 @@ class Legend:
         self.marks = dict(marks)
         self.width = width
 
-    def color(self) -> alt.Color:
-        """Return the encoding that colours marks by their kind."""
+    def chart(self, what: str | Sequence[str], **columns: Sequence[Any]) -> alt.Chart:
+        """Return columns as a chart coloured by kind; `what`: of all the marks, or of each."""
+        n = len(next(iter(columns.values())))
+        kinds = [what] * n if isinstance(what, str) else what
+        return alt.Chart(table(**columns, what=kinds)).encode(color=self._color())
+
+    def _color(self) -> alt.Color:
         names = list(self.marks)
         scale = alt.Scale(domain=names, range=[mark.color for mark in self.marks.values()])
         # symbols drawn by the legend itself, in the shapes of the kinds

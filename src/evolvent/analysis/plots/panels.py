@@ -9,7 +9,7 @@ import numpy as np
 
 from evolvent.analysis.columns import Rows, evenly
 from evolvent.analysis.plots import downsample
-from evolvent.analysis.plots.axis import Axis, rounded, rounds
+from evolvent.analysis.plots.axis import Axis, round_axis, rounded
 from evolvent.analysis.plots.common import (
     CROSS,
     LINE,
@@ -20,7 +20,6 @@ from evolvent.analysis.plots.common import (
     halo,
     ids,
     mix,
-    table,
 )
 from evolvent.analysis.plots.drawing import alt
 from evolvent.analysis.plots.study_view import StudyView, legs
@@ -123,15 +122,12 @@ class Panel:
     def _y(self, field: str = "y") -> alt.Y:
         return self.axis.y(field, domain=self.core)
 
-    def _mark(self, **columns: Any) -> alt.Chart:
-        return alt.Chart(table(**columns)).encode(rounds(padding=8), color=self.legend.color())
+    def _mark(self, what: str, **columns: Any) -> alt.Chart:
+        return self.legend.chart(what, **columns).encode(round_axis(padding=8))
 
     def _of_rows(self, rows: Rows, what: str, **columns: Any) -> alt.Chart:
-        rounds = self.view.log.round[rows].tolist()
-        cells = self.axis.cells(rows)
-        return self._mark(round=rounds, y=cells, what=[what] * len(rows), **columns).encode(
-            self._y()
-        )
+        rounds, cells = self.view.log.round[rows].tolist(), self.axis.cells(rows)
+        return self._mark(what, round=rounds, y=cells, **columns).encode(self._y())
 
     def _with_tooltip(self, rows: Rows, what: str) -> alt.Chart:
         columns: dict[str, Any] = {"job": ids(self.view, rows)}
@@ -145,14 +141,10 @@ class Panel:
         bands = self.lines.bands
         if bands is None or self.axis.scale == "ordinal":
             return []
+        at = rounded(bands.round)
         levels = 10.0**bands.levels if self.axis.scale == "log" else bands.levels
         return [
-            self._mark(
-                round=rounded(bands.round),
-                y=rounded(levels[:, low]),
-                y2=rounded(levels[:, high]),
-                what=[what] * len(levels),
-            )
+            self._mark(what, round=at, y=rounded(levels[:, low]), y2=rounded(levels[:, high]))
             .mark_area()
             .encode(self._y(), y2="y2:Q")
             for what, low, high in ((_MOST, 0, 4), (_HALF, 1, 3))
@@ -193,8 +185,7 @@ class Panel:
             marks = self._with_tooltip(self.axis.drawn(rows), self._failure_label)
             return [marks.mark_point(**_FAILED)]
         rounds = self.view.log.round[rows].tolist()
-        what = [self._failure_label] * len(rows)
-        marks = self._mark(round=rounds, job=ids(self.view, rows), what=what)
+        marks = self._mark(self._failure_label, round=rounds, job=ids(self.view, rows))
         # a failed job has no score: it is marked at the foot of its round
         foot = marks.encode(tooltip=["job:N"], y=alt.value("height"))
         return [foot.mark_point(**_FAILED)]

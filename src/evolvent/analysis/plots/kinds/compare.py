@@ -8,7 +8,7 @@ from typing import Any
 from evolvent.analysis.comparison.compare import Curve, curves
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import NUMBERS, rounded
-from evolvent.analysis.plots.common import LINE, Legend, Mark, count, empty, finish, fitted, table
+from evolvent.analysis.plots.common import LINE, Legend, Mark, count, empty, finish, fitted
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.figure import Options
 from evolvent.analysis.plots.theme import Theme
@@ -64,9 +64,9 @@ def _legend(names: Sequence[str], theme: Theme) -> Legend:
     )
 
 
-def _encoded(legend: Legend, y: str, **columns: Any) -> alt.Chart:
+def _encoded(legend: Legend, name: str, y: str, **columns: Any) -> alt.Chart:
     numbers = alt.Axis(title="best so far", labelExpr=NUMBERS)
-    return alt.Chart(table(**columns)).encode(
+    return legend.chart(name, **columns).encode(
         alt.X(
             "jobs:Q",
             title="jobs finished by each study",
@@ -74,19 +74,16 @@ def _encoded(legend: Legend, y: str, **columns: Any) -> alt.Chart:
             scale=alt.Scale(nice=False, zero=False),
         ),
         alt.Y(f"{y}:Q", axis=numbers, scale=alt.Scale(zero=False, nice=False, padding=8)),
-        color=legend.color(),
     )
 
 
 def _band(name: str, curve: Curve, legend: Legend) -> alt.Chart:
     low, high = rounded(curve.low), rounded(curve.high)
-    jobs, what = curve.jobs.tolist(), [name] * len(low)
-    chart = _encoded(legend, "low", jobs=jobs, low=low, high=high, what=what)
+    chart = _encoded(legend, name, "low", jobs=curve.jobs.tolist(), low=low, high=high)
     return chart.mark_area(fillOpacity=0.22, interpolate="step-after").encode(alt.Y2("high:Q"))
 
 
 def _line(name: str, curve: Curve, legend: Legend) -> alt.Chart:
-    mean = rounded(curve.mean)
-    chart = _encoded(legend, "mean", jobs=curve.jobs.tolist(), mean=mean, what=[name] * len(mean))
+    chart = _encoded(legend, name, "mean", jobs=curve.jobs.tolist(), mean=rounded(curve.mean))
     tips = [alt.Tooltip("what:N", title="study"), "jobs:Q", alt.Tooltip("mean:Q", title="best")]
     return chart.mark_line(strokeWidth=2.2, interpolate="step-after").encode(tooltip=tips)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from evolvent.analysis.columns import Rows, evenly
 from evolvent.analysis.lineage.diversity import Diversity
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.axis import rounded, rounds
-from evolvent.analysis.plots.common import LINE, Legend, Mark, count, empty, finish, table
+from evolvent.analysis.plots.axis import round_axis, rounded
+from evolvent.analysis.plots.common import LINE, Legend, Mark, count, empty, finish
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.figure import Options
 from evolvent.analysis.plots.study_view import StudyView
@@ -60,20 +60,15 @@ def _panel(
     marks = {name: Mark(color, LINE) for name, color in own.items()}
     if len(series) > len(own):
         marks[_OTHERS] = Mark(theme.rest, LINE)
-    data = table(
-        round=[r for _ in series for r in shown.tolist()],
+    lines = Legend(marks, width=340).chart(
+        [name if name in own else _OTHERS for name in series for _ in shown],
+        round=shown.tolist() * len(series),
         y=[y for values in series.values() for y in rounded(values.astype(np.float64))],
         name=[name for name in series for _ in shown],
-        what=[name if name in own else _OTHERS for name in series for _ in shown],
     )
-    return (
-        alt.Chart(data)
-        .mark_line(strokeWidth=2.2)
-        .encode(
-            rounds(),
-            alt.Y("y:Q", axis=alt.Axis(title=title), scale=alt.Scale(domainMin=0)),
-            color=Legend(marks, width=340).color(),
-            detail="name:N",
-            tooltip=["name:N", "round:Q", alt.Tooltip("y:Q", title=title)],
-        )
+    return lines.mark_line(strokeWidth=2.2).encode(
+        round_axis(),
+        alt.Y("y:Q", axis=alt.Axis(title=title), scale=alt.Scale(domainMin=0)),
+        detail="name:N",
+        tooltip=["name:N", "round:Q", alt.Tooltip("y:Q", title=title)],
     )

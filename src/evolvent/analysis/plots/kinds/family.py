@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from evolvent.analysis.columns import Rows, evenly
 from evolvent.analysis.lineage.family_tree import FamilyTree, newest_rows, with_ancestors
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.axis import rounds
+from evolvent.analysis.plots.axis import round_axis
 from evolvent.analysis.plots.common import (
     LINE,
     STAR,
@@ -29,7 +29,6 @@ from evolvent.analysis.plots.common import (
     fitted,
     halo,
     ids,
-    table,
 )
 from evolvent.analysis.plots.downsample import BINS
 from evolvent.analysis.plots.drawing import ChartType, alt
@@ -115,9 +114,9 @@ class _Tree:
         founders = np.flatnonzero(log.parent < 0)
         alive = with_ancestors(log, newest_rows(log.rows))
         parts = legs(log.round[line]).tolist()
-        path = self._jobs(line, [_LINEAGE] * len(line), part=parts).encode(detail="part:N")
+        path = self._jobs(line, _LINEAGE, part=parts).encode(detail="part:N")
         dots = self._jobs(founders, self.families.of_rows(founders), job=ids(self.view, founders))
-        star = self._jobs(line[-1:], [_LINEAGE], job=ids(self.view, line[-1:])).mark_point(
+        star = self._jobs(line[-1:], _LINEAGE, job=ids(self.view, line[-1:])).mark_point(
             shape=STAR, size=360, filled=True, stroke=self.theme.background
         )
         return alt.layer(
@@ -128,18 +127,18 @@ class _Tree:
             star.encode(tooltip=["job:N"]),
         )
 
-    def _jobs(self, rows: Rows, what: list[str], **columns: list[Any]) -> alt.Chart:
+    def _jobs(self, rows: Rows, what: str | list[str], **columns: list[Any]) -> alt.Chart:
         """Return jobs at their places, coloured by family, with further columns of data."""
         log = self.view.log
-        data = table(x=log.round[rows].tolist(), y=log.member[rows].tolist(), what=what, **columns)
+        at = {"x": log.round[rows].tolist(), "y": log.member[rows].tolist()}
         y = alt.Y(
             "y:O",
             title="member",
             scale=alt.Scale(domain=np.unique(log.member).tolist()),
             axis=alt.Axis(grid=False, ticks=False, domain=False),
         )
-        x = rounds("x:Q", grid=False, padding=10)
-        return alt.Chart(data).encode(x, y, color=self.families.legend.color())
+        x = round_axis("x:Q", grid=False, padding=10)
+        return self.families.legend.chart(what, **at, **columns).encode(x, y)
 
     def _edges(self, alive: NDArray[np.bool_], *, copies: bool) -> alt.Chart:
         """Return the rounds that went on from each other, or those that began with a copy."""
@@ -191,23 +190,18 @@ def _shares(view: StudyView, tree: FamilyTree, families: _Families, theme: Theme
     n = (rows >= 0).sum(axis=0)  # who has reached each of the rounds
     own = [((rows >= 0) & (tree.root[rows] == founder)).sum(axis=0) for founder in families.names]
     shares = np.array([*own, n - sum(own)]) / n
-    data = table(
+    areas = legend.chart(
+        names * len(counted),
         round=np.repeat(counted, len(names)).tolist(),
         order=list(range(len(names))) * len(counted),
         share=shares.T.ravel().round(5).tolist(),
-        what=names * len(counted),
-    )
+    ).mark_area(strokeWidth=0.5, stroke=theme.background)
     percent = alt.Axis(title="share of the members", format="%")
-    return (
-        alt.Chart(data)
-        .mark_area(strokeWidth=0.5, stroke=theme.background)
-        .encode(
-            rounds(),
-            alt.Y("share:Q", axis=percent, scale=alt.Scale(domain=[0, 1]), stack="zero"),
-            color=legend.color(),
-            order=alt.Order("order:O"),
-            tooltip=[alt.Tooltip("what:N", title="family"), alt.Tooltip("share:Q", format=".1%")],
-        )
+    return areas.encode(
+        round_axis(),
+        alt.Y("share:Q", axis=percent, scale=alt.Scale(domain=[0, 1]), stack="zero"),
+        order=alt.Order("order:O"),
+        tooltip=[alt.Tooltip("what:N", title="family"), alt.Tooltip("share:Q", format=".1%")],
     )
 
 

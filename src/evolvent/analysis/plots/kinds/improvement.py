@@ -103,21 +103,15 @@ class _Panels:
         return alt.Y(f"{field}:Q", axis=shown, scale=alt.Scale(nice=False, padding=8, **ends))
 
     def _jobs(self, axis: Axis, rows: Rows) -> alt.Chart:
-        data = table(
+        chart = self.legend.chart(
+            _JOB,
             x=axis.cells(rows),
             gain=rounded(self.gains[rows]),
             job=ids(self.view, rows),
             beside=[(row * 0.618) % 1 for row in rows.tolist()],
-            what=[_JOB] * len(rows),
-        )
-        chart = alt.Chart(data).mark_circle(size=16, fillOpacity=0.55)
-        gain = alt.Tooltip("gain:Q", format=".4~g")
-        shown = chart.encode(
-            axis.x("x"),
-            self._y(),
-            color=self.legend.color(),
-            tooltip=["job:N", axis.tooltip("x"), gain],
-        )
+        ).mark_circle(size=16, fillOpacity=0.55)
+        tips = ["job:N", axis.tooltip("x"), alt.Tooltip("gain:Q", format=".4~g")]
+        shown = chart.encode(axis.x("x"), self._y(), tooltip=tips)
         if axis.scale != "ordinal":
             return shown
         spread = alt.Scale(domain=[-0.7, 1.7])
@@ -132,15 +126,11 @@ class _Panels:
         middles = np.array([part[np.argsort(axis.places[part])[len(part) // 2]] for part in bins])
         low, median, high = (rounded(column) for column in quartiles.T)
         data = {"x": axis.cells(middles), "low": low, "gain": median, "high": high}
-        half = alt.Chart(table(**data, what=[_HALF] * len(bins))).encode(
-            axis.x("x"), self._y("low"), alt.Y2("high:Q"), color=self.legend.color()
+        tips = [axis.tooltip("x"), alt.Tooltip("gain:Q", title="median", format=".4~g")]
+        half = self.legend.chart(_HALF, **data).encode(
+            axis.x("x"), self._y("low"), alt.Y2("high:Q")
         )
-        line = alt.Chart(table(**data, what=[_MEDIAN] * len(bins))).encode(
-            axis.x("x"),
-            self._y(),
-            color=self.legend.color(),
-            tooltip=[axis.tooltip("x"), alt.Tooltip("gain:Q", title="median", format=".4~g")],
-        )
+        line = self.legend.chart(_MEDIAN, **data).encode(axis.x("x"), self._y(), tooltip=tips)
         if axis.scale == "ordinal":
             tick = line.mark_tick(thickness=3, orient="horizontal", size=26)
             return [half.mark_bar(size=26, fillOpacity=0.5), tick]

@@ -6,7 +6,7 @@ import numpy as np
 
 from evolvent.analysis.columns import Rows
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.axis import Axis, rounds
+from evolvent.analysis.plots.axis import Axis, round_axis
 from evolvent.analysis.plots.common import (
     LINE,
     GridSize,
@@ -17,7 +17,6 @@ from evolvent.analysis.plots.common import (
     finish,
     grid,
     ids,
-    table,
 )
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.figure import Options
@@ -46,30 +45,19 @@ def draw(log: Log, options: Options) -> ChartType:
 
 def _panel(view: StudyView, axis: Axis, legend: Legend, copies: Rows) -> alt.LayerChart:
     """Return one panel: round `r` of the lineage fills the place from `r` to `r + 1`."""
-    steps = np.flatnonzero(np.isfinite(axis.places[view.line]))
-    rows = view.line[steps]
+    at = np.flatnonzero(np.isfinite(axis.places[view.line]))
+    rows = view.line[at]
     # a step lasts until the next begins: the last one needs an end of its own
-    at, rows = np.append(steps, steps[-1:] + 1), np.append(rows, rows[-1:])
-    x = rounds("at:Q", title="rounds of training", domain=[0, len(view.line)])
-    marks = table(at=at.tolist(), y=axis.cells(rows), job=ids(view, rows), what=[_VALUE] * len(at))
-    line = (
-        alt.Chart(marks)
-        .mark_line(interpolate="step-after", strokeWidth=2.4)
-        .encode(
-            x,
-            axis.y("y", domain=axis.ends(rows)),
-            order="at:Q",
-            color=legend.color(),
-            tooltip=["job:N", axis.tooltip("y")],
-        )
+    at, rows = np.append(at, at[-1:] + 1), np.append(rows, rows[-1:])
+    x = round_axis("at:Q", title="rounds of training", domain=[0, len(view.line)])
+    steps = legend.chart(_VALUE, at=at.tolist(), y=axis.cells(rows), job=ids(view, rows))
+    y, tips = axis.y("y", domain=axis.ends(rows)), ["job:N", axis.tooltip("y")]
+    line = steps.mark_line(interpolate="step-after", strokeWidth=2.4).encode(
+        x, y, order="at:Q", tooltip=tips
     )
     if not 0 < len(copies) <= _COPIES:
         return alt.layer(line)
     donors = view.log.member[view.log.parent[view.line[copies]]].tolist()
-    cuts = table(at=copies.tolist(), donor=donors, what=[_COPY] * len(copies))
-    rules = (
-        alt.Chart(cuts)
-        .mark_rule(strokeDash=[3, 3])
-        .encode(x, color=legend.color(), tooltip=[alt.Tooltip("donor:N", title="copied from")])
-    )
-    return alt.layer(rules, line)
+    cuts = legend.chart(_COPY, at=copies.tolist(), donor=donors).mark_rule(strokeDash=[3, 3])
+    tip = alt.Tooltip("donor:N", title="copied from")
+    return alt.layer(cuts.encode(x, tooltip=[tip]), line)
