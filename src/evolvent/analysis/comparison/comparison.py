@@ -176,7 +176,7 @@ def _table(c: Comparison) -> Iterator[tuple[str, ...]]:
         between = [d for d in c.differences if d.figure == figure]
         means = [(arm, arm.mean(figure)) for arm in c.arms]
         digits = decimals(
-            [mean and mean.value for _, mean in means],
+            [None if mean is None else mean.value for _, mean in means],
             [*(arm.sd(figure) for arm in c.arms), *(d.estimate.value for d in between)],
         )
         for arm, mean in means:
