@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,7 @@ from evolvent.errors import EvolventError
 from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.checkpoints.transfer import require
 from evolvent.store.protocol import Store
-from evolvent.store.records import StudyState, StudyStatus
-from evolvent.validation import check_choice
+from evolvent.store.records import StudyState, StudyStatus, check_state, nested
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,27 +252,3 @@ class Result:
         if status.best_value is not None:
             best = f", best {status.record.metric} {status.best_value:.6g}"
         return f"<Result of {self.name!r}: {status.state}, {done} jobs done{best}>"
-
-
-def nested(job: JobRecord, status: StudyStatus) -> JobRecord:
-    """Return a job of the log with its hyperparameters nested as the space is."""
-    return replace(job, hyperparameters=status.record.space.nest(job.hyperparameters))
-
-
-def read_jobs(
-    store: Store, status: StudyStatus, state: JobState | str | None = None
-) -> list[JobRecord]:
-    """Return jobs with nested hyperparameters, of one state or all."""
-    wanted = check_state(state)
-    states = None if wanted is None else [wanted]
-    return [nested(job, status) for job in store.jobs(status.id, states=states)]
-
-
-def check_state(state: JobState | str | None) -> JobState | None:
-    """Return a state of jobs by its name.
-
-    Raises:
-        ConfigError: there is no such state.
-    """
-    names = tuple(str(state) for state in JobState)
-    return None if state is None else JobState(check_choice("state", state, names))

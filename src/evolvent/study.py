@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evolvent.analysis.comparison.replay_report import ReplayReport
-from evolvent.analysis.explain.explain import Explanation
-from evolvent.analysis.html import study_html
-from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.derived_studies import control_record, find_or_create
@@ -23,12 +19,25 @@ from evolvent.engines.observer import NullObserver, Observer
 from evolvent.engines.push import push_done
 from evolvent.engines.trainable import AnyTrainable, check_importable, check_trainable, import_path
 from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
-from evolvent.replay import ReplayRequest, replay
-from evolvent.result import Result, nested, read_jobs
 from evolvent.store.checkpoints.transfer import verified
 from evolvent.store.protocol import Store
-from evolvent.store.records import FailedAttempt, MemberView, Point, StudyState, StudyStatus
+from evolvent.store.records import (
+    FailedAttempt,
+    MemberView,
+    Point,
+    StudyState,
+    StudyStatus,
+    check_state,
+    nested,
+)
 from evolvent.validation import DEFAULT_STORE, MOST, check_choice, check_count, check_number
+
+if TYPE_CHECKING:
+    # Who makes a study, or works on one, reads nothing: these would be half of what is imported.
+    from evolvent.analysis.comparison.replay_report import ReplayReport
+    from evolvent.analysis.explain.explain import Explanation
+    from evolvent.analysis.schedule.schedule import Schedule
+    from evolvent.result import Result
 
 
 class Study:
@@ -53,11 +62,13 @@ class Study:
 
     def result(self) -> Result:
         """Return what the study has come to so far."""
-        return Result(self.status(), self.store)
+        return self._result(self.status())
 
     def jobs(self, state: JobState | str | None = None) -> list[JobRecord]:
         """Return the jobs in the order in which they finished, then the open ones by member."""
-        return read_jobs(self.store, self.status(), state)
+        status, wanted = self.status(), check_state(state)
+        states = None if wanted is None else [wanted]
+        return [nested(job, status) for job in self.store.jobs(self.id, states=states)]
 
     def job(self, id: str) -> JobRecord:
         """Return one job by its id, such as `m3r12`.
@@ -212,7 +223,7 @@ class Study:
             observer.close()
         if status.state is StudyState.FAILED:
             raise AllMembersFailed(_last_failure(self))
-        return Result(status, self.store, interrupted=outcome is RunOutcome.INTERRUPTED)
+        return self._result(status, interrupted=outcome is RunOutcome.INTERRUPTED)
 
     def _check_run(self, trainable: AnyTrainable | str, options: LocalOptions) -> None:
         if not isinstance(trainable, str):
@@ -254,6 +265,8 @@ class Study:
             OutOfSpace: the schedule does not fit the space; says where.
             StudyExists: the name is taken, by a replay of another schedule for instance.
         """
+        from evolvent.replay import ReplayRequest, replay  # noqa: PLC0415 - when asked for
+
         request = ReplayRequest(
             schedule=schedule, seeds=seeds, rounds=rounds, name=name, last_only=last_only
         )
@@ -365,7 +378,14 @@ class Study:
         """Remove the study with its log and its checkpoints."""
         self.store.delete_study(self.id)
 
+    def _result(self, status: StudyStatus, *, interrupted: bool = False) -> Result:
+        from evolvent.result import Result  # noqa: PLC0415 - when asked for
+
+        return Result(status, self.store, interrupted)
+
     def _repr_html_(self) -> str:
+        from evolvent.analysis.html import study_html  # noqa: PLC0415 - when asked for
+
         return study_html(self.status(), self.members(), self.store.url)
 
     def __repr__(self) -> str:

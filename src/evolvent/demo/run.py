@@ -15,9 +15,10 @@ from evolvent.core.algorithms import PBT
 from evolvent.core.distributions import LogUniform, Uniform
 from evolvent.core.exploit import Truncation
 from evolvent.core.explore import Gaussian, Perturb
+from evolvent.core.records import JobState
 from evolvent.display import Progress, study_table
 from evolvent.errors import MissingExtra
-from evolvent.result import Best, Result, read_jobs
+from evolvent.result import Best, Result
 from evolvent.store import open_store
 from evolvent.store.protocol import Store
 from evolvent.studies import create_study
@@ -139,7 +140,9 @@ def _outcome(results: list[Result], *, seconds: float) -> DemoOutcome:
         best_score=best.value,
         best_test_score=_test(best),
         best_checkpoint=str(best.checkpoint),
-        copies=sum(job.donor is not None for job in read_jobs(bred.store, bred.status, "done")),
+        copies=sum(
+            job.donor is not None for job in bred.store.jobs(bred.status.id, states=[JobState.DONE])
+        ),
         control_score=control.value if control is not None else None,
         control_test_score=_test(control) if control is not None else None,
         seconds=round(seconds, 1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from threading import Event
@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias, get_args
 from evolvent.core.records import JobId, JobRecord, JobState, Metrics
 from evolvent.core.study import StudyRecord
 from evolvent.errors import UnknownStudy
+from evolvent.validation import check_choice
 
 MAX_LOSSES = 25
 """A job that lost its worker so often (killed, hung, out of memory) counts as failed."""
@@ -204,6 +205,21 @@ class MemberView:
     def current(self) -> JobRecord | None:
         """What the member is at, or was at last; None before its first job."""
         return self.open if self.open is not None else self.newest
+
+
+def nested(job: JobRecord, status: StudyStatus) -> JobRecord:
+    """Return a job of the log with its hyperparameters nested as the space is."""
+    return replace(job, hyperparameters=status.record.space.nest(job.hyperparameters))
+
+
+def check_state(state: JobState | str | None) -> JobState | None:
+    """Return a state of jobs by its name.
+
+    Raises:
+        ConfigError: there is no such state.
+    """
+    names = tuple(str(state) for state in JobState)
+    return None if state is None else JobState(check_choice("state", state, names))
 
 
 def named(name: str, studies: Sequence[StudyStatus], *, url: str) -> StudyStatus:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evolvent.cli.options import Format
 from evolvent.core.records import JobRecord
-from evolvent.result import nested
-from evolvent.store.records import MemberView, StudyStatus
+from evolvent.store.records import MemberView, StudyStatus, nested
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from operator import attrgetter
@@ -207,7 +207,7 @@ def message(
     *,
     optional: Mapping[str, Field[Any]] | None = None,
     inline: Mapping[str, Field[Any]] | None = None,
-    derived: Mapping[str, Field[Any]] | None = None,
+    derived: Collection[str] = (),
     at: Mapping[str, str] | None = None,
 ) -> Field[_T]:
     """Return the kind of objects that stand for a record; what they have beside it is ignored.
@@ -217,18 +217,17 @@ def message(
         needed: fields by name.
         optional: those that may be left out.
         inline: parts of the record whose own fields stand among these.
-        derived: what is written for whoever reads it, and follows from the rest.
+        derived: those of `needed` that follow from the rest: written for whoever reads them.
         at: where in a record the fields are that are not attributes of their own names.
     """
-    optional, inline, derived, at = optional or {}, inline or {}, derived or {}, at or {}
+    optional, inline, at = optional or {}, inline or {}, at or {}
     own = {**needed, **optional}
-    schema = object_schema({**needed, **derived}, **optional)
+    given = {name: kind for name, kind in own.items() if name not in derived}
+    schema = object_schema(needed, **optional)
     for kind in inline.values():
         schema["properties"] |= kind.schema["properties"]
         schema["required"] += kind.schema["required"]
-    return Field(
-        schema, _reader(make, own, optional, inline), _writer({**own, **derived}, inline, at)
-    )
+    return Field(schema, _reader(make, given, optional, inline), _writer(own, inline, at))
 
 
 def _reader(

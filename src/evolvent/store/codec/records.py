@@ -53,6 +53,8 @@ JOB = message(
     _job,
     {
         "job": JOB_NAME,
+        "member": COUNT,
+        "round": COUNT,
         "state": choice(JobState),
         "hyperparameters": HYPERPARAMETERS,
         "parent": nullable(JOB_NAME),
@@ -68,7 +70,7 @@ JOB = message(
         "started_at": nullable(NUMBER),
         "finished_at": nullable(NUMBER),
     },
-    derived={"member": COUNT, "round": COUNT},
+    derived=("member", "round"),
     at={"job": "id"},
 )
 """Any job, finished or open."""
