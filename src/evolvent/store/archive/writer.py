@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import stat
 import zipfile
 from collections import deque
@@ -62,21 +63,16 @@ def archive_blocks(dump: StudyDump, held: HeldCheckpoints) -> Iterator[bytes]:
     yield sink.take()
 
 
-class _Sink:
-    """Keeps what was written until it is taken; it cannot be gone back in."""
+class _Sink(io.RawIOBase):
+    """Keeps what was written until it is taken; nobody can go back in it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._written: list[bytes] = []
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]  # zipfile writes no others
         self._written.append(data)
         return len(data)
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
 
     def take(self) -> bytes:
         taken = b"".join(self._written)
