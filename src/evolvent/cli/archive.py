@@ -13,12 +13,6 @@ if TYPE_CHECKING:
     from evolvent.store.records import StudyStatus
 
 
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the commands of this file."""
-    app.command("export", rich_help_panel=panel, epilog=_EXPORT)(export_)
-    app.command("import", rich_help_panel=panel, epilog=_IMPORT)(import_)
-
-
 _EXPORT = """
 [bold]Which checkpoints[/bold]
   best    that of the best job: look at the study, use its best model
@@ -92,3 +86,6 @@ def _outlook(status: StudyStatus) -> str:
     if status.state is StudyState.OPEN:
         return "`evolvent resume` goes on with it"
     return f"{status.state}" + ("" if status.stopped is None else f", {status.stopped}")
+
+
+COMMANDS = {export_: _EXPORT, import_: _IMPORT}

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from evolvent.testing.check_report import Proof
 
 
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the command of this file."""
-    app.command(rich_help_panel=panel, epilog=_CHECK)(check)
-
-
 _CHECK = """
 [bold]Examples[/bold]
   evolvent check --file study.toml
@@ -93,3 +88,6 @@ def _subject(
 
 def _print_proof(proof: Proof) -> None:
     print(proof, flush=True)
+
+
+COMMANDS = {check: _CHECK}

@@ -33,12 +33,6 @@ from evolvent.cli.train import (
 VERSUS = "vs"
 
 
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the commands of this file."""
-    app.command(rich_help_panel=panel, epilog=_COMPARE)(compare)
-    app.command(rich_help_panel=panel, epilog=_CONTROL)(control)
-
-
 _COMPARE = """
 [bold]Examples[/bold]
   evolvent compare digits digits-control --test test_accuracy
@@ -159,3 +153,6 @@ def control(
     if not as_json and all(arm.status.best is not None for arm in arms):
         print()
         print_verdicts(str(compare_studies(*arms)))
+
+
+COMMANDS = {compare: _COMPARE, control: _CONTROL}

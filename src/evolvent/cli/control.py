@@ -21,17 +21,6 @@ StudyAndJob: TypeAlias = Annotated[
 ]
 
 
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the commands of this file."""
-    app.command(rich_help_panel=panel, epilog=_PUSH)(push)
-    app.command(rich_help_panel=panel)(stop)
-    app.command(rich_help_panel=panel, epilog=_EXTEND)(extend)
-    app.command(rich_help_panel=panel, epilog=_PIN)(pin)
-    app.command(rich_help_panel=panel)(unpin)
-    app.command(rich_help_panel=panel)(gc)
-    app.command(rich_help_panel=panel)(rm)
-
-
 _PUSH = """
 [bold]Examples[/bold]
   evolvent push lr=0.1 dropout=0.3
@@ -196,3 +185,6 @@ def rm(
         typer.confirm(f"Remove study {study} with {done} finished jobs?", abort=True)
     opened.delete()
     print(f"study {study} is removed")
+
+
+COMMANDS = {push: _PUSH, stop: None, extend: _EXTEND, pin: _PIN, unpin: None, gc: None, rm: None}

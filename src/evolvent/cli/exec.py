@@ -62,7 +62,7 @@ and as JSON, with the hyperparameters, in the file $EVOLVENT_JOB_FILE.
 Ctrl-C once finishes the running jobs, twice stops at once."""
 
 
-class _TakesCommand(TyperCommand):
+class CommandParser(TyperCommand):
     """Keeps what comes after `--` from the parser of options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -72,11 +72,6 @@ class _TakesCommand(TyperCommand):
             ctx.meta[_WORDS] = args[at + 1 :]
             args = args[:at]
         return super().parse_args(ctx, args)
-
-
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the command of this file."""
-    app.command("exec", cls=_TakesCommand, rich_help_panel=panel, epilog=_EXEC)(exec_)
 
 
 def exec_(
@@ -200,3 +195,6 @@ def _run_one(
 def _check_seconds(option: str, value: float | None) -> None:
     if value is not None and not value > 0:
         raise typer.BadParameter(f"{option}: got {value:g}, wanted seconds above 0")
+
+
+COMMANDS = {exec_: _EXEC}

@@ -30,13 +30,6 @@ _Names = Annotated[
 ]
 
 
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the commands of this file."""
-    app.command(rich_help_panel=panel, epilog=_EXPLAIN)(explain)
-    app.command(rich_help_panel=panel, epilog=_LINEAGE)(lineage)
-    app.command(rich_help_panel=panel, epilog=_TREE)(tree)
-
-
 _EXPLAIN = """
 [bold]Examples[/bold]
   evolvent explain                    the best job of the newest study
@@ -154,3 +147,6 @@ def _reads_like_a_job(name: str) -> bool:
     except UnknownJob:
         return False
     return True
+
+
+COMMANDS = {explain: _EXPLAIN, lineage: _LINEAGE, tree: _TREE}

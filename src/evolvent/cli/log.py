@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 _LOOK_EVERY_S = 1.0
 
 
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the command of this file."""
-    app.command(rich_help_panel=panel, epilog=_LOG)(log)
-
-
 class Backend(StrEnum):
     """Whereto."""
 
@@ -180,3 +175,6 @@ def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     copies = f"{follower.n_copies} cop{'ies' if follower.n_copies != 1 else 'y'}"
     print(f"{logger.place}: {jobs} of study {study.name}, {copies}")
     return stop.is_set()
+
+
+COMMANDS = {log: _LOG}

@@ -87,23 +87,20 @@ def _root(
     """Population Based Training: breeds hyperparameters while the models train."""
 
 
-for _module, _panel in (
-    (train, "Train"),
-    (exec, "Train"),
-    (replay, "Train"),
-    (read, "Look"),
-    (log, "Look"),
-    (compare, "Look"),
-    (explain, "Look"),
-    (plot, "Look"),
-    (control, "Steer"),
-    (check, "Steer"),
-    (schedule, "Keep"),
-    (archive, "Keep"),
-    (serve, "Serve"),
-    (token, "Serve"),
-):
-    _module.register(app, panel=_panel)
+_PARSERS = {exec.exec_: exec.CommandParser}
+_PANELS = {
+    "Train": (train, exec, replay),
+    "Look": (read, log, compare, explain, plot),
+    "Steer": (control, check),
+    "Keep": (schedule, archive),
+    "Serve": (serve, token),
+}
+for _panel, _modules in _PANELS.items():
+    for _command, _epilog in (item for m in _modules for item in m.COMMANDS.items()):
+        _name = _command.__name__.rstrip("_")  # `import_`, whose name Python keeps for itself
+        _options = {"cls": _PARSERS.get(_command), "epilog": _epilog}
+        app.command(_name, rich_help_panel=_panel, **_options)(_command)
+app.add_typer(token.tokens, name="token", rich_help_panel="Serve")
 
 
 def main() -> None:

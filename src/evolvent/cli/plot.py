@@ -15,11 +15,6 @@ from evolvent.cli.options import DEFAULT_STORE, StoreUrl
 _WIDTH = 64
 
 
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the command of this file."""
-    app.command(rich_help_panel=panel, epilog=_epilog())(plot)
-
-
 def _epilog() -> str:
     lines = ["", "[bold]Kinds[/bold]"]
     for name, kind in KINDS.items():
@@ -87,3 +82,6 @@ def plot(
         hyperparameters=hyperparameter or (), dark=dark, width=width, height=height,
     )  # fmt: skip
     print(f"wrote {output}")
+
+
+COMMANDS = {plot: _epilog()}

@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from evolvent.study import Study
 
 
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the commands of this file."""
-    app.command(rich_help_panel=panel, epilog=_STUDIES)(studies)
-    app.command(rich_help_panel=panel, epilog=_SHOW)(show)
-    app.command(rich_help_panel=panel, epilog=_JOBS)(jobs)
-    app.command(rich_help_panel=panel, epilog=_BEST)(best)
-
-
 _STUDIES = """
 [bold]Examples[/bold]
   evolvent studies
@@ -288,3 +280,6 @@ def best(
         print_json(best_as_json(result))
     else:
         print_best(result)
+
+
+COMMANDS = {studies: _STUDIES, show: _SHOW, jobs: _JOBS, best: _BEST}

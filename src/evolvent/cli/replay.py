@@ -28,12 +28,6 @@ from evolvent.cli.train import (
     run_options,
 )
 
-
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the commands of this file."""
-    app.command(rich_help_panel=panel, epilog=_REPLAY)(replay)
-
-
 _REPLAY = """
 [bold]Examples[/bold]
   evolvent replay digits --seeds 5 --workers 2
@@ -104,3 +98,6 @@ def replay(
         raise typer.Exit(EXIT_INTERRUPTED)
     if not report.replay.values:
         raise typer.Exit(EXIT_ERROR)
+
+
+COMMANDS = {replay: _REPLAY}

@@ -39,11 +39,6 @@ _SCHEDULE = """
   is in your space with --only."""
 
 
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the command of this file."""
-    app.command(rich_help_panel=panel, epilog=_SCHEDULE)(schedule)
-
-
 def schedule(
     study: StudyName = None,
     store: StoreUrl = DEFAULT_STORE,
@@ -142,3 +137,6 @@ def _print(found: Schedule, form: Format) -> None:
             from evolvent.cli.render.output import print_schedule
 
             print_schedule(found)
+
+
+COMMANDS = {schedule: _SCHEDULE}

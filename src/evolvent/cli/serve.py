@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the commands of this file."""
-    app.command(rich_help_panel=panel, epilog=_SERVE)(serve)
-
-
 _SERVE = """
 [bold]Examples[/bold]
   evolvent serve                                 for this machine only
@@ -140,3 +135,6 @@ def _bytes(text: str) -> int:
     if not found or int(found[1]) == 0:
         raise typer.BadParameter(f"--max-checkpoint-size: got {text!r}, wanted such as 500M or 16G")
     return int(found[1]) * _UNITS[found[2].upper()]
+
+
+COMMANDS = {serve: _SERVE}

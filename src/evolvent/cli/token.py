@@ -26,18 +26,6 @@ class RoleName(StrEnum):
     ADMIN = "admin"
 
 
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the commands of this file."""
-    token = typer.Typer(
-        help="Say who may use the service: make, list and revoke tokens.", no_args_is_help=True
-    )
-    token.command(epilog=_CREATE)(create)
-    token.command("list", epilog=_LIST)(show)
-    token.command(epilog=_REVOKE)(revoke)
-    app.add_typer(token, name="token", rich_help_panel=panel)
-    app.command(rich_help_panel=panel, epilog=_LOGIN)(login)
-
-
 _CREATE = """
 [bold]Examples[/bold]
   evolvent token create --role viewer --name 'Ada, browser'
@@ -174,3 +162,12 @@ def _seconds(text: str) -> float:
             f"--expires: got {text!r}, wanted a number and a unit, such as 90m, 12h, 30d or 4w"
         )
     return float(int(found[1]) * _SECONDS[found[2]])
+
+
+tokens = typer.Typer(
+    help="Say who may use the service: make, list and revoke tokens.", no_args_is_help=True
+)
+tokens.command(epilog=_CREATE)(create)
+tokens.command("list", epilog=_LIST)(show)
+tokens.command(epilog=_REVOKE)(revoke)
+COMMANDS = {login: _LOGIN}

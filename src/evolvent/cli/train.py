@@ -55,14 +55,6 @@ TrainablePath: TypeAlias = Annotated[
 ]
 
 
-def register(app: typer.Typer, *, panel: str) -> None:
-    """Add the commands of this file."""
-    app.command(rich_help_panel=panel, epilog=_DEMO)(demo)
-    app.command(rich_help_panel=panel, epilog=_RUN)(run)
-    app.command(rich_help_panel=panel, epilog=_RESUME)(resume)
-    app.command(rich_help_panel=panel, epilog=_WORKER)(worker)
-
-
 _DEMO = """
 [bold]Examples[/bold]
   evolvent demo
@@ -264,3 +256,6 @@ def show_result(result: Result, *, as_json: bool) -> None:
         print_best(result)
     if result.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
+
+
+COMMANDS = {demo: _DEMO, run: _RUN, resume: _RESUME, worker: _WORKER}
