@@ -183,8 +183,9 @@ class Tokens:
         Raises:
             Unauthenticated: it is none, or none that opens anything (any more); says which.
         """
-        found = self._store.find(id_of(secret)) if _SECRET.fullmatch(secret) else None
-        if found is None or not _same(found[0].hash, secret):
+        hashed = _hash(secret)
+        found = self._store.find(hashed[:_ID_LENGTH]) if _SECRET.fullmatch(secret) else None
+        if found is None or not hmac.compare_digest(found[0].hash, hashed):
             raise Unauthenticated(f"the token is not known here: {_ANOTHER}")
         token, now = found
         if (state := token.state(now)) != "active":
@@ -207,12 +208,13 @@ class Tokens:
 
     def authenticate_session(self, secret: str) -> Token | None:
         """Return the token that a browser signed in with, if both still count."""
-        found = self._store.find_session(id_of(secret)) if _SECRET.fullmatch(secret) else None
+        hashed = _hash(secret)
+        found = self._store.find_session(hashed[:_ID_LENGTH]) if _SECRET.fullmatch(secret) else None
         if found is None:
             return None
         session, token, now = found
         counts = session.expires_at > now and token.state(now) == "active"
-        return token if _same(session.hash, secret) and counts else None
+        return token if counts and hmac.compare_digest(session.hash, hashed) else None
 
     def sign_out(self, secret: str) -> None:
         """Forget that a browser signed in."""
@@ -246,7 +248,3 @@ def looks_like_token(text: str) -> bool:
 def id_of(secret: str) -> str:
     """Return the id of a token, known or not."""
     return _hash(secret)[:_ID_LENGTH]
-
-
-def _same(hash: str, secret: str) -> bool:
-    return hmac.compare_digest(hash, _hash(secret))

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from starlette.types import Receive
 
 from evolvent.errors import EvolventError
-from evolvent.service.web.streaming import disconnected
+from evolvent.service.web.body import disconnected
 from evolvent.service.web.threads import StoreThreads
 from evolvent.store.codec.messages import ClaimBody
 from evolvent.store.protocol import Store

@@ -66,15 +66,15 @@ class Authenticator:
             Unauthenticated: it opens nothing.
             Throttled: nobody looked, there have been too many failures from there.
         """
-        id, host = id_of(secret), client_host(request)
+        id = id_of(secret)
         # By its id, not its secret: nothing is kept that would open anything.
         if id not in self._known_ids:
-            _check_rate(self._token_failures, host)
+            _check_rate(self._token_failures, client_host(request))
         try:
             token = await self._ask(self._tokens.authenticate, secret)
         except Unauthenticated:
             self._known_ids.pop(id, None)
-            self._token_failures.failed(host)
+            self._token_failures.failed(client_host(request))
             raise
         self._known_ids[id] = None
         if len(self._known_ids) > _MOST_KNOWN:

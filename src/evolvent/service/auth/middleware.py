@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from urllib.parse import quote
 
@@ -15,7 +14,6 @@ from evolvent.service.auth.authenticator import Authenticator, Throttled
 from evolvent.service.auth.csrf import SAFE, check_csrf, csrf_for
 from evolvent.service.auth.roles import Identity, Role
 from evolvent.service.web.errors import error_body, to_response
-from evolvent.store.tokens import Token
 
 SIGN_IN = "/sign-in"
 OPEN = frozenset({("GET", "/health"), ("HEAD", "/health"), ("GET", SIGN_IN), ("POST", SIGN_IN)})
@@ -60,20 +58,19 @@ class AuthMiddleware:
         if authorization is not None:
             if not authorization.lower().startswith(_SCHEME):
                 raise Unauthenticated("Authorization: wanted 'Bearer evt_…'")
-            secret = authorization[len(_SCHEME) :].strip()
+            secret, csrf = authorization[len(_SCHEME) :].strip(), ""
             token = await self._authenticator.authenticate(request, secret)
-            _remember(
-                request, token, csrf="", recheck=partial(self._authenticator.recheck_token, secret)
-            )
-            return receive
-        found = await self._authenticator.authenticate_session(request)
-        if found is None:
-            raise Unauthenticated(_NO_TOKEN)
-        token, signed_in = found
-        csrf = csrf_for(signed_in)
-        recheck = partial(self._authenticator.recheck_session, signed_in)
-        _remember(request, token, csrf=csrf, recheck=recheck)
-        if request.method in SAFE:
+            recheck = partial(self._authenticator.recheck_token, secret)
+        else:
+            found = await self._authenticator.authenticate_session(request)
+            if found is None:
+                raise Unauthenticated(_NO_TOKEN)
+            token, signed_in = found
+            csrf = csrf_for(signed_in)
+            recheck = partial(self._authenticator.recheck_session, signed_in)
+        request.state.identity = Identity(Role[token.role.upper()], token.study, token.name)
+        request.state.csrf, request.state.recheck = csrf, recheck
+        if not csrf or request.method in SAFE:
             return receive
         # After the session, whose secret the token is made of; before any handler reads the body.
         return await check_csrf(request.headers, receive, csrf=csrf)
@@ -86,12 +83,6 @@ def recheck_identity(request: Request) -> None:
         Unauthenticated: the token has been revoked meanwhile, or is out of date.
     """
     request.state.recheck()
-
-
-def _remember(request: Request, token: Token, *, csrf: str, recheck: Callable[[], None]) -> None:
-    request.state.identity = Identity(Role[token.role.upper()], token.study, token.name)
-    request.state.csrf = csrf
-    request.state.recheck = recheck
 
 
 def _refuse(error: EvolventError, request: Request) -> Response:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum, auto
+from itertools import chain
+from operator import itemgetter
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -82,15 +84,15 @@ class TimeoutProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self.transport.is_closing() or self._ignores_input:
             return
+        answering = self._is_answering()
         # The parser keeps what it cannot use yet: a head without an end would grow for ever.
         if self._n_unparsed > MOST_HEAD:
             self.send_400_response(str(self._too_long()))
-        elif self._expected is _Expected.BODY and self._is_answering():
+        elif answering:
+            self._stop_read_timer()
             # Anew with every piece: a body may take hours, a silence may not.
-            self._stop_read_timer()
-            self._start_read_timer(self.body_idle_s)
-        elif self._is_answering():
-            self._stop_read_timer()
+            if self._expected is _Expected.BODY:
+                self._start_read_timer(self.body_idle_s)
         elif self._read_timer is None:
             # Not anew with every byte: a head that comes byte by byte must not hold the connection.
             # Nor may a body that nobody waits for, as its request has been answered.
@@ -103,22 +105,17 @@ class TimeoutProtocol(HttpToolsProtocol):
         self._expected, self._n_unparsed = _Expected.HEAD, 0
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # Behind the body the request is long being answered: no header there can count.
-        if self._expected is not _Expected.HEAD:
-            raise self._parse_failure(400, "a trailer, wanted none")
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """Refuse a head that no service behind a proxy should guess the meaning of."""
-        n_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        n_bytes = len(self.url) + sum(map(len, chain.from_iterable(self.headers)))
         if n_bytes > MOST_HEAD:
             raise self._too_long()
-        n_hosts = sum(name == b"host" for name, _ in self.headers)
+        n_hosts = list(map(itemgetter(0), self.headers)).count(b"host")
         if n_hosts != 1 and self.parser.get_http_version() != "1.0":
             raise self._parse_failure(400, f"got {n_hosts} Host headers, wanted one")
         super().on_headers_complete()
-        self._stop_read_timer()
+        # Behind the body the request is long being answered: what comes there, it shall not see.
+        self.headers = []
         self._expected, self._n_unparsed = _Expected.BODY, 0
 
     def on_body(self, body: bytes) -> None:
@@ -126,6 +123,8 @@ class TimeoutProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.headers:
+            raise self._parse_failure(400, "a trailer, wanted none")
         self._expected, self._n_unparsed = _Expected.NOTHING, 0
         super().on_message_complete()
 

@@ -64,6 +64,12 @@ async def _read_all(receive: Receive, most: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+async def disconnected(receive: Receive) -> None:
+    """Return once the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def check_length(headers: Headers, *, most: int) -> None:
     """Refuse a body that says itself that it is too long.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _POLICY = {
@@ -36,7 +38,7 @@ HEADERS = {
 """Set on every answer that does not set them itself."""
 
 
-_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+_RAW_HEADERS = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
 
 
 class SecurityHeaders:
@@ -45,17 +47,17 @@ class SecurityHeaders:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass a request on."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
 
-        async def complete(message: Message) -> None:
+        def complete(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                present = {name for name, _ in message["headers"]}
-                missing = [pair for pair in _RAW_HEADERS if pair[0] not in present]
-                message["headers"] = [*message["headers"], *missing]
-            await send(message)
+                missing = dict(_RAW_HEADERS)
+                for name, _ in message["headers"]:
+                    missing.pop(name, None)
+                message["headers"] = [*message["headers"], *missing.items()]
+            return send(message)
 
-        await self.app(scope, receive, complete)
+        return self.app(scope, receive, complete)

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from evolvent.service.web.body import disconnected
 from evolvent.service.web.errors import HttpError, to_response
 from evolvent.service.web.threads import in_file_threads
 from evolvent.store.checkpoints.files import FileEntry
@@ -86,12 +87,6 @@ def with_stall_limit(send: Send) -> Send:
             raise Stalled(f"its reader has taken nothing for {STALL_S:g} s") from e
 
     return sent
-
-
-async def disconnected(receive: Receive) -> None:
-    """Return once the client is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 class FileResponse(Response):

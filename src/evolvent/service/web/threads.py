@@ -35,39 +35,36 @@ class StoreThreads:
 
     Reading has threads of its own: a long table must not keep reports waiting. So has what may
     take minutes: a study that is put in must keep nobody waiting but others of its kind.
+
+    Attributes:
+        write: runs what changes a store.
+        read: runs what only looks.
+        slow: runs what may go through a whole study and its checkpoints.
+        files: runs what may take long with the files of checkpoints.
     """
 
     def __init__(self) -> None:
         self._writers = WorkerThreads(_WRITERS, name="evolvent-write")
         self._readers = WorkerThreads(_READERS, name="evolvent-read")
         self._slow = WorkerThreads(_SLOW, name="evolvent-slow")
+        # The pools' own methods, for they are called with every request.
+        self.write, self.read, self.slow = self._writers.run, self._readers.run, self._slow.run
+        self.files = in_file_threads
         self._snapshots = asyncio.Semaphore(MOST_SNAPSHOTS)
 
-    async def run(self, kind: ThreadKind, call: Callable[[], _T]) -> _T:
+    def run(self, kind: ThreadKind, call: Callable[[], _T]) -> asyncio.Future[_T]:
         """Run a call in threads of one kind."""
         match kind:
             case ThreadKind.READ:
-                return await self.read(call)
+                return self.read(call)
             case ThreadKind.WRITE:
-                return await self.write(call)
+                return self.write(call)
             case ThreadKind.FILES:
-                return await self.files(call)
+                return self.files(call)
             case ThreadKind.SLOW:
-                return await self.slow(call)
+                return self.slow(call)
             case _:
                 assert_never(kind)
-
-    async def write(self, call: Callable[[], _T]) -> _T:
-        """Run what changes a store."""
-        return await self._writers.run(call)
-
-    async def read(self, call: Callable[[], _T]) -> _T:
-        """Run what only looks."""
-        return await self._readers.run(call)
-
-    async def slow(self, call: Callable[[], _T]) -> _T:
-        """Run what may go through a whole study and its checkpoints."""
-        return await self._slow.run(call)
 
     async def stream(
         self, blocks: Iterator[bytes], *, holds_snapshot: bool = False
@@ -107,10 +104,6 @@ class StoreThreads:
         except TimeoutError as e:
             raise StoreBusy(f"{MOST_SNAPSHOTS} studies are being taken out: try again later") from e
 
-    async def files(self, call: Callable[[], _T]) -> _T:
-        """Run what may take long with the files of checkpoints."""
-        return await in_file_threads(call)
-
     def close(self) -> None:
         """Let go of the threads once they have done what they do."""
         self._writers.close()
@@ -124,9 +117,9 @@ def _close(blocks: Iterator[bytes]) -> None:
         close()
 
 
-async def in_file_threads(call: Callable[[], _T]) -> _T:
+def in_file_threads(call: Callable[[], _T]) -> asyncio.Future[_T]:
     """Run what reads and writes files: in the threads of the loop, which no store waits for."""
-    return await asyncio.get_running_loop().run_in_executor(None, call)
+    return asyncio.get_running_loop().run_in_executor(None, call)
 
 
 class WorkerThreads:
@@ -142,15 +135,15 @@ class WorkerThreads:
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    async def run(self, call: Callable[[], _T]) -> _T:
-        """Run a call in one of the threads; return what it returns, or raise what it raises."""
+    def run(self, call: Callable[[], _T]) -> asyncio.Future[_T]:
+        """Run a call in one of the threads, whose result or error is that of the future."""
         # With the first call: a service that is only put together, as in tests, has no threads.
         if not self._threads:
             self._start()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
         self._tasks.put((loop, future, call))
-        return await future
+        return future
 
     def close(self) -> None:
         """Let the threads end once they have done what was asked of them."""
