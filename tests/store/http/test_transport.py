@@ -140,7 +140,7 @@ def test_service_that_is_away_holds_nobody_who_gives_up(early: bool) -> None:
 def test_good_token_outlasts_the_wrong_ones_of_its_neighbours(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("evolvent.service.auth.rate_limit._SECONDS_EACH", 2.0)
+    monkeypatch.setattr("evolvent.service.auth.authenticator._SECONDS_EACH", 2.0)
     caplog.set_level(logging.WARNING, "evolvent")
     behind = open_store("memory://")
     with contextlib.closing(behind), service(behind) as running:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from html import escape
+from importlib.resources import files
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -20,51 +21,12 @@ from evolvent.service.web.security_headers import content_security_policy
 
 SIGN_OUT = "/sign-out"
 
-# In the page, not in a file: a file would be one more thing to be had without a token.
-_STYLE = """
-:root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}
-body{margin:0;min-height:100vh;display:grid;place-items:center;background:Canvas;color:CanvasText}
-main{width:min(22rem,100% - 2rem)}
-h1{font-size:1.4rem;margin:0 0 1rem}
-label{display:block;margin-bottom:.35rem}
-input,button{font:inherit;width:100%;box-sizing:border-box;padding:.6rem .7rem;border-radius:.4rem}
-input{border:1px solid GrayText;background:Field;color:FieldText;font-family:ui-monospace,monospace}
-button{margin-top:.8rem;border:0;background:#0b61b5;color:#fff;font-weight:600;cursor:pointer}
-button:hover{background:#094f94}
-:focus-visible{outline:3px solid #0b61b5;outline-offset:2px}
-p{color:color-mix(in srgb,CanvasText 68%,Canvas);font-size:.9rem}
-[role=alert]{color:CanvasText;border-left:4px solid #dc2626;padding:.2rem .8rem;margin:0 0 1rem}
-code{white-space:nowrap}
-@media(prefers-color-scheme:dark){:focus-visible{outline-color:#6cb6ff}}
-"""
+_HERE = files("evolvent.service.auth")
+_PAGE = (_HERE / "sign_in.html").read_text("utf-8")
+# Within the page, not linked from it: that would be one more thing to be had without a token.
+_STYLE = (_HERE / "sign_in.css").read_text("utf-8")
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _HEADERS = {"Content-Security-Policy": content_security_policy(style_src=f"'sha256-{_HASH}'")}
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">{reload}
-<title>Sign in · evolvent</title>
-<link rel="icon" href="data:,">
-<style>{style}</style>
-</head>
-<body>
-<main>
-<h1>Sign in to evolvent</h1>
-{alert}<form method="post" action="{action}">
-<input type="hidden" name="next" value="{target}">
-<label for="token">Token</label>
-<input id="token" name="token" type="password" autocomplete="current-password" autofocus required
- spellcheck="false" placeholder="evt_…">
-<button>Sign in</button>
-</form>
-<p>No token? Whoever runs this service makes one:
-<code>evolvent token create --role viewer</code></p>
-</main>
-</body>
-</html>
-"""
 
 
 def routes(authenticator: Authenticator) -> list[Route]:
