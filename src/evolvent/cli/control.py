@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
 from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyName, open_study
-from evolvent.errors import OutOfSpace
-
-if TYPE_CHECKING:
-    from evolvent.core.distributions import Distribution
 
 StudyAndJob: TypeAlias = Annotated[
     list[str], typer.Argument(metavar="[STUDY] JOB", help="Name of the study, and a job: m3r12.")
@@ -60,8 +54,7 @@ def push(
     pairs = _pairs(values if name is None else values[1:], "lr=0.1")
     reached = _pairs(metrics or [], "accuracy=0.9")
     study = open_study(name, store)
-    space = study.record.space
-    hyperparameters = {name: _value(text, space.get(name)) for name, text in pairs.items()}
+    hyperparameters = {name: study.record.space.parse(name, text) for name, text in pairs.items()}
     if metrics is None and checkpoint is None:
         job = study.push(hyperparameters)
         print(f"member {job.member} is queued as {job}")
@@ -82,26 +75,6 @@ def _pairs(texts: list[str], example: str) -> dict[str, str]:
             raise typer.BadParameter(f"{name}: given twice, {pairs[name]!r} and {value!r}")
         pairs[name] = value
     return pairs
-
-
-def _value(text: str, distribution: Distribution | None) -> Any:
-    """Return what a text means: the first of JSON, a number such as `.5`, and text that fits."""
-    readings = [*_read(json.loads, text), *_read(float, text), text]
-    for value in readings:
-        if distribution is None:
-            break
-        try:
-            return distribution.check(value)
-        except OutOfSpace:
-            continue
-    return readings[0]
-
-
-def _read(reader: Callable[[str], Any], text: str) -> list[Any]:
-    try:
-        return [reader(text)]
-    except (ValueError, RecursionError):
-        return []
 
 
 def _number(name: str, text: str) -> float:

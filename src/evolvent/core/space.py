@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,22 @@ class Space(Mapping[str, Distribution]):
             OutOfSpace: a name is unknown, a number is none, a category is not in its list.
         """
         return self._each("clip", self.flatten(values))
+
+    def parse(self, name: str, text: str) -> Any:
+        """Return what a person means by a text: the first of JSON, a number, and text that fits.
+
+        Of a text that fits in no way, or has no place in the space, the first that it can be.
+        """
+        readings: list[Any] = []
+        for reader in (json.loads, float):  # JSON has no `.5`
+            with suppress(ValueError, RecursionError):
+                readings.append(reader(text))
+        readings.append(text)
+        if (distribution := self._fields.get(name)) is not None:
+            for value in readings:
+                with suppress(OutOfSpace):
+                    return distribution.check(value)
+        return readings[0]
 
     def only(self, names: Iterable[str]) -> Space:
         """Return the part of the space with these names, in the order of the space."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from evolvent.core.distributions import Distribution
-from evolvent.errors import OutOfSpace
 from evolvent.service.api.operations import JsonCall
 from evolvent.service.api.studies import CONTROL_OPERATIONS as CONTROL
 from evolvent.service.api.studies import OPERATIONS as STUDIES
@@ -50,13 +47,12 @@ def _rounds(form: Form, _: StudyStatus) -> dict[str, Any]:
 
 
 def _pushed(form: Form, status: StudyStatus) -> dict[str, Any]:
-    given = {name: text.strip() for name, text in form.items() if name.startswith("h.")}
-    space = status.record.space
-    values = {
-        name.removeprefix("h."): meant(text, space.get(name.removeprefix("h.")))
-        for name, text in given.items()
-        if text
+    given = {
+        field.removeprefix("h."): text.strip()
+        for field, text in form.items()
+        if field.startswith("h.") and text.strip()
     }
+    values = {name: status.record.space.parse(name, text) for name, text in given.items()}
     return {"hyperparameters": values}
 
 
@@ -84,22 +80,3 @@ ACTIONS: Mapping[str, Action] = {
     "unpin": Action(_OF["POST /unpin"], _job, "No longer pinned."),
     "delete": Action(_OF["DELETE "], _confirmed, "The study is deleted."),
 }
-
-
-def meant(text: str, distribution: Distribution | None) -> Any:
-    """Return what a text means: the first of JSON, a number such as `.5`, and text that fits."""
-    readings: list[Any] = []
-    for reader in (json.loads, float):
-        try:
-            readings.append(reader(text))
-        except (ValueError, RecursionError):
-            continue
-    readings.append(text)
-    if distribution is None:
-        return readings[0]
-    for value in readings:
-        try:
-            return distribution.check(value)
-        except OutOfSpace:
-            continue
-    return readings[0]
