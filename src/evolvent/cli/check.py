@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,10 +18,6 @@ from evolvent.cli.options import (
     trainable_path,
 )
 from evolvent.errors import ConfigError
-
-if TYPE_CHECKING:
-    from evolvent.testing.check_report import Proof
-
 
 _CHECK = """
 [bold]Examples[/bold]
@@ -56,13 +54,10 @@ def check(
     path, space, metric = _subject(trainable, file, study, store)
     report = check_trainable(
         path, space, metric=metric, rounds=rounds, seed=seed,
-        on_proof=None if as_json else _print_proof,
+        on_proof=None if as_json else partial(print, flush=True),
     )  # fmt: skip
     if as_json:
-        proofs = [
-            {"name": p.name, "verdict": str(p.verdict), "seen": p.seen, "advice": p.advice}
-            for p in report.proofs
-        ]
+        proofs = [asdict(proof) for proof in report.proofs]
         print_json({"trainable": path, "ok": report.ok, "proofs": proofs})
     else:
         print(f"{path}: {report.summary}")
@@ -84,10 +79,6 @@ def _subject(
         return path, study_file.settings["space"], study_file.settings["metric"]
     study = open_study(name, store)
     return trainable_path(study, trainable), study.record.space, study.record.metric
-
-
-def _print_proof(proof: Proof) -> None:
-    print(proof, flush=True)
 
 
 COMMANDS = {check: _CHECK}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -49,29 +50,7 @@ def print_explanation(explanation: Explanation) -> None:
 
 def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
     """Return everything that an explanation says."""
-    return {
-        "study": explanation.study,
-        "metric": explanation.metric,
-        "job": job_as_json(explanation.job),
-        "why": explanation.why,
-        "members": explanation.members,
-        "rivals": [
-            {"rank": r.rank, "job": r.job, "value": r.value, "role": r.role}
-            for r in explanation.rivals
-        ],
-        "changes": [
-            {
-                "name": c.name, "before": c.before, "base": c.base, "after": c.after,
-                "how": c.how, "clipped": c.clipped,
-            }
-            for c in explanation.changes
-        ],
-        "agrees": explanation.agrees,
-        "check": explanation.check,
-        "after": explanation.after,
-        "copies": explanation.copies,
-        "checkpoint": explanation.checkpoint,
-    }  # fmt: skip
+    return {**asdict(explanation), "job": job_as_json(explanation.job)}
 
 
 def _print_prose(console: Console, sentences: Iterable[str], *, style: str = "") -> None:
