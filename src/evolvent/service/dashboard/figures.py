@@ -77,21 +77,19 @@ class Figures:
         key = _version(status)
         with self._lock:
             wanted = (*key, kind, dark, width)
-            spec = self._specs.get(wanted)
-            if spec is None:
-                spec = _keep(self._specs, wanted, self._draw(key, status, kind, dark, width))
+            if wanted not in self._specs:
+                self._specs[wanted] = self._draw(key, status, kind, dark, width)
                 _trim(self._specs, _MOST_SPECS)
-            return spec
+            return self._specs[wanted]
 
     def _draw(
         self, key: tuple[Any, ...], status: StudyStatus, kind: str, dark: bool, width: int
     ) -> bytes:
-        log = self._logs.get(key)
-        if log is None:
-            log = _keep(self._logs, key, Log.read(self._store, status.id))
+        if key not in self._logs:
+            self._logs[key] = Log.read(self._store, status.id)
             _trim(self._logs, _MOST_LOGS)
         request = FigureRequest(kind=kind, options=Options(dark=dark, width=width))
-        spec = request.draw({status.record.name: [log]}).to_dict()
+        spec = request.draw({status.record.name: [self._logs[key]]}).to_dict()
         return encode(_for_page(spec, width)).encode()
 
     def points(self, status: StudyStatus, job: JobId, *, dark: bool, width: int) -> bytes:
@@ -160,11 +158,6 @@ def _xy(step: float, value: float | None) -> dict[str, float | None]:
 def _version(status: StudyStatus) -> tuple[Any, ...]:
     counts = tuple(sorted(status.counts.items()))
     return (status.id, status.created_at, status.changed_at, status.record.rounds, counts)
-
-
-def _keep(kept: OrderedDict[tuple[Any, ...], Any], key: tuple[Any, ...], value: Any) -> Any:
-    kept[key] = value
-    return value
 
 
 def _trim(kept: OrderedDict[tuple[Any, ...], Any], most: int) -> None:

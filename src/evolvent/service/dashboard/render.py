@@ -60,10 +60,15 @@ def page(
         **values,
     }
     html = _environment().get_template(template).render(variables)
-    version = hashlib.sha256(html.encode()).hexdigest()[:20]
-    if request.headers.get("if-none-match") == f'"{version}"':
-        return Response(status_code=304)
-    return HTMLResponse(html, status, {"ETag": f'"{version}"'})
+    return unless_known(request, HTMLResponse(html, status))
+
+
+def unless_known(request: Request, response: Response, version: str | None = None) -> Response:
+    """Return an answer, or that the browser has it already; its hash is its version if none is."""
+    version = version or hashlib.sha256(response.body).hexdigest()[:20]
+    response.headers["ETag"] = f'"{version}"'
+    known = request.headers.get("if-none-match") == response.headers["ETag"]
+    return Response(status_code=304) if known else response
 
 
 def error_page(request: Request, error: Exception) -> Response:

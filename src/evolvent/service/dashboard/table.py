@@ -1,9 +1,12 @@
-"""The table of jobs: which are shown, in which order, in which columns; one page at a time."""
+"""The table of jobs: which are shown, in which order and columns; a page at a time, or as CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -27,6 +30,8 @@ _OPEN = (JobState.RUNNING, JobState.QUEUED, JobState.CANCELLED)
 _H, _M = "h.", "m."
 _NUMBERS = frozenset({"score", "attempt", "started", "took", "finished"})
 _WIDE = 1 << 31
+_CHUNK = 1000
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SCANNED: Mapping[str, JobColumn] = {
     "state": "state", "score": "score", "attempt": "attempt", "worker": "worker",
     "started": "started_at", "finished": "finished_at", "reason": "reason",
@@ -297,3 +302,35 @@ def cell(job: JobRecord, key: str, record: StudyRecord) -> Any:
         "reason": job.reason,
     }  # fmt: skip
     return values[key]
+
+
+def csv_blocks(table: Table, query: Query) -> Iterator[bytes]:
+    """Yield the jobs that a query wants, in the order of the log, with all columns.
+
+    A file for spreadsheets, made while it is sent.
+    """
+    columns, record = table.choices(), table.status.record
+    yield _lines([[_plain(column.title) for column in columns]])
+    rows = np.sort(table.rows(Query(search=query.search, state=query.state))).tolist()
+    for start in range(0, len(rows), _CHUNK):
+        jobs = table.jobs(rows[start : start + _CHUNK])
+        yield _lines([[_plain(cell(job, c.key, record)) for c in columns] for job in jobs])
+
+
+def csv_name(study: str) -> str:
+    """Return the name of the file: plain characters only, whatever the study is called."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", study).strip("-.")[:60]
+    return f"{plain or 'study'}-jobs.csv"
+
+
+def _plain(value: Any) -> Any:
+    """Return a cell; a text that a spreadsheet would run is marked as text."""
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def _lines(rows: Sequence[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from threading import Thread
 from typing import Any
@@ -22,13 +21,18 @@ from evolvent.service.auth.csrf import form_fields, read_form
 from evolvent.service.auth.roles import check_role, current_identity
 from evolvent.service.dashboard.actions import ACTIONS, Action, Form
 from evolvent.service.dashboard.column_cache import ColumnCache
-from evolvent.service.dashboard.csv_export import csv_blocks, csv_name
 from evolvent.service.dashboard.figures import SHOWN, WIDTHS, Figures, library
 from evolvent.service.dashboard.job import job_page
 from evolvent.service.dashboard.query import Query
-from evolvent.service.dashboard.render import STATIC, error_page, page, static_file
+from evolvent.service.dashboard.render import (
+    STATIC,
+    error_page,
+    page,
+    static_file,
+    unless_known,
+)
 from evolvent.service.dashboard.study import facts, summarize, visible
-from evolvent.service.dashboard.table import Table, cell
+from evolvent.service.dashboard.table import Table, cell, csv_blocks, csv_name
 from evolvent.service.web.errors import status_of
 from evolvent.service.web.streaming import StreamedResponse
 from evolvent.store.records import StudyStatus
@@ -88,19 +92,14 @@ class DashboardViews:
     def _study(self, request: Request, *, error: str = "", status: int = 200) -> Response:
         found = self._status(request)
         table = self._table(found).page(Query.of(request.query_params))
-        done = ACTIONS.get(request.query_params.get("done", ""))
         values = {
-            "study": found,
-            "record": found.record,
+            **_about(found, request, error),
             "summary": summarize(self._store, found, closely=True),
             "facts": facts(found),
             "figures": SHOWN,
             "table": table,
             "cell": lambda job, key: cell(job, key, found.record),
             "pins": self._store.pins(found.id),
-            "note": None if done is None else done.done,
-            "error": error,
-            "here": f"/studies/{found.id}",
         }
         return page(request, "study.html", values, status=status)
 
@@ -109,18 +108,10 @@ class DashboardViews:
         self._warm_up()
         return await self._threads.read(lambda: self._job(request))
 
-    def _job(self, request: Request, *, error: str = "", status: int = 200) -> Response:
+    def _job(self, request: Request) -> Response:
         found = self._status(request)
-        done = ACTIONS.get(request.query_params.get("done", ""))
-        values = {
-            **job_page(self._store, found, JobId.parse(request.path_params["job"])),
-            "study": found,
-            "record": found.record,
-            "note": None if done is None else done.done,
-            "error": error,
-            "here": f"/studies/{found.id}",
-        }
-        return page(request, "job.html", values, status=status)
+        job = job_page(self._store, found, JobId.parse(request.path_params["job"]))
+        return page(request, "job.html", {**job, **_about(found, request, "")})
 
     async def csv(self, request: Request) -> Response:
         """All jobs as a file."""
@@ -154,10 +145,9 @@ class DashboardViews:
     async def script(self, request: Request) -> Response:
         """What draws the figures."""
         script, version = await self._threads.read(library)
-        if request.headers.get("if-none-match") == f'"{version}"':
-            return Response(status_code=304)
-        headers = {"Cache-Control": "private, no-cache", "ETag": f'"{version}"'}
-        return Response(script, media_type="text/javascript", headers=headers)
+        headers = {"Cache-Control": "private, no-cache"}
+        response = Response(script, media_type="text/javascript", headers=headers)
+        return unless_known(request, response, version)
 
     async def static(self, request: Request) -> Response:
         """A file that pages load."""
@@ -221,6 +211,18 @@ def _try_library() -> None:
         return  # the request for it says what is missing
 
 
+def _about(status: StudyStatus, request: Request, error: str) -> dict[str, Any]:
+    """Return what the pages of a study and of its jobs have in common."""
+    done = ACTIONS.get(request.query_params.get("done", ""))
+    return {
+        "study": status,
+        "record": status.record,
+        "note": None if done is None else done.done,
+        "error": error,
+        "here": f"/studies/{status.id}",
+    }
+
+
 def _with_errors(handler: _Handler) -> _Handler:
     """Return a handler that answers errors with a page."""
 
@@ -242,10 +244,7 @@ def _size(request: Request) -> dict[str, Any]:
 
 
 def _spec(request: Request, spec: bytes) -> Response:
-    version = f'"{hashlib.sha256(spec).hexdigest()[:20]}"'
-    if request.headers.get("if-none-match") == version:
-        return Response(status_code=304)
-    return Response(spec, media_type="application/json", headers={"ETag": version})
+    return unless_known(request, Response(spec, media_type="application/json"))
 
 
 def _next(study: int, action: str, form: Mapping[str, str]) -> str:
