@@ -35,7 +35,7 @@ needs("mlflow")
 from mlflow.entities import Metric, Run  # noqa: E402 - after needs
 from mlflow.tracking import MlflowClient  # noqa: E402
 
-from evolvent.integrations.mlflow_run import RunState  # noqa: E402
+from evolvent.integrations.mlflow import RunState  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
