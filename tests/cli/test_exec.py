@@ -56,6 +56,15 @@ def test_study_file_is_enough(tmp_path: Path) -> None:
     assert "finished after 6 jobs" in fine("exec", file, *CLIMBING)
 
 
+def test_option_goes_before_the_store_of_a_study_file(tmp_path: Path) -> None:
+    elsewhere = f'store = "sqlite:///{tmp_path}/other.db"'
+    file = study_file(tmp_path, BY_COMMAND.replace("[study]", f"[study]\n{elsewhere}"))
+    fine("exec", file, "--store", "sqlite:///evolvent.db", *CLIMBING)
+    assert not (tmp_path / "other.db").exists()
+    fine("exec", file, *CLIMBING)
+    assert (tmp_path / "other.db").exists()
+
+
 def test_study_file_with_a_faulty_command_writes_nothing(tmp_path: Path) -> None:
     result = evolvent("exec", study_file(tmp_path, BY_COMMAND), "--", "sh", "{stride}")
     assert result.exit_code == 1

@@ -117,7 +117,9 @@ def exec_(
         raise typer.BadParameter(f"--once runs one job, and --workers asks for {workers} at a time")
     _check_seconds("--lease", lease)
     _check_seconds("--hang", hang)
-    study = _study(names or [], store, words, latest=latest)
+    source = ctx.get_parameter_source("store")
+    given = None if source is not None and source.name == "DEFAULT" else store
+    study = _study(names or [], given, words, latest=latest)
     command = Command(words, study.record, hang_s=hang, ignore_errors=ignore_errors)
     if once:
         _run_one(study, command, device[0] if device else None, lease, forgiving=ignore_errors)
@@ -125,7 +127,7 @@ def exec_(
         _join(study, command, workers, tuple(device or ()), threads, lease)
 
 
-def _study(names: list[str], store: str, words: list[str], *, latest: bool) -> Study:
+def _study(names: list[str], store: str | None, words: list[str], *, latest: bool) -> Study:
     """Return the study of `[STORE] STUDY`; one of a file is made if need be."""
     if names and "://" in names[0]:
         store, *names = names
@@ -135,20 +137,19 @@ def _study(names: list[str], store: str, words: list[str], *, latest: bool) -> S
         )
     name = names[0] if names else None
     if name is None or not name.endswith(".toml"):
-        return open_study(name, store)
+        return open_study(name, store or DEFAULT_STORE)
     return _study_of_file(Path(name), store, words)
 
 
-def _study_of_file(path: Path, store: str, words: list[str]) -> Study:
+def _study_of_file(path: Path, store: str | None, words: list[str]) -> Study:
     from evolvent.cli.study_file import read_study_file
     from evolvent.engines.command.trainable import check_command
     from evolvent.studies import create_study
 
     study_file = read_study_file(path)
     check_command(words, study_file.settings["space"])  # before anything is written
-    if store == DEFAULT_STORE and study_file.store is not None:
-        store = study_file.store
-    return create_study(**study_file.settings, store=store, resume=True)
+    home = store or study_file.store or DEFAULT_STORE
+    return create_study(**study_file.settings, store=home, resume=True)
 
 
 def _join(
