@@ -13,7 +13,7 @@ from rich.text import Text
 
 from evolvent.display.table import SCORE_DIGITS, study_table
 from evolvent.display.words import compact, duration
-from evolvent.store.records import MemberView, StudyState, StudyStatus
+from evolvent.store.records import MemberView, StudyStatus
 
 _LINE_AFTER_S, _LINE_AT_LEAST_EVERY_S = 1.0, 10.0
 _SHARE_OF_READING = 0.02
@@ -136,11 +136,9 @@ class Progress:
 
     def _left_s(self, status: StudyStatus) -> float | None:
         """Estimate the seconds left from the pace since the start; None while there is no pace."""
-        finished = status.n_finished
-        n_new, passed_s = finished - self._finished_before, self._clock() - self._started_at
-        if n_new <= 0 or passed_s <= 0 or status.state is not StudyState.OPEN:
-            return None
-        return (status.n_total - finished) * passed_s / n_new
+        n_new = status.n_finished - self._finished_before
+        passed_s = self._clock() - self._started_at
+        return status.left_s(passed_s / n_new) if n_new > 0 and passed_s > 0 else None
 
 
 def headline(status: StudyStatus) -> Text:

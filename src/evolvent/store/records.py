@@ -188,6 +188,10 @@ class StudyStatus:
         """How many jobs it comes to with as many rounds as are set now."""
         return self.members * self.record.rounds
 
+    def left_s(self, job_s: float) -> float | None:
+        """Return the seconds to its end at one job in `job_s`; None unless it is open."""
+        return (self.n_total - self.n_finished) * job_s if self.state is StudyState.OPEN else None
+
     @property
     def best_value(self) -> float | None:
         """The metric of the best job, as training reported it; None when no job is done."""

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from evolvent.core.records import JobState
 from evolvent.engines.local.inline import run_inline
 from evolvent.engines.local.lifecycle import collect_leftovers, release_dead, try_stop
 from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
@@ -148,10 +147,9 @@ class _Driver:
     def _check_study(self, until: float | None) -> None:
         status = self._store.status(self._study)
         self._observer.update(status, lambda: self._store.members(self._study))
-        finished = status.counts.get(JobState.DONE, 0) + status.counts.get(JobState.FAILED, 0)
         # A job that came through says that workers can work: deaths are counted in a row.
-        if finished != self._finished:
-            self._finished, self._deaths = finished, 0
+        if status.n_finished != self._finished:
+            self._finished, self._deaths = status.n_finished, 0
         if until is not None and time.monotonic() > until and self._outcome is RunOutcome.OVER:
             self._outcome = RunOutcome.TIME
             reason = out_of_time(self._options.wall_time_s)

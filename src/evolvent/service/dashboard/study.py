@@ -61,15 +61,13 @@ def summarize(store: Store, status: StudyStatus, *, closely: bool = False) -> St
 
 
 def _left_s(store: Store, status: StudyStatus) -> float | None:
-    finished = status.n_finished
-    if status.state is not StudyState.OPEN or finished < 2:
+    if status.state is not StudyState.OPEN:
         return None
-    after = max(0, finished - _PACE_OF)
+    after = max(0, status.n_finished - _PACE_OF)
     times: list[float] = [row[0] for row in store.scan(status.id, ["finished_at"], after=after)]
     if len(times) < 2 or max(times) == min(times):
         return None
-    pace_s = (max(times) - min(times)) / (len(times) - 1)
-    return max(0, status.n_total - finished) * pace_s
+    return status.left_s((max(times) - min(times)) / (len(times) - 1))
 
 
 def visible(store: Store, identity: Identity) -> list[StudyStatus]:
