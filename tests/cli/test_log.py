@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from evolvent.cli import log as command
+from evolvent.engines.loggers import follower
 from tests import trainables
 from tests.cli.commands import evolvent, fine, new_study, trained_study
 from tests.needs import needs
@@ -78,7 +78,7 @@ def test_wandb_gets_offline_runs_in_the_working_directory(monkeypatch: pytest.Mo
 
 def test_following_ends_with_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
     needs("tensorboard")
-    monkeypatch.setattr(command, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(follower, "_LOOK_EVERY_S", 0.01)
     new_study()
     training = subprocess.Popen(
         [sys.executable, "-m", "evolvent", "resume", "hill", "--workers", "0"],

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from evolvent.engines.loggers.protocol import Logger
     from evolvent.study import Study
 
-_LOOK_EVERY_S = 1.0
-
 
 class Backend(StrEnum):
     """Whereto."""
@@ -145,7 +143,6 @@ def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     from evolvent.engines.loggers.follower import LogFollower
     from evolvent.engines.signals import handle_interrupts
     from evolvent.errors import EvolventError
-    from evolvent.store.records import StudyState
 
     stop = threading.Event()
 
@@ -161,11 +158,10 @@ def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
         print(f"{logger.place}: following study {study.name}; Ctrl-C ends", file=sys.stderr)
     try:
         with handle_interrupts(interrupt), closing(follower):
-            is_over = False
-            while not is_over:  # what was reported before it was over is written after
-                is_over = not follow or study.status().state is not StudyState.OPEN
+            if follow:
+                follower.follow(stop)
+            else:
                 follower.catch_up(until=stop.is_set)
-                is_over = is_over or stop.wait(0 if is_over else _LOOK_EVERY_S)
     except EvolventError:
         raise
     except Exception as e:  # whatever another library makes of a server that does not answer

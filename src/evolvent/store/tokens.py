@@ -150,6 +150,11 @@ class Tokens:
         self._store.add(token)
         return secret, token
 
+    def active(self) -> list[Token]:
+        """Return the tokens that open something now, the newest last."""
+        now = self.now()
+        return [token for token in self._store.all() if token.state(now) == "active"]
+
     def list(self) -> list[Token]:
         """Return every token there ever was, the newest last."""
         return self._store.all()
@@ -170,8 +175,7 @@ class Tokens:
         id = id_of(named) if _SECRET.fullmatch(named) else named
         found = self._store.find(id)
         if found is None:
-            now = self.now()
-            ids = [token.id for token in self.list() if token.state(now) == "active"]
+            ids = [token.id for token in self.active()]
             there = f"there is {', '.join(ids[-5:])}" if ids else "none is active"
             raise ConfigError(f"id: got {id[:_ID_LENGTH]!r}, which no token has: {there}")
         self._store.revoke(id)

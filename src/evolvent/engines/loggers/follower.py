@@ -14,7 +14,7 @@ from evolvent.engines.loggers.protocol import Entry, Logger, check_loggers
 from evolvent.engines.observer import Observer
 from evolvent.store.backoff import Backoff
 from evolvent.store.protocol import Store
-from evolvent.store.records import MemberView, StudyStatus
+from evolvent.store.records import MemberView, StudyState, StudyStatus
 
 _PAGE = 1000
 _LOOK_EVERY_S, _RETRY_AT_MOST_EVERY_S = 1.0, 60.0
@@ -82,6 +82,15 @@ class LogFollower:
             # How much of the page was written is not known: begin with what the logger finds.
             self._reader = None
             raise
+
+    def follow(self, stop: threading.Event) -> None:
+        """Write as the log grows, until the study is over or `stop` is set."""
+        while True:
+            # Asked first: what was reported before it was over is written after.
+            is_over = self._store.status(self._study).state is not StudyState.OPEN
+            self.catch_up(until=stop.is_set)
+            if is_over or stop.wait(_LOOK_EVERY_S):
+                return
 
     def close(self) -> None:
         """Make everything last."""
