@@ -17,6 +17,7 @@ from evolvent.cli.options import (
     open_study,
     trainable_path,
 )
+from evolvent.cli.render.output import print_json
 from evolvent.errors import ConfigError
 
 _CHECK = """
@@ -48,7 +49,6 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Prove that training code saves all, loads all, and obeys new hyperparameters."""
-    from evolvent.cli.render.output import print_json
     from evolvent.testing.check import check_trainable
 
     path, space, metric = _subject(trainable, file, study, store)

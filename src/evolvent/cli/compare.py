@@ -18,6 +18,7 @@ from evolvent.cli.options import (
     open_study,
     trainable_path,
 )
+from evolvent.cli.render.output import output_console, print_csv, print_json
 from evolvent.cli.train import (
     Devices,
     PerDevice,
@@ -76,7 +77,6 @@ def compare(
 ) -> None:  # fmt: skip
     """Compare studies, or groups of seeds, at equal compute; say when it is noise."""
     from evolvent.analysis.comparison.comparison import ROW
-    from evolvent.cli.render.output import print_csv, print_json
     from evolvent.comparing import compare as compare_studies
 
     form = format_of(as_json=as_json, as_csv=as_csv)
@@ -107,8 +107,6 @@ def parse_arms(words: list[str]) -> Sequence[str | list[str]]:
 def print_verdicts(text: str) -> None:
     """Print a comparison; in a terminal, verdicts stand out."""
     from rich.text import Text
-
-    from evolvent.cli.render.output import output_console
 
     shown = Text(text)
     shown.highlight_regex(r"(?m) better$", "bold green")

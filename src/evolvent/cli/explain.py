@@ -16,6 +16,7 @@ from evolvent.cli.options import (
     format_of,
     open_study,
 )
+from evolvent.cli.render.output import job_as_json, print_json, print_rows
 
 if TYPE_CHECKING:
     from evolvent.result import Result
@@ -49,7 +50,6 @@ def explain(names: _Names = None, store: StoreUrl = DEFAULT_STORE, as_json: AsJs
     before and after, and what came of it.
     """
     from evolvent.cli.render.explanation import explanation_as_json, print_explanation
-    from evolvent.cli.render.output import print_json
 
     result, job = _result_and_job(names, store)
     explanation = result.explain(job)
@@ -74,7 +74,6 @@ def lineage(
 ) -> None:
     """List the ancestors of a job from round 0 on, with what each trained with."""
     from evolvent.analysis.schedule.segments import flat
-    from evolvent.cli.render.output import job_as_json, print_json, print_rows
     from evolvent.display.columns import short_names
 
     form = format_of(as_json=as_json, as_csv=as_csv)
@@ -115,7 +114,6 @@ def tree(
     from evolvent.analysis.lineage.diversity import Diversity
     from evolvent.analysis.lineage.family_tree import branches
     from evolvent.cli.render.family import print_family, tree_as_json
-    from evolvent.cli.render.output import print_json
 
     result = open_study(study, store).result()
     family = result.family_tree()

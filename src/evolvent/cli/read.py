@@ -17,11 +17,18 @@ from evolvent.cli.options import (
     format_of,
     open_study,
 )
+from evolvent.cli.render.output import (
+    job_as_json,
+    output_console,
+    print_csv,
+    print_json,
+    print_rows,
+)
 
 if TYPE_CHECKING:
     from evolvent.cli.render.fields import Fields
     from evolvent.core.records import JobRecord
-    from evolvent.store.records import StudyStatus
+    from evolvent.store.records import MemberView, StudyStatus
     from evolvent.study import Study
 
 
@@ -35,7 +42,6 @@ def studies(
     store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False, as_csv: AsCsv = False
 ) -> None:
     """List the studies of a store, the newest last."""
-    from evolvent.cli.render.output import print_rows
     from evolvent.studies import list_studies
 
     form = format_of(as_json=as_json, as_csv=as_csv)
@@ -113,7 +119,6 @@ def _watch(study: Study, *, every_s: float) -> None:
 
 
 def _print_study(study: Study) -> None:
-    from evolvent.cli.render.output import output_console
     from evolvent.display import headline, progress_line, study_table
     from evolvent.store.records import FailureKind
 
@@ -138,11 +143,9 @@ def _stop_note(status: StudyStatus) -> str:
 
 
 def _print_members(study: Study, form: Format) -> None:
-    from evolvent.cli.render.output import member_as_json, print_csv, print_json
-
     status, members = study.status(), study.members()
     if form is Format.JSON:
-        views = [member_as_json(view, status) for view in members]
+        views = [_member_as_json(view, status) for view in members]
         settings, pinned = status.record.to_json(), study.store.pins(study.id)
         print_json({**_study_row(status), "settings": settings, "pinned": pinned, "members": views})
         return
@@ -151,6 +154,17 @@ def _print_members(study: Study, form: Format) -> None:
     fields = _fields(study, seen)
     getters = [fields.getter(name) for name in fields.names]
     print_csv(fields.names, [[get(job) for get in getters] for job in current])
+
+
+def _member_as_json(view: MemberView, status: StudyStatus) -> dict[str, Any]:
+    """Return the newest finished and the open job of a member, hyperparameters nested."""
+    from evolvent.store.records import nested
+
+    jobs = {"newest": view.newest, "open": view.open}
+    return {
+        name: None if job is None else job_as_json(nested(job, status))
+        for name, job in jobs.items()
+    }
 
 
 _JOBS = """
@@ -191,7 +205,6 @@ def jobs(
 ) -> None:
     """List jobs in the order in which they finished, then the open ones."""
     from evolvent.cli.render.fields import human_readable
-    from evolvent.cli.render.output import job_as_json, print_json, print_rows
 
     form = format_of(as_json=as_json, as_csv=as_csv)
     opened = open_study(study, store)
@@ -271,7 +284,6 @@ def best(
 ) -> None:
     """Show the best model: score, hyperparameters, checkpoint, and the schedule that made it."""
     from evolvent.cli.render.best import best_as_json, print_best
-    from evolvent.cli.render.output import print_json
 
     result = open_study(study, store).result()
     if path:

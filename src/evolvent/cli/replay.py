@@ -17,6 +17,7 @@ from evolvent.cli.options import (
     open_study,
     trainable_path,
 )
+from evolvent.cli.render.output import print_json
 from evolvent.cli.train import (
     Devices,
     PerDevice,
@@ -76,8 +77,6 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Train fresh models under a schedule, and see whether it made the score."""
-    from evolvent.cli.render.output import print_json
-
     opened = open_study(study, store)
     report = opened.replay(
         schedule,

@@ -18,6 +18,7 @@ from evolvent.cli.options import (
     format_of,
     open_study,
 )
+from evolvent.cli.render.output import print_schedule
 
 if TYPE_CHECKING:
     from evolvent.analysis.schedule.schedule import Schedule
@@ -134,8 +135,6 @@ def _print(found: Schedule, form: Format) -> None:
         case Format.CSV:
             print(found.to_csv(), end="")
         case Format.TABLE:
-            from evolvent.cli.render.output import print_schedule
-
             print_schedule(found)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evolvent.cli.options import DEFAULT_STORE, AsCsv, AsJson, StoreUrl, format_of
+from evolvent.cli.render.output import print_rows
 
 if TYPE_CHECKING:
     from evolvent.store.tokens import Token
@@ -77,7 +78,6 @@ _LIST = """
 
 def show(store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """List all tokens there ever were, the newest last; never the tokens themselves."""
-    from evolvent.cli.render.output import print_rows
     from evolvent.store import open_store
     from evolvent.store.tokens import tokens_of
 

@@ -16,6 +16,7 @@ from evolvent.cli.options import (
     open_study,
     trainable_path,
 )
+from evolvent.cli.render.output import print_json
 from evolvent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -248,7 +249,6 @@ def observer(as_json: bool) -> Progress:
 def show_result(result: Result, *, as_json: bool) -> None:
     """Print what a run came to; an interrupted one ends the command with its own exit code."""
     from evolvent.cli.render.best import best_as_json, print_best
-    from evolvent.cli.render.output import print_json
 
     if as_json:
         print_json(best_as_json(result))

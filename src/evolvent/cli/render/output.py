@@ -11,13 +11,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from evolvent.cli.options import Format
-from evolvent.core.records import JobRecord
-from evolvent.store.records import MemberView, StudyStatus, nested
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from evolvent.analysis.schedule.schedule import Schedule
+    from evolvent.core.records import JobRecord
     from evolvent.display.columns import Column
 
 _UNLIMITED = 100_000  # characters a line may have where nobody's screen ends
@@ -112,12 +111,3 @@ def _strict(value: Any) -> Any:
 def job_as_json(job: JobRecord) -> dict[str, Any]:
     """Return everything the log knows about a job."""
     return {"id": str(job.id), **asdict(job), "donor": job.donor}
-
-
-def member_as_json(view: MemberView, status: StudyStatus) -> dict[str, Any]:
-    """Return the newest finished and the open job of a member, hyperparameters nested."""
-    jobs = {"newest": view.newest, "open": view.open}
-    return {
-        name: None if job is None else job_as_json(nested(job, status))
-        for name, job in jobs.items()
-    }
