@@ -15,7 +15,7 @@ from evolvent.service.api.checkpoints import local
 from evolvent.service.api.operations import BYTES, IncomingBody, JsonCall, UploadCall
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
-from evolvent.service.uploads.area import Upload, UploadArea
+from evolvent.service.uploads.area import Upload
 from evolvent.service.uploads.writer import UploadWriter
 from evolvent.service.web.body import check_type
 from evolvent.service.web.errors import HttpError
@@ -36,8 +36,8 @@ def _begin(request: ApiRequest) -> m.UploadProgress:
     # The least that a store can be asked of a study: one that is gone must get no directories.
     request.store.pins(request.study)
     body: m.NewUploadBody = request.body
-    area = UploadArea(local(request), request.settings)
-    upload = area.begin(body.key or uuid4().hex, body.files)
+    key = body.key or uuid4().hex
+    upload = Upload.begin(local(request), request.settings, key, body.files)
     if upload is not None:
         return _progress(upload)
     whole = [m.FileProgress(entry.name, entry.size, entry.size) for entry in body.files]
@@ -52,7 +52,7 @@ def _show(request: ApiRequest) -> m.UploadProgress:
 def _seal(request: ApiRequest) -> str:
     """Make the files a checkpoint; return its address."""
     try:
-        return UploadArea(local(request), request.settings).seal(request.path["upload"])
+        return _find(request).seal()
     except CheckpointDamaged as e:
         raise _damaged(e) from e
 
@@ -188,7 +188,7 @@ def _progress(upload: Upload) -> m.UploadProgress:
 
 
 def _find(request: ApiRequest) -> Upload:
-    return UploadArea(local(request), request.settings).find(request.path["upload"])
+    return Upload(local(request), request.settings, request.path["upload"])
 
 
 def _damaged(error: CheckpointDamaged) -> HttpError:

@@ -37,104 +37,64 @@ _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 _MAKE_S = 60.0
 
 
-class UploadArea:
-    """The uploads of one study, each a directory in the staging area of its checkpoints.
+class Upload:
+    """One checkpoint that is being sent: a directory in the staging area of all of its study.
 
     One to which nothing was sent for `upload_idle_s` seconds goes when the next begins, or with a
     collection.
+
+    Raises:
+        UploadConflict: there cannot be one of this number.
     """
 
-    def __init__(self, checkpoints: LocalCheckpoints, settings: ServiceSettings) -> None:
+    def __init__(
+        self, checkpoints: LocalCheckpoints, settings: ServiceSettings, number: str
+    ) -> None:
+        if not _NUMBER.fullmatch(number):
+            raise _gone(number)
+        self.number = number
         self._checkpoints = checkpoints
         self._settings = settings
-        self._staging = checkpoints.root / "staging"
+        self._directory = checkpoints.root / "staging" / f"{_PREFIX}{number}"
+        self._tree = self._directory / _TREE
 
-    def begin(self, key: str, entries: Sequence[FileEntry]) -> Upload | None:
+    @classmethod
+    def begin(
+        cls,
+        checkpoints: LocalCheckpoints,
+        settings: ServiceSettings,
+        key: str,
+        entries: Sequence[FileEntry],
+    ) -> Upload | None:
         """Return the upload of this key, begun if there is none; None when nothing is lacking.
+
+        Connections that still send to it are heard no more: whoever asks has lost them.
 
         Raises:
             CheckpointTooLarge: more bytes than are taken; names the limit.
             CheckpointError: the disk has no room for it.
             UploadConflict: the key was used for other files.
         """
-        size, most = sum(entry.size for entry in entries), self._settings.max_checkpoint_bytes
+        size, most = sum(entry.size for entry in entries), settings.max_checkpoint_bytes
         if size > most:
             raise CheckpointTooLarge(
                 f"files: {size} bytes together, above the limit of this service, {most} bytes a "
                 "checkpoint: save less, or let `evolvent serve --max-checkpoint-size` take more",
                 field="files",
             )
-        if self._checkpoints.touch_if_intact(manifest.address_of(entries)):
+        if checkpoints.touch_if_intact(manifest.address_of(entries)):
             return None
-        self._drop_expired()
-        number = hashlib.sha256(key.encode()).hexdigest()[:_ID_DIGITS]
-        upload = Upload(self._checkpoints, self._staging / f"{_PREFIX}{number}", self._settings)
-        upload.begin(entries)
-        return upload
-
-    def find(self, number: str) -> Upload:
-        """Return an upload by its number.
-
-        Raises:
-            UploadConflict: there is none: sealed, abandoned, or never begun.
-        """
-        upload = self._upload(number)
-        if not upload.exists():
-            raise _gone(number)
-        return upload
-
-    def seal(self, number: str) -> str:
-        """Make an upload a checkpoint; return its address, also to whoever asks once more.
-
-        Raises:
-            UploadConflict: bytes are lacking, or there is no such upload.
-            CheckpointDamaged: names the file that has other bytes than its hash promised.
-            CheckpointError: the disk is full or fails; says where.
-        """
-        return self._upload(number).seal()
-
-    def _upload(self, number: str) -> Upload:
-        if not _NUMBER.fullmatch(number):
-            raise _gone(number)
-        return Upload(self._checkpoints, self._staging / f"{_PREFIX}{number}", self._settings)
-
-    def _drop_expired(self) -> None:
-        for directory in tree.list_dir(self._staging):
-            if directory.name.startswith(_PREFIX) and tree.changed_ns(directory) < time.time_ns():
-                self._checkpoints.drop(directory)
-
-
-class Upload:
-    """One checkpoint that is being sent."""
-
-    def __init__(
-        self, checkpoints: LocalCheckpoints, directory: Path, settings: ServiceSettings
-    ) -> None:
-        self._checkpoints = checkpoints
-        self._directory = directory
-        self._tree = directory / _TREE
-        self._settings = settings
-
-    @property
-    def number(self) -> str:
-        return self._directory.name.removeprefix(_PREFIX)
-
-    def exists(self) -> bool:
-        return (self._directory / _LIST).is_file()
-
-    def begin(self, entries: Sequence[FileEntry]) -> None:
-        """Make the directory, unless it is there already; errors as with `UploadArea.begin`.
-
-        Connections that still send to it are heard no more: whoever asks has lost them.
-        """
+        upload = cls(checkpoints, settings, hashlib.sha256(key.encode()).hexdigest()[:_ID_DIGITS])
+        upload._drop_expired()
         # Two may come here at once, of one key: the rename in `_make` lets one through, and the
         # other finds the same files there, or refuses.
-        if not self._directory.exists():
-            self._make(entries)
-        if self.entries() != tuple(entries):
+        if not upload._directory.exists():
+            upload._make(entries)
+        if upload.entries() != tuple(entries):
             raise UploadConflict("key: was used for other files: make a new one", field="key")
-        end_writers(self._directory)
-        self._touch()
+        end_writers(upload._directory)
+        upload._touch()
+        return upload
 
     def entries(self) -> tuple[FileEntry, ...]:
         """Return the files that are to come.
@@ -153,7 +113,12 @@ class Upload:
         return [self._size(entry) for entry in self.entries()]
 
     def drop(self) -> None:
-        """Remove it."""
+        """Remove it.
+
+        Raises:
+            UploadConflict: it is gone.
+        """
+        self.entries()
         self._checkpoints.drop(self._directory)
 
     def receive(self, index: int, offset: int) -> UploadWriter:
@@ -176,11 +141,17 @@ class Upload:
         )
 
     def seal(self) -> str:
-        """Make it a checkpoint, as a local one is sealed; errors as with `UploadArea.seal`."""
+        """Make it a checkpoint; return its address, also to whoever asks once more.
+
+        Raises:
+            UploadConflict: bytes are lacking, or there is no such upload.
+            CheckpointDamaged: names the file that has other bytes than its hash promised.
+            CheckpointError: the disk is full or fails; says where.
+        """
         return join_seal(self._directory, self._seal)
 
     def _seal(self) -> str:
-        if not self.exists():
+        if not (self._directory / _LIST).is_file():
             address = recently_sealed(self._directory)
             if address is None or not self._checkpoints.touch_if_intact(address):
                 raise _gone(self.number)
@@ -191,7 +162,7 @@ class Upload:
         # Published by rename before the upload goes: killed in between, a second try finds the
         # checkpoint at its address, and what is left of the upload expires.
         address = self._checkpoints.publish(self._tree, entries)
-        self.drop()
+        self._checkpoints.drop(self._directory)
         return address
 
     def _check_files(self, entries: Sequence[FileEntry]) -> None:
@@ -208,6 +179,11 @@ class Upload:
             raise
         if tuple(found) != entries:
             raise self._drop_wrong(entries, found)
+
+    def _drop_expired(self) -> None:
+        for directory in tree.list_dir(self._directory.parent):
+            if directory.name.startswith(_PREFIX) and tree.changed_ns(directory) < time.time_ns():
+                self._checkpoints.drop(directory)
 
     def _make(self, entries: Sequence[FileEntry]) -> None:
         """Make it whole under another name first: a crash leaves no half of it."""
