@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing
-from enum import StrEnum
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,26 +17,13 @@ if TYPE_CHECKING:
     from evolvent.study import Study
 
 
-class Backend(StrEnum):
-    """Whereto."""
+def _choice(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(map(repr, names))}")
+        return text
 
-    TENSORBOARD = "tensorboard"
-    MLFLOW = "mlflow"
-    WANDB = "wandb"
-
-
-class By(StrEnum):
-    """What has a run of its own."""
-
-    MEMBER = "member"
-    LINEAGE = "lineage"
-
-
-def _parse_choice(kinds: type[StrEnum], text: str) -> StrEnum:
-    names = [kind.value for kind in kinds]
-    if text not in names:
-        raise typer.BadParameter(f"{text!r} is not one of {', '.join(map(repr, names))}")
-    return kinds(text)
+    return parse
 
 
 _LOG = """
@@ -62,10 +48,10 @@ already stays as it is. Study.run(..., loggers=\\[...]) does the same."""
 
 def log(
     to: Annotated[
-        Backend,
+        str,
         typer.Option(
             metavar="TOOL", help="tensorboard, mlflow or wandb.",
-            parser=partial(_parse_choice, Backend),
+            parser=_choice("tensorboard", "mlflow", "wandb"),
         ),
     ],
     study: StudyName = None,
@@ -82,12 +68,12 @@ def log(
         str, typer.Option(metavar="NAME", help="W&B project, or MLflow experiment.")
     ] = "evolvent",
     by: Annotated[
-        By,
+        str,
         typer.Option(
             metavar="WHAT", help="member or lineage: what has a run of its own.",
-            parser=partial(_parse_choice, By),
+            parser=_choice("member", "lineage"),
         ),
-    ] = By.MEMBER,
+    ] = "member",
     steps_per_round: Annotated[
         int | None,
         typer.Option(
@@ -107,9 +93,9 @@ def log(
     ] = None,
 ) -> None:  # fmt: skip
     """Write a study for TensorBoard, MLflow or Weights & Biases, now or while it trains."""
-    if online is not None and to is not Backend.WANDB:
+    if online is not None and to != "wandb":
         raise typer.BadParameter("--online and --offline are for --to wandb")
-    options: dict[str, Any] = {"by": by.value}
+    options: dict[str, Any] = {"by": by}
     if place is not None:
         options["place"] = place
     if steps_per_round is not None:
@@ -120,26 +106,25 @@ def log(
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _logger(to: Backend, *, project: str, mode: Any, **options: Any) -> Logger:
+def _logger(to: str, *, project: str, mode: Any, **options: Any) -> Logger:
     """Return the logger that was asked for; only its library is imported."""
     place = [options.pop("place")] if "place" in options else []
-    match to:
-        case Backend.TENSORBOARD:
-            from evolvent.integrations import tensorboard
+    if to == "tensorboard":
+        from evolvent.integrations import tensorboard
 
-            return tensorboard.Logger(*place, **options)
-        case Backend.MLFLOW:
-            from evolvent.integrations import mlflow
+        return tensorboard.Logger(*place, **options)
+    if to == "mlflow":
+        from evolvent.integrations import mlflow
 
-            return mlflow.Logger(*place, experiment=project, **options)
-        case Backend.WANDB:
-            from evolvent.integrations import wandb
+        return mlflow.Logger(*place, experiment=project, **options)
+    from evolvent.integrations import wandb
 
-            return wandb.Logger(*place, project=project, mode=mode, **options)
+    return wandb.Logger(*place, project=project, mode=mode, **options)
 
 
 def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     """Write a study; return whether that was interrupted."""
+    from evolvent.analysis.comparison.text import counted
     from evolvent.engines.loggers.follower import LogFollower
     from evolvent.engines.signals import handle_interrupts
     from evolvent.errors import EvolventError
@@ -167,7 +152,7 @@ def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     except Exception as e:  # whatever another library makes of a server that does not answer
         message = f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
         raise EvolventError(f"{logger.place}: {message}") from e
-    jobs = f"{follower.n_jobs} job{'s' if follower.n_jobs != 1 else ''}"
+    jobs = counted(follower.n_jobs, "job")
     copies = f"{follower.n_copies} cop{'ies' if follower.n_copies != 1 else 'y'}"
     print(f"{logger.place}: {jobs} of study {study.name}, {copies}")
     return stop.is_set()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from evolvent.core.algorithms import Algorithm, algorithm_from_json
+from evolvent.core.algorithms import algorithm_from_json
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError
 
@@ -56,27 +57,25 @@ def read_study_file(path: Path) -> StudyFile:
     if missing:
         raise ConfigError(f"{path}: [study] lacks {', '.join(missing)}")
     settings = {key: study[key] for key in _SETTINGS if key in study}
-    settings["space"] = _read_space(tables, path)
+    space = _table(tables, "space", path)
+    with _naming(f"{path}"):
+        settings["space"] = Space.from_json(space)
     if "algorithm" in tables:
-        settings["algorithm"] = _read_algorithm(tables["algorithm"], path)
+        with _naming(f"{path}: [algorithm]"):
+            settings["algorithm"] = algorithm_from_json(tables["algorithm"])
     if "initial" in tables:
         settings["initial"] = _initial(tables["initial"], path)
     running = {key: study[key] for key in _RUNNING if key in study}
     return StudyFile(path, settings, running, study.get("store"), study.get("trainable"))
 
 
-def _read_space(tables: Mapping[str, Any], path: Path) -> Space:
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Begin the messages of errors with where they are."""
     try:
-        return Space.from_json(_table(tables, "space", path))
+        yield
     except ConfigError as e:
-        raise ConfigError(f"{path}: {e}") from e
-
-
-def _read_algorithm(data: Any, path: Path) -> Algorithm:
-    try:
-        return algorithm_from_json(data)
-    except ConfigError as e:
-        raise ConfigError(f"{path}: [algorithm]: {e}") from e
+        raise ConfigError(f"{where}: {e}") from e
 
 
 def _load(path: Path) -> dict[str, Any]:

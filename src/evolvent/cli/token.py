@@ -14,7 +14,7 @@ from evolvent.cli.options import DEFAULT_STORE, AsCsv, AsJson, StoreUrl, format_
 from evolvent.cli.render.output import print_rows
 
 if TYPE_CHECKING:
-    from evolvent.store.tokens import Token
+    from evolvent.store.tokens import Token, Tokens
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -78,11 +78,7 @@ _LIST = """
 
 def show(store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """List all tokens there ever were, the newest last; never the tokens themselves."""
-    from evolvent.store import open_store
-    from evolvent.store.tokens import tokens_of
-
-    form = format_of(as_json=as_json, as_csv=as_csv)
-    tokens = tokens_of(open_store(store, create=False))
+    form, tokens = format_of(as_json=as_json, as_csv=as_csv), _tokens(store)
     now = tokens.now()
     print_rows(_TITLES, [_row(token, now) for token in tokens.list()], form)
 
@@ -108,10 +104,7 @@ def revoke(
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Revoke a token: from now on it opens nothing, and who signed in with it is signed out."""
-    from evolvent.store import open_store
-    from evolvent.store.tokens import tokens_of
-
-    token = tokens_of(open_store(store, create=False)).revoke(id)
+    token = _tokens(store).revoke(id)
     print(f"revoked {_described(token)}")
 
 
@@ -144,6 +137,13 @@ def login(
     finally:
         opened.close()
     print(f"{url} takes it ({n} studies); kept in {write_token(token)}")
+
+
+def _tokens(store: str) -> Tokens:
+    from evolvent.store import open_store
+    from evolvent.store.tokens import tokens_of
+
+    return tokens_of(open_store(store, create=False))
 
 
 def _described(token: Token) -> str:
