@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Annotated
 
 import typer
@@ -93,13 +94,8 @@ def parse_arms(words: list[str]) -> Sequence[str | list[str]]:
     """Return the groups: what stands between `vs`, or each word where there is none."""
     if VERSUS not in words:
         return words
-    arms: list[list[str]] = [[]]
-    for word in words:
-        if word == VERSUS:
-            arms.append([])
-        else:
-            arms[-1].append(word)
-    if not all(arms):
+    arms = [list(arm) for is_versus, arm in groupby(words, VERSUS.__eq__) if not is_versus]
+    if len(arms) != words.count(VERSUS) + 1:
         raise typer.BadParameter("a study is wanted on either side of 'vs'")
     return arms
 

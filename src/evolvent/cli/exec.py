@@ -109,6 +109,7 @@ def exec_(
 ) -> None:
     """Join a study with a command of any language: it runs once for every job."""
     from evolvent.engines.command.trainable import Command
+    from evolvent.engines.local.options import LocalOptions
 
     words = ctx.meta.get(_WORDS)
     if not words:
@@ -123,8 +124,12 @@ def exec_(
     command = Command(words, study.record, hang_s=hang, ignore_errors=ignore_errors)
     if once:
         _run_one(study, command, device[0] if device else None, lease, forgiving=ignore_errors)
-    else:
-        _join(study, command, workers, tuple(device or ()), threads, lease)
+        return
+    options = LocalOptions(
+        workers=workers, devices=tuple(device or ()), threads=threads, lease_s=lease, hang_s=None
+    )
+    if study.join(command, options=options, progress=observer(False)).interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def _study(names: list[str], store: str | None, words: list[str], *, latest: bool) -> Study:
@@ -150,23 +155,6 @@ def _study_of_file(path: Path, store: str | None, words: list[str]) -> Study:
     check_command(words, study_file.settings["space"])  # before anything is written
     home = store or study_file.store or DEFAULT_STORE
     return create_study(**study_file.settings, store=home, resume=True)
-
-
-def _join(
-    study: Study,
-    command: Command,
-    workers: int,
-    devices: tuple[str, ...],
-    threads: int,
-    lease: float,
-) -> None:
-    from evolvent.engines.local.options import LocalOptions
-
-    options = LocalOptions(
-        workers=workers, devices=devices, threads=threads, lease_s=lease, hang_s=None
-    )
-    if study.join(command, options=options, progress=observer(False)).interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def _run_one(

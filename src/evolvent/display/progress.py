@@ -113,13 +113,10 @@ class Progress:
             grid.add_column(no_wrap=True)
         total, finished = status.n_total, status.n_finished
         bar = ProgressBar(total=total, completed=min(finished, total), complete_style="green")
-        grid.add_row(bar, f"{finished}/{total} jobs", *self._facts(status))
+        best, left_s = Text(_best(status).lstrip(), style="green"), self._left_s(status)
+        left = Text("" if left_s is None else f"{duration(left_s)} left")
+        grid.add_row(bar, f"{finished}/{total} jobs", best, left)
         return grid
-
-    def _facts(self, status: StudyStatus) -> tuple[Text, Text]:
-        best = Text(_best(status).lstrip(), style="green")
-        left_s = self._left_s(status)
-        return best, Text("" if left_s is None else f"{duration(left_s)} left")
 
     def _maybe_line(self, status: StudyStatus) -> None:
         now, shown = self._clock(), (_round(status), status.n_finished)

@@ -142,7 +142,11 @@ class Logger:
     def open(self, status: StudyStatus) -> None:
         """Find the runs of the study, or make its parent run."""
         self._runs = {}
-        self._lock_directory(status)
+        self.check(status)
+        if self._directory is not None:
+            # One writer a study: two would each find a run missing, and both would make it.
+            lock = f".{file_name(status.record.name)}.mlflow.lock"
+            self._lock = self._lock or lock_for_writing(self._directory / lock)
         self._status, self._values = status, SettingValues(status.record.space)
         self._key = key(status, self._axis)
         self._client = MlflowClient(self._uri)
@@ -187,13 +191,6 @@ class Logger:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-
-    def _lock_directory(self, status: StudyStatus) -> None:
-        if self._directory is not None:
-            make_directory(self._directory)
-            # One writer a study: two would each find a run missing, and both would make it.
-            lock = f".{file_name(status.record.name)}.mlflow.lock"
-            self._lock = self._lock or lock_for_writing(self._directory / lock)
 
     def _runs_of_study(self, client: MlflowClient) -> Iterator[Run]:
         token = None

@@ -137,15 +137,11 @@ class Logger:
         if self._lock is None:
             return
         if self._summary is not None:
-            self._write_ends(self._summary, status)
+            self._summary.close()
+            for file in self._files.values() if status.state in _ENDS else ():
+                file.append_end([_session_end(status)])
         self._lock.release()
         self._lock = self._summary = None
-
-    def _write_ends(self, summary: _Summary, status: StudyStatus) -> None:
-        summary.close()
-        if status.state in _ENDS:
-            for file in self._files.values():
-                file.append_end([_session_end(status)])
 
     def _root(self, status: StudyStatus) -> Path:
         return self._directory / file_name(status.record.name)

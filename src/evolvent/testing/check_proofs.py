@@ -7,6 +7,7 @@ compared: a saved copy of the value differs too, but it is no effect on training
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +86,8 @@ class Proofs:
         seen = f"training returned {names}; saved {len(run.files)} file(s)"
         if self._metric is not None and self._metric not in run.metrics:
             return failed("contract", f"{seen}; the objective {self._metric!r} is not among them")
-        bad = [name for name in self._objectives(run) if not _finite(run.metrics[name])]
+        objectives = run.metrics if self._metric is None else [self._metric]
+        bad = [name for name in objectives if not math.isfinite(run.metrics[name])]
         if bad:
             return failed(
                 "contract",
@@ -235,9 +237,6 @@ class Proofs:
     def _steady(self) -> set[str]:
         return self._baseline.base.metrics.keys() - self._unsteady
 
-    def _objectives(self, run: Run) -> list[str]:
-        return list(run.metrics) if self._metric is None else [self._metric]
-
     def _difference(self, one: Run, two: Run) -> str:
         """Say what differs between two runs: the objective, another metric, or the files only."""
         differing = _differing(one.metrics, two.metrics)
@@ -286,7 +285,3 @@ def _effects(name: str, seen: str, *, at_setup: bool, after_load: bool) -> Proof
 def _differing(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
     # by repr: a NaN is the same as a NaN here
     return sorted(n for n in one.keys() | two.keys() if repr(one.get(n)) != repr(two.get(n)))
-
-
-def _finite(value: float) -> bool:
-    return abs(value) < float("inf")

@@ -10,6 +10,7 @@ from typing import Any
 from evolvent.analysis.explain.explain import explain
 from evolvent.analysis.explain.sentences import last_line
 from evolvent.core.records import JobId
+from evolvent.display.words import shortened
 from evolvent.errors import CheckpointError, EvolventError
 from evolvent.store.protocol import Store
 from evolvent.store.records import FailedAttempt, StudyStatus
@@ -17,7 +18,7 @@ from evolvent.store.records import FailedAttempt, StudyStatus
 _MOST_ANCESTORS = 200
 _MOST_FAILURES = 10_000
 _MOST_POINTS = 200
-_MOST_OF_MESSAGE = 160
+_MOST_OF_MESSAGE = 161  # with the sign that more was there
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +75,15 @@ def attempts(failures: Sequence[FailedAttempt], *, shown: str | None) -> Iterato
     for (_, message, traceback), same in groupby(failures, _same_failure):
         shown_already = shown is not None and message == last_line(shown)
         new = None if traceback == shown else traceback
-        yield Attempts(list(same), None if shown_already else _short(message), new)
+        yield Attempts(
+            list(same),
+            None if shown_already else shortened(last_line(message), _MOST_OF_MESSAGE),
+            new,
+        )
 
 
 def _same_failure(failed: FailedAttempt) -> tuple[str, str, str | None]:
     return failed.failure.kind.value, failed.failure.message, failed.failure.traceback
-
-
-def _short(message: str) -> str:
-    line = last_line(message)
-    return line if len(line) <= _MOST_OF_MESSAGE else f"{line[:_MOST_OF_MESSAGE]}…"
 
 
 def _explanation(

@@ -39,29 +39,30 @@ async def read_body(headers: Headers, receive: Receive, *, most: int) -> bytes:
     """
     # By what it says of itself first: nothing of ten gigabytes need be read to refuse them.
     check_length(headers, most=most)
+    parts: list[bytes] = []
+    size, more = 0, True
     try:
         async with asyncio.timeout(BODY_S):
-            return await _read_all(receive, most)
+            while more:
+                piece, more = await _piece(receive)
+                parts.append(piece)
+                size += len(piece)
+                # Chunks say no length: what comes is counted, too.
+                if size > most:
+                    raise too_long(most)
     except TimeoutError as e:
         raise HttpError(
             408, f"body: not here after {BODY_S:.0f} s: send it faster", field="body"
         ) from e
+    return b"".join(parts)
 
 
-async def _read_all(receive: Receive, most: int) -> bytes:
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise HttpError(400, "body: the connection ended within it", field="body")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        more = message.get("more_body", False)
-        # Chunks say no length: what comes is counted, too.
-        if size > most:
-            raise too_long(most)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+async def _piece(receive: Receive) -> tuple[bytes, bool]:
+    """Return what comes next of a body, and whether there is more."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise HttpError(400, "body: the connection ended within it", field="body")
+    return message.get("body", b""), message.get("more_body", False)
 
 
 async def disconnected(receive: Receive) -> None:
@@ -170,13 +171,10 @@ async def _spool(path: Path, receive: Receive, *, most: int) -> None:
     size, more, block = 0, True, bytearray()
     while more:
         try:
-            message = await asyncio.wait_for(receive(), _IDLE_S)
+            piece, more = await asyncio.wait_for(_piece(receive), _IDLE_S)
         except TimeoutError as e:
             raise HttpError(408, f"body: nothing came for {_IDLE_S:.0f} s", field="body") from e
-        if message["type"] == "http.disconnect":
-            raise HttpError(400, "body: the connection ended within it", field="body")
-        block += message.get("body", b"")
-        more = message.get("more_body", False)
+        block += piece
         if size + len(block) > most:
             raise too_long(most)
         # In blocks: each trip to a thread costs as much as writing some hundred kilobytes.
