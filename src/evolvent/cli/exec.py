@@ -149,12 +149,10 @@ def _study(names: list[str], store: str | None, words: list[str], *, latest: boo
 def _study_of_file(path: Path, store: str | None, words: list[str]) -> Study:
     from evolvent.cli.study_file import read_study_file
     from evolvent.engines.command.trainable import check_command
-    from evolvent.studies import create_study
 
     study_file = read_study_file(path)
     check_command(words, study_file.settings["space"])  # before anything is written
-    home = store or study_file.store or DEFAULT_STORE
-    return create_study(**study_file.settings, store=home, resume=True)
+    return study_file.open(store)
 
 
 def _run_one(

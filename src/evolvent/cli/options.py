@@ -52,6 +52,11 @@ def open_study(name: str | None, store: str) -> Study:
     return load_study(name, store=store)
 
 
+def split_names(names: str) -> list[str]:
+    """Return names that stand in one text, with commas between them."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
 def trainable_path(study: Study, trainable: str | None) -> str:
     """Return the import path of the training code, as given or as the study remembers it.
 

@@ -16,6 +16,7 @@ from evolvent.cli.options import (
     StudyName,
     format_of,
     open_study,
+    split_names,
 )
 from evolvent.cli.render.output import (
     job_as_json,
@@ -143,6 +144,8 @@ def _stop_note(status: StudyStatus) -> str:
 
 
 def _print_members(study: Study, form: Format) -> None:
+    from evolvent.cli.render.fields import Fields
+
     status, members = study.status(), study.members()
     if form is Format.JSON:
         views = [_member_as_json(view, status) for view in members]
@@ -151,7 +154,7 @@ def _print_members(study: Study, form: Format) -> None:
         return
     current = [job for view in members if (job := view.current) is not None]
     seen = [job for view in members for job in (view.newest, view.open) if job is not None]
-    fields = _fields(study, seen)
+    fields = Fields.of(study.record.space, seen)
     getters = [fields.getter(name) for name in fields.names]
     print_csv(fields.names, [[get(job) for get in getters] for job in current])
 
@@ -204,12 +207,12 @@ def jobs(
     as_csv: AsCsv = False,
 ) -> None:
     """List jobs in the order in which they finished, then the open ones."""
-    from evolvent.cli.render.fields import human_readable
+    from evolvent.cli.render.fields import Fields, human_readable
 
     form = format_of(as_json=as_json, as_csv=as_csv)
     opened = open_study(study, store)
     everything = opened.jobs()
-    known = _fields(opened, everything)
+    known = Fields.of(opened.record.space, everything)
     chosen = _filtered(everything, known, state=state, member=member, where=where or [])
     if sort is not None:
         chosen = known.sorted(chosen, sort)
@@ -217,18 +220,12 @@ def jobs(
     if fields is None and form is Format.JSON:
         print_json([job_as_json(job) for job in chosen])
         return
-    names = _default_fields(opened, known, form) if fields is None else _split(fields)
+    names = _default_fields(opened, known, form) if fields is None else split_names(fields)
     getters = [known.getter(name) for name in names]
     rows = [[get(job) for get in getters] for job in chosen]
     if form is Format.TABLE:
         rows = [human_readable(names, row) for row in rows]
     print_rows(names, rows, form)
-
-
-def _fields(study: Study, seen: list[JobRecord]) -> Fields:
-    from evolvent.cli.render.fields import Fields
-
-    return Fields.of(study.record.space, seen)
 
 
 def _filtered(
@@ -261,10 +258,6 @@ def _default_fields(study: Study, known: Fields, form: Format) -> list[str]:
         if name.removeprefix("hyperparameters.") in known.hyperparameters
     ]
     return [*shown, "parent", "seconds", *ours]
-
-
-def _split(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 _BEST = """

@@ -17,6 +17,7 @@ from evolvent.cli.options import (
     StudyName,
     format_of,
     open_study,
+    split_names,
 )
 from evolvent.cli.render.output import print_schedule
 
@@ -78,6 +79,8 @@ def schedule(
     as_csv: AsCsv = False,
 ) -> None:
     """Show the schedule that led to a job, keep it in a file, give it another length."""
+    from evolvent.analysis.schedule.schedule import Schedule
+
     form = format_of(as_json=as_json, as_csv=as_csv)
     if from_ray is not None and (study is not None or job is not None):
         raise typer.BadParameter("--from-ray reads a file: leave out STUDY and --job")
@@ -86,12 +89,12 @@ def schedule(
     if rounds is not None and steps is not None:
         raise typer.BadParameter("--rounds and --steps exclude each other")
     found = (
-        _of_ray(from_ray, trial, iterations)
+        Schedule.from_ray(from_ray.expanduser(), trial=trial, total=iterations)
         if from_ray is not None
         else _of_study(study, store, job)
     )
     if only is not None:
-        found = found.only(*(name.strip() for name in only.split(",") if name.strip()))
+        found = found.only(*split_names(only))
     found = _rescaled(found, rounds, steps)
     written = _written(found, output, to_ray)
     for file in written:  # beside JSON or CSV it goes to stderr
@@ -105,12 +108,6 @@ def _of_study(study: str | None, store: str, job: str | None) -> Schedule:
 
     result = open_study(study, store).result()
     return result.best.schedule if job is None else Schedule.of(result.lineage(job))
-
-
-def _of_ray(file: Path, trial: str | None, iterations: int | None) -> Schedule:
-    from evolvent.analysis.schedule.schedule import Schedule
-
-    return Schedule.from_ray(file.expanduser(), trial=trial, total=iterations)
 
 
 def _rescaled(found: Schedule, rounds: int | None, steps: int | None) -> Schedule:

@@ -87,7 +87,10 @@ def serve(
         trusted_proxies=tuple(trust_proxy or ()),
         drain_s=drain,
     )
-    _log(access=access_log)
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr
+    )
+    logging.getLogger("uvicorn.access").setLevel(logging.INFO if access_log else logging.WARNING)
     opened = open_store(store)
     try:
         tokens = tokens_of(opened)
@@ -120,13 +123,6 @@ def _first_token(store: str, tokens: Tokens) -> None:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _log(*, access: bool) -> None:
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr
-    )
-    logging.getLogger("uvicorn.access").setLevel(logging.INFO if access else logging.WARNING)
 
 
 def _bytes(text: str) -> int:

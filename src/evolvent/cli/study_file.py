@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evolvent.core.algorithms import algorithm_from_json
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError
+from evolvent.validation import DEFAULT_STORE
+
+if TYPE_CHECKING:
+    from evolvent.study import Study
 
 _REQUIRED = ("name", "metric", "mode", "population", "rounds")
 _SETTINGS = (
@@ -40,6 +44,13 @@ class StudyFile:
     running: Mapping[str, Any]
     store: str | None
     trainable: str | None
+
+    def open(self, store: str | None) -> Study:
+        """Return the study, made if it is not there; a store that is given goes before its own."""
+        from evolvent.studies import create_study
+
+        home = store or self.store or DEFAULT_STORE
+        return create_study(**self.settings, store=home, resume=True)
 
 
 def read_study_file(path: Path) -> StudyFile:

@@ -136,7 +136,6 @@ def run(
     """Start the study that a file describes, or go on with it."""
     from evolvent.cli.study_file import read_study_file
     from evolvent.engines.trainable import check_importable
-    from evolvent.studies import create_study
 
     study_file = read_study_file(file)
     if study_file.trainable is None:
@@ -145,9 +144,7 @@ def run(
             f"any language: evolvent exec {file} -- COMMAND"
         )
     check_importable(study_file.trainable)
-    study = create_study(
-        **study_file.settings, store=store or study_file.store or DEFAULT_STORE, resume=True
-    )
+    study = study_file.open(store)
     given = run_options(workers, devices, per_device, threads, wall_time)
     options = {**study_file.running, **given, "progress": observer(as_json)}
     show_result(study.run(study_file.trainable, **options), as_json=as_json)

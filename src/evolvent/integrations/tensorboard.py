@@ -14,11 +14,11 @@ nothing is written twice, wherever the last writer died.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evolvent.analysis.atomic_write import replacing
 from evolvent.core.records import Value
 from evolvent.engines.loggers.progress import ProgressTracker, StudyProgress
 from evolvent.engines.loggers.protocol import (
@@ -266,10 +266,9 @@ def _put(field: Any, value: Value) -> None:
 def _check_same(path: Path, wanted: dict[str, Any]) -> None:
     """Remember what a directory holds; refuse to mix it with anything else."""
     if not path.exists():
-        # Renamed when it is whole: half of it, after a crash, would refuse this very study.
-        beside = path.with_suffix(".new")
-        beside.write_text(json.dumps(wanted))
-        os.replace(beside, path)
+        # There when it is whole: half of it, after a crash, would refuse this very study.
+        with replacing(path) as beside:
+            beside.write_text(json.dumps(wanted))
         return
     there = json.loads(path.read_text())
     differing = [name for name, value in wanted.items() if there.get(name) != value]

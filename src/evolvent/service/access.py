@@ -48,8 +48,12 @@ def guarded(routes: Sequence[Route]) -> list[Route]:
         LookupError: a route is not in the table.
     """
     for route in routes:
-        roles = {method: _role(line) for method, line in operations(route)}
-        route.app = _Guarded(route.app, roles)
+        lines = dict(operations(route))
+        if missing := [line for line in lines.values() if line not in PAGES]:
+            raise LookupError(
+                f"{missing[0]!r} is not in the table of who may do what, service/access.py"
+            )
+        route.app = _Guarded(route.app, {method: PAGES[line] for method, line in lines.items()})
     return list(routes)
 
 
@@ -57,12 +61,6 @@ def operations(route: Route) -> Iterator[tuple[str, str]]:
     """Yield each method of a route with its line in the table; HEAD is as GET."""
     for method in sorted(route.methods or ()):
         yield method, f"{'GET' if method == 'HEAD' else method} {route.path}"
-
-
-def _role(line: str) -> Role | None:
-    if line not in PAGES:
-        raise LookupError(f"{line!r} is not in the table of who may do what, service/access.py")
-    return PAGES[line]
 
 
 class _Guarded:

@@ -18,8 +18,7 @@ from evolvent.service.api import routes
 from evolvent.service.api.endpoint import ApiContext
 from evolvent.service.auth import sign_in
 from evolvent.service.auth.authenticator import Authenticator
-from evolvent.service.auth.csrf import SAFE
-from evolvent.service.auth.middleware import AuthMiddleware
+from evolvent.service.auth.middleware import AuthMiddleware, is_navigation
 from evolvent.service.dashboard import views
 from evolvent.service.dashboard.render import error_page
 from evolvent.service.settings import ServiceSettings
@@ -96,9 +95,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 def _wants_page(request: Request) -> bool:
     """Whether a person who has signed in waits for a page."""
-    if request.url.path.startswith(routes.PREFIX) or request.method not in SAFE:
-        return False
-    return hasattr(request.state, "identity") and "text/html" in request.headers.get("accept", "")
+    is_api = request.url.path.startswith(routes.PREFIX)
+    return not is_api and is_navigation(request) and hasattr(request.state, "identity")
 
 
 async def _error(_: Request, error: Exception) -> Response:

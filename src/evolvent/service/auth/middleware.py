@@ -86,7 +86,7 @@ def recheck_identity(request: Request) -> None:
 
 
 def _refuse(error: EvolventError, request: Request) -> Response:
-    if isinstance(error, Unauthenticated) and _is_navigation(request):
+    if isinstance(error, Unauthenticated) and is_navigation(request):
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"{SIGN_IN}?next={quote(target, safe='')}", status_code=303)
     if isinstance(error, Throttled):
@@ -96,6 +96,6 @@ def _refuse(error: EvolventError, request: Request) -> Response:
     return to_response(error)
 
 
-def _is_navigation(request: Request) -> bool:
+def is_navigation(request: Request) -> bool:
     """Whether a person waits for a page."""
     return request.method in SAFE and "text/html" in request.headers.get("accept", "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from evolvent.service.api.operations import JsonCall
+from evolvent.service.api.path import is_whole
 from evolvent.service.api.studies import CONTROL_OPERATIONS as CONTROL
 from evolvent.service.api.studies import OPERATIONS as STUDIES
 from evolvent.store.records import StudyStatus
@@ -41,7 +42,7 @@ def _reason(form: Form, _: StudyStatus) -> dict[str, Any]:
 
 def _rounds(form: Form, _: StudyStatus) -> dict[str, Any]:
     text = form.get("rounds", "").strip()
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+    if not is_whole(text, most_digits=9):
         raise invalid("rounds", f"got {text!r:.80}, wanted a whole number from 1")
     return {"rounds": int(text)}
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 
 from evolvent.core.records import JobState
+from evolvent.service.api.path import is_whole
 from evolvent.validation import invalid
 
 Order: TypeAlias = Literal["ascending", "descending"]
@@ -70,8 +71,7 @@ class Query:
         state, page = query.get("state", ""), query.get("page") or "1"
         if state and state not in list(JobState):
             raise invalid("state", f"got {state!r:.80}, wanted one of {', '.join(JobState)}")
-        whole = page.isascii() and page.isdecimal() and len(page) <= len(str(_MOST_PAGE))
-        if not (whole and 1 <= int(page) <= _MOST_PAGE):
+        if not is_whole(page) or not 1 <= int(page) <= _MOST_PAGE:
             raise invalid("page", f"got {page!r:.80}, wanted a whole number from 1")
         return cls(
             search=query.get("q", "").strip()[:MOST_TEXT],

@@ -110,7 +110,8 @@ class Table:
         shown = _chosen(query, choices)
         rows = self.rows(query)
         matching = len(rows)
-        query = _within(query, matching)
+        last = max(1, math.ceil(matching / ROWS))
+        query = replace(query, page=min(query.page, last))
         start = (query.page - 1) * ROWS
         return Page(
             query=query,
@@ -226,13 +227,6 @@ def _chosen(query: Query, choices: Sequence[TableColumn]) -> list[TableColumn]:
     own = [key for key in known if key.startswith(_H)][:_MOST_DEFAULT]
     wanted = ["job", "state", "score", "parent", *own, "took", "finished"]
     return [known[key] for key in wanted]
-
-
-def _within(query: Query, matching: int) -> Query:
-    last = max(1, math.ceil(matching / ROWS))
-    if query.page <= last:
-        return query
-    return replace(query, page=last)
 
 
 def _comparable(values: Sequence[Any]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from evolvent.core.records import JobId
 from evolvent.errors import EvolventError
 from evolvent.service.access import guarded
 from evolvent.service.api.endpoint import ApiContext
-from evolvent.service.api.path import study_number
+from evolvent.service.api.path import is_whole, study_number
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.csrf import form_fields, read_form
 from evolvent.service.auth.roles import check_role, current_identity
@@ -237,7 +237,7 @@ def _with_errors(handler: _Handler) -> _Handler:
 
 def _size(request: Request) -> dict[str, Any]:
     text, (least, most) = request.query_params.get("width", "760"), WIDTHS
-    if not (text.isascii() and text.isdecimal() and len(text) < 6):
+    if not is_whole(text, most_digits=5):
         raise invalid("width", f"got {text!r:.80}, wanted pixels, {least} to {most}")
     width = min(max(int(text), least), most)
     return {"width": width // _STEP * _STEP, "dark": request.query_params.get("dark") == "1"}
