@@ -55,6 +55,8 @@ try:
 except ImportError as e:
     raise MissingExtra("ev.mlflow needs MLflow: pip install 'evolvent[mlflow]'") from e
 
+__all__ = ["Logger"]
+
 _METRICS_AT_ONCE, _OTHERS_AT_ONCE = 1000, 100  # MLflow takes no more
 _LONGEST_NAME, _LONGEST = 250, 4000
 _FORBIDDEN = re.compile(r"[^\w\-. :/]", re.ASCII)
