@@ -14,7 +14,7 @@ from evolvent.analysis.explain.log_lines import find_job
 from evolvent.analysis.lineage.diversity import Diversity
 from evolvent.analysis.lineage.family_tree import FamilyTree
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.figure import plot_studies
+from evolvent.analysis.plots.figure import FigureRequest, Options
 from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.analysis.schedule.segments import as_html
 from evolvent.analysis.tables import files as table_files
@@ -228,8 +228,12 @@ class Result:
 
         Kinds, options, the Altair chart it returns and errors are those of `ev.plot`.
         """
-        shown = [(result.store, result.status) for result in (self, *others)]
-        return plot_studies(shown, kind, file=file, options=options)
+        request = FigureRequest(kind=kind, options=Options.of(options), file=file)
+        results = [self, *others]
+        names = [result.name for result in results]
+        labels = [n if names.count(n) == 1 else f"{n} ({i + 1})" for i, n in enumerate(names)]
+        logs = [[Log.read(result.store, result.status.id)] for result in results]
+        return request.draw(dict(zip(labels, logs, strict=True)))
 
     def _table(self, state: JobState | None = None) -> Table:
         return jobs_table(self.store, self.status.id, state=state)

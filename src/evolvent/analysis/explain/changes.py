@@ -211,7 +211,8 @@ def _move_note(
         note = f"x{math.exp(end - start):.4g} (noise)" if log else f"{end - start:+.4g} (noise)"
     if not isinstance(distribution, Normal) and not distribution.low <= target <= distribution.high:
         held = "clipped" if strategy.bounds == "clip" else "mirrored"
-        return f"{note}, {held} at {short(_bound(distribution, target))}", True
+        bound = distribution.low if target < distribution.low else distribution.high
+        return f"{note}, {held} at {short(bound)}", True
     if isinstance(distribution, (IntUniform, LogIntUniform)):
         note += ", rounded"
     return note, False
@@ -221,8 +222,3 @@ def _factor(strategy: Perturb, old: float, target: float) -> float:
     if strategy.factors is not None and old:
         return min(strategy.factors, key=lambda factor: abs(old * factor - target))
     return target / old if old else 1.0
-
-
-def _bound(distribution: Any, target: float) -> Value:
-    bound: Value = distribution.low if target < distribution.low else distribution.high
-    return bound

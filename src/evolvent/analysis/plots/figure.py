@@ -12,8 +12,6 @@ from evolvent.analysis.log import Log
 from evolvent.analysis.plots import KINDS
 from evolvent.analysis.plots.theme import DARK, LIGHT, Theme
 from evolvent.errors import ConfigError
-from evolvent.store.protocol import Store
-from evolvent.store.records import StudyStatus
 from evolvent.validation import check_count, check_flag, invalid
 
 if TYPE_CHECKING:
@@ -124,18 +122,3 @@ class FigureRequest:
     @property
     def _writer(self) -> Any:
         return import_module(f"{_PACKAGE}.save")
-
-
-def plot_studies(
-    studies: Sequence[tuple[Store, StudyStatus]],
-    kind: str,
-    *,
-    file: str | os.PathLike[str] | None,
-    options: Mapping[str, Any],
-) -> ChartType:
-    """Draw a figure of studies, each an arm of its own; arguments and errors as `plotting.plot`."""
-    request = FigureRequest(kind=kind, options=Options.of(options), file=file)
-    names = [status.record.name for _, status in studies]
-    labels = [n if names.count(n) == 1 else f"{n} ({i + 1})" for i, n in enumerate(names)]
-    logs = [[Log.read(store, status.id)] for store, status in studies]
-    return request.draw(dict(zip(labels, logs, strict=True)))
