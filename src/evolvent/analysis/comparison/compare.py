@@ -101,7 +101,7 @@ def curves(arms: Mapping[str, Sequence[Log]], *, points: int = 1000) -> list[Cur
 
 
 def _curve(name: str, logs: Sequence[Log], at: NDArray[np.int64]) -> Curve:
-    rows = [_as_metric(log, _best_so_far(log, int(at[-1]))[at - 1]) for log in logs]
+    rows = [_best_so_far(log, int(at[-1]))[at - 1] for log in logs]
     values = np.array(rows, np.float64)
     known = ~np.isnan(values).any(axis=0)  # not before every study has a score
     values = values[:, known]
@@ -157,13 +157,9 @@ def _check_test(logs: Sequence[Log], test: str) -> None:
 
 
 def _best_so_far(log: Log, budget: int) -> Numbers:
-    """Return the best score after each of the first jobs; NaN before the first one is done."""
+    """Return the best value after each of the first jobs; NaN before the first one is done."""
     best: Numbers = np.fmax.accumulate(log.score[:budget])
-    return best
-
-
-def _as_metric(log: Log, scores: Numbers) -> Numbers:
-    return -scores if log.status.record.mode == "min" else scores
+    return -best if log.status.record.mode == "min" else best
 
 
 def _seed(log: Log, budget: int, test: str | None) -> Seed:
@@ -175,10 +171,10 @@ def _seed(log: Log, budget: int, test: str | None) -> Seed:
         values[_figure(test)] = value if np.isfinite(value) else None
     if row is None:
         return Seed(record.name, record.seed, len(log), values, None)
-    values["best"] = float(_as_metric(log, best)[-1])
+    values["best"] = float(best[-1])
     # before its first score a study counts with that score
     known = np.where(np.isnan(best), best[~np.isnan(best)][0], best)
-    values["area"] = float(_as_metric(log, known).mean())
+    values["area"] = float(known.mean())
     return Seed(record.name, record.seed, len(log), values, log.id(row))
 
 
