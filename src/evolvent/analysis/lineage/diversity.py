@@ -97,8 +97,7 @@ class Diversity:
         titles = ["round", "members", "founders", "ancestors", *self.spread]
         cells = [
             [
-                *(str(int(x[r])) for x in (self.round, self.members, self.founders)),
-                str(int(self.ancestors[r])),
+                *(str(x[r]) for x in (self.round, self.members, self.founders, self.ancestors)),
                 *(f"{values[r]:.3f}" for values in self.spread.values()),
             ]
             for r in self.shown()

@@ -27,7 +27,7 @@ from evolvent.analysis.plots.figure import Options
 from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 
-_MOST = 200  # lines
+_MOST, _CROWD = 200, 60  # lines
 _EXACT = 17  # digits that tell any two floats apart
 
 
@@ -52,11 +52,14 @@ def draw(log: Log, options: Options) -> ChartType:
             labelFontSize=12, labelPadding=10, grid=True, gridWidth=1.5, domain=False, ticks=False,
         ),
     )  # fmt: skip
-    color = metric_color(view, view.values[rows], options.theme)
+    color, theme = metric_color(view, view.values[rows], options.theme), options.theme
+    opacity, thick = (0.5, 1.1) if len(rows) > _CROWD else (0.8, 1.8)
+    lines = _jobs(view, pillars, rows).mark_line(strokeOpacity=opacity, strokeWidth=thick)
+    best = _jobs(view, pillars, view.line[-1:]).encode(color=alt.value(theme.strong))
     chart = alt.layer(
-        _lines(view, pillars, rows).encode(x, color=color),
-        _best(view, pillars, options.theme).encode(x),
-        _labels(pillars, options.theme).encode(x),
+        lines.encode(x, color=color),
+        alt.layer(halo(best, theme, width=2.8), best.mark_circle(size=50)).encode(x),
+        _labels(pillars, theme).encode(x),
     )
     shown = count(len(newest), "member")
     shown = shown if len(rows) == len(newest) else f"{len(rows)} of {shown}"
@@ -133,7 +136,8 @@ def _short(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
 
 
-def _lines(view: StudyView, pillars: list[_Pillar], rows: Rows) -> alt.Chart:
+def _jobs(view: StudyView, pillars: list[_Pillar], rows: Rows) -> alt.Chart:
+    """Return for each of some jobs what leads from pillar to pillar."""
     jobs, values = ids(view, rows), rounded(view.values[rows])
     data = table(
         axis=[p.axis.name for p in pillars for _ in rows],
@@ -141,27 +145,11 @@ def _lines(view: StudyView, pillars: list[_Pillar], rows: Rows) -> alt.Chart:
         job=jobs * len(pillars),
         value=values * len(pillars),
     )
-    crowded = len(rows) > 60
-    return (
-        alt.Chart(data)
-        .mark_line(strokeOpacity=0.5 if crowded else 0.8, strokeWidth=1.1 if crowded else 1.8)
-        .encode(
-            alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[0, 1], padding=12)),
-            detail="job:N",
-            tooltip=["job:N", alt.Tooltip("value:Q", title=view.metric)],
-        )
+    return alt.Chart(data).encode(
+        alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[0, 1], padding=12)),
+        detail="job:N",
+        tooltip=["job:N", alt.Tooltip("value:Q", title=view.metric)],
     )
-
-
-def _best(view: StudyView, pillars: list[_Pillar], theme: Theme) -> alt.LayerChart:
-    best = view.line[-1:]
-    data = table(
-        axis=[p.axis.name for p in pillars],
-        y=[p.height(float(p.axis.scaled[best][0])) for p in pillars],
-        job=ids(view, best) * len(pillars),
-    )
-    chart = alt.Chart(data).encode(alt.Y("y:Q"), tooltip=["job:N"], color=alt.value(theme.strong))
-    return alt.layer(halo(chart, theme, width=2.8), chart.mark_circle(size=50))
 
 
 def _labels(pillars: list[_Pillar], theme: Theme) -> alt.LayerChart:
