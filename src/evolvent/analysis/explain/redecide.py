@@ -24,8 +24,7 @@ class Redecision:
         before: the job after which the member had to go on.
         me: the member, as the algorithm saw it.
         population: all of them; not to be changed.
-        seen: the newest report that the decision saw.
-        delayed: whether others had reported in between.
+        seen: the newest report that the decision saw; `before`, unless others came in between.
         agrees: whether the log says the same; None when it could not be decided again.
         instead: what came out when the log says something else, or why nothing did.
         damage: what the log adds to the decision of a job that fell back to an ancestor; "" where
@@ -36,7 +35,6 @@ class Redecision:
     me: Member
     population: Population
     seen: JobRecord
-    delayed: bool
     agrees: bool | None
     instead: str = ""
     damage: str = ""
@@ -73,8 +71,7 @@ def _decide_at(
         if agrees and job.cause is Cause.FELL_BACK:
             damage = job.reason.removeprefix(_as_prefix(head.reason))
     seen = lines[snapshot.line]
-    delayed = seen.id != before.id
-    return Redecision(before, me, snapshot.population, seen, delayed, agrees, instead, damage)
+    return Redecision(before, me, snapshot.population, seen, agrees, instead, damage)
 
 
 def _matches_log(head: Head, job: JobRecord) -> bool:

@@ -151,7 +151,7 @@ def _when_sentence(record: StudyRecord, decision: Redecision) -> str:
             f"Decided at the end of round {before.round}, for all members at once and against "
             "the same snapshot (synchronous)."
         )
-    if not decision.delayed:
+    if seen == before:
         return (
             f"Decided as soon as {before} was reported, against the newest finished job of every "
             "member (asynchronous)."

@@ -52,14 +52,12 @@ def draw(log: Log, options: Options) -> ChartType:
     subtitle = f"{families.summary()} {best_summary(view)}"
     marks = log.rows.shape[0] + 2 * int(tree.copied.sum())
     if view.members <= _MEMBERS and marks <= _MARKS:
-        _, height = options.size(760, max(340, 160 + _ROW * view.members))
-        chart = _Tree(view, tree, families, options.theme).draw()
-        return finish(
-            fitted(chart, options, height=height), options, title=title, subtitle=subtitle
-        )
-    title = f"{view.study}: whose descendants make up the population"
-    chart = _shares(view, tree, families, options.theme)
-    return finish(fitted(chart, options), options, title=title, subtitle=subtitle)
+        drawn = _Tree(view, tree, families, options.theme).draw()
+        chart = fitted(drawn, options, height=max(340, 160 + _ROW * view.members))
+    else:
+        title = f"{view.study}: whose descendants make up the population"
+        chart = fitted(_shares(view, tree, families, options.theme), options)
+    return finish(chart, options, title=title, subtitle=subtitle)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
