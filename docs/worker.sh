@@ -44,6 +44,6 @@ while n=$((n + 1)); do
         ask /report --json "{$fence, \"metrics\": {\"Q\": $q}, \"checkpoint\": \"$address\"}" && echo "$job Q $q" || true
     else
         failure='{"kind": "raised", "message": "see what the worker wrote"}'
-        ask /fail --json "{$fence, \"key\": \"$worker-$began-$n-fail\", \"failure\": $failure}" || true
+        ask /fail --json "{$fence, \"failure\": $failure}" || true
     fi
 done

@@ -47,6 +47,7 @@ KINDS = st.sampled_from(list(FailureKind))
 SCORES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 MEMBERS, ROUNDS = st.integers(0, 5), st.integers(0, 8)
 JOBS = st.builds(JobId, MEMBERS, ROUNDS)
+OFFSETS = st.none() | st.integers(0, 3)
 INDEX = st.integers(0, 10**6)
 
 _numbers = itertools.count()
@@ -118,12 +119,14 @@ class Histories(RuleBasedStateMachine):
         self.both(claimed)
 
     @precondition(lambda self: self.sides[0].leases)
-    @rule(index=INDEX, lease_s=LEASES, points=st.integers(0, 2))
-    def heartbeat(self, index: int, lease_s: float, points: int) -> None:
+    @rule(index=INDEX, lease_s=LEASES, points=st.integers(0, 2), offset=OFFSETS)
+    def heartbeat(self, index: int, lease_s: float, points: int, offset: int | None) -> None:
         logged = [Point(step, {"loss": 1.0 / (step + 1)}) for step in range(points)]
-        self.with_lease(
-            index, lambda side, lease: side.store.heartbeat(lease, lease_s=lease_s, points=logged)
-        )
+
+        def beat(side: Side, lease: Lease) -> None:
+            side.store.heartbeat(lease, lease_s=lease_s, points=logged, offset=offset)
+
+        self.with_lease(index, beat)
 
     @precondition(lambda self: self.sides[0].leases)
     @rule(index=INDEX, score=SCORES, content=st.integers(0, 9))

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from evolvent.engines.attempt import Attempt
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper
+from evolvent.engines.runner import Verdict
 from evolvent.errors import StoreUnavailable
 from evolvent.store.memory import MemoryDatabase
 from evolvent.store.records import Failure, FailureKind, Lease, Point
 from evolvent.store.sql.store import SqlStore
-from tests.contract.crew import Crew
+from tests.contract.crew import INVALID, Crew
+from tests.service.served import until
 
 BEAT_S = 0.05
 
@@ -31,24 +34,46 @@ class Deaf(SqlStore):
         super().__init__(MemoryDatabase())
         self.lost, self.done = lost, done
         self.tried, self.answered = threading.Event(), threading.Event()
+        self.beaten = threading.Semaphore(0)
 
     def heartbeat(
-        self, lease: Lease, *, lease_s: float, points: Sequence[Point] = (), key: str | None = None
+        self,
+        lease: Lease,
+        *,
+        lease_s: float,
+        points: Sequence[Point] = (),
+        offset: int | None = None,
     ) -> None:
         if points and self.lost:
             self.lost -= 1
             if self.done:
-                super().heartbeat(lease, lease_s=lease_s, points=points, key=key)
+                super().heartbeat(lease, lease_s=lease_s, points=points, offset=offset)
             self.tried.set()
             raise StoreUnavailable("the answer was lost")
-        super().heartbeat(lease, lease_s=lease_s, points=points, key=key)
+        super().heartbeat(lease, lease_s=lease_s, points=points, offset=offset)
         if points:
             self.answered.set()
+        self.beaten.release()
+
+    def undo(self, lease: Lease, n: int) -> None:
+        """Lose the newest points, as a crash of a server does with what it has not synced."""
+        newest = "SELECT id FROM point ORDER BY id DESC LIMIT :n"
+        with self._session.database.write(synced=False, study=lease.study) as tx:
+            tx.execute(f"DELETE FROM point WHERE id IN ({newest})", {"n": n})
 
 
 def held(store: Deaf, tmp_path: Path) -> tuple[Lease, Job]:
     lease = Crew(store, population=1).claim()
     return lease, job_of(lease, tmp_path)
+
+
+def opened(store: Deaf, leases: LeaseKeeper) -> tuple[Lease, Job, Attempt]:
+    crew = Crew(store, population=1)
+    lease = crew.claim()
+    attempt = Attempt(store, store.checkpoints(crew.id), crew.record, lease, leases)
+    job = attempt.open(Job)
+    (job.directory / "weights").write_text("w")
+    return lease, job, attempt
 
 
 def job_of(lease: Lease, tmp_path: Path) -> Job:
@@ -78,23 +103,64 @@ def test_points_are_sent_until_they_are_answered_and_stored_once(
         assert store.tried.wait(30)
         job.log(step=2, loss=0.25)
         assert store.answered.wait(30)
-        leases.drop(job)
-    assert steps(store, lease) + [point.step for point in job.take_points()] == [1.0, 2.0]
+        n_stored = leases.drop(job)
+    rest = [point.step for point in job.logged(after=n_stored)]
+    assert steps(store, lease) + rest == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("done", [True, False])
-def test_points_without_an_answer_are_sent_once_more_before_the_report(
-    done: bool, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("verdict", [(0.5, {"accuracy": 0.5}), INVALID], ids=["report", "failure"])
+def test_points_without_an_answer_are_stored_once_at_the_end(done: bool, verdict: Verdict) -> None:
     store = Deaf(1, done=done)
+    with keeper(store) as leases:
+        lease, job, attempt = opened(store, leases)
+        job.log(step=1, loss=0.5)
+        assert store.tried.wait(30)
+        job.log(step=2, loss=0.25)
+        attempt.finish(job, verdict)
+    assert steps(store, lease) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("verdict", [(0.5, {"accuracy": 0.5}), INVALID], ids=["report", "failure"])
+def test_points_that_a_crash_of_the_database_undoes_are_stored_again(verdict: Verdict) -> None:
+    store = Deaf(0, done=True)
+    with keeper(store) as leases:
+        lease, job, attempt = opened(store, leases)
+        for step in range(3):
+            job.log(step=step, loss=0.5)
+        assert store.answered.wait(30)
+        store.undo(lease, 2)
+        job.log(step=3, loss=0.25)
+        attempt.finish(job, verdict)
+    assert steps(store, lease) == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_heartbeats_go_on_when_a_crash_of_the_database_has_undone_points(tmp_path: Path) -> None:
+    store = Deaf(0, done=True)
+    lease, job = held(store, tmp_path)
+    with keeper(store) as leases:
+        leases.hold(lease, job)
+        for step in range(3):
+            job.log(step=step, loss=0.5)
+        assert store.answered.wait(30)
+        store.undo(lease, 2)
+        job.log(step=3, loss=0.25)
+        while len(steps(store, lease)) < 4:
+            assert store.beaten.acquire(timeout=30)
+        assert leases.drop(job) == 4
+    assert steps(store, lease) == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_points_whose_lease_was_lost_before_their_answer_came_are_no_error(tmp_path: Path) -> None:
+    store = Deaf(1, done=True)
     lease, job = held(store, tmp_path)
     with keeper(store) as leases:
         leases.hold(lease, job)
         job.log(step=1, loss=0.5)
         assert store.tried.wait(30)
-        leases.drop(job)
-    assert steps(store, lease) == [1.0]
-    assert job.take_points() == []
+        store.release(lease.study, worker=lease.worker, failure=INVALID)
+        assert store.answered.wait(30)  # as the first time; the next heartbeat hears of it
+        until(lambda: job.lost, what="the loss of the lease to be heard of")
 
 
 def test_a_lost_attempt_that_ends_late_leaves_the_next_one_of_its_job_alone(
@@ -114,13 +180,12 @@ def test_a_lost_attempt_that_ends_late_leaves_the_next_one_of_its_job_alone(
         assert store.answered.wait(30)
 
 
-def test_points_that_cannot_be_sent_at_all_go_with_the_report(tmp_path: Path) -> None:
+def test_points_that_cannot_be_sent_at_all_go_with_the_report() -> None:
     store = Deaf(10**6, done=False)
-    lease, job = held(store, tmp_path)
     with keeper(store) as leases:
-        leases.hold(lease, job)
+        lease, job, attempt = opened(store, leases)
         job.log(step=1, loss=0.5)
         assert store.tried.wait(30)
         job.log(step=2, loss=0.25)
-        leases.drop(job)
-    assert [point.step for point in job.take_points()] == [1.0, 2.0]
+        attempt.finish(job, (0.5, {"accuracy": 0.5}))
+    assert steps(store, lease) == [1.0, 2.0]

@@ -7,17 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from evolvent.core.records import JobRecord, JobState
 from evolvent.errors import ConfigError
 from evolvent.store.idempotency import KEPT_S, RequestFingerprint
 from evolvent.store.memory import MemoryDatabase
-from evolvent.store.records import Lease, Point, Report
+from evolvent.store.records import Point, Report
 from evolvent.store.sql.retry import run_idempotent
-
-
-def lease(*, attempt: int = 1, worker: str = "w0", reason: str = "") -> Lease:
-    job = JobRecord(0, 2, JobState.RUNNING, {"lr": 0.5}, attempt=attempt, reason=reason)
-    return Lease(1, job, worker)
 
 
 def test_the_same_values_are_the_same_call() -> None:
@@ -29,14 +23,6 @@ def test_the_same_values_are_the_same_call() -> None:
     assert str(RequestFingerprint("push", {"a": 1, "b": 2})) == str(
         RequestFingerprint("push", {"b": 2, "a": 1})
     )
-
-
-def test_of_a_lease_its_fence_counts() -> None:
-    """A client may know no more of it."""
-    known = str(RequestFingerprint("fail", lease()))
-    assert str(RequestFingerprint("fail", lease(reason="copied"))) == known
-    assert str(RequestFingerprint("fail", lease(attempt=2))) != known
-    assert str(RequestFingerprint("fail", lease(worker="w1"))) != known
 
 
 class Answers:
@@ -72,7 +58,9 @@ def test_an_answer_is_forgotten_after_a_while() -> None:
 def test_a_key_that_another_call_had_says_which() -> None:
     answers = Answers()
     answers.run("k", RequestFingerprint("push", 1), 1)
-    with pytest.raises(ConfigError, match=r"^key: got 'k' for fail, which push had: wanted a new"):
-        answers.run("k", RequestFingerprint("fail", 1), 2)
+    with pytest.raises(
+        ConfigError, match=r"^key: got 'k' for create, which push had: wanted a new"
+    ):
+        answers.run("k", RequestFingerprint("create", 1), 2)
     with pytest.raises(ConfigError, match="for push, which a push of something else had"):
         answers.run("k", RequestFingerprint("push", 2), 2)

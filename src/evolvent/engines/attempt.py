@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ from evolvent.core.records import JobId
 from evolvent.core.rng import training_seed
 from evolvent.core.study import StudyRecord
 from evolvent.engines.job import Job
-from evolvent.engines.lease import LeaseKeeper
+from evolvent.engines.lease import LeaseKeeper, send_points
 from evolvent.engines.runner import Verdict
 from evolvent.errors import (
     CheckpointDamaged,
@@ -22,7 +23,7 @@ from evolvent.errors import (
 from evolvent.store.checkpoints.hashes import HASHES
 from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.protocol import Store
-from evolvent.store.records import Failure, FailureKind, Lease, Report
+from evolvent.store.records import Failure, FailureKind, Lease, Point, Report
 
 _J = TypeVar("_J", bound=Job)
 _GRACE_S = 60.0
@@ -110,19 +111,23 @@ class Attempt:
             CheckpointError: it cannot be saved.
         """
         if isinstance(verdict, Failure):
-            self._keeper.drop(job)
+            self._keeper.drop(job, flush=True)
             self.fail(verdict)
             return
         address = self._seal()  # may take minutes, through which the lease is prolonged
+
+        def report(points: Sequence[Point], offset: int) -> None:
+            self._store.report(self.lease, Report(*verdict, address, points, offset))
+
         # From here on no heartbeat is under way: one after the report would be refused. Points
-        # of which we do not know whether they are stored have been sent again, or are the job's.
-        self._keeper.drop(job)
-        report = Report(*verdict, address, job.take_points())
+        # of which we do not know whether they are stored go with the report, which leaves out
+        # those that are.
+        n_stored = self._keeper.drop(job)
         try:
-            self._store.report(self.lease, report)
+            send_points(report, job, after=n_stored)
         except CheckpointMissing:  # equal contents were there, and collected since
             self._seal_again()
-            self._store.report(self.lease, report)
+            send_points(report, job, after=n_stored)
 
     def fail(self, failure: Failure) -> None:
         """Note that the attempt came to nothing.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +72,7 @@ class Job:
         self.metrics: Mapping[str, float] | None = None
         self.last_beat: float | None = None
         self.lost: str | None = None
-        self._points: deque[Point] = deque()
+        self._points: list[Point] = []
 
     def heartbeat(self, *_: object) -> None:
         """Say that training goes on. Cheap: call it for every batch; arguments are ignored.
@@ -105,16 +104,9 @@ class Job:
         self._points.append(Point(at, numbers(values, where=where)))
         self.heartbeat()
 
-    def take_points(self) -> list[Point]:
-        """Return the points logged since the last call."""
-        points = []
-        while self._points:
-            points.append(self._points.popleft())
-        return points
-
-    def return_points(self, points: list[Point]) -> None:
-        """Put points back that could not be stored, in front of those logged since."""
-        self._points.extendleft(reversed(points))
+    def logged(self, *, after: int = 0) -> list[Point]:
+        """Return the points logged so far, but for the first `after`."""
+        return self._points[after:]
 
     def __repr__(self) -> str:
         return f"<Job {self.id} of {self.study!r}, attempt {self.attempt}>"

@@ -7,13 +7,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
-from uuid import uuid4
 
 from evolvent.core.records import JobId
 from evolvent.engines.job import Job
-from evolvent.errors import LeaseLost, StoreError
+from evolvent.errors import ConfigError, LeaseLost, StoreError
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, Point
 
@@ -24,12 +23,11 @@ _DROPPED = Failure(FailureKind.RETURNED, "the job was dropped without `with job:
 
 @dataclass(slots=True)
 class _HeldLease:
-    """A lease with its job, and the points that were sent but not answered, under their key."""
+    """A lease with its job, and how many of its points are stored for sure."""
 
     lease: Lease
     job: weakref.ref[Job]  # weak: that a job is gone is how we learn that it was dropped
-    key: str | None = None
-    points: list[Point] = field(default_factory=list)
+    n_stored: int = 0
 
 
 class LeaseKeeper:
@@ -80,19 +78,24 @@ class LeaseKeeper:
         if training is not None and training() is job:
             self._training = None
 
-    def drop(self, job: Job) -> None:
+    def drop(self, job: Job, *, flush: bool = False) -> int:
         """Leave the lease alone from now on; returns when no heartbeat of it is under way.
 
-        Points whose heartbeat was not answered are sent once more. If that fails as well, they are
-        the job's again.
+        Args:
+            job: the job of the lease.
+            flush: whether to send what it has logged since; not needed before a report.
+
+        Returns:
+            How many of the job's points are stored for sure.
         """
         self.training_ended(job)
         # The thread has the lock for as long as it beats: whoever gets it knows that no heartbeat
         # is under way, so none can reach the store after the report that comes next.
         with self._lock:
             held = self._held.pop((job.id, job.attempt), None)
-            if held is not None and held.points:
-                self._send_unanswered(held, job)
+            if held is not None and flush and job.logged(after=held.n_stored):
+                self._beat(held, job)
+        return 0 if held is None else held.n_stored
 
     def _run(self) -> None:
         interval = self._lease_s / _BEATS_PER_LEASE
@@ -131,14 +134,12 @@ class LeaseKeeper:
     def _beat(self, held: _HeldLease, job: Job | None) -> None:
         if job is None:
             return
+
+        def send(points: list[Point], offset: int) -> None:
+            self._store.heartbeat(held.lease, lease_s=self._lease_s, points=points, offset=offset)
+
         try:
-            # Whether these were stored is not known. Under the same key they are stored once; if
-            # they were, this call changes nothing and does not prolong: the next one does.
-            if held.points:
-                self._send(held)
-            held.points = job.take_points()
-            held.key = uuid4().hex if held.points else None
-            self._send(held)
+            held.n_stored = send_points(send, job, after=held.n_stored)
         except LeaseLost as e:
             # Training hears of it at its next `job.heartbeat`; should it never call that, its
             # report is refused by its attempt number.
@@ -147,14 +148,21 @@ class LeaseKeeper:
         except StoreError:
             pass  # busy or out of reach: the lease has two more beats to go
 
-    def _send_unanswered(self, held: _HeldLease, job: Job) -> None:
-        try:
-            self._send(held)
-        except LeaseLost as e:
-            job.lost = str(e)
-        except StoreError:
-            job.return_points(held.points)
 
-    def _send(self, held: _HeldLease) -> None:
-        self._store.heartbeat(held.lease, lease_s=self._lease_s, points=held.points, key=held.key)
-        held.points = []
+def send_points(send: Callable[[list[Point], int], None], job: Job, *, after: int) -> int:
+    """Send what a job has logged since; return how many of its points are stored then.
+
+    Args:
+        send: stores points, given with how many came before them.
+        job: keeps all points that it has logged: they may be wanted again.
+        after: so many are stored already.
+    """
+    points = job.logged(after=after)
+    try:
+        send(points, after)
+    except ConfigError:
+        # Fewer are stored than were: a crash of the database has undone the newest heartbeats,
+        # which are not synced.
+        points, after = job.logged(), 0
+        send(points, after)
+    return after + len(points)

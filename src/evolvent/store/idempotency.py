@@ -8,7 +8,6 @@ from dataclasses import fields, is_dataclass
 from hashlib import sha256
 
 from evolvent.core.study import StudyRecord
-from evolvent.store.records import Lease
 from evolvent.validation import invalid
 
 KEPT_S = 3600.0
@@ -19,8 +18,8 @@ class RequestFingerprint:
     """What is called, and with what: it is the same call only if all of it is the same.
 
     Args:
-        name: such as `"fail"`.
-        arguments: records, and what JSON can hold; of a lease its fence counts.
+        name: such as `"push"`.
+        arguments: records, and what JSON can hold.
     """
 
     __slots__ = ("_arguments", "_name")
@@ -51,8 +50,6 @@ def _plain(value: object) -> object:
     """Return what stands in JSON for a value that it cannot hold."""
     if isinstance(value, StudyRecord):
         return value.to_json()
-    if isinstance(value, Lease):
-        return [value.study, value.job.id, value.attempt, value.worker]
     if is_dataclass(value):
         return [getattr(value, part.name) for part in fields(value)]
     if isinstance(value, Mapping):

@@ -12,11 +12,12 @@ whole or not at all.
 claim has given the job out again. From then on whatever the first worker says of it is refused
 (LeaseLost), by the number of its attempt and by its name; it may stop at once.
 
-**Calls made again.** `key`, wherever it is taken, names one call, such as by a UUID: made again
-with the same key, when an answer was lost, also while the first one is still under way, the call
-changes nothing and returns what it returned before. With other arguments it is another call, and
-refused (ConfigError). Keys are kept for `idempotency.KEPT_S`. The calls without one change nothing
-more when they are made again.
+**Calls made again**, when an answer was lost, also while the first one is still under way, change
+nothing more and return what they returned before. What a worker says of its lease is known by the
+number of the attempt and its name: its report, its failure, its parent, and of its points how many
+came before them. Calls that make something (a study, a member) take a `key`, which names the call,
+such as by a UUID. With other arguments it is another call, and refused (ConfigError). Keys are kept
+for `idempotency.KEPT_S`.
 """
 
 from __future__ import annotations
@@ -144,8 +145,8 @@ class Store(WholeStudies, Protocol):
         there is nothing to claim now or the study is not OPEN (see `status`).
 
         A store that can tell when there is something waits for it, as long as the study is OPEN,
-        if asked to by `wait`; others answer at once. A repeated `key` gives the same lease while
-        it counts.
+        if asked to by `wait`; others answer at once. `key` names the lease, and lies with it: a
+        repeated one gives the same lease while it counts.
         """
         ...
 
@@ -155,12 +156,23 @@ class Store(WholeStudies, Protocol):
         *,
         lease_s: float,
         points: Sequence[Point] = (),
-        key: str | None = None,
+        offset: int | None = None,
     ) -> None:
         """Prolong a lease to `lease_s` seconds from now and keep the points.
 
+        Args:
+            lease: the right to run the job.
+            lease_s: how long it is to last.
+            points: what training logged, in its order.
+            offset: how many points of this attempt came before these, as the worker counts them;
+                those that are here already are left out. None appends all, and then a call whose
+                answer was lost may not be made again.
+
         Raises:
-            LeaseLost: the job has been given to another, reported, or removed.
+            LeaseLost: the job has been given to another, reported, or removed; unless all the
+                points came before that.
+            ConfigError: some points before `offset` are not here: they never came, or a crash of
+                the database has undone them. Send them again.
         """
         ...
 
@@ -172,31 +184,36 @@ class Store(WholeStudies, Protocol):
 
         Raises:
             LeaseLost: this attempt no longer counts.
+            ConfigError: some points before `report.offset` are not here, as for `heartbeat`.
             CheckpointMissing: the checkpoint is not there: seal it again and repeat.
         """
         ...
 
-    def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
+    def fail(self, lease: Lease, failure: Failure) -> None:
         """Note a failed attempt.
 
         The job is requeued from its parent or, when `failure.kind` says so, appended to the log as
-        failed, and the member waits for, or copies, a healthy donor.
+        failed, and the member waits for, or copies, a healthy donor. The same failure of the same
+        attempt, by kind and message, is noted once.
 
         Raises:
             LeaseLost: this attempt no longer counts.
         """
         ...
 
-    def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
-        """Note `failure` for every job this worker holds, as `fail` does; return how many."""
+    def release(self, study: int, *, worker: str, failure: Failure) -> int:
+        """Note `failure` for every job this worker holds, as `fail` does.
+
+        Returns:
+            For how many jobs of this worker the failure, by kind and message, has been noted: by
+            this call, or by one before of which the answer was lost.
+        """
         ...
 
-    def reparent(
-        self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
-    ) -> Lease:
+    def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
         """Let a claimed job start from an ancestor of its parent, whose checkpoint is damaged.
 
-        `reason` is appended to the job's reason.
+        `reason` is appended to the job's reason. Nothing happens when it starts from there already.
 
         Raises:
             LeaseLost: this attempt no longer counts.

@@ -92,12 +92,14 @@ class Report:
         metrics: everything that training returned; values may be NaN or infinite.
         checkpoint: address of the sealed checkpoint, which must be in the store's `checkpoints`.
         points: points not sent with a heartbeat before.
+        offset: how many points of the attempt came before `points`, as for a heartbeat.
     """
 
     score: float
     metrics: Metrics
     checkpoint: str
     points: Sequence[Point] = ()
+    offset: int | None = None
 
 
 class FailureKind(StrEnum):

@@ -14,7 +14,7 @@ from typing import assert_never
 from evolvent.core.heads import HeadState, first_head, next_head, round_heads
 from evolvent.core.population import Population
 from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
-from evolvent.errors import CheckpointMissing, UnknownJob
+from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
 from evolvent.store.dump import cannot_go_on
 from evolvent.store.records import (
     MAX_LOSSES,
@@ -58,7 +58,7 @@ def report(study: ReferenceStudy, lease: Lease, result: Report) -> None:
     if result.checkpoint not in study.checkpoints:
         raise CheckpointMissing(f"{lease.job.id}: there is no checkpoint {result.checkpoint}")
     study.on_disk.add(result.checkpoint)
-    slot.points.extend(copied(result.points))
+    _keep_points(study, slot, result.points, result.offset)
     row = replace(
         study.record_of(slot, JobState.DONE),
         score=result.score,
@@ -100,20 +100,39 @@ def fail(study: ReferenceStudy, slot: Slot, failure: Failure) -> None:
         slot.worker = None
 
 
-def beat(study: ReferenceStudy, lease: Lease, lease_s: float, points: Iterable[Point]) -> None:
-    """Prolong a lease and keep the points."""
-    slot = study.held(lease)
+def beat(
+    study: ReferenceStudy,
+    lease: Lease,
+    lease_s: float,
+    points: Sequence[Point],
+    offset: int | None,
+) -> None:
+    """Prolong a lease and keep the points; of a lost one they may have come before."""
+    try:
+        slot = study.held(lease)
+    except LeaseLost:
+        n_kept = study.n_points.get((lease.job.id, lease.attempt), 0)
+        if points and offset is not None and offset + len(points) <= n_kept:
+            return
+        raise
     slot.lease_until = time.monotonic() + lease_s
-    slot.points.extend(copied(points))
+    _keep_points(study, slot, points, offset)
+
+
+def fail_attempt(study: ReferenceStudy, lease: Lease, failure: Failure) -> None:
+    """Note that a lease came to nothing, unless that is noted already."""
+    attempt = (lease.job.id, lease.attempt, lease.worker)
+    if not any((it.job, it.attempt, it.worker) == attempt for it in _noted(study, failure)):
+        fail(study, study.held(lease), failure)
 
 
 def release(study: ReferenceStudy, worker: str, failure: Failure) -> int:
-    """Note a failure for all jobs of a worker; return how many."""
+    """Note a failure for all jobs of a worker; return for how many it is noted by now."""
     running = [slot for slot in study.slots if slot.head.state is HeadState.RUNNING]
     held = [slot for slot in running if slot.worker == worker]
     for slot in held:
         fail(study, slot, failure)
-    return len(held)
+    return sum(it.worker == worker for it in _noted(study, failure))
 
 
 def resume(study: ReferenceStudy) -> None:
@@ -159,6 +178,26 @@ def copied(points: Iterable[Point]) -> list[Point]:
     return [Point(float(point.step), dict(point.values)) for point in points]
 
 
+def _keep_points(
+    study: ReferenceStudy, slot: Slot, points: Sequence[Point], offset: int | None
+) -> None:
+    """Keep points of the running attempt, but those that are there."""
+    n_kept = len(slot.points)
+    if offset is not None and (offset or points):
+        if not 0 <= offset <= n_kept:
+            raise invalid("offset", f"got {offset}, wanted 0 to {n_kept}")
+        points = points[n_kept - offset :]
+    slot.points.extend(copied(points))
+    job = JobId(slot.head.member, slot.head.round)
+    study.n_points[job, slot.attempt] = len(slot.points)
+
+
+def _noted(study: ReferenceStudy, failure: Failure) -> list[FailedAttempt]:
+    """Return the attempts that came to nothing by this failure."""
+    what = (failure.kind, failure.message)
+    return [it for it in study.failed if (it.failure.kind, it.failure.message) == what]
+
+
 def _final(study: ReferenceStudy, slot: Slot, kind: FailureKind) -> bool:
     match kind:
         case FailureKind.RAISED:
@@ -176,6 +215,8 @@ def _final(study: ReferenceStudy, slot: Slot, kind: FailureKind) -> bool:
 def reparent(study: ReferenceStudy, lease: Lease, parent: JobId, reason: str) -> Lease:
     """Let a claimed job start from another checkpoint than it was opened with."""
     slot = study.held(lease)
+    if slot.head.parent == parent:
+        return Lease(study.id, study.record_of(slot, JobState.RUNNING), lease.worker)
     if parent not in study.log:
         raise UnknownJob(f"study {study.record.name!r} has no finished job {parent}")
     address = study.address(parent)

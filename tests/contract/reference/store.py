@@ -114,11 +114,10 @@ class ReferenceStore(ReferenceArchive):
         *,
         lease_s: float,
         points: Sequence[Point] = (),
-        key: str | None = None,
+        offset: int | None = None,
     ) -> None:
         with self._held(lease) as it:
-            call = RequestFingerprint("heartbeat", lease, lease_s, points)
-            self._contents.answers.run(key, call, lambda: rules.beat(it, lease, lease_s, points))
+            rules.beat(it, lease, lease_s, points, offset)
 
     def report(self, lease: Lease, report: Report) -> None:
         with self._held(lease) as it:
@@ -126,24 +125,17 @@ class ReferenceStore(ReferenceArchive):
             if row is None or row.attempt != lease.attempt or row.state is not JobState.DONE:
                 rules.report(it, lease, report)
 
-    def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
+    def fail(self, lease: Lease, failure: Failure) -> None:
         with self._held(lease) as it:
-            call = RequestFingerprint("fail", lease, failure)
-            self._contents.answers.run(key, call, lambda: rules.fail(it, it.held(lease), failure))
+            rules.fail_attempt(it, lease, failure)
 
-    def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
+    def release(self, study: int, *, worker: str, failure: Failure) -> int:
         with self._open.change(study) as it:
-            call = RequestFingerprint("release", study, worker, failure)
-            return self._contents.answers.run(key, call, lambda: rules.release(it, worker, failure))
+            return rules.release(it, worker, failure)
 
-    def reparent(
-        self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
-    ) -> Lease:
+    def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
         with self._held(lease) as it:
-            call = RequestFingerprint("reparent", lease, parent, reason)
-            moved = self._contents.answers.run(
-                key, call, lambda: rules.reparent(it, lease, parent, reason)
-            )
+            moved = rules.reparent(it, lease, parent, reason)
             return replace(moved, job=_copied(moved.job))
 
     # --- control -------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ class ReferenceStudy:
     best: JobRecord | None = None
     log: dict[JobId, JobRecord] = field(default_factory=dict)
     points: dict[JobId, list[Point]] = field(default_factory=dict)
+    n_points: dict[tuple[JobId, int], int] = field(default_factory=dict)  # of each attempt
     failed: list[FailedAttempt] = field(default_factory=list)
     pins: set[JobId] = field(default_factory=set)
     on_disk: set[str] = field(default_factory=set)
@@ -91,6 +92,7 @@ class ReferenceStudy:
             slots=[replace(slot, points=list(slot.points)) for slot in self.slots],
             log=dict(self.log),
             points=dict(self.points),
+            n_points=dict(self.n_points),
             failed=list(self.failed),
             pins=set(self.pins),
             on_disk=set(self.on_disk),

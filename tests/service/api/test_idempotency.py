@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from evolvent.core.records import JobId, JobState
+from evolvent.errors import StoreUnavailable
 from evolvent.store.connect import open_store
 from evolvent.store.http.store import HttpStore
 from evolvent.store.records import Failure, FailureKind, Point, Report
@@ -78,8 +79,31 @@ def test_points_of_a_heartbeat_are_kept_once(line: Line) -> None:
     lease = line.store.claim(line.study, worker="w0", lease_s=60.0)
     assert lease is not None
     line.lose()
-    line.store.heartbeat(lease, lease_s=60.0, points=[Point(1, {"loss": 1.0})])
+    line.store.heartbeat(lease, lease_s=60.0, points=[Point(1, {"loss": 1.0})], offset=0)
     assert len(line.behind.points(line.study, lease.job.id)) == 1
+
+
+def test_points_without_an_offset_are_sent_once(line: Line) -> None:
+    lease = line.store.claim(line.study, worker="w0", lease_s=60.0)
+    assert lease is not None
+    line.lose()
+    with pytest.raises(StoreUnavailable):
+        line.store.heartbeat(lease, lease_s=60.0, points=[Point(1, {"loss": 1.0})])
+    assert len(line.proxy.lost) == 1
+    assert len(line.behind.points(line.study, lease.job.id)) == 1
+
+
+def test_job_is_moved_once(line: Line) -> None:
+    for score in (0.9, 0.1):
+        lease = line.store.claim(line.study, worker="w0", lease_s=60.0, prefer=0)
+        assert lease is not None
+        line.store.report(lease, Report(score, {"accuracy": score}, line.checkpoint()))
+    lease = line.store.claim(line.study, worker="w0", lease_s=60.0, prefer=0)
+    assert lease is not None
+    line.lose()
+    moved = line.store.reparent(lease, parent=JobId(0, 0), reason="damaged")
+    assert moved.job.parent == JobId(0, 0)
+    assert moved.job.reason.count("damaged") == 1
 
 
 def test_failure_is_noted_once_and_is_no_lost_lease(line: Line) -> None:

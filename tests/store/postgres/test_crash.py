@@ -257,9 +257,41 @@ def test_points_whose_answer_is_lost_are_kept_once(far: Store, wire: Wire) -> No
     crew = Crew(far)
     lease = crew.claim()
     wire.cut_at = b"COMMIT\0"
-    far.heartbeat(lease, lease_s=60.0, points=[Point(1, {"loss": 0.5})])
+    far.heartbeat(lease, lease_s=60.0, points=[Point(1, {"loss": 0.5})], offset=0)
     assert wire.cut_at is None
     assert [point.step for point in far.points(crew.id, lease.job.id)] == [1.0]
+
+
+def test_points_without_an_offset_whose_answer_is_lost_are_not_sent_again(
+    far: Store, wire: Wire
+) -> None:
+    crew = Crew(far)
+    lease = crew.claim()
+    wire.cut_at = b"COMMIT\0"
+    with pytest.raises(StoreUnavailable):
+        far.heartbeat(lease, lease_s=60.0, points=[Point(1, {"loss": 0.5})])
+    assert [point.step for point in far.points(crew.id, lease.job.id)] == [1.0]
+
+
+def test_a_failed_attempt_whose_answer_is_lost_is_noted_once(far: Store, wire: Wire) -> None:
+    crew = Crew(far)
+    lease = crew.claim()
+    wire.cut_at = b"COMMIT\0"
+    far.fail(lease, RAISED)
+    assert wire.cut_at is None
+    assert len(far.failures(crew.id)) == 1
+
+
+def test_a_job_whose_move_gets_no_answer_is_moved_once(far: Store, wire: Wire) -> None:
+    crew = Crew(far, study_record(population=1, rounds=5))
+    crew.report(crew.claim(), 0.9)
+    crew.train(0.1)
+    lease = crew.claim()
+    wire.cut_at = b"COMMIT\0"
+    moved = far.reparent(lease, parent=JobId(0, 0), reason="damaged")
+    assert wire.cut_at is None
+    assert moved.job.parent == JobId(0, 0)
+    assert moved.job.reason.count("damaged") == 1
 
 
 def test_a_study_whose_removal_got_no_answer_is_not_asked_for_again(far: Store, wire: Wire) -> None:

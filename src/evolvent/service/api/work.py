@@ -15,9 +15,8 @@ from evolvent.validation import invalid
 
 def _heartbeat(request: ApiRequest) -> None:
     body: m.HeartbeatBody = request.body
-    request.store.heartbeat(
-        body.fence.lease(request.study), lease_s=body.lease_s, points=body.points, key=body.key
-    )
+    lease = body.fence.lease(request.study)
+    request.store.heartbeat(lease, lease_s=body.lease_s, points=body.points, offset=body.offset)
 
 
 def _report(request: ApiRequest) -> None:
@@ -25,27 +24,24 @@ def _report(request: ApiRequest) -> None:
     score = body.score
     if score is None:
         score = _score(request.store.status(request.study).record, body)
-    report = Report(score, body.metrics, body.checkpoint, body.points)
+    report = Report(score, body.metrics, body.checkpoint, body.points, body.offset)
     request.store.report(body.fence.lease(request.study), report)
 
 
 def _fail(request: ApiRequest) -> None:
     body: m.FailBody = request.body
-    request.store.fail(body.fence.lease(request.study), body.failure, key=body.key)
+    request.store.fail(body.fence.lease(request.study), body.failure)
 
 
 def _release(request: ApiRequest) -> int:
     body: m.ReleaseBody = request.body
-    return request.store.release(
-        request.study, worker=body.worker, failure=body.failure, key=body.key
-    )
+    return request.store.release(request.study, worker=body.worker, failure=body.failure)
 
 
 def _reparent(request: ApiRequest) -> Lease:
     body: m.ReparentBody = request.body
-    return request.store.reparent(
-        body.fence.lease(request.study), parent=body.parent, reason=body.reason, key=body.key
-    )
+    lease = body.fence.lease(request.study)
+    return request.store.reparent(lease, parent=body.parent, reason=body.reason)
 
 
 def _score(record: StudyRecord, body: m.ReportBody) -> float:

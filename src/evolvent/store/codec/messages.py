@@ -74,6 +74,8 @@ _CALL = text(
 )
 _WHY = "Names this call, such as a UUID: sent again with it, nothing is done twice."
 KEY = replace(nullable(_CALL), schema={**nullable(_CALL).schema, "description": _WHY})
+_BEFORE = "How many points of this attempt came before `points`: none is kept twice."
+_OFFSET = replace(nullable(SMALL), schema={**nullable(SMALL).schema, "description": _BEFORE})
 
 _WORKER = printable(1, 200)
 _LEASE_S = nullable(number(-_MOST_SECONDS, _MOST_SECONDS), LEASE_S)  # one may be over already
@@ -222,7 +224,7 @@ class HeartbeatBody:
     fence: Fence
     lease_s: Annotated[float, _LEASE_S] = LEASE_S
     points: Annotated[Sequence[Point], _POINTS] = ()
-    key: Annotated[str | None, KEY] = None
+    offset: Annotated[int | None, _OFFSET] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,7 @@ class ReportBody:
     checkpoint: Annotated[str, ADDRESS]
     score: Annotated[float | None, nullable(NUMBER)] = None
     points: Annotated[Sequence[Point], _POINTS] = ()
-    key: Annotated[str | None, KEY] = None
+    offset: Annotated[int | None, _OFFSET] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,6 @@ class FailBody:
 
     fence: Fence
     failure: Annotated[Failure, FAILURE]
-    key: Annotated[str | None, KEY] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,6 @@ class ReleaseBody:
 
     worker: Annotated[str, _WORKER]
     failure: Annotated[Failure, FAILURE]
-    key: Annotated[str | None, KEY] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,6 @@ class ReparentBody:
     fence: Fence
     parent: Annotated[JobId, JOB_NAME]
     reason: Annotated[str, _REASON]
-    key: Annotated[str | None, KEY] = None
 
 
 CLAIM = message_of(ClaimBody)

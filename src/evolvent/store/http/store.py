@@ -1,7 +1,7 @@
 """The store behind a service: every promise of the protocol is a request.
 
 Decisions are taken there. What changes something carries a key or an attempt, so that it may be
-sent again when an answer was lost.
+sent again when an answer was lost; points without an offset alone are sent once.
 """
 
 from __future__ import annotations
@@ -133,31 +133,33 @@ class HttpStore:
         *,
         lease_s: float,
         points: Sequence[Point] = (),
-        key: str | None = None,
+        offset: int | None = None,
     ) -> None:
-        # Without points it may as well beat twice, and the service need not remember it.
-        key = (key or _new_key()) if points else None
-        body = m.HeartbeatBody(m.Fence.of(lease), lease_s, points, key)
-        self._send_fenced(lease, "heartbeat", m.HEARTBEAT, body)
+        body = m.HeartbeatBody(m.Fence.of(lease), lease_s, points, offset)
+        # Points without an offset that may have been stored would be stored twice.
+        repeat = not points or offset is not None
+        self._send_fenced(lease, "heartbeat", m.HEARTBEAT, body, repeat=repeat)
 
     def report(self, lease: Lease, report: Report) -> None:
         body = m.ReportBody(
-            m.Fence.of(lease), report.metrics, report.checkpoint, report.score, report.points
+            m.Fence.of(lease),
+            report.metrics,
+            report.checkpoint,
+            report.score,
+            report.points,
+            report.offset,
         )
         self._send_fenced(lease, "report", m.REPORT, body)
 
-    def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
-        body = m.FailBody(m.Fence.of(lease), failure, key or _new_key())
-        self._send_fenced(lease, "fail", m.FAIL, body)
+    def fail(self, lease: Lease, failure: Failure) -> None:
+        self._send_fenced(lease, "fail", m.FAIL, m.FailBody(m.Fence.of(lease), failure))
 
-    def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
-        body = m.ReleaseBody(worker, failure, key or _new_key())
+    def release(self, study: int, *, worker: str, failure: Failure) -> int:
+        body = m.ReleaseBody(worker, failure)
         return self._post(f"/studies/{study}/release", m.RELEASE, body, m.RELEASED)
 
-    def reparent(
-        self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
-    ) -> Lease:
-        body = m.ReparentBody(m.Fence.of(lease), parent, reason, key or _new_key())
+    def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
+        body = m.ReparentBody(m.Fence.of(lease), parent, reason)
         answer = self._send_fenced(lease, "reparent", m.REPARENT, body)
         return self._read(m.LEASE, answer.data)
 
@@ -270,7 +272,15 @@ class HttpStore:
     def _post(self, path: str, kind: Field[_B], body: _B, reply: Field[_T]) -> _T:
         return self._read(reply, self._send(path, kind, body).data)
 
-    def _send(self, path: str, kind: Field[_B], body: _B, wait: Wait = _NO_WAIT) -> Answer:
+    def _send(
+        self,
+        path: str,
+        kind: Field[_B],
+        body: _B,
+        wait: Wait = _NO_WAIT,
+        *,
+        repeat: bool = True,
+    ) -> Answer:
         """Send a JSON object.
 
         Raises:
@@ -288,16 +298,19 @@ class HttpStore:
             headers=_JSON,
             timeout_s=ANSWER_S + wait.seconds,
             cancel=wait.cancel,
+            repeat=repeat,
         )
 
-    def _send_fenced(self, lease: Lease, action: str, kind: Field[_B], body: _B) -> Answer:
+    def _send_fenced(
+        self, lease: Lease, action: str, kind: Field[_B], body: _B, *, repeat: bool = True
+    ) -> Answer:
         """Send what concerns a lease.
 
         Raises:
             LeaseLost: it does not count, also because its study is gone.
         """
         try:
-            return self._send(f"/studies/{lease.study}/{action}", kind, body)
+            return self._send(f"/studies/{lease.study}/{action}", kind, body, repeat=repeat)
         except UnknownStudy as e:
             raise LeaseLost(f"{lease.job.id}: its study has been removed") from e
 

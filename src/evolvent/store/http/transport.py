@@ -12,7 +12,7 @@ import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import IO, Any, TypeAlias
 
@@ -59,7 +59,8 @@ class Answer:
 class Transport:
     """Sends requests to one service, from any number of threads.
 
-    Every request may be sent more than once: whoever changes something sends a key or an attempt.
+    Every request may be sent more than once, unless it is forbidden: whoever changes something
+    sends a key or an attempt.
 
     Args:
         url: of the service.
@@ -75,7 +76,7 @@ class Transport:
         self._closed = False
         self._reached = False
 
-    def request(
+    def request(  # noqa: PLR0913 - what it is and how it may be sent, by name
         self,
         method: str,
         path: str,
@@ -84,6 +85,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = ANSWER_S,
         cancel: Event | None = None,
+        repeat: bool = True,
     ) -> Answer:
         """Send a request and return the answer, once it is none of an error.
 
@@ -94,13 +96,15 @@ class Transport:
             headers: beside our own.
             timeout_s: of silence after which it is tried again.
             cancel: set by another thread to give up waiting for the answer.
+            repeat: whether it may be sent again when no answer has come.
 
         Raises:
             StoreUnavailable: no answer for `RETRY_S`.
             Cancelled: `cancel` was set first.
             EvolventError: what the service answered.
         """
-        send = self._sending(method, path, body, headers, timeout_s, cancel)
+        send = self._sending(method, path, body, headers, timeout_s)
+        send = replace(send, cancel=cancel, repeat=repeat)
         with self._answered(send, whole=True) as (response, data):
             return Answer(response.status, data)
 
@@ -145,11 +149,10 @@ class Transport:
         body: Body,
         headers: Mapping[str, str] | None,
         timeout_s: float,
-        cancel: Event | None = None,
     ) -> _Sending:
         merged = {**self._headers, **headers} if headers else self._headers
         full_path = f"{self.origin.prefix}/api/v1{path}"
-        return _Sending(method, full_path, body, merged, timeout_s, cancel)
+        return _Sending(method, full_path, body, merged, timeout_s)
 
     @contextmanager
     def _answered(
@@ -182,6 +185,8 @@ class Transport:
         except CONNECTION_ERRORS as e:
             # Not used again: an answer that came late would be taken for that of the next request.
             connection.close()
+            if not send.repeat:
+                raise unavailable(self.origin.url, e, 0.0) from e
             if not (used and isinstance(e, _STALE)):  # closed while idle: at once, on a new one
                 retries.wait(e, hopeless=not self._reached and isinstance(e, PERMANENT_ERRORS))
             return None
@@ -194,7 +199,7 @@ class Transport:
             return connection, response, data
         self._give_back(connection, response)
         error = error_of(response.status, data, url=self.origin.url)
-        if response.status not in _AGAIN:
+        if response.status not in _AGAIN or not send.repeat:
             raise error
         retries.wait(error, wanted_s=retry_after(response.getheader("retry-after", "")))
         return None
@@ -219,7 +224,8 @@ class _Sending:
     body: Body
     headers: Mapping[str, str]
     timeout_s: float
-    cancel: Event | None
+    cancel: Event | None = None
+    repeat: bool = True
 
     def __call__(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
         if not callable(self.body):

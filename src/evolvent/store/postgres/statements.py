@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from evolvent.store.sql import claim, control
+from evolvent.store.sql import claim, control, report
 
 CLOCK = "date_part('epoch', clock_timestamp())"
 """Seconds since 1970 on the server's clock."""
@@ -40,11 +40,12 @@ RETURNING {claim.CLAIMED}
 """
 
 # FOR UPDATE: who reads an expired lease in order to end it waits for a heartbeat that is prolonging
-# it, and reads what that has left.
+# it, and reads what that has left; a report likewise, or both would count the points at once.
 OVERRIDES = {
     claim.FAST_CLAIM: _FAST_CLAIM,
     claim.EXPIRED: f"{claim.EXPIRED} FOR UPDATE OF m",
     claim.PREFERRED: f"{claim.PREFERRED} FOR UPDATE OF m",
+    report.HEAD_OF_LEASE: f"{report.HEAD_OF_LEASE} FOR UPDATE OF m",
     control.LOCK_QUEUED: f"{control.LOCK_QUEUED} FOR UPDATE",
 }
 """Statements of the store that have a text of their own here."""

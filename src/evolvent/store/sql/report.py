@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from evolvent.core.heads import HeadState
@@ -24,12 +24,13 @@ from evolvent.store.sql.rows import (
     storable_text_or_none,
 )
 from evolvent.store.sql.session import UnitOfWork
+from evolvent.validation import invalid
 
 _PROLONG = """
 UPDATE member SET lease_until = :now + :lease_s
 WHERE id = :id AND round = :round AND attempt = :attempt AND state = 'running' AND worker = :worker
 """
-_HEAD = f"""
+HEAD_OF_LEASE = f"""
 SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study WHERE m.id = :id
 """
 _WORKER_MEMBERS = """
@@ -40,6 +41,10 @@ _REPORTED = """
 SELECT attempt, worker FROM job
 WHERE study = :study AND member = :member AND round = :round AND state = 'done'
 """
+_COUNT_POINTS = """
+SELECT count(*) FROM point
+WHERE study = :study AND member = :member AND round = :round AND attempt = :attempt
+"""
 _INSERT_POINT = """
 INSERT INTO point (study, member, round, attempt, step, metrics)
 VALUES (:study, :member, :round, :attempt, :step, :metrics)
@@ -47,6 +52,16 @@ VALUES (:study, :member, :round, :attempt, :step, :metrics)
 _INSERT_FAILURE = """
 INSERT INTO failure (study, member, round, attempt, kind, message, traceback, worker, at)
 VALUES (:study, :member, :round, :attempt, :kind, :message, :traceback, :worker, :now)
+"""
+_NOTED = """
+SELECT EXISTS (
+    SELECT 1 FROM failure
+    WHERE study = :study AND member = :member AND round = :round AND attempt = :attempt
+    AND worker = :worker AND kind = :kind AND message = :message)
+"""
+_COUNT_NOTED = """
+SELECT count(*) FROM failure
+WHERE study = :study AND worker = :worker AND kind = :kind AND message = :message
 """
 _REQUEUE = """
 UPDATE member
@@ -65,13 +80,19 @@ SELECT checkpoint FROM job WHERE study = :study AND member = :member AND round =
 """
 
 
-def heartbeat(tx: Transaction, lease: Lease, *, lease_s: float, points: Sequence[Point]) -> None:
-    """Prolong a lease and keep the points."""
-    # One guarded statement: a lease that was given to another meanwhile changes no row.
-    values = {**_fence(lease), "now": tx.now(), "lease_s": lease_s}
-    if tx.execute(_PROLONG, values).rowcount != 1:
+def heartbeat(
+    tx: Transaction, lease: Lease, *, lease_s: float, points: Sequence[Point], offset: int | None
+) -> None:
+    """Prolong a lease and keep those of the points that are not there yet."""
+    fence = _fence(lease)
+    # One guarded statement: a lease that was given to another meanwhile changes no row. It also
+    # locks the row, so that of two calls with the same points the second finds those of the first.
+    values = {**fence, "now": tx.now(), "lease_s": lease_s}
+    if tx.execute(_PROLONG, values).rowcount == 1:
+        _insert_points(tx, fence, points, offset)
+    elif not points or offset is None or _count_points(tx, fence) < offset + len(points):
         raise lease_lost(lease)
-    _insert_points(tx, lease, points)
+    # Else they were stored before the lease was lost, and the answer got lost.
 
 
 def report(work: UnitOfWork, lease: Lease, report: Report, *, metrics: str) -> None:
@@ -93,8 +114,8 @@ def report(work: UnitOfWork, lease: Lease, report: Report, *, metrics: str) -> N
     # that have been removed since they were sealed.
     if report.checkpoint not in work.cache.checkpoints:
         raise CheckpointMissing(f"{lease.job.id}: there is no checkpoint {report.checkpoint}")
-    if report.points:
-        _insert_points(work, lease, report.points)
+    if report.points or report.offset:
+        _insert_points(work, _fence(lease), report.points, report.offset)
     head, row = found
     result = JobResult(JobState.DONE, report.score, metrics, report.checkpoint)
     work.load_study(row)
@@ -102,25 +123,39 @@ def report(work: UnitOfWork, lease: Lease, report: Report, *, metrics: str) -> N
 
 
 def fail(work: UnitOfWork, lease: Lease, failure: Failure) -> None:
-    """Note a failed attempt, and requeue the job or end it."""
-    note_failure(work, *check_lease(work, lease), failure)
+    """Note a failed attempt, and requeue the job or end it; this very failure is noted once."""
+    found = _find_leased(work, lease)
+    if found is not None:
+        note_failure(work, *found, failure)
+    elif not work.execute(_NOTED, {**_fence(lease), **_kind_and_message(failure)}).fetchone()[0]:
+        raise lease_lost(lease)
 
 
 def release(work: UnitOfWork, worker: str, failure: Failure) -> int:
-    """Note a failure for all jobs of a worker; return how many."""
+    """Note a failure for all jobs of a worker; return for how many it is noted by now."""
     values = {"study": work.study, "worker": storable_text(worker)}
     numbers = [member for (member,) in work.execute(_WORKER_MEMBERS, values).fetchall()]
     for member in numbers:
         # Read anew each time: the failure of one may have moved the head of another.
-        row = work.execute(_HEAD, {"id": work.study * ID_STRIDE + member}).fetchone()
+        row = work.execute(HEAD_OF_LEASE, {"id": work.study * ID_STRIDE + member}).fetchone()
         head, study_row = head_and_study(row)
         note_failure(work, head, study_row, failure)
-    return len(numbers)
+    values |= _kind_and_message(failure)
+    return int(work.execute(_COUNT_NOTED, values).fetchone()[0])
 
 
-def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> None:
+def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> Lease:
     """Let a claimed job start from another checkpoint than it was opened with."""
-    head, row = check_lease(work, lease)
+    found = _find_leased(work, lease)
+    if found is None:
+        raise lease_lost(lease)
+    head, row = found
+    if head.parent != parent:  # else this was done before, and the answer got lost
+        head = _move(work, head, row, parent, reason)
+    return Lease(lease.study, running_job(head), lease.worker)
+
+
+def _move(work: UnitOfWork, head: HeadRow, row: StudyRow, parent: JobId, reason: str) -> HeadRow:
     address = _address(work, parent)
     # RESTARTED stays: it also tells that no algorithm decided, which falling back does not change.
     cause = head.cause if head.cause == Cause.RESTARTED else Cause.FELL_BACK.value
@@ -131,34 +166,13 @@ def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> None
         reason=storable_text(f"{head.reason}; {reason}" if head.reason else reason),
         cause=cause,
     )
-    work.execute(_REPARENT, {**new._asdict(), "id": lease.study * ID_STRIDE + head.member})
+    work.execute(_REPARENT, {**new._asdict(), "id": work.study * ID_STRIDE + head.member})
     work.load_study(row)
     work.drop_ref(head.checkpoint)
     work.add_ref(address)
     # Whether the old parent may be copied has changed, and no line of the log says so.
     work.bump_epoch()
-
-
-def current_lease(tx: Transaction, lease: Lease) -> Lease:
-    """Return a lease that still counts with its job as it is now.
-
-    Raises:
-        LeaseLost: it does not count.
-    """
-    head, _ = check_lease(tx, lease)
-    return Lease(lease.study, running_job(head), lease.worker)
-
-
-def check_lease(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow]:
-    """Return the rows of a lease that still counts.
-
-    Raises:
-        LeaseLost: it does not.
-    """
-    found = _find_leased(tx, lease)
-    if found is None:
-        raise lease_lost(lease)
-    return found
+    return new
 
 
 def note_failure(work: UnitOfWork, head: HeadRow, row: StudyRow, failure: Failure) -> None:
@@ -168,13 +182,16 @@ def note_failure(work: UnitOfWork, head: HeadRow, row: StudyRow, failure: Failur
     failures = head.failures + (kind is FailureKind.RAISED)
     losses = head.losses + (kind is FailureKind.LOST)
     error = storable_text(failure.traceback or failure.message)
-    values = {**head._asdict(), "study": work.study, "now": work.now(), "kind": kind.value}
+    values = {**head._asdict(), **_kind_and_message(failure)}
     values |= {
-        "message": storable_text(failure.message),
+        "id": work.study * ID_STRIDE + head.member,
+        "study": work.study,
+        "now": work.now(),
         "traceback": storable_text_or_none(failure.traceback),
+        "failures": failures,
+        "losses": losses,
+        "error": error,
     }
-    values |= {"failures": failures, "losses": losses, "error": error}
-    values["id"] = work.study * ID_STRIDE + head.member
     work.execute(_INSERT_FAILURE, values)
     if not _ends_job(kind, failures > work.record.max_failures, losses >= MAX_LOSSES):
         work.execute(_REQUEUE, values)
@@ -183,12 +200,34 @@ def note_failure(work: UnitOfWork, head: HeadRow, row: StudyRow, failure: Failur
     finish_job(work, head, JobResult(JobState.FAILED, error=error, keeps_parent=undamaged))
 
 
-def _insert_points(tx: Transaction, lease: Lease, points: Iterable[Point]) -> None:
-    """Write the points of the running attempt."""
-    fence = _fence(lease)
+def _insert_points(
+    tx: Transaction, fence: Mapping[str, object], points: Sequence[Point], offset: int | None
+) -> None:
+    """Write points of the running attempt but those that are there; the row of its head is locked.
+
+    Raises:
+        ConfigError: some before the offset are not there.
+    """
+    if offset is not None and (points or offset):
+        stored = _count_points(tx, fence)
+        if not 0 <= offset <= stored:
+            raise invalid(
+                "offset",
+                f"got {offset}, wanted 0 to {stored}, for so many points of this attempt are there:"
+                " send those that come before, too",
+            )
+        points = points[stored - offset :]
     for point in points:
         values = {"step": point.step, "metrics": encode(point.values)}
         tx.execute(_INSERT_POINT, {**fence, **values})
+
+
+def _count_points(tx: Transaction, fence: Mapping[str, object]) -> int:
+    return int(tx.execute(_COUNT_POINTS, fence).fetchone()[0])
+
+
+def _kind_and_message(failure: Failure) -> dict[str, str]:
+    return {"kind": failure.kind.value, "message": storable_text(failure.message)}
 
 
 def lease_lost(lease: Lease) -> LeaseLost:
@@ -214,7 +253,7 @@ def _ends_job(kind: FailureKind, too_often: bool, lost_too_often: bool) -> bool:
 
 
 def _find_leased(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | None:
-    row = tx.execute(_HEAD, {"id": lease.study * ID_STRIDE + lease.job.member}).fetchone()
+    row = tx.execute(HEAD_OF_LEASE, {"id": lease.study * ID_STRIDE + lease.job.member}).fetchone()
     if row is None:
         return None
     head, study_row = head_and_study(row)

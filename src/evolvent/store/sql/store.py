@@ -139,24 +139,17 @@ class SqlStore:
         request = sql_claim.ClaimRequest(study, worker, lease_s, prefer, key)
         return sql_claim.claim(self._session, request)
 
-    @retry_idempotent
     def heartbeat(
         self,
         lease: Lease,
         *,
         lease_s: float,
         points: Sequence[Point] = (),
-        key: str | None = None,
+        offset: int | None = None,
     ) -> None:
-        # No study lock: heartbeats of many workers change one row each and wait for nobody. Not
-        # synced: a heartbeat that a power cut undoes is sent again.
-        with self._session.database.write(synced=False) as tx:
-            run_idempotent(
-                tx,
-                key,
-                RequestFingerprint("heartbeat", lease, lease_s, points),
-                lambda: sql_report.heartbeat(tx, lease, lease_s=lease_s, points=points),
-            )
+        # Points without an offset that may have been stored would be stored twice.
+        repeat = retry_if_rolled_back if points and offset is None else retry
+        repeat(self._heartbeat)(lease, lease_s, points, offset)
 
     @retry
     def report(self, lease: Lease, report: Report) -> None:
@@ -164,30 +157,20 @@ class SqlStore:
         with self._work_for(lease) as work:
             sql_report.report(work, lease, report, metrics=metrics)
 
-    @retry_idempotent
-    def fail(self, lease: Lease, failure: Failure, *, key: str | None = None) -> None:
+    @retry
+    def fail(self, lease: Lease, failure: Failure) -> None:
         with self._work_for(lease) as work:
-            call = RequestFingerprint("fail", lease, failure)
-            run_idempotent(work, key, call, lambda: sql_report.fail(work, lease, failure))
+            sql_report.fail(work, lease, failure)
 
-    @retry_idempotent
-    def release(self, study: int, *, worker: str, failure: Failure, key: str | None = None) -> int:
+    @retry
+    def release(self, study: int, *, worker: str, failure: Failure) -> int:
         with self._session.work(study) as work:
-            call = RequestFingerprint("release", study, worker, failure)
-            return run_idempotent(
-                work, key, call, lambda: sql_report.release(work, worker, failure)
-            )
+            return sql_report.release(work, worker, failure)
 
-    @retry_idempotent
-    def reparent(
-        self, lease: Lease, *, parent: JobId, reason: str, key: str | None = None
-    ) -> Lease:
+    @retry
+    def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
         with self._work_for(lease) as work:
-            call = RequestFingerprint("reparent", lease, parent, reason)
-            run_idempotent(
-                work, key, call, lambda: sql_report.reparent(work, lease, parent, reason)
-            )
-            return sql_report.current_lease(work, lease)
+            return sql_report.reparent(work, lease, parent, reason)
 
     # --- control -------------------------------------------------------------------------------
 
@@ -342,6 +325,14 @@ class SqlStore:
         with self._session.work(study) as work:
             work.load_study()
             yield work
+
+    def _heartbeat(
+        self, lease: Lease, lease_s: float, points: Sequence[Point], offset: int | None
+    ) -> None:
+        # No study lock: heartbeats of many workers change one row each and wait for nobody. Not
+        # synced: points that a power cut undoes are asked for by the next offset.
+        with self._session.database.write(synced=False) as tx:
+            sql_report.heartbeat(tx, lease, lease_s=lease_s, points=points, offset=offset)
 
     def _work_for(self, lease: Lease) -> UnitOfWork:
         try:
