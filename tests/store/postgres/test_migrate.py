@@ -83,8 +83,7 @@ def test_an_older_store_is_brought_up_to_date_when_it_is_opened(
     newer = migrate.VERSION + 1
     folder = tmp_path / "schema"
     shutil.copytree(str(migrate.FOLDER), folder)
-    (folder / "migrations" / "postgres").mkdir(parents=True, exist_ok=True)
-    step = folder / "migrations" / "postgres" / f"{newer:04}_invented.sql"
+    step = folder / "migrations" / f"{newer:04}_invented.postgres.sql"
     step.write_text(
         "-- 100 % invented; by: nobody.\n"
         "ALTER TABLE study ADD extra TEXT;\nCREATE TABLE b (c INT);\n"

@@ -1,7 +1,8 @@
 """Make a store's tables, or bring them to the newest version by numbered steps, forward only.
 
 The tables of the newest version are in `schema.sqlite.sql` and `schema.postgres.sql`; the step to
-version N is `migrations/KIND/NNNN_what_it_does.sql`.
+version N is `migrations/NNNN_what_it_does.sql`; where the two databases need statements of their
+own it is `migrations/NNNN_what_it_does.sqlite.sql` and `migrations/NNNN_what_it_does.postgres.sql`.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ def upgrade(connection: Executes, kind: Kind = "sqlite", *, to: int) -> None:
 
 
 def _step(number: int, kind: Kind) -> str:
-    steps = (FOLDER / "migrations" / kind).iterdir()
-    (file,) = (step for step in steps if step.name.startswith(f"{number:04}_"))
+    name = re.compile(rf"{number:04}_\w+(\.{kind})?\.sql")
+    (file,) = (step for step in (FOLDER / "migrations").iterdir() if name.fullmatch(step.name))
     return file.read_text(encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
 -- The tables of a store in a SQLite file, as the newest version has them.
 -- schema.postgres.sql says the same for PostgreSQL: change both, raise VERSION in migrate.py, and
--- write the steps that lead to it: migrations/sqlite/NNNN_*.sql, migrations/postgres/NNNN_*.sql.
+-- write the steps that lead to it: migrations/NNNN_*.sql.
 --
 -- Times are seconds since 1970 on the store's clock. JSON is kept as text, because numbers must
 -- come back bit for bit. A checkpoint is named by its content address. Scores: higher is better.
