@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, Self
+from typing import Any, NoReturn, Self
 
 import psycopg
 from psycopg import Connection, Cursor, sql
@@ -35,6 +35,9 @@ class PostgresDatabase:
     Nothing is kept in a session between transactions, so pgbouncer may stand in between.
     """
 
+    durable = True
+    is_remote = True
+
     def __init__(self, url: str, *, create: bool = True) -> None:
         """Connect, and bring the tables to the newest version.
 
@@ -49,15 +52,11 @@ class PostgresDatabase:
         self._statements = StatementCache(self._address.schema)
         self._server_ahead_s = 0.0  # of our clock is the server's, or a little more
         self._mutexes: dict[int, threading.Lock] = {}
-        self._pool = Pool(self._address, on_fork=self._mutexes.clear)
-        self._finalizer = weakref.finalize(self, self._pool.close)
+        self.pool = Pool(self._address, on_fork=self._mutexes.clear)
+        self._finalizer = weakref.finalize(self, self.pool.close)
 
     def __repr__(self) -> str:
         return f"<PostgresDatabase {self.url}>"
-
-    @property
-    def pool(self) -> Pool:
-        return self._pool
 
     @property
     def url(self) -> str:
@@ -76,14 +75,6 @@ class PostgresDatabase:
 
     def observe_server_time(self, at: float) -> None:
         self._server_ahead_s = at - time.time()
-
-    @property
-    def is_remote(self) -> bool:
-        return True
-
-    @property
-    def durable(self) -> bool:
-        return True
 
     def ensure_checkpoint_root(self) -> None:
         self._root.ensure(self)
@@ -183,21 +174,6 @@ class PostgresDatabase:
         return PostgresTransaction(self, self._statements, begin, mutex=mutex, committed=committed)
 
 
-class Server(Protocol):
-    """What a transaction asks of the database that it is in."""
-
-    @property
-    def pool(self) -> Pool: ...
-
-    def begin(self, statements: bytes) -> tuple[Connection, Any]: ...
-
-    def observe_server_time(self, at: float) -> None: ...
-
-    def fail(
-        self, error: psycopg.Error, connection: Connection, *, maybe_committed: bool
-    ) -> NoReturn: ...
-
-
 class PostgresSnapshot:
     """One snapshot to read from."""
 
@@ -240,7 +216,7 @@ class PostgresTransaction:
 
     def __init__(
         self,
-        database: Server,
+        database: PostgresDatabase,
         statements: StatementCache,
         begin: bytes,
         *,

@@ -259,7 +259,7 @@ def _find_leased(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | No
     head, study_row = head_and_study(row)
     # Fencing: of all leases ever given on a job the newest attempt counts, and only its worker's.
     fence = (head.round, head.attempt, head.state, head.worker)
-    counts = fence == (lease.job.round, lease.attempt, HeadState.RUNNING, lease.worker)
+    counts = fence == (lease.job.round, lease.job.attempt, HeadState.RUNNING, lease.worker)
     return (head, study_row) if counts else None
 
 

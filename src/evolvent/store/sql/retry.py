@@ -46,26 +46,22 @@ _S = TypeVar("_S", bound=Remote)
 
 def retry(method: Callable[_P, _R]) -> Callable[_P, _R]:
     """Let a method of which a second time changes nothing be repeated until it gets an answer."""
-
-    @functools.wraps(method)
-    def wrapper(*args: _P.args, **options: _P.kwargs) -> _R:
-        try:
-            return method(*args, **options)
-        except ConnectionLost as e:
-            return _retry_call(lambda: method(*args, **options), e, even_if_committed=True)
-
-    return wrapper
+    return _repeated(method, even_if_committed=True)
 
 
 def retry_if_rolled_back(method: Callable[_P, _R]) -> Callable[_P, _R]:
     """Let a method be repeated unless it may have been done: a second time would count twice."""
+    return _repeated(method, even_if_committed=False)
 
+
+def _repeated(method: Callable[_P, _R], *, even_if_committed: bool) -> Callable[_P, _R]:
     @functools.wraps(method)
     def wrapper(*args: _P.args, **options: _P.kwargs) -> _R:
         try:
             return method(*args, **options)
         except ConnectionLost as e:
-            return _retry_call(lambda: method(*args, **options), e, even_if_committed=False)
+            again = functools.partial(method, *args, **options)
+            return _retry_call(again, e, even_if_committed=even_if_committed)
 
     return wrapper
 

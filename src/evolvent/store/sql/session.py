@@ -82,17 +82,18 @@ class UnitOfWork:
     Attributes:
         record: the study's settings, once `load_study` has been called.
         row: what changes of the study, likewise.
+        known_population: the population if it has been asked for already.
     """
 
     __slots__ = (
         "_added_refs",
         "_context",
         "_dropped_refs",
-        "_population",
         "_population_read",
         "_session",
         "cache",
         "execute",
+        "known_population",
         "now",
         "record",
         "row",
@@ -113,7 +114,7 @@ class UnitOfWork:
         self.cache = cache
         self._session = session
         self._population_read = False
-        self._population: Population | None = None
+        self.known_population: Population | None = None
         self._dropped_refs: set[str] = set()
         self._added_refs: set[str] = set()
 
@@ -137,20 +138,15 @@ class UnitOfWork:
     @property
     def population(self) -> Population:
         """The newest state of all members."""
-        if self._population is None:
+        if self.known_population is None:
             self._population_read = True
-            self._population = self.cache.population.read(self, epoch=self.row.epoch)
-        return self._population
-
-    @property
-    def known_population(self) -> Population | None:
-        """The population if it has been asked for already."""
-        return self._population
+            self.known_population = self.cache.population.read(self, epoch=self.row.epoch)
+        return self.known_population
 
     def bump_epoch(self) -> None:
         """Make everybody read the study anew: something changed that the log does not say."""
         self.execute(_BUMP_EPOCH, {"study": self.study})
-        self._population = None
+        self.known_population = None
 
     def add_ref(self, address: str | None) -> None:
         """Something needs this checkpoint from now on."""

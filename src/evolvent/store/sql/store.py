@@ -48,10 +48,15 @@ _MAX_FILES_S = 600.0  # many files may have to be linked or moved
 
 
 class SqlStore:
-    """A store in a SQLite file or on a PostgreSQL server; checkpoints lie in a directory."""
+    """A store in a SQLite file or on a PostgreSQL server; checkpoints lie in a directory.
+
+    Attributes:
+        is_remote: whether the database may do what is asked and the answer get lost on the way.
+    """
 
     def __init__(self, database: Database) -> None:
         self._session = DatabaseSession(database)
+        self.is_remote = database.is_remote
 
     @property
     def url(self) -> str:
@@ -65,11 +70,6 @@ class SqlStore:
     @property
     def tokens(self) -> Tokens:
         return Tokens(SqlTokens(self._session.database), is_local=not self.is_remote)
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the database may do what is asked and the answer get lost on the way."""
-        return self._session.database.is_remote
 
     def close(self) -> None:
         self._session.database.close()

@@ -23,10 +23,7 @@ class SqliteTransaction:
 
     __slots__ = ("execute",)
     execute: Callable[..., sqlite3.Cursor]
-
-    def now(self) -> float:
-        """Return the database's clock: a SQLite file lives on one machine, and has its clock."""
-        return time.time()
+    now = staticmethod(time.time)  # a SQLite file lives on one machine, and has its clock
 
     def each(self, sql: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         yield from self.execute(sql, values)  # begun only when the first row is asked for
@@ -46,6 +43,8 @@ class SqliteDatabase:
     """
 
     durable = True
+    is_remote = False
+    clock = staticmethod(time.time)
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
         """Open the file and bring its tables to the newest version.
@@ -83,15 +82,8 @@ class SqliteDatabase:
     def checkpoints(self) -> Path:
         return self.path.with_name(f"{self.path.stem}.checkpoints")
 
-    def clock(self) -> float:
-        return time.time()  # all are on one machine
-
     def observe_server_time(self, at: float) -> None:
         """Do nothing: it is our own clock."""
-
-    @property
-    def is_remote(self) -> bool:
-        return False
 
     def ensure_checkpoint_root(self) -> None:
         """Do nothing: they are beside the file."""
@@ -150,7 +142,9 @@ class SqliteDatabase:
 class ExclusiveLock(SqliteTransaction):
     """`with database.exclusive() as tx:`; what one statement reads still holds for the next."""
 
-    __slots__ = ("_connections",)
+    __slots__ = ("_connection", "_connections")
+    _connection: sqlite3.Connection
+    _begin = staticmethod(Connections.exclusive)
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._connections = database.connections
@@ -159,12 +153,13 @@ class ExclusiveLock(SqliteTransaction):
         connections = self._connections
         connections.mutex.acquire()
         try:
-            self.execute = connections.exclusive().execute
+            self._connection = self._begin(connections)
         except BaseException as e:
             connections.mutex.release()
             if isinstance(e, (sqlite3.Error, OSError)):
                 raise translate_error(e, connections.path) from e
             raise
+        self.execute = self._connection.execute
         return self
 
     def __exit__(
@@ -181,11 +176,11 @@ class ExclusiveLock(SqliteTransaction):
             raise translate_error(error, self._connections.path) from error
 
 
-class WriteTransaction(SqliteTransaction):
+class WriteTransaction(ExclusiveLock):
     """`with database.write(...) as tx:`; commits at the end, rolls back on an exception."""
 
-    __slots__ = ("_committed", "_connection", "_connections", "_synced")
-    _connection: sqlite3.Connection
+    __slots__ = ("_committed", "_synced")
+    _begin = staticmethod(Connections.begin)
 
     def __init__(
         self,
@@ -205,19 +200,6 @@ class WriteTransaction(SqliteTransaction):
         self._synced = synced
         self._committed = committed
 
-    def __enter__(self) -> Self:
-        connections = self._connections
-        connections.mutex.acquire()
-        try:
-            self._connection = connections.begin()
-        except BaseException as e:
-            connections.mutex.release()
-            if isinstance(e, (sqlite3.Error, OSError)):
-                raise translate_error(e, connections.path) from e
-            raise
-        self.execute = self._connection.execute
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -234,7 +216,8 @@ class WriteTransaction(SqliteTransaction):
             error = e
         finally:
             if self._connection.in_transaction:
-                self._roll_back()
+                with suppress(sqlite3.Error):  # what matters is what went wrong before
+                    self.execute("ROLLBACK")
             self._connections.lock.unlock()
             self._connections.mutex.release()
         if isinstance(error, sqlite3.Error):
@@ -242,14 +225,7 @@ class WriteTransaction(SqliteTransaction):
         # Without the lock: others write while the disk turns, and one turn takes theirs along. So
         # they may read what is not on the disk yet, but nobody has been told that it is.
         if error is None and self._synced:
-            self._sync()
-
-    def _sync(self) -> None:
-        try:
-            self._connections.sync()
-        except OSError as e:
-            raise translate_error(e, self._connections.path) from e
-
-    def _roll_back(self) -> None:
-        with suppress(sqlite3.Error):  # what matters is what went wrong before
-            self.execute("ROLLBACK")
+            try:
+                self._connections.sync()
+            except OSError as e:
+                raise translate_error(e, self._connections.path) from e
