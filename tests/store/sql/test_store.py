@@ -35,7 +35,7 @@ PER_REPORT = {
     "append": advance._APPEND,
     "move": advance._WRITE_HEAD,
     "last line": advance._LAST_LINE,
-    "address": advance._ADDRESS,
+    "address": advance.CHECKPOINT_OF,
     "waiting": advance._WAITING,
     "due": advance._DUE_ROUND,
     "at work": advance._BUSY_BEFORE,

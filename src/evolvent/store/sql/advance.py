@@ -23,7 +23,7 @@ from evolvent.store.sql.rows import (
 )
 from evolvent.store.sql.session import UnitOfWork
 
-_BEST = """
+WRITE_BEST = """
 UPDATE study
 SET best_member = :member, best_round = :round, best_score = :score, best_checkpoint = :checkpoint
 WHERE id = :study
@@ -61,7 +61,7 @@ SET {", ".join(f"{column} = :{column}" for column in HEAD_COLUMNS)},
     lease_until = NULL, worker = NULL, started_at = NULL, error = NULL
 WHERE id = :id
 """
-_ADDRESS = """
+CHECKPOINT_OF = """
 SELECT checkpoint FROM job WHERE study = :study AND member = :member AND round = :round
 """
 _WAITING = """
@@ -163,7 +163,7 @@ def _note_best(work: UnitOfWork, job: JobId, score: float, checkpoint: str | Non
     rank = (score, row.best_round, row.best_member)
     if row.best_score is None or rank > (row.best_score, job.round, job.member):
         values = {"study": work.study, "member": job.member, "round": job.round}
-        work.execute(_BEST, {**values, "score": score, "checkpoint": checkpoint})
+        work.execute(WRITE_BEST, {**values, "score": score, "checkpoint": checkpoint})
         work.drop_ref(row.best_checkpoint)
         work.add_ref(checkpoint)
     if row.stopped is None and work.record.reached(score):
@@ -304,5 +304,5 @@ def _last_line(work: UnitOfWork) -> int:
 def _address(work: UnitOfWork, job: JobId | None) -> str | None:
     assert job is not None  # the address of no job is always known
     values = {"study": work.study, "member": job.member, "round": job.round}
-    address: str | None = work.execute(_ADDRESS, values).fetchone()[0]
+    address: str | None = work.execute(CHECKPOINT_OF, values).fetchone()[0]
     return address

@@ -20,7 +20,7 @@ from evolvent.store.records import (
 )
 from evolvent.store.sql.advance import resume_members
 from evolvent.store.sql.database import Transaction
-from evolvent.store.sql.dump import missing
+from evolvent.store.sql.dump import DONE_CHECKPOINT, PARENTS, missing
 from evolvent.store.sql.read import study_state
 from evolvent.store.sql.report import report
 from evolvent.store.sql.rows import (
@@ -32,12 +32,14 @@ from evolvent.store.sql.rows import (
     encode,
     head_values,
     storable_text,
+    storable_text_or_none,
 )
 from evolvent.store.sql.session import UnitOfWork
 from evolvent.validation import invalid
 
-_CREATE = """
-INSERT INTO study (name, record, epoch, created_at) VALUES (:name, :record, 0, :now)
+_INSERT_STUDY = """
+INSERT INTO study (name, record, epoch, stopped, stopped_by, created_at, started_at)
+VALUES (:name, :record, 0, :stopped, :stopped_by, :created_at, :started_at)
 ON CONFLICT (name) DO NOTHING
 RETURNING id
 """
@@ -67,10 +69,6 @@ WHERE m.study = :study AND (m.state = 'waiting' OR m.state = 'ended' AND m.round
 ORDER BY m.member
 """
 _NEXT_MEMBER = "SELECT max(member) + 1 FROM member WHERE study = :study"
-_DONE_CHECKPOINT = """
-SELECT checkpoint FROM job
-WHERE study = :study AND member = :member AND round = :round AND state = 'done'
-"""
 _PIN = """
 INSERT INTO pin (study, member, round, checkpoint) VALUES (:study, :member, :round, :checkpoint)
 ON CONFLICT DO NOTHING
@@ -97,18 +95,38 @@ _MARK_STARTED = "UPDATE study SET started_at = :now WHERE id = :study AND starte
 
 def create(tx: Transaction, record: StudyRecord) -> int:
     """Write a study and the first heads of its members."""
-    values = {
-        "name": storable_text(record.name),
-        "record": encode(record.to_json()),
-        "now": tx.now(),
-    }
-    row = tx.execute(_CREATE, values).fetchone()
-    if row is None:
-        raise StudyExists(f"name: there is a study {record.name!r} already: choose another name")
-    study: int = row[0]
+    study = insert_study(tx, record, created_at=tx.now())
     for head in first_heads(record):
         _insert_head(tx, study, head)
     return study
+
+
+def insert_study(
+    tx: Transaction,
+    record: StudyRecord,
+    *,
+    created_at: float,
+    started_at: float | None = None,
+    stopped: str | None = None,
+    stopped_by: str | None = None,
+) -> int:
+    """Write a study without members; return its number.
+
+    Raises:
+        StudyExists: the name is taken.
+    """
+    values = {
+        "name": storable_text(record.name),
+        "record": encode(record.to_json()),
+        "stopped": storable_text_or_none(stopped),
+        "stopped_by": stopped_by,
+        "created_at": created_at,
+        "started_at": started_at,
+    }
+    row = tx.execute(_INSERT_STUDY, values).fetchone()
+    if row is None:
+        raise StudyExists(f"name: there is a study {record.name!r} already: choose another name")
+    return int(row[0])
 
 
 def delete(tx: Transaction, study: int) -> None:
@@ -181,7 +199,7 @@ def pin(work: UnitOfWork, job: JobId, *, checkpoints: LocalCheckpoints) -> None:
     """Keep a checkpoint for as long as the user likes."""
     study = work.study
     values = {"study": study, "member": job.member, "round": job.round}
-    row = work.execute(_DONE_CHECKPOINT, values).fetchone()
+    row = work.execute(DONE_CHECKPOINT, values).fetchone()
     if row is None:
         raise UnknownJob(f"no done job {job} to pin")
     # In the transaction: once the pin is there, nobody removes it.
@@ -213,8 +231,8 @@ def needed_checkpoints(tx: Transaction, study: int) -> tuple[set[str], float]:
 
 def _refuse_without_checkpoints(work: UnitOfWork) -> None:
     """Let no study go on that was imported without what its members start from."""
-    missing_jobs = missing(work, work.study, work.cache.checkpoints)
-    if missing_jobs:
+    parents = work.execute(PARENTS, {"study": work.study}).fetchall()
+    if missing_jobs := missing(parents, work.cache.checkpoints):
         raise cannot_go_on(work.record.name, missing_jobs)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from evolvent.core.heads import Head, HeadState
 from evolvent.core.records import Cause, JobId
 from evolvent.core.study import StudyRecord
@@ -15,6 +17,7 @@ from evolvent.store.sql.rows import (
     ID_STRIDE,
     JOB,
     HeadRow,
+    Row,
     decode,
     failed_attempt,
     finished_job,
@@ -37,11 +40,11 @@ ORDER BY p.member, p.round, p.id
 _FAILURES = f"SELECT {FAILURE} FROM failure WHERE study = :study ORDER BY id"
 _PINS = "SELECT member, round, checkpoint FROM pin WHERE study = :study ORDER BY member, round"
 _BEST = "SELECT best_member, best_round, best_checkpoint FROM study WHERE id = :study"
-_PARENTS = """
+PARENTS = """
 SELECT parent_member, parent_round, checkpoint FROM member
 WHERE study = :study AND checkpoint IS NOT NULL ORDER BY member
 """
-_DONE = """
+DONE_CHECKPOINT = """
 SELECT checkpoint FROM job
 WHERE study = :study AND member = :member AND round = :round AND state = 'done'
 """
@@ -79,7 +82,7 @@ def chosen(tx: Transaction, study: int, which: Chosen) -> dict[JobId, str]:
     Raises:
         UnknownJob: one of the jobs is not done.
     """
-    queries = {"none": (), "best": (_BEST,), "pinned": (_PINS,), "kept": (_BEST, _PARENTS, _PINS)}
+    queries = {"none": (), "best": (_BEST,), "pinned": (_PINS,), "kept": (_BEST, PARENTS, _PINS)}
     if not isinstance(which, str):
         return {job: _address(tx, study, job) for job in which}
     rows = (row for sql in queries[which] for row in tx.execute(sql, {"study": study}))
@@ -87,16 +90,15 @@ def chosen(tx: Transaction, study: int, which: Chosen) -> dict[JobId, str]:
     return {job: address for job, address in found if job is not None}
 
 
-def missing(tx: Transaction, study: int, checkpoints: LocalCheckpoints) -> list[JobId]:
+def missing(parents: Iterable[Row], checkpoints: LocalCheckpoints) -> list[JobId]:
     """Return the jobs that members go on from and whose checkpoints are not on disk."""
-    rows = tx.execute(_PARENTS, {"study": study}).fetchall()
-    jobs = (JobId(member, round_) for member, round_, a in rows if a not in checkpoints)
+    jobs = (JobId(member, round_) for member, round_, a in parents if a not in checkpoints)
     return list(dict.fromkeys(jobs))
 
 
 def _address(tx: Transaction, study: int, job: JobId) -> str:
     values = {"study": study, "member": job.member, "round": job.round}
-    row = tx.execute(_DONE, values).fetchone()
+    row = tx.execute(DONE_CHECKPOINT, values).fetchone()
     if row is None:
         members, last = tx.execute(_WHAT_IS_DONE, values).fetchone()
         raise not_done(job, members=members, last=last)

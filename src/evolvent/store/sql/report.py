@@ -9,7 +9,7 @@ from evolvent.core.heads import HeadState
 from evolvent.core.records import Cause, JobId, JobState
 from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
 from evolvent.store.records import MAX_LOSSES, Failure, FailureKind, Lease, Point, Report
-from evolvent.store.sql.advance import JobResult, finish_job
+from evolvent.store.sql.advance import CHECKPOINT_OF, JobResult, finish_job
 from evolvent.store.sql.database import Transaction
 from evolvent.store.sql.rows import (
     HEAD,
@@ -74,9 +74,6 @@ UPDATE member
 SET parent_member = :parent_member, parent_round = :parent_round, checkpoint = :checkpoint,
     reason = :reason, cause = :cause
 WHERE id = :id
-"""
-_CHECKPOINT = """
-SELECT checkpoint FROM job WHERE study = :study AND member = :member AND round = :round
 """
 
 
@@ -265,7 +262,7 @@ def _find_leased(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | No
 
 def _address(work: UnitOfWork, parent: JobId) -> str:
     values = {"study": work.study, "member": parent.member, "round": parent.round}
-    row = work.execute(_CHECKPOINT, values).fetchone()
+    row = work.execute(CHECKPOINT_OF, values).fetchone()
     if row is None:
         raise UnknownJob(f"no finished job {parent} to start from")
     address: str | None = row[0]

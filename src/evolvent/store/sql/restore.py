@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from evolvent.core.records import JobId
-from evolvent.errors import EvolventError, StudyExists
+from evolvent.errors import EvolventError
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.checkpoints.transfer import (
     CheckpointWriter,
@@ -19,7 +19,10 @@ from evolvent.store.checkpoints.transfer import (
 from evolvent.store.dump import JobPoint, MemberDump, StudyDump
 from evolvent.store.idempotency import RequestFingerprint
 from evolvent.store.records import JOB_COLUMNS
-from evolvent.store.sql.database import Transaction, Writing
+from evolvent.store.sql.advance import WRITE_BEST
+from evolvent.store.sql.control import insert_study
+from evolvent.store.sql.database import Writing
+from evolvent.store.sql.dump import missing
 from evolvent.store.sql.retry import find_answer, run_idempotent
 from evolvent.store.sql.rows import (
     FAILURE,
@@ -31,18 +34,11 @@ from evolvent.store.sql.rows import (
     failure_row,
     head_values,
     job_row,
-    storable_text,
     storable_text_or_none,
 )
 from evolvent.store.sql.session import DatabaseSession
 from evolvent.store.sqlite.location import translate_error
 
-_STUDY = """
-INSERT INTO study (name, record, epoch, stopped, stopped_by, created_at, started_at)
-VALUES (:name, :record, 0, :stopped, :stopped_by, :created_at, :started_at)
-ON CONFLICT (name) DO NOTHING
-RETURNING id
-"""
 _MEMBER, _JOB = ", ".join(HeadRow._fields), ", ".join((*JOB_COLUMNS, "kept"))
 _READ_STAGED = {
     "member": f"SELECT :begin + member AS id, :study AS study, {_MEMBER} FROM member",
@@ -67,11 +63,6 @@ _READ_STAGED = {
 _BEST = """
 SELECT member, round, score, checkpoint FROM job WHERE state = 'done'
 ORDER BY score DESC, round, member LIMIT 1
-"""
-_NOTE_BEST = """
-UPDATE study
-SET best_member = :member, best_round = :round, best_score = :score, best_checkpoint = :checkpoint
-WHERE id = :study
 """
 _STUDY_EXISTS = "SELECT 1 FROM study WHERE id = :study"
 _PARENTS = """
@@ -124,8 +115,8 @@ def restore(
     ):
         checkpoints = LocalCheckpoints(folder / "checkpoints", sync=synced)
         save(checkpoints)
-        missing = _missing(staged, checkpoints)
-        return _write(session, dump, staged, checkpoints, missing, key)
+        missing_jobs = missing(staged.execute(_PARENTS), checkpoints)
+        return _write(session, dump, staged, checkpoints, missing_jobs, key)
 
 
 def _write(
@@ -133,13 +124,21 @@ def _write(
     dump: StudyDump,
     staged: sqlite3.Connection,
     checkpoints: LocalCheckpoints,
-    missing: Sequence[JobId],
+    missing_jobs: Sequence[JobId],
     key: str | None,
 ) -> int:
     created: list[int] = []
 
     def create() -> int:
-        study = _create(tx, dump, missing)
+        stopped, stopped_by = dump.stopped_for(missing_jobs)
+        study = insert_study(
+            tx,
+            dump.record,
+            created_at=dump.created_at,
+            started_at=dump.started_at,
+            stopped=stopped,
+            stopped_by=stopped_by,
+        )
         created.append(study)
         _copy(tx, staged, study)
         # Last, and before the commit: a study that can be seen has its checkpoints.
@@ -156,24 +155,6 @@ def _write(
         raise
 
 
-def _create(tx: Transaction, dump: StudyDump, missing: Sequence[JobId]) -> int:
-    record = dump.record
-    stopped, stopped_by = dump.stopped_for(missing)
-    values = {
-        "name": storable_text(record.name),
-        "record": encode(record.to_json()),
-        "stopped": storable_text_or_none(stopped),
-        "stopped_by": stopped_by,
-        "created_at": dump.created_at,
-        "started_at": dump.started_at,
-    }
-    row = tx.execute(_STUDY, values).fetchone()
-    if row is None:
-        raise StudyExists(f"name: there is a study {record.name!r} already: choose another name")
-    study: int = row[0]
-    return study
-
-
 def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
     values = {"study": study, "begin": study * ID_STRIDE}
     for table, read in _READ_STAGED.items():
@@ -182,7 +163,7 @@ def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
     best = staged.execute(_BEST).fetchone()
     if best is not None:
         names = ("member", "round", "score", "checkpoint")
-        tx.execute(_NOTE_BEST, {"study": study, **dict(zip(names, best, strict=True))})
+        tx.execute(WRITE_BEST, {"study": study, **dict(zip(names, best, strict=True))})
 
 
 def _fingerprint(dump: StudyDump) -> RequestFingerprint:
@@ -203,12 +184,6 @@ def _clear(session: DatabaseSession, study: int, name: str) -> None:
     with suppress(EvolventError, OSError), session.database.exclusive(study) as tx:
         if tx.execute(_STUDY_EXISTS, {"study": study}).fetchone() is None:
             discarded(session.checkpoint_dir(name, study))
-
-
-def _missing(staged: sqlite3.Connection, checkpoints: LocalCheckpoints) -> list[JobId]:
-    rows = staged.execute(_PARENTS)
-    jobs = (JobId(member, round_) for member, round_, a in rows if a not in checkpoints)
-    return list(dict.fromkeys(jobs))
 
 
 @contextmanager
@@ -250,10 +225,8 @@ def _insert(
 
 
 def _head_row(member: MemberDump) -> HeadRow:
-    values = head_values(member.head)
-    values["reason"] = storable_text(member.head.reason)
     return HeadRow(
-        **values,
+        **head_values(member.head),
         member=member.head.member,
         checkpoint=None,  # follows from its parent
         attempt=member.attempt,

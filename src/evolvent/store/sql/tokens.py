@@ -5,13 +5,16 @@ Every method may be repeated: what is added twice is there once.
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from typing import Any
 
 from evolvent.store.sql.database import Database
 from evolvent.store.sql.retry import retry
 from evolvent.store.tokens import Session, Token
 
-_TOKEN = "t.id, t.hash, t.name, t.role, t.study, t.created_at, t.expires_at, t.revoked_at"
+_TOKEN_FIELDS = [field.name for field in fields(Token)]
+_SESSION_FIELDS = [field.name for field in fields(Session)]
+_TOKEN = ", ".join(f"t.{name}" for name in _TOKEN_FIELDS)
 
 _ADD = """
 INSERT INTO token (id, hash, name, role, study, created_at, expires_at)
@@ -30,15 +33,10 @@ VALUES (:id, :hash, :token, :created_at, :expires_at)
 ON CONFLICT (id) DO NOTHING
 """
 _SIGNED_IN = f"""
-SELECT s.id, s.hash, s.token, s.created_at, s.expires_at, {_TOKEN}
+SELECT {", ".join(f"s.{name}" for name in _SESSION_FIELDS)}, {_TOKEN}
 FROM session s JOIN token t ON t.id = s.token WHERE s.id = :id
 """
 _SIGN_OUT = "DELETE FROM session WHERE id = :id"
-
-_SESSION_FIELDS = ("id", "hash", "token", "created_at", "expires_at")
-_TOKEN_FIELDS = (
-    "id", "hash", "name", "role", "study", "created_at", "expires_at", "revoked_at",
-)  # fmt: skip
 
 
 class SqlTokens:
@@ -55,7 +53,7 @@ class SqlTokens:
     @retry
     def add(self, token: Token) -> None:
         with self._database.write(synced=True) as tx:
-            tx.execute(_ADD, _values(token, _TOKEN_FIELDS))
+            tx.execute(_ADD, asdict(token))
 
     @retry
     def all(self) -> list[Token]:
@@ -78,7 +76,7 @@ class SqlTokens:
     def sign_in(self, session: Session) -> None:
         with self._database.write(synced=False) as tx:
             tx.execute(_DELETE_EXPIRED, {"now": session.created_at})
-            tx.execute(_SIGN_IN, _values(session, _SESSION_FIELDS))
+            tx.execute(_SIGN_IN, asdict(session))
 
     @retry
     def find_session(self, id: str) -> tuple[Session, Token, float] | None:
@@ -98,7 +96,3 @@ class SqlTokens:
 
 def _token(row: tuple[Any, ...]) -> Token:
     return Token(**dict(zip(_TOKEN_FIELDS, row, strict=True)))
-
-
-def _values(record: Token | Session, fields: tuple[str, ...]) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in fields}
