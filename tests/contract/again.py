@@ -224,6 +224,8 @@ class AgainContract:
             assert store.release(crew.id, worker="dead", failure=LOST) == 2
         assert len(store.failures(crew.id)) == 2
         assert store.release(crew.id, worker="dead", failure=RETURNED) == 0
+        crew.claim("dead")
+        assert store.release(crew.id, worker="dead", failure=LOST) == 1
         assert store.release(crew.id, worker="w0", failure=LOST) == 0
 
     def test_job_moved_again_has_the_reason_once(self, store: Store) -> None:

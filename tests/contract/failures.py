@@ -126,7 +126,7 @@ class FailuresContract:
         mine = [crew.claim("dead") for _ in range(2)]
         theirs = crew.claim("alive")
         assert store.release(crew.id, worker="dead", failure=LOST) == 2
-        assert store.release(crew.id, worker="dead", failure=LOST) == 2  # by now, not by this call
+        assert store.release(crew.id, worker="dead", failure=LOST) == 2  # as the first time
         assert store.release(crew.id, worker="dead", failure=INVALID) == 0
         assert store.release(crew.id, worker="nobody", failure=LOST) == 0
         for lease in mine:

@@ -205,8 +205,8 @@ class Store(WholeStudies, Protocol):
         """Note `failure` for every job this worker holds, as `fail` does.
 
         Returns:
-            For how many jobs of this worker the failure, by kind and message, has been noted: by
-            this call, or by one before of which the answer was lost.
+            How many; when it holds none (any more), for how many of its jobs the failure, by kind
+            and message, was noted before.
         """
         ...
 

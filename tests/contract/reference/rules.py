@@ -127,12 +127,12 @@ def fail_attempt(study: ReferenceStudy, lease: Lease, failure: Failure) -> None:
 
 
 def release(study: ReferenceStudy, worker: str, failure: Failure) -> int:
-    """Note a failure for all jobs of a worker; return for how many it is noted by now."""
+    """Note a failure for all jobs of a worker; return how many, or how many it was before."""
     running = [slot for slot in study.slots if slot.head.state is HeadState.RUNNING]
     held = [slot for slot in running if slot.worker == worker]
     for slot in held:
         fail(study, slot, failure)
-    return sum(it.worker == worker for it in _noted(study, failure))
+    return len(held) or sum(it.worker == worker for it in _noted(study, failure))
 
 
 def resume(study: ReferenceStudy) -> None:

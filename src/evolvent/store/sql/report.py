@@ -129,7 +129,7 @@ def fail(work: UnitOfWork, lease: Lease, failure: Failure) -> None:
 
 
 def release(work: UnitOfWork, worker: str, failure: Failure) -> int:
-    """Note a failure for all jobs of a worker; return for how many it is noted by now."""
+    """Note a failure for all jobs of a worker; return how many, or how many it was before."""
     values = {"study": work.study, "worker": storable_text(worker)}
     numbers = [member for (member,) in work.execute(_WORKER_MEMBERS, values).fetchall()]
     for member in numbers:
@@ -137,8 +137,10 @@ def release(work: UnitOfWork, worker: str, failure: Failure) -> int:
         row = work.execute(HEAD_OF_LEASE, {"id": work.study * ID_STRIDE + member}).fetchone()
         head, study_row = head_and_study(row)
         note_failure(work, head, study_row, failure)
-    values |= _kind_and_message(failure)
-    return int(work.execute(_COUNT_NOTED, values).fetchone()[0])
+    if numbers:
+        return len(numbers)
+    # None is left: perhaps by this call, and its answer got lost.
+    return int(work.execute(_COUNT_NOTED, {**values, **_kind_and_message(failure)}).fetchone()[0])
 
 
 def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> Lease:
