@@ -176,7 +176,8 @@ def _restored_before(session: DatabaseSession, dump: StudyDump, key: str | None)
     if key is None:
         return None
     with session.database.read() as tx:
-        return find_answer(tx, key, _fingerprint(dump))
+        before: int | None = find_answer(tx, key, _fingerprint(dump))
+    return before
 
 
 def _clear(session: DatabaseSession, study: int, name: str) -> None:

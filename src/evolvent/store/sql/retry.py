@@ -6,7 +6,7 @@ import functools
 import time
 import uuid
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from evolvent.store.backoff import Backoff
 from evolvent.store.idempotency import KEPT_S, RequestFingerprint, check_same
@@ -25,7 +25,7 @@ ON CONFLICT (id) DO NOTHING
 _SELECT_ANSWER = "SELECT call, told FROM answer WHERE id = :key"
 _UPDATE_ANSWER = "UPDATE answer SET told = :told WHERE id = :key"
 _DELETE_OLD = "DELETE FROM answer WHERE at < :before"
-_Answer = TypeVar("_Answer", bound=int | str | None)
+_Answer = TypeVar("_Answer", int, str)
 
 
 class FreshKey(str):
@@ -125,20 +125,17 @@ def run_idempotent(
     values = {"key": key, "call": str(call), "now": tx.now()}
     # On PostgreSQL the insert waits for the end of another transaction that has inserted this key.
     while tx.execute(_INSERT_KEY, values).rowcount != 1:
-        row = tx.execute(_SELECT_ANSWER, {"key": key}).fetchone()
-        if row is not None:  # else it has been forgotten in between
-            check_same(key, row[0], str(call))
-            answer: _Answer = decode(row[1])
-            return answer
+        before: _Answer | None = find_answer(tx, key, call)
+        if before is not None:  # else it has been forgotten in between
+            return before
     answer = change()
-    if answer is not None:
-        tx.execute(_UPDATE_ANSWER, {"key": key, "told": encode(answer)})
+    tx.execute(_UPDATE_ANSWER, {"key": key, "told": encode(answer)})
     tx.execute(_DELETE_OLD, {"before": tx.now() - KEPT_S})
     return answer
 
 
-def find_answer(tx: Transaction, key: str, call: RequestFingerprint) -> int | None:
-    """Return what a call of this key was answered with a number, if it was.
+def find_answer(tx: Transaction, key: str, call: RequestFingerprint) -> Any:
+    """Return what a call of this key was answered; None if there was none.
 
     Raises:
         ConfigError: the key was that of another call.
@@ -147,4 +144,4 @@ def find_answer(tx: Transaction, key: str, call: RequestFingerprint) -> int | No
     if row is None:
         return None
     check_same(key, row[0], str(call))
-    return int(decode(row[1]))
+    return decode(row[1])
