@@ -30,6 +30,7 @@ httpx = needs("httpx")
 STUDY, STUDY_PAGE = "/api/v1/studies/1", "/studies/1"
 ADDRESS = "0" * 64
 FENCE = {"member": 0, "round": 0, "attempt": 9, "worker": "w"}
+CLAIMED = {"member": 0, "round": 0, "attempt": 1, "worker": "w"}
 FAILURE = {"kind": "raised", "message": "m", "traceback": None}
 JSON = {"Content-Type": "application/json"}
 BINARY = {"Content-Type": "application/octet-stream"}
@@ -83,6 +84,12 @@ REFUSALS: dict[str, tuple[str, str, Any, dict[str, str], int, str]] = {
         "GET", f"{STUDY}/checkpoints/HELD/files/0", None, {"Range": "bytes=9-"}, 416, "Range"
     ),
     "no such field": ("POST", f"{STUDY}/stop", {"why": "x"}, {}, 422, "why"),
+    "a key where the fence does": (
+        "POST", f"{STUDY}/fail", {**FENCE, "failure": FAILURE, "key": "k"}, {}, 422, "key"
+    ),
+    "points left out": (
+        "POST", f"{STUDY}/heartbeat", {**CLAIMED, "offset": 9}, {}, 422, "offset"
+    ),
     "no such parameter": ("GET", f"{STUDY}/jobs?many=9", None, {}, 422, "many"),
     "value of a field": ("POST", f"{STUDY}/extend", {"rounds": "x"}, {}, 422, "rounds"),
     "hyperparameter": (
@@ -98,7 +105,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     store = open_store(f"sqlite:///{tmp_path_factory.mktemp('refusals') / 'log.db'}")
     with contextlib.closing(store), service(store) as made:
         for name in ("hill", "other"):
-            store.create_study(study_record(name=name))
+            study = store.create_study(study_record(name=name))
+            store.claim(study, worker="w", lease_s=3600.0)
         yield made
 
 
