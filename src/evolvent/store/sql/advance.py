@@ -17,9 +17,9 @@ from evolvent.store.sql.rows import (
     HeadRow,
     LazyHyperparameters,
     decode,
+    head_job,
     head_values,
     job_id,
-    running_job,
 )
 from evolvent.store.sql.session import UnitOfWork
 
@@ -96,7 +96,10 @@ def finish_job(work: UnitOfWork, head: HeadRow, result: JobResult) -> None:
     _write_head(work, new, addresses)
     if score is not None:
         _note_best(work, own, score, result.checkpoint)
-    _open_others(work, healthy=score is not None)
+    if work.record.synchronous:
+        _decide_round(work)
+    elif score is not None:
+        _revive_failed(work)
 
 
 def resume_members(work: UnitOfWork, heads: Sequence[HeadRow]) -> None:
@@ -170,13 +173,6 @@ def _note_best(work: UnitOfWork, job: JobId, score: float, checkpoint: str | Non
         work.execute(_STOP, {"study": work.study, "why": f"{job} reached the target"})
 
 
-def _open_others(work: UnitOfWork, *, healthy: bool) -> None:
-    if work.record.synchronous:
-        _decide_round(work)
-    elif healthy:
-        _revive_failed(work)
-
-
 def _revive_failed(work: UnitOfWork) -> None:
     """Let failed members look again for a donor, one after the other."""
     population = work.known_population
@@ -236,7 +232,7 @@ class JobResult(NamedTuple):
     def record(self, head: HeadRow) -> JobRecord:
         """Return the finished job of a head as algorithms see it while it is being reported."""
         return replace(
-            running_job(head),
+            head_job(head),
             state=self.state,
             score=self.score,
             metrics=decode(self.metrics),

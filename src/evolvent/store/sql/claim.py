@@ -16,7 +16,7 @@ from evolvent.store.sql.rows import (
     HeadRow,
     Row,
     head_and_study,
-    running_job,
+    head_job,
     storable_text,
 )
 from evolvent.store.sql.session import DatabaseSession, UnitOfWork
@@ -176,4 +176,4 @@ def _hand_out(tx: Transaction, request: ClaimRequest, head: HeadRow) -> HeadRow 
 
 def _lease(head: HeadRow, request: ClaimRequest) -> Lease:
     # After the transaction: hyperparameters are decoded while nobody waits for the lock.
-    return Lease(request.study, running_job(head), str(head.worker))
+    return Lease(request.study, head_job(head), str(head.worker))

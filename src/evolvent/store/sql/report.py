@@ -19,7 +19,7 @@ from evolvent.store.sql.rows import (
     StudyRow,
     encode,
     head_and_study,
-    running_job,
+    head_job,
     storable_text,
     storable_text_or_none,
 )
@@ -151,7 +151,7 @@ def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> Leas
     head, row = found
     if head.parent != parent:  # else this was done before, and the answer got lost
         head = _move(work, head, row, parent, reason)
-    return Lease(lease.study, running_job(head), lease.worker)
+    return Lease(lease.study, head_job(head), lease.worker)
 
 
 def _move(work: UnitOfWork, head: HeadRow, row: StudyRow, parent: JobId, reason: str) -> HeadRow:

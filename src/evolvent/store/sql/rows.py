@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from evolvent.core.heads import Head, HeadState
-from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState, Value
+from evolvent.core.records import Cause, JobId, JobRecord, JobState, Value
 from evolvent.store.records import JOB_COLUMNS, FailedAttempt, Failure, FailureKind
 
 Row: TypeAlias = tuple[Any, ...]
@@ -150,19 +150,15 @@ def open_job(head: HeadRow, *, rounds: int) -> JobRecord | None:
     """Return the job of a head: queued, running or cancelled; None when there is none."""
     match head.state:
         case HeadState.QUEUED | HeadState.RUNNING:
-            return _head_job(head, JobState(head.state))
+            return head_job(head, JobState(head.state))
         case HeadState.ENDED if head.round < rounds:
-            return _head_job(head, JobState.CANCELLED)
+            return head_job(head, JobState.CANCELLED)
         case _:
             return None
 
 
-def running_job(head: HeadRow) -> JobRecord:
-    """Return the job of a running head."""
-    return _head_job(head, JobState.RUNNING)
-
-
-def _head_job(head: HeadRow, state: JobState) -> JobRecord:
+def head_job(head: HeadRow, state: JobState = JobState.RUNNING) -> JobRecord:
+    """Return the job of a head that has one."""
     return JobRecord(
         head.member,
         head.round,
@@ -210,11 +206,6 @@ def _storable(value: Any) -> Any:
     return storable_text(value) if isinstance(value, str) else value
 
 
-def text_of(values: Hyperparameters) -> str:
-    """Return hyperparameters as text."""
-    return values.text if isinstance(values, LazyHyperparameters) else encode(dict(values))
-
-
 def parent_columns(parent: JobId | None) -> tuple[int | None, int | None]:
     """Return the two columns of a parent, both empty when there is none."""
     return (None, None) if parent is None else (parent.member, parent.round)
@@ -222,11 +213,14 @@ def parent_columns(parent: JobId | None) -> tuple[int | None, int | None]:
 
 def head_values(head: Head) -> dict[str, Any]:
     """Return the columns of `HEAD_COLUMNS`."""
+    values = head.hyperparameters
     parent_member, parent_round = parent_columns(head.parent)
     return {
         "round": head.round,
         "state": head.state.value,
-        "hyperparameters": text_of(head.hyperparameters),
+        "hyperparameters": (
+            values.text if isinstance(values, LazyHyperparameters) else encode(dict(values))
+        ),
         "parent_member": parent_member,
         "parent_round": parent_round,
         "reason": storable_text(head.reason),  # of an algorithm of the user's own, too

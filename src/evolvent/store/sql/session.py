@@ -16,7 +16,7 @@ from evolvent.core.population import Population
 from evolvent.core.study import StudyRecord
 from evolvent.errors import EvolventError, UnknownStudy
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.sql.database import Cursor, Database, Reading, Transaction
+from evolvent.store.sql.database import Cursor, Database, Reading
 from evolvent.store.sql.population import PopulationCache
 from evolvent.store.sql.rows import STUDY, StudyRow, decode
 
@@ -214,11 +214,15 @@ class DatabaseSession:
         Not within the transaction that let them go: after a power cut the log must not want back
         what has been removed already. So it may be needed again: look, while nobody writes.
         """
+        unneeded: list[str] = []
         try:
             # Exclusive before unlink: a report that names one of these waits for its turn,
             # finds that it is gone, and the worker seals it again.
             with self.database.exclusive(study) as tx:
-                unneeded = [a for a in sorted(unreferenced) if not _is_needed(tx, study, a)]
+                for address in sorted(unreferenced):
+                    values = {"study": study, "address": address}
+                    if not tx.execute(_NEEDED, values).fetchone()[0]:
+                        unneeded.append(address)
                 cache.checkpoints.discard(unneeded)
             # After the lock: `discard` only renamed them, and unlinking large files takes long.
             if unneeded:
@@ -278,11 +282,6 @@ class DatabaseSession:
 def unknown_study(study: int) -> UnknownStudy:
     """Return the error for a number that no study has."""
     return UnknownStudy(f"no study of number {study}: it has been removed, or never was")
-
-
-def _is_needed(tx: Transaction, study: int, address: str) -> bool:
-    values = {"study": study, "address": address}
-    return bool(tx.execute(_NEEDED, values).fetchone()[0])
 
 
 def _record(text: str) -> StudyRecord:

@@ -131,7 +131,7 @@ class SqliteDatabase:
         return ExclusiveLock(self)
 
     def autocommit(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
-        with self.exclusive() as tx:
+        with ExclusiveLock(self) as tx:
             return tx.execute(sql, {**values, "now": tx.now()}).fetchall()
 
     def close(self) -> None:
