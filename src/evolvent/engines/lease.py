@@ -160,7 +160,9 @@ def send_points(send: Callable[[list[Point], int], None], job: Job, *, after: in
     points = job.logged(after=after)
     try:
         send(points, after)
-    except ConfigError:
+    except ConfigError as e:
+        if e.field != "offset":
+            raise
         # Fewer are stored than were: a crash of the database has undone the newest heartbeats,
         # which are not synced.
         points, after = job.logged(), 0
