@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,7 +32,12 @@ from evolvent.cli.train import (
     show_result,
 )
 
+if TYPE_CHECKING:
+    from evolvent.analysis.comparison.comparison import Comparison
+    from evolvent.analysis.comparison.replay_report import ReplayReport
+
 VERSUS = "vs"
+_VERDICTS = {"better": "bold green", "worse": "bold red", "noise": "yellow"}
 
 
 _COMPARE = """
@@ -87,7 +92,7 @@ def compare(
     elif form is Format.CSV:
         print_csv(ROW, [list(row.values()) for row in found.rows()])
     else:
-        print_verdicts(str(found))
+        print_verdicts(found)
 
 
 def parse_arms(words: list[str]) -> Sequence[str | list[str]]:
@@ -100,16 +105,18 @@ def parse_arms(words: list[str]) -> Sequence[str | list[str]]:
     return arms
 
 
-def print_verdicts(text: str) -> None:
+def print_verdicts(report: Comparison | ReplayReport) -> None:
     """Print a comparison; in a terminal, verdicts stand out."""
     from rich.text import Text
 
-    shown = Text(text)
-    shown.highlight_regex(r"(?m) better$", "bold green")
-    shown.highlight_regex(r"(?m) worse$", "bold red")
-    shown.highlight_regex(r"(?m) noise$", "yellow")
-    shown.highlight_regex(r"UNEQUAL COMPUTE|^Failed", "bold red")
-    output_console().print(shown, soft_wrap=True)
+    shown = Text()
+    for line in report.lines():
+        text = Text(line.text)
+        if line.verdict:
+            text.stylize(_VERDICTS[line.verdict], -len(line.verdict) - 1)
+        text.stylize("bold red", 0, len(line.alarm))
+        shown.append_text(text).append("\n")
+    output_console().print(shown, end="", soft_wrap=True)
 
 
 _CONTROL = """
@@ -146,7 +153,7 @@ def control(
     arms = opened.result(), result
     if not as_json and all(arm.status.best is not None for arm in arms):
         print()
-        print_verdicts(str(compare_studies(*arms)))
+        print_verdicts(compare_studies(*arms))
 
 
 COMMANDS = {compare: _COMPARE, control: _CONTROL}

@@ -92,7 +92,7 @@ def replay(
         print_json(report.to_json())
     else:
         print()
-        print_verdicts(str(report))
+        print_verdicts(report)
     if report.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if not report.replay.values:

@@ -15,10 +15,11 @@ from evolvent.analysis.comparison.statistics import (
 )
 from evolvent.analysis.comparison.text import (
     TITLES,
-    aligned,
+    Line,
     decimals,
     difference_cells,
     mean_cells,
+    table_lines,
     wrapped,
 )
 from evolvent.core.records import JobId
@@ -110,7 +111,11 @@ class Comparison:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        return "\n".join(_text(self))
+        return "\n".join(line.text for line in self.lines())
+
+    def lines(self) -> list[Line]:
+        """Return it line by line, for who shows what stands out."""
+        return list(_lines(self))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for every mean and every difference, as a table for programs."""
@@ -150,22 +155,23 @@ def _numbers(estimate: Estimate | None) -> dict[str, Any]:
     return {"n": 0} if estimate is None else asdict(estimate)
 
 
-def _text(c: Comparison) -> Iterator[str]:
+def _lines(c: Comparison) -> Iterator[Line]:
     goal = "maximised" if c.mode == "max" else "minimised"
     jobs = "first job" if c.budget == 1 else f"first {c.budget} jobs"
     if c.unequal:
         trained = ", ".join(f"{s.study} {s.jobs}" for arm in c.arms for s in arm.seeds)
-        yield from wrapped(f"UNEQUAL COMPUTE. Jobs trained: {trained}.")
-        yield f"Compared at the common budget: the {jobs} of every study."
-        yield ""
-    yield from wrapped(f"{c.metric}, {goal}: the {jobs} of every study")
-    yield ""
-    yield from aligned(_table(c))
-    yield ""
-    for sentence in _sentences(c):
-        yield from wrapped(sentence)
-    for note in c.notes:
-        yield from wrapped(f"Note: {note}.")
+        alarm = "UNEQUAL COMPUTE"
+        first, *more = wrapped(f"{alarm}. Jobs trained: {trained}.")
+        yield Line(first, alarm=alarm)
+        yield from map(Line, more)
+        yield Line(f"Compared at the common budget: the {jobs} of every study.")
+        yield Line("")
+    yield from map(Line, wrapped(f"{c.metric}, {goal}: the {jobs} of every study"))
+    yield Line("")
+    yield from table_lines(_table(c))
+    yield Line("")
+    for sentence in (*_sentences(c), *(f"Note: {note}." for note in c.notes)):
+        yield from map(Line, wrapped(sentence))
 
 
 def _table(c: Comparison) -> Iterator[tuple[str, ...]]:

@@ -9,12 +9,13 @@ from typing import Any
 from evolvent.analysis.comparison.statistics import Estimate, Verdict, difference, mean_of, spread
 from evolvent.analysis.comparison.text import (
     TITLES,
-    aligned,
+    Line,
     counted,
     decimals,
     difference_cells,
     mean_cells,
     number,
+    table_lines,
     wrapped,
 )
 from evolvent.analysis.schedule.schedule import Schedule
@@ -134,22 +135,26 @@ class ReplayReport:
         }
 
     def __str__(self) -> str:
-        return "\n".join(_text(self))
+        return "\n".join(line.text for line in self.lines())
+
+    def lines(self) -> list[Line]:
+        """Return it line by line, for who shows what stands out."""
+        return list(_lines(self))
 
 
 def _arm_json(arm: ReplayArm) -> dict[str, Any]:
     return {**asdict(arm), "mean": None if arm.mean is None else asdict(arm.mean), "sd": arm.sd}
 
 
-def _text(r: ReplayReport) -> Iterator[str]:
+def _lines(r: ReplayReport) -> Iterator[Line]:
     whose = f"the schedule of {r.original.job}" if r.original.own else "a given schedule"
     rounds, seeds = counted(r.schedule.total, "round"), counted(len(r.replay.scores), "seed")
-    yield from wrapped(f"replay of {r.original.study}: {whose}, {rounds}, {seeds}")
-    yield ""
-    yield from aligned(_table(r))
-    yield ""
+    head = f"replay of {r.original.study}: {whose}, {rounds}, {seeds}"
+    yield from map(Line, [*wrapped(head), ""])
+    yield from table_lines(_table(r))
+    yield Line("")
     for sentence in _sentences(r):
-        yield from wrapped(sentence)
+        yield from map(Line, wrapped(sentence))
 
 
 def _table(r: ReplayReport) -> Iterator[tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from evolvent.analysis.comparison.statistics import LEVEL, Estimate
 from evolvent.core.study import Mode
@@ -17,6 +18,19 @@ _LABEL, _GAP = 12, 2
 _FOUR_DIGITS, _TWO_DIGITS = 3, 1
 _LARGEST = 1e7
 _ROUNDING = 1e-9  # what is smaller beside the values is rounding, no difference
+
+
+class Line(NamedTuple):
+    """A line of a report, and what of it is to stand out.
+
+    Attributes:
+        verdict: what it ends with, where it tells a difference.
+        alarm: what it begins with, where it must not be missed.
+    """
+
+    text: str
+    verdict: str = ""
+    alarm: str = ""
 
 
 def decimals(values: Iterable[float | None], spreads: Iterable[float | None]) -> int:
@@ -77,6 +91,13 @@ def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
         label, *middle, end = row
         cells = [c.rjust(w) for c, w in zip(middle, widths, strict=True)]
         yield "  ".join([_shortened(label, first).ljust(first), *cells, end]).rstrip()
+
+
+def table_lines(rows: Iterable[Sequence[str]]) -> Iterator[Line]:
+    """Yield the lines of a table, whose last column holds verdicts."""
+    table = list(rows)
+    for row, line in zip(table, aligned(table), strict=True):
+        yield Line(line, verdict=row[-1] if len(row) > 1 else "")
 
 
 def wrapped(text: str) -> list[str]:
