@@ -9,7 +9,7 @@ from typing import Any
 from evolvent.core.algorithms import Algorithm
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.errors import UnknownStudy
+from evolvent.errors import StoreUnavailable, UnknownStudy
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints, hold
 from evolvent.store.dump import Chosen, StudyDump
@@ -32,7 +32,7 @@ from evolvent.store.sql import dump as sql_dump
 from evolvent.store.sql import read as sql_read
 from evolvent.store.sql import report as sql_report
 from evolvent.store.sql import restore as sql_restore
-from evolvent.store.sql.database import Database
+from evolvent.store.sql.database import ConnectionLost, Database
 from evolvent.store.sql.retry import (
     retry,
     retry_idempotent,
@@ -139,6 +139,7 @@ class SqlStore:
         request = sql_claim.ClaimRequest(study, worker, lease_s, prefer, key)
         return sql_claim.claim(self._session, request)
 
+    @retry
     def heartbeat(
         self,
         lease: Lease,
@@ -147,9 +148,16 @@ class SqlStore:
         points: Sequence[Point] = (),
         offset: int | None = None,
     ) -> None:
-        # Points without an offset that may have been stored would be stored twice.
-        repeat = retry_if_rolled_back if points and offset is None else retry
-        repeat(self._heartbeat)(lease, lease_s, points, offset)
+        try:
+            # No study lock: heartbeats of many workers change one row each and wait for nobody. Not
+            # synced: points that a power cut undoes are asked for by the next offset.
+            with self._session.database.write(synced=False) as tx:
+                sql_report.heartbeat(tx, lease, lease_s=lease_s, points=points, offset=offset)
+        except ConnectionLost as e:
+            # Not made again: points without an offset that may be stored would be stored twice.
+            if e.maybe_committed and points and offset is None:
+                raise StoreUnavailable(str(e)) from e
+            raise
 
     @retry
     def report(self, lease: Lease, report: Report) -> None:
@@ -325,14 +333,6 @@ class SqlStore:
         with self._session.work(study) as work:
             work.load_study()
             yield work
-
-    def _heartbeat(
-        self, lease: Lease, lease_s: float, points: Sequence[Point], offset: int | None
-    ) -> None:
-        # No study lock: heartbeats of many workers change one row each and wait for nobody. Not
-        # synced: points that a power cut undoes are asked for by the next offset.
-        with self._session.database.write(synced=False) as tx:
-            sql_report.heartbeat(tx, lease, lease_s=lease_s, points=points, offset=offset)
 
     def _work_for(self, lease: Lease) -> UnitOfWork:
         try:
