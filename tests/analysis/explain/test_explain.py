@@ -345,17 +345,18 @@ def test_a_study_that_started_again_says_so() -> None:
 
 def test_a_damaged_checkpoint_is_told() -> None:
     busy = crew(population=2, rounds=4)
-    trained(busy, [0.5, 0.4], [0.6, 0.5])
-    busy.store.pin(busy.id, JobId(0, 1))
+    trained(busy, [0.5, 0.4])
+    busy.store.pin(busy.id, JobId(0, 0))
+    trained(busy, [0.6, 0.5])
     lease = busy.claim_of(0)
     busy.store.reparent(
-        lease, parent=JobId(0, 1), reason="a b is damaged; started from m0r1, the nearest sound "
+        lease, parent=JobId(0, 0), reason="a b is damaged; started from m0r0, the nearest sound "
         "ancestor",
     )  # fmt: skip
     explanation = why(busy, "m0r2")
     assert explanation.agrees
     assert explanation.why[-1] == (
-        "The checkpoint that it was to start from was damaged: a b is damaged; started from m0r1, "
+        "The checkpoint that it was to start from was damaged: a b is damaged; started from m0r0, "
         "the nearest sound ancestor."
     )
 
