@@ -55,7 +55,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-        files.sync_directory(path.parent)
+        files.sync_path(path.parent)
     except OSError as e:
         raise ArchiveError(f"{path} cannot be written: {e.strerror or e}") from e
     finally:

@@ -68,7 +68,7 @@ def read(directory: Path) -> list[FileEntry]:
 def freeze(directory: Path, *, sync: bool) -> list[FileEntry]:
     """As `read`, and make every file read-only and, if asked, durable together with its name."""
     names = listing(directory)
-    paths = [directory / name for name in names if not name.endswith("/")]
+    paths = [f"{directory}/{name}" for name in names if not name.endswith("/")]
     # Before they are hashed: a new mode is a change, after which no hash would be known.
     n_bytes = sum(map(_make_read_only, paths))
     if not sync:
@@ -77,24 +77,32 @@ def freeze(directory: Path, *, sync: bool) -> list[FileEntry]:
         # Syncs that wait at the same time share one commit of the file system's journal, and the
         # hashing goes on meanwhile.
         with ThreadPoolExecutor(min(_THREADS, len(paths))) as pool:
-            synced = [pool.submit(_sync_path, path) for path in paths]
+            synced = [pool.submit(sync_path, path) for path in paths]
             entries = _hashed(directory, names)
         for done in synced:
             done.result()
     else:
         entries = _hashed(directory, names)
         for path in paths:
-            _sync_path(path)
+            sync_path(path)
     # The files before the folders that name them, and the deepest folder first.
-    folders = {os.path.dirname(name.rstrip("/")) for name in names}
-    for folder in sorted(_with_parents(folders), reverse=True):
-        sync_directory(directory / folder)
+    folders = {""}
+    for name in names:
+        folder = name.rstrip("/")
+        while folder := folder.rpartition("/")[0]:
+            folders.add(folder)
+    for folder in sorted(folders, reverse=True):
+        sync_path(directory / folder)
     return entries
 
 
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    _sync_path(directory)
+def sync_path(path: str | Path) -> None:
+    """Make the bytes of a file durable, or the names in a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_directory(directory: Path, *, sync: bool) -> None:
@@ -108,7 +116,7 @@ def make_directory(directory: Path, *, sync: bool) -> None:
         make_directory(directory, sync=sync)
         return
     if sync:
-        sync_directory(directory.parent)
+        sync_path(directory.parent)
 
 
 def sizes(directory: Path) -> dict[str, int]:
@@ -117,7 +125,7 @@ def sizes(directory: Path) -> dict[str, int]:
     return {name: (directory / name).stat().st_size for name in files}
 
 
-def remove(path: Path) -> int:
+def remove(path: str | Path) -> int:
     """Delete a file or a tree, whoever else may be deleting it; return the bytes freed.
 
     Raises:
@@ -126,28 +134,28 @@ def remove(path: Path) -> int:
     # Workers, collections and people remove the same things at the same time: what is gone
     # already was removed as asked.
     try:
-        info = path.lstat()
+        info = os.lstat(path)
         if not stat.S_ISDIR(info.st_mode):
             _unlink(path, info)
             return info.st_size
         if info.st_mode & stat.S_IRWXU != stat.S_IRWXU:
-            path.chmod(stat.S_IRWXU)  # training code had protected it
+            os.chmod(path, stat.S_IRWXU)  # training code had protected it
         with os.scandir(path) as found:
-            inside = [Path(entry.path) for entry in found]
+            inside = [entry.path for entry in found]
     except FileNotFoundError:
         return 0
-    freed = sum(remove(child) for child in inside)
+    freed = sum(map(remove, inside))
     with suppress(FileNotFoundError):  # somebody else was faster
-        path.rmdir()
+        os.rmdir(path)
     return freed
 
 
-def _unlink(path: Path, info: os.stat_result) -> None:
+def _unlink(path: str | Path, info: os.stat_result) -> None:
     if info.st_nlink == 1 or HASHES.get(info) is None:
-        path.unlink()
+        os.unlink(path)
         return
-    with path.open("rb", buffering=0) as file:  # to see what becomes of its other names
-        path.unlink()
+    with open(path, "rb", buffering=0) as file:  # to see what becomes of its other names
+        os.unlink(path)
         HASHES.carry(info, os.fstat(file.fileno()))
 
 
@@ -199,20 +207,22 @@ def changed_ns(path: Path) -> int:
 
 def listing(directory: Path) -> list[str]:
     """Return the relative names of all files below, and of empty directories with a slash."""
-    return sorted(_walk(directory, ""))
+    names: list[str] = []
+    _list_into(names, directory, "")
+    return sorted(names)
 
 
-def _walk(directory: Path, prefix: str) -> Iterator[str]:
+def _list_into(names: list[str], directory: str | Path, prefix: str) -> None:
     # Listed before any is looked into, so that no more than one directory is open at a time.
     with os.scandir(directory) as found:
         entries = list(found)
     if not entries and prefix:
-        yield prefix
+        names.append(prefix)
     for entry in entries:
         if entry.is_file(follow_symlinks=False):
-            yield prefix + entry.name
+            names.append(prefix + entry.name)
         elif entry.is_dir(follow_symlinks=False):
-            yield from _walk(directory / entry.name, f"{prefix}{entry.name}/")
+            _list_into(names, entry.path, f"{prefix}{entry.name}/")
         else:
             kind = "a symbolic link" if entry.is_symlink() else "a special file"
             raise CheckpointError(
@@ -225,34 +235,17 @@ def _hashed(directory: Path, names: Sequence[str]) -> list[FileEntry]:
     def entry(name: str) -> FileEntry:
         if name.endswith("/"):
             return FileEntry(name, 0, _OF_NOTHING)
-        path = directory / name
-        with path.open("rb", buffering=0) as file:
-            return FileEntry(name, *HASHES.hash(path, file.fileno()))
+        return FileEntry(name, *HASHES.hash(f"{directory}/{name}"))
 
-    if len(names) < 2 or sum((directory / name).stat().st_size for name in names) < _WORTH_A_POOL:
-        return [entry(name) for name in names]
+    if len(names) < 2 or sum(os.stat(directory / n).st_size for n in names) < _WORTH_A_POOL:
+        return list(map(entry, names))
     with ThreadPoolExecutor(min(len(names), os.cpu_count() or 1, _THREADS)) as pool:
         return list(pool.map(entry, names))
 
 
-def _make_read_only(path: Path) -> int:
-    before = path.stat()
-    path.chmod(stat.S_IMODE(before.st_mode) & _READ_ONLY)
-    HASHES.carry(before, path.stat())
+def _make_read_only(path: str) -> int:
+    before = os.stat(path)
+    os.chmod(path, stat.S_IMODE(before.st_mode) & _READ_ONLY)
+    if HASHES.get(before) is not None:
+        HASHES.carry(before, os.stat(path))
     return before.st_size
-
-
-def _sync_path(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _with_parents(folders: set[str]) -> set[str]:
-    above = {""}
-    for folder in folders:
-        parts = folder.split("/")
-        above.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
-    return above

@@ -36,26 +36,26 @@ class HashCache:
         self._blind_ns: dict[int, float] = {}
         self._lock = threading.Lock()
 
-    def hash(self, path: Path, descriptor: int) -> tuple[int, str]:
-        """Return the size and hash of an open file, which is read only if its hash is not known.
-
-        Args:
-            path: of the file.
-            descriptor: open for reading, at the start of the file. Of an open file the size and
-                times are those of now, also on a network file system.
-        """
-        before = os.fstat(descriptor)
-        known = self.get(before)
-        if known is not None:
-            return before.st_size, known
-        # Of a file that somebody is writing no hash is kept, as it is of the past already. Asked
-        # first: a page that was mapped and written to before can change while it is read, and be
-        # let go of, in no time of the file.
-        settled = _no_writer(descriptor) and self._is_settled(before, path.parent)
-        size, sha256 = _read(descriptor)
-        if settled and _state(os.fstat(descriptor)) == _state(before) and _no_writer(descriptor):
-            self._keep(before, sha256)
-        return size, sha256
+    def hash(self, path: str) -> tuple[int, str]:
+        """Return the size and hash of a file, which is read only if its hash is not known."""
+        # Opened first: then size and times are those of now, also on a network file system.
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            before = os.fstat(descriptor)
+            known = self.get(before)
+            if known is not None:
+                return before.st_size, known
+            # Of a file that somebody is writing no hash is kept, as it is of the past already.
+            # Asked first: a page that was mapped and written to before can change while it is
+            # read, and be let go of, in no time of the file.
+            settled = self._is_settled(descriptor, before, path)
+            size, sha256 = _read(descriptor)
+            after = os.fstat(descriptor)
+            if settled and _state(after) == _state(before) and _has_no_writer(descriptor):
+                self._keep(before, sha256)
+            return size, sha256
+        finally:
+            os.close(descriptor)
 
     def get(self, info: os.stat_result) -> str | None:
         """Return the hash of the file in this state, if it is known."""
@@ -65,7 +65,7 @@ class HashCache:
         """Keep the hash of a file that nobody but this process has written, and that is closed."""
         with suppress(OSError), path.open("rb", buffering=0) as file:
             info = os.fstat(file.fileno())
-            if self._is_settled(info, path.parent) and _no_writer(file.fileno()):
+            if self._is_settled(file.fileno(), info, str(path)):
                 self._keep(info, sha256)
 
     def carry(self, before: os.stat_result, after: os.stat_result) -> None:
@@ -92,13 +92,15 @@ class HashCache:
             while len(self._known) > _MOST_KEPT:
                 del self._known[next(iter(self._known))]
 
-    def _is_settled(self, info: os.stat_result, folder: Path) -> bool:
-        """Whether any change from now on will show in the time of change."""
+    def _is_settled(self, descriptor: int, info: os.stat_result, path: str) -> bool:
+        """Whether nobody writes, and any change from now on will show in the time of change."""
         blind_ns = self._blind_ns.get(info.st_dev)
         if blind_ns is None:
             with suppress(OSError):  # the folder is read-only, or cannot hold a file without name
-                blind_ns = self._blind_ns[info.st_dev] = _blind_ns(folder)
-        return blind_ns is not None and time.time_ns() - info.st_ctime_ns >= blind_ns
+                blind_ns = self._blind_ns[info.st_dev] = _blind_ns(Path(path).parent)
+        if blind_ns is None or time.time_ns() - info.st_ctime_ns < blind_ns:
+            return False
+        return _has_no_writer(descriptor)
 
 
 def _blind_ns(folder: Path) -> float:
@@ -130,7 +132,7 @@ def _changed_ns(descriptor: int, content: bytes) -> int:
     return os.fstat(descriptor).st_ctime_ns
 
 
-def _no_writer(descriptor: int) -> bool:
+def _has_no_writer(descriptor: int) -> bool:
     """Whether nobody has the file open for writing: a map once written to shows no further change.
 
     The kernel gives a lease to nobody else. Somebody who opens the file just then waits until it

@@ -20,7 +20,8 @@ from evolvent.store.checkpoints.files import FileEntry
 _ADDRESS = re.compile(r"[0-9a-f]{64}")
 _STAGED_AT = re.compile(r".*-([0-9a-f]{16})-[0-9a-f]{8}")
 _DAMAGE = {errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EBADMSG, errno.EUCLEAN}
-_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
+_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
+_NOT_A_LABEL = re.compile(r"[^\w.-]")
 _TRIES = 16
 
 _logger = logging.getLogger("evolvent")
@@ -50,6 +51,7 @@ class LocalCheckpoints:
         self._staging = self.root / "staging"
         self._objects = self.root / "objects"
         self._trash = self.root / "trash"
+        self._durable_buckets: set[str] = set()
 
     def stage(self, label: str, *, spare_s: float = 0.0) -> Path:
         """Make and return a fresh private directory; `label` (job and attempt) only helps people.
@@ -61,10 +63,13 @@ class LocalCheckpoints:
         Raises:
             CheckpointError: the disk is full or read-only; says where.
         """
-        plain = re.sub(r"[^\w.-]", "_", label)[:100]
+        plain = _NOT_A_LABEL.sub("_", label)[:100]
         young_until = int((self._clock() + spare_s) * 1e9)
         staged = self._staging / f"{plain}-{young_until:016x}-{secrets.token_hex(4)}"
         try:
+            with suppress(FileNotFoundError):  # the first one, or somebody has cleared up
+                staged.mkdir()
+                return staged
             tree.make_directory(self._staging, sync=self.sync)
             staged.mkdir()
         except OSError as e:
@@ -90,11 +95,12 @@ class LocalCheckpoints:
             CheckpointMissing: the staged directory is gone.
             CheckpointError: a link or special file, or the disk fails: says where.
         """
-        if not staged.is_dir():
-            raise CheckpointMissing(f"{staged} is gone: nothing to save; train the round again")
         try:
             return tree.freeze(staged, sync=self.sync)
         except OSError as e:
+            if not staged.is_dir():
+                message = f"{staged} is gone: nothing to save; train the round again"
+                raise CheckpointMissing(message) from e
             raise tree.translate_error(e, doing="save the checkpoint at", path=staged) from e
 
     def publish(self, staged: Path, entries: Sequence[FileEntry]) -> str:
@@ -147,7 +153,7 @@ class LocalCheckpoints:
         try:
             # Nobody locks what is read: it counts only if it was the same directory throughout.
             while (before := tree.identity(path)) is not None:
-                damage = self._damage(address)
+                damage = self._damage(path)
                 if damage is None:
                     return path
                 if tree.identity(path) == before:
@@ -192,7 +198,7 @@ class LocalCheckpoints:
 
     def empty_trash(self) -> int:
         """Delete what was discarded; return the bytes freed. Needs no lock."""
-        return sum(_remove(path) for path in tree.list_dir(self._trash))
+        return sum(map(_remove, tree.list_dir(self._trash)))
 
     def sweep(self, keep: set[str], *, staged_before: float) -> int:
         """Delete what is not in `keep`; return bytes freed.
@@ -226,9 +232,9 @@ class LocalCheckpoints:
                 if e.errno not in _OCCUPIED or tries == 0:
                     raise tree.translate_error(e, doing="delete", path=self.root) from e
 
-    def _damage(self, address: str) -> CheckpointDamaged | None:
-        """Return what is wrong with the directory of an address, as it looks just now."""
-        path = self.path(address)
+    def _damage(self, path: Path) -> CheckpointDamaged | None:
+        """Return what is wrong with the directory of a checkpoint, as it looks just now."""
+        address = path.name
         try:
             entries = tree.read(path)
         except CheckpointError as e:
@@ -239,32 +245,39 @@ class LocalCheckpoints:
             return CheckpointDamaged(f"checkpoint {address}: {e.filename or path}: {e.strerror}")
         if manifest.address_of(entries) == address:
             return None
-        found = manifest.difference(manifest.read(self._manifest_path(address)), entries)
+        found = manifest.difference(manifest.read(path.with_suffix(".json")), entries)
         return CheckpointDamaged(f"checkpoint {address} at {path}: {found}")
 
     def _rename_to_address(self, staged: Path, address: str, entries: Sequence[FileEntry]) -> None:
         """Give the staged directory its address, unless sound equal contents have it already."""
         path = self.path(address)
-        tree.make_directory(self._objects, sync=self.sync)
-        while not self.touch_if_intact(address):
-            tree.make_directory(path.parent, sync=False)
-            # Before it has an address: a sweep at the very next moment must find it young.
-            self._make_young(staged)
-            try:
-                # After the syncs of its files and before that of its name: whatever a power cut
-                # leaves, an address is of whole contents.
-                staged.rename(path)
-            except OSError as e:
-                if e.errno not in _OCCUPIED:
-                    raise
-                continue  # others came in between: look what they put there
+        tree.make_directory(path.parent, sync=self.sync)
+        # Before it has an address: a sweep at the very next moment must find it young.
+        self._make_young(staged)
+        while not self._try_rename(staged, path):
+            if self.touch_if_intact(address):
+                break
+        else:
             if len(entries) > 1:  # of a single file the address says all
-                manifest.write(self._manifest_path(address), entries)
-            break
+                manifest.write(path.with_suffix(".json"), entries)
         if self.sync:
-            # Also what others have made: they may not have come so far yet.
-            tree.sync_directory(path.parent)
-            tree.sync_directory(self._objects)
+            tree.sync_path(path.parent)
+            # Once also what others have made: they may not have come so far yet.
+            if path.parent.name not in self._durable_buckets:
+                tree.sync_path(self._objects)
+                self._durable_buckets.add(path.parent.name)
+
+    def _try_rename(self, staged: Path, path: Path) -> bool:
+        """Give the staged directory its name; False if something has that already."""
+        try:
+            # After the syncs of its files and before that of its name: whatever a power cut
+            # leaves, an address is of whole contents.
+            staged.rename(path)
+        except OSError as e:
+            if e.errno not in _OCCUPIED or not path.parent.is_dir():
+                raise
+            return False
+        return True
 
     def _make_young(self, path: Path) -> None:
         """Note the time of sealing, for `sweep`."""
@@ -290,13 +303,14 @@ class LocalCheckpoints:
     def _move_away(self, address: str) -> None:
         # A rename and not a removal: nobody finds half of it, and the lock is held for no longer.
         path = self.path(address)
-        tree.make_directory(self._trash, sync=False)
+        target = self._trash / f"{address}-{secrets.token_hex(4)}"
         with suppress(FileNotFoundError):  # somebody else did it
-            path.rename(self._trash / f"{address}-{secrets.token_hex(4)}")
-            self._manifest_path(address).unlink()
-
-    def _manifest_path(self, address: str) -> Path:
-        return self.path(address).with_suffix(".json")
+            try:
+                path.rename(target)
+            except FileNotFoundError:  # or it is the first to go
+                tree.make_directory(self._trash, sync=False)
+                path.rename(target)
+            path.with_suffix(".json").unlink()
 
 
 def _staged_ns(path: Path) -> int:

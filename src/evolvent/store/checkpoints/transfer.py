@@ -153,7 +153,7 @@ def publish_dir(checkpoints: LocalCheckpoints, place: Path) -> None:
         # All in one step: after a crash the study has all of its checkpoints or does not exist.
         os.rename(checkpoints.root, place)
         if checkpoints.sync:
-            tree.sync_directory(place.parent)
+            tree.sync_path(place.parent)
     except OSError as e:
         raise tree.translate_error(e, doing="move the checkpoints to", path=place) from e
 
