@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import evolvent as ev
+from evolvent.store.checkpoints import hashes
 from evolvent.store.records import StudyStatus
 from tests.engines import trainables
 
@@ -66,6 +67,16 @@ def test_every_member_trains_every_round(tmp_path: Path) -> None:
     assert result.best.score == max(j.score or 0 for j in study.jobs())
     assert result.best.schedule.rounds == len(result.best.lineage) >= 1
     assert (result.best.checkpoint / "at.json").exists()
+
+
+def test_what_one_worker_sealed_another_need_not_read_to_check_it(tmp_path: Path) -> None:
+    if hashes._blind_ns(tmp_path) != 0:
+        pytest.skip("this file system does not show every change")
+    study = new_study(tmp_path, rounds=12)
+    study.run(trainables.look_at_hashes, workers=2, progress=False)
+    metrics = [job.metrics for job in study.jobs("done")]
+    assert sum(m["foreign"] for m in metrics) > 0
+    assert sum(m["read"] for m in metrics) == 0
 
 
 @pytest.mark.parametrize("trainable", [trainables.climb, trainables.Climb])

@@ -13,7 +13,7 @@ from evolvent.core.records import JobId
 from evolvent.errors import CheckpointDamaged
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import hashes
-from evolvent.store.checkpoints.hashes import HashCache
+from evolvent.store.checkpoints.hashes import HashCache, SharedHashes, shared_memory
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.checkpoints.transfer import hold
 
@@ -34,6 +34,22 @@ def another_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     begin()
     return begin
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], HashCache]]:
+    """Return what makes the process another worker of one run, which forgets all but the shared."""
+    with shared_memory() as memory:
+        if memory is None:
+            pytest.skip("this system has no memory without a name")
+
+        def begin() -> HashCache:
+            hashes = HashCache()
+            hashes.share(os.dup(memory))
+            monkeypatch.setattr(tree, "HASHES", hashes)
+            return hashes
+
+        yield begin
 
 
 @pytest.fixture
@@ -81,6 +97,61 @@ def test_what_another_process_sealed_is_read_once(
     for _ in range(3):
         checkpoints.verify(address)
     assert sorted(reads) == ["state", "weights"]
+
+
+def test_what_another_worker_of_the_run_sealed_is_not_read_again(
+    checkpoints: LocalCheckpoints, reads: list[str], worker: Callable[[], HashCache]
+) -> None:
+    worker()
+    address = checkpoints.seal(staged(checkpoints))
+    worker()
+    checkpoints.verify(address)
+    assert sorted(reads) == ["state", "weights"]
+
+
+def test_what_a_worker_holds_under_further_names_is_not_read_by_another(
+    checkpoints: LocalCheckpoints, reads: list[str], worker: Callable[[], HashCache]
+) -> None:
+    worker()
+    address = checkpoints.seal(staged(checkpoints))
+    with hold(checkpoints, {JobId(0, 0): address}):
+        worker()
+        checkpoints.verify(address)
+    assert len(reads) == 2
+
+
+def test_forgotten_hash_is_forgotten_by_other_workers_too(
+    checkpoints: LocalCheckpoints,
+    reads: list[str],
+    worker: Callable[[], HashCache],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = worker()
+    address = checkpoints.seal(staged(checkpoints))
+    second = worker()
+    second.clear()
+    del reads[:]
+    monkeypatch.setattr(tree, "HASHES", first)
+    with hold(checkpoints, {JobId(0, 0): address}):  # what the first one goes on knowing
+        assert reads == []
+        monkeypatch.setattr(tree, "HASHES", second)
+        checkpoints.verify(address)  # is not what the second one hears of
+    assert sorted(reads) == ["state", "weights"]
+
+
+@pytest.mark.parametrize("at", range(0, 104, 8))
+def test_half_written_hash_is_not_known(at: int) -> None:
+    with shared_memory() as memory:
+        if memory is None:
+            pytest.skip("this system has no memory without a name")
+        shared = SharedHashes(memory)
+        state = (1, 2, 3, 4, 5)
+        shared.put(state, "ab" * 32)
+        assert shared.get(state) == "ab" * 32
+        assert shared.get((1, 2, 3, 4, 6)) is None
+        torn = 2 * 104 + at
+        os.pwrite(memory, bytes(b ^ 1 for b in os.pread(memory, 8, torn)), torn)
+        assert shared.get(state) is None
 
 
 def test_equal_contents_are_read_where_they_were_staged_only(
@@ -152,7 +223,7 @@ def write_through_a_map(path: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@pytest.mark.parametrize(
+DAMAGES = pytest.mark.parametrize(
     "damage",
     [
         write_and_restore_the_time,
@@ -162,6 +233,24 @@ def write_through_a_map(path: Path) -> None:
     ],
     ids=lambda damage: damage.__name__,
 )
+
+
+@DAMAGES
+@pytest.mark.parametrize("loads", [0, 2])
+def test_damage_is_found_by_another_worker_of_the_run(
+    checkpoints: LocalCheckpoints,
+    damage: Callable[[Path], None],
+    loads: int,
+    worker: Callable[[], HashCache],
+) -> None:
+    worker()
+    test_damage_is_found_by_the_process_that_knew_the_hash(checkpoints, damage, loads)
+    worker()
+    with pytest.raises(CheckpointDamaged, match="'weights' has other bytes"):
+        checkpoints.verify(checkpoints.addresses()[0])
+
+
+@DAMAGES
 @pytest.mark.parametrize("loads", [0, 2])
 def test_damage_is_found_by_the_process_that_knew_the_hash(
     checkpoints: LocalCheckpoints, damage: Callable[[Path], None], loads: int

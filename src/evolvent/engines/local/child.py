@@ -96,7 +96,10 @@ def _send(status: io.FileIO, message: dict[str, str]) -> None:
 def _work(task: dict[str, Any], drain: threading.Event) -> None:
     from evolvent.engines.worker import Worker, WorkerOptions  # noqa: PLC0415 - after sys.path
     from evolvent.store import open_store  # noqa: PLC0415
+    from evolvent.store.checkpoints.hashes import HASHES  # noqa: PLC0415
 
+    if task["hashes"] is not None:
+        HASHES.share(task["hashes"])
     trainable, algorithm = _unpickle(task)
     options = WorkerOptions(**task["options"], drain=drain, on_hang=_exit_hung)
     store = open_store(task["store"])

@@ -10,7 +10,6 @@ import os
 import selectors
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from evolvent.engines.local.inline import run_inline
@@ -22,6 +21,7 @@ from evolvent.engines.observer import Observer
 from evolvent.engines.signals import handle_interrupts
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import EvolventError, WorkerError
+from evolvent.store.checkpoints.hashes import shared_memory
 from evolvent.store.connect import secret_url
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, StudyState
@@ -72,7 +72,7 @@ class _Driver:
     ) -> None:
         self._store, self._study, self._options, self._observer = store, study, options, observer
         record = store.status(study).record
-        self._task: Mapping[str, Any] = {
+        self._task: dict[str, Any] = {
             "store": secret_url(store),
             "study": study,
             "sys_path": [os.path.abspath(p) for p in sys.path],
@@ -94,7 +94,7 @@ class _Driver:
     def run(self) -> RunOutcome:
         until = deadline(self._options.wall_time_s)
         try:
-            with handle_interrupts(self._on_interrupt):
+            with handle_interrupts(self._on_interrupt), shared_memory() as self._task["hashes"]:
                 for slot in range(self._options.workers):
                     self._start_worker(slot)
                 self._watch(until)

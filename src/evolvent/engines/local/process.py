@@ -38,14 +38,22 @@ class WorkerProcess:
     """
 
     def __init__(self, slot: int, task: Mapping[str, Any], *, env: Mapping[str, str]) -> None:
+        """Start it.
+
+        Args:
+            slot: as above.
+            task: what `child.py` is to do; `hashes`: a descriptor that it shares, or None.
+            env: its environment.
+        """
         status, child_end = os.pipe()
+        shared = [] if task["hashes"] is None else [task["hashes"]]
         try:
             self._process = subprocess.Popen(  # our own module
                 [sys.executable, "-P", "-m", "evolvent.engines.local.child", str(child_end)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(child_end,),
+                pass_fds=(child_end, *shared),
                 env={**env, "PYTHONUNBUFFERED": "1"},
                 # Ctrl-C in the terminal does not reach it, and one signal ends all that it starts.
                 start_new_session=True,

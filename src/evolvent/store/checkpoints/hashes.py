@@ -1,9 +1,9 @@
-"""SHA-256 of files, each computed once by a process for as long as nobody has touched the file.
+"""SHA-256 of files, each computed once by a run for as long as nobody has touched the file.
 
 A checkpoint is hashed when it is sealed and again when a job loads it: mostly the same bytes, by
-the same process. A hash is kept under the device, inode, size and both times of its file. Whoever
-writes to the file afterwards changes its time of change, which no program can set: so bytes that
-were changed on disk are read again, and found.
+a worker of the same run. A hash is kept under the device, inode, size and both times of its file.
+Whoever writes to the file afterwards changes its time of change, which no program can set: so bytes
+that were changed on disk are read again, and found.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import math
 import mmap
 import os
 import signal
+import struct
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,7 +27,58 @@ _MOST_KEPT = 1 << 14
 _COARSE_NS = 2_000_000_000  # the coarsest clock of a file system still in use
 _CHANGES = 4
 
+_STATE = struct.Struct("=3Q2q")
+_HASH_BYTES = _CHECK_BYTES = 32
+_SLOT_BYTES = _STATE.size + _HASH_BYTES + _CHECK_BYTES
+_SLOTS = 1 << 14
+
 _FileState: TypeAlias = tuple[int, int, int, int, int]
+
+
+@contextmanager
+def shared_memory() -> Iterator[int | None]:
+    """Make memory for hashes that processes share, who get it as a descriptor from this one.
+
+    It has no name by which anybody else could reach it, and ends with the last of them: no boot, no
+    copy of a disk and no other user can put a hash in it. None where the system has none such.
+    """
+    descriptor: int | None = None
+    with suppress(AttributeError, OSError):  # macOS; forbidden by a container
+        descriptor = os.memfd_create("evolvent-hashes")
+        os.truncate(descriptor, _SLOTS * _SLOT_BYTES)
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class SharedHashes:
+    """The hashes that the workers of a run share: of each inode the newest, in a fixed place.
+
+    Nobody locks it, as a worker can be killed at any instant: every hash comes with a check sum. So
+    one that is half written, or that two have written at once, counts as not known.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._memory = mmap.mmap(descriptor, _SLOTS * _SLOT_BYTES)
+
+    def get(self, state: _FileState) -> str | None:
+        """Return the hash of a file in this state, if somebody has put it."""
+        begin = state[1] % _SLOTS * _SLOT_BYTES
+        slot = self._memory[begin : begin + _SLOT_BYTES]
+        content = slot[:-_CHECK_BYTES]
+        if not content.startswith(_STATE.pack(*state)) or slot != content + _check_sum(content):
+            return None
+        return content[_STATE.size :].hex()
+
+    def put(self, state: _FileState, sha256: str) -> None:
+        begin = state[1] % _SLOTS * _SLOT_BYTES
+        content = _STATE.pack(*state) + bytes.fromhex(sha256)
+        self._memory[begin : begin + _SLOT_BYTES] = content + _check_sum(content)
+
+    def clear(self) -> None:
+        self._memory[:] = bytes(len(self._memory))
 
 
 class HashCache:
@@ -33,8 +86,14 @@ class HashCache:
 
     def __init__(self) -> None:
         self._known: dict[_FileState, str] = {}
+        self._shared: SharedHashes | None = None
         self._blind_ns: dict[int, float] = {}
         self._lock = threading.Lock()
+
+    def share(self, descriptor: int) -> None:
+        """Know from now on what others know that share this memory; takes over the descriptor."""
+        self._shared = SharedHashes(descriptor)
+        os.close(descriptor)  # the map stays; programs that training starts need not have it
 
     def hash(self, path: str) -> tuple[int, str]:
         """Return the size and hash of a file, which is read only if its hash is not known."""
@@ -50,45 +109,59 @@ class HashCache:
             # read, and be let go of, in no time of the file.
             settled = self._is_settled(descriptor, before, path)
             size, sha256 = _read(descriptor)
-            after = os.fstat(descriptor)
-            if settled and _state(after) == _state(before) and _has_no_writer(descriptor):
-                self._keep(before, sha256)
+            state = _state(os.fstat(descriptor))
+            if settled and state == _state(before) and _has_no_writer(descriptor):
+                self._keep(state, sha256)
             return size, sha256
         finally:
             os.close(descriptor)
 
     def get(self, info: os.stat_result) -> str | None:
         """Return the hash of the file in this state, if it is known."""
-        return self._known.get(_state(info))
+        state = _state(info)
+        known = self._known.get(state)
+        return self._shared.get(state) if known is None and self._shared is not None else known
 
     def put(self, path: Path, sha256: str) -> None:
         """Keep the hash of a file that nobody but this process has written, and that is closed."""
         with suppress(OSError), path.open("rb", buffering=0) as file:
             info = os.fstat(file.fileno())
             if self._is_settled(file.fileno(), info, str(path)):
-                self._keep(info, sha256)
+                self._keep(_state(info), sha256)
 
     def carry(self, before: os.stat_result, after: os.stat_result) -> None:
         """Keep the hash of a file of which we have changed the mode or the number of names.
 
         That renews the time of change. A write in between has renewed the time of writing, too.
         """
-        known, same = self.get(before), _state(after)[:-1] == _state(before)[:-1]
-        if known is not None and same and self._blind_ns.get(after.st_dev) == 0:
-            self._keep(after, known)
+        old, new = _state(before), _state(after)
+        if old[:-1] != new[:-1] or self._blind_ns.get(after.st_dev) != 0:
+            return
+        # Only where it was known before: what others have forgotten they shall not hear from us.
+        if known := self._known.get(old):
+            self._remember(new, known)
+        if self._shared is not None and (known := self._shared.get(old)):
+            self._shared.put(new, known)
 
     def clear(self) -> None:
-        """Know nothing any more, as another process would."""
+        """Know nothing any more, nor let others of this run: as a process of another one would."""
         with self._lock:
             self._known.clear()
+        if self._shared is not None:
+            self._shared.clear()
 
     def renew_lock(self) -> None:
         """Begin with a lock that nobody holds, in a process that was forked."""
         self._lock = threading.Lock()
 
-    def _keep(self, info: os.stat_result, sha256: str) -> None:
+    def _keep(self, state: _FileState, sha256: str) -> None:
+        self._remember(state, sha256)
+        if self._shared is not None:
+            self._shared.put(state, sha256)
+
+    def _remember(self, state: _FileState, sha256: str) -> None:
         with self._lock:
-            self._known[_state(info)] = sha256
+            self._known[state] = sha256
             while len(self._known) > _MOST_KEPT:
                 del self._known[next(iter(self._known))]
 
@@ -153,6 +226,10 @@ def _read(descriptor: int) -> tuple[int, str]:
         digest.update(block[:n])
         size += n
     return size, digest.hexdigest()
+
+
+def _check_sum(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def _state(info: os.stat_result) -> _FileState:

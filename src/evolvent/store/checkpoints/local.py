@@ -142,8 +142,8 @@ class LocalCheckpoints:
     def verify(self, address: str) -> Path:
         """Return the directory after checking every byte.
 
-        Bytes that this process has hashed, and that nobody has touched since, are not read again:
-        what a disk loses silently meanwhile is found by other processes, and at a second attempt.
+        Bytes that this run has hashed, and that nobody has touched since, are not read again: what
+        a disk loses silently meanwhile is found by another run, and at a second attempt.
 
         Raises:
             CheckpointMissing: it is not there.
