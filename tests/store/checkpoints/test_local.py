@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, named by what is in them, and gone when told so."""
 
 import os
+import shutil
 import stat
 import time
 from collections.abc import Mapping
@@ -383,3 +384,29 @@ def test_process_durability_syncs_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     checkpoints = LocalCheckpoints(tmp_path, sync=False)
     monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("synced"))
     assert sealed(checkpoints) in checkpoints
+
+
+def test_file_in_the_place_of_a_checkpoint_makes_room(checkpoints: LocalCheckpoints) -> None:
+    path = checkpoints.path(HELLO)
+    path.parent.mkdir(parents=True)
+    path.write_text("in the way")
+    assert sealed(checkpoints, {"hello.txt": b"hello"}) == HELLO
+    assert checkpoints.verify(HELLO).is_dir()
+
+
+def test_file_in_the_place_of_many_checkpoints_is_named(checkpoints: LocalCheckpoints) -> None:
+    directory = staged(checkpoints, {"hello.txt": b"hello"})
+    checkpoints.path(HELLO).parent.parent.mkdir()
+    checkpoints.path(HELLO).parent.write_text("in the way")
+    with pytest.raises(CheckpointError, match="a part of the path is a file"):
+        checkpoints.seal(directory)
+    assert directory.is_dir()
+
+
+def test_cleared_place_is_made_again(checkpoints: LocalCheckpoints) -> None:
+    checkpoints.discard([sealed(checkpoints)])
+    shutil.rmtree(checkpoints.root)
+    address = sealed(checkpoints)
+    shutil.rmtree(checkpoints.root / "trash", ignore_errors=True)
+    checkpoints.discard([address])
+    assert address not in checkpoints

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -19,8 +20,9 @@ from evolvent.store.checkpoints.hashes import HASHES
 
 _READ_ONLY = ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
 _THREADS = 8
-_WORTH_A_THREAD = 1 << 19  # bytes that take longer to hash than a thread to start
-_WORTH_A_POOL = 1 << 23
+_WORTH_A_POOL = 1 << 23  # bytes: below, two threads of one interpreter cost more than they hide
+_BEGIN_WRITING = 2  # SYNC_FILE_RANGE_WRITE of Linux
+_LIBC = ctypes.CDLL(None)
 _OF_NOTHING = hashlib.sha256().hexdigest()
 
 _HINTS = {
@@ -73,7 +75,7 @@ def freeze(directory: Path, *, sync: bool) -> list[FileEntry]:
     n_bytes = sum(map(_make_read_only, paths))
     if not sync:
         return _hashed(directory, names)
-    if len(paths) > 1 or n_bytes > _WORTH_A_THREAD:
+    if len(paths) > 1 or n_bytes >= _WORTH_A_POOL:
         # Syncs that wait at the same time share one commit of the file system's journal, and the
         # hashing goes on meanwhile.
         with ThreadPoolExecutor(min(_THREADS, len(paths))) as pool:
@@ -82,16 +84,13 @@ def freeze(directory: Path, *, sync: bool) -> list[FileEntry]:
         for done in synced:
             done.result()
     else:
+        for path in paths:
+            _begin_to_write(path)  # the disk goes on meanwhile
         entries = _hashed(directory, names)
         for path in paths:
             sync_path(path)
     # The files before the folders that name them, and the deepest folder first.
-    folders = {""}
-    for name in names:
-        folder = name.rstrip("/")
-        while folder := folder.rpartition("/")[0]:
-            folders.add(folder)
-    for folder in sorted(folders, reverse=True):
+    for folder in sorted(_folders(names), reverse=True):
         sync_path(directory / folder)
     return entries
 
@@ -102,6 +101,15 @@ def sync_path(path: str | Path) -> None:
     try:
         os.fsync(descriptor)
     finally:
+        os.close(descriptor)
+
+
+def _begin_to_write(path: str) -> None:
+    # Python has no name for it; where the system has none either, the sync does all the work.
+    begin = getattr(_LIBC, "sync_file_range", None)
+    if begin is not None:
+        descriptor = os.open(path, os.O_RDONLY)
+        begin(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _BEGIN_WRITING)
         os.close(descriptor)
 
 
@@ -241,6 +249,16 @@ def _hashed(directory: Path, names: Sequence[str]) -> list[FileEntry]:
         return list(map(entry, names))
     with ThreadPoolExecutor(min(len(names), os.cpu_count() or 1, _THREADS)) as pool:
         return list(pool.map(entry, names))
+
+
+def _folders(names: Sequence[str]) -> set[str]:
+    """Return the relative names of the folders that these names are in."""
+    folders = {""}
+    for name in names:
+        folder = name.rstrip("/")
+        while folder := folder.rpartition("/")[0]:
+            folders.add(folder)
+    return folders
 
 
 def _make_read_only(path: str) -> int:

@@ -20,7 +20,7 @@ from evolvent.store.checkpoints.files import FileEntry
 _ADDRESS = re.compile(r"[0-9a-f]{64}")
 _STAGED_AT = re.compile(r".*-([0-9a-f]{16})-[0-9a-f]{8}")
 _DAMAGE = {errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EBADMSG, errno.EUCLEAN}
-_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
+_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 _NOT_A_LABEL = re.compile(r"[^\w.-]")
 _TRIES = 16
 
@@ -95,12 +95,11 @@ class LocalCheckpoints:
             CheckpointMissing: the staged directory is gone.
             CheckpointError: a link or special file, or the disk fails: says where.
         """
+        if not staged.is_dir():
+            raise CheckpointMissing(f"{staged} is gone: nothing to save; train the round again")
         try:
             return tree.freeze(staged, sync=self.sync)
         except OSError as e:
-            if not staged.is_dir():
-                message = f"{staged} is gone: nothing to save; train the round again"
-                raise CheckpointMissing(message) from e
             raise tree.translate_error(e, doing="save the checkpoint at", path=staged) from e
 
     def publish(self, staged: Path, entries: Sequence[FileEntry]) -> str:
@@ -252,8 +251,6 @@ class LocalCheckpoints:
         """Give the staged directory its address, unless sound equal contents have it already."""
         path = self.path(address)
         tree.make_directory(path.parent, sync=self.sync)
-        # Before it has an address: a sweep at the very next moment must find it young.
-        self._make_young(staged)
         while not self._try_rename(staged, path):
             if self.touch_if_intact(address):
                 break
@@ -270,11 +267,13 @@ class LocalCheckpoints:
     def _try_rename(self, staged: Path, path: Path) -> bool:
         """Give the staged directory its name; False if something has that already."""
         try:
+            # Before it has an address: a sweep at the very next moment must find it young.
+            self._make_young(staged)
             # After the syncs of its files and before that of its name: whatever a power cut
             # leaves, an address is of whole contents.
             staged.rename(path)
         except OSError as e:
-            if e.errno not in _OCCUPIED or not path.parent.is_dir():
+            if e.errno not in _OCCUPIED and not os.path.lexists(path):
                 raise
             return False
         return True
@@ -302,15 +301,15 @@ class LocalCheckpoints:
 
     def _move_away(self, address: str) -> None:
         # A rename and not a removal: nobody finds half of it, and the lock is held for no longer.
-        path = self.path(address)
-        target = self._trash / f"{address}-{secrets.token_hex(4)}"
+        location = self._location(address)
+        target = f"{self._trash}/{address}-{secrets.token_hex(4)}"
         with suppress(FileNotFoundError):  # somebody else did it
             try:
-                path.rename(target)
+                os.rename(location, target)
             except FileNotFoundError:  # or it is the first to go
                 tree.make_directory(self._trash, sync=False)
-                path.rename(target)
-            path.with_suffix(".json").unlink()
+                os.rename(location, target)
+            os.unlink(f"{location}.json")
 
 
 def _staged_ns(path: Path) -> int:
