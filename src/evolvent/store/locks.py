@@ -41,12 +41,13 @@ class Lock:
             if self.try_acquire():
                 return
             time.sleep(pause)
-        self._flock(fcntl.LOCK_EX)
+        fcntl.flock(self._open(), fcntl.LOCK_EX)
 
     def try_acquire(self) -> bool:
         """Take it if nobody has it; return whether that was so."""
+        descriptor = self._open() if self._descriptor is None else self._descriptor
         try:
-            self._flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -77,12 +78,12 @@ class Lock:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
-    def _flock(self, operation: int) -> None:
+    def _open(self) -> int:
         if self._descriptor is None:
             # Never inherited by programs that this one starts (PEP 446): they would hold it, too.
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, _MODE)
             self._owner = os.getpid()
-        fcntl.flock(self._descriptor, operation)
+        return self._descriptor
 
     def _is_named(self) -> bool:
         """Whether the path still leads to the file that is open."""
@@ -115,7 +116,7 @@ def _locked(path: Path, operation: int) -> Lock:
     while True:
         lock = Lock(path)
         try:
-            lock._flock(operation)
+            fcntl.flock(lock._open(), operation)
             if lock._is_named():
                 return lock
         except BaseException:
