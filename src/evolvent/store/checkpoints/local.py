@@ -36,7 +36,8 @@ class LocalCheckpoints:
     be verified; the manifest beside several files only names the one that is damaged.
 
     Any number of processes may call any method at the same time. A crash at any instant leaves
-    nothing but directories in `staging` and `trash`, which `sweep` removes.
+    nothing but directories in `staging` and `trash`, which `sweep` removes. What `CheckpointStore`
+    promises is not said again.
 
     Args:
         root: where they live; made when first needed.
@@ -54,15 +55,7 @@ class LocalCheckpoints:
         self._durable_buckets: set[str] = set()
 
     def stage(self, label: str, *, spare_s: float = 0.0) -> Path:
-        """Make and return a fresh private directory; `label` (job and attempt) only helps people.
-
-        Args:
-            label: part of its name.
-            spare_s: for so long no `sweep` may take it for a leftover.
-
-        Raises:
-            CheckpointError: the disk is full or read-only; says where.
-        """
+        """Make and return a fresh private directory."""
         plain = _NOT_A_LABEL.sub("_", label)[:100]
         young_until = int((self._clock() + spare_s) * 1e9)
         staged = self._staging / f"{plain}-{young_until:016x}-{secrets.token_hex(4)}"
@@ -77,15 +70,7 @@ class LocalCheckpoints:
         return staged
 
     def seal(self, staged: Path) -> str:
-        """Turn a staged directory into a checkpoint and return its address.
-
-        Equal contents may be there already: then the staged directory stays where it is, to be
-        sealed again should the other be collected before this one is reported; `drop` it then.
-
-        Raises:
-            CheckpointMissing: the staged directory is gone.
-            CheckpointError: a link or special file, or the disk is full or read-only: says where.
-        """
+        """Turn a staged directory into a checkpoint; where equal contents are, it stays staged."""
         return self.publish(staged, self.freeze(staged))
 
     def freeze(self, staged: Path) -> list[FileEntry]:
@@ -116,18 +101,14 @@ class LocalCheckpoints:
         _remove(staged)
 
     def path(self, address: str) -> Path:
-        """Return where the checkpoint of this address is or would be.
-
-        Raises:
-            CheckpointError: not an address.
-        """
+        """Return where the checkpoint of this address is or would be."""
         return Path(self._location(address))
 
     def __contains__(self, address: str) -> bool:
         return os.path.isdir(self._location(address))
 
     def fetch(self, address: str) -> Path:
-        """Return the directory, unread; raises CheckpointMissing when it is not there."""
+        """Return the directory, unread."""
         path = self.path(address)
         if not path.is_dir():
             raise CheckpointMissing(f"checkpoint {address} is not at {path}")
@@ -143,10 +124,6 @@ class LocalCheckpoints:
 
         Bytes that this run has hashed, and that nobody has touched since, are not read again: what
         a disk loses silently meanwhile is found by another run, and at a second attempt.
-
-        Raises:
-            CheckpointMissing: it is not there.
-            CheckpointDamaged: names the file that is missing, added, or has other bytes.
         """
         path = self.path(address)
         try:
@@ -168,11 +145,7 @@ class LocalCheckpoints:
         return [path.name for path in found if _ADDRESS.fullmatch(path.name)]
 
     def files(self, address: str) -> dict[str, int]:
-        """Return the sizes in bytes of its files by relative name.
-
-        Raises:
-            CheckpointMissing: it is not there.
-        """
+        """Return the sizes in bytes of its files by relative name."""
         path = self.path(address)
         try:
             return tree.sizes(path)
@@ -217,11 +190,7 @@ class LocalCheckpoints:
         return sum(map(_remove, [*strays, *staged])) + self.empty_trash()
 
     def remove_all(self) -> None:
-        """Delete the whole directory.
-
-        Raises:
-            CheckpointError: something could not be deleted.
-        """
+        """Delete the whole directory."""
         tries = _TRIES  # a worker that has not noticed yet may still be writing in there
         while self.root.exists():
             try:

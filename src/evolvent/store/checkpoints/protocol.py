@@ -18,6 +18,10 @@ class CheckpointStore(Protocol):
     def stage(self, label: str, *, spare_s: float = 0.0) -> Path:
         """Make and return a fresh private directory on this machine, to save into.
 
+        Args:
+            label: part of its name (job and attempt), only to help people.
+            spare_s: for so long no `sweep` may take it for a leftover.
+
         Raises:
             CheckpointError: the disk is full or read-only; says where.
         """
@@ -40,7 +44,7 @@ class CheckpointStore(Protocol):
         ...
 
     def path(self, address: str) -> Path:
-        """Return where on this machine the checkpoint is, or would be.
+        """Return where on this machine the checkpoint of this address is, or would be.
 
         Raises:
             CheckpointError: not an address.
