@@ -52,7 +52,7 @@ class LocalCheckpoints:
         self._staging = self.root / "staging"
         self._objects = self.root / "objects"
         self._trash = self.root / "trash"
-        self._durable_buckets: set[str] = set()
+        self._known_buckets: set[str] = set()
 
     def stage(self, label: str, *, spare_s: float = 0.0) -> Path:
         """Make and return a fresh private directory."""
@@ -219,7 +219,11 @@ class LocalCheckpoints:
     def _rename_to_address(self, staged: Path, address: str, entries: Sequence[FileEntry]) -> None:
         """Give the staged directory its address, unless sound equal contents have it already."""
         path = self.path(address)
-        tree.make_directory(path.parent, sync=self.sync)
+        is_known = path.parent.name in self._known_buckets
+        if not is_known:
+            tree.make_directory(self._objects, sync=self.sync)
+        # A known one is there, unless somebody has cleared up.
+        tree.make_directory(path.parent, sync=self.sync and is_known)
         while not self._try_rename(staged, path):
             if self.touch_if_intact(address):
                 break
@@ -229,9 +233,10 @@ class LocalCheckpoints:
         if self.sync:
             tree.sync_path(path.parent)
             # Once also what others have made: they may not have come so far yet.
-            if path.parent.name not in self._durable_buckets:
+            if not is_known:
                 tree.sync_path(self._objects)
-                self._durable_buckets.add(path.parent.name)
+        # Only now: other threads take the name of a known one for durable.
+        self._known_buckets.add(path.parent.name)
 
     def _try_rename(self, staged: Path, path: Path) -> bool:
         """Give the staged directory its name; False if something has that already."""
