@@ -26,7 +26,12 @@ def open_for_run(store: Store, status: StudyStatus, *, trainable: str | None) ->
         Forbidden: the study was stopped or has failed, and the token may not reopen it.
     """
     if trainable is not None and trainable != status.record.trainable:
-        _remember_trainable(store, status, trainable)
+        # Workers that join without being told one import it, so it takes an admin's token; this run
+        # knows its code and does without.
+        try:
+            store.remember(status.id, trainable=trainable)
+        except Forbidden as e:
+            _logger.debug("study %r does not remember %r: %s", status.record.name, trainable, e)
     # At its target a study is over; `run` does not train it further.
     halted = status.state in (StudyState.STOPPED, StudyState.FAILED)
     if halted and not status.record.reached(status.best_score):
@@ -41,17 +46,6 @@ def try_stop(store: Store, study: int, *, reason: str) -> bool:
         _logger.debug("study number %d goes on without us: %s", study, e)
         return False
     return True
-
-
-def _remember_trainable(store: Store, status: StudyStatus, trainable: str) -> None:
-    """Keep an import path for workers that join without being told one.
-
-    They import it, so it takes an admin's token; this run knows its code and does without.
-    """
-    try:
-        store.remember(status.id, trainable=trainable)
-    except Forbidden as e:
-        _logger.debug("study %r does not remember %r: %s", status.record.name, trainable, e)
 
 
 def release_dead(store: Store, study: int) -> int:

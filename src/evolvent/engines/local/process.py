@@ -99,10 +99,6 @@ class WorkerProcess:
         return self._process.poll() is not None
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
     def clean(self) -> bool:
         """Whether it ended because its work was done, and said so."""
         # An exit code of 0 is not enough: training may have called `os._exit(0)`.
