@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -137,6 +138,13 @@ def test_forgotten_hash_is_forgotten_by_other_workers_too(
         monkeypatch.setattr(tree, "HASHES", second)
         checkpoints.verify(address)  # is not what the second one hears of
     assert sorted(reads) == ["state", "weights"]
+
+
+def test_without_memory_to_share_each_worker_reads_for_itself(tmp_path: Path) -> None:
+    cache, path = HashCache(), tmp_path / "file"
+    path.write_bytes(b"bytes")
+    cache.share(os.open(path, os.O_RDONLY))  # too small, and may not be written to
+    assert cache.hash(str(path)) == (5, hashlib.sha256(b"bytes").hexdigest())
 
 
 @pytest.mark.parametrize("at", range(0, 104, 8))

@@ -92,7 +92,8 @@ class HashCache:
 
     def share(self, descriptor: int) -> None:
         """Know from now on what others know that share this memory; takes over the descriptor."""
-        self._shared = SharedHashes(descriptor)
+        with suppress(OSError, ValueError):  # no memory to be had: then each for itself
+            self._shared = SharedHashes(descriptor)
         os.close(descriptor)  # the map stays; programs that training starts need not have it
 
     def hash(self, path: str) -> tuple[int, str]:
