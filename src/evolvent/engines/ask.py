@@ -87,6 +87,7 @@ class AskedJob(Job):
 
     def _fail(self, error: BaseException) -> None:
         with contextlib.suppress(EvolventError):  # `error` is what is raised; the lease runs out
+            self._keeper.drop(self, flush=True)
             self._attempt.fail(failure_of(error))
 
 

@@ -116,6 +116,9 @@ class Attempt:
             return
         address = self._seal()  # may take minutes, through which the lease is prolonged
 
+        def send(points: Sequence[Point], offset: int) -> None:
+            self._store.heartbeat(self.lease, lease_s=_GRACE_S, points=points, offset=offset)
+
         def report(points: Sequence[Point], offset: int) -> None:
             self._store.report(self.lease, Report(*verdict, address, points, offset))
 
@@ -124,10 +127,10 @@ class Attempt:
         # those that are.
         n_stored = self._keeper.drop(job)
         try:
-            send_points(report, job, after=n_stored)
+            send_points(send, job, after=n_stored, last=report)
         except CheckpointMissing:  # equal contents were there, and collected since
             self._seal_again()
-            send_points(report, job, after=n_stored)
+            send_points(send, job, after=n_stored, last=report)
 
     def fail(self, failure: Failure) -> None:
         """Note that the attempt came to nothing.
@@ -137,9 +140,14 @@ class Attempt:
         """
         self._store.fail(self.lease, failure)
 
-    def close(self, job: Job) -> None:
-        """Prolong the lease no more, and remove what was saved and did not become a checkpoint."""
-        self._keeper.drop(job)
+    def close(self, job: Job, *, flush: bool = False) -> None:
+        """Prolong the lease no more, and remove what was saved and did not become a checkpoint.
+
+        Args:
+            job: the job of the attempt.
+            flush: whether to send what it has logged since; not needed after a report.
+        """
+        self._keeper.drop(job, flush=flush)
         self._checkpoints.drop(self.directory)
 
     def _fall_back(self, parent: JobId, damage: str) -> Path:

@@ -104,9 +104,9 @@ class Job:
         self._points.append(Point(at, numbers(values, where=where)))
         self.heartbeat()
 
-    def logged(self, *, after: int = 0) -> list[Point]:
-        """Return the points logged so far, but for the first `after`."""
-        return self._points[after:]
+    def logged(self, *, after: int = 0, most: int | None = None) -> list[Point]:
+        """Return the points logged so far, but for the first `after`, at most so many."""
+        return self._points[after : None if most is None else after + most]
 
     def __repr__(self) -> str:
         return f"<Job {self.id} of {self.study!r}, attempt {self.attempt}>"

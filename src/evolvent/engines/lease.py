@@ -18,6 +18,7 @@ from evolvent.store.records import Failure, FailureKind, Lease, Point
 
 # Two answers in a row may get lost, to a busy file or a service that restarts, without harm.
 _BEATS_PER_LEASE = 3
+_MOST_SENT = 1000  # points at a time: a service takes a body of so many megabytes
 _DROPPED = Failure(FailureKind.RETURNED, "the job was dropped without `with job:`")
 
 
@@ -149,22 +150,33 @@ class LeaseKeeper:
             pass  # busy or out of reach: the lease has two more beats to go
 
 
-def send_points(send: Callable[[list[Point], int], None], job: Job, *, after: int) -> int:
-    """Send what a job has logged since; return how many of its points are stored then.
+def send_points(
+    send: Callable[[list[Point], int], None],
+    job: Job,
+    *,
+    after: int,
+    last: Callable[[list[Point], int], None] | None = None,
+) -> int:
+    """Send what a job has logged since, in pieces; return how many of its points are stored then.
 
     Args:
         send: stores points, given with how many came before them.
         job: keeps all points that it has logged: they may be wanted again.
         after: so many are stored already.
+        last: stores the last piece, be it empty, in place of `send`.
     """
-    points = job.logged(after=after)
-    try:
-        send(points, after)
-    except ConfigError as e:
-        if e.field != "offset":
-            raise
-        # Fewer are stored than were: a crash of the database has undone the newest heartbeats,
-        # which are not synced.
-        points, after = job.logged(), 0
-        send(points, after)
-    return after + len(points)
+    while True:
+        points = job.logged(after=after, most=_MOST_SENT)
+        ends = len(points) < _MOST_SENT
+        try:
+            (last if ends and last is not None else send)(points, after)
+        except ConfigError as e:
+            if e.field != "offset" or after == 0:
+                raise
+            # Fewer are stored than were: a crash of the database has undone the newest heartbeats,
+            # which are not synced.
+            after = 0
+            continue
+        after += len(points)
+        if ends:
+            return after

@@ -144,7 +144,7 @@ class Worker:
             verdict = self._train(attempt, job)
         except BaseException as e:  # noqa: BLE001 - noted, and raised again by _fail where due
             # Closed before it is failed: points under way would be refused once it has failed.
-            attempt.close(job)
+            attempt.close(job, flush=isinstance(e, Exception))
             if not isinstance(e, LeaseLost):
                 self._fail(attempt, e)
             return

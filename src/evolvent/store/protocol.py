@@ -202,7 +202,7 @@ class Store(WholeStudies, Protocol):
         ...
 
     def release(self, study: int, *, worker: str, failure: Failure) -> int:
-        """Note `failure` for every job this worker holds, as `fail` does.
+        """Note `failure` for every job this worker holds, as `fail` does; it claims no more.
 
         Returns:
             How many; when it holds none (any more), for how many of its jobs the failure, by kind
@@ -213,7 +213,8 @@ class Store(WholeStudies, Protocol):
     def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
         """Let a claimed job start from an ancestor of its parent, whose checkpoint is damaged.
 
-        `reason` is appended to the job's reason. Nothing happens when it starts from there already.
+        `reason` is appended to the job's reason. Nothing happens when it starts from there already,
+        or from further back.
 
         Raises:
             LeaseLost: this attempt no longer counts.

@@ -87,7 +87,7 @@ class Proofs:
         if self._metric is not None and self._metric not in run.metrics:
             return failed("contract", f"{seen}; the objective {self._metric!r} is not among them")
         objectives = run.metrics if self._metric is None else [self._metric]
-        bad = [name for name in objectives if not math.isfinite(run.metrics[name])]
+        bad = [name for name in objectives if not abs(run.metrics[name]) < math.inf]
         if bad:
             return failed(
                 "contract",

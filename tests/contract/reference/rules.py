@@ -222,6 +222,8 @@ def reparent(study: ReferenceStudy, lease: Lease, parent: JobId, reason: str) ->
     address = study.address(parent)
     if address is None or address not in study.checkpoints:
         raise CheckpointMissing(f"{parent} has no checkpoint on disk")
+    if slot.head.parent is not None and parent.round >= slot.head.parent.round:
+        return Lease(study.id, study.record_of(slot, JobState.RUNNING), lease.worker)
     both = f"{slot.head.reason}; {reason}" if slot.head.reason else reason
     restarted = slot.head.cause is Cause.RESTARTED
     cause = Cause.RESTARTED if restarted else Cause.FELL_BACK

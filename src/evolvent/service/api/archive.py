@@ -17,6 +17,7 @@ from evolvent.store.archive.reader import ArchiveReader
 from evolvent.store.archive.restore import PackedStudy
 from evolvent.store.archive.writer import archive_blocks
 from evolvent.store.codec.fields import Schema
+from evolvent.store.codec.file_list import FILE, files_from_json
 from evolvent.store.codec.messages import KEY, STUDY_ID
 from evolvent.store.dump import Chosen
 from evolvent.store.protocol import Store
@@ -46,9 +47,13 @@ async def _receive(request: ApiRequest, body: IncomingBody) -> Any:
 
 def _restore(request: ApiRequest, path: Path) -> Any:
     most = request.settings.max_study_bytes
-    with ArchiveReader(path, called="body") as archive:
+    # Of text no more at once than any other body may have: it comes packed, from anybody.
+    with ArchiveReader(path, called="body", most_text=request.settings.max_body_bytes) as archive:
         if archive.manifest.n_bytes > most:  # packed it was shorter
             raise too_long(most)
+        for packed_files in archive.manifest.checkpoints.values():
+            # By the rules of uploads: other names this service could not send to anybody.
+            files_from_json(list(map(FILE.to_json, packed_files.files.values())))
         packed = PackedStudy(archive)
         refuse_foreign(packed.record.algorithm)
         key = KEY.from_json(request.query.get("key"), "key")

@@ -39,13 +39,17 @@ class ArchiveReader:
     Args:
         path: the file.
         called: what errors call it, as their `field` too; None for its path.
+        most_text: bytes of JSON that are read at once; they take many times as much memory.
 
     Raises:
         ArchiveError: names the file and, where there is one to blame, the entry.
     """
 
-    def __init__(self, path: Path, *, called: str | None = None) -> None:
+    def __init__(
+        self, path: Path, *, called: str | None = None, most_text: int = _LARGEST_MANIFEST
+    ) -> None:
         self._path = path
+        self._most_text = most_text
         self._called = called
         with ExitStack() as opened:
             with self._as_archive_error():
@@ -125,8 +129,8 @@ class ArchiveReader:
         rest = b""
         for block in self._checked_blocks(name, self.manifest.parts[name]):
             *whole, rest = (rest + block).split(b"\n")
-            if len(rest) > _LONGEST_LINE:
-                raise self.error(name, f"a line of more than {_LONGEST_LINE} bytes")
+            if len(rest) > min(_LONGEST_LINE, self._most_text):
+                raise self.error(name, f"a line of {len(rest)} bytes or more, too long")
             yield from whole
         if rest:
             raise self.error(name, "ends within a line")
@@ -148,8 +152,10 @@ class ArchiveReader:
         info = self._entries.get(MANIFEST)
         if info is None:
             raise self._error(f" is no archive of a study: it has no {MANIFEST}")
-        if info.file_size > _LARGEST_MANIFEST:
-            raise self.error(MANIFEST, f"{info.file_size} bytes, too large")
+        if info.file_size > self._most_text:
+            raise self.error(
+                MANIFEST, f"{info.file_size} bytes, too large: {self._most_text} are read here"
+            )
         with self._as_archive_error(MANIFEST):
             return Manifest.from_json(strict_json(self._zipped.read(info)))
 

@@ -20,7 +20,7 @@ class Consistency:
     def __init__(self, record: StudyRecord, pins: Iterable[JobId]) -> None:
         self._names = frozenset(record.space)
         self._population = record.population
-        self._pins = pins
+        self._pins = list(pins)
         self._rounds: list[int] = []
         self._parents: list[JobId | None] = []
         self._done: list[bytearray] = []  # of each member, by round
@@ -68,6 +68,7 @@ class Consistency:
             wanted = self._rounds[member]
             check(len(done) == wanted, "jobs", len(done), str(wanted), part=f" of member {member}")
             self._check_done("parent", self._parents[member])
+        check(len(set(self._pins)) == len(self._pins), "pins", self._pins, "every job once")
         for pinned in self._pins:
             self._check_done("pin", pinned)
 

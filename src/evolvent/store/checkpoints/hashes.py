@@ -27,7 +27,8 @@ _MOST_KEPT = 1 << 14
 _COARSE_NS = 2_000_000_000  # the coarsest clock of a file system still in use
 _CHANGES = 4
 
-_STATE = struct.Struct("=3Q2q")
+_STATE = struct.Struct("=5Q")
+_MOST_NS = (1 << 64) - 1
 _HASH_BYTES = _CHECK_BYTES = 32
 _SLOT_BYTES = _STATE.size + _HASH_BYTES + _CHECK_BYTES
 _SLOTS = 1 << 14
@@ -68,13 +69,13 @@ class SharedHashes:
         begin = state[1] % _SLOTS * _SLOT_BYTES
         slot = self._memory[begin : begin + _SLOT_BYTES]
         content = slot[:-_CHECK_BYTES]
-        if not content.startswith(_STATE.pack(*state)) or slot != content + _check_sum(content):
+        if not content.startswith(_packed(state)) or slot != content + _check_sum(content):
             return None
         return content[_STATE.size :].hex()
 
     def put(self, state: _FileState, sha256: str) -> None:
         begin = state[1] % _SLOTS * _SLOT_BYTES
-        content = _STATE.pack(*state) + bytes.fromhex(sha256)
+        content = _packed(state) + bytes.fromhex(sha256)
         self._memory[begin : begin + _SLOT_BYTES] = content + _check_sum(content)
 
     def clear(self) -> None:
@@ -227,6 +228,12 @@ def _read(descriptor: int) -> tuple[int, str]:
         digest.update(block[:n])
         size += n
     return size, digest.hexdigest()
+
+
+def _packed(state: _FileState) -> bytes:
+    # Times are cut to 64 bits: a program may set one of the year 3000, and file systems keep it.
+    *numbers, written_ns, changed_ns = state
+    return _STATE.pack(*numbers, written_ns & _MOST_NS, changed_ns & _MOST_NS)
 
 
 def _check_sum(content: bytes) -> bytes:

@@ -85,6 +85,11 @@ _REASON = text(
     f"a sentence of up to {_LONGEST_REASON} characters", lambda value: len(value) <= _LONGEST_REASON
 )
 
+# Checked when it came in: one odd record among many must not hide the others.
+_SERVED_RECORD = replace(
+    RECORD, read=lambda value, name: StudyRecord.from_json(object_(value, name))
+)
+
 # --- the log and how a study stands ------------------------------------------------------------
 
 JOB, POINT, FAILURE, FAILED = records.JOB, records.POINT, records.FAILURE, records.FAILED
@@ -94,7 +99,7 @@ STATUS = message(
     StudyStatus,
     {
         "id": COUNT,
-        "record": RECORD,
+        "record": _SERVED_RECORD,
         "state": choice(StudyState),
         "counts": Field(
             {"type": "object", "additionalProperties": COUNT.schema},

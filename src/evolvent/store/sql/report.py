@@ -87,7 +87,12 @@ def heartbeat(
     values = {**fence, "now": tx.now(), "lease_s": lease_s}
     if tx.execute(_PROLONG, values).rowcount == 1:
         _insert_points(tx, fence, points, offset)
-    elif not points or offset is None or _count_points(tx, fence) < offset + len(points):
+    elif (
+        not points
+        or offset is None
+        or _is_of_another(tx, lease)
+        or _count_points(tx, fence) < offset + len(points)
+    ):
         raise lease_lost(lease)
     # Else they were stored before the lease was lost, and the answer got lost.
 
@@ -150,12 +155,16 @@ def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> Leas
         raise lease_lost(lease)
     head, row = found
     if head.parent != parent:  # else this was done before, and the answer got lost
-        head = _move(work, head, row, parent, reason)
+        address = _address(work, parent)
+        # A call before the newest one may still be under way: who falls back falls further back.
+        if head.parent is None or parent.round < head.parent.round:
+            head = _move(work, head, row, parent, address, reason)
     return Lease(lease.study, head_job(head), lease.worker)
 
 
-def _move(work: UnitOfWork, head: HeadRow, row: StudyRow, parent: JobId, reason: str) -> HeadRow:
-    address = _address(work, parent)
+def _move(
+    work: UnitOfWork, head: HeadRow, row: StudyRow, parent: JobId, address: str, reason: str
+) -> HeadRow:
     # RESTARTED stays: it also tells that no algorithm decided, which falling back does not change.
     cause = head.cause if head.cause == Cause.RESTARTED else Cause.FELL_BACK.value
     new = head._replace(
@@ -249,6 +258,16 @@ def _ends_job(kind: FailureKind, too_often: bool, lost_too_often: bool) -> bool:
             return False
         case _:
             assert_never(kind)
+
+
+def _is_of_another(tx: Transaction, lease: Lease) -> bool:
+    """Whether another worker has this very attempt: a crash of the server has undone the claim."""
+    row = tx.execute(HEAD_OF_LEASE, {"id": lease.study * ID_STRIDE + lease.job.member}).fetchone()
+    head = None if row is None else head_and_study(row)[0]
+    return head is not None and (
+        (head.round, head.attempt) == (lease.job.round, lease.job.attempt)
+        and head.worker not in {None, lease.worker}
+    )
 
 
 def _find_leased(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | None:
