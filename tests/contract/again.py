@@ -238,6 +238,28 @@ class AgainContract:
         assert moved[0].job.parent == "m0r0"
         assert moved[0].job.reason.count("damaged") == 1
 
+    def test_job_is_not_moved_back_by_a_call_that_comes_late(self, store: Store) -> None:
+        crew = Crew(store, population=1, rounds=5)
+        crew.report(crew.claim(), 0.9)
+        store.pin(crew.id, JobId(0, 0))
+        for round_ in (1, 2):
+            crew.train(0.1)
+            store.pin(crew.id, JobId(0, round_))
+        lease = crew.claim()
+        store.reparent(lease, parent=JobId(0, 1), reason="damaged")
+        last = store.reparent(lease, parent=JobId(0, 0), reason="damaged too")
+        assert store.reparent(lease, parent=JobId(0, 1), reason="damaged") == last
+        assert (last.job.parent, last.job.reason.count("damaged")) == ("m0r0", 2)
+
+    def test_points_of_an_attempt_are_of_its_worker_only(self, store: Store) -> None:
+        crew = Crew(store, population=1)
+        lease = crew.claim()
+        points = [Point(1, {"loss": 0.5})]
+        store.heartbeat(lease, lease_s=LONG, points=points, offset=0)
+        other = replace(lease, worker="another")
+        with pytest.raises(LeaseLost):
+            store.heartbeat(other, lease_s=LONG, points=points, offset=0)
+
     def test_study_put_in_again_is_the_same(self, store: Store) -> None:
         crew = Crew(store, population=2, rounds=3)
         crew.train(0.5)

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from evolvent.core.records import JobId
+from evolvent.engines import lease as lease_module
+from evolvent.engines.ask import ask
 from evolvent.engines.attempt import Attempt
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper
 from evolvent.engines.runner import Verdict
+from evolvent.engines.worker import Worker, WorkerOptions
 from evolvent.errors import StoreUnavailable
 from evolvent.store.memory import MemoryDatabase
 from evolvent.store.records import Failure, FailureKind, Lease, Point
@@ -189,3 +193,37 @@ def test_points_that_cannot_be_sent_at_all_go_with_the_report() -> None:
         job.log(step=2, loss=0.25)
         attempt.finish(job, (0.5, {"accuracy": 0.5}))
     assert steps(store, lease) == [1.0, 2.0]
+
+
+def test_many_points_are_sent_in_pieces_and_stored_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "_MOST_SENT", 3)
+    store = Deaf(0, done=True)
+    with keeper(store) as leases:
+        lease, job, attempt = opened(store, leases)
+        for step in range(10):
+            job.log(step=step, loss=0.5)
+        attempt.finish(job, (0.5, {"accuracy": 0.5}))
+    assert steps(store, lease) == [float(step) for step in range(10)]
+
+
+def test_points_logged_before_training_raises_are_stored() -> None:
+    store = Deaf(0, done=True)
+    crew = Crew(store, population=1, max_failures=0)
+
+    def train(job: Job) -> dict[str, float]:
+        for step in range(5):
+            job.log(step=step, loss=0.5)
+        raise ValueError("boom")
+
+    Worker(store, crew.id, train, WorkerOptions(name="w", overlap=False)).work()
+    assert [point.step for point in store.points(crew.id, JobId(0, 0))] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_points_logged_before_an_asked_job_raises_are_stored() -> None:
+    store = Deaf(0, done=True)
+    crew = Crew(store, population=1, max_failures=0)
+    asked = ask(store, crew.id, wait=False)
+    assert asked is not None
+    asked.log(step=1, loss=0.5)
+    assert not asked.__exit__(ValueError, ValueError("boom"), None)
+    assert [point.step for point in store.points(crew.id, JobId(0, 0))] == [1.0]

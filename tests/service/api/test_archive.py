@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 import pytest
 
 import evolvent as ev
-from evolvent.store.archive import reader
 from evolvent.store.archive.manifest import MEDIA_TYPE
+from evolvent.store.checkpoints.files import FileEntry
+from evolvent.store.checkpoints.manifest import address_of
 from evolvent.store.connect import open_store
 from evolvent.store.http.store import HttpStore
 from tests.service.threaded import Service, service
@@ -211,11 +212,44 @@ def test_a_study_is_measured_as_it_is_when_it_is_unpacked(tmp_path: Path, archiv
 
 def test_a_huge_table_of_contents_is_refused(
     archive: Path,  # noqa: F811
-    refused: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(reader, "_LARGEST_MANIFEST", 1000)
-    refused(archive, "manifest.json", "too large")
+    # Of text that is read at once it may hold no more than other bodies: packed it is short.
+    with serving(tmp_path, max_body_bytes=1000) as asking:
+        status, answer = asking.restore(archive.read_bytes())
+        assert (status, answer["error"]["field"]) == (422, "body")
+        assert "manifest.json" in answer["error"]["message"]
+        assert asking.store.studies() == []
+
+
+@pytest.mark.parametrize("name", ["..\\up", "/".join("d" * 33)], ids=["backslash", "deep"])
+def test_a_file_that_could_not_be_sent_on_is_refused(
+    asking: Asking,
+    archive: Path,  # noqa: F811
+    name: str,
+) -> None:
+    with zipfile.ZipFile(archive) as zipped:
+        content = {entry: zipped.read(entry) for entry in zipped.namelist()}
+    manifest = json.loads(content["manifest.json"])
+    address, packed = next(iter(manifest["checkpoints"].items()))
+    old = next(file for file in packed["files"] if not file.endswith("/"))
+    packed["files"][name] = packed["files"].pop(old)
+    entries_of = [FileEntry(n, *size_and_hash) for n, size_and_hash in packed["files"].items()]
+    moved = address_of(sorted(entries_of, key=lambda entry: entry.name))
+    manifest["checkpoints"][moved] = manifest["checkpoints"].pop(address)
+    content["manifest.json"] = json.dumps(manifest).encode()
+    files = {e: c for e, c in content.items() if e.startswith(f"checkpoints/{address}/")}
+    for entry, data in files.items():
+        del content[entry]
+        inside = entry.removeprefix(f"checkpoints/{address}/")
+        content[f"checkpoints/{moved}/{name if inside == old else inside}"] = data
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for entry, data in content.items():
+            zipped.writestr(entry, data)
+    status, answer = asking.restore(archive.read_bytes())
+    assert status == 422, answer
+    assert "name: got" in answer["error"]["message"]
+    assert asking.store.studies() == []
 
 
 def test_a_damaged_checkpoint_does_not_pass_for_a_whole_archive(asking: Asking) -> None:

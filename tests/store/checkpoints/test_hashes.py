@@ -147,6 +147,18 @@ def test_without_memory_to_share_each_worker_reads_for_itself(tmp_path: Path) ->
     assert cache.hash(str(path)) == (5, hashlib.sha256(b"bytes").hexdigest())
 
 
+def test_hash_of_a_file_of_the_year_3000_is_shared(tmp_path: Path) -> None:
+    with shared_memory() as memory:
+        if memory is None:
+            pytest.skip("this system has no memory without a name")
+        cache, path = HashCache(), tmp_path / "file"
+        path.write_bytes(b"bytes")
+        os.utime(path, (32503680000, 32503680000))
+        cache.share(os.dup(memory))
+        assert cache.hash(str(path)) == (5, hashlib.sha256(b"bytes").hexdigest())
+        assert SharedHashes(memory).get((1, 2, 3, -5, 1 << 65)) is None
+
+
 @pytest.mark.parametrize("at", range(0, 104, 8))
 def test_half_written_hash_is_not_known(at: int) -> None:
     with shared_memory() as memory:

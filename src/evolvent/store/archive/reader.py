@@ -46,10 +46,10 @@ class ArchiveReader:
     """
 
     def __init__(
-        self, path: Path, *, called: str | None = None, most_text: int = _LARGEST_MANIFEST
+        self, path: Path, *, called: str | None = None, most_text: int | None = None
     ) -> None:
         self._path = path
-        self._most_text = most_text
+        self._most_text = _LARGEST_MANIFEST if most_text is None else most_text
         self._called = called
         with ExitStack() as opened:
             with self._as_archive_error():
