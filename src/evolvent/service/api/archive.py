@@ -65,7 +65,7 @@ OPERATIONS: tuple[StreamCall | UploadCall, ...] = (
     StreamCall(
         method="GET", path="/studies/{study}/dump", role=Role.VIEWER, blocks=_dump,
         summary="A whole study as of one instant, with the files of checkpoints.",
-        query={"checkpoints": _CHOICE}, media_type=MEDIA_TYPE, errors=(404, 409),
+        query={"checkpoints": _CHOICE}, media_type=MEDIA_TYPE, errors=(409,),
     ),
     UploadCall(
         method="POST", path="/restore", role=Role.ADMIN, receive=_receive,

@@ -99,13 +99,13 @@ def _missing(directory: Path) -> HttpError:
 OPERATIONS: tuple[JsonCall | DownloadCall, ...] = (
     JsonCall(
         method="GET", path=_PATH, role=Role.VIEWER, run=_show,
-        threads=ThreadKind.FILES, errors=(404, 409),
+        threads=ThreadKind.FILES, errors=(409,),
         summary="The files of a checkpoint: their names, sizes and hashes.",
         reply=CHECKPOINT,
     ),
     DownloadCall(
         method="GET", path=f"{_PATH}/files/{{index}}", role=Role.VIEWER, open=_open,
-        errors=(404, 409, 416),
+        errors=(409, 416),
         summary="A file of a checkpoint, by its number in the list; takes Range and If-Range.",
     ),
 )  # fmt: skip

@@ -35,24 +35,12 @@ def _jobs(request: ApiRequest) -> Iterator[JobRecord]:
     return _all_jobs(request.store, request.study, states, after, limit)
 
 
-def _job(request: ApiRequest) -> JobRecord:
-    return request.store.job(request.study, request.path["job"])
-
-
 def _members(request: ApiRequest) -> list[MemberView]:
     return request.store.members(request.study)
 
 
-def _lineage(request: ApiRequest) -> list[JobRecord]:
-    return request.store.lineage(request.study, request.path["job"])
-
-
 def _points(request: ApiRequest) -> list[Point]:
     return request.store.points(request.study, request.path["job"])
-
-
-def _points_of(request: ApiRequest) -> list[tuple[int, float, str]]:
-    return request.store.points_of(request.study, request.path["member"])
 
 
 def _failures_page(request: ApiRequest) -> list[FailedAttempt]:
@@ -63,10 +51,6 @@ def _failures_page(request: ApiRequest) -> list[FailedAttempt]:
 def _failures(request: ApiRequest) -> list[FailedAttempt]:
     limit = request.count("limit", PAGE) or 0
     return request.store.failures(request.study, limit=limit)
-
-
-def _pins(request: ApiRequest) -> list[JobId]:
-    return request.store.pins(request.study)
 
 
 def _scan(request: ApiRequest) -> Iterator[tuple[Any, ...]]:
@@ -201,44 +185,45 @@ OPERATIONS: tuple[JsonCall | LinesCall, ...] = (
     LinesCall(
         method="GET", path=f"{_STUDY}/jobs", role=Role.VIEWER, records=_jobs, page=_jobs_page,
         summary="Finished jobs in the order of their reports, then the open ones by member.",
-        query=_JOBS_QUERY, reply=m.JOBS_PAGE, line=m.JOB, errors=(404,),
+        query=_JOBS_QUERY, reply=m.JOBS_PAGE, line=m.JOB,
     ),
     JsonCall(
-        method="GET", path=f"{_STUDY}/jobs/{{job}}", role=Role.VIEWER, run=_job,
-        summary="One job.", reply=m.JOB, errors=(404,),
+        method="GET", path=f"{_STUDY}/jobs/{{job}}", role=Role.VIEWER, reply=m.JOB,
+        run=lambda r: r.store.job(r.study, r.path["job"]), summary="One job.",
     ),
     LinesCall(
         method="GET", path=f"{_STUDY}/members", role=Role.VIEWER, records=_members,
         page=_paged(_members), summary="The newest and the open job of every member.",
-        query=_PAGE_QUERY, reply=m.MEMBERS_PAGE, line=m.MEMBER, errors=(404,),
+        query=_PAGE_QUERY, reply=m.MEMBERS_PAGE, line=m.MEMBER,
     ),
     LinesCall(
         method="GET", path=f"{_STUDY}/members/{{member}}/points", role=Role.VIEWER,
         summary="The points of all jobs of a member: [round, step, values as JSON text].",
-        records=_points_of, line=m.MEMBER_POINT, errors=(404,),
+        records=lambda r: r.store.points_of(r.study, r.path["member"]), line=m.MEMBER_POINT,
     ),
     JsonCall(
-        method="GET", path=f"{_STUDY}/lineage/{{job}}", role=Role.VIEWER, run=_lineage,
-        summary="A job and its ancestors, round 0 first.", reply=m.JOBS, errors=(404,),
+        method="GET", path=f"{_STUDY}/lineage/{{job}}", role=Role.VIEWER,
+        run=lambda r: r.store.lineage(r.study, r.path["job"]),
+        summary="A job and its ancestors, round 0 first.", reply=m.JOBS,
     ),
     LinesCall(
         method="GET", path=f"{_STUDY}/points/{{job}}", role=Role.VIEWER, records=_points,
         page=_paged(_points), summary="What training logged within a job.", query=_PAGE_QUERY,
-        reply=m.POINTS_PAGE, line=m.POINT, errors=(404,),
+        reply=m.POINTS_PAGE, line=m.POINT,
     ),
     LinesCall(
         method="GET", path=f"{_STUDY}/failures", role=Role.VIEWER, records=_failures,
         page=_failures_page, summary="The newest failed attempts, the newest last.",
-        query={"limit": LIMIT}, reply=m.FAILURES, line=m.FAILED, errors=(404,),
+        query={"limit": LIMIT}, reply=m.FAILURES, line=m.FAILED,
     ),
     JsonCall(
-        method="GET", path=f"{_STUDY}/pins", role=Role.VIEWER, run=_pins,
-        summary="The jobs whose checkpoints are pinned.", reply=m.JOB_IDS, errors=(404,),
+        method="GET", path=f"{_STUDY}/pins", role=Role.VIEWER, reply=m.JOB_IDS,
+        run=lambda r: r.store.pins(r.study), summary="The jobs whose checkpoints are pinned.",
     ),
     LinesCall(
         method="GET", path=f"{_STUDY}/scan", role=Role.VIEWER, records=_scan,
         summary="Columns of the finished jobs: a JSON list a line.",
         query={"columns": COLUMNS, "after": AFTER, "limit": LIMIT},
-        needs=("columns",), line=m.ROW, errors=(404,),
+        needs=("columns",), line=m.ROW,
     ),
 )  # fmt: skip

@@ -73,6 +73,8 @@ def describe(operations: Iterable[Operation], *, prefix: str) -> dict[str, Any]:
 def _described(operation: Operation) -> dict[str, Any]:
     taken, given = _taken(operation), _given(operation)
     statuses = {*_ALWAYS, *(_WITH_BODY if taken else ()), *operation.errors}
+    if "{" in operation.path:
+        statuses.add(404)
     errors = {str(status): _ref_to_response(status) for status in sorted(statuses)}
     described: dict[str, Any] = {
         "operationId": _name(operation),

@@ -37,7 +37,8 @@ class OperationBase:
         summary: one line.
         query: its parameters with their JSON schemas.
         needs: those of them that must be there.
-        errors: which statuses of 4xx it may answer with, beside those of all.
+        errors: which statuses of 4xx it may answer with, beside those of all;
+            404 is one wherever the path names something.
     """
 
     method: Method

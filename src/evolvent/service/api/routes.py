@@ -26,7 +26,6 @@ def _show(_: ApiRequest) -> Any:
 OPERATIONS: tuple[Operation, ...] = (
     *work.OPERATIONS,  # first: what workers send most is found soonest
     *studies.OPERATIONS,
-    *studies.CONTROL_OPERATIONS,
     *log.OPERATIONS,
     *archive.OPERATIONS,
     *checkpoints.OPERATIONS,

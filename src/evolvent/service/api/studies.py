@@ -1,4 +1,4 @@
-"""Studies: listed, made, found, removed."""
+"""Studies: listed, made, found, removed, told what to do."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from evolvent.store.records import StudyStatus, named
 from evolvent.validation import invalid
 
 MOST_MEMBERS = 100_000
+_STUDY = "/studies/{study}"
 
 
 def _create(request: ApiRequest) -> int:
@@ -24,18 +25,6 @@ def _create(request: ApiRequest) -> int:
         raise invalid("population", f"got {record.population}, wanted 1 to {MOST_MEMBERS}")
     record.algorithm.validate(record.space, record.population)
     return request.store.create_study(record, key=body.key)
-
-
-def _find(request: ApiRequest) -> StudyStatus:
-    return named(request.path["name"], _visible(request), url=request.base_url)
-
-
-def _status(request: ApiRequest) -> StudyStatus:
-    return request.store.status(request.study)
-
-
-def _delete(request: ApiRequest) -> None:
-    request.store.delete_study(request.study)
 
 
 def _visible(request: ApiRequest) -> list[StudyStatus]:
@@ -49,6 +38,13 @@ def _visible(request: ApiRequest) -> list[StudyStatus]:
         return []
 
 
+def _push(request: ApiRequest) -> JobId:
+    body: m.PushBody = request.body
+    space = request.store.status(request.study).record.space
+    values = space.check(body.hyperparameters, partial=True)
+    return request.store.push(request.study, values, done=body.done, key=body.key)
+
+
 OPERATIONS: tuple[JsonCall, ...] = (
     JsonCall(
         method="GET", path="/studies", role=Role.VIEWER, run=_visible,
@@ -60,103 +56,60 @@ OPERATIONS: tuple[JsonCall, ...] = (
         errors=(409,),
     ),
     JsonCall(
-        method="GET", path="/studies/named/{name}", role=Role.VIEWER, run=_find,
-        summary="The study of a name.", reply=m.STATUS, errors=(404,),
+        method="GET", path="/studies/named/{name}", role=Role.VIEWER,
+        run=lambda r: named(r.path["name"], _visible(r), url=r.base_url),
+        summary="The study of a name.", reply=m.STATUS,
     ),
     JsonCall(
-        method="GET", path="/studies/{study}", role=Role.VIEWER, run=_status,
-        summary="How a study stands.", reply=m.STATUS, errors=(404,),
+        method="GET", path=_STUDY, role=Role.VIEWER, run=lambda r: r.store.status(r.study),
+        summary="How a study stands.", reply=m.STATUS,
     ),
     JsonCall(
-        method="DELETE", path="/studies/{study}", role=Role.ADMIN, run=_delete,
-        summary="Remove a study with its log and its checkpoints.", changes=True, errors=(404,),
-        threads=ThreadKind.SLOW,
-    ),
-)  # fmt: skip
-
-
-def _stop(request: ApiRequest) -> None:
-    body: m.StopBody = request.body
-    request.store.stop(request.study, reason=body.reason)
-
-
-def _resume(request: ApiRequest) -> None:
-    request.store.resume(request.study)
-
-
-def _extend(request: ApiRequest) -> None:
-    request.store.extend(request.study, rounds=request.body)
-
-
-def _retarget(request: ApiRequest) -> None:
-    request.store.retarget(request.study, target=request.body)
-
-
-def _remember(request: ApiRequest) -> None:
-    request.store.remember(request.study, trainable=request.body)
-
-
-def _push(request: ApiRequest) -> JobId:
-    body: m.PushBody = request.body
-    space = request.store.status(request.study).record.space
-    values = space.check(body.hyperparameters, partial=True)
-    return request.store.push(request.study, values, done=body.done, key=body.key)
-
-
-def _pin(request: ApiRequest) -> None:
-    request.store.pin(request.study, request.body)
-
-
-def _unpin(request: ApiRequest) -> None:
-    request.store.unpin(request.study, request.body)
-
-
-def _collect(request: ApiRequest) -> int:
-    return request.store.collect(request.study)
-
-
-CONTROL_OPERATIONS: tuple[JsonCall, ...] = (
-    JsonCall(
-        method="POST", path="/studies/{study}/stop", role=Role.ADMIN, run=_stop,
-        summary="Give out no more jobs; running ones may still report.", body=m.STOP,
-        errors=(404,), changes=True,
+        method="DELETE", path=_STUDY, role=Role.ADMIN, changes=True, threads=ThreadKind.SLOW,
+        run=lambda r: r.store.delete_study(r.study),
+        summary="Remove a study with its log and its checkpoints.",
     ),
     JsonCall(
-        method="POST", path="/studies/{study}/resume", role=Role.ADMIN, run=_resume,
-        summary="Undo stop; in a failed study every member starts again.", body=m.NOTHING,
-        errors=(404, 409), changes=True, decides=True,
+        method="POST", path=f"{_STUDY}/stop", role=Role.ADMIN, body=m.STOP, changes=True,
+        run=lambda r: r.store.stop(r.study, reason=r.body.reason),
+        summary="Give out no more jobs; running ones may still report.",
     ),
     JsonCall(
-        method="POST", path="/studies/{study}/extend", role=Role.ADMIN, run=_extend,
-        summary="Set the total number of rounds.", body=m.EXTEND, errors=(404,),
-        changes=True, decides=True,
+        method="POST", path=f"{_STUDY}/resume", role=Role.ADMIN, body=m.NOTHING,
+        run=lambda r: r.store.resume(r.study), changes=True, decides=True, errors=(409,),
+        summary="Undo stop; in a failed study every member starts again.",
     ),
     JsonCall(
-        method="POST", path="/studies/{study}/retarget", role=Role.ADMIN, run=_retarget,
+        method="POST", path=f"{_STUDY}/extend", role=Role.ADMIN, body=m.EXTEND,
+        run=lambda r: r.store.extend(r.study, rounds=r.body), changes=True, decides=True,
+        summary="Set the total number of rounds.",
+    ),
+    JsonCall(
+        method="POST", path=f"{_STUDY}/retarget", role=Role.ADMIN, body=m.RETARGET, changes=True,
+        run=lambda r: r.store.retarget(r.study, target=r.body),
         summary="Set or remove the value of the metric at which the study stops.",
-        body=m.RETARGET, errors=(404,), changes=True,
     ),
     JsonCall(
-        method="POST", path="/studies/{study}/remember", role=Role.ADMIN, run=_remember,
+        method="POST", path=f"{_STUDY}/remember", role=Role.ADMIN, body=m.REMEMBER,
+        run=lambda r: r.store.remember(r.study, trainable=r.body),
         summary="Keep the import path of the training code; it is never imported here.",
-        body=m.REMEMBER, errors=(404,),
     ),
     JsonCall(
-        method="POST", path="/studies/{study}/push", role=Role.ADMIN, run=_push,
-        summary="Add a member by hand; hyperparameters left out are drawn.", body=m.PUSH,
-        reply=m.JOB_ID, creates=True, errors=(404, 409), changes=True, decides=True,
+        method="POST", path=f"{_STUDY}/push", role=Role.ADMIN, run=_push, body=m.PUSH,
+        summary="Add a member by hand; hyperparameters left out are drawn.",
+        reply=m.JOB_ID, creates=True, errors=(409,), changes=True, decides=True,
     ),
     JsonCall(
-        method="POST", path="/studies/{study}/pin", role=Role.ADMIN, run=_pin,
-        summary="Keep the checkpoint of a job.", body=m.ONE_JOB, errors=(404, 409),
+        method="POST", path=f"{_STUDY}/pin", role=Role.ADMIN, body=m.ONE_JOB, errors=(409,),
+        run=lambda r: r.store.pin(r.study, r.body), summary="Keep the checkpoint of a job.",
     ),
     JsonCall(
-        method="POST", path="/studies/{study}/unpin", role=Role.ADMIN, run=_unpin,
-        summary="Let the checkpoint of a job go.", body=m.ONE_JOB, errors=(404,),
+        method="POST", path=f"{_STUDY}/unpin", role=Role.ADMIN, body=m.ONE_JOB,
+        run=lambda r: r.store.unpin(r.study, r.body), summary="Let the checkpoint of a job go.",
     ),
     JsonCall(
-        method="POST", path="/studies/{study}/collect", role=Role.WORKER, run=_collect,
-        summary="Remove checkpoints that nothing needs.", body=m.NOTHING, reply=m.FREED,
-        errors=(404,), threads=ThreadKind.SLOW,
+        method="POST", path=f"{_STUDY}/collect", role=Role.WORKER, body=m.NOTHING, reply=m.FREED,
+        run=lambda r: r.store.collect(r.study), threads=ThreadKind.SLOW,
+        summary="Remove checkpoints that nothing needs.",
     ),
 )  # fmt: skip

@@ -44,22 +44,12 @@ def _begin(request: ApiRequest) -> m.UploadProgress:
     return m.UploadProgress(manifest.address_of(body.files), True, None, whole)
 
 
-def _show(request: ApiRequest) -> m.UploadProgress:
-    """Return how much of each file is here."""
-    return _progress(_find(request))
-
-
 def _seal(request: ApiRequest) -> str:
     """Make the files a checkpoint; return its address."""
     try:
         return _find(request).seal()
     except CheckpointDamaged as e:
         raise _damaged(e) from e
-
-
-def _drop(request: ApiRequest) -> None:
-    """Give an upload up."""
-    _find(request).drop()
 
 
 async def _receive(request: ApiRequest, body: IncomingBody) -> int:
@@ -198,28 +188,28 @@ def _damaged(error: CheckpointDamaged) -> HttpError:
 OPERATIONS: tuple[JsonCall | UploadCall, ...] = (
     JsonCall(
         method="POST", path=_PATH, role=Role.WORKER, run=_begin, threads=ThreadKind.FILES,
-        errors=(404, 409, 413),
+        errors=(409, 413),
         summary="Begin to send a checkpoint, or ask what has arrived of it, by its list of files.",
         body=m.NEW_UPLOAD, reply=m.UPLOAD,
     ),
     JsonCall(
-        method="GET", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=_show,
-        summary="How many bytes of each file have arrived.", reply=m.UPLOAD, errors=(404, 409),
-        threads=ThreadKind.FILES,
+        method="GET", path=f"{_PATH}/{{upload}}", role=Role.WORKER, reply=m.UPLOAD,
+        run=lambda r: _progress(_find(r)), errors=(409,), threads=ThreadKind.FILES,
+        summary="How many bytes of each file have arrived.",
     ),
     JsonCall(
-        method="DELETE", path=f"{_PATH}/{{upload}}", role=Role.WORKER, run=_drop,
-        summary="Give an upload up.", errors=(404, 409), threads=ThreadKind.FILES,
+        method="DELETE", path=f"{_PATH}/{{upload}}", role=Role.WORKER, errors=(409,),
+        run=lambda r: _find(r).drop(), summary="Give an upload up.", threads=ThreadKind.FILES,
     ),
     UploadCall(
         method="PUT", path=f"{_PATH}/{{upload}}/files/{{index}}", role=Role.WORKER,
         receive=_receive, query={"offset": COUNT.schema}, reply=m.SENT,
         summary="Bytes of a file, from `offset` on, which is where it ends now.",
-        errors=(404, 408, 409, 413, 415),
+        errors=(408, 409, 413, 415),
     ),
     JsonCall(
         method="POST", path=f"{_PATH}/{{upload}}/seal", role=Role.WORKER, run=_seal,
         summary="Make the files a checkpoint, which a report may then name.", reply=m.SEALED,
-        threads=ThreadKind.FILES, errors=(404, 409),
+        threads=ThreadKind.FILES, errors=(409,),
     ),
 )  # fmt: skip

@@ -28,16 +28,6 @@ def _report(request: ApiRequest) -> None:
     request.store.report(body.fence.lease(request.study), report)
 
 
-def _fail(request: ApiRequest) -> None:
-    body: m.FailBody = request.body
-    request.store.fail(body.fence.lease(request.study), body.failure)
-
-
-def _release(request: ApiRequest) -> int:
-    body: m.ReleaseBody = request.body
-    return request.store.release(request.study, worker=body.worker, failure=body.failure)
-
-
 def _reparent(request: ApiRequest) -> Lease:
     body: m.ReparentBody = request.body
     lease = body.fence.lease(request.study)
@@ -61,30 +51,31 @@ OPERATIONS: tuple[JsonCall | LongPoll, ...] = (
     LongPoll(
         method="POST", path="/studies/{study}/claim", role=Role.WORKER,
         summary="Get a job, waiting for one up to wait_s; 204 when there is none.",
-        body=m.CLAIM, reply=m.LEASE, errors=(404,),
+        body=m.CLAIM, reply=m.LEASE,
     ),
     JsonCall(
         method="POST", path="/studies/{study}/heartbeat", role=Role.WORKER, run=_heartbeat,
-        summary="Prolong a lease, and log points.", body=m.HEARTBEAT, errors=(404, 409),
+        summary="Prolong a lease, and log points.", body=m.HEARTBEAT, errors=(409,),
     ),
     JsonCall(
         method="POST", path="/studies/{study}/report", role=Role.WORKER, run=_report,
         summary="A job is done. Without score it is that of the study's metric.",
-        body=m.REPORT, errors=(404, 409), changes=True, decides=True,
+        body=m.REPORT, errors=(409,), changes=True, decides=True,
     ),
     JsonCall(
-        method="POST", path="/studies/{study}/fail", role=Role.WORKER, run=_fail,
-        summary="An attempt came to nothing.", body=m.FAIL, errors=(404, 409),
-        changes=True, decides=True,
+        method="POST", path="/studies/{study}/fail", role=Role.WORKER, body=m.FAIL,
+        run=lambda r: r.store.fail(r.body.fence.lease(r.study), r.body.failure),
+        summary="An attempt came to nothing.", errors=(409,), changes=True, decides=True,
     ),
     JsonCall(
-        method="POST", path="/studies/{study}/release", role=Role.WORKER, run=_release,
-        summary="Note a failure for every job that a worker holds.", body=m.RELEASE,
-        reply=m.RELEASED, errors=(404,), changes=True, decides=True,
+        method="POST", path="/studies/{study}/release", role=Role.WORKER, body=m.RELEASE,
+        run=lambda r: r.store.release(r.study, worker=r.body.worker, failure=r.body.failure),
+        summary="Note a failure for every job that a worker holds.",
+        reply=m.RELEASED, changes=True, decides=True,
     ),
     JsonCall(
         method="POST", path="/studies/{study}/reparent", role=Role.WORKER, run=_reparent,
         summary="Let a job start from an ancestor: its parent's checkpoint is damaged.",
-        body=m.REPARENT, reply=m.LEASE, errors=(404, 409),
+        body=m.REPARENT, reply=m.LEASE, errors=(409,),
     ),
 )  # fmt: skip

@@ -8,8 +8,7 @@ from typing import Any, TypeAlias
 
 from evolvent.service.api.operations import JsonCall
 from evolvent.service.api.path import is_whole
-from evolvent.service.api.studies import CONTROL_OPERATIONS as CONTROL
-from evolvent.service.api.studies import OPERATIONS as STUDIES
+from evolvent.service.api.studies import OPERATIONS
 from evolvent.store.records import StudyStatus
 from evolvent.validation import invalid
 
@@ -70,7 +69,7 @@ def _confirmed(form: Form, status: StudyStatus) -> dict[str, Any]:
     return {}
 
 
-_OF = {f"{o.method} {o.path.removeprefix('/studies/{study}')}": o for o in (*CONTROL, *STUDIES)}
+_OF = {f"{o.method} {o.path.removeprefix('/studies/{study}')}": o for o in OPERATIONS}
 
 ACTIONS: Mapping[str, Action] = {
     "stop": Action(_OF["POST /stop"], _reason, "Stopped: running jobs may finish."),
