@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evolvent.service.api.operations import IncomingBody, StreamCall, UploadCall
+from starlette.requests import Request
+
+from evolvent.service.api.operations import StreamCall, UploadCall
 from evolvent.service.api.policy import refuse_foreign
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
 from evolvent.service.web.body import check_type, spooled, too_long
+from evolvent.service.web.threads import StoreThreads
 from evolvent.store.archive.export import parse_choice
 from evolvent.store.archive.manifest import MEDIA_TYPE
 from evolvent.store.archive.reader import ArchiveReader
@@ -38,11 +41,11 @@ def _blocks(store: Store, study: int, which: Chosen) -> Iterator[bytes]:
         yield from archive_blocks(dump, held)
 
 
-async def _receive(request: ApiRequest, body: IncomingBody) -> Any:
-    check_type(body.headers, MEDIA_TYPE)
+async def _receive(request: ApiRequest, sent: Request, threads: StoreThreads) -> Any:
+    check_type(sent.headers, MEDIA_TYPE)
     most = request.settings.max_study_bytes
-    async with spooled(body.headers, body.receive, most=most) as path:
-        return await body.threads.slow(lambda: _restore(request, path))
+    async with spooled(sent.headers, sent.receive, most=most) as path:
+        return await threads.slow(lambda: _restore(request, path))
 
 
 def _restore(request: ApiRequest, path: Path) -> Any:

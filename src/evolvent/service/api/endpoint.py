@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, TypeAlias, assert_never
 
@@ -18,7 +19,6 @@ from evolvent.service.api.long_poll import ClaimQueue
 from evolvent.service.api.operations import (
     LINES,
     DownloadCall,
-    IncomingBody,
     JsonCall,
     LinesCall,
     LongPoll,
@@ -27,7 +27,7 @@ from evolvent.service.api.operations import (
     UploadCall,
 )
 from evolvent.service.api.path import PathTemplate
-from evolvent.service.api.policy import DecisionPolicy
+from evolvent.service.api.policy import refuse_foreign
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.middleware import recheck_identity
 from evolvent.service.auth.roles import Identity, check_role, current_identity
@@ -43,6 +43,7 @@ from evolvent.store.protocol import Store
 _WORTH_PACKING = 4096
 _LEVEL = 4
 _LINES_IN_BLOCK = 1000
+_MOST_KNOWN = 10_000
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 
@@ -59,8 +60,9 @@ class ApiContext:
     def __init__(self, store: Store, settings: ServiceSettings, threads: StoreThreads) -> None:
         self.store, self.settings, self.threads = store, settings, threads
         self.claims = ClaimQueue(store, threads)
-        self._policy = DecisionPolicy(store)
-        self._names: dict[int, str] = {}
+        # Neither changes while a study is there, and errors are not kept: each costs one look.
+        self._name = lru_cache(_MOST_KNOWN)(self._look_up_name)
+        self._check_decidable = lru_cache(_MOST_KNOWN)(self._refuse_undecidable)
 
     def check(self, operation: Operation, request: ApiRequest) -> None:
         """Refuse what a token for one study may not do, and what the service cannot decide.
@@ -78,7 +80,7 @@ class ApiContext:
         self.check_study(request.identity, request.study)
         match operation:
             case LongPoll() | JsonCall(decides=True):
-                self._policy.check(request.study)
+                self._check_decidable(request.study)
 
     def check_study(self, identity: Identity, study: int) -> None:
         """Let a token for one study see no other: it is told the same when there is none.
@@ -86,15 +88,18 @@ class ApiContext:
         Raises:
             UnknownStudy: it is another, or there is none of that number.
         """
-        if identity.study is not None and self._name(study) != identity.study:
-            raise UnknownStudy(f"no study of number {study} that this token is for")
+        if identity.study is None:
+            return
+        with suppress(UnknownStudy):
+            if self._name(study) == identity.study:
+                return
+        raise UnknownStudy(f"no study of number {study} that this token is for")
 
-    def _name(self, study: int) -> str | None:
-        name = self._names.get(study)
-        if name is None:
-            with suppress(UnknownStudy):
-                name = self._names[study] = self.store.status(study).record.name
-        return name
+    def _look_up_name(self, study: int) -> str:
+        return self.store.status(study).record.name
+
+    def _refuse_undecidable(self, study: int) -> None:
+        refuse_foreign(self.store.status(study).record.algorithm)
 
 
 class Endpoint:
@@ -211,14 +216,13 @@ class Endpoint:
             self._context.check(operation, asked)
             return operation.open(asked)
 
-        return await self._context.threads.files(run)
+        return await asyncio.to_thread(run)
 
     async def _upload(self, operation: UploadCall, request: Request) -> Response:
         asked = self._request(request)
         # Before a byte of the body is read: it may be gigabytes.
         await self._context.threads.read(lambda: self._context.check(operation, asked))
-        body = IncomingBody(request.headers, request.receive, self._context.threads)
-        reply = await operation.receive(asked, body)
+        reply = await operation.receive(asked, request, self._context.threads)
         status = 201 if operation.creates else 200
         return _json_response(operation.reply.to_json(reply), status, packed=False)
 

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from starlette.types import Receive
 
 from evolvent.errors import EvolventError
-from evolvent.service.web.body import disconnected
+from evolvent.service.web.body import watched
 from evolvent.service.web.threads import StoreThreads
 from evolvent.store.codec.messages import ClaimBody
 from evolvent.store.protocol import Store
@@ -100,7 +100,7 @@ class ClaimQueue:
                 for a token to be revoked in it.
         """
         until = time.monotonic() + body.wait_s
-        async with self._disconnection(receive) as gone:
+        async with watched(receive) as gone:
             if body.wait_s and self._none_just_now(study):
                 # On the event loop: what it asks the store has been asked, and kept, for those
                 # who wait. A look of its own would find nothing, as theirs did just now.
@@ -214,16 +214,6 @@ class ClaimQueue:
             except Exception:  # noqa: BLE001 - whoever waits finds out for itself, and tells
                 over = False
             queue.wake(over=over)
-
-    @asynccontextmanager
-    async def _disconnection(self, receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
-        task = asyncio.create_task(disconnected(receive))
-        try:
-            yield task
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
 
 async def _wait_for_turn(waiter: _WaitingClaim, gone: asyncio.Task[None], seconds: float) -> bool:

@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-from starlette.datastructures import Headers
-from starlette.types import Receive
+from starlette.requests import Request
 
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
@@ -131,27 +130,19 @@ class DownloadCall(OperationBase):
     open: Callable[[ApiRequest], FileResponse]
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingBody:
-    """A body that has not been read yet, and the threads to work on it in."""
-
-    headers: Headers
-    receive: Receive
-    threads: StoreThreads
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadCall(OperationBase):
     """Takes bytes, of any length; answers with JSON.
 
     Attributes:
         receive: reads the body itself, once it is clear that the sender may send it.
+            What takes long, it runs in the threads.
         media_type: of the body.
         reply: the answer.
         creates: whether success is 201.
     """
 
-    receive: Callable[[ApiRequest, IncomingBody], Awaitable[Any]]
+    receive: Callable[[ApiRequest, Request, StoreThreads], Awaitable[Any]]
     reply: Field[Any]
     media_type: str = BYTES
     creates: bool = False

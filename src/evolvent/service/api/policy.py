@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from evolvent.core.algorithms import Algorithm, algorithm_to_json
-from evolvent.store.protocol import Store
 from evolvent.validation import invalid
 
 _IMPORTING_FIELDS = {"CustomExplore": "fn"}
 """Types whose field is a path that deciding imports."""
-
-_MOST_ALLOWED = 10_000
 
 
 def refuse_foreign(algorithm: Algorithm) -> None:
@@ -28,33 +25,6 @@ def refuse_foreign(algorithm: Algorithm) -> None:
             "the built-in strategies; a study with code of its own needs a store that its workers "
             "reach directly (SQLite or PostgreSQL)",
         )
-
-
-class DecisionPolicy:
-    """Which studies the service may decide for.
-
-    Args:
-        store: what is served.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._allowed: set[int] = set()
-
-    def check(self, study: int) -> None:
-        """Refuse a study whose algorithm is not all built in.
-
-        Raises:
-            ConfigError: names the field.
-            UnknownStudy: there is none of that number.
-        """
-        if study in self._allowed:
-            return
-        refuse_foreign(self._store.status(study).record.algorithm)
-        # All at once: they are found again at the price of one look each.
-        if len(self._allowed) >= _MOST_ALLOWED:
-            self._allowed.clear()
-        self._allowed.add(study)
 
 
 def _paths(data: Any, where: str) -> Iterator[tuple[str, Any]]:

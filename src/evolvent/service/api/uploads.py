@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
+from contextlib import suppress
 from uuid import uuid4
 
 from starlette.datastructures import Headers
-from starlette.types import Message, Receive
+from starlette.requests import ClientDisconnect, Request
 
 from evolvent.errors import CheckpointDamaged, EvolventError
 from evolvent.service.api.checkpoints import local
-from evolvent.service.api.operations import BYTES, IncomingBody, JsonCall, UploadCall
+from evolvent.service.api.operations import BYTES, JsonCall, UploadCall
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
 from evolvent.service.uploads.area import Upload
 from evolvent.service.uploads.writer import UploadWriter
 from evolvent.service.web.body import check_type
 from evolvent.service.web.errors import HttpError
-from evolvent.service.web.threads import ThreadKind, in_file_threads
+from evolvent.service.web.threads import StoreThreads, ThreadKind
 from evolvent.store.checkpoints import manifest
 from evolvent.store.codec import messages as m
 from evolvent.store.codec.fields import COUNT
@@ -52,24 +52,24 @@ def _seal(request: ApiRequest) -> str:
         raise _damaged(e) from e
 
 
-async def _receive(request: ApiRequest, body: IncomingBody) -> int:
+async def _receive(request: ApiRequest, sent: Request, _: StoreThreads) -> int:
     """Write a file on while its bytes come in; what has come is kept when the connection ends."""
-    sender = _Sender(body.receive)
+    stream = sent.stream()
     try:
-        check_type(body.headers, BYTES)
-        file = await in_file_threads(partial(_open, request))
+        check_type(sent.headers, BYTES)
+        file = await asyncio.to_thread(_open, request)
         try:
-            file.check_length(_length(body.headers))
-            await _write(file, _blocks(sender, request.settings.upload_stall_s))
-            offset = await in_file_threads(file.finish)
+            file.check_length(_length(sent.headers))
+            await _write(file, _blocks(stream, request.settings.upload_stall_s))
+            offset = await asyncio.to_thread(file.finish)
         finally:
             file.close()  # at once, also when the sender has gone
-        await in_file_threads(file.remember)
+        await asyncio.to_thread(file.remember)
         return offset
     except EvolventError as e:
         # Closed with bytes unread, the connection would be reset, and our answer lost with it.
         if not isinstance(e, _SenderGone):
-            await _drain(sender)
+            await _drain(stream)
         raise (_damaged(e) if isinstance(e, CheckpointDamaged) else e) from e
 
 
@@ -80,86 +80,63 @@ def _open(request: ApiRequest) -> UploadWriter:
 
 async def _write(file: UploadWriter, blocks: AsyncIterator[bytes]) -> None:
     """Write one block while the next comes in."""
-    written: asyncio.Future[None] | None = None
+    written: asyncio.Task[None] | None = None
     try:
         async for block in blocks:
             # One write at a time, in order; the next block comes in meanwhile.
             if written is not None:
                 await written
-            written = asyncio.ensure_future(in_file_threads(partial(file.write, block)))
+            written = asyncio.create_task(asyncio.to_thread(file.write, block))
     finally:
         if written is not None:
             await written
 
 
-async def _blocks(receive: Receive, stall_s: float) -> AsyncIterator[bytes]:
+async def _blocks(stream: AsyncIterator[bytes], stall_s: float) -> AsyncIterator[bytes]:
     """Yield what comes in, in blocks of a size that is worth a trip to the disk.
 
     Raises:
-        _Silent: a block took longer than `stall_s`, or the connection ended.
+        _SenderGone: a block took longer than `stall_s`, or the connection ended.
     """
     more = True
     while more:
         parts: list[bytes] = []
-        ended: _SenderGone | None = None
+        size, gone = 0, None
         try:
             async with asyncio.timeout(stall_s):
-                more = await _gather(receive, parts)
+                async for part in stream:
+                    parts.append(part)
+                    size += len(part)
+                    if size >= _BLOCK:
+                        break
+                else:
+                    more = False
         except TimeoutError:
-            ended = _SenderGone(
+            gone = _SenderGone(
                 408, f"body: less than {_BLOCK} bytes in {stall_s:g} s: send faster", field="body"
             )
-        except _SenderGone as e:
-            ended = e
+        except ClientDisconnect:
+            gone = _SenderGone(400, "body: the connection ended within it", field="body")
         # What came before the silence is kept: the sender goes on behind it.
-        if parts:
+        if size:
             yield b"".join(parts)
-        if ended is not None:
-            raise ended
-
-
-async def _gather(receive: Receive, parts: list[bytes]) -> bool:
-    """Collect one block; return whether there is more."""
-    size = 0
-    while size < _BLOCK:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _SenderGone(400, "body: the connection ended within it", field="body")
-        if body := message.get("body", b""):
-            parts.append(body)
-            size += len(body)
-        if not message.get("more_body", False):
-            return False
-    return True
+        if gone is not None:
+            raise gone
 
 
 class _SenderGone(HttpError):
     """The sender sends no more, or too slowly: no reason to listen on."""
 
 
-class _Sender:
-    """The messages of a body as they come, and whether the last of them is here."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self.ended = False
-
-    async def __call__(self) -> Message:
-        message = await self._receive()
-        self.ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
-        return message
-
-
-async def _drain(sender: _Sender) -> None:
+async def _drain(stream: AsyncIterator[bytes]) -> None:
     """Read what a sender still sends: most look at an answer only when they are done."""
     drained = 0
-    try:
+    with suppress(TimeoutError, ClientDisconnect):
         async with asyncio.timeout(_DRAIN_S):
-            # After the last message the next one comes only when the connection ends.
-            while not sender.ended and drained < _MOST_DRAINED:
-                drained += len((await sender()).get("body", b""))
-    except TimeoutError:
-        return
+            async for part in stream:
+                drained += len(part)
+                if drained >= _MOST_DRAINED:
+                    return
 
 
 def _length(headers: Headers) -> int:

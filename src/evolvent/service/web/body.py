@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
@@ -65,10 +64,21 @@ async def _piece(receive: Receive) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-async def disconnected(receive: Receive) -> None:
-    """Return once the client is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+@asynccontextmanager
+async def watched(receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
+    """Give a task that is done once the client is gone."""
+
+    async def disconnected() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    task = asyncio.create_task(disconnected())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def check_length(headers: Headers, *, most: int) -> None:
@@ -164,7 +174,7 @@ async def spooled(headers: Headers, receive: Receive, *, most: int) -> AsyncIter
         yield folder / "body"
     finally:
         with suppress(OSError):
-            await run_in_threadpool(tree.remove, folder)
+            await asyncio.to_thread(tree.remove, folder)
 
 
 async def _spool(path: Path, receive: Receive, *, most: int) -> None:
@@ -179,7 +189,7 @@ async def _spool(path: Path, receive: Receive, *, most: int) -> None:
             raise too_long(most)
         # In blocks: each trip to a thread costs as much as writing some hundred kilobytes.
         if len(block) >= _BLOCK or not more:
-            await run_in_threadpool(_append, path, bytes(block))
+            await asyncio.to_thread(_append, path, bytes(block))
             size += len(block)
             block.clear()
 

@@ -9,16 +9,14 @@ import os
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from functools import partial
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from evolvent.service.web.body import disconnected
+from evolvent.service.web.body import watched
 from evolvent.service.web.errors import HttpError, to_response
-from evolvent.service.web.threads import in_file_threads
 from evolvent.store.checkpoints.files import FileEntry
 
 STALL_S = 30.0
@@ -53,23 +51,20 @@ class StreamedResponse(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request; a connection on which this returns too early is closed."""
-        disconnection = asyncio.ensure_future(disconnected(receive))
         try:
             # Whatever happens: behind it may be a snapshot that others wait for.
-            async with aclosing(self._rest):
-                await self._send(scope, disconnection, with_stall_limit(send))
+            async with aclosing(self._rest), watched(receive) as gone:
+                await self._send(scope, gone, with_stall_limit(send))
         except Stalled as e:
             _logger.warning("%s: given up: %s", scope["path"], e)
-        finally:
-            disconnection.cancel()
 
-    async def _send(self, scope: Scope, disconnection: asyncio.Future[None], send: Send) -> None:
+    async def _send(self, scope: Scope, gone: asyncio.Task[None], send: Send) -> None:
         start = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
         if scope["method"] != "HEAD":
             await send({"type": "http.response.body", "body": self._first, "more_body": True})
             async for block in self._rest:
-                if disconnection.done():
+                if gone.done():
                     return
                 await send({"type": "http.response.body", "body": block, "more_body": True})
         await send({"type": "http.response.body"})
@@ -142,10 +137,9 @@ class FileResponse(Response):
         return first, last
 
     async def _blocks(self, first: int, last: int, receive: Receive, send: Send) -> None:
-        disconnection = asyncio.ensure_future(disconnected(receive))
-        try:
-            while first < last and not disconnection.done():
-                block = await in_file_threads(partial(self._read, min(_BLOCK, last - first), first))
+        async with watched(receive) as gone:
+            while first < last and not gone.done():
+                block = await asyncio.to_thread(self._read, min(_BLOCK, last - first), first)
                 if not block:
                     return  # before its time: the connection ends, and the client asks again
                 first += len(block)
@@ -153,8 +147,6 @@ class FileResponse(Response):
                 await send(message)
             if self._entry.size == 0:
                 await send({"type": "http.response.body"})
-        finally:
-            disconnection.cancel()
 
     def _read(self, length: int, at: int) -> bytes:
         try:

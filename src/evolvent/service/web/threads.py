@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from enum import Enum, auto
 from queue import SimpleQueue
-from typing import Any, TypeAlias, TypeVar, assert_never
+from typing import Any, TypeAlias, TypeVar
 
 from evolvent.errors import StoreBusy
 
@@ -40,7 +40,6 @@ class StoreThreads:
         write: runs what changes a store.
         read: runs what only looks.
         slow: runs what may go through a whole study and its checkpoints.
-        files: runs what may take long with the files of checkpoints.
     """
 
     def __init__(self) -> None:
@@ -49,22 +48,17 @@ class StoreThreads:
         self._slow = WorkerThreads(_SLOW, name="evolvent-slow")
         # The pools' own methods, for they are called with every request.
         self.write, self.read, self.slow = self._writers.run, self._readers.run, self._slow.run
-        self.files = in_file_threads
+        self._by_kind: dict[ThreadKind, Callable[[Callable[[], Any]], Awaitable[Any]]] = {
+            ThreadKind.READ: self.read,
+            ThreadKind.WRITE: self.write,
+            ThreadKind.SLOW: self.slow,
+            ThreadKind.FILES: asyncio.to_thread,  # those of the loop, which no store waits for
+        }
         self._snapshots = asyncio.Semaphore(MOST_SNAPSHOTS)
 
-    def run(self, kind: ThreadKind, call: Callable[[], _T]) -> asyncio.Future[_T]:
+    def run(self, kind: ThreadKind, call: Callable[[], _T]) -> Awaitable[_T]:
         """Run a call in threads of one kind."""
-        match kind:
-            case ThreadKind.READ:
-                return self.read(call)
-            case ThreadKind.WRITE:
-                return self.write(call)
-            case ThreadKind.FILES:
-                return self.files(call)
-            case ThreadKind.SLOW:
-                return self.slow(call)
-            case _:
-                assert_never(kind)
+        return self._by_kind[kind](call)
 
     async def stream(
         self, blocks: Iterator[bytes], *, holds_snapshot: bool = False
@@ -115,11 +109,6 @@ def _close(blocks: Iterator[bytes]) -> None:
     close = getattr(blocks, "close", None)
     if close is not None:
         close()
-
-
-def in_file_threads(call: Callable[[], _T]) -> asyncio.Future[_T]:
-    """Run what reads and writes files: in the threads of the loop, which no store waits for."""
-    return asyncio.get_running_loop().run_in_executor(None, call)
 
 
 class WorkerThreads:
