@@ -8,92 +8,78 @@ from typing import Any, TypeVar
 
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.service.api.operations import JsonCall, LinesCall
-from evolvent.service.api.request import AFTER, COLUMNS, LIMIT, STATES, ApiRequest
+from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
 from evolvent.store.codec import messages as m
+from evolvent.store.codec.fields import SMALL, Schema
 from evolvent.store.protocol import Store
-from evolvent.store.records import JOB_COLUMNS, FailedAttempt, JobColumn, MemberView, Point
-from evolvent.validation import invalid
+from evolvent.store.records import JOB_COLUMNS, MemberView, Point
+from evolvent.validation import MOST, invalid
 
 PAGE, MOST_ON_PAGE = 100, 10_000
 _BATCH, _MANY = 1000, 10_000
 _MOST_LOOKED_AT = 200_000
 _FINISHED = (JobState.DONE, JobState.FAILED)
 
+_STATES: Schema = {
+    "type": "string",
+    "description": "States with commas between them; all when left out.",
+    "examples": ["done,failed"],
+}
+_AFTER: Schema = {**SMALL.schema, "description": "Leave out so many; `next` of the page before."}
+_LIMIT: Schema = {
+    **SMALL.schema, "description": "At most so many; 100 unless told, 10,000 at most."
+}  # fmt: skip
+_COLUMNS: Schema = {
+    "type": "string",
+    "description": f"Some of {', '.join(JOB_COLUMNS)}, with commas between them.",
+    "examples": ["member,round,score"],
+}
+
 _Record = TypeVar("_Record")
 
 
+def _after(request: ApiRequest) -> int:
+    return request.count("after", 0)
+
+
+def _page_limit(request: ApiRequest) -> int:
+    return request.count("limit", PAGE, most=MOST_ON_PAGE)
+
+
+def _words(request: ApiRequest, name: str) -> list[str]:
+    return [word for text in request.query.getlist(name) for word in text.split(",") if word]
+
+
+def _states(request: ApiRequest) -> frozenset[JobState]:
+    """Return the states that the query names; all when it names none.
+
+    Raises:
+        ConfigError: one of them is none.
+    """
+    if "state" not in request.query:
+        return frozenset(JobState)
+    try:
+        return frozenset(map(JobState, _words(request, "state")))
+    except ValueError as e:
+        wanted, got = ", ".join(JobState), request.query.getlist("state")
+        raise invalid("state", f"got {got!r:.80}, wanted some of {wanted}") from e
+
+
 def _jobs_page(request: ApiRequest) -> m.LogPage[JobRecord]:
-    after, states = request.count("after", 0) or 0, request.states()
-    limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
-    return _page(request.store, request.study, states, after, limit)
-
-
-def _jobs(request: ApiRequest) -> Iterator[JobRecord]:
-    after, states = request.count("after", 0) or 0, request.states()
-    limit = request.count("limit", None)
-    return _all_jobs(request.store, request.study, states, after, limit)
-
-
-def _members(request: ApiRequest) -> list[MemberView]:
-    return request.store.members(request.study)
-
-
-def _points(request: ApiRequest) -> list[Point]:
-    return request.store.points(request.study, request.path["job"])
-
-
-def _failures_page(request: ApiRequest) -> list[FailedAttempt]:
-    limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
-    return request.store.failures(request.study, limit=limit)
-
-
-def _failures(request: ApiRequest) -> list[FailedAttempt]:
-    limit = request.count("limit", PAGE) or 0
-    return request.store.failures(request.study, limit=limit)
-
-
-def _scan(request: ApiRequest) -> Iterator[tuple[Any, ...]]:
-    names = [name for text in request.query.getlist("columns") for name in text.split(",") if name]
-    unknown = [name for name in names if name not in JOB_COLUMNS]
-    if unknown or not 0 < len(names) <= len(JOB_COLUMNS):
-        got = unknown[0] if unknown else f"{len(names)} of them"
-        raise invalid("columns", f"got {got!r:.80}, wanted some of {', '.join(JOB_COLUMNS)}")
-    columns = [column for name in names for column in JOB_COLUMNS if column == name]
-    after, limit = request.count("after", 0) or 0, request.count("limit", None)
-    return _rows(request.store, request.study, columns, after, limit)
-
-
-def _paged(
-    read: Callable[[ApiRequest], Sequence[_Record]],
-) -> Callable[[ApiRequest], m.LogPage[_Record]]:
-    """Return what reads one page of what `read` gives whole."""
-
-    def page(request: ApiRequest) -> m.LogPage[_Record]:
-        after = request.count("after", 0) or 0
-        limit = request.count("limit", PAGE, most=MOST_ON_PAGE) or 0
-        records = read(request)
-        shown = records[after : after + limit]
-        end = after + len(shown)
-        return m.LogPage(shown, end if end < len(records) else None, len(records))
-
-    return page
-
-
-def _page(
-    store: Store, study: int, states: Sequence[JobState] | None, after: int, limit: int
-) -> m.LogPage[JobRecord]:
     """Return one page; positions run over the finished jobs, and on over the open ones."""
+    after, limit, wanted = _after(request), _page_limit(request), _states(request)
+    store, study = request.store, request.study
     status = store.status(study)
     n_finished = status.n_finished
-    wanted = frozenset(JobState if states is None else states)
     total = sum(status.counts.get(state, 0) for state in wanted)
     # A page of few among many ends here, perhaps empty: `next` says where to go on.
     end = min(n_finished, after + _MOST_LOOKED_AT)
-    jobs, at = _finished(store, study, wanted, after=after, end=end, limit=limit)
+    finished = wanted.intersection(_FINISHED)
+    jobs, at = _finished(store, study, finished, after=after, end=end, limit=limit)
     more = at < n_finished
     if not more:
-        open_states = [state for state in wanted if state not in _FINISHED]
+        open_states = wanted - finished
         open_jobs = store.jobs(study, states=open_states) if open_states else []
         begin = max(0, at - n_finished)
         shown = open_jobs[begin : begin + limit - len(jobs)]
@@ -104,53 +90,38 @@ def _page(
 
 
 def _finished(
-    store: Store, study: int, wanted: frozenset[JobState], *, after: int, end: int, limit: int
-) -> tuple[list[JobRecord], int]:
-    """Return up to `limit` wanted jobs of the log from `after` to `end`, and where they end."""
-    finished = wanted.intersection(_FINISHED)
-    if not finished:
-        return [], max(after, end)
-    if len(finished) == len(_FINISHED):
-        jobs = store.jobs(
-            study, states=_FINISHED, after=after, limit=min(limit, max(0, end - after))
-        )
-        return jobs, after + len(jobs)
-    ids, at = _of_states(store, study, finished, after=after, end=end, limit=limit)
-    return [store.job(study, job) for job in ids], at
-
-
-def _of_states(
     store: Store, study: int, states: frozenset[JobState], *, after: int, end: int, limit: int
-) -> tuple[list[JobId], int]:
-    """Return which jobs of the log are in these states, without reading the others."""
-    words = {state.value for state in states}
-    ids: list[JobId] = []
-    at = after
-    while at < end and len(ids) < limit:
+) -> tuple[list[JobRecord], int]:
+    """Return up to `limit` jobs of the log from `after` to `end`, and where they end."""
+    if not states:
+        return [], max(after, end)
+    if len(states) == len(_FINISHED):
+        most = min(limit, max(0, end - after))
+        jobs = store.jobs(study, states=_FINISHED, after=after, limit=most)
+        return jobs, after + len(jobs)
+    # Of one state: which they are is found without reading the others.
+    jobs, at = [], after
+    while at < end and len(jobs) < limit:
         size = min(end - at, _MANY)
         batch = store.scan(study, ("state", "member", "round"), after=at, limit=size)
         for state, member, round_ in batch:
             at += 1
-            if state in words:
-                ids.append(JobId(member, round_))
-                if len(ids) == limit:
-                    return ids, at
+            if state in states:
+                jobs.append(store.job(study, JobId(member, round_)))
+                if len(jobs) == limit:
+                    return jobs, at
         if len(batch) < size:
-            return ids, end
-    return ids, at
+            return jobs, end
+    return jobs, at
 
 
-def _all_jobs(
-    store: Store, study: int, states: Sequence[JobState] | None, after: int, limit: int | None
-) -> Iterator[JobRecord]:
-    """Yield all jobs, the end of the log and the open ones as of one instant."""
-    wanted = frozenset(JobState if states is None else states)
-    jobs = (job for job in _in_batches(store, study, after) if job.state in wanted)
-    return islice(jobs, limit)
+def _jobs(request: ApiRequest) -> Iterator[JobRecord]:
+    """Return all jobs, the end of the log and the open ones as of one instant."""
+    wanted, all_jobs = _states(request), _in_batches(request.store, request.study, _after(request))
+    return islice((j for j in all_jobs if j.state in wanted), request.count("limit", MOST))
 
 
-def _in_batches(store: Store, study: int, after: int) -> Iterator[JobRecord]:
-    at = after
+def _in_batches(store: Store, study: int, at: int) -> Iterator[JobRecord]:
     while True:
         batch = store.jobs(study, after=at, limit=_BATCH)
         n_finished = sum(job.state in _FINISHED for job in batch)
@@ -163,23 +134,49 @@ def _in_batches(store: Store, study: int, after: int) -> Iterator[JobRecord]:
         at += _BATCH
 
 
-def _rows(
-    store: Store, study: int, columns: Sequence[JobColumn], after: int, limit: int | None
-) -> Iterator[tuple[Any, ...]]:
-    at, left = after, limit
+def _scan(request: ApiRequest) -> Iterator[tuple[Any, ...]]:
+    names = _words(request, "columns")
+    unknown = [name for name in names if name not in JOB_COLUMNS]
+    if unknown or not 0 < len(names) <= len(JOB_COLUMNS):
+        got = unknown[0] if unknown else f"{len(names)} of them"
+        raise invalid("columns", f"got {got!r:.80}, wanted some of {', '.join(JOB_COLUMNS)}")
+    columns = [column for name in names for column in JOB_COLUMNS if column == name]
+    at, left = _after(request), request.count("limit", MOST)
     while True:
-        size = _BATCH * 5 if left is None else min(_BATCH * 5, left)
-        batch = store.scan(study, columns, after=at, limit=size)
+        size = min(_BATCH * 5, left)
+        batch = request.store.scan(request.study, columns, after=at, limit=size)
         yield from batch
-        at += len(batch)
-        left = None if left is None else left - len(batch)
+        at, left = at + len(batch), left - len(batch)
         if len(batch) < size or left == 0:
             return
 
 
+def _paged(
+    read: Callable[[ApiRequest], Sequence[_Record]],
+) -> Callable[[ApiRequest], m.LogPage[_Record]]:
+    """Return what reads one page of what `read` gives whole."""
+
+    def page(request: ApiRequest) -> m.LogPage[_Record]:
+        after, limit = _after(request), _page_limit(request)
+        records = read(request)
+        shown = records[after : after + limit]
+        end = after + len(shown)
+        return m.LogPage(shown, end if end < len(records) else None, len(records))
+
+    return page
+
+
+def _members(request: ApiRequest) -> list[MemberView]:
+    return request.store.members(request.study)
+
+
+def _points(request: ApiRequest) -> list[Point]:
+    return request.store.points(request.study, request.path["job"])
+
+
 _STUDY = "/studies/{study}"
-_JOBS_QUERY = {"state": STATES, "after": AFTER, "limit": LIMIT}
-_PAGE_QUERY = {"after": AFTER, "limit": LIMIT}
+_JOBS_QUERY = {"state": _STATES, "after": _AFTER, "limit": _LIMIT}
+_PAGE_QUERY = {"after": _AFTER, "limit": _LIMIT}
 
 OPERATIONS: tuple[JsonCall | LinesCall, ...] = (
     LinesCall(
@@ -212,9 +209,11 @@ OPERATIONS: tuple[JsonCall | LinesCall, ...] = (
         reply=m.POINTS_PAGE, line=m.POINT,
     ),
     LinesCall(
-        method="GET", path=f"{_STUDY}/failures", role=Role.VIEWER, records=_failures,
-        page=_failures_page, summary="The newest failed attempts, the newest last.",
-        query={"limit": LIMIT}, reply=m.FAILURES, line=m.FAILED,
+        method="GET", path=f"{_STUDY}/failures", role=Role.VIEWER,
+        records=lambda r: r.store.failures(r.study, limit=r.count("limit", PAGE)),
+        page=lambda r: r.store.failures(r.study, limit=_page_limit(r)),
+        summary="The newest failed attempts, the newest last.",
+        query={"limit": _LIMIT}, reply=m.FAILURES, line=m.FAILED,
     ),
     JsonCall(
         method="GET", path=f"{_STUDY}/pins", role=Role.VIEWER, reply=m.JOB_IDS,
@@ -223,7 +222,7 @@ OPERATIONS: tuple[JsonCall | LinesCall, ...] = (
     LinesCall(
         method="GET", path=f"{_STUDY}/scan", role=Role.VIEWER, records=_scan,
         summary="Columns of the finished jobs: a JSON list a line.",
-        query={"columns": COLUMNS, "after": AFTER, "limit": LIMIT},
+        query={"columns": _COLUMNS, "after": _AFTER, "limit": _LIMIT},
         needs=("columns",), line=m.ROW,
     ),
 )  # fmt: skip

@@ -18,7 +18,7 @@ from evolvent.service.api.operations import (
     StreamCall,
     UploadCall,
 )
-from evolvent.service.api.path import PARAMETERS, PathTemplate
+from evolvent.service.api.request import PARAMETERS, PathTemplate
 from evolvent.store.codec import fields, file_list, messages
 from evolvent.store.codec.fields import Field
 
@@ -93,7 +93,7 @@ def _name(operation: Operation) -> str:
 
 def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     for name in PathTemplate(operation.path).parameters:
-        schema = _inside(PARAMETERS[name].schema)
+        schema = _inside(PARAMETERS[name][1])
         yield {"name": name, "in": "path", "required": True, "schema": schema}
     for name, schema in operation.query.items():
         required = name in operation.needs

@@ -1,35 +1,116 @@
-"""One request as handlers see it: who asks, for which study, with what."""
+"""One request as handlers see it: who asks, for which study, with what; its path and query read."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from starlette.datastructures import QueryParams
 
-from evolvent.core.records import JobState
-from evolvent.service.api.path import PathValues, is_whole
+from evolvent.core.records import JobId
+from evolvent.errors import UnknownJob, UnknownStudy
 from evolvent.service.auth.roles import Identity
 from evolvent.service.settings import ServiceSettings
-from evolvent.store.codec.fields import SMALL, Schema
+from evolvent.service.web.errors import HttpError
+from evolvent.store.codec.fields import ADDRESS, COUNT, JOB_NAME, SMALL, TEXT, Malformed, Schema
 from evolvent.store.protocol import Store
-from evolvent.store.records import JOB_COLUMNS
 from evolvent.validation import MOST, invalid
 
-STATES: Schema = {
-    "type": "string",
-    "description": "States with commas between them; all when left out.",
-    "examples": ["done,failed"],
+_PARAMETER = re.compile(r"{(\w+)}")
+_MOST_DIGITS = 12
+_MOST_INDEX_DIGITS = 5
+
+
+class PathValues(TypedDict, total=False):
+    """What the path of a request says; which of these, its template says."""
+
+    study: int
+    member: int
+    job: JobId
+    index: int
+    address: str
+    upload: str
+    name: str
+
+
+class PathTemplate:
+    """A path such as `/studies/{study}/jobs/{job}`, compiled.
+
+    Args:
+        text: below the prefix of the API.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.parameters = tuple(_PARAMETER.findall(text))
+        # Names of studies may have slashes in them.
+        self.pattern = text.replace("{name}", "{name:path}")
+        self._readers = [(name, PARAMETERS[name][0]) for name in self.parameters]
+
+    def read(self, texts: Mapping[str, str]) -> PathValues:
+        """Return what the texts of a path that fits mean.
+
+        Raises:
+            EvolventError: one of them means nothing; the first one does.
+        """
+        return cast(PathValues, {name: read(texts[name]) for name, read in self._readers})
+
+
+def is_whole(text: str, *, most_digits: int = _MOST_DIGITS) -> bool:
+    """Whether a text is a whole number in plain digits, and not too many of them."""
+    return text.isascii() and text.isdecimal() and len(text) <= most_digits
+
+
+def study_number(text: str) -> int:
+    """Return the number of a study.
+
+    Raises:
+        UnknownStudy: it is none that a study could have.
+    """
+    if not is_whole(text) or int(text) > MOST:
+        raise UnknownStudy(f"no study of number {text!r:.80}: wanted the number of a study")
+    return int(text)
+
+
+def _member(text: str) -> int:
+    if not is_whole(text, most_digits=len(str(MOST)) - 1):
+        raise invalid("member", f"got {text!r:.80}, wanted the number of a member")
+    return int(text)
+
+
+def _job(text: str) -> JobId:
+    try:
+        return JOB_NAME.from_json(text, "job")
+    except Malformed as e:
+        raise UnknownJob(str(e)) from e
+
+
+def _address(text: str) -> str:
+    try:
+        return ADDRESS.from_json(text, "checkpoint")
+    except Malformed as e:
+        raise HttpError(404, str(e), field="address") from e
+
+
+def _index(text: str) -> int:
+    if not is_whole(text, most_digits=_MOST_INDEX_DIGITS):
+        message = f"file: got {text!r:.80}, wanted its number in the list"
+        raise HttpError(404, message, field="file")
+    return int(text)
+
+
+PARAMETERS: Mapping[str, tuple[Callable[[str], Any], Schema]] = {
+    "study": (study_number, SMALL.schema),
+    "member": (_member, SMALL.schema),
+    "job": (_job, JOB_NAME.schema),
+    "name": (str, {"type": "string", "minLength": 1, "maxLength": 100}),
+    "address": (_address, ADDRESS.schema),
+    "index": (_index, COUNT.schema),
+    "upload": (str, TEXT.schema),
 }
-AFTER: Schema = {**SMALL.schema, "description": "Leave out so many; `next` of the page before."}
-LIMIT: Schema = {
-    **SMALL.schema, "description": "At most so many; 100 unless told, 10,000 at most."
-}  # fmt: skip
-COLUMNS: Schema = {
-    "type": "string",
-    "description": f"Some of {', '.join(JOB_COLUMNS)}, with commas between them.",
-    "examples": ["member,round,score"],
-}
+"""All that paths of the API have in them: what makes a value of its text, or raises what the answer
+then says; and its JSON schema."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +135,7 @@ class ApiRequest:
         """The number of the study in the path."""
         return self.path["study"]
 
-    def count(self, name: str, default: int | None, *, most: int = MOST) -> int | None:
+    def count(self, name: str, default: int, *, most: int = MOST) -> int:
         """Return a whole number of the query.
 
         Raises:
@@ -66,18 +147,3 @@ class ApiRequest:
         if not is_whole(value) or int(value) > most:
             raise invalid(name, f"got {value!r:.80}, wanted a whole number, 0 to {most}")
         return int(value)
-
-    def states(self) -> list[JobState] | None:
-        """Return the states that the query names; None for all.
-
-        Raises:
-            ConfigError: one of them is none.
-        """
-        values = self.query.getlist("state")
-        if not values:
-            return None
-        try:
-            return [JobState(word) for value in values for word in value.split(",") if word]
-        except ValueError as e:
-            wanted = ", ".join(state.value for state in JobState)
-            raise invalid("state", f"got {values!r:.80}, wanted some of {wanted}") from e

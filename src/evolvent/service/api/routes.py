@@ -11,8 +11,7 @@ from evolvent.service.api import archive, checkpoints, log, studies, uploads, wo
 from evolvent.service.api.endpoint import ApiContext, Endpoint
 from evolvent.service.api.openapi import describe
 from evolvent.service.api.operations import JsonCall, Operation
-from evolvent.service.api.path import PathTemplate
-from evolvent.service.api.request import ApiRequest
+from evolvent.service.api.request import ApiRequest, PathTemplate
 from evolvent.service.auth.roles import Role
 from evolvent.store.codec.fields import Field, object_
 

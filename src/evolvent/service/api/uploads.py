@@ -74,7 +74,7 @@ async def _receive(request: ApiRequest, sent: Request, _: StoreThreads) -> int:
 
 
 def _open(request: ApiRequest) -> UploadWriter:
-    offset = request.count("offset", 0, most=_LARGEST) or 0
+    offset = request.count("offset", 0, most=_LARGEST)
     return _find(request).receive(request.path["index"], offset)
 
 
