@@ -6,7 +6,7 @@ import hashlib
 import threading
 from pathlib import Path
 
-from evolvent.service.uploads.writer import UploadWriter
+from evolvent.service.uploads import UploadWriter
 from evolvent.store.checkpoints.files import FileEntry
 
 CONTENT = b"weights"

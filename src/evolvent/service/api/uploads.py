@@ -15,8 +15,7 @@ from evolvent.service.api.checkpoints import local
 from evolvent.service.api.operations import BYTES, JsonCall, UploadCall
 from evolvent.service.api.request import ApiRequest
 from evolvent.service.auth.roles import Role
-from evolvent.service.uploads.area import Upload
-from evolvent.service.uploads.writer import UploadWriter
+from evolvent.service.uploads import Upload, UploadWriter
 from evolvent.service.web.body import check_type
 from evolvent.service.web.errors import HttpError
 from evolvent.service.web.threads import StoreThreads, ThreadKind

@@ -1,17 +1,25 @@
-"""Uploads under way, on disk: they survive the service, and are nothing until they are sealed."""
+"""Uploads under way, on disk: they survive the service, and are nothing until they are sealed.
+
+What comes in is written at the end of its file, and hashed on the way.
+"""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
 import shutil
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from evolvent.errors import (
     CheckpointDamaged,
@@ -21,20 +29,177 @@ from evolvent.errors import (
     UploadConflict,
 )
 from evolvent.service.settings import ServiceSettings
-from evolvent.service.uploads.writer import UploadWriter, end_writers, join_seal, recently_sealed
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
 from evolvent.store.checkpoints.files import FileEntry
+from evolvent.store.checkpoints.hashes import HASHES
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.codec.fields import Malformed
 from evolvent.store.codec.file_list import files_from_json, files_to_json
 from evolvent.store.codec.strict_json import encode, strict_json
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 _PREFIX, _LIST, _TREE = "upload-", "files.json", "tree"
 _ID_DIGITS = 32
 _NUMBER = re.compile(rf"[0-9a-f]{{{_ID_DIGITS}}}")
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 _MAKE_S = 60.0
+_MODE = 0o666  # less what the umask takes
+_MOST_REMEMBERED = 1024
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+_partial_hashes: OrderedDict[tuple[int, int], tuple[int, _Hash]] = OrderedDict()
+"""Hashes of what has come so far, by file: they save reading it again, and may be forgotten."""
+_open_writers: set[UploadWriter] = set()
+_lock = threading.Lock()
+_sealing: dict[Path, Future[str]] = {}
+_sealed: OrderedDict[Path, str] = OrderedDict()
+"""Addresses by upload: for whoever has not heard the answer. They may be forgotten."""
+
+
+class UploadWriter:
+    """A file that grows.
+
+    Args:
+        upload: directory of the upload that it belongs to.
+        path: where it is, or will be.
+        entry: what it is to become.
+        offset: where the sender goes on.
+
+    Raises:
+        UploadConflict: it does not end there, or another connection is writing it.
+        CheckpointError: the disk is full; says where.
+    """
+
+    def __init__(self, upload: Path, path: Path, entry: FileEntry, offset: int) -> None:
+        self.upload, self._path, self._entry = upload, path, entry
+        self._ended = self._is_sound = False
+        self.size, self._key = 0, (0, 0)
+        self._hash: _Hash | None = None
+        self._busy = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._file = os.fdopen(os.open(path, flags, _MODE), "wb", buffering=0)
+        except OSError as e:
+            raise tree.translate_error(e, doing="write", path=path) from e
+        try:
+            self._lock_and_check(offset)
+        except BaseException:
+            self._file.close()
+            raise
+        _open_writers.add(self)
+
+    @property
+    def left(self) -> int:
+        """Bytes that are still to come."""
+        return self._entry.size - self.size
+
+    def check_length(self, length: int) -> None:
+        """Refuse more bytes than are still to come.
+
+        Raises:
+            CheckpointTooLarge: names the file.
+        """
+        if length > self.left:
+            raise CheckpointTooLarge(
+                f"files: {self._entry.name!r} is to have {self._entry.size} bytes, and has "
+                f"{self.size}: got {length} more",
+                field="files",
+            )
+
+    def write(self, block: bytes) -> None:
+        """Write at the end.
+
+        Raises:
+            UploadConflict: the sender has begun to send on another connection.
+            CheckpointTooLarge: there is no room for it in the file; names the file.
+            CheckpointError: the disk is full; says where.
+        """
+        self.check_length(len(block))
+        rest = memoryview(block)
+        try:
+            with self._busy:
+                if self._ended:
+                    raise UploadConflict(
+                        "body: the upload has gone on on another connection", field="body"
+                    )
+                # By position: a sender that was thought dead cannot append behind the one that came
+                # after it, and what is written is what is hashed.
+                while rest:
+                    n = os.pwrite(self._file.fileno(), rest, self.size)
+                    if self._hash is not None:
+                        self._hash.update(rest[:n])
+                    self.size += n
+                    rest = rest[n:]
+        except OSError as e:
+            raise tree.translate_error(e, doing="write", path=self._path) from e
+
+    def finish(self) -> int:
+        """Check what has come, if that is all; return how many bytes are there.
+
+        Raises:
+            CheckpointDamaged: the bytes are not those that were promised; they are thrown away.
+        """
+        with self._busy:  # the sender may end this by beginning on another connection
+            if self._hash is None or self.left:
+                return self.size
+            found, self._hash = self._hash.hexdigest(), None
+            if found == self._entry.sha256:
+                self._is_sound = True
+                return self.size
+            self._file.truncate(0)
+        raise CheckpointDamaged(
+            f"files: {self._entry.name!r} has other bytes than its sha256 promised: send it again "
+            "from the beginning",
+            field="files",
+        )
+
+    def close(self) -> None:
+        """Let go of the file, once nobody writes; what came of it stays."""
+        self.end()
+        _open_writers.discard(self)
+        self._file.close()
+
+    def remember(self) -> None:
+        """Keep the hash of a file that has come whole and is closed: the seal need not read it."""
+        if self._is_sound:
+            HASHES.put(self._path, self._entry.sha256)
+
+    def end(self) -> None:
+        """Write no more, once nobody writes; what came stays, and others may go on there."""
+        with self._busy:
+            if self._ended:
+                return
+            self._ended = True
+            if self._hash is not None and self.left:
+                _remember(_partial_hashes, self._key, (self.size, self._hash))
+            self._hash = None
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _lock_and_check(self, offset: int) -> None:
+        # Of the system, not of this process: another service may serve the same directory.
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            message = f"files: {self._entry.name!r} is being sent on another connection: wait"
+            raise UploadConflict(message, field="files") from e
+        stat = os.fstat(self._file.fileno())
+        self.size, self._key = stat.st_size, (stat.st_dev, stat.st_ino)
+        if offset != self.size:
+            raise UploadConflict(
+                f"offset: got {offset}, but {self.size} bytes of {self._entry.name!r} are here: "
+                "go on there",
+                field="offset",
+            )
+        hashed_size, hasher = _partial_hashes.pop(self._key, (-1, None))
+        if offset == 0:
+            self._hash = hashlib.sha256()
+        elif hashed_size == offset:
+            self._hash = hasher
 
 
 class Upload:
@@ -53,8 +218,7 @@ class Upload:
         if not _NUMBER.fullmatch(number):
             raise _gone(number)
         self.number = number
-        self._checkpoints = checkpoints
-        self._settings = settings
+        self._checkpoints, self._settings = checkpoints, settings
         self._directory = checkpoints.root / "staging" / f"{_PREFIX}{number}"
         self._tree = self._directory / _TREE
 
@@ -92,8 +256,11 @@ class Upload:
             upload._make(entries)
         if upload.entries() != tuple(entries):
             raise UploadConflict("key: was used for other files: make a new one", field="key")
-        end_writers(upload._directory)
-        upload._touch()
+        # A copy: they leave the set in other threads.
+        for writer in list(_open_writers):
+            if writer.upload == upload._directory:
+                writer.end()
+        upload._touch(upload._directory)
         return upload
 
     def entries(self) -> tuple[FileEntry, ...]:
@@ -135,7 +302,7 @@ class Upload:
             )
         if not self._tree.is_dir():
             raise _gone(self.number)
-        self._touch()
+        self._touch(self._directory)
         return UploadWriter(
             self._directory, self._tree / entries[index].name, entries[index], offset
         )
@@ -148,16 +315,36 @@ class Upload:
             CheckpointDamaged: names the file that has other bytes than its hash promised.
             CheckpointError: the disk is full or fails; says where.
         """
-        return join_seal(self._directory, self._seal)
+        # A client whose answer was lost asks again while the first call still hashes: it gets the
+        # same answer, and no byte is read twice.
+        with _lock:
+            running = _sealing.get(self._directory)
+            future = _sealing[self._directory] = Future() if running is None else running
+        if running is not None:
+            return running.result()
+        try:
+            address = self._seal()
+        except BaseException as e:
+            with _lock:
+                del _sealing[self._directory]
+            future.set_exception(e)
+            raise
+        # Noted before those who wait go on: whoever comes between the two finds it.
+        with _lock:
+            del _sealing[self._directory]
+            _remember(_sealed, self._directory, address)
+        future.set_result(address)
+        return address
 
     def _seal(self) -> str:
         if not (self._directory / _LIST).is_file():
-            address = recently_sealed(self._directory)
+            with _lock:
+                address = _sealed.get(self._directory)
             if address is None or not self._checkpoints.touch_if_intact(address):
                 raise _gone(self.number)
             return address
         entries = self.entries()
-        self._touch()
+        self._touch(self._directory)
         self._check_files(entries)
         # Published by rename before the upload goes: killed in between, a second try finds the
         # checkpoint at its address, and what is left of the upload expires.
@@ -190,10 +377,16 @@ class Upload:
         # not named as uploads are: another request would take it for one that is over
         staged = self._checkpoints.stage("begun-upload", spare_s=_MAKE_S)
         try:
-            self._check_room(staged, sum(entry.size for entry in entries))
+            # Before any byte is sent: hours of sending would end with the same words.
+            free, size = shutil.disk_usage(staged).free, sum(entry.size for entry in entries)
+            if size > free:
+                raise StorageFull(
+                    f"cannot save a checkpoint of {size} bytes at {staged.parent}: the disk is "
+                    f"full, with {free} left: free some space, then resume"
+                )
             (staged / _TREE).mkdir()
             (staged / _LIST).write_text(encode(files_to_json(entries)), "ascii")
-            self._keep_until_idle(staged)
+            self._touch(staged)
             staged.rename(self._directory)
         except OSError as e:
             if e.errno not in _OCCUPIED:
@@ -201,23 +394,19 @@ class Upload:
         finally:
             self._checkpoints.drop(staged)
 
-    def _touch(self) -> None:
-        with suppress(FileNotFoundError):  # sealed or dropped by somebody else
-            self._keep_until_idle(self._directory)
-
-    def _keep_until_idle(self, directory: Path) -> None:
+    def _touch(self, directory: Path) -> None:
         """Keep it for a while from now on: a collection goes by the time of change."""
         # In the future: all that looks for rubbish, also in other processes, goes by this one time.
         until = time.time() + self._settings.upload_idle_s
-        os.utime(directory, (until, until))
+        with suppress(FileNotFoundError):  # sealed or dropped by somebody else
+            os.utime(directory, (until, until))
 
     def _check_complete(self, entry: FileEntry) -> None:
         """Make what has no bytes; refuse what lacks some."""
-        path = self._tree / entry.name
-        if (size := self._size(entry)) < entry.size:
-            raise UploadConflict(
-                f"files: {entry.name!r} has {size} of {entry.size} bytes", field="files"
-            )
+        path, size = self._tree / entry.name, self._size(entry)
+        if size < entry.size:
+            message = f"files: {entry.name!r} has {size} of {entry.size} bytes"
+            raise UploadConflict(message, field="files")
         try:
             if entry.name.endswith("/"):
                 path.mkdir(parents=True, exist_ok=True)
@@ -243,14 +432,11 @@ class Upload:
         except OSError:
             return 0
 
-    def _check_room(self, directory: Path, n_bytes: int) -> None:
-        # Before any byte is sent: hours of sending would end with the same words.
-        free = shutil.disk_usage(directory).free
-        if n_bytes > free:
-            raise StorageFull(
-                f"cannot save a checkpoint of {n_bytes} bytes at {directory.parent}: the disk is "
-                f"full, with {free} left: free some space, then resume"
-            )
+
+def _remember(memory: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
+    memory[key] = value
+    while len(memory) > _MOST_REMEMBERED:
+        memory.popitem(last=False)
 
 
 @lru_cache(maxsize=64)

@@ -1,1 +1,0 @@
-"""Checkpoints on their way in: received in pieces, sealed once."""
