@@ -31,10 +31,6 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _OPEN = StudyState.OPEN
 
 
-def _ignore(_: object) -> None:
-    """Do nothing: nobody watches this worker."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
     """How a worker behaves.
@@ -55,8 +51,8 @@ class WorkerOptions:
     lease_s: float = 30.0
     hang_s: float | None = 600.0
     overlap: bool = True
-    on_job: Callable[[JobId], None] = _ignore
-    on_hang: Callable[[Job], None] = _ignore
+    on_job: Callable[[JobId], None] = lambda _: None
+    on_hang: Callable[[Job], None] = lambda _: None
     drain: Event = field(default_factory=Event)
 
 

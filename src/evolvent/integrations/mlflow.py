@@ -25,7 +25,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from evolvent.engines.loggers.progress import ProgressTracker, StudyProgress
 from evolvent.engines.loggers.protocol import (
     BEST,
     COPIES,
@@ -33,8 +32,10 @@ from evolvent.engines.loggers.protocol import (
     ROUND,
     By,
     Entry,
+    ProgressTracker,
     SettingValues,
     StepAxis,
+    StudyProgress,
     change_text,
     file_name,
     key,

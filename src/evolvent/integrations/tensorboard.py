@@ -20,7 +20,6 @@ from typing import Any
 
 from evolvent.analysis.atomic_write import replacing
 from evolvent.core.records import Value
-from evolvent.engines.loggers.progress import ProgressTracker, StudyProgress
 from evolvent.engines.loggers.protocol import (
     AGE,
     BEST,
@@ -28,8 +27,10 @@ from evolvent.engines.loggers.protocol import (
     HYPERPARAMETERS,
     By,
     Entry,
+    ProgressTracker,
     SettingValues,
     StepAxis,
+    StudyProgress,
     change_text,
     file_name,
     identity,

@@ -181,6 +181,50 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+@dataclass(frozen=True, slots=True)
+class StudyProgress:
+    """What loggers write of a study as a whole.
+
+    Attributes:
+        rounds: how many rounds the population has trained on average.
+        best: the best value of the metric so far; None when no job is done yet.
+        copies: one text for every copy since the progress before.
+    """
+
+    rounds: float
+    best: float | None
+    copies: tuple[str, ...]
+
+
+class ProgressTracker:
+    """Adds entries up; gives the progress whenever as many jobs finished as there are members."""
+
+    def __init__(self, record: StudyRecord) -> None:
+        self._record = record
+        self._n_jobs = 0
+        self._best: float | None = None
+        self._copies: list[str] = []
+
+    def take(self, entry: Entry) -> StudyProgress | None:
+        """Take the next entry of the log; return the progress after it if it closes a round."""
+        self._n_jobs += 1
+        score = entry.job.score
+        if score is not None and (self._best is None or score > self._best):
+            self._best = score
+        if entry.copied is not None:
+            self._copies.append(f"- {change_text(entry)}")
+        if self._n_jobs % self._record.population:
+            return None
+        progress = self.now()
+        self._copies = []
+        return progress
+
+    def now(self) -> StudyProgress:
+        """Return how it stands, within a round, too."""
+        best = None if self._best is None else self._record.score(self._best)
+        return StudyProgress(self._n_jobs / self._record.population, best, tuple(self._copies))
+
+
 def settings(record: StudyRecord) -> dict[str, str]:
     """Return what never changes about a study, as texts by name."""
     plain = record.to_json()

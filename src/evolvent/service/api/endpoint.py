@@ -26,8 +26,8 @@ from evolvent.service.api.operations import (
     StreamCall,
     UploadCall,
 )
-from evolvent.service.api.policy import refuse_foreign
 from evolvent.service.api.request import ApiRequest, PathTemplate
+from evolvent.service.api.studies import refuse_foreign
 from evolvent.service.auth.middleware import recheck_identity
 from evolvent.service.auth.roles import Identity, check_role, current_identity
 from evolvent.service.settings import ServiceSettings
