@@ -12,7 +12,7 @@ from contextlib import aclosing
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from evolvent.service.web.body import watched
@@ -26,8 +26,8 @@ _BLOCK = 1 << 18
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-class Stalled(Exception):
-    """The reader has taken nothing for too long."""
+class GivenUp(Exception):
+    """The rest of an answer is not sent: the connection ends before its time."""
 
 
 class StreamedResponse(StreamingResponse):
@@ -55,7 +55,7 @@ class StreamedResponse(StreamingResponse):
             # Whatever happens: behind it may be a snapshot that others wait for.
             async with aclosing(self._rest), watched(receive) as gone:
                 await self._send(scope, gone, with_stall_limit(send))
-        except Stalled as e:
+        except GivenUp as e:
             _logger.warning("%s: given up: %s", scope["path"], e)
 
     async def _send(self, scope: Scope, gone: asyncio.Task[None], send: Send) -> None:
@@ -71,7 +71,7 @@ class StreamedResponse(StreamingResponse):
 
 
 def with_stall_limit(send: Send) -> Send:
-    """Return what sends likewise, and raises `Stalled` when the reader takes nothing."""
+    """Return what sends likewise, and raises `GivenUp` when the reader takes nothing."""
 
     async def sent(message: Message) -> None:
         # A reader that stops reading would hold its file or snapshot open for as long as it likes.
@@ -79,12 +79,12 @@ def with_stall_limit(send: Send) -> Send:
             async with asyncio.timeout(STALL_S):
                 await send(message)
         except TimeoutError as e:
-            raise Stalled(f"its reader has taken nothing for {STALL_S:g} s") from e
+            raise GivenUp(f"its reader has taken nothing for {STALL_S:g} s") from e
 
     return sent
 
 
-class FileResponse(Response):
+class FileResponse(StreamedResponse):
     """Sends a file, or one range of it, a block at a time; memory does not grow with the file.
 
     Args:
@@ -99,27 +99,22 @@ class FileResponse(Response):
             "ETag": f'"{entry.sha256}"',
             "Content-Disposition": f"attachment; filename*=utf-8''{name}",
         }
-        super().__init__(headers=headers, media_type="application/octet-stream")
-        self._file = file
-        self._entry = entry
+        self._file, self._entry = file, entry
+        # All of it, until the request says which range it wants.
+        rest = self._blocks(0, entry.size)
+        super().__init__(b"", rest, headers=headers, media_type="application/octet-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
-        try:
-            first, last = self._byte_range(Headers(scope=scope))
+        with self._file:
+            try:
+                first, last = self._byte_range(Headers(scope=scope))
+            except HttpError as e:
+                await to_response(e)(scope, receive, send)
+                return
             self.headers["Content-Length"] = str(last - first)
-            start = {"status": self.status_code, "headers": self.raw_headers}
-            await send({"type": "http.response.start", **start})
-            if scope["method"] == "HEAD":
-                await send({"type": "http.response.body"})
-            else:
-                await self._blocks(first, last, receive, with_stall_limit(send))
-        except HttpError as e:
-            await to_response(e)(scope, receive, send)
-        except Stalled as e:
-            _logger.warning("%r: given up: %s", self._entry.name, e)
-        finally:
-            self._file.close()
+            self._rest = self._blocks(first, last)
+            await super().__call__(scope, receive, send)
 
     def _byte_range(self, headers: Mapping[str, str]) -> tuple[int, int]:
         """Return where to begin and where to end."""
@@ -136,24 +131,17 @@ class FileResponse(Response):
         self.headers["Content-Range"] = f"bytes {first}-{last - 1}/{size}"
         return first, last
 
-    async def _blocks(self, first: int, last: int, receive: Receive, send: Send) -> None:
-        async with watched(receive) as gone:
-            while first < last and not gone.done():
-                block = await asyncio.to_thread(self._read, min(_BLOCK, last - first), first)
-                if not block:
-                    return  # before its time: the connection ends, and the client asks again
-                first += len(block)
-                message = {"type": "http.response.body", "body": block, "more_body": first < last}
-                await send(message)
-            if self._entry.size == 0:
-                await send({"type": "http.response.body"})
-
-    def _read(self, length: int, at: int) -> bytes:
-        try:
-            return os.pread(self._file.fileno(), length, at)
-        except OSError as e:
-            _logger.warning("cannot read %r: %s", self._entry.name, e)
-            return b""
+    async def _blocks(self, first: int, last: int) -> AsyncGenerator[bytes, None]:
+        name, fd = self._entry.name, self._file.fileno()
+        while first < last:
+            try:
+                block = await asyncio.to_thread(os.pread, fd, min(_BLOCK, last - first), first)
+            except OSError as e:
+                raise GivenUp(f"cannot read {name!r}: {e}") from e
+            if not block:  # the client asks again, and is told what is wrong with it
+                raise GivenUp(f"{name!r} has become shorter")
+            first += len(block)
+            yield block
 
 
 def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
