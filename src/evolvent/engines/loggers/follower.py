@@ -64,20 +64,23 @@ class LogFollower:
         self._reader: LogReader | None = None
         self.n_jobs = self.n_copies = 0
 
-    def open(self) -> None:
-        """Get the logger ready for the log from its start."""
-        self.logger.open(self._store.status(self._study))
-        self._reader = LogReader(self._store, self._study)
-        self.n_jobs = self.n_copies = 0
-
     def catch_up(self, *, until: Callable[[], bool] = lambda: False) -> None:
         """Write what the logger lacks; after a failure, begin by finding out what that is.
 
         Args:
             until: asked after every page: whether to leave the rest for later.
         """
+        if self._reader is None:
+            self.logger.open(self._store.status(self._study))
+            self.n_jobs = self.n_copies = 0
+            self._reader = LogReader(self._store, self._study)
         try:
-            self._catch_up(until)
+            while page := self._reader.read():
+                self.logger.write(page)
+                self.n_jobs += len(page)
+                self.n_copies += sum(entry.copied is not None for entry in page)
+                if until():
+                    return
         except Exception:
             # How much of the page was written is not known: begin with what the logger finds.
             self._reader = None
@@ -96,16 +99,6 @@ class LogFollower:
         """Make everything last."""
         self.logger.close(self._store.status(self._study))
         self._reader = None
-
-    def _catch_up(self, until: Callable[[], bool]) -> None:
-        if self._reader is None:
-            self.open()
-        while self._reader is not None and (page := self._reader.read()):
-            self.logger.write(page)
-            self.n_jobs += len(page)
-            self.n_copies += sum(entry.copied is not None for entry in page)
-            if until():
-                return
 
 
 class LoggerThread(threading.Thread):

@@ -131,7 +131,7 @@ class Endpoint:
             return self._options
         if request.method not in self._operations:
             message = f"method: got {request.method}, wanted {self._allow}"
-            raise HttpError(405, message, field="method", allow=self._allow)
+            raise HttpError(405, message, field="method", headers={"Allow": self._allow})
         operation, handle = self._operations[request.method]
         check_role(identity, operation.role)
         _check_known(request.query_params, operation.query, "a parameter")

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from evolvent.errors import Unauthenticated
 from evolvent.service.settings import ServiceSettings
+from evolvent.service.web.errors import HttpError
 from evolvent.service.web.threads import StoreThreads
 from evolvent.store.tokens import Token, Tokens, id_of
 
@@ -35,10 +36,16 @@ class RateLimiter:
         self._clock = clock
         self._clear_at: OrderedDict[str, float] = OrderedDict()  # when all failures are forgiven
 
-    def wait_s(self, host: str) -> float:
-        """Return after how many seconds this host may try; 0 for at once."""
+    def check(self, host: str) -> None:
+        """Refuse a host that may not try now.
+
+        Raises:
+            Throttled: says after how many seconds it may.
+        """
         clear_at = self._clear_at.get(_network(host), 0.0)
-        return max(0.0, clear_at - self._clock() - (_BURST - 1) * _SECONDS_EACH)
+        wait_s = clear_at - self._clock() - (_BURST - 1) * _SECONDS_EACH
+        if wait_s > 0:
+            raise Throttled(math.ceil(wait_s))
 
     def failed(self, host: str) -> None:
         """Count a failure against a host."""
@@ -50,13 +57,17 @@ class RateLimiter:
             self._clear_at.popitem(last=False)
 
 
-class Throttled(Unauthenticated):
+class Throttled(HttpError, Unauthenticated):
     """Too many failures from this host; may try again as the header says."""
 
-    def __init__(self, wait_s: float) -> None:
-        seconds = math.ceil(wait_s)
-        super().__init__(f"too many wrong tokens from this address: wait {seconds} s")
-        self.headers = {"Retry-After": str(seconds)}
+    def __init__(self, seconds: int) -> None:
+        super().__init__(
+            429,
+            f"too many wrong tokens from this address: wait {seconds} s",
+            field="Authorization",
+            kind="Unauthenticated",
+            headers={"Retry-After": str(seconds)},
+        )
 
 
 class Authenticator:
@@ -97,7 +108,7 @@ class Authenticator:
         id = id_of(secret)
         # By its id, not its secret: nothing is kept that would open anything.
         if id not in self._known_ids:
-            _check_rate(self._token_failures, client_host(request))
+            self._token_failures.check(client_host(request))
         try:
             token = await self._ask(self._tokens.authenticate, secret)
         except Unauthenticated:
@@ -140,7 +151,7 @@ class Authenticator:
             Throttled: nobody looked, there have been too many failures from there.
         """
         host = client_host(request)
-        _check_rate(self._sign_in_failures, host)
+        self._sign_in_failures.check(host)
         try:
             token = await self._ask(self._tokens.authenticate, secret)
         except Unauthenticated:
@@ -190,11 +201,6 @@ def _cookie(request: HTTPConnection) -> str:
 
 def _encrypted(request: HTTPConnection) -> bool:
     return bool(request.scope["scheme"] == "https")
-
-
-def _check_rate(limiter: RateLimiter, host: str) -> None:
-    if wait_s := limiter.wait_s(host):
-        raise Throttled(wait_s)
 
 
 def _network(host: str) -> str:

@@ -10,10 +10,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evolvent.errors import EvolventError, Unauthenticated
-from evolvent.service.auth.authenticator import Authenticator, Throttled
+from evolvent.service.auth.authenticator import Authenticator
 from evolvent.service.auth.csrf import SAFE, check_csrf, csrf_for
 from evolvent.service.auth.roles import Identity, Role
-from evolvent.service.web.errors import error_body, to_response
+from evolvent.service.web.errors import to_response
 
 SIGN_IN = "/sign-in"
 OPEN = frozenset({("GET", "/health"), ("HEAD", "/health"), ("GET", SIGN_IN), ("POST", SIGN_IN)})
@@ -89,10 +89,6 @@ def _refuse(error: EvolventError, request: Request) -> Response:
     if isinstance(error, Unauthenticated) and is_navigation(request):
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"{SIGN_IN}?next={quote(target, safe='')}", status_code=303)
-    if isinstance(error, Throttled):
-        return error_body(
-            429, "Unauthenticated", str(error), field="Authorization", headers=error.headers
-        )
     return to_response(error)
 
 

@@ -14,9 +14,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from evolvent.errors import EvolventError, Unauthenticated
-from evolvent.service.auth.authenticator import Authenticator, Throttled
+from evolvent.service.auth.authenticator import Authenticator
 from evolvent.service.auth.csrf import check_origin, form_fields, read_form
 from evolvent.service.auth.middleware import SIGN_IN
+from evolvent.service.web.errors import HttpError
 from evolvent.service.web.security_headers import content_security_policy
 
 SIGN_OUT = "/sign-out"
@@ -70,8 +71,8 @@ def _page(target: str, *, error: EvolventError | None = None, reload: bool = Fal
         alert=f'<p role="alert">{_as_html(str(error))}</p>\n' if error else "",
         reload=f'\n<meta http-equiv="refresh" content="0;url={escape(itself)}">' if reload else "",
     )
-    if isinstance(error, Throttled):
-        return HTMLResponse(html, 429, _HEADERS | error.headers)
+    if isinstance(error, HttpError):  # too many have failed from there
+        return HTMLResponse(html, error.status, _HEADERS | (error.headers or {}))
     return HTMLResponse(html, 200 if error is None else 401, _HEADERS)
 
 

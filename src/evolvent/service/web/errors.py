@@ -49,17 +49,18 @@ class HttpError(EvolventError):
         *,
         field: str,
         kind: str = "BadRequest",
-        allow: str | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message, field=field)
-        self.status, self.kind, self.allow = status, kind, allow
+        self.status, self.kind, self.headers = status, kind, headers
 
 
 def to_response(error: Exception) -> Response:
     """Return what a client is told of an error; of one that is not ours, a number only."""
     if isinstance(error, HttpError):
-        headers = {} if error.allow is None else {"Allow": error.allow}
-        return error_body(error.status, error.kind, str(error), field=error.field, headers=headers)
+        return error_body(
+            error.status, error.kind, str(error), field=error.field, headers=error.headers
+        )
     if not isinstance(error, (EvolventError, Malformed)):
         return internal_error(error)
     for kind, status in STATUSES:
