@@ -6,9 +6,9 @@ one column of all finished jobs, which are never changed: so each is read once, 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -92,20 +92,12 @@ class ColumnCache:
     """The columns of the few studies that were looked at last."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._lock = Lock()
-        self._by_study: OrderedDict[tuple[int, float], Columns] = OrderedDict()
+        # Millions of rows each: those looked at last only.
+        self._columns = lru_cache(_MOST_STUDIES)(lambda study, _created_at: Columns(store, study))
 
     def of(self, status: StudyStatus) -> Columns:
         """Return those of a study; a number that was given out again is another study."""
-        key = (status.id, status.created_at)
-        with self._lock:
-            found = self._by_study.setdefault(key, Columns(self._store, status.id))
-            self._by_study.move_to_end(key)
-            # Millions of rows each: those looked at last only.
-            if len(self._by_study) > _MOST_STUDIES:
-                self._by_study.popitem(last=False)
-            return found
+        return self._columns(status.id, status.created_at)
 
 
 def searched(*parts: Any) -> str:

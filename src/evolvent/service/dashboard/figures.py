@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from collections import OrderedDict
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from threading import Lock
 from typing import Any
@@ -62,8 +61,8 @@ class Figures:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = Lock()  # one figure at a time: the machine has other things to do
-        self._logs: OrderedDict[tuple[Any, ...], Log] = OrderedDict()
-        self._specs: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+        self._log = lru_cache(_MOST_LOGS)(lambda version: Log.read(store, version[0]))
+        self._drawn = lru_cache(_MOST_SPECS)(self._draw)
 
     def spec(self, status: StudyStatus, kind: str, *, dark: bool, width: int) -> bytes:
         """Return a figure as a Vega-Lite spec in JSON.
@@ -74,22 +73,14 @@ class Figures:
         """
         if kind not in SHOWN:
             raise invalid("figure", f"got {kind!r:.80}, wanted one of {', '.join(SHOWN)}")
-        key = _version(status)
         with self._lock:
-            wanted = (*key, kind, dark, width)
-            if wanted not in self._specs:
-                self._specs[wanted] = self._draw(key, status, kind, dark, width)
-                _trim(self._specs, _MOST_SPECS)
-            return self._specs[wanted]
+            return self._drawn(_version(status), status.record.name, kind, dark, width)
 
     def _draw(
-        self, key: tuple[Any, ...], status: StudyStatus, kind: str, dark: bool, width: int
+        self, version: tuple[Any, ...], study: str, kind: str, dark: bool, width: int
     ) -> bytes:
-        if key not in self._logs:
-            self._logs[key] = Log.read(self._store, status.id)
-            _trim(self._logs, _MOST_LOGS)
         request = FigureRequest(kind=kind, options=Options(dark=dark, width=width))
-        spec = request.draw({status.record.name: [self._logs[key]]}).to_dict()
+        spec = request.draw({study: [self._log(version)]}).to_dict()
         return encode(_for_page(spec, width)).encode()
 
     def points(self, status: StudyStatus, job: JobId, *, dark: bool, width: int) -> bytes:
@@ -158,8 +149,3 @@ def _xy(step: float, value: float | None) -> dict[str, float | None]:
 def _version(status: StudyStatus) -> tuple[Any, ...]:
     counts = tuple(sorted(status.counts.items()))
     return (status.id, status.created_at, status.changed_at, status.record.rounds, counts)
-
-
-def _trim(kept: OrderedDict[tuple[Any, ...], Any], most: int) -> None:
-    while len(kept) > most:
-        kept.popitem(last=False)
