@@ -15,7 +15,8 @@ from evolvent.core.distributions import Uniform
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
-from evolvent.display import Progress, study_table
+from evolvent.display.progress import Progress
+from evolvent.display.table import study_table
 from evolvent.display.words import compact, duration, size
 from evolvent.store.records import MemberView, StudyState, StudyStatus
 

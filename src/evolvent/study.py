@@ -396,7 +396,7 @@ def _observer(progress: bool | Observer) -> Observer:
     if progress is False:
         return NullObserver()
     if progress is True:
-        from evolvent.display import Progress  # noqa: PLC0415 - rich only when shown
+        from evolvent.display.progress import Progress  # noqa: PLC0415 - rich only when shown
 
         return Progress()
     return progress

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyName, open_study
+from evolvent.display.words import size
 
 if TYPE_CHECKING:
     from evolvent.store.records import StudyStatus
@@ -43,7 +44,6 @@ def export_(
     The study may be running: the archive shows it as of one instant.
     """
     from evolvent.analysis.comparison.text import counted
-    from evolvent.display.words import size
     from evolvent.store.archive.export import export_study, parse_choice
     from evolvent.store.archive.manifest import JOBS
 

@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyName, open_study
+from evolvent.display.words import size
 
 StudyAndJob: TypeAlias = Annotated[
     list[str], typer.Argument(metavar="[STUDY] JOB", help="Name of the study, and a job: m3r12.")
@@ -141,8 +142,6 @@ def _study_and_job(names: list[str]) -> tuple[str | None, str]:
 
 def gc(study: StudyName = None, store: StoreUrl = DEFAULT_STORE) -> None:
     """Remove checkpoints and leftovers that nothing needs. Happens by itself while running."""
-    from evolvent.display.words import size
-
     print(f"{size(open_study(study, store).collect())} freed")
 
 

@@ -25,6 +25,7 @@ from evolvent.cli.render.output import (
     print_json,
     print_rows,
 )
+from evolvent.display.words import local_time
 
 if TYPE_CHECKING:
     from evolvent.cli.render.fields import Fields
@@ -57,8 +58,6 @@ _STUDY_TITLES = (
 
 
 def _study_row(status: StudyStatus) -> dict[str, Any]:
-    from evolvent.display.words import local_time
-
     record = status.record
     values = (
         record.name, str(status.state), status.n_finished, status.n_total, record.metric,
@@ -102,7 +101,7 @@ def show(
 
 
 def _watch(study: Study, *, every_s: float) -> None:
-    from evolvent.display import Progress
+    from evolvent.display.progress import Progress
     from evolvent.store.records import StudyState
 
     progress = Progress()
@@ -120,7 +119,8 @@ def _watch(study: Study, *, every_s: float) -> None:
 
 
 def _print_study(study: Study) -> None:
-    from evolvent.display import headline, progress_line, study_table
+    from evolvent.display.progress import headline, progress_line
+    from evolvent.display.table import study_table
     from evolvent.store.records import FailureKind
 
     console, status = output_console(), study.status()

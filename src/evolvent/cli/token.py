@@ -12,6 +12,7 @@ import typer
 
 from evolvent.cli.options import DEFAULT_STORE, AsCsv, AsJson, StoreUrl, format_of
 from evolvent.cli.render.output import print_rows
+from evolvent.display.words import local_time
 
 if TYPE_CHECKING:
     from evolvent.store.tokens import Token, Tokens
@@ -87,8 +88,6 @@ _TITLES = ("id", "name", "role", "study", "state", "created_at", "expires_at")
 
 
 def _row(token: Token, now: float) -> list[Any]:
-    from evolvent.display.words import local_time
-
     times = [None if at is None else local_time(at) for at in (token.created_at, token.expires_at)]
     return [token.id, token.name, token.role, token.study, token.state(now), *times]
 
@@ -147,8 +146,6 @@ def _tokens(store: str) -> Tokens:
 
 
 def _described(token: Token) -> str:
-    from evolvent.display.words import local_time
-
     name = "" if token.name == token.id else f" {token.name!r}"
     reach = "all studies" if token.study is None else f"study {token.study!r}"
     end = "" if token.expires_at is None else f", until {local_time(token.expires_at)}"

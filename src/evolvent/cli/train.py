@@ -20,7 +20,7 @@ from evolvent.cli.render.output import print_json
 from evolvent.errors import ConfigError
 
 if TYPE_CHECKING:
-    from evolvent.display import Progress
+    from evolvent.display.progress import Progress
     from evolvent.result import Result
 
 Workers: TypeAlias = Annotated[
@@ -238,7 +238,7 @@ def observer(as_json: bool) -> Progress:
     """Return what shows a run; beside JSON it goes to stderr."""
     from rich.console import Console
 
-    from evolvent.display import Progress
+    from evolvent.display.progress import Progress
 
     return Progress(Console(stderr=as_json, highlight=False))
 

@@ -16,7 +16,8 @@ from evolvent.core.distributions import LogUniform, Uniform
 from evolvent.core.exploit import Truncation
 from evolvent.core.explore import Gaussian, Perturb
 from evolvent.core.records import JobState
-from evolvent.display import Progress, study_table
+from evolvent.display.progress import Progress
+from evolvent.display.table import study_table
 from evolvent.errors import MissingExtra
 from evolvent.result import Best, Result
 from evolvent.store import open_store

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from evolvent.cli.options import Format
+from evolvent.display.words import compact, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +50,6 @@ def text_columns(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[C
     """Return the cells as short texts, numbers to the right."""
     from evolvent.display.columns import LONGEST_NAME, Column
     from evolvent.display.table import STATE_STYLES
-    from evolvent.display.words import compact, shortened
 
     columns = []
     for i, title in enumerate(titles):
