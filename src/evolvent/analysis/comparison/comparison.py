@@ -19,7 +19,7 @@ from evolvent.analysis.comparison.text import (
     decimals,
     difference_cells,
     mean_cells,
-    table_lines,
+    report_lines,
     wrapped,
 )
 from evolvent.core.records import JobId
@@ -161,17 +161,12 @@ def _lines(c: Comparison) -> Iterator[Line]:
     if c.unequal:
         trained = ", ".join(f"{s.study} {s.jobs}" for arm in c.arms for s in arm.seeds)
         alarm = "UNEQUAL COMPUTE"
-        first, *more = wrapped(f"{alarm}. Jobs trained: {trained}.")
-        yield Line(first, alarm=alarm)
-        yield from map(Line, more)
+        yield from wrapped(f"{alarm}. Jobs trained: {trained}.", alarm=alarm)
         yield Line(f"Compared at the common budget: the {jobs} of every study.")
         yield Line("")
-    yield from map(Line, wrapped(f"{c.metric}, {goal}: the {jobs} of every study"))
-    yield Line("")
-    yield from table_lines(_table(c))
-    yield Line("")
-    for sentence in (*_sentences(c), *(f"Note: {note}." for note in c.notes)):
-        yield from map(Line, wrapped(sentence))
+    head = f"{c.metric}, {goal}: the {jobs} of every study"
+    sentences = [*_sentences(c), *(f"Note: {note}." for note in c.notes)]
+    yield from report_lines(head, _table(c), sentences)
 
 
 def _table(c: Comparison) -> Iterator[tuple[str, ...]]:

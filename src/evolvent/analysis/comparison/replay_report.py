@@ -15,8 +15,7 @@ from evolvent.analysis.comparison.text import (
     difference_cells,
     mean_cells,
     number,
-    table_lines,
-    wrapped,
+    report_lines,
 )
 from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.core.records import JobId
@@ -139,22 +138,15 @@ class ReplayReport:
 
     def lines(self) -> list[Line]:
         """Return it line by line, for who shows what stands out."""
-        return list(_lines(self))
+        whose = f"the schedule of {self.original.job}" if self.original.own else "a given schedule"
+        rounds = counted(self.schedule.total, "round")
+        seeds = counted(len(self.replay.scores), "seed")
+        head = f"replay of {self.original.study}: {whose}, {rounds}, {seeds}"
+        return list(report_lines(head, _table(self), _sentences(self)))
 
 
 def _arm_json(arm: ReplayArm) -> dict[str, Any]:
     return {**asdict(arm), "mean": None if arm.mean is None else asdict(arm.mean), "sd": arm.sd}
-
-
-def _lines(r: ReplayReport) -> Iterator[Line]:
-    whose = f"the schedule of {r.original.job}" if r.original.own else "a given schedule"
-    rounds, seeds = counted(r.schedule.total, "round"), counted(len(r.replay.scores), "seed")
-    head = f"replay of {r.original.study}: {whose}, {rounds}, {seeds}"
-    yield from map(Line, [*wrapped(head), ""])
-    yield from table_lines(_table(r))
-    yield Line("")
-    for sentence in _sentences(r):
-        yield from map(Line, wrapped(sentence))
 
 
 def _table(r: ReplayReport) -> Iterator[tuple[str, ...]]:

@@ -93,16 +93,23 @@ def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
         yield "  ".join([_shortened(label, first).ljust(first), *cells, end]).rstrip()
 
 
-def table_lines(rows: Iterable[Sequence[str]]) -> Iterator[Line]:
-    """Yield the lines of a table, whose last column holds verdicts."""
+def report_lines(
+    head: str, rows: Iterable[Sequence[str]], sentences: Iterable[str]
+) -> Iterator[Line]:
+    """Yield a report: what it is about, a table whose last column holds verdicts, what it means."""
     table = list(rows)
+    yield from [*wrapped(head), Line("")]
     for row, line in zip(table, aligned(table), strict=True):
         yield Line(line, verdict=row[-1] if len(row) > 1 else "")
+    yield Line("")
+    for sentence in sentences:
+        yield from wrapped(sentence)
 
 
-def wrapped(text: str) -> list[str]:
-    """Return a sentence as lines."""
-    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+def wrapped(text: str, *, alarm: str = "") -> list[Line]:
+    """Return a sentence as lines; `alarm` is what it begins with."""
+    lines = textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    return [Line(line, alarm="" if i else alarm) for i, line in enumerate(lines)]
 
 
 def counted(n: int, what: str) -> str:
