@@ -38,10 +38,15 @@ class Case:
     opponent: Member | None
 
     @property
+    def pbt(self) -> PBT | None:
+        """The algorithm; None where it is another."""
+        algorithm = self.record.algorithm
+        return algorithm if isinstance(algorithm, PBT) else None
+
+    @property
     def exploit(self) -> Any:
         """The strategy; any user's own may be there."""
-        algorithm = self.record.algorithm
-        return algorithm.exploit if isinstance(algorithm, PBT) else None
+        return None if self.pbt is None else self.pbt.exploit
 
     def value(self, score: float) -> str:
         """Return a score as the metric's own value."""

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Sequence
 
 from evolvent.analysis.explain.redecide import Redecision
 from evolvent.analysis.explain.rules import Case, rule_sentences
-from evolvent.core.algorithms import PBT
 from evolvent.core.exploit import NoExploit
 from evolvent.core.heads import first_head
 from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
@@ -177,26 +176,21 @@ def _action_sentence(job: JobRecord, case: Case) -> str:
     """Say what the member started from and with which hyperparameters."""
     if job.state is JobState.CANCELLED:
         return "So it was stopped."
-    algorithm = case.record.algorithm
-    explores = " and explores" if isinstance(algorithm, PBT) else ""
+    explores = "" if case.pbt is None else " and explores"
     own = f"its own checkpoint ({JobId(job.member, job.round - 1)})"
     if case.donor is None:
-        if isinstance(algorithm, PBT) and isinstance(algorithm.exploit, NoExploit):
+        if isinstance(case.exploit, NoExploit):
             return f"It goes on from {own}{explores}."
         same = dict(job.hyperparameters) == dict(case.me.hyperparameters)
         return f"It goes on from {own} with {'unchanged' if same else 'new'} hyperparameters."
-    donor = case.donor
-    copies = "both" if case.me.failed and _copies(case) == "hyperparameters" else _copies(case)
+    donor, copies = case.donor, "both" if case.pbt is None else case.pbt.copies
+    if copies == "hyperparameters" and case.me.failed:
+        copies = "both"
     if copies == "weights":
         return f"It starts from the checkpoint of {donor.job}{explores} with its own values."
     if copies == "hyperparameters":
         return f"It goes on from {own} with the hyperparameters of member {donor.id}{explores}."
     return f"It starts from the checkpoint of {donor.job} with its hyperparameters{explores}."
-
-
-def _copies(case: Case) -> str:
-    algorithm = case.record.algorithm
-    return algorithm.copies if isinstance(algorithm, PBT) else "both"
 
 
 def _trained(record: StudyRecord, job: JobRecord, parent: JobRecord | None) -> str:

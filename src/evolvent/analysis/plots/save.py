@@ -78,19 +78,11 @@ def check_format(path: str | os.PathLike[str]) -> Callable[[Spec], bytes]:
     return render
 
 
-def _png(spec: Spec) -> bytes:
-    return bytes(vl_convert.vegalite_to_png(encode(spec), vl_version=_VERSION, scale=_SCALE))
-
-
 def _svg(spec: Spec) -> bytes:
     drawn = str(vl_convert.vegalite_to_svg(encode(spec), vl_version=_VERSION))
     # a hundredth of a pixel is enough for every place, and marks are opaque anyway
     short = _PLACES.sub(lambda places: _DIGITS.sub(r"\1", places[0]), drawn)
     return short.replace(' opacity="1"/>', "/>").encode()
-
-
-def _pdf(spec: Spec) -> bytes:
-    return bytes(vl_convert.vegalite_to_pdf(encode(spec), vl_version=_VERSION))
 
 
 def _html(spec: Spec) -> bytes:
@@ -104,14 +96,10 @@ def _html(spec: Spec) -> bytes:
     ).encode()
 
 
-def _json(spec: Spec) -> bytes:
-    return encode(spec).encode()
-
-
 FORMATS: Mapping[str, Callable[[Spec], bytes]] = {
-    ".png": _png,
+    ".png": lambda spec: vl_convert.vegalite_to_png(encode(spec), _VERSION, scale=_SCALE),
     ".svg": _svg,
-    ".pdf": _pdf,
+    ".pdf": lambda spec: vl_convert.vegalite_to_pdf(encode(spec), _VERSION),
     ".html": _html,
-    ".json": _json,
+    ".json": lambda spec: encode(spec).encode(),
 }
