@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyName, open_study
+from evolvent.core.records import JobState
 from evolvent.display.words import size
 
 if TYPE_CHECKING:
@@ -71,7 +72,6 @@ def import_(
 ) -> None:
     """Write a study out of an archive into a store. Checked in full first; runs no code."""
     from evolvent.analysis.comparison.text import counted
-    from evolvent.core.records import JobState
     from evolvent.studies import import_study
 
     study = import_study(file, store=store, name=name)

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from evolvent.cli.options import (
-    DEFAULT_STORE,
-    EXIT_ERROR,
-    EXIT_INTERRUPTED,
-    StoreUrl,
-    open_study,
-)
+from evolvent.cli.options import DEFAULT_STORE, EXIT_ERROR, EXIT_INTERRUPTED, StoreUrl, open_study
 from evolvent.cli.train import observer
 
 if TYPE_CHECKING:

@@ -17,6 +17,8 @@ from evolvent.cli.options import (
     open_study,
 )
 from evolvent.cli.render.output import job_as_json, print_json, print_rows
+from evolvent.core.records import JobId
+from evolvent.errors import UnknownJob
 
 if TYPE_CHECKING:
     from evolvent.result import Result
@@ -137,9 +139,6 @@ def _result_and_job(names: list[str] | None, store: str) -> tuple[Result, str]:
 
 
 def _reads_like_a_job(name: str) -> bool:
-    from evolvent.core.records import JobId
-    from evolvent.errors import UnknownJob
-
     try:
         JobId.parse(name)
     except UnknownJob:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evolvent.cli.options import DEFAULT_STORE, EXIT_INTERRUPTED, StoreUrl, StudyName, open_study
+from evolvent.engines.signals import handle_interrupts
+from evolvent.errors import EvolventError
 
 if TYPE_CHECKING:
     from evolvent.engines.loggers.protocol import Logger
@@ -95,20 +97,16 @@ def log(
     """Write a study for TensorBoard, MLflow or Weights & Biases, now or while it trains."""
     if online is not None and to != "wandb":
         raise typer.BadParameter("--online and --offline are for --to wandb")
-    options: dict[str, Any] = {"by": by}
-    if place is not None:
-        options["place"] = place
-    if steps_per_round is not None:
-        options["steps_per_round"] = steps_per_round
+    given = {} if steps_per_round is None else {"steps_per_round": steps_per_round}
     mode = None if online is None else "online" if online else "offline"
-    logger = _logger(to, project=project, mode=mode, **options)
+    where = [] if place is None else [place]
+    logger = _logger(to, where, project=project, mode=mode, by=by, **given)
     if _write(open_study(study, store), logger, follow=follow):
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _logger(to: str, *, project: str, mode: Any, **options: Any) -> Logger:
+def _logger(to: str, place: list[str], *, project: str, mode: Any, **options: Any) -> Logger:
     """Return the logger that was asked for; only its library is imported."""
-    place = [options.pop("place")] if "place" in options else []
     if to == "tensorboard":
         from evolvent.integrations import tensorboard
 
@@ -126,8 +124,6 @@ def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     """Write a study; return whether that was interrupted."""
     from evolvent.analysis.comparison.text import counted
     from evolvent.engines.loggers.follower import LogFollower
-    from evolvent.engines.signals import handle_interrupts
-    from evolvent.errors import EvolventError
 
     stop = threading.Event()
 

@@ -25,11 +25,11 @@ from evolvent.cli.render.output import (
     print_json,
     print_rows,
 )
+from evolvent.core.records import JobRecord, JobState
 from evolvent.display.words import local_time
 
 if TYPE_CHECKING:
     from evolvent.cli.render.fields import Fields
-    from evolvent.core.records import JobRecord
     from evolvent.store.records import MemberView, StudyStatus
     from evolvent.study import Study
 
@@ -232,8 +232,6 @@ def _filtered(
     everything: list[JobRecord], known: Fields, *, state: str | None, member: int | None,
     where: list[str],
 ) -> list[JobRecord]:  # fmt: skip
-    from evolvent.core.records import JobState
-
     states = [str(s) for s in JobState]
     if state is not None and state not in states:
         raise typer.BadParameter(f"--state: got {state!r}, wanted one of {', '.join(states)}")

@@ -11,13 +11,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from evolvent.cli.options import Format
+from evolvent.core.records import JobRecord
 from evolvent.display.words import compact, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from evolvent.analysis.schedule.schedule import Schedule
-    from evolvent.core.records import JobRecord
     from evolvent.display.columns import Column
 
 _UNLIMITED = 100_000  # characters a line may have where nobody's screen ends

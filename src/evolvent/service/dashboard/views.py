@@ -23,13 +23,7 @@ from evolvent.service.dashboard.column_cache import ColumnCache
 from evolvent.service.dashboard.figures import SHOWN, WIDTHS, Figures, library
 from evolvent.service.dashboard.job import job_page
 from evolvent.service.dashboard.query import Query
-from evolvent.service.dashboard.render import (
-    STATIC,
-    error_page,
-    page,
-    static_file,
-    unless_known,
-)
+from evolvent.service.dashboard.render import STATIC, error_page, page, static_file, unless_known
 from evolvent.service.dashboard.study import facts, summarize, visible
 from evolvent.service.dashboard.table import Table, cell, csv_blocks, csv_name
 from evolvent.service.web.errors import status_of
