@@ -1,8 +1,9 @@
-"""What people do to a study, each within one transaction."""
+"""What people do to a study."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from evolvent.core.heads import Head, first_head, first_heads
 from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
@@ -10,6 +11,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, StudyExists, UnknownJob
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.dump import cannot_go_on
+from evolvent.store.idempotency import RequestFingerprint
 from evolvent.store.records import (
     PUSHED_BY,
     PUSHED_REASON,
@@ -23,18 +25,23 @@ from evolvent.store.sql.database import Transaction
 from evolvent.store.sql.dump import DONE_CHECKPOINT, PARENTS, missing
 from evolvent.store.sql.read import study_state
 from evolvent.store.sql.report import report
+from evolvent.store.sql.retry import (
+    retry,
+    retry_idempotent,
+    retry_if_rolled_back,
+    run_idempotent,
+)
 from evolvent.store.sql.rows import (
     HEAD,
     HEAD_COLUMNS,
     ID_STRIDE,
     HeadRow,
-    StudyRow,
     encode,
     head_values,
     storable_text,
     storable_text_or_none,
 )
-from evolvent.store.sql.session import UnitOfWork
+from evolvent.store.sql.session import DatabaseSession, UnitOfWork
 from evolvent.validation import invalid
 
 _INSERT_STUDY = """
@@ -90,15 +97,150 @@ SET state = 'running', attempt = 1, worker = :worker, reason = :reason, cause = 
     started_at = :now
 WHERE id = :id
 """
+MAX_FILES_S = 600.0  # many files may have to be linked or moved
 _MARK_STARTED = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
 
 
-def create(tx: Transaction, record: StudyRecord) -> int:
-    """Write a study and the first heads of its members."""
-    study = insert_study(tx, record, created_at=tx.now())
-    for head in first_heads(record):
-        _insert_head(tx, study, head)
-    return study
+class SqlControl:
+    """What people do to a study, each method in one transaction."""
+
+    _session: DatabaseSession
+    is_remote: bool
+
+    @retry_idempotent
+    def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
+        def create() -> int:
+            study = insert_study(tx, record, created_at=tx.now())
+            for head in first_heads(record):
+                _insert_head(tx, study, head)
+            return study
+
+        self._session.database.ensure_checkpoint_root()
+        with self._session.database.write(synced=record.durability == "power") as tx:
+            return run_idempotent(tx, key, RequestFingerprint("create", record), create)
+
+    @retry_if_rolled_back
+    def delete_study(self, study: int) -> None:
+        with self._session.loaded(study) as work:  # refuses a study that is not there
+            for table in _TABLES:
+                work.execute(f"DELETE FROM {table} WHERE study = :study", {"study": study})
+            work.execute("DELETE FROM study WHERE id = :study", {"study": study})
+        # Released after COMMIT, as all checkpoints.
+        self._session.forget(study)
+        work.cache.checkpoints.remove_all()
+
+    @retry_idempotent
+    def push(
+        self,
+        study: int,
+        hyperparameters: Hyperparameters,
+        *,
+        done: Report | None = None,
+        key: str | None = None,
+    ) -> JobId:
+        metrics = "" if done is None else encode(done.metrics)
+
+        def push() -> str:
+            if done is None:
+                return _push(work, hyperparameters)
+            return _push_done(work, hyperparameters, done, metrics=metrics)
+
+        call = RequestFingerprint("push", study, hyperparameters, done)
+        with self._session.loaded(study) as work:
+            return JobId.parse(run_idempotent(work, key, call, push))
+
+    @retry
+    def stop(self, study: int, *, reason: str) -> None:
+        with self._session.loaded(study) as work:
+            work.execute(_STOP, {"study": study, "reason": storable_text(reason)})
+
+    @retry
+    def resume(self, study: int) -> None:
+        with self._session.loaded(study) as work:
+            values = {"study": study, "rounds": work.record.rounds}
+            state = study_state(work, study, work.row.stopped)
+            if work.row.stopped_by == "import":
+                if state is StudyState.FINISHED:
+                    return
+                _refuse_without_checkpoints(work)
+            if state is StudyState.FAILED:
+                why = {"reason": RESTARTED_REASON, "cause": Cause.RESTARTED.value}
+                work.execute(_RESTART, {**values, **why})
+                work.bump_epoch()  # heads moved and the log did not grow
+            work.execute(_REOPEN, values)
+
+    @retry
+    def extend(self, study: int, *, rounds: int) -> None:
+        with self._session.loaded(study) as work:
+            before = work.record.rounds
+            least = max(work.execute(_MIN_ROUNDS, {"study": study}).fetchone()[0], 1)
+            if rounds < least:
+                wanted = f"wanted {least} or more: so many are trained or given out already"
+                raise invalid("rounds", f"got {rounds}, {wanted}")
+            _change_record(work, rounds=rounds)
+            # Members that had ended for want of rounds go on.
+            idle = work.execute(_IDLE, {"study": study, "rounds": before}).fetchall()
+            resume_members(work, [HeadRow._make(row) for row in idle])
+
+    @retry
+    def retarget(self, study: int, *, target: float | None) -> None:
+        with self._session.loaded(study) as work:
+            _change_record(work, target=target)
+            row = work.row
+            if row.stopped_by == "target" and not work.record.reached(row.best_score):
+                work.execute(_REOPEN, {"study": study})
+
+    @retry
+    def remember(self, study: int, *, trainable: str) -> None:
+        with self._session.loaded(study) as work:
+            _change_record(work, trainable=trainable)
+
+    @retry
+    def pin(self, study: int, job: JobId) -> None:
+        values = {"study": study, "member": job.member, "round": job.round}
+        with self._session.loaded(study) as work:
+            row = work.execute(DONE_CHECKPOINT, values).fetchone()
+            if row is None:
+                raise UnknownJob(f"no done job {job} to pin")
+            # In the transaction: once the pin is there, nobody removes it.
+            if row[0] not in self.checkpoints(study):
+                raise CheckpointMissing(f"the checkpoint of {job} has been collected already")
+            work.execute(_PIN, {**values, "checkpoint": row[0]})
+
+    @retry
+    def unpin(self, study: int, job: JobId) -> None:
+        values = {"study": study, "member": job.member, "round": job.round}
+        with self._session.loaded(study) as work:
+            for (address,) in work.execute(_UNPIN, values).fetchall():
+                work.drop_ref(address)
+
+    @retry
+    def checkpoints(self, study: int) -> LocalCheckpoints:
+        checkpoints = self._session.cache(study).checkpoints
+        self._session.database.ensure_checkpoint_root()
+        return checkpoints
+
+    @retry
+    def collect(self, study: int) -> int:
+        checkpoints = self.checkpoints(study)
+        # Exclusive before unlink, from what is needed until the last file is gone.
+        with self._session.database.exclusive(study, max_wait_s=MAX_FILES_S) as tx:
+            addresses, oldest = needed_checkpoints(tx, study)
+            return checkpoints.sweep(addresses, staged_before=oldest)
+
+
+def needed_checkpoints(tx: Transaction, study: int) -> tuple[set[str], float]:
+    """Return the checkpoints that are needed, and since when a running job may have staged one.
+
+    Until the transaction is over, nobody claims a job.
+    """
+    values = {"study": study}
+    # On PostgreSQL claims take no study lock, only that of their row: hold all rows that could be
+    # claimed, else a job given out now would stage files as old as the leftovers.
+    tx.execute(LOCK_QUEUED, values).fetchall()
+    addresses = {address for (address,) in tx.execute(_NEEDED, values)}
+    (oldest,) = tx.execute(_OLDEST_RUNNING, values).fetchone()
+    return addresses, tx.now() if oldest is None else oldest
 
 
 def insert_study(
@@ -129,106 +271,6 @@ def insert_study(
     return int(row[0])
 
 
-def delete(tx: Transaction, study: int) -> None:
-    """Remove everything about a study."""
-    for table in _TABLES:
-        tx.execute(f"DELETE FROM {table} WHERE study = :study", {"study": study})
-    tx.execute("DELETE FROM study WHERE id = :study", {"study": study})
-
-
-def stop(work: UnitOfWork, reason: str) -> None:
-    """Give out no more jobs."""
-    work.execute(_STOP, {"study": work.study, "reason": storable_text(reason)})
-
-
-def resume(work: UnitOfWork) -> None:
-    """Undo `stop`; revive a study in which all have failed."""
-    values = {"study": work.study, "rounds": work.record.rounds}
-    state = study_state(work, work.study, work.row.stopped)
-    if work.row.stopped_by == "import":
-        if state is StudyState.FINISHED:
-            return
-        _refuse_without_checkpoints(work)
-    if state is StudyState.FAILED:
-        why = {"reason": RESTARTED_REASON, "cause": Cause.RESTARTED.value}
-        work.execute(_RESTART, {**values, **why})
-        work.bump_epoch()  # heads moved and the log did not grow
-    work.execute(_REOPEN, values)
-
-
-def extend(work: UnitOfWork, rounds: int) -> None:
-    """Set the number of rounds; members that had ended for want of them go on."""
-    study, before = work.study, work.record.rounds
-    (least,) = work.execute(_MIN_ROUNDS, {"study": study}).fetchone()
-    if rounds < max(least, 1):
-        raise invalid(
-            "rounds",
-            f"got {rounds}, wanted {max(least, 1)} or more: so many are trained or given "
-            "out already",
-        )
-    work.record = replace(work.record, rounds=rounds)
-    _write_record(work)
-    idle = work.execute(_IDLE, {"study": study, "rounds": before}).fetchall()
-    resume_members(work, [HeadRow._make(row) for row in idle])
-
-
-def remember(work: UnitOfWork, trainable: str) -> None:
-    """Keep the import path of the training code."""
-    work.record = replace(work.record, trainable=trainable)
-    _write_record(work)
-
-
-def retarget(work: UnitOfWork, target: float | None) -> None:
-    """Set or remove the target; open the study again if it had stopped at the old one."""
-    work.record = replace(work.record, target=target)
-    _write_record(work)
-    row: StudyRow = work.row
-    if row.stopped_by == "target" and not work.record.reached(row.best_score):
-        work.execute(_REOPEN, {"study": work.study})
-
-
-def push(work: UnitOfWork, hyperparameters: Hyperparameters) -> JobId:
-    """Add a member with hyperparameters given by hand."""
-    (number,) = work.execute(_NEXT_MEMBER, {"study": work.study}).fetchone()
-    head = first_head(work.record, number, dict(hyperparameters))
-    _insert_head(work, work.study, head)
-    return JobId(number, 0)
-
-
-def pin(work: UnitOfWork, job: JobId, *, checkpoints: LocalCheckpoints) -> None:
-    """Keep a checkpoint for as long as the user likes."""
-    study = work.study
-    values = {"study": study, "member": job.member, "round": job.round}
-    row = work.execute(DONE_CHECKPOINT, values).fetchone()
-    if row is None:
-        raise UnknownJob(f"no done job {job} to pin")
-    # In the transaction: once the pin is there, nobody removes it.
-    if row[0] not in checkpoints:
-        raise CheckpointMissing(f"the checkpoint of {job} has been collected already")
-    work.execute(_PIN, {**values, "checkpoint": row[0]})
-
-
-def unpin(work: UnitOfWork, job: JobId) -> None:
-    """Let a checkpoint go when nothing else needs it."""
-    values = {"study": work.study, "member": job.member, "round": job.round}
-    for (address,) in work.execute(_UNPIN, values).fetchall():
-        work.drop_ref(address)
-
-
-def needed_checkpoints(tx: Transaction, study: int) -> tuple[set[str], float]:
-    """Return the checkpoints that are needed, and since when a running job may have staged one.
-
-    Until the transaction is over, nobody claims a job.
-    """
-    values = {"study": study}
-    # On PostgreSQL claims take no study lock, only that of their row: hold all rows that could be
-    # claimed, else a job given out now would stage files as old as the leftovers.
-    tx.execute(LOCK_QUEUED, values).fetchall()
-    addresses = {address for (address,) in tx.execute(_NEEDED, values)}
-    (oldest,) = tx.execute(_OLDEST_RUNNING, values).fetchone()
-    return addresses, tx.now() if oldest is None else oldest
-
-
 def _refuse_without_checkpoints(work: UnitOfWork) -> None:
     """Let no study go on that was imported without what its members start from."""
     parents = work.execute(PARENTS, {"study": work.study}).fetchall()
@@ -241,16 +283,23 @@ def _insert_head(tx: Transaction, study: int, head: Head) -> None:
     tx.execute(_INSERT_HEAD, {**values, **head_values(head)})
 
 
-def _write_record(work: UnitOfWork) -> None:
+def _change_record(work: UnitOfWork, **changed: Any) -> None:
+    work.record = replace(work.record, **changed)
     record = encode(work.record.to_json())
     work.execute(_WRITE_RECORD, {"study": work.study, "record": record})
 
 
-def push_done(
+def _push(work: UnitOfWork, hyperparameters: Hyperparameters) -> JobId:
+    (number,) = work.execute(_NEXT_MEMBER, {"study": work.study}).fetchone()
+    _insert_head(work, work.study, first_head(work.record, number, dict(hyperparameters)))
+    return JobId(number, 0)
+
+
+def _push_done(
     work: UnitOfWork, hyperparameters: Hyperparameters, done: Report, *, metrics: str
 ) -> JobId:
     """Add a member whose round 0 is done, and decide what it does next; `metrics` as text."""
-    job = push(work, hyperparameters)
+    job = _push(work, hyperparameters)
     values = {"id": work.study * ID_STRIDE + job.member, "study": work.study, "now": work.now()}
     why = {"reason": PUSHED_REASON, "cause": Cause.PUSHED.value}
     work.execute(_RUN_PUSHED, {**values, **why, "worker": PUSHED_BY})

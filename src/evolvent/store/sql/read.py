@@ -1,11 +1,11 @@
-"""What a SQL store tells about its studies, each function from one snapshot."""
+"""Reading a SQL store: the log, the heads, and how studies stand."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any
 
 from evolvent.core.heads import HeadState
 from evolvent.core.records import JobId, JobRecord, JobState
@@ -19,8 +19,10 @@ from evolvent.store.records import (
     Point,
     StudyState,
     StudyStatus,
+    named,
 )
 from evolvent.store.sql.database import NO_LIMIT, Transaction
+from evolvent.store.sql.retry import retry
 from evolvent.store.sql.rows import (
     FAILURE,
     HEAD,
@@ -35,9 +37,7 @@ from evolvent.store.sql.rows import (
     finished_job,
     open_job,
 )
-
-Decode: TypeAlias = Callable[[int, str], StudyRecord]
-"""Turns the number and the JSON text of a study into its record."""
+from evolvent.store.sql.session import DatabaseSession, unknown_study
 
 _STUDIES = f"SELECT s.id, s.record, s.created_at, {STUDY} FROM study s"
 _HEADS = f"SELECT {HEAD} FROM member m WHERE m.study = :study ORDER BY m.member"
@@ -106,11 +106,116 @@ _FAILURES = f"SELECT {FAILURE} FROM failure WHERE study = :study ORDER BY id DES
 _PINS = "SELECT member, round FROM pin WHERE study = :study ORDER BY member, round"
 
 
-def statuses(tx: Transaction, decoded: Decode, *, study: int | None = None) -> list[StudyStatus]:
-    """Return the status of all studies, the newest last, or of one."""
-    where = " ORDER BY s.id" if study is None else " WHERE s.id = :study"
-    rows = tx.execute(_STUDIES + where, {"study": study}).fetchall()
-    return [_status(tx, row, decoded(row[0], row[1])) for row in rows]
+class SqlReader:
+    """What a SQL store tells about its studies, each method from one snapshot."""
+
+    def __init__(self, session: DatabaseSession) -> None:
+        self._session = session
+
+    @retry
+    def status(self, study: int) -> StudyStatus:
+        found = self._statuses(" WHERE s.id = :study", study)
+        if not found:
+            raise unknown_study(study)
+        return found[0]
+
+    @retry
+    def find_study(self, name: str) -> StudyStatus:
+        return named(name, self.studies(), url=self._session.database.url)
+
+    @retry
+    def studies(self) -> list[StudyStatus]:
+        return self._statuses(" ORDER BY s.id")
+
+    @retry
+    def jobs(
+        self,
+        study: int,
+        *,
+        states: Iterable[JobState] | None = None,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[JobRecord]:
+        wanted = frozenset(JobState if states is None else states)
+        most = NO_LIMIT if limit is None else max(0, limit)
+        with self._session.read(study) as (tx, record):
+            found = _finished(tx, study, wanted, after=after, limit=most)
+            heads = _open(tx, study, wanted, rounds=record.rounds)
+            return [*found, *islice(heads, most - len(found))]
+
+    @retry
+    def scan(
+        self,
+        study: int,
+        columns: Sequence[JobColumn],
+        *,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[Row]:
+        names = ", ".join(_COLUMN_SQL[column] for column in columns)
+        values = {**_range(study), "after": study * ID_STRIDE + after}
+        values["limit"] = NO_LIMIT if limit is None else limit
+        sql = f"SELECT {names} FROM job j WHERE j.id > :after AND j.id < :end ORDER BY j.id"
+        with self._session.read(study) as (tx, _):
+            return tx.execute(f"{sql} LIMIT :limit", values).fetchall()
+
+    @retry
+    def job(self, study: int, job: JobId) -> JobRecord:
+        with self._session.read(study) as (tx, record):
+            return _job(tx, study, job, rounds=record.rounds)
+
+    @retry
+    def members(self, study: int) -> list[MemberView]:
+        values = {"study": study}
+        with self._session.read(study) as (tx, record):
+            newest = {row[0]: finished_job(row) for row in tx.execute(_NEWEST, values)}
+            heads = map(HeadRow._make, tx.execute(_HEADS, values).fetchall())
+        return [
+            MemberView(
+                newest.get(head.member),
+                open_job(head, rounds=record.rounds) if _active(head) else None,
+            )
+            for head in heads
+        ]
+
+    @retry
+    def lineage(self, study: int, job: JobId) -> list[JobRecord]:
+        with self._session.read(study) as (tx, record):
+            last = _job(tx, study, job, rounds=record.rounds)
+            if last.parent is None:
+                return [last]
+            values = {"study": study, "member": last.parent.member, "round": last.parent.round}
+            return [*map(finished_job, tx.execute(_ANCESTORS, values)), last]
+
+    @retry
+    def points(self, study: int, job: JobId) -> list[Point]:
+        values = {"study": study, "member": job.member, "round": job.round}
+        with self._session.read(study) as (tx, record):
+            attempt = _job(tx, study, job, rounds=record.rounds).attempt
+            rows = tx.execute(_POINTS, {**values, "attempt": attempt})
+            return [Point(step, decode(metrics)) for step, metrics in rows]
+
+    @retry
+    def points_of(self, study: int, member: int) -> list[tuple[int, float, str]]:
+        with self._session.read(study) as (tx, _):
+            return [row[:3] for row in tx.execute(_POINTS_OF, {"study": study, "member": member})]
+
+    @retry
+    def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
+        with self._session.read(study) as (tx, _):
+            rows = tx.execute(_FAILURES, {"study": study, "limit": max(0, limit)}).fetchall()
+        return list(map(failed_attempt, reversed(rows)))
+
+    @retry
+    def pins(self, study: int) -> list[JobId]:
+        with self._session.read(study) as (tx, _):
+            return [JobId(member, round_) for member, round_ in tx.execute(_PINS, {"study": study})]
+
+    def _statuses(self, where: str, study: int | None = None) -> list[StudyStatus]:
+        with self._session.database.read() as tx:
+            rows = tx.execute(_STUDIES + where, {"study": study}).fetchall()
+            decoded = self._session.decode_record
+            return [_status(tx, row, decoded(row[0], row[1])) for row in rows]
 
 
 def study_state(tx: Transaction, study: int, stopped: str | None) -> StudyState:
@@ -121,37 +226,7 @@ def study_state(tx: Transaction, study: int, stopped: str | None) -> StudyState:
     return StudyState.OPEN if stopped is None else StudyState.STOPPED
 
 
-def jobs(
-    tx: Transaction,
-    study: int,
-    *,
-    rounds: int,
-    states: Iterable[JobState] | None,
-    after: int,
-    limit: int | None,
-) -> list[JobRecord]:
-    """Return finished jobs in the order of the log, then those of heads by member."""
-    wanted = frozenset(JobState if states is None else states)
-    most = NO_LIMIT if limit is None else max(0, limit)
-    found = _finished(tx, study, wanted, after=after, limit=most)
-    return [*found, *islice(_open(tx, study, wanted, rounds=rounds), most - len(found))]
-
-
-def scan(
-    tx: Transaction, study: int, columns: Sequence[JobColumn], *, after: int, limit: int | None
-) -> list[Row]:
-    """Return columns of finished jobs in the order of the log, as they are stored."""
-    names = ", ".join(_COLUMN_SQL[column] for column in columns)
-    values = {**_range(study), "after": study * ID_STRIDE + after}
-    values["limit"] = NO_LIMIT if limit is None else limit
-    return tx.execute(
-        f"SELECT {names} FROM job j WHERE j.id > :after AND j.id < :end ORDER BY j.id LIMIT :limit",
-        values,
-    ).fetchall()
-
-
-def job(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> JobRecord:
-    """Return one job, finished or open."""
+def _job(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> JobRecord:
     values = {"study": study, "member": wanted.member, "round": wanted.round}
     row = tx.execute(_ONE, values).fetchone()
     if row is not None:
@@ -161,51 +236,6 @@ def job(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> JobRecord
     if found is None:
         raise UnknownJob(f"no job {wanted} in study {study}: wanted a finished or open one")
     return found
-
-
-def members(tx: Transaction, study: int, *, rounds: int) -> list[MemberView]:
-    """Return the newest and the open job of every member."""
-    newest = {row[0]: finished_job(row) for row in tx.execute(_NEWEST, {"study": study})}
-    heads = map(HeadRow._make, tx.execute(_HEADS, {"study": study}).fetchall())
-    return [
-        MemberView(
-            newest.get(head.member), open_job(head, rounds=rounds) if _active(head) else None
-        )
-        for head in heads
-    ]
-
-
-def lineage(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> list[JobRecord]:
-    """Return a job and its ancestors, the oldest first."""
-    last = job(tx, study, wanted, rounds=rounds)
-    if last.parent is None:
-        return [last]
-    values = {"study": study, "member": last.parent.member, "round": last.parent.round}
-    return [*map(finished_job, tx.execute(_ANCESTORS, values)), last]
-
-
-def points(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> list[Point]:
-    """Return what the attempt that counts has logged."""
-    attempt = job(tx, study, wanted, rounds=rounds).attempt
-    values = {"study": study, "member": wanted.member, "round": wanted.round, "attempt": attempt}
-    return [Point(step, decode(metrics)) for step, metrics in tx.execute(_POINTS, values)]
-
-
-def points_of(tx: Transaction, study: int, member: int) -> list[tuple[int, float, str]]:
-    """Return what the attempts that count of a member have logged."""
-    values = {"study": study, "member": member}
-    return [row[:3] for row in tx.execute(_POINTS_OF, values)]
-
-
-def failures(tx: Transaction, study: int, *, limit: int) -> list[FailedAttempt]:
-    """Return failed attempts, the newest last."""
-    rows = tx.execute(_FAILURES, {"study": study, "limit": max(0, limit)}).fetchall()
-    return list(map(failed_attempt, reversed(rows)))
-
-
-def pins(tx: Transaction, study: int) -> list[JobId]:
-    """Return whose checkpoints the user wants to keep."""
-    return [JobId(member, round_) for member, round_ in tx.execute(_PINS, {"study": study})]
 
 
 def _status(tx: Transaction, row: Row, record: StudyRecord) -> StudyStatus:

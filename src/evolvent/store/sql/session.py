@@ -208,6 +208,13 @@ class DatabaseSession:
         synced = cache.synced if synced is None else synced
         return UnitOfWork(self, study, cache, synced=synced)
 
+    @contextmanager
+    def loaded(self, study: int) -> Iterator[UnitOfWork]:
+        """As `work`; also refuses a study that has been removed since, and knows its record."""
+        with self.work(study) as work:
+            work.load_study()
+            yield work
+
     def discard(self, study: int, cache: StudyCache, unreferenced: Iterable[str]) -> None:
         """Discard those of these checkpoints that nothing needs.
 
