@@ -12,10 +12,12 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeAlias, get_args
 
 from evolvent.errors import ConfigError, Unauthenticated
+from evolvent.store.sql.database import Database
+from evolvent.store.sql.retry import retry
 from evolvent.validation import check_choice, check_name, check_number
 
 RoleName: TypeAlias = Literal["viewer", "worker", "admin"]
@@ -68,49 +70,46 @@ class Session:
     expires_at: float
 
 
-class TokenStore(Protocol):
-    """Where tokens lie: beside the studies, for all services on one store alike."""
+_TOKEN_FIELDS = [field.name for field in fields(Token)]
+_SESSION_FIELDS = [field.name for field in fields(Session)]
+_COLUMNS = ", ".join(f"t.{name}" for name in _TOKEN_FIELDS)
 
-    def now(self) -> float:
-        """Return the store's clock."""
-        ...
+_ADD = """
+INSERT INTO token (id, hash, name, role, study, created_at, expires_at)
+VALUES (:id, :hash, :name, :role, :study, :created_at, :expires_at)
+ON CONFLICT (id) DO NOTHING
+"""
+_ALL = f"SELECT {_COLUMNS} FROM token t ORDER BY t.created_at, t.id"
+_FIND = f"SELECT {_COLUMNS} FROM token t WHERE t.id = :id"
+_REVOKE = "UPDATE token SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL"
+_SIGN_OUT_ALL = "DELETE FROM session WHERE token = :id"
 
-    def add(self, token: Token) -> None: ...
-
-    def all(self) -> list[Token]:
-        """Return every token there ever was, the newest last."""
-        ...
-
-    def find(self, id: str) -> tuple[Token, float] | None:
-        """Return a token, and the store's clock."""
-        ...
-
-    def revoke(self, id: str) -> None:
-        """Note that a token opens nothing from now on, and forget who signed in with it."""
-        ...
-
-    def sign_in(self, session: Session) -> None:
-        """Keep who signed in; forget whose time is up."""
-        ...
-
-    def find_session(self, id: str) -> tuple[Session, Token, float] | None:
-        """Return who signed in, with which token, and the store's clock."""
-        ...
-
-    def sign_out(self, id: str) -> None: ...
+_DELETE_EXPIRED = "DELETE FROM session WHERE expires_at <= :now"
+_SIGN_IN = """
+INSERT INTO session (id, hash, token, created_at, expires_at)
+VALUES (:id, :hash, :token, :created_at, :expires_at)
+ON CONFLICT (id) DO NOTHING
+"""
+_SIGNED_IN = f"""
+SELECT {", ".join(f"s.{name}" for name in _SESSION_FIELDS)}, {_COLUMNS}
+FROM session s JOIN token t ON t.id = s.token WHERE s.id = :id
+"""
+_SIGN_OUT = "DELETE FROM session WHERE id = :id"
 
 
 class Tokens:
     """The tokens of one store: made, listed, revoked, and recognised.
 
-    Args:
-        store: where they lie.
+    They lie in the database of the studies, so that all services on it know the same. What runs on
+    it may be repeated: what is added twice is there once.
+
+    Attributes:
         is_local: whether to look one up takes microseconds, and waits for nothing.
     """
 
-    def __init__(self, store: TokenStore, *, is_local: bool = False) -> None:
-        self._store = store
-        self.is_local = is_local
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.is_local = not database.is_remote
 
     def create(
         self,
@@ -136,7 +135,7 @@ class Tokens:
         """
         checked = check_choice("role", role, ROLES)
         secret = _TOKEN + secrets.token_urlsafe(_RANDOM_BYTES)
-        id, now = id_of(secret), self._store.now()
+        id, now = id_of(secret), self.now()
         lasts = None if lifetime_s is None else check_number("expires", lifetime_s, above=0)
         token = Token(
             id=id,
@@ -147,21 +146,25 @@ class Tokens:
             created_at=now,
             expires_at=None if lasts is None else now + lasts,
         )
-        self._store.add(token)
+        self._write((_ADD, asdict(token)), synced=True)
         return secret, token
 
     def active(self) -> list[Token]:
         """Return the tokens that open something now, the newest last."""
         now = self.now()
-        return [token for token in self._store.all() if token.state(now) == "active"]
+        return [token for token in self.list() if token.state(now) == "active"]
 
+    @retry
     def list(self) -> list[Token]:
         """Return every token there ever was, the newest last."""
-        return self._store.all()
+        with self._database.read() as tx:
+            return [_token(row) for row in tx.execute(_ALL).fetchall()]
 
+    @retry
     def now(self) -> float:
         """Return the clock that tokens expire by."""
-        return self._store.now()
+        with self._database.read() as tx:
+            return tx.now()
 
     def revoke(self, named: str) -> Token:
         """Make sure that a token opens nothing any more, from this moment; return what it was.
@@ -173,12 +176,13 @@ class Tokens:
             ConfigError: there is none of that id; names those that are active.
         """
         id = id_of(named) if _SECRET.fullmatch(named) else named
-        found = self._store.find(id)
+        found = self._find(id)
         if found is None:
             ids = [token.id for token in self.active()]
             there = f"there is {', '.join(ids[-5:])}" if ids else "none is active"
             raise ConfigError(f"id: got {id[:_ID_LENGTH]!r}, which no token has: {there}")
-        self._store.revoke(id)
+        # Also forgets who signed in with it.
+        self._write((_REVOKE, {"id": id}), (_SIGN_OUT_ALL, {"id": id}), synced=True)
         return found[0]
 
     def authenticate(self, secret: str) -> Token:
@@ -188,7 +192,7 @@ class Tokens:
             Unauthenticated: it is none, or none that opens anything (any more); says which.
         """
         hashed = _hash(secret)
-        found = self._store.find(hashed[:_ID_LENGTH]) if _SECRET.fullmatch(secret) else None
+        found = self._find(hashed[:_ID_LENGTH]) if _SECRET.fullmatch(secret) else None
         if found is None or not hmac.compare_digest(found[0].hash, hashed):
             raise Unauthenticated(f"the token is not known here: {_ANOTHER}")
         token, now = found
@@ -198,22 +202,22 @@ class Tokens:
 
     def sign_in(self, token: Token, *, lifetime_s: float) -> str:
         """Return a secret that stands for this token in one browser, for so many seconds."""
-        secret, now = _SESSION + secrets.token_urlsafe(_RANDOM_BYTES), self._store.now()
-        self._store.sign_in(
-            Session(
-                id=id_of(secret),
-                hash=_hash(secret),
-                token=token.id,
-                created_at=now,
-                expires_at=now + lifetime_s,
-            )
+        secret, now = _SESSION + secrets.token_urlsafe(_RANDOM_BYTES), self.now()
+        session = Session(
+            id=id_of(secret),
+            hash=_hash(secret),
+            token=token.id,
+            created_at=now,
+            expires_at=now + lifetime_s,
         )
+        # Forgets whose time is up, too.
+        self._write((_DELETE_EXPIRED, {}), (_SIGN_IN, asdict(session)), synced=False)
         return secret
 
     def authenticate_session(self, secret: str) -> Token | None:
         """Return the token that a browser signed in with, if both still count."""
         hashed = _hash(secret)
-        found = self._store.find_session(hashed[:_ID_LENGTH]) if _SECRET.fullmatch(secret) else None
+        found = self._find_session(hashed[:_ID_LENGTH]) if _SECRET.fullmatch(secret) else None
         if found is None:
             return None
         session, token, now = found
@@ -222,7 +226,36 @@ class Tokens:
 
     def sign_out(self, secret: str) -> None:
         """Forget that a browser signed in."""
-        self._store.sign_out(id_of(secret))
+        self._write((_SIGN_OUT, {"id": id_of(secret)}), synced=False)
+
+    @retry
+    def _write(self, *statements: tuple[str, dict[str, Any]], synced: bool) -> None:
+        """Run statements as one transaction."""
+        with self._database.write(synced=synced) as tx:
+            for sql, values in statements:
+                tx.execute(sql, {"now": tx.now(), **values})
+
+    @retry
+    def _find(self, id: str) -> tuple[Token, float] | None:
+        """Return a token, and the store's clock."""
+        with self._database.read() as tx:
+            row = tx.execute(_FIND, {"id": id}).fetchone()
+            return None if row is None else (_token(row), tx.now())
+
+    @retry
+    def _find_session(self, id: str) -> tuple[Session, Token, float] | None:
+        """Return who signed in, with which token, and the store's clock."""
+        with self._database.read() as tx:
+            row = tx.execute(_SIGNED_IN, {"id": id}).fetchone()
+            if row is None:
+                return None
+            n = len(_SESSION_FIELDS)
+            session = Session(**dict(zip(_SESSION_FIELDS, row[:n], strict=True)))
+            return session, _token(row[n:]), tx.now()
+
+
+def _token(row: tuple[Any, ...]) -> Token:
+    return Token(**dict(zip(_TOKEN_FIELDS, row, strict=True)))
 
 
 def tokens_of(store: Any) -> Tokens:
@@ -231,13 +264,13 @@ def tokens_of(store: Any) -> Tokens:
     Raises:
         ConfigError: the store is a service, which hands out no tokens.
     """
-    tokens = getattr(store, "tokens", None)
-    if not isinstance(tokens, Tokens):
+    database = getattr(store, "database", None)
+    if database is None:
         raise ConfigError(
             f"store: {store.url} hands out no tokens: run this where the service runs, with the"
             " store that it serves"
         )
-    return tokens
+    return Tokens(database)
 
 
 def _hash(secret: str) -> str:

@@ -30,8 +30,6 @@ from evolvent.store.sql.retry import (
 )
 from evolvent.store.sql.rows import encode
 from evolvent.store.sql.session import DatabaseSession, UnitOfWork
-from evolvent.store.sql.tokens import SqlTokens
-from evolvent.store.tokens import Tokens
 
 
 class SqlStore(SqlReader, SqlControl):
@@ -43,6 +41,7 @@ class SqlStore(SqlReader, SqlControl):
 
     def __init__(self, database: Database) -> None:
         super().__init__(DatabaseSession(database))
+        self.database = database
         self.is_remote = database.is_remote
 
     @property
@@ -53,10 +52,6 @@ class SqlStore(SqlReader, SqlControl):
     def secret_url(self) -> str:
         """The URL for another process of this user, with the password if there is one."""
         return self._session.database.secret_url
-
-    @property
-    def tokens(self) -> Tokens:
-        return Tokens(SqlTokens(self._session.database), is_local=not self.is_remote)
 
     def close(self) -> None:
         self._session.database.close()
