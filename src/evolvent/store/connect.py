@@ -30,18 +30,31 @@ def open_store(url: str, *, create: bool = True) -> Store:
         ConfigError: the URL is of no known form.
         StoreError: the store cannot be used; says why and what to do.
     """
+    # Each kind is imported on first use; PostgreSQL needs psycopg.
     scheme, separator, rest = str(url).partition("://")
-    if not separator and url.endswith(".db"):
-        return _sqlite(Path(url), create=create)
-    if separator and scheme == "memory":
-        return _memory(rest)
-    if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        return _sqlite(Path(rest[1:]), create=create)
-    if scheme in {"postgresql", "postgres"}:
-        return _postgres(url, create=create)
     if scheme in {"http", "https"}:
-        return _http(url)
-    raise ConfigError(f"store: got {url!r}, wanted {_FORMS}")
+        from evolvent.store.http.store import HttpStore  # noqa: PLC0415
+
+        return HttpStore(url)
+    from evolvent.store.sql.store import SqlStore  # noqa: PLC0415
+
+    if scheme in {"postgresql", "postgres"}:
+        from evolvent.store.postgres.database import PostgresDatabase  # noqa: PLC0415
+
+        return SqlStore(PostgresDatabase(url, create=create))
+    if separator and scheme == "memory":
+        from evolvent.store.memory import MemoryDatabase  # noqa: PLC0415
+
+        return SqlStore(MemoryDatabase(rest))
+    if not separator and url.endswith(".db"):
+        path = Path(url)
+    elif scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        path = Path(rest[1:])
+    else:
+        raise ConfigError(f"store: got {url!r}, wanted {_FORMS}")
+    from evolvent.store.sqlite.database import SqliteDatabase  # noqa: PLC0415
+
+    return SqlStore(SqliteDatabase(path, create=create))
 
 
 def secret_url(store: Store) -> str:
@@ -51,30 +64,3 @@ def secret_url(store: Store) -> str:
     """
     url: str = getattr(store, "secret_url", store.url)
     return url
-
-
-def _sqlite(path: Path, *, create: bool) -> Store:
-    from evolvent.store.sql.store import SqlStore  # noqa: PLC0415 - each kind is imported on first use
-    from evolvent.store.sqlite.database import SqliteDatabase  # noqa: PLC0415 - likewise
-
-    return SqlStore(SqliteDatabase(path, create=create))
-
-
-def _postgres(url: str, *, create: bool) -> Store:
-    from evolvent.store.postgres.database import PostgresDatabase  # noqa: PLC0415 - needs psycopg
-    from evolvent.store.sql.store import SqlStore  # noqa: PLC0415 - each kind is imported on first use
-
-    return SqlStore(PostgresDatabase(url, create=create))
-
-
-def _http(url: str) -> Store:
-    from evolvent.store.http.store import HttpStore  # noqa: PLC0415 - each kind is imported on first use
-
-    return HttpStore(url)
-
-
-def _memory(name: str) -> Store:
-    from evolvent.store.memory import MemoryDatabase  # noqa: PLC0415 - each kind is imported on first use
-    from evolvent.store.sql.store import SqlStore  # noqa: PLC0415 - likewise
-
-    return SqlStore(MemoryDatabase(name))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -16,7 +15,7 @@ from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints
 from evolvent.store.dump import Chosen, StudyDump
-from evolvent.store.http.connection import CONNECTION_ERRORS
+from evolvent.store.http.transfer import read_into
 from evolvent.store.http.transport import Answer, Transport, unavailable
 
 _TRIES = 3
@@ -24,15 +23,9 @@ _RESTORED_S = 3600.0
 _BLOCK = 1 << 17
 
 
-@contextmanager
-def scratch_directory() -> Iterator[Path]:
+def scratch_directory() -> tempfile.TemporaryDirectory[str]:
     """Make a directory for as long as the context lasts; the environment's TMPDIR says where."""
-    directory = Path(tempfile.mkdtemp(prefix="evolvent-"))
-    try:
-        yield directory
-    finally:
-        with suppress(OSError):
-            tree.remove(directory)
+    return tempfile.TemporaryDirectory(prefix="evolvent-", ignore_cleanup_errors=True)
 
 
 def download(transport: Transport, study: int, checkpoints: Chosen, archive: Path) -> None:
@@ -44,18 +37,18 @@ def download(transport: Transport, study: int, checkpoints: Chosen, archive: Pat
     """
     chosen = checkpoints if isinstance(checkpoints, str) else ",".join(checkpoints) or "none"
     path = f"/studies/{study}/dump?checkpoints={chosen}"
-    for left in reversed(range(_TRIES)):
-        try:
-            with (
-                transport.stream(path, headers={"Accept": MEDIA_TYPE}) as response,
-                _writing(archive) as file,
-            ):
-                file.writelines(_blocks(response))
+    block, broken = memoryview(bytearray(_BLOCK)), None
+    for _ in range(_TRIES):
+        # Not from where it ended: the log may have grown meanwhile, and the archive with it.
+        with (
+            transport.stream(path, headers={"Accept": MEDIA_TYPE}) as response,
+            _writing(archive) as file,
+        ):
+            broken = read_into(response, file.write, block)
+        if broken is None:
             return
-        except _BrokenOff as e:
-            # Not from where it ended: the log may have grown meanwhile, and the archive with it.
-            if left == 0:
-                raise unavailable(transport.origin.url, e.error, 0.0) from e
+    assert broken is not None
+    raise unavailable(transport.origin.url, broken, 0.0) from broken
 
 
 def pack(dump: StudyDump, save: CheckpointWriter, scratch: Path) -> Path:
@@ -90,19 +83,3 @@ def _writing(path: Path) -> Iterator[IO[bytes]]:
             yield file
     except OSError as e:
         raise tree.translate_error(e, doing="write", path=path) from e
-
-
-def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    try:
-        while block := response.read1(_BLOCK):
-            yield block
-    except CONNECTION_ERRORS as e:
-        raise _BrokenOff(e) from e
-
-
-class _BrokenOff(Exception):
-    """The connection broke off half-way; no fault of the file that is being written."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error

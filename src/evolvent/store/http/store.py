@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -247,7 +248,8 @@ class HttpStore:
     def dump(
         self, study: int, *, checkpoints: Chosen
     ) -> Iterator[tuple[StudyDump, HeldCheckpoints]]:
-        with whole.scratch_directory() as scratch:
+        with whole.scratch_directory() as name:
+            scratch = Path(name)
             path = scratch / "study.zip"
             whole.download(self._transport, study, checkpoints, path)
             with ArchiveReader(path, called=f"what {self.url} has sent") as archive:
@@ -256,7 +258,7 @@ class HttpStore:
 
     def restore(self, dump: StudyDump, *, save: CheckpointWriter, key: str | None = None) -> int:
         with whole.scratch_directory() as scratch:
-            archive = whole.pack(dump, save, scratch)
+            archive = whole.pack(dump, save, Path(scratch))
             answer = whole.upload(self._transport, archive, key or _new_key())
         return self._read(m.STUDY_ID, answer.data)
 

@@ -7,7 +7,7 @@ import http.client
 import io
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
@@ -221,6 +221,8 @@ class _File:
         self.size += len(block)
         while len(block):
             block = block[os.write(self._descriptor, block) :]
+        if self.size > self.entry.size:
+            raise CheckpointDamaged(f"{self.entry.name!r} has more bytes than were saved")
 
     @property
     def sound(self) -> bool:
@@ -235,7 +237,7 @@ def _fill(transport: Transport, path: str, file: _File, block: memoryview) -> No
         headers = {"Range": f"bytes={before}-", "If-Range": f'"{entry.sha256}"'} if before else {}
         with transport.stream(path, headers=headers) as response:
             _check_start(response, file)
-            broken = _read(response, file, block)
+            broken = read_into(response, file.write, block)
         # A line that breaks often still brings it in the end; one that brings nothing does not.
         in_vain = 0 if file.size > before else in_vain + 1
         if in_vain == TRIES:
@@ -244,7 +246,9 @@ def _fill(transport: Transport, path: str, file: _File, block: memoryview) -> No
         raise CheckpointDamaged(f"{path}: {entry.name!r} has other bytes than were saved")
 
 
-def _read(response: http.client.HTTPResponse, file: _File, block: memoryview) -> Exception | None:
+def read_into(
+    response: http.client.HTTPResponse, write: Callable[[memoryview], object], block: memoryview
+) -> Exception | None:
     """Read until the end of an answer; return what ended it before its time."""
     while True:
         try:
@@ -253,9 +257,7 @@ def _read(response: http.client.HTTPResponse, file: _File, block: memoryview) ->
             return e
         if n == 0:
             return None
-        file.write(block[:n])
-        if file.size > file.entry.size:
-            raise CheckpointDamaged(f"{file.entry.name!r} has more bytes than were saved")
+        write(block[:n])
 
 
 def _check_start(response: http.client.HTTPResponse, file: _File) -> None:
