@@ -7,11 +7,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from threading import Lock
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 import psycopg
 from psycopg import Connection, Cursor, sql
@@ -79,19 +77,43 @@ class PostgresDatabase:
     def ensure_checkpoint_root(self) -> None:
         self._root.ensure(self)
 
+    @contextmanager
     def write(
         self,
         *,
         synced: bool,
         study: int | None = None,
         committed: Callable[[], None] | None = None,
-    ) -> PostgresTransaction:
-        return self._transaction(study, committed, synced=synced, max_idle_s=_MAX_IDLE_S)
+        max_idle_s: float = _MAX_IDLE_S,
+    ) -> Iterator[PostgresTransaction]:
+        # READ COMMITTED under an advisory lock on the study: every statement sees all that others
+        # have committed, and nothing of the study changes under it, but for claims of queued jobs.
+        lock = None if study is None else (self._root.lock_class, study)
+        begin = begin_writing(lock, synced=synced, max_idle_s=max_idle_s)
+        # Threads of one process queue here: waiting for the advisory lock would take a connection
+        # each, and they would use up the pool.
+        with nullcontext() if study is None else self._mutexes.setdefault(study, threading.Lock()):
+            connection, (now,) = self.begin(begin)
+            maybe_committed = False
+            try:
+                try:
+                    self.observe_server_time(now)
+                    yield PostgresTransaction(connection, self._statements, now)
+                    # From here on a lost connection leaves open whether the server has committed.
+                    maybe_committed = True
+                    connection.execute(b"COMMIT", prepare=False)
+                    # Before the mutex goes: the next thread must find the population confirmed.
+                    if committed is not None:
+                        committed()
+                finally:
+                    self.pool.give(connection)
+            except psycopg.Error as e:
+                self.fail(e, connection, maybe_committed=maybe_committed)
 
     def exclusive(
         self, study: int | None = None, *, max_wait_s: float = _MAX_IDLE_S
-    ) -> PostgresTransaction:
-        return self._transaction(study, None, synced=False, max_idle_s=max_wait_s)
+    ) -> AbstractContextManager[PostgresTransaction]:
+        return self.write(synced=False, study=study, max_idle_s=max_wait_s)
 
     @contextmanager
     def read(self) -> Iterator[PostgresSnapshot]:
@@ -158,21 +180,6 @@ class PostgresDatabase:
             self.pool.give(connection)
             raise
 
-    def _transaction(
-        self,
-        study: int | None,
-        committed: Callable[[], None] | None,
-        *,
-        synced: bool,
-        max_idle_s: float,
-    ) -> PostgresTransaction:
-        # READ COMMITTED under an advisory lock on the study: every statement sees all that others
-        # have committed, and nothing of the study changes under it, but for claims of queued jobs.
-        lock = None if study is None else (self._root.lock_class, study)
-        mutex = None if study is None else self._mutexes.setdefault(study, threading.Lock())
-        begin = begin_writing(lock, synced=synced, max_idle_s=max_idle_s)
-        return PostgresTransaction(self, self._statements, begin, mutex=mutex, committed=committed)
-
 
 class PostgresSnapshot:
     """One snapshot to read from."""
@@ -199,60 +206,14 @@ class PostgresSnapshot:
         return float(self.execute("SELECT date_part('epoch', now())").fetchone()[0])  # type: ignore[index]  # always a row
 
 
-class PostgresTransaction:
-    """`with database.write(...) as tx:`; commits at the end, rolls back on an exception."""
+class PostgresTransaction(PostgresSnapshot):
+    """A transaction that writes; in it each statement sees what others have committed."""
 
-    __slots__ = (
-        "_begin",
-        "_committed",
-        "_connection",
-        "_database",
-        "_mutex",
-        "_now",
-        "_statements",
-    )
-    _connection: Connection
-    _now: float
+    __slots__ = ("_now",)
 
-    def __init__(
-        self,
-        database: PostgresDatabase,
-        statements: StatementCache,
-        begin: bytes,
-        *,
-        mutex: Lock | None,
-        committed: Callable[[], None] | None,
-    ) -> None:
-        """Make a context; it begins to wait for its turn when it is entered.
-
-        Args:
-            database: where to write.
-            statements: its statements.
-            begin: what begins the transaction; the last of these statements gives the time.
-            mutex: taken before, so that threads of one process queue here and not at the server.
-            committed: called after the commit, when other threads of this process still wait.
-        """
-        self._database = database
-        self._statements = statements
-        self._begin = begin
-        self._mutex = mutex
-        self._committed = committed
-
-    def __enter__(self) -> Self:
-        # Threads of one process queue here: waiting for the advisory lock would take a connection
-        # each, and they would use up the pool.
-        if self._mutex is not None:
-            self._mutex.acquire()
-        try:
-            self._connection, (self._now,) = self._database.begin(self._begin)
-            self._database.observe_server_time(self._now)
-        except BaseException:
-            self._release_mutex()
-            raise
-        return self
-
-    def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> Cursor:
-        return self._connection.execute(self._statements[statement], values)
+    def __init__(self, connection: Connection, statements: StatementCache, now: float) -> None:
+        super().__init__(connection, statements)
+        self._now = now
 
     def now(self) -> float:
         return self._now
@@ -266,35 +227,6 @@ class PostgresTransaction:
         with self._connection.cursor() as cursor, cursor.copy(copy) as lines:
             for row in rows:
                 lines.write_row(row)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        connection, maybe_committed = self._connection, False
-        try:
-            if error is None:
-                # From here on a lost connection leaves open whether the server has committed.
-                maybe_committed = True
-                connection.execute(b"COMMIT", prepare=False)
-                # Before the mutex goes: the next thread must find the population confirmed.
-                if self._committed is not None:
-                    self._committed()
-        except psycopg.Error as e:
-            error = e
-        finally:
-            try:
-                self._database.pool.give(connection)
-            finally:  # also on Ctrl-C in the middle of that
-                self._release_mutex()
-        if isinstance(error, psycopg.Error):
-            self._database.fail(error, connection, maybe_committed=maybe_committed)
-
-    def _release_mutex(self) -> None:
-        if self._mutex is not None:
-            self._mutex.release()
 
 
 def last_row(cursor: Cursor) -> Any:

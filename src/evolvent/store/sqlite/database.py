@@ -8,8 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
 from evolvent.store.sqlite.connections import Connections
@@ -22,8 +21,10 @@ class SqliteTransaction:
     """What reads and writes offer alike: SQL and the clock."""
 
     __slots__ = ("execute",)
-    execute: Callable[..., sqlite3.Cursor]
     now = staticmethod(time.time)  # a SQLite file lives on one machine, and has its clock
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.execute = connection.execute
 
     def each(self, sql: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         yield from self.execute(sql, values)  # begun only when the first row is asked for
@@ -88,21 +89,33 @@ class SqliteDatabase:
     def ensure_checkpoint_root(self) -> None:
         """Do nothing: they are beside the file."""
 
+    @contextmanager
     def write(
         self,
         *,
         synced: bool,
         study: int | None = None,  # noqa: ARG002 - the lock is on all studies
         committed: Callable[[], None] | None = None,
-    ) -> WriteTransaction:
-        """Return a context: one transaction, alone in all processes.
-
-        Args:
-            synced: on disk before the context ends; else it survives the death of the process.
-            study: what is going to change.
-            committed: called after the commit, before anybody else can write.
-        """
-        return WriteTransaction(self, synced=synced and self.durable, committed=committed)
+    ) -> Iterator[SqliteTransaction]:
+        """Give one transaction, alone in all processes; see `Database.write`."""
+        with self._locked(self.connections.begin) as connection:
+            try:
+                yield SqliteTransaction(connection)
+                connection.execute("COMMIT")
+                # Under the lock: what this process knows must be of this commit, not of the next.
+                if committed is not None:
+                    committed()
+            finally:
+                if connection.in_transaction:
+                    with suppress(sqlite3.Error):  # what matters is what went wrong before
+                        connection.execute("ROLLBACK")
+        # Without the lock: others write while the disk turns, and one turn takes theirs along. So
+        # they may read what is not on the disk yet, but nobody has been told that it is.
+        if synced and self.durable:
+            try:
+                self.connections.sync()
+            except OSError as e:
+                raise translate_error(e, self.path) from e
 
     @contextmanager
     def read(self) -> Iterator[SqliteTransaction]:
@@ -111,121 +124,47 @@ class SqliteDatabase:
             connection = self.connections.reader()
             # Each thread reads on a connection of its own, so that a snapshot is its own, too.
             connection.execute("BEGIN")
-            tx = SqliteTransaction()
-            tx.execute = connection.execute
             try:
-                yield tx
+                yield SqliteTransaction(connection)
             finally:
                 connection.execute("ROLLBACK")
                 self.connections.give_back(connection)
         except sqlite3.Error as e:
             raise translate_error(e, self.path) from e
 
+    @contextmanager
     def exclusive(
         self,
         study: int | None = None,  # noqa: ARG002 - the lock is on all studies
         *,
         max_wait_s: float = 0.0,  # noqa: ARG002 - it is let go when its holder dies
-    ) -> ExclusiveLock:
-        """Return a context: nobody else writes; each statement is a transaction, not synced."""
-        return ExclusiveLock(self)
+    ) -> Iterator[SqliteTransaction]:
+        """Let nobody else write; each statement is a transaction, not synced."""
+        with self._locked(self.connections.exclusive) as connection:
+            yield SqliteTransaction(connection)
 
     def autocommit(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
-        with ExclusiveLock(self) as tx:
-            return tx.execute(sql, {**values, "now": tx.now()}).fetchall()
+        with self._locked(self.connections.exclusive) as connection:
+            return connection.execute(sql, {**values, "now": time.time()}).fetchall()
 
     def close(self) -> None:
         self._finalizer.detach()
         self.connections.close()
 
-
-class ExclusiveLock(SqliteTransaction):
-    """`with database.exclusive() as tx:`; what one statement reads still holds for the next."""
-
-    __slots__ = ("_connection", "_connections")
-    _connection: sqlite3.Connection
-    _begin = staticmethod(Connections.exclusive)
-
-    def __init__(self, database: SqliteDatabase) -> None:
-        self._connections = database.connections
-
-    def __enter__(self) -> Self:
-        connections = self._connections
-        connections.mutex.acquire()
+    @contextmanager
+    def _locked(self, take: Callable[[], sqlite3.Connection]) -> Iterator[sqlite3.Connection]:
+        """Give the connection for writing, by one of two ways to take the lock, in our errors."""
         try:
-            self._connection = self._begin(connections)
-        except BaseException as e:
-            connections.mutex.release()
-            if isinstance(e, (sqlite3.Error, OSError)):
-                raise translate_error(e, connections.path) from e
-            raise
-        self.execute = self._connection.execute
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # In this order: the lock is on a descriptor that all threads share, so the next thread to
-        # get the mutex would have it at once, and lose it to us.
-        self._connections.lock.unlock()
-        self._connections.mutex.release()
-        if isinstance(error, sqlite3.Error):
-            raise translate_error(error, self._connections.path) from error
-
-
-class WriteTransaction(ExclusiveLock):
-    """`with database.write(...) as tx:`; commits at the end, rolls back on an exception."""
-
-    __slots__ = ("_committed", "_synced")
-    _begin = staticmethod(Connections.begin)
-
-    def __init__(
-        self,
-        database: SqliteDatabase,
-        *,
-        synced: bool,
-        committed: Callable[[], None] | None = None,
-    ) -> None:
-        """Make a context; it begins to wait for its turn when it is entered.
-
-        Args:
-            database: where to write.
-            synced: on the disk before the context ends; else it survives the death of the process.
-            committed: called after the commit, before anybody else can write.
-        """
-        self._connections = database.connections
-        self._synced = synced
-        self._committed = committed
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if error is None:
-                self.execute("COMMIT")
-                # Under the lock: what this process knows must be of this commit, not of the next.
-                if self._committed is not None:
-                    self._committed()
+            # In this order: the lock is on a descriptor that all threads share, so the next thread
+            # to get the mutex would have it at once, and lose it to us.
+            with self.connections.mutex:
+                try:
+                    connection = take()
+                except OSError as e:
+                    raise translate_error(e, self.path) from e
+                try:
+                    yield connection
+                finally:
+                    self.connections.lock.unlock()
         except sqlite3.Error as e:
-            error = e
-        finally:
-            if self._connection.in_transaction:
-                with suppress(sqlite3.Error):  # what matters is what went wrong before
-                    self.execute("ROLLBACK")
-            self._connections.lock.unlock()
-            self._connections.mutex.release()
-        if isinstance(error, sqlite3.Error):
-            raise translate_error(error, self._connections.path) from error
-        # Without the lock: others write while the disk turns, and one turn takes theirs along. So
-        # they may read what is not on the disk yet, but nobody has been told that it is.
-        if error is None and self._synced:
-            try:
-                self._connections.sync()
-            except OSError as e:
-                raise translate_error(e, self._connections.path) from e
+            raise translate_error(e, self.path) from e
