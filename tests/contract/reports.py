@@ -13,6 +13,7 @@ from evolvent.core.explore import NoExplore
 from evolvent.core.population import Population
 from evolvent.core.records import Copy, Decision, JobId, JobState, Keep, Member
 from evolvent.errors import CheckpointMissing, StoreError
+from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.protocol import Store
 from evolvent.store.records import Point, Report, StudyState
 from tests.contract.crew import LONG, Crew
@@ -76,7 +77,9 @@ class ReportsContract:
         crew = Crew(store, population=1)
         lease = crew.claim()
         address = crew.save("lost")
-        home.checkpoints(crew.id).discard([address])
+        kept = home.checkpoints(crew.id)
+        assert isinstance(kept, LocalCheckpoints)
+        kept.discard([address])
         before = crew.log()
         with pytest.raises(CheckpointMissing, match=address):
             store.report(lease, Report(0.5, {}, address, [Point(1, {"loss": 1.0})]))

@@ -269,20 +269,6 @@ def test_damage_here_is_mended_by_bringing_it_again(here: HttpCheckpoints, there
     assert (there.verify(address) / "weights.pt").read_bytes() == CONTENT
 
 
-def test_only_this_machine_forgets_what_is_discarded_here(
-    here: HttpCheckpoints, home: LocalCheckpoints
-):
-    address = here.seal(saved(here))
-    here.discard([address])
-    assert not here.path(address).exists()
-    assert address in here
-    here.sweep(set(), staged_before=2**40)
-    here.remove_all()
-    assert not here.root.exists()
-    home.verify(address)
-    assert here.verify(address).is_dir()
-
-
 def test_many_small_files_arrive(here: HttpCheckpoints, there: HttpCheckpoints):
     staged = here.stage("m0r0a1")
     for number in range(300):
@@ -413,7 +399,9 @@ def test_job_whose_parent_is_gone_starts_from_the_nearest_sound_ancestor(
         lease = store.claim(1, worker="w", lease_s=60, prefer=0)
         assert lease is not None
         assert lease.job.id == JobId(0, 2)
-        served.store.checkpoints(1).discard([addresses[1]])
+        home = served.store.checkpoints(1)
+        assert isinstance(home, LocalCheckpoints)
+        home.discard([addresses[1]])
         keeper = LeaseKeeper(store, lease_s=60, hang_s=None, on_hang=print)
         attempt = Attempt(store, checkpoints, store.status(1).record, lease, keeper)
         directory = attempt.load()

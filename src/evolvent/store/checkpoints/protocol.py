@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -75,21 +74,5 @@ class CheckpointStore(Protocol):
 
         Raises:
             CheckpointMissing: it is not there.
-        """
-        ...
-
-    def discard(self, addresses: Iterable[str]) -> None:
-        """Forget checkpoints on this machine; what a service keeps is its own business."""
-        ...
-
-    def sweep(self, keep: set[str], *, staged_before: float) -> int:
-        """Delete on this machine what is not in `keep` and was left behind; return bytes freed."""
-        ...
-
-    def remove_all(self) -> None:
-        """Delete everything of it on this machine.
-
-        Raises:
-            CheckpointError: something could not be deleted.
         """
         ...

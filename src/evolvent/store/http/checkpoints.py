@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing, UnknownStudy
@@ -19,8 +19,8 @@ class HttpCheckpoints:
 
     A worker saves into a directory of its own machine. `seal` hashes it here and sends what the
     service lacks; `verify` brings what this machine lacks. Both go on where a broken connection
-    ended, also through a restart of the service. `discard`, `sweep` and `remove_all` touch
-    nothing but what this machine keeps, of all studies: see `CheckpointCache`.
+    ended, also through a restart of the service. What this machine keeps, of all studies, goes by
+    itself: see `CheckpointCache`.
 
     Args:
         transport: to the service.
@@ -109,23 +109,6 @@ class HttpCheckpoints:
         """
         entries = self._manifest(address)
         return {entry.name: entry.size for entry in entries if not entry.name.endswith("/")}
-
-    def discard(self, addresses: Iterable[str]) -> None:
-        """Remove checkpoints from this machine; the service keeps what it keeps."""
-        self._local.discard(addresses)
-        self._local.empty_trash()
-
-    def sweep(self, keep: set[str], *, staged_before: float) -> int:
-        """Remove from this machine what is not in `keep` and old; return bytes freed."""
-        return self._local.sweep(keep, staged_before=staged_before)
-
-    def remove_all(self) -> None:
-        """Remove all that this machine keeps, of any study.
-
-        Raises:
-            CheckpointError: something could not be deleted.
-        """
-        self._local.remove_all()
 
     def _bring(self, address: str, target: Path) -> list[FileEntry]:
         entries = self._manifest(address)
