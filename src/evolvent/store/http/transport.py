@@ -12,7 +12,7 @@ import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Event
 from typing import IO, Any, TypeAlias
 
@@ -70,6 +70,7 @@ class Transport:
     def __init__(self, url: str, token: str | None) -> None:
         self.origin = Origin(url)
         self._connections = ConnectionPool(self.origin)
+        self._prefix = f"{self.origin.prefix}/api/v1"
         self._headers = {"Host": self.origin.netloc, "Accept-Encoding": "identity"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -103,24 +104,21 @@ class Transport:
             Cancelled: `cancel` was set first.
             EvolventError: what the service answered.
         """
-        send = self._sending(method, path, body, headers, timeout_s)
-        send = replace(send, cancel=cancel, repeat=repeat)
+        path, headers = self._prefix + path, {**self._headers, **(headers or {})}
+        send = _Sending(method, path, body, headers, timeout_s, cancel, repeat)
         with self._answered(send, whole=True) as (response, data):
             return Answer(response.status, data)
 
     @contextmanager
     def stream(
-        self,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = ANSWER_S,
+        self, path: str, *, headers: Mapping[str, str] | None = None
     ) -> Iterator[http.client.HTTPResponse]:
         """Open the answer to a GET, to be read piece by piece; errors as with `request`.
 
         A connection that breaks off while it is read raises one of `CONNECTION_ERRORS`.
         """
-        send = self._sending("GET", path, None, headers, timeout_s)
+        path, headers = self._prefix + path, {**self._headers, **(headers or {})}
+        send = _Sending("GET", path, None, headers, ANSWER_S)
         with self._answered(send, whole=False) as (response, _):
             yield response
 
@@ -141,18 +139,6 @@ class Transport:
         """Close the connections; the transport cannot be used afterwards."""
         self._closed = True
         self._connections.close()
-
-    def _sending(
-        self,
-        method: str,
-        path: str,
-        body: Body,
-        headers: Mapping[str, str] | None,
-        timeout_s: float,
-    ) -> _Sending:
-        merged = {**self._headers, **headers} if headers else self._headers
-        full_path = f"{self.origin.prefix}/api/v1{path}"
-        return _Sending(method, full_path, body, merged, timeout_s)
 
     @contextmanager
     def _answered(
@@ -323,11 +309,8 @@ def error_of(status: int, data: bytes, *, url: str) -> EvolventError:
     """
     try:
         described = json.loads(data)["error"]
-        name, message, field = (
-            str(described["type"]),
-            str(described["message"]),
-            described.get("field"),
-        )
+        name, message = str(described["type"]), str(described["message"])
+        field = described.get("field")
     except (ValueError, TypeError, LookupError):
         excerpt = data[:_LONGEST].decode(errors="replace")
         hint = ": is this the address of a service?" if status == _NOT_FOUND else ""
