@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import psycopg
 from psycopg import Connection, Cursor, sql
 
-from evolvent.store.postgres.errors import connection_lost, is_lost, is_rolled_back, translate_error
+from evolvent.store.postgres.errors import ROLLED_BACK, connection_lost, is_lost, translate_error
 from evolvent.store.postgres.pool import Pool
 from evolvent.store.postgres.setup import prepare
 from evolvent.store.postgres.statements import READ, StatementCache, begin_writing
@@ -169,7 +169,7 @@ class PostgresDatabase:
         """
         if is_lost(error, connection):
             raise connection_lost(error, self.url, maybe_committed=maybe_committed) from error
-        if is_rolled_back(error):
+        if isinstance(error, ROLLED_BACK):  # for no fault in it
             raise connection_lost(error, self.url, maybe_committed=False) from error
         raise translate_error(error, self.url) from error
 

@@ -13,19 +13,23 @@ from evolvent.store.sql.database import ConnectionLost
 if TYPE_CHECKING:
     from psycopg import Connection
 
-_BUSY: dict[type[psycopg.Error], str] = {
+_GONE = "its tables are gone: the schema was removed while it was open"
+_ADVICE: dict[type[psycopg.Error], str] = {
     errors.LockNotAvailable: "others kept the study locked for too long: look at what they do",
     errors.QueryCanceled: "the server took too long or was told to cancel",
-}
-_UNAVAILABLE: dict[type[psycopg.Error], str] = {
     errors.DiskFull: "the disk is full: free some space on the server and go on; nothing is lost",
     errors.ReadOnlySqlTransaction: "it is read-only, such as a standby server: name the primary",
     errors.InsufficientPrivilege: "this user may not do that: grant it, or name a schema of "
     "your own by ?schema=name",
-    errors.UndefinedTable: "its tables are gone: the schema was removed while it was open",
-    errors.InvalidSchemaName: "its tables are gone: the schema was removed while it was open",
+    errors.UndefinedTable: _GONE,
+    errors.InvalidSchemaName: _GONE,
 }
-_ROLLED_BACK = (errors.SerializationFailure, errors.DeadlockDetected)
+_KINDS: dict[type[psycopg.Error], type[StoreError]] = {
+    errors.LockNotAvailable: StoreBusy,
+    errors.QueryCanceled: StoreBusy,
+    errors.DiskFull: StorageFull,
+}
+ROLLED_BACK = (errors.SerializationFailure, errors.DeadlockDetected)
 _AWAY = (
     errors.CannotConnectNow,
     errors.AdminShutdown,
@@ -39,13 +43,9 @@ def translate_error(error: psycopg.Error, url: str) -> StoreError:
     message = _message(error)
     if isinstance(error, (errors.IoError, errors.DataCorrupted, errors.IndexCorrupted)):
         return StoreDamaged(f"{url}: the server cannot read its data ({message}): restore a backup")
-    for kind, advice in _BUSY.items():
+    for kind, advice in _ADVICE.items():
         if isinstance(error, kind):
-            return StoreBusy(f"{url}: {advice} ({message})")
-    for kind, advice in _UNAVAILABLE.items():
-        if isinstance(error, kind):
-            unavailable = StorageFull if kind is errors.DiskFull else StoreUnavailable
-            return unavailable(f"{url}: {advice} ({message})")
+            return _KINDS.get(kind, StoreUnavailable)(f"{url}: {advice} ({message})")
     if isinstance(error, psycopg.OperationalError):
         return StoreUnavailable(f"{url}: {message}")
     return StoreError(f"{url}: {message}")
@@ -54,11 +54,6 @@ def translate_error(error: psycopg.Error, url: str) -> StoreError:
 def connection_lost(error: psycopg.Error, url: str, *, maybe_committed: bool) -> ConnectionLost:
     """Return the error for a transaction that may work the next time."""
     return ConnectionLost(f"{url}: {_message(error)}", maybe_committed=maybe_committed)
-
-
-def is_rolled_back(error: psycopg.Error) -> bool:
-    """Whether the server itself rolled the transaction back, for no fault in it."""
-    return isinstance(error, _ROLLED_BACK)
 
 
 def is_lost(error: psycopg.Error, connection: Connection | None = None) -> bool:

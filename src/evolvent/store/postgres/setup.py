@@ -49,8 +49,7 @@ def prepare(address: PostgresUrl, *, create: bool) -> CheckpointRoot:
         with closing(connection):
             _check_server(connection)
             bootstrap = Bootstrap(connection, address.schema)
-            if not bootstrap.is_current():
-                bootstrap.bring_up_to_date(create=create)
+            bootstrap.bring_up_to_date(create=create)
             return bootstrap.checkpoint_root(address)
     except psycopg.Error as e:
         raise translate_error(e, address.url) from e
@@ -69,12 +68,11 @@ class Bootstrap:
     def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> Cursor:
         return self._connection.execute(self._statements[statement], values, prepare=False)
 
-    def is_current(self) -> bool:
-        """Whether the tables are there and have the newest version."""
-        return self._exists() and self._first(_VERSION) == migrate.VERSION
-
     def bring_up_to_date(self, *, create: bool) -> None:
-        """Make or mend the tables, while others who would wait."""
+        """Make or mend the tables if need be, while others who would wait."""
+        if self._exists() and self._first(_VERSION) == migrate.VERSION:
+            return
+        name = sql.Identifier(self._schema)
         with self._connection.transaction():
             # Of many processes that find no tables one makes them; the others wait, and look again.
             # Not IF NOT EXISTS: two that make the same table at once fail in PostgreSQL's catalog.
@@ -85,12 +83,12 @@ class Bootstrap:
                         f"there is no store in schema {self._schema!r}: no study has been created "
                         "there"
                     )
-                self._make_schema()
+                # It may be there, and not ours.
+                if not self._first(_SCHEMA_EXISTS, schema=self._schema):
+                    self._connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
             # CREATE statements name no schema. LOCAL, since behind pgbouncer the next transaction
             # in this session may be another client's.
-            self._connection.execute(
-                sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(self._schema))
-            )
+            self._connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(name))
             migrate.migrate(self, "postgres")
             if self.execute(_PLACE_ID).fetchone() is None:
                 label = re.sub(r"[^A-Za-z0-9_.-]+", "-", self._connection.info.dbname)[:40]
@@ -103,11 +101,6 @@ class Bootstrap:
 
     def _exists(self) -> bool:
         return bool(self._first(_TABLE_EXISTS, table=self._name("schema_version")))
-
-    def _make_schema(self) -> None:
-        if not self._first(_SCHEMA_EXISTS, schema=self._schema):  # it may be there, and not ours
-            name = sql.Identifier(self._schema)
-            self._connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
 
     def _name(self, table: str) -> str:
         return f'"{self._schema}".{table}'
