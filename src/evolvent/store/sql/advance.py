@@ -12,6 +12,7 @@ from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, JobState, Member
 from evolvent.store.records import JOB_COLUMNS
 from evolvent.store.sql.rows import (
+    CHECKPOINT_OF,
     HEAD_COLUMNS,
     ID_STRIDE,
     HeadRow,
@@ -60,9 +61,6 @@ SET {", ".join(f"{column} = :{column}" for column in HEAD_COLUMNS)},
     checkpoint = :checkpoint, attempt = 0, losses = 0, failures = 0,
     lease_until = NULL, worker = NULL, started_at = NULL, error = NULL
 WHERE id = :id
-"""
-CHECKPOINT_OF = """
-SELECT checkpoint FROM job WHERE study = :study AND member = :member AND round = :round
 """
 _WAITING = """
 SELECT member, parent_member, parent_round, checkpoint FROM member

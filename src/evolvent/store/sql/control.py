@@ -8,7 +8,7 @@ from typing import Any
 from evolvent.core.heads import Head, first_head, first_heads
 from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.errors import CheckpointMissing, StudyExists, UnknownJob
+from evolvent.errors import CheckpointMissing, StoreUnavailable, StudyExists, UnknownJob
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.dump import cannot_go_on
 from evolvent.store.idempotency import RequestFingerprint
@@ -21,17 +21,13 @@ from evolvent.store.records import (
     StudyState,
 )
 from evolvent.store.sql.advance import resume_members
-from evolvent.store.sql.database import Transaction
-from evolvent.store.sql.dump import DONE_CHECKPOINT, PARENTS, missing
+from evolvent.store.sql.database import ConnectionLost, Transaction
+from evolvent.store.sql.dump import PARENTS, missing
 from evolvent.store.sql.read import study_state
 from evolvent.store.sql.report import report
-from evolvent.store.sql.retry import (
-    retry,
-    retry_idempotent,
-    retry_if_rolled_back,
-    run_idempotent,
-)
+from evolvent.store.sql.retry import retry, retry_idempotent, run_idempotent
 from evolvent.store.sql.rows import (
+    CHECKPOINT_OF,
     HEAD,
     HEAD_COLUMNS,
     ID_STRIDE,
@@ -119,12 +115,18 @@ class SqlControl:
         with self._session.database.write(synced=record.durability == "power") as tx:
             return run_idempotent(tx, key, RequestFingerprint("create", record), create)
 
-    @retry_if_rolled_back
+    @retry
     def delete_study(self, study: int) -> None:
-        with self._session.loaded(study) as work:  # refuses a study that is not there
-            for table in _TABLES:
-                work.execute(f"DELETE FROM {table} WHERE study = :study", {"study": study})
-            work.execute("DELETE FROM study WHERE id = :study", {"study": study})
+        try:
+            with self._session.loaded(study) as work:  # refuses a study that is not there
+                for table in _TABLES:
+                    work.execute(f"DELETE FROM {table} WHERE study = :study", {"study": study})
+                work.execute("DELETE FROM study WHERE id = :study", {"study": study})
+        except ConnectionLost as e:
+            # Not made again: a second time would find no study, and say so.
+            if e.maybe_committed:
+                raise StoreUnavailable(str(e)) from e
+            raise
         # Released after COMMIT, as all checkpoints.
         self._session.forget(study)
         work.cache.checkpoints.remove_all()
@@ -199,8 +201,8 @@ class SqlControl:
     def pin(self, study: int, job: JobId) -> None:
         values = {"study": study, "member": job.member, "round": job.round}
         with self._session.loaded(study) as work:
-            row = work.execute(DONE_CHECKPOINT, values).fetchone()
-            if row is None:
+            row = work.execute(CHECKPOINT_OF, values).fetchone()
+            if row is None or row[0] is None:  # not finished, or failed
                 raise UnknownJob(f"no done job {job} to pin")
             # In the transaction: once the pin is there, nobody removes it.
             if row[0] not in self.checkpoints(study):

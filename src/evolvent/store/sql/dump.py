@@ -12,10 +12,11 @@ from evolvent.store.dump import Chosen, JobPoint, MemberDump, StudyDump, not_don
 from evolvent.store.records import Point
 from evolvent.store.sql.database import Reading, Transaction
 from evolvent.store.sql.rows import (
+    CHECKPOINT_OF,
     FAILURE,
-    HEAD,
+    HEADS,
     ID_STRIDE,
-    JOB,
+    LOG,
     HeadRow,
     Row,
     decode,
@@ -25,8 +26,6 @@ from evolvent.store.sql.rows import (
 )
 
 _STUDY = "SELECT created_at, started_at, stopped, stopped_by FROM study WHERE id = :study"
-_HEADS = f"SELECT {HEAD} FROM member m WHERE m.study = :study ORDER BY m.member"
-_JOBS = f"SELECT {JOB} FROM job j WHERE j.id > :begin AND j.id < :end ORDER BY j.id"
 _POINTS = """
 SELECT p.member, p.round, p.step, p.metrics FROM point p
 WHERE p.study = :study AND (
@@ -44,11 +43,6 @@ PARENTS = """
 SELECT parent_member, parent_round, checkpoint FROM member
 WHERE study = :study AND checkpoint IS NOT NULL ORDER BY member
 """
-DONE_CHECKPOINT = """
-SELECT checkpoint FROM job
-WHERE study = :study AND member = :member AND round = :round AND state = 'done'
-"""
-
 _WHAT_IS_DONE = """
 SELECT (SELECT count(*) FROM member WHERE study = :study), (
     SELECT max(round) FROM job WHERE study = :study AND member = :member AND state = 'done')
@@ -66,8 +60,8 @@ def dump(tx: Reading, study: int, record: StudyRecord) -> StudyDump:
         stopped=stopped,
         stopped_by=stopped_by,
         pins=[JobId(member, round_) for member, round_, _ in tx.execute(_PINS, values)],
-        members=(_member(HeadRow._make(row)) for row in tx.each(_HEADS, values)),
-        jobs=map(finished_job, tx.each(_JOBS, values)),
+        members=(_member(HeadRow._make(row)) for row in tx.each(HEADS, values)),
+        jobs=map(finished_job, tx.each(LOG, values)),
         points=(
             JobPoint(JobId(member, round_), Point(step, decode(metrics)))
             for member, round_, step, metrics in tx.each(_POINTS, values)
@@ -98,11 +92,10 @@ def missing(parents: Iterable[Row], checkpoints: LocalCheckpoints) -> list[JobId
 
 def _address(tx: Transaction, study: int, job: JobId) -> str:
     values = {"study": study, "member": job.member, "round": job.round}
-    row = tx.execute(DONE_CHECKPOINT, values).fetchone()
-    if row is None:
+    address: str | None = (tx.execute(CHECKPOINT_OF, values).fetchone() or (None,))[0]
+    if address is None:
         members, last = tx.execute(_WHAT_IS_DONE, values).fetchone()
         raise not_done(job, members=members, last=last)
-    address: str = row[0]
     return address
 
 

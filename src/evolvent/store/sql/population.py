@@ -9,7 +9,7 @@ from typing import Any
 from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, Member
 from evolvent.store.sql.database import Transaction
-from evolvent.store.sql.rows import ID_STRIDE, JOB, LazyHyperparameters, Row, finished_job
+from evolvent.store.sql.rows import ID_STRIDE, LOG, LazyHyperparameters, Row, finished_job
 
 _NEWER = """
 SELECT id, member, round, score, hyperparameters, kept FROM job
@@ -34,7 +34,6 @@ WITH RECURSIVE line (score, parent_member, parent_round, age) AS (
 SELECT score FROM line WHERE score IS NOT NULL ORDER BY age LIMIT :window
 """
 _NEWEST_ROUND = "SELECT max(round) FROM job WHERE study = :study AND member = :member"
-_LOG = f"SELECT {JOB} FROM job j WHERE j.id > :begin AND j.id < :end ORDER BY j.id"
 
 
 class LogHistory:
@@ -61,7 +60,7 @@ class LogHistory:
 
     def jobs(self) -> Sequence[JobRecord]:
         begin = self._study * ID_STRIDE
-        rows = self.tx.execute(_LOG, {"begin": begin, "end": begin + ID_STRIDE})
+        rows = self.tx.execute(LOG, {"begin": begin, "end": begin + ID_STRIDE})
         pending = () if self.pending is None else (self.pending(),)
         return (*map(finished_job, rows), *pending)
 

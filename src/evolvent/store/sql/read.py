@@ -26,6 +26,7 @@ from evolvent.store.sql.retry import retry
 from evolvent.store.sql.rows import (
     FAILURE,
     HEAD,
+    HEADS,
     ID_STRIDE,
     JOB,
     STUDY,
@@ -40,7 +41,6 @@ from evolvent.store.sql.rows import (
 from evolvent.store.sql.session import DatabaseSession, unknown_study
 
 _STUDIES = f"SELECT s.id, s.record, s.created_at, {STUDY} FROM study s"
-_HEADS = f"SELECT {HEAD} FROM member m WHERE m.study = :study ORDER BY m.member"
 _COUNT = """
 SELECT state, round < :rounds, count(*) FROM member WHERE study = :study
 GROUP BY state, round < :rounds
@@ -169,7 +169,7 @@ class SqlReader:
         values = {"study": study}
         with self._session.read(study) as (tx, record):
             newest = {row[0]: finished_job(row) for row in tx.execute(_NEWEST, values)}
-            heads = map(HeadRow._make, tx.execute(_HEADS, values).fetchall())
+            heads = map(HeadRow._make, tx.execute(HEADS, values).fetchall())
         return [
             MemberView(
                 newest.get(head.member),
@@ -290,7 +290,7 @@ def _open(
 ) -> Iterator[JobRecord]:
     if wanted <= _FINAL:
         return
-    for row in tx.execute(_HEADS, {"study": study}):
+    for row in tx.execute(HEADS, {"study": study}):
         found = open_job(HeadRow._make(row), rounds=rounds)
         if found is not None and found.state in wanted:
             yield found

@@ -9,9 +9,10 @@ from evolvent.core.heads import HeadState
 from evolvent.core.records import Cause, JobId, JobState
 from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
 from evolvent.store.records import MAX_LOSSES, Failure, FailureKind, Lease, Point, Report
-from evolvent.store.sql.advance import CHECKPOINT_OF, JobResult, finish_job
+from evolvent.store.sql.advance import JobResult, finish_job
 from evolvent.store.sql.database import Transaction
 from evolvent.store.sql.rows import (
+    CHECKPOINT_OF,
     HEAD,
     ID_STRIDE,
     STUDY,

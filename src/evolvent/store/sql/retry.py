@@ -46,22 +46,13 @@ _S = TypeVar("_S", bound=Remote)
 
 def retry(method: Callable[_P, _R]) -> Callable[_P, _R]:
     """Let a method of which a second time changes nothing be repeated until it gets an answer."""
-    return _repeated(method, even_if_committed=True)
 
-
-def retry_if_rolled_back(method: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Let a method be repeated unless it may have been done: a second time would count twice."""
-    return _repeated(method, even_if_committed=False)
-
-
-def _repeated(method: Callable[_P, _R], *, even_if_committed: bool) -> Callable[_P, _R]:
     @functools.wraps(method)
     def wrapper(*args: _P.args, **options: _P.kwargs) -> _R:
         try:
             return method(*args, **options)
         except ConnectionLost as e:
-            again = functools.partial(method, *args, **options)
-            return _retry_call(again, e, even_if_committed=even_if_committed)
+            return _retry_call(functools.partial(method, *args, **options), e)
 
     return wrapper
 
@@ -83,15 +74,15 @@ def retry_idempotent(
             # No longer fresh: the first try may have been committed, so its answer is looked up.
             if options.get("key") is not None:
                 options["key"] = str(options["key"])
-            return _retry_call(lambda: method(store, *args, **options), e, even_if_committed=True)
+            return _retry_call(lambda: method(store, *args, **options), e)
 
     return wrapper
 
 
-def _retry_call(call: Callable[[], _R], first: ConnectionLost, *, even_if_committed: bool) -> _R:
+def _retry_call(call: Callable[[], _R], first: ConnectionLost) -> _R:
     # By time and not by count: a restart of the server takes as long as it takes.
     last, backoff = first, Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, for_s=RETRY_FOR_S, spread=0.5)
-    while not backoff.is_over and (even_if_committed or not last.maybe_committed):
+    while not backoff.is_over:
         time.sleep(backoff.pause_s())
         try:
             answer = call()

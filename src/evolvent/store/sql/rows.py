@@ -77,6 +77,12 @@ HEAD = ", ".join(f"m.{column}" for column in HeadRow._fields)
 STUDY = ", ".join(f"s.{column}" for column in StudyRow._fields)
 JOB = ", ".join(f"j.{column}" for column in JOB_COLUMNS)
 FAILURE = ", ".join(FAILURE_COLUMNS)
+HEADS = f"SELECT {HEAD} FROM member m WHERE m.study = :study ORDER BY m.member"
+LOG = f"SELECT {JOB} FROM job j WHERE j.id > :begin AND j.id < :end ORDER BY j.id"
+CHECKPOINT_OF = """
+SELECT checkpoint FROM job WHERE study = :study AND member = :member AND round = :round
+"""
+"""That of a finished job; NULL if it failed."""
 ID_STRIDE = 2**32
 """The ids of a study's heads and of the lines of its log begin at the study's number times this."""
 

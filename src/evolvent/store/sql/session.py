@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from evolvent.core.algorithms import Algorithm
 from evolvent.core.population import Population
@@ -37,18 +36,10 @@ _logger = logging.getLogger("evolvent")
 class StudyCache:
     """What a process keeps of one study: its decoded record, its population, its checkpoints."""
 
-    def __init__(
-        self,
-        study: int,
-        text: str,
-        *,
-        directory: Path,
-        durable: bool,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, study: int, text: str, database: Database, directory: Path) -> None:
         self.record = _record(text)
-        self.synced = durable and self.record.durability == "power"
-        self.checkpoints = LocalCheckpoints(directory, sync=self.synced, clock=clock)
+        self.synced = database.durable and self.record.durability == "power"
+        self.checkpoints = LocalCheckpoints(directory, sync=self.synced, clock=database.clock)
         self.population = PopulationCache(study)
         self.idle = False
         self.epoch = -1
@@ -127,7 +118,12 @@ class UnitOfWork:
         Raises:
             UnknownStudy: it has been removed.
         """
-        self.row = self._read_row() if row is None else row
+        if row is None:
+            found = self.execute(_ROW, {"study": self.study}).fetchone()
+            if found is None:
+                raise unknown_study(self.study)
+            row = StudyRow._make(found)
+        self.row = row
         cache = self.cache
         # The record is long and changes seldom: its text is read only when the epoch has moved.
         if self.row.epoch != cache.epoch:
@@ -163,12 +159,7 @@ class UnitOfWork:
         self.execute, self.now = tx.execute, tx.now
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self._context.__exit__(kind, error, trace)
         # Released after COMMIT: a power cut must not leave a row that points at a deleted
         # checkpoint.
@@ -179,12 +170,6 @@ class UnitOfWork:
     def _committed(self) -> None:
         if self._population_read:
             self.cache.population.confirm()
-
-    def _read_row(self) -> StudyRow:
-        row = self.execute(_ROW, {"study": self.study}).fetchone()
-        if row is None:
-            raise unknown_study(self.study)
-        return StudyRow._make(row)
 
 
 class DatabaseSession:
@@ -260,15 +245,7 @@ class DatabaseSession:
             if row is None:
                 raise unknown_study(study)
             name, text = row
-            directory = self.checkpoint_dir(name, study)
-            database = self.database
-            new = StudyCache(
-                study,
-                text,
-                directory=directory,
-                durable=database.durable,
-                clock=database.clock,
-            )
+            new = StudyCache(study, text, self.database, self.checkpoint_dir(name, study))
             # Of two threads that come at once, both get the one that was first.
             cache = self._caches.setdefault(study, new)
         return cache

@@ -1,4 +1,4 @@
-"""The SQL store: each promise of the protocol is one transaction of the modules beside this one."""
+"""The SQL store: each promise of the protocol is a transaction, here or in the modules beside."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ from evolvent.core.records import JobId
 from evolvent.errors import StoreUnavailable, UnknownStudy
 from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints, hold
 from evolvent.store.dump import Chosen, StudyDump
-from evolvent.store.records import (
-    Failure,
-    Lease,
-    Point,
-    Report,
-    Wait,
-)
+from evolvent.store.records import Failure, Lease, Point, Report, Wait
 from evolvent.store.sql import claim as sql_claim
 from evolvent.store.sql import dump as sql_dump
 from evolvent.store.sql import report as sql_report
@@ -24,10 +18,7 @@ from evolvent.store.sql import restore as sql_restore
 from evolvent.store.sql.control import MAX_FILES_S, SqlControl
 from evolvent.store.sql.database import ConnectionLost, Database
 from evolvent.store.sql.read import SqlReader
-from evolvent.store.sql.retry import (
-    retry,
-    retry_idempotent,
-)
+from evolvent.store.sql.retry import retry, retry_idempotent
 from evolvent.store.sql.rows import encode
 from evolvent.store.sql.session import DatabaseSession, UnitOfWork
 
