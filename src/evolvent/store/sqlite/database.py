@@ -89,33 +89,15 @@ class SqliteDatabase:
     def ensure_checkpoint_root(self) -> None:
         """Do nothing: they are beside the file."""
 
-    @contextmanager
     def write(
         self,
         *,
         synced: bool,
         study: int | None = None,  # noqa: ARG002 - the lock is on all studies
         committed: Callable[[], None] | None = None,
-    ) -> Iterator[SqliteTransaction]:
-        """Give one transaction, alone in all processes; see `Database.write`."""
-        with ExclusiveLock(self.connections, Connections.begin) as connection:
-            try:
-                yield SqliteTransaction(connection)
-                connection.execute("COMMIT")
-                # Under the lock: what this process knows must be of this commit, not of the next.
-                if committed is not None:
-                    committed()
-            finally:
-                if connection.in_transaction:
-                    with suppress(sqlite3.Error):  # what matters is what went wrong before
-                        connection.execute("ROLLBACK")
-        # Without the lock: others write while the disk turns, and one turn takes theirs along. So
-        # they may read what is not on the disk yet, but nobody has been told that it is.
-        if synced and self.durable:
-            try:
-                self.connections.sync()
-            except OSError as e:
-                raise translate_error(e, self.path) from e
+    ) -> WriteTransaction:
+        """Return a context: one transaction, alone in all processes; see `Database.write`."""
+        return WriteTransaction(self.connections, synced and self.durable, committed)
 
     @contextmanager
     def read(self) -> Iterator[SqliteTransaction]:
@@ -132,20 +114,18 @@ class SqliteDatabase:
         except sqlite3.Error as e:
             raise translate_error(e, self.path) from e
 
-    @contextmanager
     def exclusive(
         self,
         study: int | None = None,  # noqa: ARG002 - the lock is on all studies
         *,
         max_wait_s: float = 0.0,  # noqa: ARG002 - it is let go when its holder dies
-    ) -> Iterator[SqliteTransaction]:
-        """Let nobody else write; each statement is a transaction, not synced."""
-        with ExclusiveLock(self.connections, Connections.exclusive) as connection:
-            yield SqliteTransaction(connection)
+    ) -> ExclusiveLock:
+        """Return a context: nobody else writes; each statement is a transaction, not synced."""
+        return ExclusiveLock(self.connections)
 
     def autocommit(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
-        with ExclusiveLock(self.connections, Connections.exclusive) as connection:
-            return connection.execute(sql, {**values, "now": time.time()}).fetchall()
+        with ExclusiveLock(self.connections) as tx:
+            return tx.execute(sql, {**values, "now": time.time()}).fetchall()
 
     def close(self) -> None:
         self._finalizer.detach()
@@ -153,28 +133,29 @@ class SqliteDatabase:
 
 
 class ExclusiveLock:
-    """Gives the connection for writing, by one of two ways to take the lock, in our errors.
+    """`with database.exclusive() as tx:`; what one statement reads still holds for the next.
 
     A class: as a generator it would cost a claim and its report some 5 % more time.
     """
 
-    __slots__ = ("_connections", "_take")
+    __slots__ = ("_connection", "_connections")
+    _connection: sqlite3.Connection
+    _begin = staticmethod(Connections.exclusive)
 
-    def __init__(
-        self, connections: Connections, take: Callable[[Connections], sqlite3.Connection]
-    ) -> None:
+    def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._take = take
 
-    def __enter__(self) -> sqlite3.Connection:
-        self._connections.mutex.acquire()
+    def __enter__(self) -> SqliteTransaction:
+        connections = self._connections
+        connections.mutex.acquire()
         try:
-            return self._take(self._connections)
+            self._connection = self._begin(connections)
         except BaseException as e:
-            self._connections.mutex.release()
+            connections.mutex.release()
             if isinstance(e, (sqlite3.Error, OSError)):
-                raise translate_error(e, self._connections.path) from e
+                raise translate_error(e, connections.path) from e
             raise
+        return SqliteTransaction(self._connection)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # In this order: the lock is on a descriptor that all threads share, so the next thread to
@@ -183,3 +164,42 @@ class ExclusiveLock:
         self._connections.mutex.release()
         if isinstance(error, sqlite3.Error):
             raise translate_error(error, self._connections.path) from error
+
+
+class WriteTransaction(ExclusiveLock):
+    """`with database.write(...) as tx:`; commits at the end, rolls back on an exception."""
+
+    __slots__ = ("_committed", "_synced")
+    _begin = staticmethod(Connections.begin)
+
+    def __init__(
+        self, connections: Connections, synced: bool, committed: Callable[[], None] | None
+    ) -> None:
+        super().__init__(connections)
+        self._synced = synced
+        self._committed = committed
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None:
+                self._connection.execute("COMMIT")
+                # Under the lock: what this process knows must be of this commit, not of the next.
+                if self._committed is not None:
+                    self._committed()
+        except sqlite3.Error as e:
+            error = e
+        finally:
+            if self._connection.in_transaction:
+                with suppress(sqlite3.Error):  # what matters is what went wrong before
+                    self._connection.execute("ROLLBACK")
+            self._connections.lock.unlock()
+            self._connections.mutex.release()
+        if isinstance(error, sqlite3.Error):
+            raise translate_error(error, self._connections.path) from error
+        # Without the lock: others write while the disk turns, and one turn takes theirs along. So
+        # they may read what is not on the disk yet, but nobody has been told that it is.
+        if error is None and self._synced:
+            try:
+                self._connections.sync()
+            except OSError as e:
+                raise translate_error(e, self._connections.path) from e
