@@ -112,7 +112,13 @@ def beat(
         slot = study.held(lease)
     except LeaseLost:
         n_kept = study.n_points.get((lease.job.id, lease.attempt), 0)
-        if points and offset is not None and offset + len(points) <= n_kept:
+        now = next((slot for slot in study.slots if slot.head.member == lease.job.member), None)
+        of_another = (
+            now is not None
+            and (now.head.round, now.attempt) == (lease.job.round, lease.attempt)
+            and now.worker not in {None, lease.worker}
+        )
+        if points and offset is not None and offset + len(points) <= n_kept and not of_another:
             return
         raise
     slot.lease_until = time.monotonic() + lease_s
