@@ -193,7 +193,7 @@ def test_what_is_no_object_is_refused(kind: Field[Any], value: Any) -> None:
         (m.KEY, "", "1 to 100 printable ASCII characters"),
         (m.KEY, "ä", "1 to 100 printable ASCII characters"),
     ],
-    ids=str,
+    ids=lambda given: None if isinstance(given, Field) else f"{given!r:.20}",
 )
 def test_a_value_that_means_nothing_is_refused_and_what_was_wanted_is_said(
     kind: Field[Any], value: Any, wanted: str
