@@ -171,9 +171,9 @@ class ReferenceStudy:
     def held(self, lease: Lease) -> Slot:
         """Return the slot of a lease that still counts."""
         job = lease.job
-        wanted = (job.round, HeadState.RUNNING, job.attempt)
+        wanted = (job.round, HeadState.RUNNING, job.attempt, lease.worker)
         for slot in self.slots[job.member : job.member + 1]:
-            if (slot.head.round, slot.head.state, slot.attempt) == wanted:
+            if (slot.head.round, slot.head.state, slot.attempt, slot.worker) == wanted:
                 return slot
         raise LeaseLost(f"{job.id}: attempt {job.attempt} no longer counts")
 
