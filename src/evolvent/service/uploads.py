@@ -275,10 +275,6 @@ class Upload:
         except (OSError, Malformed) as e:
             raise _gone(self.number) from e
 
-    def offsets(self) -> list[int]:
-        """Return how many bytes of each file are there."""
-        return [self._size(entry) for entry in self.entries()]
-
     def drop(self) -> None:
         """Remove it.
 
@@ -297,15 +293,18 @@ class Upload:
         """
         entries = self.entries()
         if index >= len(entries) or entries[index].name.endswith("/"):
-            raise UploadConflict(
-                f"files: got number {index}, wanted that of a file of the list", field="files"
-            )
+            message = f"files: got number {index}, wanted that of a file of the list"
+            raise UploadConflict(message, field="files")
         if not self._tree.is_dir():
             raise _gone(self.number)
         self._touch(self._directory)
-        return UploadWriter(
-            self._directory, self._tree / entries[index].name, entries[index], offset
-        )
+        path = self._tree / entries[index].name
+        file = UploadWriter(self._directory, path, entries[index], offset)
+        if (self._directory / _LIST).is_file():
+            return file
+        file.close()  # given up since we looked: its directories were made again, for nobody
+        self._checkpoints.drop(self._directory)
+        raise _gone(self.number)
 
     def seal(self) -> str:
         """Make it a checkpoint; return its address, also to whoever asks once more.
@@ -403,7 +402,7 @@ class Upload:
 
     def _check_complete(self, entry: FileEntry) -> None:
         """Make what has no bytes; refuse what lacks some."""
-        path, size = self._tree / entry.name, self._size(entry)
+        path, size = self._tree / entry.name, self.arrived(entry)
         if size < entry.size:
             message = f"files: {entry.name!r} has {size} of {entry.size} bytes"
             raise UploadConflict(message, field="files")
@@ -426,7 +425,8 @@ class Upload:
                 (self._tree / entry.name).unlink(missing_ok=True)
         return CheckpointDamaged(f"files: {manifest.difference(listed, found)}", field="files")
 
-    def _size(self, entry: FileEntry) -> int:
+    def arrived(self, entry: FileEntry) -> int:
+        """Return how many bytes of a file are there."""
         try:
             return os.stat(self._tree / entry.name).st_size if entry.size else 0
         except OSError:

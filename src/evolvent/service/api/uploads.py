@@ -146,10 +146,7 @@ def _length(headers: Headers) -> int:
 
 def _progress(upload: Upload) -> m.UploadProgress:
     entries = upload.entries()
-    sent = [
-        m.FileProgress(entry.name, entry.size, offset)
-        for entry, offset in zip(entries, upload.offsets(), strict=True)
-    ]
+    sent = [m.FileProgress(e.name, e.size, upload.arrived(e)) for e in entries]
     return m.UploadProgress(manifest.address_of(entries), False, upload.number, sent)
 
 
