@@ -143,7 +143,7 @@ def table(runs: dict[Contender, list[Figures]], task: dict[str, Any], *, compute
 
 
 def _median(figures: list[Figures], field: str) -> float:
-    return statistics.median(getattr(f, field) for f in figures)
+    return statistics.median(float(getattr(f, field)) for f in figures)
 
 
 def _options() -> argparse.Namespace:

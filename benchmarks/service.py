@@ -38,7 +38,7 @@ from evolvent.core.distributions import LogUniform, Uniform
 from evolvent.core.space import Space
 from evolvent.core.study import Durability, StudyRecord
 from evolvent.store.connect import open_store
-from evolvent.store.http.transport import Transport
+from evolvent.store.http.connection import Origin
 from evolvent.store.protocol import Store
 from evolvent.store.records import Report
 from evolvent.store.tokens import tokens_of
@@ -315,10 +315,10 @@ def wait_in_vain(url: str, study: int, wait_s: float, pid: int) -> tuple[int, fl
     Returns:
         How often they asked in `IDLE_S`, and the seconds that the service computed meanwhile.
     """
-    address = Transport(url, None).address
+    origin = Origin(url)
     with selectors.DefaultSelector() as selector:
         for number in range(WAITERS):
-            connection = socket.create_connection((address.host, address.port))
+            connection = socket.create_connection((origin.host, origin.port))
             selector.register(connection, selectors.EVENT_READ, number)
         for key in list(selector.get_map().values()):
             _ask(key.fileobj, key.data, study, wait_s * (0.5 + key.data / WAITERS / 2))

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import evolvent as ev
@@ -31,7 +32,7 @@ def main() -> None:
     )
     row("evolvent --help", *helped, goal="0.4 of CPU")
     for workers in (1, 2):
-        seconds = median(lambda n=workers: first_step_s(n))
+        seconds = median(partial(first_step_s, workers))
         row(f"run to first step, {workers} worker{'s'[: workers - 1]}", seconds, None, goal="1")
 
 
