@@ -16,7 +16,14 @@ Row: TypeAlias = tuple[Any, ...]
 encode = json.JSONEncoder(separators=(",", ":")).encode
 """JSON text; numbers come back bit for bit, NaN and infinities included."""
 
-decode = json.JSONDecoder().decode
+_decoder = json.JSONDecoder()
+_STATES = {state.value: state for state in JobState}
+_CAUSES = {cause.value: cause for cause in Cause}
+
+
+def decode(text: str) -> Any:
+    """Undo `encode`. Not `json.loads`: it looks for blanks around, twice for every job of a log."""
+    return _decoder.raw_decode(text)[0]
 
 
 def storable_text(text: str) -> str:
@@ -103,11 +110,11 @@ def job_id(member: int | None, round: int | None) -> JobId | None:
 def finished_job(row: Row) -> JobRecord:
     """Read a row of `JOB`."""
     member, round_, state, values, parent_member, parent_round, score, metrics, *same, cause = row
-    rest = *same, Cause(cause)  # of the same names and in the same order as the record's fields
+    rest = *same, _CAUSES[cause]  # of the same names and in the same order as the record's fields
     return JobRecord(
         member,
         round_,
-        JobState(state),
+        _STATES[state],
         decode(values),
         job_id(parent_member, parent_round),
         score,
