@@ -106,8 +106,11 @@ def searched(*parts: Any) -> str:
 
 
 def _searched(row: tuple[Any, ...]) -> str:
-    member, round_, state, parent_member, parent_round, *texts, error = row
+    # As one f-string, because it is made for every job of a log.
+    member, round_, state, parent_member, parent_round, given, got, worker, reason, error = row
     parent = "" if parent_member is None else f"from m{parent_member}r{parent_round}"
-    error_end = "" if error is None else error[-_MOST_ERROR:]
-    parts = (f"m{member}r{round_}", state, parent, *texts, error_end)
-    return "\n".join(map(str, parts)).lower()
+    error_end = (error or "")[-_MOST_ERROR:]
+    return (
+        f"m{member}r{round_}\n{state}\n{parent}\n{given or ''}\n{got or ''}\n{worker or ''}\n"
+        f"{reason or ''}\n{error_end}"
+    ).lower()
