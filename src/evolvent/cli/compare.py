@@ -10,27 +10,15 @@ import typer
 
 from evolvent.cli.options import (
     DEFAULT_STORE,
-    AsCsv,
     AsJson,
     Format,
     StoreUrl,
     StudyName,
-    format_of,
     open_study,
     trainable_path,
 )
 from evolvent.cli.render.output import output_console, print_csv, print_json
-from evolvent.cli.train import (
-    Devices,
-    PerDevice,
-    Threads,
-    TrainablePath,
-    WallTime,
-    Workers,
-    observer,
-    run_options,
-    show_result,
-)
+from evolvent.cli.train import RunOptions, TrainablePath, observer, show_result
 
 if TYPE_CHECKING:
     from evolvent.analysis.comparison.comparison import Comparison
@@ -78,14 +66,12 @@ def compare(
         str | None,
         typer.Option(metavar="MODE", help="max or min. \\[default: as with the metric]"),
     ] = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
+    form: Format = Format.TABLE,
 ) -> None:  # fmt: skip
     """Compare studies, or groups of seeds, at equal compute; say when it is noise."""
     from evolvent.analysis.comparison.comparison import ROW
     from evolvent.comparing import compare as compare_studies
 
-    form = format_of(as_json=as_json, as_csv=as_csv)
     found = compare_studies(*parse_arms(studies), store=store, test=test, test_mode=test_mode)  # type: ignore[arg-type]  # checked there
     if form is Format.JSON:
         print_json(found.to_json())
@@ -135,11 +121,8 @@ def control(
         str | None,
         typer.Option(metavar="NAME", help="Of the control arm. \\[default: STUDY-control]"),
     ] = None,
-    workers: Workers = None,
-    devices: Devices = None,
-    per_device: PerDevice = None,
-    threads: Threads = None,
-    wall_time: WallTime = None,
+    *,
+    running: RunOptions,
     as_json: AsJson = False,
 ) -> None:
     """Train the control arm: random search, same first members, seed and compute."""
@@ -147,8 +130,7 @@ def control(
 
     opened = open_study(study, store)
     path = trainable_path(opened, trainable)
-    options = run_options(workers, devices, per_device, threads, wall_time)
-    result = opened.control(name).run(path, progress=observer(as_json), **options)
+    result = opened.control(name).run(path, progress=observer(as_json), **running)
     show_result(result, as_json=as_json)
     arms = opened.result(), result
     if not as_json and all(arm.status.best is not None for arm in arms):

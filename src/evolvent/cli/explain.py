@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolvent.cli.options import (
-    DEFAULT_STORE,
-    AsCsv,
-    AsJson,
-    Format,
-    StoreUrl,
-    StudyName,
-    format_of,
-    open_study,
-)
+from evolvent.cli.options import DEFAULT_STORE, AsJson, Format, StoreUrl, StudyName, open_study
 from evolvent.cli.render.output import job_as_json, print_json, print_rows
 from evolvent.core.records import JobId
 from evolvent.errors import UnknownJob
@@ -71,14 +62,12 @@ _LINEAGE = """
 def lineage(
     names: _Names = None,
     store: StoreUrl = DEFAULT_STORE,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
+    form: Format = Format.TABLE,
 ) -> None:
     """List the ancestors of a job from round 0 on, with what each trained with."""
     from evolvent.analysis.schedule.segments import flat
     from evolvent.display.columns import short_names
 
-    form = format_of(as_json=as_json, as_csv=as_csv)
     result, job = _result_and_job(names, store)
     line, record = result.lineage(job), result.status.record
     if form is Format.JSON:

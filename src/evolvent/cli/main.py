@@ -26,7 +26,7 @@ from evolvent.cli import (
     token,
     train,
 )
-from evolvent.cli.options import EXIT_ERROR, EXIT_UNKNOWN
+from evolvent.cli.options import EXIT_ERROR, EXIT_UNKNOWN, with_options
 from evolvent.errors import EvolventError, UnknownJob, UnknownStudy
 
 _EPILOG = """
@@ -99,7 +99,7 @@ for _panel, _modules in _PANELS.items():
     for _command, _epilog in (item for m in _modules for item in m.COMMANDS.items()):
         _name = _command.__name__.rstrip("_")  # `import_`, whose name Python keeps for itself
         _options = {"cls": _PARSERS.get(_command), "epilog": _epilog}
-        app.command(_name, rich_help_panel=_panel, **_options)(_command)
+        app.command(_name, rich_help_panel=_panel, **_options)(with_options(_command))
 app.add_typer(token.tokens, name="token", rich_help_panel="Serve")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -24,7 +27,6 @@ StudyName: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="STUDY", help="Name of the study. \\[default: the newest]")
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-AsCsv: TypeAlias = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
 EXIT_ERROR, EXIT_UNKNOWN, EXIT_INTERRUPTED = 1, 3, 130
 """Of a failure of any kind, of a study or job that is not there, of Ctrl-C; 2 is wrong usage."""
@@ -37,12 +39,43 @@ class Format(Enum):
     JSON = "json"
     CSV = "csv"
 
+    @classmethod
+    def from_options(
+        cls,
+        as_json: AsJson = False,
+        as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    ) -> Format:
+        if as_json and as_csv:
+            raise typer.BadParameter("--json and --csv exclude each other")
+        return cls.JSON if as_json else cls.CSV if as_csv else cls.TABLE
 
-def format_of(*, as_json: bool, as_csv: bool) -> Format:
-    """Return the format that the options ask for."""
-    if as_json and as_csv:
-        raise typer.BadParameter("--json and --csv exclude each other")
-    return Format.JSON if as_json else Format.CSV if as_csv else Format.TABLE
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command as typer wants it: with options only.
+
+    A parameter whose type has `from_options` is made by it, of the options that this takes: they
+    stand in its place.
+    """
+    parameters: list[Parameter] = []
+    groups = {}
+    for parameter in signature(command, eval_str=True).parameters.values():
+        make = getattr(parameter.annotation, "from_options", None)
+        if make is None:
+            parameters.append(parameter)
+        else:
+            groups[parameter.name] = make, signature(make, eval_str=True).parameters
+            parameters += groups[parameter.name][1].values()
+
+    @wraps(command)
+    def of_options(**values: Any) -> None:
+        for name, (make, options) in groups.items():
+            values[name] = make(**{option: values.pop(option) for option in options})
+        command(**values)
+
+    # What typer reads.
+    of_options.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    of_options.__annotations__ = {p.name: p.annotation for p in parameters}
+    return of_options
 
 
 def open_study(name: str | None, store: str) -> Study:

@@ -9,12 +9,10 @@ import typer
 
 from evolvent.cli.options import (
     DEFAULT_STORE,
-    AsCsv,
     AsJson,
     Format,
     StoreUrl,
     StudyName,
-    format_of,
     open_study,
     split_names,
 )
@@ -40,13 +38,10 @@ _STUDIES = """
   evolvent studies --json | jq '.\\[] | select(.state == "open") | .name'"""
 
 
-def studies(
-    store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False, as_csv: AsCsv = False
-) -> None:
+def studies(store: StoreUrl = DEFAULT_STORE, form: Format = Format.TABLE) -> None:
     """List the studies of a store, the newest last."""
     from evolvent.studies import list_studies
 
-    form = format_of(as_json=as_json, as_csv=as_csv)
     rows = [_study_row(status) for status in list_studies(store)]
     print_rows(_STUDY_TITLES, [list(row.values()) for row in rows], form)
 
@@ -84,11 +79,9 @@ def show(
     every: Annotated[
         float, typer.Option(min=0.05, metavar="SECONDS", help="How often --watch looks.")
     ] = 0.5,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
+    form: Format = Format.TABLE,
 ) -> None:
     """Show one study: its members, what they train with and whom they copied."""
-    form = format_of(as_json=as_json, as_csv=as_csv)
     if watch and form is not Format.TABLE:
         raise typer.BadParameter("--watch shows a table: leave out --json and --csv")
     opened = open_study(study, store)
@@ -203,13 +196,11 @@ def jobs(
         str | None, typer.Option(metavar="NAMES", help="Fields to print, comma-separated.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
+    form: Format = Format.TABLE,
 ) -> None:
     """List jobs in the order in which they finished, then the open ones."""
     from evolvent.cli.render.fields import Fields, human_readable
 
-    form = format_of(as_json=as_json, as_csv=as_csv)
     opened = open_study(study, store)
     everything = opened.jobs()
     known = Fields.of(opened.record.space, everything)

@@ -18,16 +18,7 @@ from evolvent.cli.options import (
     trainable_path,
 )
 from evolvent.cli.render.output import print_json
-from evolvent.cli.train import (
-    Devices,
-    PerDevice,
-    Threads,
-    TrainablePath,
-    WallTime,
-    Workers,
-    observer,
-    run_options,
-)
+from evolvent.cli.train import RunOptions, TrainablePath, observer
 
 _REPLAY = """
 [bold]Examples[/bold]
@@ -69,11 +60,8 @@ def replay(
             "--last-only/--no-last-only", help="Also train with the last hyperparameters only."
         ),
     ] = True,
-    workers: Workers = None,
-    devices: Devices = None,
-    per_device: PerDevice = None,
-    threads: Threads = None,
-    wall_time: WallTime = None,
+    *,
+    running: RunOptions,
     as_json: AsJson = False,
 ) -> None:
     """Train fresh models under a schedule, and see whether it made the score."""
@@ -86,7 +74,7 @@ def replay(
         name=name,
         last_only=last_only,
         progress=observer(as_json),
-        **run_options(workers, devices, per_device, threads, wall_time),
+        **running,
     )
     if as_json:
         print_json(report.to_json())

@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evolvent.cli.options import (
-    DEFAULT_STORE,
-    AsCsv,
-    AsJson,
-    Format,
-    StoreUrl,
-    StudyName,
-    format_of,
-    open_study,
-    split_names,
-)
+from evolvent.cli.options import DEFAULT_STORE, Format, StoreUrl, StudyName, open_study, split_names
 from evolvent.cli.render.output import print_schedule
 
 if TYPE_CHECKING:
@@ -75,13 +65,11 @@ def schedule(
     to_ray: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a policy log that Ray can replay.")
     ] = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
+    form: Format = Format.TABLE,
 ) -> None:
     """Show the schedule that led to a job, keep it in a file, give it another length."""
     from evolvent.analysis.schedule.schedule import Schedule
 
-    form = format_of(as_json=as_json, as_csv=as_csv)
     if from_ray is not None and (study is not None or job is not None):
         raise typer.BadParameter("--from-ray reads a file: leave out STUDY and --job")
     if from_ray is None and (trial is not None or iterations is not None):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolvent.cli.options import DEFAULT_STORE, AsCsv, AsJson, StoreUrl, format_of
+from evolvent.cli.options import DEFAULT_STORE, Format, StoreUrl, with_options
 from evolvent.cli.render.output import print_rows
 from evolvent.display.words import local_time
 
@@ -77,9 +77,9 @@ _LIST = """
   evolvent token list --json | jq '.\\[] | select(.state == "active")'"""
 
 
-def show(store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+def show(store: StoreUrl = DEFAULT_STORE, form: Format = Format.TABLE) -> None:
     """List all tokens there ever were, the newest last; never the tokens themselves."""
-    form, tokens = format_of(as_json=as_json, as_csv=as_csv), _tokens(store)
+    tokens = _tokens(store)
     now = tokens.now()
     print_rows(_TITLES, [_row(token, now) for token in tokens.list()], form)
 
@@ -165,6 +165,6 @@ tokens = typer.Typer(
     help="Say who may use the service: make, list and revoke tokens.", no_args_is_help=True
 )
 tokens.command(epilog=_CREATE)(create)
-tokens.command("list", epilog=_LIST)(show)
+tokens.command("list", epilog=_LIST)(with_options(show))
 tokens.command(epilog=_REVOKE)(revoke)
 COMMANDS = {login: _LOGIN}

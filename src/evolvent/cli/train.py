@@ -23,30 +23,6 @@ if TYPE_CHECKING:
     from evolvent.display.progress import Progress
     from evolvent.result import Result
 
-Workers: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--workers", "-w", min=0,
-        help="Processes to start; 0: train in this one. \\[default: one a core]",
-    ),
-]  # fmt: skip
-Devices: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--devices", metavar="NAMES", help="Dealt to the workers, such as cuda:0,cuda:1."),
-]
-PerDevice: TypeAlias = Annotated[
-    int | None, typer.Option("--per-device", min=1, help="Workers that share a device.")
-]
-Threads: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--threads", min=1, help="Threads of each worker. \\[default: the cores shared out]"
-    ),
-]
-WallTime: TypeAlias = Annotated[
-    float | None,
-    typer.Option("--wall-time", metavar="SECONDS", help="Start no more jobs after so long."),
-]
 TrainablePath: TypeAlias = Annotated[
     str | None,
     typer.Argument(
@@ -54,6 +30,45 @@ TrainablePath: TypeAlias = Annotated[
         help="Import path package.module:name. \\[default: as the study knows]",
     ),
 ]
+
+
+class RunOptions(dict[str, Any]):
+    """The options of a run that were given, as arguments of `Study.run`."""
+
+    @classmethod
+    def from_options(
+        cls,
+        workers: Annotated[
+            int | None,
+            typer.Option(
+                "--workers", "-w", min=0,
+                help="Processes to start; 0: train in this one. \\[default: one a core]",
+            ),
+        ] = None,
+        devices: Annotated[
+            str | None,
+            typer.Option(metavar="NAMES", help="Dealt to the workers, such as cuda:0,cuda:1."),
+        ] = None,
+        per_device: Annotated[
+            int | None, typer.Option(min=1, help="Workers that share a device.")
+        ] = None,
+        threads: Annotated[
+            int | None,
+            typer.Option(min=1, help="Threads of each worker. \\[default: the cores shared out]"),
+        ] = None,
+        wall_time: Annotated[
+            float | None,
+            typer.Option(metavar="SECONDS", help="Start no more jobs after so long."),
+        ] = None,
+    ) -> RunOptions:  # fmt: skip
+        options = {
+            "workers": workers,
+            "devices": None if devices is None else [name.strip() for name in devices.split(",")],
+            "per_device": per_device,
+            "threads": threads,
+            "wall_time_s": wall_time,
+        }
+        return cls((name, value) for name, value in options.items() if value is not None)
 
 
 _DEMO = """
@@ -126,11 +141,8 @@ def run(
             help=f"Where to keep the study. \\[default: as the file says, or {DEFAULT_STORE}]",
         ),
     ] = None,
-    workers: Workers = None,
-    devices: Devices = None,
-    per_device: PerDevice = None,
-    threads: Threads = None,
-    wall_time: WallTime = None,
+    *,
+    running: RunOptions,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Start the study that a file describes, or go on with it."""
@@ -145,8 +157,7 @@ def run(
         )
     check_importable(study_file.trainable)
     study = study_file.open(store)
-    given = run_options(workers, devices, per_device, threads, wall_time)
-    options = {**study_file.running, **given, "progress": observer(as_json)}
+    options = {**study_file.running, **running, "progress": observer(as_json)}
     show_result(study.run(study_file.trainable, **options), as_json=as_json)
 
 
@@ -161,18 +172,14 @@ def resume(
     study: StudyName = None,
     trainable: TrainablePath = None,
     store: StoreUrl = DEFAULT_STORE,
-    workers: Workers = None,
-    devices: Devices = None,
-    per_device: PerDevice = None,
-    threads: Threads = None,
-    wall_time: WallTime = None,
+    *,
+    running: RunOptions,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a study: after Ctrl-C, a crash, `stop` or `extend`."""
     opened = open_study(study, store)
     path = trainable_path(opened, trainable)
-    given = run_options(workers, devices, per_device, threads, wall_time)
-    result = opened.run(path, progress=observer(as_json), **given)
+    result = opened.run(path, progress=observer(as_json), **running)
     show_result(result, as_json=as_json)
 
 
@@ -213,25 +220,6 @@ def worker(
     result = opened.join(path, options=options, progress=observer(False))
     if result.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
-
-
-def run_options(
-    workers: int | None,
-    devices: str | None,
-    per_device: int | None,
-    threads: int | None,
-    wall_time_s: float | None,
-) -> dict[str, Any]:
-    """Return the options of a run that were given, as arguments of `Study.run`."""
-    names = None if devices is None else [name.strip() for name in devices.split(",")]
-    options = {
-        "workers": workers,
-        "devices": names,
-        "per_device": per_device,
-        "threads": threads,
-        "wall_time_s": wall_time_s,
-    }
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def observer(as_json: bool) -> Progress:
