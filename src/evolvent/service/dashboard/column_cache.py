@@ -76,7 +76,7 @@ class Columns:
         with self._lock:
             with gc_paused():  # nothing in there refers back
                 for rows in self._beyond(_SEARCHED, len(self._texts), n):
-                    self._texts.extend(map(_searched, rows))
+                    self._texts.extend(map(search_text, rows))
             return self._texts[:n]
 
     def _beyond(self, names: Sequence[JobColumn], known: int, n: int) -> Any:
@@ -100,12 +100,8 @@ class ColumnCache:
         return self._columns(status.id, status.created_at)
 
 
-def searched(*parts: Any) -> str:
-    """Return values as a search looks through them."""
-    return "\n".join(str(part) for part in parts if part is not None).lower()
-
-
-def _searched(row: tuple[Any, ...]) -> str:
+def search_text(row: tuple[Any, ...]) -> str:
+    """Return in lower case what a search looks through of a job with the columns `_SEARCHED`."""
     # As one f-string, because it is made for every job of a log.
     member, round_, state, parent_member, parent_round, given, got, worker, reason, error = row
     parent = "" if parent_member is None else f"from m{parent_member}r{parent_round}"

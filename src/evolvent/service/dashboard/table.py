@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.service.dashboard.column_cache import Columns, searched
+from evolvent.service.dashboard.column_cache import Columns, search_text
 from evolvent.service.dashboard.query import PLAIN, Order, Query, TableColumn
 from evolvent.store.protocol import Store
 from evolvent.store.records import JobColumn, StudyStatus
@@ -32,17 +32,13 @@ _NUMBERS = frozenset({"score", "attempt", "started", "took", "finished"})
 _WIDE = 1 << 31
 _CHUNK = 1000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_SCANNED: Mapping[str, JobColumn] = {
-    "state": "state", "score": "score", "attempt": "attempt", "worker": "worker",
-    "started": "started_at", "finished": "finished_at", "reason": "reason",
+_MADE_OF: Mapping[str, Sequence[JobColumn]] = {
+    "job": ("member", "round"), "state": ("state",), "score": ("score",),
+    "parent": ("parent_member", "parent_round"), "attempt": ("attempt",), "worker": ("worker",),
+    "started": ("started_at",), "finished": ("finished_at",),
+    "took": ("finished_at", "started_at"), "reason": ("reason",),
 }  # fmt: skip
-
-
-_PAIRED: Mapping[str, tuple[JobColumn, JobColumn]] = {
-    "job": ("member", "round"),
-    "parent": ("parent_member", "parent_round"),
-    "took": ("finished_at", "started_at"),
-}
+"""Columns of the log, by the key of the column that is made of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,21 +188,16 @@ class Table:
 
     def _of_finished(self, key: str) -> Sequence[Any]:
         n = self.finished
-        if key.startswith(_H):
-            return list(self.columns.mapped("hyperparameters", key[len(_H) :], n).tolist())
-        if key.startswith(_M):
-            return list(self.columns.mapped("metrics", key[len(_M) :], n).tolist())
+        if key.startswith((_H, _M)):
+            mapping: JobColumn = "hyperparameters" if key.startswith(_H) else "metrics"
+            return list(self.columns.mapped(mapping, key[len(_H) :], n).tolist())
+        columns = [self.columns.plain(name, n) for name in _MADE_OF[key]]
         if key == "score":
             sign = self.status.record.score(1.0)
-            scores = self.columns.plain("score", n)
-            return [None if score is None else sign * score for score in scores]
-        return self.columns.plain(_SCANNED[key], n) if key in _SCANNED else self._paired(key)
-
-    def _paired(self, key: str) -> list[Any]:
-        first, second = _PAIRED[key]
-        one = self.columns.plain(first, self.finished)
-        two = self.columns.plain(second, self.finished)
-        pairs = zip(one, two, strict=True)
+            return [None if score is None else sign * score for score in columns[0]]
+        if len(columns) == 1:
+            return columns[0]
+        pairs = zip(*columns, strict=True)
         if key == "took":
             return [None if a is None or b is None else a - b for a, b in pairs]
         return [None if a is None else a * _WIDE + b for a, b in pairs]
@@ -276,9 +267,11 @@ def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _open_text(job: JobRecord) -> str:
-    parent = None if job.parent is None else f"from {job.parent}"
-    values = json.dumps(dict(job.hyperparameters))
-    return searched(job.id, job.state, parent, values, job.worker, job.reason, job.error)
+    parent = (None, None) if job.parent is None else (job.parent.member, job.parent.round)
+    given = json.dumps(dict(job.hyperparameters))
+    return search_text(
+        (job.member, job.round, job.state, *parent, given, None, job.worker, job.reason, job.error)
+    )
 
 
 def cell(job: JobRecord, key: str, record: StudyRecord) -> Any:
