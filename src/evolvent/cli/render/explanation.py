@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evolvent.analysis.explain.changes import Change
-from evolvent.analysis.explain.explain import Explanation, Rival
+from evolvent.analysis.explain.explain import Explanation
 from evolvent.analysis.schedule.segments import flat
 from evolvent.cli.render.output import job_as_json, output_console
 from evolvent.display.columns import Column, as_table, short_names
@@ -72,27 +72,22 @@ def _values(explanation: Explanation) -> str:
 
 
 def _rivals(explanation: Explanation) -> Table:
-    rows: list[Rival | None] = []
+    rows: list[tuple[str, ...]] = []
+    rank = explanation.rivals[0].rank - 1
     for rival in explanation.rivals:
-        before = rows[-1].rank if rows and rows[-1] is not None else rival.rank - 1
-        if rival.rank > before + 1:
-            rows.append(None)
-        rows.append(rival)
+        if rival.rank > rank + 1:
+            rows.append(("…", "…", "…", ""))
+        rank = rival.rank
+        value = "failed" if rival.value is None else f"{rival.value:.6g}"
+        rows.append((f"{rank}", str(rival.job), value, rival.role))
+    ranks, jobs, values, roles = zip(*rows, strict=True)
     columns = [
-        Column("rank", [_cell(r, lambda r: f"{r.rank}") for r in rows]),
-        Column("job", [_cell(r, lambda r: r.job) for r in rows], "left"),
-        Column(explanation.metric, [_cell(r, _value) for r in rows], styles={"failed": "red"}),
-        Column("", [r.role if r else "" for r in rows], "left", styles=_ROLES),
+        Column("rank", ranks),
+        Column("job", jobs, "left"),
+        Column(explanation.metric, values, styles={"failed": "red"}),
+        Column("", roles, "left", styles=_ROLES),
     ]
     return as_table(columns)
-
-
-def _cell(rival: Rival | None, explanation: Any) -> str:
-    return "…" if rival is None else str(explanation(rival))
-
-
-def _value(rival: Rival) -> str:
-    return "failed" if rival.value is None else f"{rival.value:.6g}"
 
 
 def _changes(changes: Sequence[Change]) -> Table:
