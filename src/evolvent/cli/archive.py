@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyName, open_study
+from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyChoice
 from evolvent.core.records import JobState
 from evolvent.display.words import size
 
@@ -33,8 +33,7 @@ def export_(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Archive to write: a zip file.")
     ],
-    study: StudyName = None,
-    store: StoreUrl = DEFAULT_STORE,
+    study: StudyChoice,
     checkpoints: Annotated[
         str,
         typer.Option("--checkpoints", metavar="WHICH", help="best, kept, pinned, none or jobs."),
@@ -48,7 +47,7 @@ def export_(
     from evolvent.store.archive.export import export_study, parse_choice
     from evolvent.store.archive.manifest import JOBS
 
-    opened = open_study(study, store)
+    opened = study.open()
     written = export_study(opened.store, opened.id, output, checkpoints=parse_choice(checkpoints))
     jobs = counted(written.lines[JOBS], "finished job")
     kept = counted(len(written.checkpoints), "checkpoint")

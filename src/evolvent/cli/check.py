@@ -14,7 +14,7 @@ from evolvent.cli.options import (
     EXIT_ERROR,
     AsJson,
     StoreUrl,
-    open_study,
+    StudyChoice,
     trainable_path,
 )
 from evolvent.cli.render.output import print_json
@@ -77,7 +77,7 @@ def _subject(
         if path is None:
             raise ConfigError(f'{file}: [study] lacks trainable, such as "package.module:name"')
         return path, study_file.settings["space"], study_file.settings["metric"]
-    study = open_study(name, store)
+    study = StudyChoice(name, store).open()
     return trainable_path(study, trainable), study.record.space, study.record.metric
 
 

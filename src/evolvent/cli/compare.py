@@ -13,8 +13,7 @@ from evolvent.cli.options import (
     AsJson,
     Format,
     StoreUrl,
-    StudyName,
-    open_study,
+    StudyChoice,
     trainable_path,
 )
 from evolvent.cli.render.output import output_console, print_csv, print_json
@@ -114,9 +113,8 @@ The same command goes on after Ctrl-C, a kill or a crash."""
 
 
 def control(
-    study: StudyName = None,
+    study: StudyChoice,
     trainable: TrainablePath = None,
-    store: StoreUrl = DEFAULT_STORE,
     name: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Of the control arm. \\[default: STUDY-control]"),
@@ -128,7 +126,7 @@ def control(
     """Train the control arm: random search, same first members, seed and compute."""
     from evolvent.comparing import compare as compare_studies
 
-    opened = open_study(study, store)
+    opened = study.open()
     path = trainable_path(opened, trainable)
     result = opened.control(name).run(path, progress=observer(as_json), **running)
     show_result(result, as_json=as_json)

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyName, open_study
+from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyChoice
 from evolvent.display.words import size
 
 StudyAndJob: TypeAlias = Annotated[
@@ -54,7 +54,7 @@ def push(
     name = values[0] if "=" not in values[0] else None
     pairs = _pairs(values if name is None else values[1:], "lr=0.1")
     reached = _pairs(metrics or [], "accuracy=0.9")
-    study = open_study(name, store)
+    study = StudyChoice(name, store).open()
     hyperparameters = {name: study.record.space.parse(name, text) for name, text in pairs.items()}
     if metrics is None and checkpoint is None:
         job = study.push(hyperparameters)
@@ -86,12 +86,11 @@ def _number(name: str, text: str) -> float:
 
 
 def stop(
-    study: StudyName = None,
-    store: StoreUrl = DEFAULT_STORE,
+    study: StudyChoice,
     reason: Annotated[str, typer.Option(help="Kept with the study.")] = "stopped by hand",
 ) -> None:
     """Give out no more jobs; running ones may finish. `resume` and `run` go on."""
-    opened = open_study(study, store)
+    opened = study.open()
     opened.stop(reason)
     print(f"study {opened.name} is stopped")
 
@@ -103,11 +102,10 @@ _EXTEND = """
 
 def extend(
     rounds: Annotated[int, typer.Option("--rounds", "-r", min=1, help="Of every member, in all.")],
-    study: StudyName = None,
-    store: StoreUrl = DEFAULT_STORE,
+    study: StudyChoice,
 ) -> None:
     """Set the number of rounds of a study; a finished one then goes on with `resume`."""
-    opened = open_study(study, store)
+    opened = study.open()
     opened.extend(rounds)
     print(f"study {opened.name} has {rounds} rounds")
 
@@ -121,7 +119,7 @@ _PIN = """
 def pin(names: StudyAndJob, store: StoreUrl = DEFAULT_STORE) -> None:
     """Keep the checkpoint of a job, whatever else is collected."""
     study, job = _study_and_job(names)
-    opened = open_study(study, store)
+    opened = StudyChoice(study, store).open()
     opened.pin(job)
     print(f"{job} is pinned", file=sys.stderr)
     print(opened.checkpoint(job))
@@ -130,7 +128,7 @@ def pin(names: StudyAndJob, store: StoreUrl = DEFAULT_STORE) -> None:
 def unpin(names: StudyAndJob, store: StoreUrl = DEFAULT_STORE) -> None:
     """Let a pinned checkpoint go when nothing else needs it."""
     study, job = _study_and_job(names)
-    open_study(study, store).unpin(job)
+    StudyChoice(study, store).open().unpin(job)
     print(f"{job} is pinned no longer")
 
 
@@ -140,9 +138,9 @@ def _study_and_job(names: list[str]) -> tuple[str | None, str]:
     return (names[0] if len(names) == 2 else None), names[-1]
 
 
-def gc(study: StudyName = None, store: StoreUrl = DEFAULT_STORE) -> None:
+def gc(study: StudyChoice) -> None:
     """Remove checkpoints and leftovers that nothing needs. Happens by itself while running."""
-    print(f"{size(open_study(study, store).collect())} freed")
+    print(f"{size(study.open().collect())} freed")
 
 
 def rm(
@@ -151,7 +149,7 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove a study with its log and all its checkpoints."""
-    opened = open_study(study, store)
+    opened = StudyChoice(study, store).open()
     done = len(opened.jobs("done"))
     if not yes:
         typer.confirm(f"Remove study {study} with {done} finished jobs?", abort=True)

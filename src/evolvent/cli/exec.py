@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from evolvent.cli.options import DEFAULT_STORE, EXIT_ERROR, EXIT_INTERRUPTED, StoreUrl, open_study
+from evolvent.cli.options import DEFAULT_STORE, EXIT_ERROR, EXIT_INTERRUPTED, StoreUrl, StudyChoice
 from evolvent.cli.train import observer
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _study(names: list[str], store: str | None, words: list[str], *, latest: boo
         )
     name = names[0] if names else None
     if name is None or not name.endswith(".toml"):
-        return open_study(name, store or DEFAULT_STORE)
+        return StudyChoice(name, store or DEFAULT_STORE).open()
     return _study_of_file(Path(name), store, words)
 
 

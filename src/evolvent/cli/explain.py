@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolvent.cli.options import DEFAULT_STORE, AsJson, Format, StoreUrl, StudyName, open_study
+from evolvent.cli.options import DEFAULT_STORE, AsJson, Format, StoreUrl, StudyChoice
 from evolvent.cli.render.output import job_as_json, print_json, print_rows
 from evolvent.core.records import JobId
 from evolvent.errors import UnknownJob
@@ -96,8 +96,7 @@ its descendants part or end. What has died out is not shown."""
 
 
 def tree(
-    study: StudyName = None,
-    store: StoreUrl = DEFAULT_STORE,
+    study: StudyChoice,
     every: Annotated[bool, typer.Option("--all", help="Draw all branches, not only 40.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -106,7 +105,7 @@ def tree(
     from evolvent.analysis.lineage.family_tree import branches
     from evolvent.cli.render.family import print_family, tree_as_json
 
-    result = open_study(study, store).result()
+    result = study.open().result()
     family = result.family_tree()
     stems, diversity = branches(family), Diversity.of(family.log, family)
     if as_json:
@@ -123,7 +122,7 @@ def _result_and_job(names: list[str] | None, store: str) -> tuple[Result, str]:
     if len(given) == 1 and _reads_like_a_job(given[0]):
         given.insert(0, None)
     study, job = [*given, None, None][:2]
-    result = open_study(study, store).result()
+    result = StudyChoice(study, store).open().result()
     return result, str(result.best.job.id) if job is None else job
 
 

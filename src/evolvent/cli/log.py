@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolvent.cli.options import DEFAULT_STORE, EXIT_INTERRUPTED, StoreUrl, StudyName, open_study
+from evolvent.cli.options import EXIT_INTERRUPTED, StudyChoice
 from evolvent.engines.signals import handle_interrupts
 from evolvent.errors import EvolventError
 
@@ -56,8 +56,7 @@ def log(
             parser=_choice("tensorboard", "mlflow", "wandb"),
         ),
     ],
-    study: StudyName = None,
-    store: StoreUrl = DEFAULT_STORE,
+    study: StudyChoice,
     place: Annotated[
         str | None,
         typer.Option(
@@ -101,7 +100,7 @@ def log(
     mode = None if online is None else "online" if online else "offline"
     where = [] if place is None else [place]
     logger = _logger(to, where, project=project, mode=mode, by=by, **given)
-    if _write(open_study(study, store), logger, follow=follow):
+    if _write(study.open(), logger, follow=follow):
         raise typer.Exit(EXIT_INTERRUPTED)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -78,11 +79,21 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return of_options
 
 
-def open_study(name: str | None, store: str) -> Study:
-    """Return the study of that name, or the newest one."""
-    from evolvent.studies import load_study
+@dataclass(frozen=True, slots=True)
+class StudyChoice:
+    """Which study a command is about; without a name, the newest of the store."""
 
-    return load_study(name, store=store)
+    name: str | None
+    store: str
+
+    @classmethod
+    def from_options(cls, study: StudyName = None, store: StoreUrl = DEFAULT_STORE) -> StudyChoice:
+        return cls(study, store)
+
+    def open(self) -> Study:
+        from evolvent.studies import load_study
+
+        return load_study(self.name, store=self.store)
 
 
 def split_names(names: str) -> list[str]:

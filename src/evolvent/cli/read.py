@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolvent.cli.options import (
-    DEFAULT_STORE,
-    AsJson,
-    Format,
-    StoreUrl,
-    StudyName,
-    open_study,
-    split_names,
-)
+from evolvent.cli.options import DEFAULT_STORE, AsJson, Format, StoreUrl, StudyChoice, split_names
 from evolvent.cli.render.output import (
     job_as_json,
     output_console,
@@ -71,8 +63,7 @@ _SHOW = """
 
 
 def show(
-    study: StudyName = None,
-    store: StoreUrl = DEFAULT_STORE,
+    study: StudyChoice,
     watch: Annotated[
         bool, typer.Option("--watch", "-f", help="Go on showing it until it is over.")
     ] = False,
@@ -84,7 +75,7 @@ def show(
     """Show one study: its members, what they train with and whom they copied."""
     if watch and form is not Format.TABLE:
         raise typer.BadParameter("--watch shows a table: leave out --json and --csv")
-    opened = open_study(study, store)
+    opened = study.open()
     if watch:
         _watch(opened, every_s=every)
     elif form is Format.TABLE:
@@ -178,8 +169,7 @@ _JOBS = """
 
 
 def jobs(
-    study: StudyName = None,
-    store: StoreUrl = DEFAULT_STORE,
+    study: StudyChoice,
     state: Annotated[
         str | None,
         typer.Option(metavar="STATE", help="queued, running, done, failed or cancelled."),
@@ -201,7 +191,7 @@ def jobs(
     """List jobs in the order in which they finished, then the open ones."""
     from evolvent.cli.render.fields import Fields, human_readable
 
-    opened = open_study(study, store)
+    opened = study.open()
     everything = opened.jobs()
     known = Fields.of(opened.record.space, everything)
     chosen = _filtered(everything, known, state=state, member=member, where=where or [])
@@ -257,8 +247,7 @@ _BEST = """
 
 
 def best(
-    study: StudyName = None,
-    store: StoreUrl = DEFAULT_STORE,
+    study: StudyChoice,
     path: Annotated[
         bool, typer.Option("--path", help="Print only the directory of the checkpoint.")
     ] = False,
@@ -267,7 +256,7 @@ def best(
     """Show the best model: score, hyperparameters, checkpoint, and the schedule that made it."""
     from evolvent.cli.render.best import best_as_json, print_best
 
-    result = open_study(study, store).result()
+    result = study.open().result()
     if path:
         print(result.best.checkpoint)
     elif as_json:

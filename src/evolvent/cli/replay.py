@@ -7,16 +7,7 @@ from typing import Annotated
 import typer
 
 from evolvent.cli.compare import print_verdicts
-from evolvent.cli.options import (
-    DEFAULT_STORE,
-    EXIT_ERROR,
-    EXIT_INTERRUPTED,
-    AsJson,
-    StoreUrl,
-    StudyName,
-    open_study,
-    trainable_path,
-)
+from evolvent.cli.options import EXIT_ERROR, EXIT_INTERRUPTED, AsJson, StudyChoice, trainable_path
 from evolvent.cli.render.output import print_json
 from evolvent.cli.train import RunOptions, TrainablePath, observer
 
@@ -35,9 +26,8 @@ a kill or a crash. A model that fails is told, and left out of the means."""
 
 
 def replay(
-    study: StudyName = None,
+    study: StudyChoice,
     trainable: TrainablePath = None,
-    store: StoreUrl = DEFAULT_STORE,
     schedule: Annotated[
         str | None,
         typer.Option(
@@ -65,7 +55,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Train fresh models under a schedule, and see whether it made the score."""
-    opened = open_study(study, store)
+    opened = study.open()
     report = opened.replay(
         schedule,
         trainable_path(opened, trainable),

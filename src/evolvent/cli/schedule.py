@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evolvent.cli.options import DEFAULT_STORE, Format, StoreUrl, StudyName, open_study, split_names
+from evolvent.cli.options import Format, StudyChoice, split_names
 from evolvent.cli.render.output import print_schedule
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ _SCHEDULE = """
 
 
 def schedule(
-    study: StudyName = None,
-    store: StoreUrl = DEFAULT_STORE,
+    study: StudyChoice,
     job: Annotated[
         str | None, typer.Option(metavar="JOB", help="Such as m3r12. \\[default: the best]")
     ] = None,
@@ -70,7 +69,7 @@ def schedule(
     """Show the schedule that led to a job, keep it in a file, give it another length."""
     from evolvent.analysis.schedule.schedule import Schedule
 
-    if from_ray is not None and (study is not None or job is not None):
+    if from_ray is not None and (study.name is not None or job is not None):
         raise typer.BadParameter("--from-ray reads a file: leave out STUDY and --job")
     if from_ray is None and (trial is not None or iterations is not None):
         raise typer.BadParameter("--trial and --iterations belong to --from-ray")
@@ -79,7 +78,7 @@ def schedule(
     found = (
         Schedule.from_ray(from_ray.expanduser(), trial=trial, total=iterations)
         if from_ray is not None
-        else _of_study(study, store, job)
+        else _of_study(study, job)
     )
     if only is not None:
         found = found.only(*split_names(only))
@@ -91,10 +90,10 @@ def schedule(
         _print(found, form)
 
 
-def _of_study(study: str | None, store: str, job: str | None) -> Schedule:
+def _of_study(study: StudyChoice, job: str | None) -> Schedule:
     from evolvent.analysis.schedule.schedule import Schedule
 
-    result = open_study(study, store).result()
+    result = study.open().result()
     return result.best.schedule if job is None else Schedule.of(result.lineage(job))
 
 

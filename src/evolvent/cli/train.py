@@ -12,8 +12,8 @@ from evolvent.cli.options import (
     EXIT_INTERRUPTED,
     AsJson,
     StoreUrl,
+    StudyChoice,
     StudyName,
-    open_study,
     trainable_path,
 )
 from evolvent.cli.render.output import print_json
@@ -169,15 +169,14 @@ _RESUME = """
 
 
 def resume(
-    study: StudyName = None,
+    study: StudyChoice,
     trainable: TrainablePath = None,
-    store: StoreUrl = DEFAULT_STORE,
     *,
     running: RunOptions,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a study: after Ctrl-C, a crash, `stop` or `extend`."""
-    opened = open_study(study, store)
+    opened = study.open()
     path = trainable_path(opened, trainable)
     result = opened.run(path, progress=observer(as_json), **running)
     show_result(result, as_json=as_json)
@@ -212,7 +211,7 @@ def worker(
 
     if not latest and study is None:
         raise typer.BadParameter("name a STORE and a STUDY, or say --latest")
-    opened = open_study(study, store or store_option)
+    opened = StudyChoice(study, store or store_option).open()
     path = trainable_path(opened, trainable)
     options = LocalOptions(
         workers=1, devices=(device,) if device else (), threads=threads, lease_s=lease
