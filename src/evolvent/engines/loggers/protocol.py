@@ -14,7 +14,7 @@ from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import quote
 
 from evolvent.core.distributions import Choice, Constant, Ordinal
@@ -78,6 +78,7 @@ class Entry:
         return start + place * (end - start)
 
 
+@runtime_checkable
 class Logger(Protocol):
     """Writes a study to somewhere else. All but `check` is called in a thread beside training.
 
@@ -303,17 +304,12 @@ def check_loggers(loggers: Sequence[Logger]) -> list[Logger]:
             f"loggers: got {loggers!r:.80}, wanted a list such as [ev.tensorboard.Logger('runs')]"
         )
     for logger in loggers:
-        missing = [n for n in ("place", "check", "open", "write", "close") if not _has(logger, n)]
-        if missing or isinstance(logger, type):
+        if isinstance(logger, type) or not isinstance(logger, Logger):
             raise ConfigError(
                 f"loggers: got {logger!r:.80}, wanted a logger such as "
                 "ev.tensorboard.Logger('runs'), ev.mlflow.Logger() or ev.wandb.Logger()"
             )
     return list(loggers)
-
-
-def _has(logger: Any, name: str) -> bool:
-    return hasattr(type(logger), name) or hasattr(logger, name)
 
 
 def _marks(entry: Entry) -> dict[str, float]:
