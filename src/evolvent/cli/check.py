@@ -33,8 +33,7 @@ Exit code 1 if a proof fails."""
 
 def check(
     trainable: Annotated[
-        str | None,
-        typer.Argument(metavar="TRAINABLE", help="Import path package.module:name."),
+        str | None, typer.Argument(metavar="TRAINABLE", help="Import path package.module:name.")
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", metavar="STUDY.toml", help="A study file.")

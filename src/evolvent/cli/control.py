@@ -43,8 +43,7 @@ def push(
         ),
     ] = None,
     checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", metavar="DIRECTORY", help="Files of the model."),
+        Path | None, typer.Option("--checkpoint", metavar="DIRECTORY", help="Files of the model.")
     ] = None,
 ) -> None:
     """Add a member with hyperparameters given by hand; those left out are drawn.

@@ -37,12 +37,7 @@ that was answered is lost, however it ends."""
 
 def serve(
     store: Annotated[
-        str,
-        typer.Argument(
-            metavar="STORE",
-            envvar="EVOLVENT_STORE",
-            help="Where studies live.",
-        ),
+        str, typer.Argument(metavar="STORE", envvar="EVOLVENT_STORE", help="Where studies live.")
     ] = DEFAULT_STORE,
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines.")

@@ -116,9 +116,7 @@ It is kept in ~/.config/evolvent/token, or where EVOLVENT_TOKEN_FILE says, for
 this user's eyes only. EVOLVENT_TOKEN, where it is set, goes before it."""
 
 
-def login(
-    url: Annotated[str, typer.Argument(metavar="URL", help="Of the service.")],
-) -> None:
+def login(url: Annotated[str, typer.Argument(metavar="URL", help="Of the service.")]) -> None:
     """Keep a token for this machine, once the service has taken it."""
     from evolvent.store import open_store
     from evolvent.store.http.credentials import TOKEN, write_token
