@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from threading import Thread
 from typing import Any
 from urllib.parse import urlencode
@@ -39,20 +40,24 @@ _STEP = 40  # pixels: figures are as wide as the page, in steps, so that many sh
 def routes(context: ApiContext) -> list[Route]:
     """Return the routes of the dashboard."""
     views = DashboardViews(context)
+
+    def in_thread(view: Callable[[Request], Response]) -> _Handler:
+        return lambda request: context.threads.read(partial(view, request))
+
     study, job = "/studies/{study}", "/studies/{study}/jobs/{job}"
-    return guarded(
-        [
-            Route("/", _with_errors(views.studies), methods=["GET"]),
-            Route(study, _with_errors(views.study), methods=["GET"]),
-            Route(f"{study}/jobs.csv", _with_errors(views.csv), methods=["GET"]),
-            Route(f"{study}/figures/{{kind}}", _with_errors(views.figure), methods=["GET"]),
-            Route(f"{study}/{{action}}", _with_errors(views.act), methods=["POST"]),
-            Route(job, _with_errors(views.job), methods=["GET"]),
-            Route(f"{job}/points", _with_errors(views.points), methods=["GET"]),
-            Route("/static/figures.lib.js", _with_errors(views.script), methods=["GET"]),
-            Route(STATIC, _with_errors(views.static), methods=["GET"]),
-        ]
-    )
+    pages: dict[str, _Handler] = {
+        "/": in_thread(views.studies),
+        study: in_thread(views.study),
+        f"{study}/jobs.csv": views.csv,
+        f"{study}/figures/{{kind}}": in_thread(views.figure),
+        job: in_thread(views.job),
+        f"{job}/points": in_thread(views.points),
+        "/static/figures.lib.js": in_thread(views.script),
+        STATIC: views.static,
+    }
+    routes = [Route(path, _with_errors(page), methods=["GET"]) for path, page in pages.items()]
+    routes.append(Route(f"{study}/{{action}}", _with_errors(views.act), methods=["POST"]))
+    return guarded(routes)
 
 
 class DashboardViews:
@@ -64,25 +69,16 @@ class DashboardViews:
         self._figures = Figures(context.store)
         self._warm = False
 
-    async def studies(self, request: Request) -> Response:
+    def studies(self, request: Request) -> Response:
         """All studies."""
+        found = [summarize(self._store, s) for s in visible(self._store, current_identity(request))]
+        deleted = request.query_params.get("done") == "delete"
+        note = ACTIONS["delete"].done if deleted else None
+        return page(request, "studies.html", {"studies": found, "note": note})
 
-        def render() -> Response:
-            found = [
-                summarize(self._store, s) for s in visible(self._store, current_identity(request))
-            ]
-            deleted = request.query_params.get("done") == "delete"
-            note = ACTIONS["delete"].done if deleted else None
-            return page(request, "studies.html", {"studies": found, "note": note})
-
-        return await self._threads.read(render)
-
-    async def study(self, request: Request) -> Response:
+    def study(self, request: Request, *, error: str = "", status: int = 200) -> Response:
         """One study: how it stands, its figures, its jobs."""
         self._warm_up()
-        return await self._threads.read(lambda: self._study(request))
-
-    def _study(self, request: Request, *, error: str = "", status: int = 200) -> Response:
         found = self._status(request)
         table = self._table(found).page(Query.of(request.query_params))
         values = {
@@ -96,12 +92,9 @@ class DashboardViews:
         }
         return page(request, "study.html", values, status=status)
 
-    async def job(self, request: Request) -> Response:
+    def job(self, request: Request) -> Response:
         """One job."""
         self._warm_up()
-        return await self._threads.read(lambda: self._job(request))
-
-    def _job(self, request: Request) -> Response:
         found = self._status(request)
         job = job_page(self._store, found, JobId.parse(request.path_params["job"]))
         return page(request, "job.html", {**job, **_about(found, request, "")})
@@ -121,23 +114,19 @@ class DashboardViews:
         kind = "text/csv; charset=utf-8"
         return StreamedResponse(first, stream, media_type=kind, headers=headers)
 
-    async def figure(self, request: Request) -> Response:
+    def figure(self, request: Request) -> Response:
         """A figure of a study, as a spec."""
         kind, size = request.path_params["kind"], _size(request)
-        return await self._threads.read(
-            lambda: _spec(request, self._figures.spec(self._status(request), kind, **size))
-        )
+        return _spec(request, self._figures.spec(self._status(request), kind, **size))
 
-    async def points(self, request: Request) -> Response:
+    def points(self, request: Request) -> Response:
         """What a job logged, as a spec."""
         job, size = JobId.parse(request.path_params["job"]), _size(request)
-        return await self._threads.read(
-            lambda: _spec(request, self._figures.points(self._status(request), job, **size))
-        )
+        return _spec(request, self._figures.points(self._status(request), job, **size))
 
-    async def script(self, request: Request) -> Response:
+    def script(self, request: Request) -> Response:
         """What draws the figures."""
-        script, version = await self._threads.read(library)
+        script, version = library()
         headers = {"Cache-Control": "private, no-cache"}
         response = Response(script, media_type="text/javascript", headers=headers)
         return unless_known(request, response, version)
@@ -160,9 +149,7 @@ class DashboardViews:
             )
         except EvolventError as e:
             error, status = str(e), status_of(e)
-            return await self._threads.read(
-                lambda: self._study(request, error=error, status=status)
-            )
+            return await self._threads.read(lambda: self.study(request, error=error, status=status))
         number = study_number(request.path_params["study"])
         if action.operation.changes:
             self._context.claims.notify(number)
