@@ -9,15 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from evolvent.cli.options import (
-    DEFAULT_STORE,
-    EXIT_ERROR,
-    AsJson,
-    StoreUrl,
-    StudyChoice,
-    trainable_path,
-)
+from evolvent.cli.options import DEFAULT_STORE, EXIT_ERROR, AsJson, StoreUrl, StudyChoice
 from evolvent.cli.render.output import print_json
+from evolvent.cli.train import trainable_path
 from evolvent.errors import ConfigError
 
 _CHECK = """

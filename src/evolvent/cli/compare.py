@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evolvent.cli.options import (
-    DEFAULT_STORE,
-    AsJson,
-    Format,
-    StoreUrl,
-    StudyChoice,
-    trainable_path,
-)
+from evolvent.cli.options import DEFAULT_STORE, AsJson, Format, StoreUrl, StudyChoice
 from evolvent.cli.render.output import output_console, print_csv, print_json
-from evolvent.cli.train import RunOptions, TrainablePath, observer, show_result
+from evolvent.cli.train import RunOptions, TrainablePath, observer, show_result, trainable_path
 
 if TYPE_CHECKING:
     from evolvent.analysis.comparison.comparison import Comparison

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from evolvent.errors import ConfigError
 from evolvent.validation import DEFAULT_STORE as DEFAULT_STORE  # noqa: PLC0414 - for commands
 
 if TYPE_CHECKING:
@@ -99,22 +98,3 @@ class StudyChoice:
 def split_names(names: str) -> list[str]:
     """Return names that stand in one text, with commas between them."""
     return [name.strip() for name in names.split(",") if name.strip()]
-
-
-def trainable_path(study: Study, trainable: str | None) -> str:
-    """Return the import path of the training code, as given or as the study remembers it.
-
-    Raises:
-        ConfigError: neither, or no such module; before anything is written.
-    """
-    from evolvent.engines.trainable import check_importable
-
-    path = trainable or study.record.trainable
-    if path is None:
-        raise ConfigError(
-            f"study {study.name!r} does not know where its training code lies: add it as the last "
-            "argument, such as package.module:name, or give it to the study when you make it: "
-            "ev.create_study(..., trainable='package.module:name')"
-        )
-    check_importable(path)
-    return path

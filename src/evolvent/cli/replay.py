@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from evolvent.cli.compare import print_verdicts
-from evolvent.cli.options import EXIT_ERROR, EXIT_INTERRUPTED, AsJson, StudyChoice, trainable_path
+from evolvent.cli.options import EXIT_ERROR, EXIT_INTERRUPTED, AsJson, StudyChoice
 from evolvent.cli.render.output import print_json
-from evolvent.cli.train import RunOptions, TrainablePath, observer
+from evolvent.cli.train import RunOptions, TrainablePath, observer, trainable_path
 
 _REPLAY = """
 [bold]Examples[/bold]

@@ -14,7 +14,6 @@ from evolvent.cli.options import (
     StoreUrl,
     StudyChoice,
     StudyName,
-    trainable_path,
 )
 from evolvent.cli.render.output import print_json
 from evolvent.errors import ConfigError
@@ -22,6 +21,7 @@ from evolvent.errors import ConfigError
 if TYPE_CHECKING:
     from evolvent.display.progress import Progress
     from evolvent.result import Result
+    from evolvent.study import Study
 
 TrainablePath: TypeAlias = Annotated[
     str | None,
@@ -219,6 +219,25 @@ def worker(
     result = opened.join(path, options=options, progress=observer(False))
     if result.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def trainable_path(study: Study, trainable: str | None) -> str:
+    """Return the import path of the training code, as given or as the study remembers it.
+
+    Raises:
+        ConfigError: neither, or no such module; before anything is written.
+    """
+    from evolvent.engines.trainable import check_importable
+
+    path = trainable or study.record.trainable
+    if path is None:
+        raise ConfigError(
+            f"study {study.name!r} does not know where its training code lies: add it as the last "
+            "argument, such as package.module:name, or give it to the study when you make it: "
+            "ev.create_study(..., trainable='package.module:name')"
+        )
+    check_importable(path)
+    return path
 
 
 def observer(as_json: bool) -> Progress:
