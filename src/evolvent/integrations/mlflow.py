@@ -25,25 +25,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from evolvent.engines.loggers.protocol import (
-    BEST,
-    COPIES,
-    HYPERPARAMETERS,
-    ROUND,
-    By,
-    Entry,
-    ProgressTracker,
-    SettingValues,
-    StepAxis,
-    StudyProgress,
-    change_text,
-    file_name,
-    key,
-    local_directory,
-    lock_for_writing,
-    make_directory,
-    settings,
-)
+from evolvent.engines.loggers import protocol
+from evolvent.engines.loggers.protocol import By, Entry, SettingValues, StepAxis, StudyProgress
 from evolvent.errors import ConfigError, MissingExtra
 from evolvent.store.locks import Lock
 from evolvent.store.records import StudyState, StudyStatus
@@ -120,7 +103,7 @@ class Logger:
                 "a directory for a database, or a URI such as sqlite:///mlflow.db"
             )
         remote = isinstance(target, str) and (":/" in target or target.startswith("databricks"))
-        self._directory = None if remote else local_directory(target).absolute()
+        self._directory = None if remote else protocol.local_directory(target).absolute()
         self._uri = str(target) if remote else f"sqlite:///{self._directory}/mlflow.db"
         self._experiment = check_name("experiment", experiment)
         self._axis = StepAxis(by, steps_per_round)
@@ -139,7 +122,7 @@ class Logger:
             ConfigError: it cannot be written.
         """
         if self._directory is not None:
-            make_directory(self._directory)
+            protocol.make_directory(self._directory)
 
     @_quiet()
     def open(self, status: StudyStatus) -> None:
@@ -148,19 +131,19 @@ class Logger:
         self.check(status)
         if self._directory is not None:
             # One writer a study: two would each find a run missing, and both would make it.
-            lock = f".{file_name(status.record.name)}.mlflow.lock"
-            self._lock = self._lock or lock_for_writing(self._directory / lock)
+            lock = f".{protocol.file_name(status.record.name)}.mlflow.lock"
+            self._lock = self._lock or protocol.lock_for_writing(self._directory / lock)
         self._status, self._values = status, SettingValues(status.record.space)
-        self._key = key(status, self._axis)
+        self._key = protocol.key(status, self._axis)
         self._client = MlflowClient(self._uri)
         self._experiment_id = _experiment(self._client, self._experiment, self._directory)
         self._runs = {
             run.data.tags[_RUN]: RunState.of(run) for run in self._runs_of_study(self._client)
         }
         self._parent = self._run(self._client, "", status.created_at)
-        self._parent.new_params = _named(settings(status.record))
+        self._parent.new_params = _named(protocol.settings(status.record))
         self._parent.send(self._client)
-        self._tracker = ProgressTracker(status.record)
+        self._tracker = protocol.ProgressTracker(status.record)
 
     @_quiet()
     def write(self, entries: Sequence[Entry]) -> None:
@@ -229,7 +212,8 @@ class Logger:
             for name, value in _named(values).items()
         ]
         values = _named(self._values.of(entry))
-        values[ROUND] = values.pop(ROUND)  # comes last: where it is, all before it is there, too
+        # Comes last: where it is, all before it is there, too.
+        values[protocol.ROUND] = values.pop(protocol.ROUND)
         at, step = _milliseconds(entry.at(1.0)), self._axis.step(entry)
         return [*metrics, *(Metric(name, value, at, step) for name, value in values.items())]
 
@@ -238,9 +222,9 @@ class Logger:
             self._parent.note(progress.copies)
         if progress.rounds <= self._parent.n_rounds:
             return
-        values = {COPIES: float(len(progress.copies)), ROUND: progress.rounds}
+        values = {protocol.COPIES: float(len(progress.copies)), protocol.ROUND: progress.rounds}
         if progress.best is not None:
-            values = {BEST: progress.best} | values
+            values = {protocol.BEST: progress.best} | values
         step = int(progress.rounds * self._axis.steps_per_round)
         at = _milliseconds(entry.at(1.0))
         self._parent.metrics += [Metric(name, v, at, step) for name, v in values.items()]
@@ -251,14 +235,12 @@ def _experiment(client: MlflowClient, name: str, directory: Path | None) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         artifacts = None if directory is None else (directory / "mlartifacts").as_uri()
-        made: str = client.create_experiment(name, artifact_location=artifacts)
-        return made
+        return str(client.create_experiment(name, artifact_location=artifacts))
     if found.lifecycle_stage != "active":
         raise ConfigError(
             f"experiment: {name!r} has been deleted in MLflow: restore it, or choose another"
         )
-    number: str = found.experiment_id
-    return number
+    return str(found.experiment_id)
 
 
 @dataclass
@@ -279,7 +261,7 @@ class RunState:
 
     @classmethod
     def of(cls, run: Run) -> RunState:
-        n_rounds = int(run.data.metrics.get(ROUND, 0))
+        n_rounds = int(run.data.metrics.get(protocol.ROUND, 0))
         return cls(
             run.info.run_id, run.info.status, n_rounds, dict(run.data.params), dict(run.data.tags)
         )
@@ -290,12 +272,12 @@ class RunState:
         if not self.n_seen:
             self.new_params |= _named({f"initial/{n}": value for n, value in now.items()})
         self.n_seen += 1
-        self.new_tags |= _named({HYPERPARAMETERS + n: value for n, value in now.items()})
+        self.new_tags |= _named({protocol.HYPERPARAMETERS + n: value for n, value in now.items()})
         if entry.copied is not None:
             self.n_copies += 1
             self.new_tags["evolvent.copied_from"] = str(entry.copied)
             self.new_tags["evolvent.copies"] = str(self.n_copies)
-        change = change_text(entry)
+        change = protocol.change_text(entry)
         if change is not None:
             self.note([f"- {change}"])
 

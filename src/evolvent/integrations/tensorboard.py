@@ -20,25 +20,8 @@ from typing import Any
 
 from evolvent.analysis.atomic_write import replacing
 from evolvent.core.records import Value
-from evolvent.engines.loggers.protocol import (
-    AGE,
-    BEST,
-    COPIES,
-    HYPERPARAMETERS,
-    By,
-    Entry,
-    ProgressTracker,
-    SettingValues,
-    StepAxis,
-    StudyProgress,
-    change_text,
-    file_name,
-    identity,
-    local_directory,
-    lock_for_writing,
-    make_directory,
-    settings,
-)
+from evolvent.engines.loggers import protocol
+from evolvent.engines.loggers.protocol import By, Entry, SettingValues, StepAxis, StudyProgress
 from evolvent.errors import ConfigError, MissingExtra
 from evolvent.store.locks import Lock
 from evolvent.store.records import StudyState, StudyStatus
@@ -85,7 +68,7 @@ class Logger:
         Raises:
             ConfigError: names the argument, what came and what was wanted.
         """
-        self._directory = local_directory(directory)
+        self._directory = protocol.local_directory(directory)
         self._axis = StepAxis(by, steps_per_round)
         self._lock: Lock | None = None
         self._summary: _Summary | None = None
@@ -101,8 +84,8 @@ class Logger:
             ConfigError: it cannot be written, or holds another study or another axis.
         """
         root = self._root(status)
-        make_directory(root)
-        _check_same(root / "evolvent.json", identity(status, self._axis))
+        protocol.make_directory(root)
+        _check_same(root / "evolvent.json", protocol.identity(status, self._axis))
 
     def open(self, status: StudyStatus) -> None:
         """Take the directory of the study.
@@ -114,7 +97,7 @@ class Logger:
         self.check(status)
         self._status, root = status, self._root(status)
         # Before any file is read: two writers would each cut off what the other has added.
-        self._lock = self._lock or lock_for_writing(root / ".evolvent.lock")
+        self._lock = self._lock or protocol.lock_for_writing(root / ".evolvent.lock")
         self._values = SettingValues(status.record.space)
         self._files: dict[str, EventFile] = {}
         self._summary = _Summary(root, status, self._axis)
@@ -145,11 +128,11 @@ class Logger:
         self._lock = self._summary = None
 
     def _root(self, status: StudyStatus) -> Path:
-        return self._directory / file_name(status.record.name)
+        return self._directory / protocol.file_name(status.record.name)
 
     def _file(self, run: str) -> EventFile:
         if run not in self._files:
-            self._files[run] = EventFile(self._root(self._status) / run, mark=AGE)
+            self._files[run] = EventFile(self._root(self._status) / run, mark=protocol.AGE)
         return self._files[run]
 
     def _records(self, entry: Entry, *, first: bool) -> list[bytes]:
@@ -158,7 +141,7 @@ class Logger:
             points = [scalar(name, value) for name, value in logged.items()]
             records.append(record(points, step=self._axis.step(entry, place), at=entry.at(place)))
         values = [scalar(name, value) for name, value in self._values.of(entry).items()]
-        change = change_text(entry)
+        change = protocol.change_text(entry)
         if change is not None:
             values.append(text("evolvent/change", change))
         return [*records, record(values, step=self._axis.step(entry), at=entry.at(1.0))]
@@ -178,8 +161,8 @@ class _Summary:
     """The run of the study itself: settings, the best so far, and who copied whom."""
 
     def __init__(self, root: Path, status: StudyStatus, axis: StepAxis) -> None:
-        self._file = EventFile(root, mark=COPIES)
-        self._tracker = ProgressTracker(status.record)
+        self._file = EventFile(root, mark=protocol.COPIES)
+        self._tracker = protocol.ProgressTracker(status.record)
         self._status, self._axis = status, axis
         self._at = status.created_at
 
@@ -190,9 +173,9 @@ class _Summary:
             self._at = entry.at(1.0)
             progress = self._tracker.take(entry)
             if progress is not None and self._step(progress) > self._file.last_step:
-                values = [scalar(COPIES, len(progress.copies)), *_copies_text(progress)]
+                values = [scalar(protocol.COPIES, len(progress.copies)), *_copies_text(progress)]
                 if progress.best is not None:
-                    values.append(scalar(BEST, progress.best))
+                    values.append(scalar(protocol.BEST, progress.best))
                 new.append(record(values, step=self._step(progress), at=self._at))
         self._file.append(new)
 
@@ -208,7 +191,8 @@ class _Summary:
 
     def _start(self) -> bytes:
         about = self._status.record
-        rows = "\n".join(f"| {name} | `{value}` |" for name, value in settings(about).items())
+        settings = protocol.settings(about).items()
+        rows = "\n".join(f"| {name} | `{value}` |" for name, value in settings)
         summary = text(
             "evolvent/study", f"**{about.name}**\n\n| setting | value |\n|---|---|\n{rows}"
         )
@@ -232,7 +216,7 @@ def _experiment(status: StudyStatus) -> HParamsPluginData:
             name=name, display_name=f"{name} (first)", type=kind, differs=True
         )
     metrics = {status.record.metric: status.record.metric}
-    metrics |= {HYPERPARAMETERS + name: f"{name} (last)" for name in values.varied}
+    metrics |= {protocol.HYPERPARAMETERS + name: f"{name} (last)" for name in values.varied}
     for tag, shown in metrics.items():
         data.experiment.metric_infos.add(name=api_pb2.MetricName(tag=tag), display_name=shown)
     data.experiment.time_created_secs = status.created_at

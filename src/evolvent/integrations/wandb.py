@@ -20,19 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from evolvent.engines.loggers.protocol import (
-    By,
-    Entry,
-    SettingValues,
-    StepAxis,
-    change_text,
-    file_name,
-    key,
-    local_directory,
-    lock_for_writing,
-    make_directory,
-    settings,
-)
+from evolvent.engines.loggers import protocol
+from evolvent.engines.loggers.protocol import By, Entry, SettingValues, StepAxis
 from evolvent.errors import ConfigError, EvolventError, MissingExtra
 from evolvent.store.locks import Lock
 from evolvent.store.records import StudyStatus
@@ -91,7 +80,7 @@ class Logger:
         Raises:
             ConfigError: names the argument, what came and what was wanted.
         """
-        self._directory = local_directory(directory)
+        self._directory = protocol.local_directory(directory)
         self._project = check_name("project", project)
         self._entity = entity
         self._mode = _mode(mode)
@@ -109,16 +98,16 @@ class Logger:
         Raises:
             ConfigError: it cannot be written.
         """
-        make_directory(self._directory / "wandb")
+        protocol.make_directory(self._directory / "wandb")
 
     def open(self, status: StudyStatus) -> None:
         """Take the directory, and find what runs it holds."""
         self.check(status)
         self._finish_all()
-        lock = f".{file_name(status.record.name)}.lock"
-        self._lock = self._lock or lock_for_writing(self._directory / "wandb" / lock)
+        lock = f".{protocol.file_name(status.record.name)}.lock"
+        self._lock = self._lock or protocol.lock_for_writing(self._directory / "wandb" / lock)
         self._status, self._values = status, SettingValues(status.record.space)
-        self._key = key(status, self._axis)
+        self._key = protocol.key(status, self._axis)
         self._next: dict[str, int] = {}
         self._first: dict[str, Mapping[str, Any]] = {}
 
@@ -174,13 +163,13 @@ class Logger:
         return run
 
     def _start(self, name: str) -> wandb.Run:
-        id = self._id(name)
+        id, study = self._id(name), self._status.record
         _wait_for_next_second(self._directory / "wandb", id)
         run = self._runs[name] = wandb.init(
             project=self._project, entity=self._entity, id=id, resume="allow", name=name,
-            group=self._status.record.name, settings=self._settings(),
+            group=study.name, settings=self._settings(),
             config={
-                "study": {"name": self._status.record.name, **settings(self._status.record)},
+                "study": {"name": study.name, **protocol.settings(study)},
                 "initial": self._first[name],
             },
             allow_val_change=True,
@@ -229,7 +218,7 @@ def _config_of(entries: Sequence[Entry]) -> dict[str, Any]:
     for entry in entries:
         if entry.copied is not None:
             config["copied_from"] = str(entry.copied)
-        change = change_text(entry)
+        change = protocol.change_text(entry)
         if change is not None:
             config["change"] = change
     return config
