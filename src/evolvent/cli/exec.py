@@ -128,6 +128,9 @@ def exec_(
 
 def _study(names: list[str], store: str | None, words: list[str], *, latest: bool) -> Study:
     """Return the study of `[STORE] STUDY`; one of a file is made if need be."""
+    from evolvent.cli.study_file import read_study_file
+    from evolvent.engines.command.trainable import check_command
+
     if names and "://" in names[0]:
         store, *names = names
     if len(names) > 1 or not (names or latest):
@@ -137,14 +140,7 @@ def _study(names: list[str], store: str | None, words: list[str], *, latest: boo
     name = names[0] if names else None
     if name is None or not name.endswith(".toml"):
         return StudyChoice(name, store or DEFAULT_STORE).open()
-    return _study_of_file(Path(name), store, words)
-
-
-def _study_of_file(path: Path, store: str | None, words: list[str]) -> Study:
-    from evolvent.cli.study_file import read_study_file
-    from evolvent.engines.command.trainable import check_command
-
-    study_file = read_study_file(path)
+    study_file = read_study_file(Path(name))
     check_command(words, study_file.settings["space"])  # before anything is written
     return study_file.open(store)
 

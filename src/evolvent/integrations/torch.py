@@ -47,8 +47,13 @@ def save(directory: Path, **objects: Any) -> None:
         ConfigError: an object has no state to save.
     """
     for name, thing in objects.items():
-        state = _canonical(_state(name, thing))
-        torch.save(state, directory / f"{name}.pt")
+        if isinstance(thing, torch.Generator):
+            state: Any = thing.get_state()
+        elif hasattr(thing, "state_dict"):
+            state = thing.state_dict()
+        else:
+            raise _stateless(name, thing)
+        torch.save(_canonical(state), directory / f"{name}.pt")
 
 
 def load(directory: Path, **objects: Any) -> None:
@@ -187,14 +192,6 @@ class ScheduledSettings(torch.optim.lr_scheduler.LRScheduler):
 
     def _apply(self) -> None:
         apply(self.optimizer, self._now(), self._names)
-
-
-def _state(name: str, thing: Any) -> Any:
-    if isinstance(thing, torch.Generator):
-        return thing.get_state()
-    if hasattr(thing, "state_dict"):
-        return thing.state_dict()
-    raise _stateless(name, thing)
 
 
 def _stateless(name: str, thing: Any) -> ConfigError:
