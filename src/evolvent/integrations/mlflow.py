@@ -256,7 +256,6 @@ class RunState:
     new_params: dict[str, str] = field(default_factory=dict)
     new_tags: dict[str, str] = field(default_factory=dict)
     changes: deque[str] = field(default_factory=lambda: deque(maxlen=_CHANGES_KEPT))
-    n_seen: int = 0
     n_copies: int = 0
 
     @classmethod
@@ -269,9 +268,8 @@ class RunState:
     def add_entry(self, entry: Entry) -> None:
         """Note the values in force and the changes that led to them."""
         now = {name: str(value) for name, value in entry.job.hyperparameters.items()}
-        if not self.n_seen:
+        if not self.new_params:
             self.new_params |= _named({f"initial/{n}": value for n, value in now.items()})
-        self.n_seen += 1
         self.new_tags |= _named({protocol.HYPERPARAMETERS + n: value for n, value in now.items()})
         if entry.copied is not None:
             self.n_copies += 1
