@@ -48,6 +48,7 @@ class Page:
     Attributes:
         columns: that are shown.
         choices: all that there are.
+        pages: how many there are, 1 or more.
         matching: how many jobs there are with this search and state.
         all: how many there are.
     """
@@ -56,12 +57,9 @@ class Page:
     columns: Sequence[TableColumn]
     choices: Sequence[TableColumn]
     jobs: Sequence[JobRecord]
+    pages: int
     matching: int
     all: int
-
-    @property
-    def pages(self) -> int:
-        return max(1, math.ceil(self.matching / ROWS))
 
     @property
     def first(self) -> int:
@@ -105,16 +103,16 @@ class Table:
         choices = self.choices()
         shown = _chosen(query, choices)
         rows = self.rows(query)
-        matching = len(rows)
-        last = max(1, math.ceil(matching / ROWS))
-        query = replace(query, page=min(query.page, last))
+        pages = max(1, math.ceil(len(rows) / ROWS))
+        query = replace(query, page=min(query.page, pages))
         start = (query.page - 1) * ROWS
         return Page(
             query=query,
             columns=shown,
             choices=choices,
             jobs=list(self.jobs(rows[start : start + ROWS].tolist())),
-            matching=matching,
+            pages=pages,
+            matching=len(rows),
             all=self.finished + len(self.open),
         )
 
