@@ -15,20 +15,6 @@ if TYPE_CHECKING:
     from evolvent.store.records import StudyStatus
 
 
-_EXPORT = """
-[bold]Which checkpoints[/bold]
-  best    that of the best job: look at the study, use its best model
-  kept    all that the study needs to go on somewhere else
-  pinned  those of pinned jobs
-  none    the log alone
-  JOBS    those of these jobs: m3r12,m0r7
-
-[bold]Examples[/bold]
-  evolvent export digits -o digits.zip
-  evolvent export digits -o digits.zip --checkpoints kept
-  unzip -p digits.zip jobs.jsonl | jq -r 'select(.state == "done") | .score'"""
-
-
 def export_(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Archive to write: a zip file.")
@@ -42,6 +28,18 @@ def export_(
     """Write a study, its log and chosen checkpoints, into one file for another machine.
 
     The study may be running: the archive shows it as of one instant.
+
+    [bold]Which checkpoints[/bold]
+      best    that of the best job: look at the study, use its best model
+      kept    all that the study needs to go on somewhere else
+      pinned  those of pinned jobs
+      none    the log alone
+      JOBS    those of these jobs: m3r12,m0r7
+
+    [bold]Examples[/bold]
+      evolvent export digits -o digits.zip
+      evolvent export digits -o digits.zip --checkpoints kept
+      unzip -p digits.zip jobs.jsonl | jq -r 'select(.state == "done") | .score'
     """
     from evolvent.analysis.comparison.text import counted
     from evolvent.store.archive.export import export_study, parse_choice
@@ -54,13 +52,6 @@ def export_(
     print(f"{output}: study {written.study} with {jobs} and {kept}, {size(output.stat().st_size)}")
 
 
-_IMPORT = """
-[bold]Examples[/bold]
-  evolvent import digits.zip
-  evolvent import digits.zip --name digits-from-paris --store sqlite:///all.db
-  evolvent import digits.zip && evolvent resume digits    with all checkpoints"""
-
-
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Archive made by `export`.")],
     store: StoreUrl = DEFAULT_STORE,
@@ -69,7 +60,13 @@ def import_(
         typer.Option("--name", metavar="NEW", help="Of the study here. \\[default: its own]"),
     ] = None,
 ) -> None:
-    """Write a study out of an archive into a store. Checked in full first; runs no code."""
+    """Write a study out of an archive into a store. Checked in full first; runs no code.
+
+    [bold]Examples[/bold]
+      evolvent import digits.zip
+      evolvent import digits.zip --name digits-from-paris --store sqlite:///all.db
+      evolvent import digits.zip && evolvent resume digits    with all checkpoints
+    """
     from evolvent.analysis.comparison.text import counted
     from evolvent.studies import import_study
 
@@ -87,4 +84,4 @@ def _outlook(status: StudyStatus) -> str:
     return f"{status.state}" + ("" if status.stopped is None else f", {status.stopped}")
 
 
-COMMANDS = {export_: _EXPORT, import_: _IMPORT}
+COMMANDS = (export_, import_)

@@ -14,16 +14,6 @@ from evolvent.cli.render.output import print_json
 from evolvent.cli.train import trainable_path
 from evolvent.errors import ConfigError
 
-_CHECK = """
-[bold]Examples[/bold]
-  evolvent check --file study.toml
-  evolvent check package.module:train --file study.toml
-  evolvent check package.module:train --study digits
-  evolvent check                             what the newest study trains with
-
-The space comes from a study file or from a study.
-Exit code 1 if a proof fails."""
-
 
 def check(
     trainable: Annotated[
@@ -41,7 +31,17 @@ def check(
     store: StoreUrl = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Prove that training code saves all, loads all, and obeys new hyperparameters."""
+    """Prove that training code saves all, loads all, and obeys new hyperparameters.
+
+    [bold]Examples[/bold]
+      evolvent check --file study.toml
+      evolvent check package.module:train --file study.toml
+      evolvent check package.module:train --study digits
+      evolvent check                             what the newest study trains with
+
+    The space comes from a study file or from a study.
+    Exit code 1 if a proof fails.
+    """
     from evolvent.testing.check import check_trainable
 
     path, space, metric = _subject(trainable, file, study, store)
@@ -74,4 +74,4 @@ def _subject(
     return trainable_path(study, trainable), study.record.space, study.record.metric
 
 
-COMMANDS = {check: _CHECK}
+COMMANDS = (check,)

@@ -20,27 +20,6 @@ VERSUS = "vs"
 _VERDICTS = {"better": "bold green", "worse": "bold red", "noise": "yellow"}
 
 
-_COMPARE = """
-[bold]Examples[/bold]
-  evolvent compare digits digits-control --test test_accuracy
-  evolvent compare 'pbt-?' 'rs-?'                   groups by pattern (quoted)
-  evolvent compare pbt-1 pbt-2 pbt-3 vs rs-1 rs-2 rs-3
-  evolvent compare 'pbt-?' 'rs-?' 'grid-?' --csv
-
-[bold]What is compared[/bold]
-  best   the best value of the metric
-  area   the mean, over the jobs, of the best value so far: high when a study
-         is good early, not only at its end
-  test   the --test metric in the job that was best by validation
-
-Each after equally many jobs of every study: as many as the shortest has.
-Means, standard deviations and 95 % intervals are over the studies of a group,
-which differ by their seeds; differences are the first group minus
-every other, seed by seed where the seeds are the same. Below six seeds the
-intervals are Student's t, from six on a percentile bootstrap, widened for so
-few seeds; a difference whose interval holds 0 is called noise."""
-
-
 def compare(
     studies: Annotated[
         list[str],
@@ -60,7 +39,27 @@ def compare(
     ] = None,
     form: Format = Format.TABLE,
 ) -> None:  # fmt: skip
-    """Compare studies, or groups of seeds, at equal compute; say when it is noise."""
+    """Compare studies, or groups of seeds, at equal compute; say when it is noise.
+
+    [bold]Examples[/bold]
+      evolvent compare digits digits-control --test test_accuracy
+      evolvent compare 'pbt-?' 'rs-?'                   groups by pattern (quoted)
+      evolvent compare pbt-1 pbt-2 pbt-3 vs rs-1 rs-2 rs-3
+      evolvent compare 'pbt-?' 'rs-?' 'grid-?' --csv
+
+    [bold]What is compared[/bold]
+      best   the best value of the metric
+      area   the mean, over the jobs, of the best value so far: high when a study
+             is good early, not only at its end
+      test   the --test metric in the job that was best by validation
+
+    Each after equally many jobs of every study: as many as the shortest has.
+    Means, standard deviations and 95 % intervals are over the studies of a group,
+    which differ by their seeds; differences are the first group minus
+    every other, seed by seed where the seeds are the same. Below six seeds the
+    intervals are Student's t, from six on a percentile bootstrap, widened for so
+    few seeds; a difference whose interval holds 0 is called noise.
+    """
     from evolvent.analysis.comparison.comparison import ROW
     from evolvent.comparing import compare as compare_studies
 
@@ -97,14 +96,6 @@ def print_verdicts(report: Comparison | ReplayReport) -> None:
     output_console().print(shown, end="", soft_wrap=True)
 
 
-_CONTROL = """
-[bold]Examples[/bold]
-  evolvent control digits --workers 2      makes and trains digits-control
-  evolvent compare digits digits-control --test test_accuracy
-
-The same command goes on after Ctrl-C, a kill or a crash."""
-
-
 def control(
     study: StudyChoice,
     trainable: TrainablePath = None,
@@ -116,7 +107,14 @@ def control(
     running: RunOptions,
     as_json: AsJson = False,
 ) -> None:
-    """Train the control arm: random search, same first members, seed and compute."""
+    """Train the control arm: random search, same first members, seed and compute.
+
+    [bold]Examples[/bold]
+      evolvent control digits --workers 2      makes and trains digits-control
+      evolvent compare digits digits-control --test test_accuracy
+
+    The same command goes on after Ctrl-C, a kill or a crash.
+    """
     from evolvent.comparing import compare as compare_studies
 
     opened = study.open()
@@ -129,4 +127,4 @@ def control(
         print_verdicts(compare_studies(*arms))
 
 
-COMMANDS = {compare: _COMPARE, control: _CONTROL}
+COMMANDS = (compare, control)

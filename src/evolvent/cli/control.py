@@ -16,18 +16,6 @@ StudyAndJob: TypeAlias = Annotated[
 ]
 
 
-_PUSH = """
-[bold]Examples[/bold]
-  evolvent push lr=0.1 dropout=0.3
-  evolvent push digits optimizer.lr=0.1 activation=relu decay=null
-  evolvent push digits 'optimizer={"lr": 0.1, "momentum": 0.9}'
-
-A model that was trained elsewhere, to be copied at once if it is good:
-  evolvent push digits lr=0.1 --metrics accuracy=0.93 --checkpoint runs/7
-
-It needs all hyperparameters; its files are copied into the store."""
-
-
 def push(
     values: Annotated[
         list[str],
@@ -49,6 +37,16 @@ def push(
     """Add a member with hyperparameters given by hand; those left out are drawn.
 
     With --metrics and --checkpoint its first round counts as done.
+
+    [bold]Examples[/bold]
+      evolvent push lr=0.1 dropout=0.3
+      evolvent push digits optimizer.lr=0.1 activation=relu decay=null
+      evolvent push digits 'optimizer={"lr": 0.1, "momentum": 0.9}'
+
+    A model that was trained elsewhere, to be copied at once if it is good:
+      evolvent push digits lr=0.1 --metrics accuracy=0.93 --checkpoint runs/7
+
+    It needs all hyperparameters; its files are copied into the store.
     """
     name = values[0] if "=" not in values[0] else None
     pairs = _pairs(values if name is None else values[1:], "lr=0.1")
@@ -94,29 +92,27 @@ def stop(
     print(f"study {opened.name} is stopped")
 
 
-_EXTEND = """
-[bold]Examples[/bold]
-  evolvent extend digits --rounds 40 && evolvent resume digits"""
-
-
 def extend(
     rounds: Annotated[int, typer.Option("--rounds", "-r", min=1, help="Of every member, in all.")],
     study: StudyChoice,
 ) -> None:
-    """Set the number of rounds of a study; a finished one then goes on with `resume`."""
+    """Set the number of rounds of a study; a finished one then goes on with `resume`.
+
+    [bold]Examples[/bold]
+      evolvent extend digits --rounds 40 && evolvent resume digits
+    """
     opened = study.open()
     opened.extend(rounds)
     print(f"study {opened.name} has {rounds} rounds")
 
 
-_PIN = """
-[bold]Examples[/bold]
-  evolvent pin m3r12
-  evolvent pin digits m3r12"""
-
-
 def pin(names: StudyAndJob, store: StoreUrl = DEFAULT_STORE) -> None:
-    """Keep the checkpoint of a job, whatever else is collected."""
+    """Keep the checkpoint of a job, whatever else is collected.
+
+    [bold]Examples[/bold]
+      evolvent pin m3r12
+      evolvent pin digits m3r12
+    """
     study, job = _study_and_job(names)
     opened = StudyChoice(study, store).open()
     opened.pin(job)
@@ -156,4 +152,4 @@ def rm(
     print(f"study {study} is removed")
 
 
-COMMANDS = {push: _PUSH, stop: None, extend: _EXTEND, pin: _PIN, unpin: None, gc: None, rm: None}
+COMMANDS = (push, stop, extend, pin, unpin, gc, rm)

@@ -18,43 +18,6 @@ if TYPE_CHECKING:
 
 _WORDS = "evolvent.exec"
 
-_EXEC = """
-[bold]Placeholders[/bold]
-  {lr} {optimizer.lr}  a hyperparameter; in full {hyperparameters.lr}
-  {hyperparameters}    all of them, as --lr 0.1 --batch-size 32; null is left
-                       out, true is --name, false is --no-name
-  {checkpoint}         directory to start from, read-only; none in round 0
-  {directory}          empty directory: what is saved there is the checkpoint
-  {seed} {round} {member} {job} {study} {attempt} {device} {job_file}
-
-No shell reads the command: each word is one argument. {{ and }} are braces.
-Where there is no checkpoint (or device, or the value is null), an option goes
-with its value (--load {checkpoint}); any other argument is empty.
-All this is also in the environment as EVOLVENT_CHECKPOINT, EVOLVENT_SEED, …,
-and as JSON, with the hyperparameters, in the file $EVOLVENT_JOB_FILE.
-
-[bold]Metrics[/bold]
-  The last line of standard output that is a JSON object, such as
-  {"accuracy": 0.93}; or metrics.json in {directory}, which goes before and
-  does not become part of the checkpoint.
-
-[bold]Examples[/bold]
-  evolvent exec digits -- python train.py {hyperparameters} \\
-      --load {checkpoint} --save {directory}
-  evolvent exec http://host:8080 digits -- ./train --lr={lr} --out={directory}
-  evolvent exec study.toml -- ./train.sh {lr} {checkpoint} {directory}
-  evolvent exec digits -- sh -c 'cp "$1"/w "$2"; ./train "$2"' sh \\
-      {checkpoint} {directory}
-  evolvent exec digits --once --device cuda:1 -- ./train --gpu {device}
-
-[bold]When the command fails[/bold]
-  Its job is tried again, as often as the study says (max_failures). If no job
-  is done in between, one failure more ends the worker with exit code 1 and
-  the end of what the command said, and the job is back in the queue. With
-  --ignore-errors the member fails instead, and lives on as a copy.
-
-Ctrl-C once finishes the running jobs, twice stops at once."""
-
 
 class CommandParser(TyperCommand):
     """Keeps what comes after `--` from the parser of options."""
@@ -101,7 +64,44 @@ def exec_(
         bool, typer.Option("--ignore-errors", help="Go on when members fail.")
     ] = False,
 ) -> None:
-    """Join a study with a command of any language: it runs once for every job."""
+    r"""Join a study with a command of any language: it runs once for every job.
+
+    [bold]Placeholders[/bold]
+      {lr} {optimizer.lr}  a hyperparameter; in full {hyperparameters.lr}
+      {hyperparameters}    all of them, as --lr 0.1 --batch-size 32; null is left
+                           out, true is --name, false is --no-name
+      {checkpoint}         directory to start from, read-only; none in round 0
+      {directory}          empty directory: what is saved there is the checkpoint
+      {seed} {round} {member} {job} {study} {attempt} {device} {job_file}
+
+    No shell reads the command: each word is one argument. {{ and }} are braces.
+    Where there is no checkpoint (or device, or the value is null), an option goes
+    with its value (--load {checkpoint}); any other argument is empty.
+    All this is also in the environment as EVOLVENT_CHECKPOINT, EVOLVENT_SEED, …,
+    and as JSON, with the hyperparameters, in the file $EVOLVENT_JOB_FILE.
+
+    [bold]Metrics[/bold]
+      The last line of standard output that is a JSON object, such as
+      {"accuracy": 0.93}; or metrics.json in {directory}, which goes before and
+      does not become part of the checkpoint.
+
+    [bold]Examples[/bold]
+      evolvent exec digits -- python train.py {hyperparameters} \
+          --load {checkpoint} --save {directory}
+      evolvent exec http://host:8080 digits -- ./train --lr={lr} --out={directory}
+      evolvent exec study.toml -- ./train.sh {lr} {checkpoint} {directory}
+      evolvent exec digits -- sh -c 'cp "$1"/w "$2"; ./train "$2"' sh \
+          {checkpoint} {directory}
+      evolvent exec digits --once --device cuda:1 -- ./train --gpu {device}
+
+    [bold]When the command fails[/bold]
+      Its job is tried again, as often as the study says (max_failures). If no job
+      is done in between, one failure more ends the worker with exit code 1 and
+      the end of what the command said, and the job is back in the queue. With
+      --ignore-errors the member fails instead, and lives on as a copy.
+
+    Ctrl-C once finishes the running jobs, twice stops at once.
+    """
     from evolvent.engines.command.trainable import Command
     from evolvent.engines.local.options import LocalOptions
 
@@ -174,4 +174,4 @@ def _check_seconds(option: str, value: float | None) -> None:
         raise typer.BadParameter(f"{option}: got {value:g}, wanted seconds above 0")
 
 
-COMMANDS = {exec_: _EXEC}
+COMMANDS = (exec_,)

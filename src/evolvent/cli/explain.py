@@ -24,23 +24,21 @@ _Names = Annotated[
 ]
 
 
-_EXPLAIN = """
-[bold]Examples[/bold]
-  evolvent explain                    the best job of the newest study
-  evolvent explain m3r12              another job of it
-  evolvent explain digits m3r12
-  evolvent explain digits m3r12 --json | jq .changes
-
-Nothing of this was recorded: the population is put together from the log as
-the decision saw it, the decision is taken again, and the last line says
-whether that gives what the log says."""
-
-
 def explain(names: _Names = None, store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Say in plain words why a job exists.
 
     Who was compared with whom, the ranks and scores, the rule that fired, every hyperparameter
     before and after, and what came of it.
+
+    [bold]Examples[/bold]
+      evolvent explain                    the best job of the newest study
+      evolvent explain m3r12              another job of it
+      evolvent explain digits m3r12
+      evolvent explain digits m3r12 --json | jq .changes
+
+    Nothing of this was recorded: the population is put together from the log as
+    the decision saw it, the decision is taken again, and the last line says
+    whether that gives what the log says.
     """
     from evolvent.cli.render.explanation import explanation_as_json, print_explanation
 
@@ -52,19 +50,18 @@ def explain(names: _Names = None, store: StoreUrl = DEFAULT_STORE, as_json: AsJs
         print_explanation(explanation)
 
 
-_LINEAGE = """
-[bold]Examples[/bold]
-  evolvent lineage                    of the best job of the newest study
-  evolvent lineage digits m3r12
-  evolvent lineage digits --csv > lineage.csv"""
-
-
 def lineage(
     names: _Names = None,
     store: StoreUrl = DEFAULT_STORE,
     form: Format = Format.TABLE,
 ) -> None:
-    """List the ancestors of a job from round 0 on, with what each trained with."""
+    """List the ancestors of a job from round 0 on, with what each trained with.
+
+    [bold]Examples[/bold]
+      evolvent lineage                    of the best job of the newest study
+      evolvent lineage digits m3r12
+      evolvent lineage digits --csv > lineage.csv
+    """
     from evolvent.analysis.schedule.segments import flat
     from evolvent.display.columns import short_names
 
@@ -85,22 +82,21 @@ def lineage(
     print_rows(["id", record.metric, "copied", *names], rows, form)
 
 
-_TREE = """
-[bold]Examples[/bold]
-  evolvent tree
-  evolvent tree digits --all
-  evolvent tree digits --json | jq .diversity.warning
-
-Every line is a stretch of weights from its first to its last job, up to where
-its descendants part or end. What has died out is not shown."""
-
-
 def tree(
     study: StudyChoice,
     every: Annotated[bool, typer.Option("--all", help="Draw all branches, not only 40.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw the family tree of the members that are left, and how much variety they have."""
+    """Draw the family tree of the members that are left, and how much variety they have.
+
+    [bold]Examples[/bold]
+      evolvent tree
+      evolvent tree digits --all
+      evolvent tree digits --json | jq .diversity.warning
+
+    Every line is a stretch of weights from its first to its last job, up to where
+    its descendants part or end. What has died out is not shown.
+    """
     from evolvent.analysis.lineage.diversity import Diversity
     from evolvent.analysis.lineage.family_tree import branches
     from evolvent.cli.render.family import print_family, tree_as_json
@@ -134,4 +130,4 @@ def _reads_like_a_job(name: str) -> bool:
     return True
 
 
-COMMANDS = {explain: _EXPLAIN, lineage: _LINEAGE, tree: _TREE}
+COMMANDS = (explain, lineage, tree)

@@ -28,26 +28,6 @@ def _choice(*names: str) -> Callable[[str], str]:
     return parse
 
 
-_LOG = """
-[bold]Examples[/bold]
-  evolvent log --to tensorboard          the newest study, into runs/
-  tensorboard --logdir runs
-
-  evolvent log digits --to mlflow        into mlflow.db
-  mlflow server --backend-store-uri sqlite:///mlflow.db
-
-  evolvent log digits --to wandb --project digits --offline
-  wandb sync wandb/offline-run-*
-
-  evolvent log digits --to tensorboard --follow    while it trains elsewhere
-
-Every member has a run that goes on through all its copies: steps never go
-back, a copy is marked in evolvent/copied_from, and evolvent/weights_age says
-how long the weights have been trained. With --by lineage a copy starts a new
-run where its donor stood. Say it again when there is more: what is there
-already stays as it is. Study.run(..., loggers=\\[...]) does the same."""
-
-
 def log(
     to: Annotated[
         str,
@@ -93,7 +73,26 @@ def log(
         ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Write a study for TensorBoard, MLflow or Weights & Biases, now or while it trains."""
+    r"""Write a study for TensorBoard, MLflow or Weights & Biases, now or while it trains.
+
+    [bold]Examples[/bold]
+      evolvent log --to tensorboard          the newest study, into runs/
+      tensorboard --logdir runs
+
+      evolvent log digits --to mlflow        into mlflow.db
+      mlflow server --backend-store-uri sqlite:///mlflow.db
+
+      evolvent log digits --to wandb --project digits --offline
+      wandb sync wandb/offline-run-*
+
+      evolvent log digits --to tensorboard --follow    while it trains elsewhere
+
+    Every member has a run that goes on through all its copies: steps never go
+    back, a copy is marked in evolvent/copied_from, and evolvent/weights_age says
+    how long the weights have been trained. With --by lineage a copy starts a new
+    run where its donor stood. Say it again when there is more: what is there
+    already stays as it is. Study.run(..., loggers=\[...]) does the same.
+    """
     if online is not None and to != "wandb":
         raise typer.BadParameter("--online and --offline are for --to wandb")
     given = {} if steps_per_round is None else {"steps_per_round": steps_per_round}
@@ -153,4 +152,4 @@ def _write(study: Study, logger: Logger, *, follow: bool) -> bool:
     return stop.is_set()
 
 
-COMMANDS = {log: _LOG}
+COMMANDS = (log,)

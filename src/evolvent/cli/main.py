@@ -26,7 +26,7 @@ from evolvent.cli import (
     token,
     train,
 )
-from evolvent.cli.options import EXIT_ERROR, EXIT_UNKNOWN, with_options
+from evolvent.cli.options import EXIT_ERROR, EXIT_UNKNOWN, add_command
 from evolvent.errors import EvolventError, UnknownJob, UnknownStudy
 
 _EPILOG = """
@@ -96,10 +96,9 @@ _PANELS = {
     "Serve": (serve, token),
 }
 for _panel, _modules in _PANELS.items():
-    for _command, _epilog in (item for m in _modules for item in m.COMMANDS.items()):
+    for _command in (command for module in _modules for command in module.COMMANDS):
         _name = _command.__name__.rstrip("_")  # `import_`, whose name Python keeps for itself
-        _options = {"cls": _PARSERS.get(_command), "epilog": _epilog}
-        app.command(_name, rich_help_panel=_panel, **_options)(with_options(_command))
+        add_command(app, _name, _command, cls=_PARSERS.get(_command), rich_help_panel=_panel)
 app.add_typer(token.tokens, name="token", rich_help_panel="Serve")
 
 

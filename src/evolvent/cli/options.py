@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import wraps
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, Signature, getdoc, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
@@ -50,7 +50,14 @@ class Format(Enum):
         return cls.JSON if as_json else cls.CSV if as_csv else cls.TABLE
 
 
-def with_options(command: Callable[..., None]) -> Callable[..., None]:
+def add_command(app: typer.Typer, name: str, command: Callable[..., None], **settings: Any) -> None:
+    """Add a command; what its docstring says from the first heading on stands below its options."""
+    text, heading, rest = (getdoc(command) or "").partition("\n\n[bold]")
+    below = f"\n[bold]{rest}" if heading else None
+    app.command(name, help=text, epilog=below, **settings)(_with_options(command))
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command as typer wants it: with options only.
 
     A parameter whose type has `from_options` is made by it, of the options that this takes: they

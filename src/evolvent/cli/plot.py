@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import getdoc
 from pathlib import Path
 from textwrap import wrap
 from typing import Annotated, Any
@@ -13,27 +14,6 @@ from evolvent.analysis.plots import KINDS
 from evolvent.cli.options import DEFAULT_STORE, StoreUrl
 
 _WIDTH = 64
-
-
-def _epilog() -> str:
-    lines = ["", "[bold]Kinds[/bold]"]
-    for name, kind in KINDS.items():
-        first, *more = wrap(kind.description, _WIDTH - 17)
-        lines += [f"  {name:17}{first}", *(f"{'':19}{line}" for line in more)]
-    return "\n".join([*lines, _EXAMPLES])
-
-
-_EXAMPLES = """
-[bold]Examples[/bold]
-  evolvent plot scores -o scores.svg               of the newest study
-  evolvent plot digits family -o family.png --dark
-  evolvent plot digits digits-random scores -o both.svg
-  evolvent plot digits digits-random scatter -o search.html
-  evolvent plot digits hyperparameters -p lr -p momentum -o lr.pdf
-  evolvent plot 'pbt-*' 'rs-*' compare -o arms.png
-  evolvent plot pbt-1 pbt-2 vs rs-1 rs-2 compare -o arms.png
-
-An HTML file shows values under the mouse and needs no network."""
 
 
 def plot(
@@ -66,7 +46,22 @@ def plot(
     width: Annotated[int | None, typer.Option(help="Of the figure, in pixels, about.")] = None,
     height: Annotated[int | None, typer.Option(help="Of the figure, in pixels, about.")] = None,
 ) -> None:  # fmt: skip
-    """Draw a study, or several beside each other, into a file."""
+    """Draw a study, or several beside each other, into a file.
+
+    [bold]Kinds[/bold]
+    KINDS
+
+    [bold]Examples[/bold]
+      evolvent plot scores -o scores.svg               of the newest study
+      evolvent plot digits family -o family.png --dark
+      evolvent plot digits digits-random scores -o both.svg
+      evolvent plot digits digits-random scatter -o search.html
+      evolvent plot digits hyperparameters -p lr -p momentum -o lr.pdf
+      evolvent plot 'pbt-*' 'rs-*' compare -o arms.png
+      evolvent plot pbt-1 pbt-2 vs rs-1 rs-2 compare -o arms.png
+
+    An HTML file shows values under the mouse and needs no network.
+    """
     from evolvent.cli.compare import parse_arms
     from evolvent.plotting import plot as draw
     from evolvent.studies import load_study
@@ -84,4 +79,13 @@ def plot(
     print(f"wrote {output}")
 
 
-COMMANDS = {plot: _epilog()}
+def _kinds() -> str:
+    lines = []
+    for name, kind in KINDS.items():
+        first, *more = wrap(kind.description, _WIDTH - 17)
+        lines += [f"  {name:17}{first}", *(f"{'':19}{line}" for line in more)]
+    return "\n".join(lines)
+
+
+plot.__doc__ = (getdoc(plot) or "").replace("KINDS", _kinds())
+COMMANDS = (plot,)

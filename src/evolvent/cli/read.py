@@ -24,14 +24,13 @@ if TYPE_CHECKING:
     from evolvent.study import Study
 
 
-_STUDIES = """
-[bold]Examples[/bold]
-  evolvent studies
-  evolvent studies --json | jq '.\\[] | select(.state == "open") | .name'"""
-
-
 def studies(store: StoreUrl = DEFAULT_STORE, form: Format = Format.TABLE) -> None:
-    """List the studies of a store, the newest last."""
+    r"""List the studies of a store, the newest last.
+
+    [bold]Examples[/bold]
+      evolvent studies
+      evolvent studies --json | jq '.\[] | select(.state == "open") | .name'
+    """
     from evolvent.studies import list_studies
 
     rows = [_study_row(status) for status in list_studies(store)]
@@ -55,13 +54,6 @@ def _study_row(status: StudyStatus) -> dict[str, Any]:
     return dict(zip(_STUDY_TITLES, values, strict=True))
 
 
-_SHOW = """
-[bold]Examples[/bold]
-  evolvent show                    the newest study
-  evolvent show digits --watch     until it is over, or Ctrl-C
-  evolvent show digits --json"""
-
-
 def show(
     study: StudyChoice,
     watch: Annotated[
@@ -72,7 +64,13 @@ def show(
     ] = 0.5,
     form: Format = Format.TABLE,
 ) -> None:
-    """Show one study: its members, what they train with and whom they copied."""
+    """Show one study: its members, what they train with and whom they copied.
+
+    [bold]Examples[/bold]
+      evolvent show                    the newest study
+      evolvent show digits --watch     until it is over, or Ctrl-C
+      evolvent show digits --json
+    """
     if watch and form is not Format.TABLE:
         raise typer.BadParameter("--watch shows a table: leave out --json and --csv")
     opened = study.open()
@@ -154,20 +152,6 @@ def _member_as_json(view: MemberView, status: StudyStatus) -> dict[str, Any]:
     }
 
 
-_JOBS = """
-[bold]Examples[/bold]
-  evolvent jobs --state failed --fields id,error
-  evolvent jobs digits --member 3 --sort round
-  evolvent jobs --where 'score>0.9' --where 'lr<0.01' --sort -score --limit 10
-  evolvent jobs --csv > jobs.csv
-
-[bold]Fields[/bold]
-  id, member, round, state, score, parent, donor, attempt, checkpoint, reason,
-  error, worker, started_at, finished_at, seconds; every hyperparameter and
-  every metric by its name. A higher score is better: it is the metric,
-  negated where the study minimises it."""
-
-
 def jobs(
     study: StudyChoice,
     state: Annotated[
@@ -188,7 +172,20 @@ def jobs(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
     form: Format = Format.TABLE,
 ) -> None:
-    """List jobs in the order in which they finished, then the open ones."""
+    """List jobs in the order in which they finished, then the open ones.
+
+    [bold]Examples[/bold]
+      evolvent jobs --state failed --fields id,error
+      evolvent jobs digits --member 3 --sort round
+      evolvent jobs --where 'score>0.9' --where 'lr<0.01' --sort -score --limit 10
+      evolvent jobs --csv > jobs.csv
+
+    [bold]Fields[/bold]
+      id, member, round, state, score, parent, donor, attempt, checkpoint, reason,
+      error, worker, started_at, finished_at, seconds; every hyperparameter and
+      every metric by its name. A higher score is better: it is the metric,
+      negated where the study minimises it.
+    """
     from evolvent.cli.render.fields import Fields, human_readable
 
     opened = study.open()
@@ -239,13 +236,6 @@ def _default_fields(study: Study, known: Fields, form: Format) -> list[str]:
     return [*shown, "parent", "seconds", *ours]
 
 
-_BEST = """
-[bold]Examples[/bold]
-  evolvent best digits
-  cp -r "$(evolvent best --path)" best_model
-  evolvent best --json | jq .best.schedule"""
-
-
 def best(
     study: StudyChoice,
     path: Annotated[
@@ -253,7 +243,13 @@ def best(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the best model: score, hyperparameters, checkpoint, and the schedule that made it."""
+    """Show the best model: score, hyperparameters, checkpoint, and the schedule that made it.
+
+    [bold]Examples[/bold]
+      evolvent best digits
+      cp -r "$(evolvent best --path)" best_model
+      evolvent best --json | jq .best.schedule
+    """
     from evolvent.cli.render.best import best_as_json, print_best
 
     result = study.open().result()
@@ -265,4 +261,4 @@ def best(
         print_best(result)
 
 
-COMMANDS = {studies: _STUDIES, show: _SHOW, jobs: _JOBS, best: _BEST}
+COMMANDS = (studies, show, jobs, best)

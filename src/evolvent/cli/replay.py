@@ -11,19 +11,6 @@ from evolvent.cli.options import EXIT_ERROR, EXIT_INTERRUPTED, AsJson, StudyChoi
 from evolvent.cli.render.output import print_json
 from evolvent.cli.train import RunOptions, TrainablePath, observer, trainable_path
 
-_REPLAY = """
-[bold]Examples[/bold]
-  evolvent replay digits --seeds 5 --workers 2
-  evolvent replay digits --rounds 100            the same schedule, stretched
-  evolvent replay digits --schedule mine.csv --name mine
-  evolvent replay digits --schedule pbt_policy_0.txt     as Ray Tune wrote it
-
-Trains one fresh model for each seed under the schedule of the best job, as a
-study of its own (STUDY-replay), and as many under its last hyperparameters
-only (STUDY-replay-last), with the same seeds. Then it says whether the
-schedule made the score, or luck did. The same command goes on after Ctrl-C,
-a kill or a crash. A model that fails is told, and left out of the means."""
-
 
 def replay(
     study: StudyChoice,
@@ -54,7 +41,20 @@ def replay(
     running: RunOptions,
     as_json: AsJson = False,
 ) -> None:
-    """Train fresh models under a schedule, and see whether it made the score."""
+    """Train fresh models under a schedule, and see whether it made the score.
+
+    [bold]Examples[/bold]
+      evolvent replay digits --seeds 5 --workers 2
+      evolvent replay digits --rounds 100            the same schedule, stretched
+      evolvent replay digits --schedule mine.csv --name mine
+      evolvent replay digits --schedule pbt_policy_0.txt     as Ray Tune wrote it
+
+    Trains one fresh model for each seed under the schedule of the best job, as a
+    study of its own (STUDY-replay), and as many under its last hyperparameters
+    only (STUDY-replay-last), with the same seeds. Then it says whether the
+    schedule made the score, or luck did. The same command goes on after Ctrl-C,
+    a kill or a crash. A model that fails is told, and left out of the means.
+    """
     opened = study.open()
     report = opened.replay(
         schedule,
@@ -77,4 +77,4 @@ def replay(
         raise typer.Exit(EXIT_ERROR)
 
 
-COMMANDS = {replay: _REPLAY}
+COMMANDS = (replay,)

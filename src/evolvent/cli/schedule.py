@@ -14,22 +14,6 @@ from evolvent.cli.render.output import print_schedule
 if TYPE_CHECKING:
     from evolvent.analysis.schedule.schedule import Schedule
 
-_SCHEDULE = """
-[bold]Examples[/bold]
-  evolvent schedule                         that of the newest study's best
-  evolvent schedule digits --job m3r12 -o schedule.json
-  evolvent schedule digits --rounds 100 -o schedule.csv     stretched
-  evolvent schedule digits --steps 20000 --only lr,momentum
-  evolvent schedule digits --to-ray pbt_policy_best.txt
-  evolvent schedule --from-ray results/pbt_policy_1f2e3_00004.txt
-  evolvent schedule --from-ray pbt_global.txt --trial 4 --iterations 200
-
-[bold]Files[/bold]
-  .json and .csv give back every value bit for bit. Load them with
-  ev.Schedule.load(FILE), or train fresh models under one (replay --schedule
-  FILE). A log of Ray's PBT holds the whole config of its trials: keep what
-  is in your space with --only."""
-
 
 def schedule(
     study: StudyChoice,
@@ -66,7 +50,23 @@ def schedule(
     ] = None,
     form: Format = Format.TABLE,
 ) -> None:
-    """Show the schedule that led to a job, keep it in a file, give it another length."""
+    """Show the schedule that led to a job, keep it in a file, give it another length.
+
+    [bold]Examples[/bold]
+      evolvent schedule                         that of the newest study's best
+      evolvent schedule digits --job m3r12 -o schedule.json
+      evolvent schedule digits --rounds 100 -o schedule.csv     stretched
+      evolvent schedule digits --steps 20000 --only lr,momentum
+      evolvent schedule digits --to-ray pbt_policy_best.txt
+      evolvent schedule --from-ray results/pbt_policy_1f2e3_00004.txt
+      evolvent schedule --from-ray pbt_global.txt --trial 4 --iterations 200
+
+    [bold]Files[/bold]
+      .json and .csv give back every value bit for bit. Load them with
+      ev.Schedule.load(FILE), or train fresh models under one (replay --schedule
+      FILE). A log of Ray's PBT holds the whole config of its trials: keep what
+      is in your space with --only.
+    """
     from evolvent.analysis.schedule.schedule import Schedule
 
     if from_ray is not None and (study.name is not None or job is not None):
@@ -122,4 +122,4 @@ def _print(found: Schedule, form: Format) -> None:
             print_schedule(found)
 
 
-COMMANDS = {schedule: _SCHEDULE}
+COMMANDS = (schedule,)

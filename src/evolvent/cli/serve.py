@@ -19,22 +19,6 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-_SERVE = """
-[bold]Examples[/bold]
-  evolvent serve                                 for this machine only
-  evolvent serve runs.db --host 0.0.0.0 --certfile cert.pem --keyfile key.pem
-  evolvent serve --trust-proxy 127.0.0.1         behind a proxy that does TLS
-
-[bold]Then[/bold]
-  evolvent token create --role worker            here, with the same store
-  export EVOLVENT_TOKEN=evt_…                    on every other machine
-  evolvent worker https://host:8080 digits mypackage.train:Net
-
-Without a token nothing is to be had but GET /health. SIGTERM and Ctrl-C let
-running requests finish and end with 0; a second one ends at once. Nothing
-that was answered is lost, however it ends."""
-
-
 def serve(
     store: Annotated[
         str, typer.Argument(metavar="STORE", envvar="EVOLVENT_STORE", help="Where studies live.")
@@ -67,7 +51,22 @@ def serve(
         bool, typer.Option("--access-log", help="Write a line for every request.")
     ] = False,
 ) -> None:
-    """Serve a store to other machines and to browsers, until Ctrl-C or SIGTERM."""
+    """Serve a store to other machines and to browsers, until Ctrl-C or SIGTERM.
+
+    [bold]Examples[/bold]
+      evolvent serve                                 for this machine only
+      evolvent serve runs.db --host 0.0.0.0 --certfile cert.pem --keyfile key.pem
+      evolvent serve --trust-proxy 127.0.0.1         behind a proxy that does TLS
+
+    [bold]Then[/bold]
+      evolvent token create --role worker            here, with the same store
+      export EVOLVENT_TOKEN=evt_…                    on every other machine
+      evolvent worker https://host:8080 digits mypackage.train:Net
+
+    Without a token nothing is to be had but GET /health. SIGTERM and Ctrl-C let
+    running requests finish and end with 0; a second one ends at once. Nothing
+    that was answered is lost, however it ends.
+    """
     from evolvent.service.server.run import serve as run
     from evolvent.service.settings import ServiceSettings
     from evolvent.store import open_store
@@ -127,4 +126,4 @@ def _bytes(text: str) -> int:
     return int(found[1]) * _UNITS[found[2].upper()]
 
 
-COMMANDS = {serve: _SERVE}
+COMMANDS = (serve,)

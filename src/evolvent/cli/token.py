@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolvent.cli.options import DEFAULT_STORE, Format, StoreUrl, with_options
+from evolvent.cli.options import DEFAULT_STORE, Format, StoreUrl, add_command
 from evolvent.cli.render.output import print_rows
 from evolvent.display.words import local_time
 
@@ -28,21 +28,6 @@ class RoleName(StrEnum):
     ADMIN = "admin"
 
 
-_CREATE = """
-[bold]Examples[/bold]
-  evolvent token create --role viewer --name 'Ada, browser'
-  evolvent token create --role worker --study digits --expires 30d
-  EVOLVENT_TOKEN=$(evolvent token create --role worker)
-
-[bold]Roles[/bold]
-  viewer  reads everything
-  worker  reads, and claims, reports and uploads
-  admin   does everything: creates, stops, extends and deletes studies
-
-Run it where the service runs, with the same --store: it needs no restart.
-The token is printed once. The store keeps its hash, not the token."""
-
-
 def create(
     role: Annotated[RoleName, typer.Option(help="What it is for.")],
     store: StoreUrl = DEFAULT_STORE,
@@ -57,7 +42,21 @@ def create(
         str | None, typer.Option(metavar="TEXT", help="Whose it is, or what for.")
     ] = None,
 ) -> None:
-    """Make a token and print it, this once."""
+    """Make a token and print it, this once.
+
+    [bold]Examples[/bold]
+      evolvent token create --role viewer --name 'Ada, browser'
+      evolvent token create --role worker --study digits --expires 30d
+      EVOLVENT_TOKEN=$(evolvent token create --role worker)
+
+    [bold]Roles[/bold]
+      viewer  reads everything
+      worker  reads, and claims, reports and uploads
+      admin   does everything: creates, stops, extends and deletes studies
+
+    Run it where the service runs, with the same --store: it needs no restart.
+    The token is printed once. The store keeps its hash, not the token.
+    """
     from evolvent.store import open_store
     from evolvent.store.tokens import tokens_of
 
@@ -71,14 +70,13 @@ def create(
     print(f"{_described(token)}. It is shown this once: keep it.", file=sys.stderr)
 
 
-_LIST = """
-[bold]Examples[/bold]
-  evolvent token list
-  evolvent token list --json | jq '.\\[] | select(.state == "active")'"""
-
-
 def show(store: StoreUrl = DEFAULT_STORE, form: Format = Format.TABLE) -> None:
-    """List all tokens there ever were, the newest last; never the tokens themselves."""
+    r"""List all tokens there ever were, the newest last; never the tokens themselves.
+
+    [bold]Examples[/bold]
+      evolvent token list
+      evolvent token list --json | jq '.\[] | select(.state == "active")'
+    """
     tokens = _tokens(store)
     now = tokens.now()
     print_rows(_TITLES, [_row(token, now) for token in tokens.list()], form)
@@ -92,32 +90,30 @@ def _row(token: Token, now: float) -> list[Any]:
     return [token.id, token.name, token.role, token.study, token.state(now), *times]
 
 
-_REVOKE = """
-[bold]Examples[/bold]
-  evolvent token revoke 3f9c02d1a7be
-  evolvent token revoke evt_…            a token that has got into wrong hands"""
-
-
 def revoke(
     id: Annotated[str, typer.Argument(metavar="ID", help="From the list; or the token itself.")],
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
-    """Revoke a token: from now on it opens nothing, and who signed in with it is signed out."""
+    """Revoke a token: from now on it opens nothing, and who signed in with it is signed out.
+
+    [bold]Examples[/bold]
+      evolvent token revoke 3f9c02d1a7be
+      evolvent token revoke evt_…            a token that has got into wrong hands
+    """
     token = _tokens(store).revoke(id)
     print(f"revoked {_described(token)}")
 
 
-_LOGIN = """
-[bold]Examples[/bold]
-  evolvent login https://host:8080          asks for the token
-  evolvent login https://host:8080 < file   reads it
-
-It is kept in ~/.config/evolvent/token, or where EVOLVENT_TOKEN_FILE says, for
-this user's eyes only. EVOLVENT_TOKEN, where it is set, goes before it."""
-
-
 def login(url: Annotated[str, typer.Argument(metavar="URL", help="Of the service.")]) -> None:
-    """Keep a token for this machine, once the service has taken it."""
+    """Keep a token for this machine, once the service has taken it.
+
+    [bold]Examples[/bold]
+      evolvent login https://host:8080          asks for the token
+      evolvent login https://host:8080 < file   reads it
+
+    It is kept in ~/.config/evolvent/token, or where EVOLVENT_TOKEN_FILE says, for
+    this user's eyes only. EVOLVENT_TOKEN, where it is set, goes before it.
+    """
     from evolvent.store import open_store
     from evolvent.store.http.credentials import TOKEN, write_token
 
@@ -162,7 +158,7 @@ def _seconds(text: str) -> float:
 tokens = typer.Typer(
     help="Say who may use the service: make, list and revoke tokens.", no_args_is_help=True
 )
-tokens.command(epilog=_CREATE)(create)
-tokens.command("list", epilog=_LIST)(with_options(show))
-tokens.command(epilog=_REVOKE)(revoke)
-COMMANDS = {login: _LOGIN}
+add_command(tokens, "create", create)
+add_command(tokens, "list", show)
+add_command(tokens, "revoke", revoke)
+COMMANDS = (login,)

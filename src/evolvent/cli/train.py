@@ -71,12 +71,6 @@ class RunOptions(dict[str, Any]):
         return cls((name, value) for name, value in options.items() if value is not None)
 
 
-_DEMO = """
-[bold]Examples[/bold]
-  evolvent demo
-  evolvent demo --no-control --json | tail -1"""
-
-
 def demo(
     store: StoreUrl = DEFAULT_STORE,
     workers: Annotated[int, typer.Option("--workers", "-w", min=0, help="Processes to start.")] = 2,
@@ -90,46 +84,16 @@ def demo(
 
     Takes about half a minute on two cores. Needs PyTorch and scikit-learn:
     pip install 'evolvent\[demo]'
+
+    [bold]Examples[/bold]
+      evolvent demo
+      evolvent demo --no-control --json | tail -1
     """
     from evolvent.demo.run import demo as run_demo
 
     outcome = run_demo(store=store, workers=workers, control=control, as_json=as_json)
     if outcome.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
-
-
-_RUN = """
-[bold]A study file[/bold]
-  \\[study]
-  name = "digits"
-  metric = "accuracy"
-  mode = "max"                        # or "min"
-  population = 8
-  rounds = 20
-  trainable = "package.module:name"   # a function, or a Trainable class
-  # and, if you like: seed, synchronous, target, max_failures, durability,
-  # store, workers, devices, per_device, threads, wall_time_s
-
-  \\[space]
-  lr = {type = "LogUniform", low = 1e-5, high = 1.0}
-  layers = {type = "IntUniform", low = 1, high = 4}
-  optimizer.momentum = {type = "Uniform", low = 0.1, high = 0.999}
-
-  \\[algorithm]                         # optional
-  type = "PBT"
-  exploit = {type = "Truncation", fraction = 0.2}
-  explore = {type = "Perturb", factors = \\[0.8, 1.2]}
-
-  \\[\\[initial]]                         # first members, by hand; optional
-  lr = 0.1
-
-[bold]Examples[/bold]
-  evolvent run study.toml --workers 4
-  evolvent run study.toml --devices cuda:0,cuda:1 --per-device 2
-  evolvent run study.toml --json > result.json
-
-Ctrl-C once finishes the running jobs, twice stops at once.
-The same command goes on from there, and from a kill or a crash."""
 
 
 def run(
@@ -145,7 +109,40 @@ def run(
     running: RunOptions,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Start the study that a file describes, or go on with it."""
+    r"""Start the study that a file describes, or go on with it.
+
+    [bold]A study file[/bold]
+      \[study]
+      name = "digits"
+      metric = "accuracy"
+      mode = "max"                        # or "min"
+      population = 8
+      rounds = 20
+      trainable = "package.module:name"   # a function, or a Trainable class
+      # and, if you like: seed, synchronous, target, max_failures, durability,
+      # store, workers, devices, per_device, threads, wall_time_s
+
+      \[space]
+      lr = {type = "LogUniform", low = 1e-5, high = 1.0}
+      layers = {type = "IntUniform", low = 1, high = 4}
+      optimizer.momentum = {type = "Uniform", low = 0.1, high = 0.999}
+
+      \[algorithm]                         # optional
+      type = "PBT"
+      exploit = {type = "Truncation", fraction = 0.2}
+      explore = {type = "Perturb", factors = \[0.8, 1.2]}
+
+      \[\[initial]]                         # first members, by hand; optional
+      lr = 0.1
+
+    [bold]Examples[/bold]
+      evolvent run study.toml --workers 4
+      evolvent run study.toml --devices cuda:0,cuda:1 --per-device 2
+      evolvent run study.toml --json > result.json
+
+    Ctrl-C once finishes the running jobs, twice stops at once.
+    The same command goes on from there, and from a kill or a crash.
+    """
     from evolvent.cli.study_file import read_study_file
     from evolvent.engines.trainable import check_importable
 
@@ -161,13 +158,6 @@ def run(
     show_result(study.run(study_file.trainable, **options), as_json=as_json)
 
 
-_RESUME = """
-[bold]Examples[/bold]
-  evolvent resume                              the newest study
-  evolvent resume digits --workers 4
-  evolvent resume digits package.module:train  if the study does not know it"""
-
-
 def resume(
     study: StudyChoice,
     trainable: TrainablePath = None,
@@ -175,20 +165,17 @@ def resume(
     running: RunOptions,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a study: after Ctrl-C, a crash, `stop` or `extend`."""
+    """Go on with a study: after Ctrl-C, a crash, `stop` or `extend`.
+
+    [bold]Examples[/bold]
+      evolvent resume                              the newest study
+      evolvent resume digits --workers 4
+      evolvent resume digits package.module:train  if the study does not know it
+    """
     opened = study.open()
     path = trainable_path(opened, trainable)
     result = opened.run(path, progress=observer(as_json), **running)
     show_result(result, as_json=as_json)
-
-
-_WORKER = """
-[bold]Examples[/bold]
-  evolvent worker --latest
-  evolvent worker sqlite:////data/evolvent.db digits package.module:train
-
-Start as many as you like, on any machine that reaches the store, and kill
-them when you like: their jobs go back to the queue."""
 
 
 def worker(
@@ -206,7 +193,15 @@ def worker(
         float, typer.Option(metavar="SECONDS", help="Silence after which its job goes to another.")
     ] = 30.0,
 ) -> None:
-    """Join a study that exists, train what is to be trained, and end with it."""
+    """Join a study that exists, train what is to be trained, and end with it.
+
+    [bold]Examples[/bold]
+      evolvent worker --latest
+      evolvent worker sqlite:////data/evolvent.db digits package.module:train
+
+    Start as many as you like, on any machine that reaches the store, and kill
+    them when you like: their jobs go back to the queue.
+    """
     from evolvent.engines.local.options import LocalOptions
 
     if not latest and study is None:
@@ -261,4 +256,4 @@ def show_result(result: Result, *, as_json: bool) -> None:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-COMMANDS = {demo: _DEMO, run: _RUN, resume: _RESUME, worker: _WORKER}
+COMMANDS = (demo, run, resume, worker)
