@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
+import warnings
 from numbers import Real
+from types import FrameType
 from typing import Any, TypeVar
 
 from evolvent.errors import ConfigError
@@ -28,6 +31,15 @@ def invalid(field: str, problem: str, *, within: str = "") -> ConfigError:
         within: what the message says before, such as "space: ".
     """
     return ConfigError(f"{within}{field}: {problem}", field=field)
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line outside evolvent that led here, however many calls lie between."""
+    level = 1
+    caller: FrameType | None = sys._getframe()
+    while caller is not None and caller.f_globals.get("__name__", "").split(".")[0] == "evolvent":
+        level, caller = level + 1, caller.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def check_name(argument: str, value: Any) -> str:

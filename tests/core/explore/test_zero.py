@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import evolvent as ev
 from evolvent.core.algorithms import PBT
 from evolvent.core.distributions import IntUniform, LogUniform, Normal, Uniform
 from evolvent.core.explore import Gaussian, NoExplore, Perturb, Resample, ZeroTrap
@@ -49,3 +50,17 @@ def test_the_warning_names_the_hyperparameter_and_the_way_out() -> None:
         ZeroTrap, match=r"x: 0 is in the space .* \[Resample\(0\.25\), Perturb\(\)\]"
     ):
         PBT().validate(Space({"x": Uniform(0, 1)}), 4)
+
+
+def test_the_warning_is_at_the_line_that_made_the_study() -> None:
+    with pytest.warns(ZeroTrap) as seen:
+        ev.create_study(
+            "zero",
+            metric="q",
+            mode="max",
+            population=2,
+            rounds=2,
+            space={"x": ev.Uniform(0, 1)},
+            store="memory://",
+        )
+    assert [w.filename for w in seen] == [__file__]

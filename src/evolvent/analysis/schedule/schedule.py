@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +34,7 @@ from evolvent.analysis.schedule.segments import (
 from evolvent.core.records import JobRecord
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError, OutOfSpace
-from evolvent.validation import check_choice, check_count
+from evolvent.validation import check_choice, check_count, warn
 
 _FORMS = {".json": (to_json, from_json), ".csv": (to_csv, from_csv)}
 
@@ -171,10 +170,9 @@ class Schedule:
         check_count("total", total, least=1)
         new, segments = unit or self.unit, self.segments
         if len(segments) > total:
-            warnings.warn(
+            warn(
                 f"{len(segments)} segments do not fit into {total} {new}: only the "
-                f"{total} longest are kept",
-                stacklevel=2,
+                f"{total} longest are kept"
             )
         return Schedule(stretched(longest(segments, total), total), new)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 from evolvent.core.distributions import LogUniform, Normal, Uniform
 from evolvent.core.explore.combined import Chain, PerName
 from evolvent.core.explore.no_explore import NoExplore
 from evolvent.core.explore.perturb import Perturb
 from evolvent.core.explore.protocol import Explore
 from evolvent.core.space import Space
+from evolvent.validation import warn
 
 
 class ZeroTrap(UserWarning):
@@ -25,12 +24,11 @@ def warn_of_zero_traps(explore: Explore, space: Space) -> None:
         )
         floats = isinstance(distribution, (Uniform, LogUniform, Normal))
         if only_multiplied and floats and distribution.contains(0):
-            warnings.warn(
+            warn(
                 f"{name}: 0 is in the space and stays 0 when Perturb multiplies it: use a "
                 "LogUniform, bounds that leave 0 out, Gaussian(sigma), or "
                 "[Resample(0.25), Perturb()]",
                 ZeroTrap,
-                stacklevel=2,
             )
 
 
