@@ -187,7 +187,9 @@ class Space(Mapping[str, Distribution]):
 
 
 def short(value: Any, digits: int = 4) -> str:
-    """Return a hyperparameter in a few characters: floats to so many digits."""
+    """Return a hyperparameter in a few characters: floats to so many digits, `true` and `false`."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
