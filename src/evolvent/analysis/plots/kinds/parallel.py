@@ -28,6 +28,7 @@ from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 
 _MOST, _CROWD = 200, 60  # lines
+_BESIDE = 130  # pixels that the legend takes
 _EXACT = 17  # digits that tell any two floats apart
 
 
@@ -48,7 +49,8 @@ def draw(log: Log, options: Options) -> ChartType:
         sort=None,
         title=None,
         axis=alt.Axis(
-            labelAngle=0, labelLimit=width // len(axes), labelExpr="split(datum.label, '.')",
+            labelAngle=0, labelOverlap=False, labelLimit=(width - _BESIDE) // len(axes) - 4,
+            labelExpr="split(datum.label, '.')",
             labelFontSize=12, labelPadding=10, grid=True, gridWidth=1.5, domain=False, ticks=False,
         ),
     )  # fmt: skip
