@@ -26,8 +26,12 @@ def check(
         str | None,
         typer.Option(metavar="NAME", help="A study in the store. \\[default: the newest]"),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Train longer when effects are late.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Of seeds and hyperparameters.")] = 0,
+    rounds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Train longer when effects are late.")
+    ] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Of seeds and hyperparameters.")
+    ] = 0,
     store: StoreUrl = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:

@@ -93,7 +93,9 @@ def stop(
 
 
 def extend(
-    rounds: Annotated[int, typer.Option("--rounds", "-r", min=1, help="Of every member, in all.")],
+    rounds: Annotated[
+        int, typer.Option("--rounds", "-r", min=1, metavar="N", help="Of every member, in all.")
+    ],
     study: StudyChoice,
 ) -> None:
     """Set the number of rounds of a study; a finished one then goes on with `resume`.

@@ -43,14 +43,17 @@ def exec_(
     store: StoreUrl = DEFAULT_STORE,
     latest: Annotated[bool, typer.Option("--latest", help="Join the newest study.")] = False,
     workers: Annotated[
-        int, typer.Option("--workers", "-w", min=1, help="Commands that run at the same time.")
+        int,
+        typer.Option(
+            "--workers", "-w", min=1, metavar="N", help="Commands that run at the same time."
+        ),
     ] = 1,
     device: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="The command's {device}; several are dealt out."),
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="OMP_NUM_THREADS and its like for the command.")
+        int, typer.Option(min=1, metavar="N", help="OMP_NUM_THREADS and its like for the command.")
     ] = 1,
     lease: Annotated[
         float, typer.Option(metavar="SECONDS", help="Silence after which its job goes to another.")

@@ -27,8 +27,8 @@ _Names = Annotated[
 def explain(names: _Names = None, store: StoreUrl = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Say in plain words why a job exists.
 
-    Who was compared with whom, the ranks and scores, the rule that fired, every hyperparameter
-    before and after, and what came of it.
+    Who was compared with whom, the ranks and scores, the rule that fired, every
+    hyperparameter before and after, and what came of it.
 
     [bold]Examples[/bold]
       evolvent explain                    the best job of the newest study

@@ -20,7 +20,7 @@ StoreUrl: TypeAlias = Annotated[
     str,
     typer.Option(
         "--store", metavar="URL", envvar="EVOLVENT_STORE",
-        help="Where studies live, such as sqlite:///path/to/file.db.",
+        help="Where studies live, such as sqlite:///some/file.db.",
     ),
 ]  # fmt: skip
 StudyName: TypeAlias = Annotated[

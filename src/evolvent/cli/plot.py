@@ -13,7 +13,7 @@ import typer
 from evolvent.analysis.plots import KINDS
 from evolvent.cli.options import DEFAULT_STORE, StoreUrl
 
-_WIDTH = 64
+_WIDTH = 76
 
 
 def plot(

@@ -169,7 +169,7 @@ def jobs(
     fields: Annotated[
         str | None, typer.Option(metavar="NAMES", help="Fields to print, comma-separated.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many.")] = None,
     form: Format = Format.TABLE,
 ) -> None:
     """List jobs in the order in which they finished, then the open ones.
@@ -182,8 +182,8 @@ def jobs(
 
     [bold]Fields[/bold]
       id, member, round, state, score, parent, donor, attempt, checkpoint, reason,
-      error, worker, started_at, finished_at, seconds; every hyperparameter and
-      every metric by its name. A higher score is better: it is the metric,
+      cause, error, worker, started_at, finished_at, seconds; every hyperparameter
+      and every metric by its name. A higher score is better: it is the metric,
       negated where the study minimises it.
     """
     from evolvent.cli.render.fields import Fields, human_readable

@@ -22,10 +22,14 @@ def replay(
             help=".json, .csv, or Ray's pbt_policy_*.txt. \\[default: that of the best job]",
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many models are trained alike.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many models are trained alike.")
+    ] = 3,
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="Stretch or shrink the schedule. \\[default: as long as it is]"),
+        typer.Option(
+            min=1, metavar="N", help="Stretch or shrink the schedule. \\[default: as long as it is]"
+        ),
     ] = None,
     name: Annotated[
         str | None,

@@ -27,7 +27,10 @@ def serve(
         str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="N", help="Port to listen on; 0 for any that is free."
+        ),
     ] = 8080,
     certfile: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Certificate (PEM), to speak TLS.")

@@ -41,7 +41,7 @@ class RunOptions(dict[str, Any]):
         workers: Annotated[
             int | None,
             typer.Option(
-                "--workers", "-w", min=0,
+                "--workers", "-w", min=0, metavar="N",
                 help="Processes to start; 0: train in this one. \\[default: one a core]",
             ),
         ] = None,
@@ -50,11 +50,13 @@ class RunOptions(dict[str, Any]):
             typer.Option(metavar="NAMES", help="Dealt to the workers, such as cuda:0,cuda:1."),
         ] = None,
         per_device: Annotated[
-            int | None, typer.Option(min=1, help="Workers that share a device.")
+            int | None, typer.Option(min=1, metavar="N", help="Workers that share a device.")
         ] = None,
         threads: Annotated[
             int | None,
-            typer.Option(min=1, help="Threads of each worker. \\[default: the cores shared out]"),
+            typer.Option(
+                min=1, metavar="N", help="Threads of each worker. \\[default: the cores shared out]"
+            ),
         ] = None,
         wall_time: Annotated[
             float | None,
@@ -73,7 +75,9 @@ class RunOptions(dict[str, Any]):
 
 def demo(
     store: StoreUrl = DEFAULT_STORE,
-    workers: Annotated[int, typer.Option("--workers", "-w", min=0, help="Processes to start.")] = 2,
+    workers: Annotated[
+        int, typer.Option("--workers", "-w", min=0, metavar="N", help="Processes to start.")
+    ] = 2,
     control: Annotated[
         bool,
         typer.Option("--control/--no-control", help="Compare with random search, same compute."),
@@ -188,7 +192,9 @@ def worker(
     store_option: StoreUrl = DEFAULT_STORE,
     latest: Annotated[bool, typer.Option("--latest", help="Join the newest study.")] = False,
     device: Annotated[str | None, typer.Option(help="Handed to training as job.device.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of numeric libraries.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Threads of numeric libraries.")
+    ] = 1,
     lease: Annotated[
         float, typer.Option(metavar="SECONDS", help="Silence after which its job goes to another.")
     ] = 30.0,
