@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from shutil import get_terminal_size
+from textwrap import TextWrapper
 from typing import Annotated, Any
 
 import typer
@@ -54,7 +56,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except EvolventError as e:
-            print(f"error: {e}", file=sys.stderr)
+            _print_error(f"error: {e}")
             unknown = isinstance(e, (UnknownStudy, UnknownJob))
             raise typer.Exit(EXIT_UNKNOWN if unknown else EXIT_ERROR) from e
 
@@ -85,6 +87,17 @@ def _root(
     ] = False,
 ) -> None:
     """Population Based Training: breeds hyperparameters while the models train."""
+
+
+def _print_error(message: str) -> None:
+    """Print on standard error; for a terminal, broken between words but not within a path."""
+    lines = message.splitlines()
+    if sys.stderr.isatty():
+        wrapper = TextWrapper(
+            get_terminal_size().columns, break_long_words=False, break_on_hyphens=False
+        )
+        lines = [wrapper.fill(line) for line in lines]
+    print(*lines, sep="\n", file=sys.stderr)
 
 
 _PARSERS = {exec.exec_: exec.CommandParser}

@@ -115,7 +115,8 @@ def _print_study(study: Study) -> None:
     if failures:
         last = failures[-1]
         text = f"last failure: {last.job}, attempt {last.attempt}: {last.failure.message}"
-        console.print(text, style="red", markup=False, soft_wrap=True)
+        wide = not console.is_terminal
+        console.print(text, style="red", markup=False, soft_wrap=wide)
 
 
 def _stop_note(status: StudyStatus) -> str:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from evolvent.analysis.explain.changes import Change
 from evolvent.analysis.explain.explain import Explanation
 from evolvent.analysis.schedule.segments import flat
-from evolvent.cli.render.output import job_as_json, output_console
+from evolvent.cli.render.output import job_as_json, output_console, print_prose
 from evolvent.display.columns import Column, as_table, short_names
 from evolvent.display.words import compact
 
-_WIDEST = 88  # prose is no easier to read on a wider screen
 _ROLES = {"this member": "bold", "copied": "bold green", "drawn": "bold cyan"}
 
 
@@ -30,7 +27,7 @@ def print_explanation(explanation: Explanation) -> None:
             (explanation.job.id, "bold"), f" of {explanation.study}: {explanation.job.state}"
         )
     )
-    _print_prose(console, explanation.why)
+    print_prose(explanation.why)
     if explanation.rivals:
         console.print()
         console.print(_rivals(explanation))
@@ -38,31 +35,19 @@ def print_explanation(explanation: Explanation) -> None:
     if any(change.how or change.after != change.before for change in explanation.changes):
         console.print(_changes(explanation.changes))
     else:
-        _print_prose(console, [f"Trained with {_values(explanation)}."])
+        print_prose([f"Trained with {_values(explanation)}."])
     if explanation.after:
         console.print()
-        _print_prose(console, explanation.after)
+        print_prose(explanation.after)
     if explanation.check:
         console.print()
         style = "dim" if explanation.agrees else "yellow"
-        _print_prose(console, [explanation.check], style=style)
+        print_prose([explanation.check], style=style)
 
 
 def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
     """Return everything that an explanation says."""
     return {**asdict(explanation), "job": job_as_json(explanation.job)}
-
-
-def _print_prose(console: Console, sentences: Iterable[str], *, style: str = "") -> None:
-    """Print a sentence a line; in a terminal the next lines of one are indented."""
-    for sentence in sentences:
-        if not console.is_terminal:
-            console.print(Text(sentence), soft_wrap=True)
-            continue
-        lines = Text(sentence, style=style).wrap(console, min(console.width, _WIDEST) - 2)
-        for number, line in enumerate(lines):
-            line.rstrip()
-            console.print(Padding(line, (0, 0, 0, 2 if number else 0)))
 
 
 def _values(explanation: Explanation) -> str:

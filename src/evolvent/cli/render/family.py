@@ -29,7 +29,7 @@ def print_family(
     if not stems:
         console.print(f"{status.record.name}: no job is done yet", soft_wrap=True)
         return
-    console.print(_headline(tree, stems), soft_wrap=True)
+    console.print(_headline(tree, stems), soft_wrap=not console.is_terminal)
     console.print()
     lines = [line for stem in stems for line in stem.walk()]
     shown = _largest(lines, most)

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evolvent.display.columns import Column
 
 _UNLIMITED = 100_000  # characters a line may have where nobody's screen ends
+_WIDEST = 88  # prose is no easier to read on a wider screen
 
 
 def print_json(value: Any) -> None:
@@ -88,6 +89,22 @@ def print_schedule(schedule: Schedule, *, indent: str = "") -> None:
         values = flat(segment.hyperparameters)
         rows.append([segment.span, segment.member, *(values.get(name) for name in schedule.names)])
     print_table(text_columns([schedule.unit, "member", *titles.values()], rows))
+
+
+def print_prose(sentences: Iterable[str], *, indent: int = 2, style: str = "") -> None:
+    """Print a sentence a line; in a terminal the next lines of one are indented."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = output_console()
+    for sentence in sentences:
+        if not console.is_terminal:
+            console.print(Text(sentence), soft_wrap=True)
+            continue
+        lines = Text(sentence, style=style).wrap(console, min(console.width, _WIDEST) - indent)
+        for number, line in enumerate(lines):
+            line.rstrip()
+            console.print(Padding(line, (0, 0, 0, indent if number else 0)))
 
 
 def output_console() -> Console:
