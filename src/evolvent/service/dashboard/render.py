@@ -40,7 +40,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "when": when, "span": span, "size": size}
+    environment.filters |= {
+        "number": number,
+        "when": when,
+        "span": span,
+        "duration": duration,
+        "size": size,
+    }
     environment.globals |= {"static": static_url, "Role": Role}
     return environment
 
