@@ -9,6 +9,7 @@ const loadOnce = () => import(LIBRARY).then(() => window.vegaEmbed);
 let library = null;
 let busy = false;
 let again = false;
+let leaving = new AbortController();
 
 /** Draw all figures that have changed, one after the other. */
 async function drawAll() {
@@ -26,6 +27,7 @@ async function drawAll() {
     for (const [i, figure] of figures.entries()) await draw(embed, figure, specs[i]);
   } catch (error) {
     library = null;
+    if (leaving.signal.aborted) return;
     if (/fetch|load failed/i.test(error.message)) return; // the connection: the banner says so
     document.querySelectorAll("[data-figure]").forEach((figure) => complain(figure, error.message));
   } finally {
@@ -42,7 +44,7 @@ async function ask(figure) {
   const headers = { Accept: "application/json" };
   const before = shown.get(figure);
   if (before?.query === query) headers["If-None-Match"] = before.version;
-  const response = await fetch(figure.dataset.figure + query, { headers });
+  const response = await fetch(figure.dataset.figure + query, { headers, signal: leaving.signal });
   if (response.ok) return { query, version: response.headers.get("ETag") ?? "", text: await response.text() };
   if (response.status >= 400 && response.status < 500) complain(figure, (await response.json()).error.message);
   return null;
@@ -134,6 +136,9 @@ addEventListener("resize", () => {
 });
 dark.addEventListener("change", drawAll);
 document.addEventListener("evolvent:changed", drawAll);
+// Another page comes, and who signs out may be refused what is asked for meanwhile.
+document.addEventListener("submit", (event) => event.target.matches("form[data-table]") || leaving.abort());
+addEventListener("pageshow", (event) => event.persisted && (leaving = new AbortController()));
 addEventListener("scroll", () => (tip.hidden = true), { passive: true });
 keepPlaces();
 drawAll();
