@@ -15,9 +15,8 @@ from evolvent.core.distributions import (
     Choice,
     Constant,
     Distribution,
-    IntUniform,
-    LogIntUniform,
-    LogUniform,
+    Integers,
+    Logarithmic,
     Normal,
     Ordinal,
 )
@@ -200,7 +199,7 @@ def _move_note(
     strategy: Perturb | Gaussian, distribution: Any, old: float, rng: np.random.Generator
 ) -> tuple[str, bool]:
     """Say how a number was moved: the same step without bounds tells the factor or the noise."""
-    log = isinstance(strategy, Gaussian) and isinstance(distribution, (LogUniform, LogIntUniform))
+    log = isinstance(strategy, Gaussian) and isinstance(distribution, Logarithmic)
     # In a space without bounds the same draws give the step as it was before it was held back.
     start = math.log(old) if log else old
     end = float(strategy({"x": start}, Space({"x": Normal(0, 1)}), rng=rng)["x"])  # type: ignore[arg-type]
@@ -213,7 +212,7 @@ def _move_note(
         held = "clipped" if strategy.bounds == "clip" else "mirrored"
         bound = distribution.low if target < distribution.low else distribution.high
         return f"{note}, {held} at {short(bound)}", True
-    if isinstance(distribution, (IntUniform, LogIntUniform)):
+    if isinstance(distribution, Integers):
         note += ", rounded"
     return note, False
 

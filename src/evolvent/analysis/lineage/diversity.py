@@ -11,15 +11,7 @@ from numpy.typing import NDArray
 from evolvent.analysis.columns import Column, Numbers, evenly
 from evolvent.analysis.lineage.family_tree import FamilyTree, population_rows, surviving
 from evolvent.analysis.log import Log
-from evolvent.core.distributions import (
-    Choice,
-    Constant,
-    Distribution,
-    LogIntUniform,
-    LogUniform,
-    Normal,
-    Ordinal,
-)
+from evolvent.core.distributions import Choice, Constant, Distribution, Logarithmic, Normal, Ordinal
 
 COLLAPSED = 0.05
 """A spread below this share of the first one counts as collapsed."""
@@ -112,7 +104,7 @@ def _spread(column: Column, rows: NDArray[np.int64], distribution: Distribution)
     if isinstance(distribution, (Choice, Ordinal)):
         return _share(column, rows, list(distribution.values))
     there = rows >= 0
-    log = isinstance(distribution, (LogUniform, LogIntUniform))
+    log = isinstance(distribution, Logarithmic)
     numbers = np.log(column) if log else column.astype(np.float64)
     values = np.zeros(rows.shape)
     values[there] = numbers[rows[there]]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evolvent.analysis.columns import Column
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.drawing import alt
-from evolvent.core.distributions import Constant, Distribution, LogIntUniform, LogUniform
+from evolvent.core.distributions import Constant, Distribution, Logarithmic
 from evolvent.core.space import short
 
 _LISTED_FROM_TEXT = 40  # more different texts than that are no axis: the rest is not drawn
@@ -55,7 +55,7 @@ class Axis:
                 tuple(short(value, digits=8) for value in listed),
             )
         numbers = _numbers(column)
-        wanted = isinstance(distribution, (LogUniform, LogIntUniform))
+        wanted = isinstance(distribution, Logarithmic)
         log_scale = wanted and bool(np.all(numbers[np.isfinite(numbers)] > 0))
         return cls(name, "log" if log_scale else "linear", numbers)
 

@@ -21,8 +21,10 @@ __all__ = [
     "Floats",
     "IntUniform",
     "Integers",
+    "Listed",
     "LogIntUniform",
     "LogUniform",
+    "Logarithmic",
     "Normal",
     "Ordinal",
     "Uniform",
@@ -30,7 +32,9 @@ __all__ = [
 
 Integers: TypeAlias = IntUniform | LogIntUniform
 Floats: TypeAlias = Uniform | LogUniform | Normal
-Distribution: TypeAlias = Floats | Integers | Choice | Ordinal | Constant
+Logarithmic: TypeAlias = LogUniform | LogIntUniform
+Listed: TypeAlias = Choice | Ordinal | Constant
+Distribution: TypeAlias = Floats | Integers | Listed
 
 DISTRIBUTIONS: dict[str, type[Distribution]] = {
     "Uniform": Uniform,

@@ -7,14 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from evolvent.core.distributions import (
-    Choice,
-    Constant,
-    Distribution,
-    IntUniform,
-    LogIntUniform,
-    Ordinal,
-)
+from evolvent.core.distributions import Distribution, Integers, Listed
 from evolvent.core.explore.moves import move_float, move_integer, move_listed
 from evolvent.core.explore.protocol import BOUNDS, Bounds
 from evolvent.core.records import Hyperparameters, Value
@@ -53,10 +46,10 @@ class Gaussian:
         """Accept every space."""
 
     def _moved(self, value: Value, distribution: Distribution, rng: np.random.Generator) -> Value:
-        if isinstance(distribution, (Choice, Ordinal, Constant)):
+        if isinstance(distribution, Listed):
             return move_listed(distribution, value, rng=rng)
         number, noise = cast(float, value), self.sigma * draw_normal(rng)
         target = distribution.unscaled(distribution.scaled(number) + noise)
-        if isinstance(distribution, (IntUniform, LogIntUniform)):
+        if isinstance(distribution, Integers):
             return move_integer(distribution, number, target, up=noise > 0, bounds=self.bounds)
         return move_float(distribution, target, bounds=self.bounds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evolvent.core.distributions import Choice, Constant, Floats, Integers, Ordinal
+from evolvent.core.distributions import Floats, Integers, Listed, Ordinal
 from evolvent.core.explore.protocol import Bounds
 from evolvent.core.records import Value
 
@@ -39,9 +39,7 @@ def move_integer(
     return onward if onward != value else distribution.clip(value - step)
 
 
-def move_listed(
-    distribution: Choice | Ordinal | Constant, value: Value, *, rng: np.random.Generator
-) -> Value:
+def move_listed(distribution: Listed, value: Value, *, rng: np.random.Generator) -> Value:
     """Redraw a choice, shift an ordinal by one place either way, keep a constant."""
     if isinstance(distribution, Ordinal):
         return shift_ordinal(distribution, value, up=rng.random() < 0.5)

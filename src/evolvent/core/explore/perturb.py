@@ -8,14 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from evolvent.core.distributions import (
-    Choice,
-    Constant,
-    Distribution,
-    IntUniform,
-    LogIntUniform,
-    Ordinal,
-)
+from evolvent.core.distributions import Distribution, Integers, Listed
 from evolvent.core.explore.moves import move_float, move_integer, move_listed
 from evolvent.core.explore.protocol import BOUNDS, Bounds
 from evolvent.core.records import Hyperparameters, Value
@@ -74,11 +67,11 @@ class Perturb:
         """Accept every space."""
 
     def _moved(self, value: Value, distribution: Distribution, rng: np.random.Generator) -> Value:
-        if isinstance(distribution, (Choice, Ordinal, Constant)):
+        if isinstance(distribution, Listed):
             return move_listed(distribution, value, rng=rng)
         number: float = value  # type: ignore[assignment]  # the others are distributions of numbers
         factor = self._draw(rng)
-        if not isinstance(distribution, (IntUniform, LogIntUniform)):
+        if not isinstance(distribution, Integers):
             return move_float(distribution, number * factor, bounds=self.bounds)
         if factor == 1:
             return value

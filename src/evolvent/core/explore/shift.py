@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from evolvent.core.distributions import Constant, Distribution, IntUniform, LogIntUniform, Ordinal
+from evolvent.core.distributions import Constant, Distribution, Integers, Ordinal
 from evolvent.core.explore.moves import shift_ordinal
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.space import Space
@@ -33,7 +33,7 @@ class Shift:
             ConfigError: names the hyperparameter that has no next value.
         """
         for name, distribution in space.items():
-            if not isinstance(distribution, (Ordinal, IntUniform, LogIntUniform, Constant)):
+            if not isinstance(distribution, Ordinal | Integers | Constant):
                 raise invalid(
                     "explore",
                     f"Shift cannot move {name}, a {type(distribution).__name__}: it takes "

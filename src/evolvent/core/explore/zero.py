@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evolvent.core.distributions import LogUniform, Normal, Uniform
+from evolvent.core.distributions import Floats
 from evolvent.core.explore.combined import Chain, PerName
 from evolvent.core.explore.no_explore import NoExplore
 from evolvent.core.explore.perturb import Perturb
@@ -22,8 +22,7 @@ def warn_of_zero_traps(explore: Explore, space: Space) -> None:
         only_multiplied = any(isinstance(s, Perturb) for s in steps) and all(
             isinstance(s, (Perturb, NoExplore)) for s in steps
         )
-        floats = isinstance(distribution, (Uniform, LogUniform, Normal))
-        if only_multiplied and floats and distribution.contains(0):
+        if only_multiplied and isinstance(distribution, Floats) and distribution.contains(0):
             warn(
                 f"{name}: 0 is in the space and stays 0 when Perturb multiplies it: use a "
                 "LogUniform, bounds that leave 0 out, Gaussian(sigma), or "
