@@ -12,8 +12,14 @@ from evolvent.validation import invalid
 _T = TypeVar("_T")
 
 
-def encode(value: Any) -> dict[str, Any]:
-    """Return a dataclass whose fields are JSON scalars or tuples of them as a JSON object."""
+def encode(value: Any, table: Mapping[str, type], *, what: str) -> dict[str, Any]:
+    """Return a dataclass whose fields are JSON scalars or tuples of them as a JSON object.
+
+    Raises:
+        ConfigError: its type is none of `table`; arguments as `decode`.
+    """
+    if type(value) not in table.values():
+        raise invalid(what, f"{value!r:.80} cannot be stored, only {_listed(table)} can")
     plain = {f.name: getattr(value, f.name) for f in fields(value)}
     return {
         "type": type(value).__name__,

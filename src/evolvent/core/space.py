@@ -139,7 +139,7 @@ class Space(Mapping[str, Distribution]):
 
     def to_json(self) -> dict[str, Any]:
         """Return the space as flat JSON."""
-        return {name: encode(distribution) for name, distribution in self._fields.items()}
+        return {name: encode(d, DISTRIBUTIONS, what=name) for name, d in self._fields.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Space:

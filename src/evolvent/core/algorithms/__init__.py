@@ -11,7 +11,6 @@ from evolvent.core.algorithms.replay import Replay
 from evolvent.core.codec import decode, encode, named
 from evolvent.core.exploit import exploit_from_json, exploit_to_json
 from evolvent.core.explore import as_explore, explore_from_json, explore_to_json
-from evolvent.validation import invalid
 
 __all__ = [
     "ALGORITHMS",
@@ -43,11 +42,7 @@ def algorithm_to_json(algorithm: Algorithm) -> dict[str, Any]:
             "explore": explore_to_json(as_explore(algorithm.explore)),
             "copies": algorithm.copies,
         }
-    if type(algorithm) not in ALGORITHMS.values():
-        raise invalid(
-            "algorithm", f"{algorithm!r:.80} cannot be stored, only {', '.join(ALGORITHMS)} can"
-        )
-    return encode(algorithm)
+    return encode(algorithm, ALGORITHMS, what="algorithm")
 
 
 def algorithm_from_json(data: Any) -> Algorithm:

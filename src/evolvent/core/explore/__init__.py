@@ -15,7 +15,6 @@ from evolvent.core.explore.protocol import Explore
 from evolvent.core.explore.resample import Resample
 from evolvent.core.explore.shift import Shift
 from evolvent.core.explore.zero import ZeroTrap, warn_of_zero_traps
-from evolvent.validation import invalid
 
 __all__ = [
     "EXPLORE",
@@ -59,11 +58,8 @@ def explore_to_json(strategy: Explore) -> Any:
             return {name: explore_to_json(one) for name, one in strategies}
         case CustomExplore():
             return strategy.to_json()
-    if type(strategy) not in EXPLORE.values():
-        raise invalid(
-            "explore", f"{strategy!r:.80} cannot be stored, only {', '.join(EXPLORE)} can"
-        )
-    return encode(strategy)
+        case _:
+            return encode(strategy, EXPLORE, what="explore")
 
 
 def explore_from_json(data: Any) -> Explore:
