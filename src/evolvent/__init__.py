@@ -11,67 +11,28 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "evolvent.core.algorithms": ("PBT", "RandomSearch"),
-    "evolvent.core.exploit": (
-        "BinaryTournament",
-        "CopyBest",
-        "NoExploit",
-        "TTest",
-        "Truncation",
-    ),
-    "evolvent.core.explore": (
-        "CustomExplore",
-        "Gaussian",
-        "NoExplore",
-        "Perturb",
-        "Resample",
-        "Shift",
-        "ZeroTrap",
-    ),
-    "evolvent.core.distributions": (
-        "Choice",
-        "Constant",
-        "IntUniform",
-        "LogIntUniform",
-        "LogUniform",
-        "Normal",
-        "Ordinal",
-        "Uniform",
-    ),
-    "evolvent.core.records": ("Copy", "JobRecord", "Keep", "Member", "Stop"),
-    "evolvent.core.population": ("Population",),
-    "evolvent.analysis.schedule.schedule": ("Schedule",),
-    "evolvent.comparing": ("compare",),
-    "evolvent.engines.job": ("Context", "Job"),
-    "evolvent.engines.trainable": ("Trainable",),
-    "evolvent.errors": (
-        "AllMembersFailed",
-        "ArchiveError",
-        "CheckpointError",
-        "ConfigError",
-        "EvolventError",
-        "LeaseLost",
-        "StoreError",
-        "StudyExists",
-        "TrainableError",
-        "UnknownJob",
-        "UnknownStudy",
-    ),
-    "evolvent.plotting": ("plot",),
-    "evolvent.result": ("Result",),
-    "evolvent.store": ("open_store",),
-    "evolvent.studies": ("create_study", "import_study", "list_studies", "load_study"),
-    "evolvent.study": ("Study",),
+    "evolvent.core.algorithms": "PBT RandomSearch",
+    "evolvent.core.exploit": "BinaryTournament CopyBest NoExploit TTest Truncation",
+    "evolvent.core.explore": "CustomExplore Gaussian NoExplore Perturb Resample Shift ZeroTrap",
+    "evolvent.core.distributions": "Choice Constant IntUniform LogIntUniform LogUniform Normal "
+    "Ordinal Uniform",
+    "evolvent.core.records": "Copy JobRecord Keep Member Stop",
+    "evolvent.core.population": "Population",
+    "evolvent.analysis.schedule.schedule": "Schedule",
+    "evolvent.comparing": "compare",
+    "evolvent.engines.job": "Context Job",
+    "evolvent.engines.trainable": "Trainable",
+    "evolvent.errors": "AllMembersFailed ArchiveError CheckpointError ConfigError EvolventError "
+    "LeaseLost StoreError StudyExists TrainableError UnknownJob UnknownStudy",
+    "evolvent.plotting": "plot",
+    "evolvent.result": "Result",
+    "evolvent.store": "open_store",
+    "evolvent.studies": "create_study import_study list_studies load_study",
+    "evolvent.study": "Study",
 }
-_MODULES = {
-    "keras": "evolvent.integrations.keras",
-    "mlflow": "evolvent.integrations.mlflow",
-    "optax": "evolvent.integrations.optax",
-    "tensorboard": "evolvent.integrations.tensorboard",
-    "torch": "evolvent.integrations.torch",
-    "wandb": "evolvent.integrations.wandb",
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("keras", "mlflow", "optax", "tensorboard", "torch", "wandb")
+"""Of `evolvent.integrations`, each of which needs its library."""
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = ["__version__", *_HOME_OF, *_MODULES]  # noqa: PLE0604 - no name is told twice
 
@@ -140,7 +101,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
         value = getattr(importlib.import_module(_HOME_OF[name]), name)
     elif name in _MODULES:
-        value = importlib.import_module(_MODULES[name])
+        value = importlib.import_module(f"evolvent.integrations.{name}")
     else:
         raise AttributeError(f"module 'evolvent' has no attribute {name!r}")
     globals()[name] = value
