@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.analysis.atomic_write import replacing
-from evolvent.analysis.schedule.segments import UNITS, Segment, Unit, flat
+from evolvent.analysis.schedule.segments import UNITS, Segment, Unit, check_segments, flat
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError
 from evolvent.validation import check_choice, check_count
@@ -41,7 +41,7 @@ def to_json(segments: Sequence[Segment], unit: Unit) -> str:
 
 
 def from_json(text: str) -> tuple[tuple[Segment, ...], Unit]:
-    """Undo `to_json`; whether the segments fit together is not checked.
+    """Undo `to_json`.
 
     Raises:
         ConfigError: names line or segment, field, what came and what was wanted.
@@ -55,8 +55,10 @@ def from_json(text: str) -> tuple[tuple[Segment, ...], Unit]:
         )
     if not isinstance(data["segments"], list):
         raise ConfigError(f"segments: got {data['segments']!r:.80}, wanted a list")
-    segments = tuple(_segment(i, value) for i, value in enumerate(data["segments"]))
-    total = sum(segment.length for segment in segments)
+    objects = [_object(f"segment {i}", x, _SEGMENT) for i, x in enumerate(data["segments"])]
+    segments = tuple(Segment(**{field: x[field] for field in _SEGMENT}) for x in objects)
+    check_segments(segments)
+    total = segments[-1].end
     if check_count("total", data["total"], least=1) != total:
         raise ConfigError(f"total: got {data['total']}, but the segments add up to {total}")
     return segments, check_choice("unit", data["unit"], UNITS)
@@ -171,21 +173,6 @@ def _count(what: str, cell: str) -> Any:
     if not (cell.isascii() and cell.isdecimal() and len(cell) < 19):  # fits into 64 bits
         raise ConfigError(f"{what}: got {cell!r:.80}, wanted a whole number, 0 or more")
     return int(cell)
-
-
-def _segment(i: int, value: Any) -> Segment:
-    what = f"segment {i}"
-    data = _object(what, value, _SEGMENT)
-    if not isinstance(data["hyperparameters"], Mapping):
-        got = data["hyperparameters"]
-        raise ConfigError(f"{what}: hyperparameters: got {got!r:.80}, wanted an object of names")
-    member = data["member"]
-    return Segment(
-        check_count(f"{what}: start", data["start"], least=0),
-        check_count(f"{what}: length", data["length"], least=1),
-        data["hyperparameters"],
-        None if member is None else check_count(f"{what}: member", member, least=0),
-    )
 
 
 def _object(what: str, data: Any, fields: Iterable[str]) -> Mapping[str, Any]:

@@ -43,7 +43,7 @@ class Segment:
 
 
 def check_segments(segments: Sequence[Segment]) -> None:
-    """Raise ConfigError unless the segments follow each other from 0 without gaps."""
+    """Raise ConfigError unless the segments are whole and follow each other from 0 without gaps."""
     if not segments:
         raise ConfigError("schedule: got no segment, wanted one or more")
     end = 0
@@ -61,6 +61,8 @@ def check_segments(segments: Sequence[Segment]) -> None:
                 f"segment {i}: hyperparameters: got {segment.hyperparameters!r:.80}, "
                 "wanted a dict of names"
             )
+        if segment.member is not None:
+            check_count(f"segment {i}: member", segment.member, least=0)
 
 
 def joined(segments: Iterable[Segment]) -> tuple[Segment, ...]:
