@@ -1,6 +1,9 @@
-"""Altair, for the files of this package; says how to get it."""
+"""Altair, for the files of this package, with the data of its charts; says how to get it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 from evolvent.errors import MissingExtra
 
@@ -10,4 +13,10 @@ try:
 except ImportError as e:
     raise MissingExtra("plots need Altair: pip install 'evolvent[plot]'") from e
 
-__all__ = ["ChartType", "alt"]
+__all__ = ["ChartType", "alt", "table"]
+
+
+def table(**columns: Iterable[Any]) -> alt.InlineData:
+    """Return columns as the data of a chart."""
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return alt.InlineData(values=rows)

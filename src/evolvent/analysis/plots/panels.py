@@ -10,8 +10,9 @@ import numpy as np
 from evolvent.analysis.columns import Rows, evenly
 from evolvent.analysis.plots import downsample
 from evolvent.analysis.plots.axis import Axis, round_axis, rounded
-from evolvent.analysis.plots.common import CROSS, LINE, STAR, Legend, Mark, count, halo, ids, mix
+from evolvent.analysis.plots.common import count, ids
 from evolvent.analysis.plots.drawing import alt
+from evolvent.analysis.plots.marks import CROSS, LINE, STAR, Legend, Mark, halo, mix
 from evolvent.analysis.plots.study_view import StudyView, legs
 from evolvent.analysis.plots.theme import Theme
 

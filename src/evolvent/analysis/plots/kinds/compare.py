@@ -8,9 +8,10 @@ from typing import Any
 from evolvent.analysis.comparison.compare import Curve, curves
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import NUMBERS, rounded
-from evolvent.analysis.plots.common import LINE, Legend, Mark, count, empty, finish, fitted
+from evolvent.analysis.plots.common import count, empty, finish, fitted
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.figure import Options
+from evolvent.analysis.plots.marks import LINE, Legend, Mark
 from evolvent.analysis.plots.theme import Theme
 from evolvent.errors import ConfigError
 

@@ -12,9 +12,10 @@ from evolvent.analysis.columns import Rows, evenly
 from evolvent.analysis.lineage.diversity import Diversity
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import round_axis, rounded
-from evolvent.analysis.plots.common import LINE, Legend, Mark, count, empty, finish
+from evolvent.analysis.plots.common import count, empty, finish
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.figure import Options
+from evolvent.analysis.plots.marks import LINE, Legend, Mark
 from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 

@@ -18,21 +18,11 @@ from evolvent.analysis.columns import Rows, evenly
 from evolvent.analysis.lineage.family_tree import FamilyTree, newest_rows, with_ancestors
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import round_axis
-from evolvent.analysis.plots.common import (
-    LINE,
-    STAR,
-    Legend,
-    Mark,
-    best_summary,
-    empty,
-    finish,
-    fitted,
-    halo,
-    ids,
-)
+from evolvent.analysis.plots.common import best_summary, empty, finish, fitted, ids
 from evolvent.analysis.plots.downsample import BINS
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.figure import Options
+from evolvent.analysis.plots.marks import LINE, STAR, Legend, Mark, halo
 from evolvent.analysis.plots.study_view import StudyView, legs
 from evolvent.analysis.plots.theme import Theme
 

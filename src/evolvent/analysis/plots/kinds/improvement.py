@@ -10,22 +10,11 @@ import numpy as np
 from evolvent.analysis.columns import Numbers, Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import Axis, rounded
-from evolvent.analysis.plots.common import (
-    LINE,
-    GridSize,
-    Legend,
-    Mark,
-    count,
-    empty,
-    finish,
-    grid,
-    ids,
-    mix,
-    table,
-)
+from evolvent.analysis.plots.common import GridSize, count, empty, finish, grid, ids
 from evolvent.analysis.plots.downsample import beyond, core_range, thin_points
-from evolvent.analysis.plots.drawing import ChartType, alt
+from evolvent.analysis.plots.drawing import ChartType, alt, table
 from evolvent.analysis.plots.figure import Options
+from evolvent.analysis.plots.marks import LINE, Legend, Mark, mix
 from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 

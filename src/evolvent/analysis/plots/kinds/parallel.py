@@ -11,19 +11,11 @@ from evolvent.analysis.columns import Rows, evenly
 from evolvent.analysis.lineage.family_tree import newest_rows, population_rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import Axis, rounded
-from evolvent.analysis.plots.common import (
-    count,
-    empty,
-    finish,
-    fitted,
-    halo,
-    ids,
-    metric_color,
-    table,
-)
+from evolvent.analysis.plots.common import count, empty, finish, fitted, ids
 from evolvent.analysis.plots.downsample import drawn_range
-from evolvent.analysis.plots.drawing import ChartType, alt
+from evolvent.analysis.plots.drawing import ChartType, alt, table
 from evolvent.analysis.plots.figure import Options
+from evolvent.analysis.plots.marks import halo, metric_color
 from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 

@@ -12,19 +12,10 @@ from evolvent.analysis.columns import Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots import downsample
 from evolvent.analysis.plots.axis import Axis, rounded
-from evolvent.analysis.plots.common import (
-    CROSS,
-    STAR,
-    beside,
-    empty,
-    finish,
-    heading,
-    ids,
-    metric_color,
-    table,
-)
-from evolvent.analysis.plots.drawing import ChartType, alt
+from evolvent.analysis.plots.common import beside, empty, finish, heading, ids
+from evolvent.analysis.plots.drawing import ChartType, alt, table
 from evolvent.analysis.plots.figure import Options
+from evolvent.analysis.plots.marks import CROSS, STAR, metric_color
 from evolvent.analysis.plots.study_view import StudyView
 from evolvent.analysis.plots.theme import Theme
 from evolvent.errors import ConfigError

@@ -7,19 +7,10 @@ import numpy as np
 from evolvent.analysis.columns import Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import Axis, round_axis
-from evolvent.analysis.plots.common import (
-    LINE,
-    GridSize,
-    Legend,
-    Mark,
-    best_summary,
-    empty,
-    finish,
-    grid,
-    ids,
-)
+from evolvent.analysis.plots.common import GridSize, best_summary, empty, finish, grid, ids
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.analysis.plots.figure import Options
+from evolvent.analysis.plots.marks import LINE, Legend, Mark
 from evolvent.analysis.plots.study_view import StudyView
 
 _VALUE, _COPY = "value in force", "weights copied to another member"
