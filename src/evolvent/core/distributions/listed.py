@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,23 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from evolvent.core.distributions.checks import is_number, passes
+from evolvent.core.distributions.checks import Checked, is_number
 from evolvent.core.records import Value
 from evolvent.core.rng import draw_index
 from evolvent.errors import OutOfSpace
 from evolvent.validation import check_number, invalid
 
 
-class _Exact(ABC):
+class _Exact(Checked):
     """What accepts its own values only: none is nearest to another."""
 
     __slots__ = ()
-
-    @abstractmethod
-    def check(self, value: Any) -> Value: ...
-
-    def contains(self, value: Any) -> bool:
-        return passes(self, value)
 
     def clip(self, value: Any) -> Value:
         """Return `check(value)`: none is nearest."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evolvent.core.distributions.checks import as_number, passes
+from evolvent.core.distributions.checks import Checked, as_number
 from evolvent.core.rng import draw_normal
 from evolvent.errors import OutOfSpace
 from evolvent.validation import check_number, invalid
@@ -20,7 +20,7 @@ _LOG_MAX = math.log(float_info.max)
 
 
 @dataclass(frozen=True, slots=True)
-class _Interval:
+class _Interval(Checked):
     """Numbers from `low` to `high`, both included."""
 
     low: float
@@ -54,9 +54,6 @@ class _Interval:
         if not self.low <= number <= self.high or (self._whole and number != round(number)):
             raise OutOfSpace(f"got {value!r}, wanted {self.expected}")
         return self._typed(number)
-
-    def contains(self, value: Any) -> bool:
-        return passes(self, value)
 
     def clip(self, value: Any) -> float:
         """Return the nearest value there is; OutOfSpace when `value` is no number."""
@@ -128,7 +125,7 @@ class LogIntUniform(_Interval):
 
 
 @dataclass(frozen=True, slots=True)
-class Normal:
+class Normal(Checked):
     """A float around `mean` with standard deviation `sd`; it has no bounds."""
 
     mean: float
@@ -148,9 +145,6 @@ class Normal:
         if not abs(number) <= float_info.max:
             raise OutOfSpace(f"got {value!r}, wanted {self.expected}")
         return float(number)
-
-    def contains(self, value: Any) -> bool:
-        return passes(self, value)
 
     def clip(self, value: Any) -> float:
         """Return the nearest finite float; OutOfSpace when `value` is no number."""
