@@ -6,21 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evolvent.analysis.comparison import text
 from evolvent.analysis.comparison.statistics import (
     LEAST_TO_RESAMPLE,
     Estimate,
     Verdict,
     mean_of,
     spread,
-)
-from evolvent.analysis.comparison.text import (
-    TITLES,
-    Line,
-    decimals,
-    difference_cells,
-    mean_cells,
-    report_lines,
-    wrapped,
 )
 from evolvent.core.records import JobId
 from evolvent.core.study import Mode
@@ -113,7 +105,7 @@ class Comparison:
     def __str__(self) -> str:
         return "\n".join(line.text for line in self.lines())
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[text.Line]:
         """Return it line by line, for who shows what stands out."""
         return list(_lines(self))
 
@@ -155,36 +147,36 @@ def _numbers(estimate: Estimate | None) -> dict[str, Any]:
     return {"n": 0} if estimate is None else asdict(estimate)
 
 
-def _lines(c: Comparison) -> Iterator[Line]:
+def _lines(c: Comparison) -> Iterator[text.Line]:
     goal = "maximised" if c.mode == "max" else "minimised"
     jobs = "first job" if c.budget == 1 else f"first {c.budget} jobs"
     if c.unequal:
         trained = ", ".join(f"{s.study} {s.jobs}" for arm in c.arms for s in arm.seeds)
         alarm = "UNEQUAL COMPUTE"
-        yield from wrapped(f"{alarm}. Jobs trained: {trained}.", alarm=alarm)
-        yield Line(f"Compared at the common budget: the {jobs} of every study.")
-        yield Line("")
+        yield from text.wrapped(f"{alarm}. Jobs trained: {trained}.", alarm=alarm)
+        yield text.Line(f"Compared at the common budget: the {jobs} of every study.")
+        yield text.Line("")
     head = f"{c.metric}, {goal}: the {jobs} of every study"
     sentences = [*_sentences(c), *(f"Note: {note}." for note in c.notes)]
-    yield from report_lines(head, _table(c), sentences)
+    yield from text.report_lines(head, _table(c), sentences)
 
 
 def _table(c: Comparison) -> Iterator[tuple[str, ...]]:
-    yield ("", *TITLES)
+    yield ("", *text.TITLES)
     for figure in c.modes:
         note = ": best so far, mean over jobs" if figure == "area" else ""
         yield (f"{_title(c, figure)}{note}",)
         between = [d for d in c.differences if d.figure == figure]
         means = [(arm, arm.mean(figure)) for arm in c.arms]
-        digits = decimals(
+        digits = text.decimals(
             [None if mean is None else mean.value for _, mean in means],
             [*(arm.sd(figure) for arm in c.arms), *(d.estimate.value for d in between)],
         )
         for arm, mean in means:
-            yield (f"  {arm.name}", *mean_cells(mean, arm.sd(figure), digits))
+            yield (f"  {arm.name}", *text.mean_cells(mean, arm.sd(figure), digits))
         for d in between:
             name = "difference" if len(c.arms) == 2 else f"minus {d.other}"
-            yield (f"  {name}", *difference_cells(d.estimate, c.modes[figure], digits))
+            yield (f"  {name}", *text.difference_cells(d.estimate, c.modes[figure], digits))
 
 
 def _title(c: Comparison, figure: str) -> str:

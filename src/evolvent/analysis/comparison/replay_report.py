@@ -6,17 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evolvent.analysis.comparison import text
 from evolvent.analysis.comparison.statistics import Estimate, Verdict, difference, mean_of, spread
-from evolvent.analysis.comparison.text import (
-    TITLES,
-    Line,
-    counted,
-    decimals,
-    difference_cells,
-    mean_cells,
-    number,
-    report_lines,
-)
 from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.core.records import JobId
 from evolvent.core.study import Mode
@@ -136,13 +127,13 @@ class ReplayReport:
     def __str__(self) -> str:
         return "\n".join(line.text for line in self.lines())
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[text.Line]:
         """Return it line by line, for who shows what stands out."""
         whose = f"the schedule of {self.original.job}" if self.original.own else "a given schedule"
-        rounds = counted(self.schedule.total, "round")
-        seeds = counted(len(self.replay.scores), "seed")
+        rounds = text.counted(self.schedule.total, "round")
+        seeds = text.counted(len(self.replay.scores), "seed")
         head = f"replay of {self.original.study}: {whose}, {rounds}, {seeds}"
-        return list(report_lines(head, _table(self), _sentences(self)))
+        return list(text.report_lines(head, _table(self), _sentences(self)))
 
 
 def _arm_json(arm: ReplayArm) -> dict[str, Any]:
@@ -158,17 +149,18 @@ def _table(r: ReplayReport) -> Iterator[tuple[str, ...]]:
         ("replay minus last only", r.against_last),
     ]
     found = [(name, d) for name, d in against if d is not None]
-    digits = decimals(
+    digits = text.decimals(
         [r.original.value, *(value for _, arm in present for value in arm.scores)],
         [*(arm.sd for _, arm in present), *(d.value for _, d in found)],
     )
-    yield (f"{r.metric}, {goal}", *TITLES)
+    yield (f"{r.metric}, {goal}", *text.TITLES)
     if r.original.value is not None:
-        yield (f"original, {r.original.job}", number(r.original.value, digits), "-", "", "1", "")
+        value = text.number(r.original.value, digits)
+        yield (f"original, {r.original.job}", value, "-", "", "1", "")
     for name, arm in present:
-        yield (name, *mean_cells(arm.mean, arm.sd, digits))
+        yield (name, *text.mean_cells(arm.mean, arm.sd, digits))
     for name, d in found:
-        yield (name, *difference_cells(d, r.mode, digits))
+        yield (name, *text.difference_cells(d, r.mode, digits))
 
 
 def _sentences(r: ReplayReport) -> Iterator[str]:
@@ -176,7 +168,7 @@ def _sentences(r: ReplayReport) -> Iterator[str]:
     if against_original is not None:
         yield from _verdict(_BESIDE_ORIGINAL, against_original, r)
         if r.original.rounds != r.schedule.total:
-            had, has = (counted(n, "round") for n in (r.original.rounds, r.schedule.total))
+            had, has = (text.counted(n, "round") for n in (r.original.rounds, r.schedule.total))
             yield f"Not the same training: the original had {had}, the replay has {has}."
     if len(r.schedule.segments) == 1:
         yield "The schedule is constant: its last hyperparameters are all there is to it."

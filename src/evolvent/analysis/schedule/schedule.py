@@ -9,14 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.analysis import html
-from evolvent.analysis.schedule.files import (
-    from_csv,
-    from_json,
-    read_text,
-    to_csv,
-    to_json,
-    write_text,
-)
+from evolvent.analysis.schedule import files
 from evolvent.analysis.schedule.ray import read_policy, write_policy
 from evolvent.analysis.schedule.segments import (
     UNITS,
@@ -36,7 +29,7 @@ from evolvent.core.space import Space
 from evolvent.errors import ConfigError, OutOfSpace
 from evolvent.validation import check_choice, check_count, warn
 
-_FORMS = {".json": (to_json, from_json), ".csv": (to_csv, from_csv)}
+_FORMS = {".json": (files.to_json, files.from_json), ".csv": (files.to_csv, files.from_csv)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +205,7 @@ class Schedule:
             ConfigError: another ending, or the file cannot be written; then it is as it was.
         """
         write, _ = _form(path)
-        write_text(path, write(self.segments, self.unit))
+        files.write_text(path, write(self.segments, self.unit))
 
     @classmethod
     def load(cls, path: str | Path) -> Schedule:
@@ -222,7 +215,7 @@ class Schedule:
             ConfigError: names file, line or segment, field, what came and what was wanted.
         """
         _, read = _form(path)
-        text = read_text(path)
+        text = files.read_text(path)
         try:
             return cls(*read(text))
         except ConfigError as e:
@@ -230,7 +223,7 @@ class Schedule:
 
     def to_json(self) -> str:
         """Return the schedule as JSON text, with a version."""
-        return to_json(self.segments, self.unit)
+        return files.to_json(self.segments, self.unit)
 
     def to_csv(self) -> str:
         """Return the schedule as CSV text: a row a segment, a column a hyperparameter.
@@ -238,7 +231,7 @@ class Schedule:
         Raises:
             ConfigError: a name has dots.
         """
-        return to_csv(self.segments, self.unit)
+        return files.to_csv(self.segments, self.unit)
 
     @classmethod
     def from_json(cls, text: str) -> Schedule:
@@ -247,7 +240,7 @@ class Schedule:
         Raises:
             ConfigError: names line or segment, field, what came and what was wanted.
         """
-        return cls(*from_json(text))
+        return cls(*files.from_json(text))
 
     @classmethod
     def from_ray(
