@@ -6,19 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, assert_never
 
+from evolvent.analysis.explain import sentences
 from evolvent.analysis.explain.changes import Change, traced_changes, untraced_changes
 from evolvent.analysis.explain.log_lines import LogLines, find_job
 from evolvent.analysis.explain.redecide import Redecision, decide_again
 from evolvent.analysis.explain.rules import Case, case_of
-from evolvent.analysis.explain.sentences import (
-    check_sentence,
-    decision_sentences,
-    descent_sentences,
-    first_job_matches,
-    first_job_sentences,
-    outcome_sentences,
-    restart_sentences,
-)
 from evolvent.analysis.explain.snapshot import PopulationSnapshot
 from evolvent.core.population import Population
 from evolvent.core.records import Cause, JobId, JobRecord, JobState, Member
@@ -148,7 +140,7 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
     parent = None if found.parent is None else store.job(status.id, found.parent)
     failures = [f for f in store.failures(status.id, limit=_FAILURES) if f.job == found.id]
     line = store.lineage(status.id, found.id)
-    after = [*outcome_sentences(record, found, parent, failures), *descent_sentences(line)]
+    after = [*sentences.of_outcome(record, found, parent, failures), *sentences.of_descent(line)]
     if found.state is JobState.DONE:
         after.extend(aftermath.sentences(found))
     explanation = Explanation(
@@ -163,14 +155,14 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
         return _explain_first_job(explanation, record, found)
     if found.cause is Cause.RESTARTED:
         same = untraced_changes(found.hyperparameters, found.hyperparameters)
-        return replace(explanation, why=tuple(restart_sentences(found)), changes=same)
+        return replace(explanation, why=tuple(sentences.of_restart(found)), changes=same)
     return _explain_decision(explanation, record, found, decide_again(found, lines))
 
 
 def _explain_first_job(
     explanation: Explanation, record: StudyRecord, job: JobRecord
 ) -> Explanation:
-    agrees, why = first_job_matches(record, job), first_job_sentences(record, job)
+    agrees, why = sentences.first_job_matches(record, job), sentences.of_first_job(record, job)
     outcome = "the same" if agrees else "something else"
     check = f"Begun again from the seed, {outcome} comes out."
     return replace(explanation, why=tuple(why), agrees=agrees, check=check)
@@ -189,12 +181,12 @@ def _explain_decision(
         changes = untraced_changes(decision.before.hyperparameters, job.hyperparameters)
     return replace(
         explanation,
-        why=tuple(decision_sentences(record, job, decision, case)),
+        why=tuple(sentences.of_decision(record, job, decision, case)),
         members=len(population),
         rivals=_rivals(case),
         changes=changes,
         agrees=decision.agrees,
-        check=check_sentence(decision),
+        check=sentences.of_check(decision),
     )
 
 

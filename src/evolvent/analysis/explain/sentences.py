@@ -16,7 +16,7 @@ _GIVEN = "given by hand: "
 _DRAWN = "; the rest drawn from the space"
 
 
-def first_job_sentences(record: StudyRecord, job: JobRecord) -> list[str]:
+def of_first_job(record: StudyRecord, job: JobRecord) -> list[str]:
     """Say why a job of round 0 exists."""
     if job.member < record.population:
         who = f"Member {job.member} is one of the {record.population} the study began with."
@@ -61,7 +61,7 @@ def _given_names(record: StudyRecord, job: JobRecord) -> Collection[str]:
             return ()
 
 
-def restart_sentences(job: JobRecord) -> list[str]:
+def of_restart(job: JobRecord) -> list[str]:
     """Say why a job exists that a failed study began with when it was resumed."""
     start = "fresh weights" if job.parent is None else f"the checkpoint of {job.parent}"
     return [
@@ -71,9 +71,7 @@ def restart_sentences(job: JobRecord) -> list[str]:
     ]
 
 
-def decision_sentences(
-    record: StudyRecord, job: JobRecord, decision: Redecision, case: Case
-) -> list[str]:
+def of_decision(record: StudyRecord, job: JobRecord, decision: Redecision, case: Case) -> list[str]:
     """Say why a job of round 1 or later exists: when it was decided, the ranks, the rule."""
     rule = rule_sentences(case) if decision.agrees else []
     if not rule:
@@ -90,7 +88,7 @@ def decision_sentences(
     return sentences
 
 
-def check_sentence(decision: Redecision) -> str:
+def of_check(decision: Redecision) -> str:
     """Say whether deciding again gives what the log says."""
     if decision.agrees:
         return "Decided again from the log: the same comes out."
@@ -102,7 +100,7 @@ def check_sentence(decision: Redecision) -> str:
     )
 
 
-def outcome_sentences(
+def of_outcome(
     record: StudyRecord, job: JobRecord, parent: JobRecord | None, failures: list[FailedAttempt]
 ) -> Iterator[str]:
     """Say what became of a job, its failed attempts first."""
@@ -124,7 +122,7 @@ def outcome_sentences(
             yield "It will never be trained: its member was stopped."
 
 
-def descent_sentences(line: Sequence[JobRecord]) -> Iterator[str]:
+def of_descent(line: Sequence[JobRecord]) -> Iterator[str]:
     """Say where the weights of the last job of a lineage come from."""
     if len(line) == 1:
         return
