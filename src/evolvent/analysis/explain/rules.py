@@ -81,12 +81,16 @@ def rule_sentences(case: Case) -> list[str]:
     """Return which rule applied and what it came to, sentence by sentence."""
     if isinstance(case.record.algorithm, RandomSearch):
         return ["RandomSearch: every member keeps the hyperparameters it began with."]
+    if isinstance(case.exploit, NoExploit):
+        goes_on = "; every member explores after every round"
+        then = ", so a failed member cannot come back" if case.me.failed else goes_on
+        return [f"NoExploit: nobody copies anybody{then}."]
     describe = _SENTENCES.get(type(case.exploit))
     if describe is None:
         return []
-    if case.me.failed and not isinstance(case.exploit, NoExploit):
+    if case.me.failed:
         return _failed(case)
-    if burning_in(case.me, case.exploit.burn_in) and not isinstance(case.exploit, NoExploit):
+    if burning_in(case.me, case.exploit.burn_in):
         return [
             f"{_name(case.exploit)} copies nobody in a member's first {case.exploit.burn_in} "
             f"rounds (burn_in); this was only its round {case.me.round}."
@@ -204,18 +208,11 @@ def _t_outcome(case: Case, p: float, gap: float) -> str:
     return f"The means are {gap:.4g} apart, less than min_gap {rule.min_gap:g}: nothing is copied."
 
 
-def _no_exploit(case: Case) -> list[str]:
-    if case.me.failed:
-        return ["NoExploit: nobody copies anybody, so a failed member cannot come back."]
-    return ["NoExploit: nobody copies anybody; every member explores after every round."]
-
-
 _SENTENCES: Mapping[type, Callable[[Case], list[str]]] = {
     Truncation: _truncation,
     BinaryTournament: _tournament,
     CopyBest: _copy_best,
     TTest: _t_test,
-    NoExploit: _no_exploit,
 }
 
 
