@@ -26,8 +26,8 @@ from evolvent.store.codec.fields import NUMBER, Malformed
 from evolvent.store.codec.study import record_from_json
 from evolvent.store.http.transport import error_of
 from evolvent.store.sqlite import location
-from evolvent.testing.populations import study_record
 from evolvent.validation import check_count
+from tests.settings import study_record
 
 KINDS = [
     kind

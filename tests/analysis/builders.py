@@ -8,7 +8,7 @@ from typing import Any
 from evolvent.analysis.log import Log
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.store.records import StudyState, StudyStatus
-from evolvent.testing.populations import study_record
+from tests.settings import study_record
 
 
 def log_of(

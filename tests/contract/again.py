@@ -17,9 +17,9 @@ from evolvent.store.checkpoints.transfer import CheckpointWriter
 from evolvent.store.dump import StudyDump
 from evolvent.store.protocol import Store
 from evolvent.store.records import FailureKind, Lease, Point, Report
-from evolvent.testing.populations import study_record
 from tests.contract.crew import INVALID, LONG, LOST, OVER, RAISED, RETURNED, Crew, Reopen
 from tests.contract.moving import sealed
+from tests.settings import study_record
 
 KEY, OTHER = "6f1c7b0a", "0e8d2f55"
 

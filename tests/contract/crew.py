@@ -18,7 +18,7 @@ from evolvent.store.records import (
     Report,
     StudyStatus,
 )
-from evolvent.testing.populations import study_record
+from tests.settings import study_record
 
 LONG = 3600.0
 """A lease that does not run out while a test runs."""

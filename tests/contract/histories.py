@@ -29,9 +29,9 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import EvolventError
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, Point, Report, StudyStatus
-from evolvent.testing.populations import study_record
 from tests.contract.crew import LONG, OVER
 from tests.contract.reference.store import ReferenceStore
+from tests.settings import study_record
 
 ALGORITHMS: list[Algorithm] = [
     PBT(exploit=Truncation(0.5), explore=Perturb()),

@@ -17,8 +17,8 @@ from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.errors import UnknownStudy
 from evolvent.store.protocol import Store
 from evolvent.store.records import JOB_COLUMNS, Point
-from evolvent.testing.populations import study_record
 from tests.contract.crew import INVALID, LONG, RETURNED, Crew
+from tests.settings import study_record
 
 COPY_BEST = PBT(exploit=CopyBest(), explore=NoExplore())
 

@@ -13,8 +13,8 @@ from evolvent.core.space import Space
 from evolvent.errors import LeaseLost, StoreError, StudyExists, UnknownJob, UnknownStudy
 from evolvent.store.protocol import Store
 from evolvent.store.records import Report, StudyState
-from evolvent.testing.populations import study_record
 from tests.contract.crew import INVALID, LONG, Crew, Reopen
+from tests.settings import study_record
 
 NOWHERE = 10**6
 

@@ -9,8 +9,8 @@ from evolvent.core.records import JobId
 from evolvent.engines.runner import Runner, judge
 from evolvent.errors import TrainableError
 from evolvent.store.records import Failure, FailureKind
-from evolvent.testing.populations import study_record
 from tests.engines.trainables import Climb, climb
+from tests.settings import study_record
 
 
 def make_job(

@@ -17,9 +17,9 @@ from evolvent.errors import (
     StoreUnavailable,
 )
 from evolvent.store.connect import open_store
-from evolvent.testing.populations import study_record
 from tests.needs import needs
 from tests.service.threaded import Service, service
+from tests.settings import study_record
 
 # isort: split
 from evolvent.service.web import errors

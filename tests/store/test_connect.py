@@ -6,7 +6,7 @@ import pytest
 
 from evolvent.errors import ConfigError, StoreUnavailable
 from evolvent.store.connect import open_store
-from evolvent.testing.populations import study_record
+from tests.settings import study_record
 
 
 @pytest.mark.parametrize("url", ["sqlite:///log.db", "log.db"])

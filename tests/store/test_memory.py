@@ -17,9 +17,9 @@ from evolvent.errors import StoreError, StoreUnavailable, UnknownStudy
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.sqlite import connections, location
-from evolvent.testing.populations import study_record
 from tests.contract.crew import Crew
 from tests.contract.moving import moved
+from tests.settings import study_record
 
 
 def directory(store: Store) -> Path:
@@ -89,7 +89,7 @@ def test_forked_child_leaves_what_its_parent_still_needs(monkeypatch: pytest.Mon
 LEAVING = """
 import os
 from evolvent.store.connect import open_store
-from evolvent.testing.populations import study_record
+from tests.settings import study_record
 
 stores = [open_store("memory://"), open_store("memory://named")]
 for store in stores:
@@ -122,7 +122,7 @@ def test_a_forked_child_uses_the_same_studies_while_its_parent_lives():
 FORKING = """
 import os
 from evolvent.store.connect import open_store
-from evolvent.testing.populations import study_record
+from tests.settings import study_record
 
 store = open_store("memory://named")
 store.create_study(study_record(name="parent"))

@@ -1,1 +1,1 @@
-"""For tests, also of users: builders, and the check of training code."""
+"""The check of training code that `evolvent check` runs."""

@@ -20,9 +20,9 @@ from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.connect import open_store
 from evolvent.store.tokens import RoleName
-from evolvent.testing.populations import study_record
 from tests.service.served import until
 from tests.service.threaded import Service, service
+from tests.settings import study_record
 
 WEIGHTS, STATE = b"w" * 300_000, b"state of the optimizer"
 FILES = {"optimizer/state.bin": STATE, "weights.pt": WEIGHTS}

@@ -21,11 +21,11 @@ from evolvent.store.connect import open_store
 from evolvent.store.http.checkpoints import HttpCheckpoints
 from evolvent.store.http.transport import Transport
 from evolvent.store.tokens import tokens_of
-from evolvent.testing.populations import study_record
 from tests.crash.conftest import fill, small_disk
 from tests.needs import needs
 from tests.service.served import ROOT, Served, served
 from tests.service.wire import wire
+from tests.settings import study_record
 
 needs("uvicorn")
 __all__ = ["small_disk"]

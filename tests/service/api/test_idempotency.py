@@ -13,9 +13,9 @@ from evolvent.errors import StoreUnavailable
 from evolvent.store.connect import open_store
 from evolvent.store.http.store import HttpStore
 from evolvent.store.records import Failure, FailureKind, Point, Report
-from evolvent.testing.populations import study_record
 from tests.service.deaf import Deaf, deaf
 from tests.service.threaded import Service, service
+from tests.settings import study_record
 
 RAISED = Failure(FailureKind.RAISED, "ValueError: boom")
 

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from evolvent.store.connect import open_store
-from evolvent.testing.populations import study_record
 from tests.contract.crew import Crew
 from tests.needs import needs
 from tests.service.threaded import Service, service
+from tests.settings import study_record
 from tests.store.archive.studies import renamed
 
 # isort: split

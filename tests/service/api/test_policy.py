@@ -13,8 +13,8 @@ from evolvent.errors import ConfigError
 from evolvent.store.connect import open_store
 from evolvent.store.http.store import HttpStore
 from evolvent.store.records import Report
-from evolvent.testing.populations import study_record
 from tests.service.threaded import Service, service
+from tests.settings import study_record
 
 MODULE = "somebody_s_own_code"
 CODE = "raise SystemExit('imported')\n"

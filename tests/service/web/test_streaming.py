@@ -19,9 +19,9 @@ import pytest
 from evolvent.store.archive.manifest import MEDIA_TYPE
 from evolvent.store.connect import open_store
 from evolvent.store.records import Report
-from evolvent.testing.populations import study_record
 from tests.service.served import until
 from tests.service.threaded import Service, service
+from tests.settings import study_record
 
 # isort: split
 from evolvent.service.web import streaming

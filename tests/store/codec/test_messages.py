@@ -28,8 +28,8 @@ from evolvent.store.records import (
     StudyState,
     StudyStatus,
 )
-from evolvent.testing.populations import study_record
 from tests.needs import needs
+from tests.settings import study_record
 
 SECONDS = number(-1e9, 1e9)
 jsonschema = needs("jsonschema")

@@ -29,9 +29,9 @@ from evolvent.store.http.checkpoints import HttpCheckpoints
 from evolvent.store.http.store import HttpStore
 from evolvent.store.http.transport import Transport
 from evolvent.store.records import Report
-from evolvent.testing.populations import study_record
 from tests.service.threaded import Service, service
 from tests.service.wire import Wire, wire
+from tests.settings import study_record
 
 MB = 1 << 20
 CONTENT = bytes(range(256)) * (MB // 256)

@@ -20,8 +20,8 @@ from evolvent.store.connect import open_store
 from evolvent.store.http import transport as http_transport
 from evolvent.store.http.store import HttpStore
 from evolvent.store.http.transport import Transport
-from evolvent.testing.populations import study_record
 from tests.service.threaded import Service, service
+from tests.settings import study_record
 
 PATIENCE_S = 20.0
 HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it"

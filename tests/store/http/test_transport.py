@@ -18,11 +18,11 @@ from evolvent.store.http import transport
 from evolvent.store.http.store import HttpStore
 from evolvent.store.records import Lease, Wait
 from evolvent.store.sql import retry
-from evolvent.testing.populations import study_record
 from tests.contract.crew import LONG
 from tests.needs import needs
 from tests.service.certificate import certificate
 from tests.service.threaded import Service, service
+from tests.settings import study_record
 from tests.store.servers import Server
 
 httpx = needs("httpx")

@@ -23,10 +23,10 @@ from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import Point, Report
 from evolvent.store.sql import retry
-from evolvent.testing.populations import study_record
 from tests.contract.crew import RAISED, Crew
 from tests.needs import needs
 from tests.service.served import until
+from tests.settings import study_record
 from tests.store.crowd import acknowledge
 from tests.store.postgres.cut import Wire
 from tests.store.servers import PASSWORD, Server

@@ -18,9 +18,9 @@ from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Point, Report
 from evolvent.store.sql import advance, claim, population, report, session
 from evolvent.store.sql.database import ConnectionLost
-from evolvent.testing.populations import study_record
 from tests.contract.crew import LONG, Crew
 from tests.needs import needs
+from tests.settings import study_record
 
 psycopg = needs("psycopg")
 home = needs("evolvent.store.postgres.setup")

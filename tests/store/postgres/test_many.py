@@ -23,9 +23,9 @@ from evolvent.store.records import Report
 from evolvent.store.sql import claim, control
 from evolvent.store.sql.database import ConnectionLost
 from evolvent.store.sql.rows import head_and_study
-from evolvent.testing.populations import study_record
 from tests.contract.crew import Crew
 from tests.needs import needs
+from tests.settings import study_record
 from tests.store.crowd import hill, hold, share_by_processes, share_by_threads
 
 psycopg = needs("psycopg")

@@ -16,8 +16,8 @@ from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
 from evolvent.store.connect import open_store
 from evolvent.store.schema import migrate
 from evolvent.store.sql.claim import FAST_CLAIM
-from evolvent.testing.populations import study_record
 from tests.needs import needs
+from tests.settings import study_record
 from tests.store.crowd import open_and_close
 
 psycopg = needs("psycopg")

@@ -19,9 +19,9 @@ from evolvent.core.algorithms import PBT
 from evolvent.core.records import JobState
 from evolvent.store.connect import open_store
 from evolvent.store.records import Report
-from evolvent.testing.populations import study_record
 from tests.contract.crew import Crew, lr_is_score
 from tests.needs import missing, needs
+from tests.settings import study_record
 from tests.store.servers import Server, free_port
 
 needs("psycopg_pool")

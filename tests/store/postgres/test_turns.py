@@ -12,9 +12,9 @@ import pytest
 from evolvent.errors import StoreUnavailable
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
-from evolvent.testing.populations import study_record
 from tests.contract.crew import Crew
 from tests.needs import needs
+from tests.settings import study_record
 
 psycopg = needs("psycopg")
 setup = needs("evolvent.store.postgres.setup")

@@ -12,8 +12,8 @@ import pytest
 import evolvent as ev
 from evolvent.errors import ConfigError, EvolventError, StoreUnavailable
 from evolvent.store.connect import open_store, secret_url
-from evolvent.testing.populations import study_record
 from tests.needs import needs
+from tests.settings import study_record
 from tests.store.crowd import hill
 from tests.store.servers import PASSWORD, server
 

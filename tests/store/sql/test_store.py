@@ -21,8 +21,8 @@ from evolvent.store.sql import population as sql_population
 from evolvent.store.sql import report as sql_work
 from evolvent.store.sql.rows import ID_STRIDE, LazyHyperparameters
 from evolvent.store.sqlite.database import SqliteDatabase
-from evolvent.testing.populations import study_record
 from tests.contract.crew import RAISED, Crew
+from tests.settings import study_record
 
 PER_REPORT = {
     "claim": claim.FAST_CLAIM,

@@ -17,8 +17,8 @@ from evolvent.store.protocol import Store
 from evolvent.store.records import Report
 from evolvent.store.sqlite import connections
 from evolvent.store.sqlite.database import SqliteDatabase
-from evolvent.testing.populations import study_record
 from tests.contract.crew import Crew
+from tests.settings import study_record
 from tests.store.crowd import SPAWN, open_and_close, share_by_processes, share_by_threads
 
 
