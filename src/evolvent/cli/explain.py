@@ -62,7 +62,7 @@ def lineage(
       evolvent lineage digits m3r12
       evolvent lineage digits --csv > lineage.csv
     """
-    from evolvent.analysis.schedule.segments import flat
+    from evolvent.core.space import Space
     from evolvent.display.columns import short_names
 
     result, job = _result_and_job(names, store)
@@ -74,7 +74,7 @@ def lineage(
     rows = []
     for ancestor in line:
         value = None if ancestor.score is None else record.score(ancestor.score)
-        values = flat(ancestor.hyperparameters)
+        values = Space.flatten(ancestor.hyperparameters)
         copied = "" if ancestor.donor is None else f"<- {ancestor.parent}"
         rows.append([str(ancestor.id), value, copied, *(values[n] for n in hyperparameters)])
     titles = short_names(hyperparameters) if form is Format.TABLE else {}

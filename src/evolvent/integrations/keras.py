@@ -14,7 +14,7 @@ from inspect import signature
 from typing import Any
 
 from evolvent.analysis.schedule.schedule import Schedule
-from evolvent.analysis.schedule.segments import flat
+from evolvent.core.space import Space
 from evolvent.errors import ConfigError, MissingExtra
 
 try:
@@ -93,7 +93,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         return getattr(optimizer, "inner_optimizer", optimizer)  # one that scales the loss wraps it
 
     def _set(self, time: int) -> None:
-        values = flat(self.schedule.at(min(time, self.schedule.total - 1)))
+        values = Space.flatten(self.schedule.at(min(time, self.schedule.total - 1)))
         new = {self._pairs[name]: values[name] for name in self._pairs}
         changed = {
             n: v for n, v in new.items() if n not in self._in_force or v != self._in_force[n]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from evolvent.analysis.schedule.schedule import Schedule
-from evolvent.analysis.schedule.segments import flat
+from evolvent.core.space import Space
 from evolvent.errors import CheckpointError, ConfigError, MissingExtra
 
 try:
@@ -111,7 +111,7 @@ def apply(
     """
     if not isinstance(hyperparameters, Mapping):
         raise _wrong_type("hyperparameters", hyperparameters, "a dict such as job.hyperparameters")
-    values = flat(hyperparameters)
+    values = Space.flatten(hyperparameters)
     for name, setting in _settings_by_name(names, values, optimizer).items():
         for group in optimizer.param_groups:
             _write(group, setting, values[name])
@@ -162,7 +162,7 @@ class ScheduledSettings(torch.optim.lr_scheduler.LRScheduler):
         schedule: Schedule,
         names: Sequence[str] | Mapping[str, str] | None,
     ) -> None:
-        self._names = _settings_by_name(names, flat(schedule.at(0)), optimizer)
+        self._names = _settings_by_name(names, Space.flatten(schedule.at(0)), optimizer)
         self._schedule = schedule.only(*self._names)  # now every segment has all of them
         super().__init__(optimizer)
 
@@ -188,7 +188,8 @@ class ScheduledSettings(torch.optim.lr_scheduler.LRScheduler):
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def _now(self) -> dict[str, Any]:
-        return flat(self._schedule.at(min(max(self.last_epoch, 0), self._schedule.total - 1)))
+        time = min(max(self.last_epoch, 0), self._schedule.total - 1)
+        return Space.flatten(self._schedule.at(time))
 
     def _apply(self) -> None:
         apply(self.optimizer, self._now(), self._names)

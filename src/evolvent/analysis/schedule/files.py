@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.analysis.atomic_write import replacing
-from evolvent.analysis.schedule.segments import UNITS, Segment, Unit, check_segments, flat
+from evolvent.analysis.schedule.segments import UNITS, Segment, Unit, check_segments
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError
 from evolvent.validation import check_choice, check_count
@@ -70,7 +70,7 @@ def to_csv(segments: Sequence[Segment], unit: Unit) -> str:
     A cell is JSON, but for strings that JSON would take for nothing else: they stand as they are.
     An empty cell means that the segment has no such hyperparameter.
     """
-    rows = [flat(segment.hyperparameters) for segment in segments]
+    rows = [Space.flatten(segment.hyperparameters) for segment in segments]
     names = list(dict.fromkeys(name for row in rows for name in row))
     for segment, row in zip(segments, rows, strict=True):
         if Space.nest(row) != segment.hyperparameters:

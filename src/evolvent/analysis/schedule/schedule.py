@@ -18,7 +18,6 @@ from evolvent.analysis.schedule.segments import (
     as_html,
     as_text,
     check_segments,
-    flat,
     joined,
     longest,
     names_of,
@@ -127,7 +126,7 @@ class Schedule:
         """
         found = []
         for i, segment in enumerate(self.segments):
-            known = flat(segment.hyperparameters)
+            known = Space.flatten(segment.hyperparameters)
             if name not in known:
                 raise ConfigError(
                     f"{self._place(i)}: no hyperparameter {name!r}, there are {', '.join(known)}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evolvent.analysis.html import MOST_ROWS, note, rows
-from evolvent.core.space import short
+from evolvent.core.space import Space, short
 from evolvent.errors import ConfigError
 from evolvent.validation import check_count
 
@@ -135,28 +135,17 @@ def as_html(segments: Sequence[Segment], *, unit: str) -> str:
 
 def names_of(segments: Sequence[Segment]) -> tuple[str, ...]:
     """Return the hyperparameters of segments, with dotted names."""
-    return tuple(dict.fromkeys(name for s in segments for name in flat(s.hyperparameters)))
+    return tuple(dict.fromkeys(name for s in segments for name in Space.flatten(s.hyperparameters)))
 
 
 def _row(segment: Segment, names: Sequence[str]) -> list[Any]:
-    values = flat(segment.hyperparameters)
+    values = Space.flatten(segment.hyperparameters)
     return [segment.span, *(values.get(name) for name in names), segment.member]
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested hyperparameters with dotted names."""
-    flattened: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flattened |= flat(value, f"{prefix}{name}.")
-        else:
-            flattened[prefix + name] = value
-    return flattened
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether values are equal and of equal types: True is not 1."""
     if one != other:
         return False
-    types = {name: type(value) for name, value in flat(one).items()}
-    return types == {name: type(value) for name, value in flat(other).items()}
+    types = {name: type(value) for name, value in Space.flatten(one).items()}
+    return types == {name: type(value) for name, value in Space.flatten(other).items()}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from evolvent.analysis.schedule.segments import flat
 from evolvent.cli.render.output import print_schedule
-from evolvent.core.space import short
+from evolvent.core.space import Space, short
 from evolvent.result import Best, Result
 
 
@@ -14,7 +13,7 @@ def print_best(result: Result) -> None:
     """Print score, hyperparameters, checkpoint and schedule of the best model."""
     best, record = result.best, result.status.record
     values = "  ".join(
-        f"{name} {short(v, digits=6)}" for name, v in flat(best.hyperparameters).items()
+        f"{name} {short(v, digits=6)}" for name, v in Space.flatten(best.hyperparameters).items()
     )
     print()
     print(f"best             {record.metric} {short(best.value, digits=6)}  (job {best.job.id})")

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from evolvent.analysis.explain.changes import Change
 from evolvent.analysis.explain.explain import Explanation
-from evolvent.analysis.schedule.segments import flat
 from evolvent.cli.render.output import job_as_json, output_console, print_prose
+from evolvent.core.space import Space
 from evolvent.display.columns import Column, as_table, short_names
 from evolvent.display.words import compact
 
@@ -51,7 +51,7 @@ def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
 
 
 def _values(explanation: Explanation) -> str:
-    values = flat(explanation.job.hyperparameters)
+    values = Space.flatten(explanation.job.hyperparameters)
     names = short_names(list(values))
     return ", ".join(f"{names[name]} {compact(x, digits=4)}" for name, x in values.items())
 

@@ -11,9 +11,9 @@ from typing import Any
 import typer
 
 from evolvent.analysis.explain.sentences import last_line
-from evolvent.analysis.schedule.segments import flat
 from evolvent.analysis.tables.jobs import JOB_FIELDS, field_names
 from evolvent.core.records import JobRecord
+from evolvent.core.space import Space
 from evolvent.display.words import local_time
 
 
@@ -64,7 +64,7 @@ class Fields:
     def of(cls, hyperparameters: Iterable[str], jobs: Iterable[JobRecord]) -> Fields:
         seen = list(jobs)
         metrics = dict.fromkeys(name for job in seen for name in job.metrics)
-        values = (item for job in seen for item in flat(job.hyperparameters).items())
+        values = (item for job in seen for item in Space.flatten(job.hyperparameters).items())
         texts = frozenset(name for name, value in values if not _is_number(value))
         return cls(tuple(hyperparameters), tuple(metrics), texts)
 
@@ -85,7 +85,7 @@ class Fields:
             case "own":
                 return _OWN[found]
             case "hyperparameters":
-                return lambda job: flat(job.hyperparameters).get(found)
+                return lambda job: Space.flatten(job.hyperparameters).get(found)
             case _:
                 return lambda job: job.metrics.get(found)
 

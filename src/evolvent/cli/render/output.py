@@ -77,7 +77,7 @@ def print_table(columns: Sequence[Column]) -> None:
 
 def print_schedule(schedule: Schedule, *, indent: str = "") -> None:
     """Print all there is; in a terminal that is too narrow for it, as much as fits."""
-    from evolvent.analysis.schedule.segments import flat
+    from evolvent.core.space import Space
     from evolvent.display.columns import short_names
 
     lines = [indent + line for line in str(schedule).splitlines()]
@@ -86,7 +86,7 @@ def print_schedule(schedule: Schedule, *, indent: str = "") -> None:
         return
     titles, rows = short_names(schedule.names), []
     for segment in schedule.segments:
-        values = flat(segment.hyperparameters)
+        values = Space.flatten(segment.hyperparameters)
         rows.append([segment.span, segment.member, *(values.get(name) for name in schedule.names)])
     print_table(text_columns([schedule.unit, "member", *titles.values()], rows))
 
