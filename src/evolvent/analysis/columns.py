@@ -16,6 +16,7 @@ from evolvent.store.records import JobColumn
 
 Column: TypeAlias = NDArray[Any]
 Numbers: TypeAlias = NDArray[np.float64]
+Flags: TypeAlias = NDArray[np.bool_]
 Rows: TypeAlias = NDArray[np.int64]
 """Places in a log, or in its columns."""
 
@@ -116,7 +117,7 @@ class ValueColumns(_Chunks[Column]):
         return {name: joined_mixed(chunks) for name, chunks in self._chunks.items()}
 
 
-class NumberColumns(_Chunks[tuple[Numbers, NDArray[np.bool_]]]):
+class NumberColumns(_Chunks[tuple[Numbers, Flags]]):
     """Columns of mappings to numbers."""
 
     def __init__(self) -> None:
@@ -126,7 +127,7 @@ class NumberColumns(_Chunks[tuple[Numbers, NDArray[np.bool_]]]):
         """Return by name; NaN where it is missing, too."""
         return {n: np.concatenate([c for c, _ in chunks]) for n, chunks in self._chunks.items()}
 
-    def present(self) -> dict[str, NDArray[np.bool_]]:
+    def present(self) -> dict[str, Flags]:
         """Return by name whether a value was there."""
         return {n: np.concatenate([c for _, c in chunks]) for n, chunks in self._chunks.items()}
 
@@ -175,7 +176,7 @@ def joined_mixed(chunks: Sequence[Column]) -> Column:
     return joined(chunks, object)
 
 
-def _numbers(values: Sequence[float | None]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _numbers(values: Sequence[float | None]) -> tuple[Numbers, Flags]:
     """Return numbers, with NaN for None, and whether they were there."""
     present = [value is not None for value in values] if None in values else True
     return np.array(values, np.float64), np.full(len(values), present, np.bool_)

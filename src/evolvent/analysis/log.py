@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from evolvent.analysis.columns import (
     Column,
+    Flags,
     JsonColumns,
     NumberColumns,
+    Numbers,
+    Rows,
     ValueColumns,
     decode_all,
     gc_paused,
@@ -54,16 +57,16 @@ class Log:
     status: StudyStatus
     member: NDArray[np.int32]
     round: NDArray[np.int32]
-    parent: NDArray[np.int64]
-    score: NDArray[np.float64]
-    failed: NDArray[np.bool_]
+    parent: Rows
+    score: Numbers
+    failed: Flags
     attempt: NDArray[np.int32]
-    started_at: NDArray[np.float64]
-    finished_at: NDArray[np.float64]
+    started_at: Numbers
+    finished_at: Numbers
     hyperparameters: Mapping[str, Column]
-    metrics: Mapping[str, NDArray[np.float64]]
-    reported: Mapping[str, NDArray[np.bool_]]
-    rows: NDArray[np.int64]
+    metrics: Mapping[str, Numbers]
+    reported: Mapping[str, Flags]
+    rows: Rows
 
     @classmethod
     def read(cls, store: Store, study: int) -> Log:
@@ -123,14 +126,14 @@ class Log:
         rows = np.flatnonzero(score == np.nanmax(score))
         return int(rows[np.lexsort((self.member[rows], self.round[rows]))[0]])
 
-    def copied(self) -> NDArray[np.bool_]:
+    def copied(self) -> Flags:
         """Return bool [n]: whether a job started from the checkpoint of another member."""
         # For no parent, -1 looks at the last row: whatever is there, the first condition refuses.
-        copied: NDArray[np.bool_]
+        copied: Flags
         copied = (self.parent >= 0) & (self.member[self.parent] != self.member)
         return copied
 
-    def lineage(self, row: int) -> NDArray[np.int64]:
+    def lineage(self, row: int) -> Rows:
         """Return the rows of a job and its ancestors, round 0 first."""
         line = []
         while row >= 0:
@@ -223,7 +226,7 @@ def _cells(job: JobRecord) -> tuple[Any, ...]:
     return (job.member, job.round, *parent, job.score, job.attempt, *times)
 
 
-def _rows(member: NDArray[np.int32], round_: NDArray[np.int32]) -> NDArray[np.int64]:
+def _rows(member: NDArray[np.int32], round_: NDArray[np.int32]) -> Rows:
     if not len(member):
         return np.full((0, 0), -1, np.int64)
     rows = np.full((int(member.max()) + 1, int(round_.max()) + 1), -1, np.int64)
@@ -231,9 +234,7 @@ def _rows(member: NDArray[np.int32], round_: NDArray[np.int32]) -> NDArray[np.in
     return rows
 
 
-def _parents(
-    rows: NDArray[np.int64], member: NDArray[np.int64], round_: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _parents(rows: Rows, member: Column, round_: Column) -> Rows:
     """Return the rows of parents; -1 for none, and for one that is not in the log."""
     parent = np.full(len(member), -1, np.int64)
     known = (member >= 0) & (member < rows.shape[0]) & (round_ < rows.shape[1])
@@ -249,6 +250,6 @@ def _in_space_order(
     return {name: columns.get(name, np.zeros(0)) for name in names}
 
 
-def _row_numbers(values: Sequence[int | None]) -> NDArray[np.int64]:
+def _row_numbers(values: Sequence[int | None]) -> Rows:
     """Return whole numbers with -1 for none."""
     return np.array([-1 if value is None else value for value in values], np.int64)

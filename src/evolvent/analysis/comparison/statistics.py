@@ -9,8 +9,8 @@ from statistics import NormalDist
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from evolvent.analysis.columns import Numbers
 from evolvent.core.exploit.welch import student_tail
 from evolvent.core.study import Mode
 
@@ -22,7 +22,6 @@ _SEED = 0
 
 Verdict: TypeAlias = Literal["better", "worse", "noise", "unknown"]
 Method: TypeAlias = Literal["bootstrap", "t", "none"]
-_Values: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def spread(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def _estimate(value: float, samples: list[_Values], *, paired: bool) -> Estimate:
+def _estimate(value: float, samples: list[Numbers], *, paired: bool) -> Estimate:
     n = min(map(len, samples))
     if n < 2 or (not paired and all(map(_constant, samples))):
         return Estimate(value, None, None, n, paired)
@@ -105,11 +104,11 @@ def _estimate(value: float, samples: list[_Values], *, paired: bool) -> Estimate
     return Estimate(value, value + low, value + high, n, paired, "bootstrap")
 
 
-def _constant(sample: _Values) -> bool:
+def _constant(sample: Numbers) -> bool:
     return bool(sample.min() == sample.max())
 
 
-def _freedom(samples: list[_Values], errors: list[float]) -> float:
+def _freedom(samples: list[Numbers], errors: list[float]) -> float:
     """Return Welch's degrees of freedom; of one sample, n - 1."""
     total = sum(errors)
     parts = zip(samples, errors, strict=True)
@@ -129,7 +128,7 @@ def _student_quantile(df: float) -> float:
     return high
 
 
-def _resampled(samples: list[_Values], *, tail: float) -> tuple[float, float]:
+def _resampled(samples: list[Numbers], *, tail: float) -> tuple[float, float]:
     """Return the percentile bootstrap interval around the value, widened for few seeds.
 
     The plain one is too narrow, as if the seeds were the whole world: deviations are stretched by

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Column, Numbers, evenly
+from evolvent.analysis.columns import Column, Flags, Numbers, Rows, evenly
 from evolvent.analysis.lineage.family_tree import FamilyTree, population_rows, surviving
 from evolvent.analysis.log import Log
 from evolvent.core.distributions import Choice, Constant, Distribution, Logarithmic, Normal, Ordinal
@@ -53,7 +53,7 @@ class Diversity:
     founders: NDArray[np.int32]
     ancestors: NDArray[np.int32]
     spread: Mapping[str, Numbers]
-    populated: NDArray[np.bool_]
+    populated: Flags
     warning: str | None
 
     @classmethod
@@ -100,7 +100,7 @@ class Diversity:
         return "\n".join(lines if self.warning is None else [*lines, f"warning: {self.warning}"])
 
 
-def _spread(column: Column, rows: NDArray[np.int64], distribution: Distribution) -> Numbers:
+def _spread(column: Column, rows: Rows, distribution: Distribution) -> Numbers:
     if isinstance(distribution, (Choice, Ordinal)):
         return _share(column, rows, list(distribution.values))
     there = rows >= 0
@@ -121,7 +121,7 @@ def _range(distribution: Distribution) -> float:
     return float(distribution.scaled(high) - distribution.scaled(low))  # type: ignore[union-attr]
 
 
-def _share(column: Column, rows: NDArray[np.int64], values: list[object]) -> Numbers:
+def _share(column: Column, rows: Rows, values: list[object]) -> Numbers:
     """Return how many listed values somebody has beside one, as a share of what may be."""
     there = rows >= 0
     found = np.zeros(rows.shape[1])
@@ -130,7 +130,7 @@ def _share(column: Column, rows: NDArray[np.int64], values: list[object]) -> Num
     return np.where(there.any(axis=0), (found - 1) / max(1, len(values) - 1), np.nan)
 
 
-def _one_founder(tree: FamilyTree, populated: NDArray[np.int64]) -> Iterator[str]:
+def _one_founder(tree: FamilyTree, populated: Rows) -> Iterator[str]:
     since, rounds = tree.coalesced, tree.log.status.record.rounds
     if since is None or not len(populated) or tree.living[populated[0]] < _LEAST:
         return
@@ -139,7 +139,7 @@ def _one_founder(tree: FamilyTree, populated: NDArray[np.int64]) -> Iterator[str
         yield f"all members descend from {founder} since round {since} of {rounds}"
 
 
-def _no_spread(spread: Mapping[str, Numbers], populated: NDArray[np.int64]) -> Iterator[str]:
+def _no_spread(spread: Mapping[str, Numbers], populated: Rows) -> Iterator[str]:
     if len(populated) < 2:
         return
     first, last = populated[0], populated[-1]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Rows
+from evolvent.analysis.columns import Flags, Rows
 from evolvent.analysis.log import Log
 from evolvent.core.records import JobId
 from evolvent.errors import UnknownJob
@@ -48,7 +48,7 @@ class FamilyTree:
     log: Log
     root: Rows
     depth: NDArray[np.int32]
-    copied: NDArray[np.bool_]
+    copied: Flags
     children: NDArray[np.int32]
     copies: NDArray[np.int32]
     living: NDArray[np.int32]
@@ -180,7 +180,7 @@ def population_rows(log: Log) -> Rows:
     return np.where(log.failed[log.rows], -1, log.rows)
 
 
-def surviving(tree: FamilyTree) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def surviving(tree: FamilyTree) -> tuple[Flags, Flags]:
     """Return which jobs matter to those who are left.
 
     Returns:
@@ -198,7 +198,7 @@ def newest_rows(rows: Rows) -> Rows:
     return last[last >= 0]
 
 
-def with_ancestors(log: Log, current: Rows) -> NDArray[np.bool_]:
+def with_ancestors(log: Log, current: Rows) -> Flags:
     """Return bool [n]: some rows of a log and all their ancestors."""
     marked = np.zeros(len(log), np.bool_)
     while len(current := np.unique(current[current >= 0])):
@@ -319,9 +319,7 @@ def branches(tree: FamilyTree) -> tuple[Branch, ...]:
     return _grow_branches(tree, ends, newest)
 
 
-def _grow_branches(
-    tree: FamilyTree, ends: NDArray[np.int64], newest: NDArray[np.bool_]
-) -> tuple[Branch, ...]:
+def _grow_branches(tree: FamilyTree, ends: Rows, newest: Flags) -> tuple[Branch, ...]:
     """Return the stems; whoever grows later stands in a later row, so go through them backwards."""
     log, known = tree.log, set(ends.tolist())
     grown: dict[int, list[Branch]] = {}

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Column
+from evolvent.analysis.columns import Column, Numbers, Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.drawing import alt
 from evolvent.core.distributions import Constant, Distribution, Logarithmic
@@ -37,7 +36,7 @@ class Axis:
 
     name: str
     scale: Literal["linear", "log", "ordinal"]
-    places: NDArray[np.float64]
+    places: Numbers
     categories: tuple[str, ...] = ()
 
     @classmethod
@@ -66,27 +65,27 @@ class Axis:
         return bool(len(seen)) and bool(seen.min() < seen.max())
 
     @property
-    def scaled(self) -> NDArray[np.float64]:
+    def scaled(self) -> Numbers:
         """The places as they are spread on the paper: float64 [n]."""
         return np.log10(self.places) if self.scale == "log" else self.places
 
-    def ends(self, rows: NDArray[np.int64]) -> list[float] | None:
+    def ends(self, rows: Rows) -> list[float] | None:
         """Return the range of some rows; None on an axis of categories, or without a range."""
         seen = self.places[self.drawn(rows)]
         if self.scale == "ordinal" or not len(seen) or seen.min() == seen.max():
             return None
         return [float(seen.min()), float(seen.max())]
 
-    def cells(self, rows: NDArray[np.int64]) -> list[Any]:
+    def cells(self, rows: Rows) -> list[Any]:
         """Return what a chart is given for these rows: numbers, or texts of categories."""
         places = self.places[rows]
         if self.scale == "ordinal":
             return [self.categories[int(place)] for place in places]
         return rounded(places)
 
-    def drawn(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def drawn(self, rows: Rows) -> Rows:
         """Return those of the rows that have a place on the axis."""
-        kept: NDArray[np.int64] = rows[np.isfinite(self.places[rows])]
+        kept: Rows = rows[np.isfinite(self.places[rows])]
         return kept
 
     def x(self, field: str, *, domain: Sequence[float] | None = None) -> alt.X:
@@ -116,7 +115,7 @@ class Axis:
         axis = alt.Axis(title=self.name, labelExpr=NUMBERS, **ticks)
         return {"type": "quantitative", "scale": scale, "axis": axis}
 
-    def _decades(self, places: NDArray[np.float64]) -> list[float]:
+    def _decades(self, places: Numbers) -> list[float]:
         """Return the powers of ten on a log axis: the lines between them would only be clutter."""
         seen = places[np.isfinite(places)]
         if self.scale != "log" or not len(seen):
@@ -135,7 +134,7 @@ def round_axis(
     return alt.X(field, title=title, axis=ticks, scale=alt.Scale(nice=False, **scale))
 
 
-def rounded(numbers: NDArray[np.float64]) -> list[float | None]:
+def rounded(numbers: Numbers) -> list[float | None]:
     """Return numbers for a chart: as many digits as an eye can use, nothing that is not finite."""
     return [float(f"{x:.8g}") if np.isfinite(x) else None for x in numbers.tolist()]
 
@@ -153,7 +152,7 @@ def _listed(column: Column, distribution: Distribution | None) -> Sequence[Any] 
     return list(dict.fromkeys(column.tolist()))[:_LISTED_FROM_TEXT]
 
 
-def _numbers(column: Column) -> NDArray[np.float64]:
+def _numbers(column: Column) -> Numbers:
     if column.dtype != object:
         return column.astype(np.float64)
     return np.array([float(v) if _is_number(v) else np.nan for v in column.tolist()], np.float64)

@@ -18,9 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Numbers, Rows, evenly
+from evolvent.analysis.columns import Flags, Numbers, Rows, evenly
 
 VERTICES = 20_000
 SAMPLE = 16
@@ -134,7 +133,7 @@ def drawn_range(values: Numbers, keep: Numbers | None = None) -> tuple[float, fl
     return core_range(finite, keep) or whole
 
 
-def beyond(values: Numbers, core: tuple[float, float] | None) -> NDArray[np.bool_]:
+def beyond(values: Numbers, core: tuple[float, float] | None) -> Flags:
     """Return bool [n]: which values lie beyond the range that is drawn; None: it holds all."""
     low, high = (-np.inf, np.inf) if core is None else core
     return np.asarray((values < low) | (values > high), np.bool_)

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Rows
+from evolvent.analysis.columns import Column, Numbers, Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import Axis
 from evolvent.errors import ConfigError
@@ -29,7 +28,7 @@ class StudyView:
 
     log: Log
     metric: str
-    values: NDArray[np.float64]
+    values: Numbers
     line: Rows
 
     @classmethod
@@ -123,7 +122,7 @@ def unknown(what: str, name: str, there: Iterable[str], log: Log) -> ConfigError
     return invalid(what, f"study {log.status.record.name!r} has no {name!r}; it has {listed}")
 
 
-def legs(rounds: NDArray[np.signedinteger]) -> Rows:
+def legs(rounds: Column) -> Rows:
     """Number the legs of a lineage: a new one begins with a copy that leads back in rounds.
 
     Members of an asynchronous study may copy one that is rounds ahead of them.

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Column, joined_mixed
+from evolvent.analysis.columns import Column, Rows, joined_mixed
 from evolvent.analysis.log import Log, read_with
 from evolvent.analysis.tables.table import (
     Cells,
@@ -144,12 +143,12 @@ def _hyperparameter(log: Log, heads: Log, name: str) -> Cells:
     return scalars(joined_mixed(chunks or [log.hyperparameters[name]]), known)
 
 
-def _parents(log: Log, jobs: Sequence[JobRecord]) -> NDArray[np.int64]:
+def _parents(log: Log, jobs: Sequence[JobRecord]) -> Rows:
     """Return the rows that finished and open jobs started from; -1 for fresh weights."""
     heads = [-1 if job.parent is None else log.row(job.parent) for job in jobs]
     return np.concatenate([log.parent, np.array(heads, np.int64)])
 
 
-def _of_parent(values: Column, parent: NDArray[np.int64]) -> Column:
+def _of_parent(values: Column, parent: Rows) -> Column:
     """Return for each row the value of its parent; anything where it has none."""
     return values[parent] if len(values) else values

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evolvent.analysis.columns import decode_all
+from evolvent.analysis.columns import Column, decode_all
 from evolvent.analysis.log import Log
 from evolvent.analysis.tables.table import Table, coded, number, whole
 from evolvent.errors import ConfigError
 from evolvent.store.protocol import Store
 
-_Part: TypeAlias = tuple[NDArray[Any], ...]
+_Part: TypeAlias = tuple[Column, ...]
 """Member, round, step, place of the name, value."""
 
 

@@ -8,9 +8,8 @@ from enum import Enum, auto
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Column, factorize, typed
+from evolvent.analysis.columns import Column, Flags, Numbers, factorize, typed
 
 
 class ColumnKind(Enum):
@@ -36,13 +35,13 @@ class Cells:
 
     kind: ColumnKind
     values: Column
-    missing: NDArray[np.bool_]
+    missing: Flags
     categories: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def where(self, chosen: NDArray[np.bool_] | slice) -> Cells:
+    def where(self, chosen: Flags | slice) -> Cells:
         """Return some of the rows."""
         return replace(self, values=self.values[chosen], missing=self.missing[chosen])
 
@@ -50,17 +49,17 @@ class Cells:
 Table: TypeAlias = Mapping[str, Cells]
 
 
-def whole(values: Column, missing: NDArray[np.bool_] | None = None) -> Cells:
+def whole(values: Column, missing: Flags | None = None) -> Cells:
     """Return whole numbers."""
     return Cells(ColumnKind.WHOLE, values.astype(np.int64, copy=False), _mask(values, missing))
 
 
-def number(values: Column, missing: NDArray[np.bool_] | None = None) -> Cells:
+def number(values: Column, missing: Flags | None = None) -> Cells:
     """Return numbers."""
     return Cells(ColumnKind.NUMBER, values.astype(np.float64, copy=False), _mask(values, missing))
 
 
-def time(seconds: NDArray[np.float64]) -> Cells:
+def time(seconds: Numbers) -> Cells:
     """Return times, given in seconds since 1970; NaN for missing ones."""
     missing = np.isnan(seconds)
     # Rounded, not cut: a float of seconds lies a fraction of a microsecond beside what was meant.
@@ -114,9 +113,9 @@ def scalars(values: Column, known: Sequence[Any] = ()) -> Cells:
     return whole(filled, missing) if numbers.dtype.kind == "i" else number(filled, missing)
 
 
-def _mask(values: Column, missing: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+def _mask(values: Column, missing: Flags | None) -> Flags:
     return np.zeros(len(values), np.bool_) if missing is None else missing
 
 
-def _is_none(values: Column) -> NDArray[np.bool_]:
+def _is_none(values: Column) -> Flags:
     return np.asarray(values == np.array(None), np.bool_)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Rows, evenly
+from evolvent.analysis.columns import Column, Rows, evenly
 from evolvent.analysis.lineage.diversity import Diversity
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import round_axis, rounded
@@ -53,9 +51,7 @@ def draw(log: Log, options: Options) -> ChartType:
     return finish(chart, options, title=title, subtitle=subtitle)
 
 
-def _panel(
-    shown: Rows, series: Mapping[str, NDArray[Any]], theme: Theme, *, title: str
-) -> alt.Chart:
+def _panel(shown: Rows, series: Mapping[str, Column], theme: Theme, *, title: str) -> alt.Chart:
     """Return a line for each series; beyond the palette they share a colour."""
     own = dict(zip(series, theme.palette, strict=False))
     marks = {name: Mark(color, LINE) for name, color in own.items()}

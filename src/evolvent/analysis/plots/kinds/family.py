@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evolvent.analysis.columns import Rows, evenly
+from evolvent.analysis.columns import Flags, Rows, evenly
 from evolvent.analysis.lineage.family_tree import FamilyTree, newest_rows, with_ancestors
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import round_axis
@@ -128,7 +127,7 @@ class _Tree:
         x = round_axis("x:Q", grid=False, padding=10)
         return self.families.legend.chart(what, **at, **columns).encode(x, y)
 
-    def _edges(self, alive: NDArray[np.bool_], *, copies: bool) -> alt.Chart:
+    def _edges(self, alive: Flags, *, copies: bool) -> alt.Chart:
         """Return the rounds that went on from each other, or those that began with a copy."""
         log = self.view.log
         rows = ends = np.flatnonzero((log.parent >= 0) & (self.tree.copied == copies))
@@ -154,7 +153,7 @@ class _Tree:
         )
 
 
-def _runs(log: Log, rows: Rows, alive: NDArray[np.bool_]) -> tuple[Rows, Rows]:
+def _runs(log: Log, rows: Rows, alive: Flags) -> tuple[Rows, Rows]:
     """Return the first and the last rows of stretches without a copy, alive or not throughout."""
     order = rows[np.lexsort((log.round[rows], log.member[rows]))]
     if not len(order):
