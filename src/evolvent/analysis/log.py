@@ -26,12 +26,13 @@ from evolvent.errors import UnknownJob
 from evolvent.store.protocol import Store
 from evolvent.store.records import JobColumn, StudyStatus
 
-_COLUMNS: tuple[JobColumn, ...] = (
-    "member", "round", "parent_member", "parent_round", "score", "attempt", "started_at",
-    "finished_at", "hyperparameters", "metrics",
-)  # fmt: skip
-_NUMBERS = len(_COLUMNS) - 2  # all but the mappings
-_NO_JOBS: Sequence[Sequence[Any]] = ((),) * _NUMBERS
+_NUMBERS: Mapping[JobColumn, Any] = {
+    "member": np.int32, "round": np.int32, "parent_member": np.float64, "parent_round": np.float64,
+    "score": np.float64, "attempt": np.int32, "started_at": np.float64, "finished_at": np.float64,
+}  # fmt: skip
+"""The columns that hold one number each, with their types: None becomes NaN."""
+_COLUMNS: tuple[JobColumn, ...] = (*_NUMBERS, "hyperparameters", "metrics")
+_NO_JOBS: Sequence[Sequence[Any]] = ((),) * len(_NUMBERS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,7 +172,7 @@ def read_with(
     more: list[list[Any]] = [[] for _ in columns]
     with gc_paused():
         for page in pages(store, study, (*_COLUMNS, *columns)):
-            plain.append(_plain(page[:_NUMBERS]))
+            plain.append(_plain(page[: len(_NUMBERS)]))
             hyperparameters.add(page[n - 2])
             metrics.add(decode_all(page[n - 1]))
             for column, cells in zip(more, page[n:], strict=True):
@@ -179,44 +180,28 @@ def read_with(
         return _build_log(status, plain, hyperparameters.columns(), metrics), more
 
 
-def _plain(page: Sequence[Sequence[Any]]) -> tuple[Column, ...]:
-    """Return a page of the columns that hold one number each, in the order of `_COLUMNS`."""
-    member, round_, parent_member, parent_round, score, attempt, started, finished = page
-    return (
-        np.array(member, np.int32),
-        np.array(round_, np.int32),
-        _row_numbers(parent_member),
-        _row_numbers(parent_round),
-        np.array(score, np.float64),  # None becomes NaN
-        np.array(attempt, np.int32),
-        np.array(started, np.float64),
-        np.array(finished, np.float64),
-    )
+def _plain(page: Sequence[Sequence[Any]]) -> list[Column]:
+    """Return a page of the columns that hold one number each, in the order of `_NUMBERS`."""
+    return [np.array(values, kind) for values, kind in zip(page, _NUMBERS.values(), strict=True)]
 
 
 def _build_log(
     status: StudyStatus,
-    plain: Sequence[tuple[Column, ...]],
+    plain: Sequence[Sequence[Column]],
     hyperparameters: Mapping[str, Column],
     metrics: NumberColumns,
 ) -> Log:
-    columns = map(np.concatenate, zip(*plain, strict=True))
-    member, round_, parent_member, parent_round, score, attempt, *times = columns
-    rows = _rows(member, round_)
+    columns = dict(zip(_NUMBERS, map(np.concatenate, zip(*plain, strict=True)), strict=True))
+    rows = _rows(columns["member"], columns["round"])
     return Log(
         status=status,
-        member=member,
-        round=round_,
-        parent=_parents(rows, parent_member, parent_round),
-        score=score,
-        failed=np.isnan(score),  # a done job has a score, always
-        attempt=attempt,
-        started_at=times[0],
-        finished_at=times[1],
-        hyperparameters=_in_space_order(status.record.space, hyperparameters, len(member)),
+        parent=_parents(rows, columns.pop("parent_member"), columns.pop("parent_round")),
+        failed=np.isnan(columns["score"]),  # a done job has a score, always
+        hyperparameters=_in_space_order(status.record.space, hyperparameters),
         metrics=metrics.columns(),
         reported=metrics.present(),
         rows=rows,
+        **columns,
     )
 
 
@@ -234,22 +219,15 @@ def _rows(member: NDArray[np.int32], round_: NDArray[np.int32]) -> Rows:
     return rows
 
 
-def _parents(rows: Rows, member: Column, round_: Column) -> Rows:
-    """Return the rows of parents; -1 for none, and for one that is not in the log."""
+def _parents(rows: Rows, member: Numbers, round_: Numbers) -> Rows:
+    """Return the rows of parents; -1 for none (NaN), and for one that is not in the log."""
     parent = np.full(len(member), -1, np.int64)
-    known = (member >= 0) & (member < rows.shape[0]) & (round_ < rows.shape[1])
-    parent[known] = rows[member[known], round_[known]]
+    known = (member < rows.shape[0]) & (round_ < rows.shape[1])
+    parent[known] = rows[member[known].astype(np.int64), round_[known].astype(np.int64)]
     return parent
 
 
-def _in_space_order(
-    space: Mapping[str, Any], columns: Mapping[str, Column], n: int
-) -> dict[str, Column]:
+def _in_space_order(space: Mapping[str, Any], columns: Mapping[str, Column]) -> dict[str, Column]:
     """Return hyperparameters in the order of the space, also those of a log without jobs."""
-    names = [name for name in (*space, *columns) if name in columns or not n]
+    names = [name for name in (*space, *columns) if name in columns or not columns]
     return {name: columns.get(name, np.zeros(0)) for name in names}
-
-
-def _row_numbers(values: Sequence[int | None]) -> Rows:
-    """Return whole numbers with -1 for none."""
-    return np.array([-1 if value is None else value for value in values], np.int64)
