@@ -12,8 +12,7 @@ from evolvent.analysis.explain.log_lines import LogLines, find_job
 from evolvent.analysis.explain.redecide import Redecision, decide_again
 from evolvent.analysis.explain.rules import Case, case_of
 from evolvent.analysis.explain.snapshot import PopulationSnapshot
-from evolvent.core.population import Population
-from evolvent.core.records import Cause, JobId, JobRecord, JobState, Member
+from evolvent.core.records import Cause, JobId, JobRecord, JobState
 from evolvent.core.space import short
 from evolvent.core.study import StudyRecord
 from evolvent.store.protocol import Store
@@ -176,7 +175,7 @@ def _explain_decision(
         case = case_of(record, me, population)
         changes = traced_changes(record, me, population, job.hyperparameters)
     else:
-        donor = None if job.donor is None else _member(population, job.donor)
+        donor = next((member for member in population if member.id == job.donor), None)
         case = Case(record, me, population, donor, donor)
         changes = untraced_changes(decision.before.hyperparameters, job.hyperparameters)
     return replace(
@@ -188,10 +187,6 @@ def _explain_decision(
         agrees=decision.agrees,
         check=sentences.of_check(decision),
     )
-
-
-def _member(population: Population, number: int) -> Member | None:
-    return next((member for member in population if member.id == number), None)
 
 
 def _rivals(case: Case) -> tuple[Rival, ...]:
