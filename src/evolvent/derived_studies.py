@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from evolvent.core.algorithms import RandomSearch
-from evolvent.core.records import JobId, JobState
+from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
 from evolvent.errors import StudyExists, UnknownStudy
 from evolvent.store.protocol import Store
@@ -69,8 +69,7 @@ def control_record(store: Store, status: StudyStatus, *, name: str | None) -> St
 def _rounds(status: StudyStatus) -> int:
     if status.state in (StudyState.OPEN, StudyState.FINISHED):
         return status.record.rounds
-    trained = sum(status.counts.get(state, 0) for state in (JobState.DONE, JobState.FAILED))
-    return max(1, -(-trained // status.members))
+    return max(1, -(-status.n_finished // status.members))
 
 
 def _find_or_create(store: Store, record: StudyRecord) -> int:

@@ -155,14 +155,13 @@ def _train(store: Store, id: int, train: Callable[[int], Result]) -> bool:
 
 
 def _original(store: Store, status: StudyStatus, *, schedule: Schedule) -> Original:
-    job, score = status.best, status.best_score
-    if job is None or score is None:
+    if status.best is None:
         return Original(status.record.name, None, None, 0, 0, own=False)
     made_by = Result(status, store).best.schedule
     return Original(
         study=status.record.name,
-        job=job,
-        value=status.record.score(score),
+        job=status.best,
+        value=status.best_value,
         rounds=made_by.total,
         jobs=status.counts.get(JobState.DONE, 0),
         own=schedule == made_by,
