@@ -15,16 +15,7 @@ from evolvent.store import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
 from evolvent.study import Study
-from evolvent.validation import (
-    DEFAULT_STORE,
-    MOST,
-    check_choice,
-    check_count,
-    check_flag,
-    check_name,
-    check_number,
-    check_path,
-)
+from evolvent.validation import DEFAULT_STORE, check_count, check_flag, check_name
 
 _MAX_POPULATION = 1_000_000
 
@@ -74,23 +65,25 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         StudyExists: the name is taken, or, with `resume`, a setting differs.
     """
     check_flag("resume", resume)
-    checked = Space.of(space)
+    given = initial or ()
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Sequence):
+        raise ConfigError(f"initial: got {given!r:.80}, wanted a list of dicts")
     record = StudyRecord(
-        name=check_name("name", name),
-        metric=check_name("metric", metric),
-        mode=check_choice("mode", mode, ("max", "min")),
-        space=checked,
+        name=name,
+        metric=metric,
+        mode=mode,
+        space=Space.of(space),
         algorithm=_check_algorithm(algorithm) if algorithm is not None else PBT(),
         population=check_count("population", population, least=1, most=_MAX_POPULATION),
-        rounds=check_count("rounds", rounds, least=1, most=MOST),
-        seed=check_count("seed", seed, least=0),
-        synchronous=check_flag("synchronous", synchronous),
-        initial=_check_initial(initial or (), checked, population),
-        durability=check_choice("durability", durability, ("power", "process")),
-        max_failures=check_count("max_failures", max_failures, least=0, most=MOST),
-        target=None if target is None else check_number("target", target),
-        trainable=None if trainable is None else check_path("trainable", trainable),
-    )
+        rounds=rounds,
+        seed=seed,
+        synchronous=synchronous,
+        initial=tuple(given),
+        durability=durability,
+        max_failures=max_failures,
+        target=target,
+        trainable=trainable,
+    ).checked()
     record.algorithm.validate(record.space, record.population)
     opened = _open(store, create=True)
     _create(opened, record, resume=resume)
@@ -184,18 +177,6 @@ def _check_algorithm(algorithm: Any) -> Algorithm:
         raise ConfigError(f"algorithm: got {algorithm!r:.80}, wanted one such as ev.PBT()")
     checked: Algorithm = algorithm
     return checked
-
-
-def _check_initial(
-    initial: Sequence[Mapping[str, Any]], space: Space, population: int
-) -> tuple[dict[str, Any], ...]:
-    if isinstance(initial, (str, Mapping)) or not isinstance(initial, Sequence):
-        raise ConfigError(f"initial: got {initial!r:.80}, wanted a list of dicts")
-    if len(initial) > population:
-        raise ConfigError(
-            f"initial: got {len(initial)} configurations for a population of {population}"
-        )
-    return tuple(space.check(values, partial=True) for values in initial)
 
 
 def _extend_existing(study: Study, wanted: StudyRecord) -> None:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
 from evolvent.core.algorithms import Algorithm, algorithm_from_json, algorithm_to_json
 from evolvent.core.records import Hyperparameters
 from evolvent.core.space import Space
+from evolvent.validation import (
+    MOST,
+    check_choice,
+    check_count,
+    check_flag,
+    check_name,
+    check_number,
+    check_path,
+    invalid,
+)
 
 Mode: TypeAlias = Literal["max", "min"]
 Durability: TypeAlias = Literal["power", "process"]
@@ -52,6 +62,32 @@ class StudyRecord:
     max_failures: int = 2
     target: float | None = None
     trainable: str | None = None
+
+    def checked(self) -> StudyRecord:
+        """Return the settings with the types they must have, such as a float given as 1.
+
+        Raises:
+            ConfigError: names the setting, what came and what was wanted.
+        """
+        population = check_count("population", self.population, least=1, most=MOST)
+        if len(self.initial) > population:
+            got = f"{len(self.initial)} configurations for a population of {population}"
+            raise invalid("initial", f"got {got}")
+        return replace(
+            self,
+            name=check_name("name", self.name),
+            metric=check_name("metric", self.metric),
+            mode=check_choice("mode", self.mode, ("max", "min")),
+            population=population,
+            rounds=check_count("rounds", self.rounds, least=1, most=MOST),
+            seed=check_count("seed", self.seed, least=0),
+            synchronous=check_flag("synchronous", self.synchronous),
+            initial=tuple(self.space.check(values, partial=True) for values in self.initial),
+            durability=check_choice("durability", self.durability, ("power", "process")),
+            max_failures=check_count("max_failures", self.max_failures, least=0, most=MOST),
+            target=None if self.target is None else check_number("target", self.target),
+            trainable=None if self.trainable is None else check_path("trainable", self.trainable),
+        )
 
     def score(self, value: float) -> float:
         """Turn a value of the metric into a score, where higher is better; its own inverse."""

@@ -25,15 +25,6 @@ from evolvent.store.codec.fields import (
     wrong,
 )
 from evolvent.store.dump import StoppedBy, StudyDump
-from evolvent.validation import (
-    MOST,
-    check_choice,
-    check_count,
-    check_flag,
-    check_name,
-    check_number,
-    check_path,
-)
 
 _KNOWN = {field.name: field for field in fields(StudyRecord)}
 _NEEDED = {name for name, field in _KNOWN.items() if field.default is MISSING}
@@ -81,30 +72,9 @@ def record_from_json(plain: dict[str, Any], *, partial: bool = False) -> StudyRe
     initial = plain.get("initial", [])
     check(isinstance(initial, list), "initial", initial, "a list")
     try:
-        record = StudyRecord.from_json({**plain, "initial": initial})
-        _check(record)
+        return StudyRecord.from_json({**plain, "initial": initial}).checked()
     except _WRONG as e:
         raise Malformed(f"record: {e}", field=getattr(e, "field", None) or "record") from e
-    return record
-
-
-def _check(record: StudyRecord) -> None:
-    check_name("name", record.name)
-    check_name("metric", record.metric)
-    check_choice("mode", record.mode, ("max", "min"))
-    check_count("population", record.population, least=1, most=MOST)
-    check_count("rounds", record.rounds, least=1, most=MOST)
-    check_count("seed", record.seed, least=0)
-    check_flag("synchronous", record.synchronous)
-    check_choice("durability", record.durability, ("power", "process"))
-    check_count("max_failures", record.max_failures, least=0, most=MOST)
-    check(len(record.initial) <= record.population, "initial", len(record.initial), "one a member")
-    for given in record.initial:
-        record.space.check(given, partial=True)
-    if record.target is not None:
-        check_number("target", record.target)
-    if record.trainable is not None:
-        check_path("trainable", record.trainable)
 
 
 def _read_record(value: Any, name: str, *, partial: bool) -> StudyRecord:
