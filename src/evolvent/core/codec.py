@@ -71,6 +71,11 @@ def named(
     return table[kind], {name: value for name, value in data.items() if name != "type"}
 
 
+def by_name(*types: type[_T]) -> dict[str, type[_T]]:
+    """Return types by the names under which `encode` writes them and `decode` finds them."""
+    return {kind.__name__: kind for kind in types}
+
+
 def _required(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 

@@ -8,7 +8,7 @@ from evolvent.core.algorithms.pbt import PBT
 from evolvent.core.algorithms.protocol import Algorithm
 from evolvent.core.algorithms.random_search import RandomSearch
 from evolvent.core.algorithms.replay import Replay
-from evolvent.core.codec import decode, encode, named
+from evolvent.core.codec import by_name, decode, encode, named
 from evolvent.core.exploit import exploit_from_json, exploit_to_json
 from evolvent.core.explore import as_explore, explore_from_json, explore_to_json
 
@@ -22,11 +22,7 @@ __all__ = [
     "algorithm_to_json",
 ]
 
-ALGORITHMS: dict[str, type[Algorithm]] = {
-    "PBT": PBT,
-    "RandomSearch": RandomSearch,
-    "Replay": Replay,
-}
+ALGORITHMS: dict[str, type[Algorithm]] = by_name(PBT, RandomSearch, Replay)
 
 
 def algorithm_to_json(algorithm: Algorithm) -> dict[str, Any]:

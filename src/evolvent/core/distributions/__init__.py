@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from evolvent.core.codec import by_name
 from evolvent.core.distributions.listed import Choice, Constant, Ordinal
 from evolvent.core.distributions.numbers import (
     IntUniform,
@@ -36,13 +37,6 @@ Logarithmic: TypeAlias = LogUniform | LogIntUniform
 Listed: TypeAlias = Choice | Ordinal | Constant
 Distribution: TypeAlias = Floats | Integers | Listed
 
-DISTRIBUTIONS: dict[str, type[Distribution]] = {
-    "Uniform": Uniform,
-    "LogUniform": LogUniform,
-    "IntUniform": IntUniform,
-    "LogIntUniform": LogIntUniform,
-    "Normal": Normal,
-    "Choice": Choice,
-    "Ordinal": Ordinal,
-    "Constant": Constant,
-}
+DISTRIBUTIONS: dict[str, type[Distribution]] = by_name(
+    Uniform, LogUniform, IntUniform, LogIntUniform, Normal, Choice, Ordinal, Constant
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evolvent.core.codec import decode, encode
+from evolvent.core.codec import by_name, decode, encode
 from evolvent.core.explore.combined import Chain, ExploreLike, PerName, as_explore
 from evolvent.core.explore.custom import CustomExplore
 from evolvent.core.explore.gaussian import Gaussian
@@ -35,14 +35,9 @@ __all__ = [
     "warn_of_zero_traps",
 ]
 
-EXPLORE: dict[str, type[Explore]] = {
-    "Perturb": Perturb,
-    "Resample": Resample,
-    "Gaussian": Gaussian,
-    "Shift": Shift,
-    "CustomExplore": CustomExplore,
-    "NoExplore": NoExplore,
-}
+EXPLORE: dict[str, type[Explore]] = by_name(
+    Perturb, Resample, Gaussian, Shift, CustomExplore, NoExplore
+)
 
 
 def explore_to_json(strategy: Explore) -> Any:
