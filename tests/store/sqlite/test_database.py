@@ -15,7 +15,7 @@ from evolvent.errors import CheckpointError, StoreBusy, StoreError, StoreUnavail
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import Report
-from evolvent.store.sqlite import connections
+from evolvent.store.sqlite import database as sqlite_database
 from evolvent.store.sqlite.database import SqliteDatabase
 from tests.contract.crew import Crew
 from tests.settings import study_record
@@ -73,7 +73,7 @@ def test_threads_share_one_store(store: Store) -> None:
 def test_another_program_that_keeps_the_file_locked_is_told_apart(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_WAITS_S", 0.01)
+    monkeypatch.setattr(sqlite_database, "_WAITS_S", 0.01)
     store = open_store(f"sqlite:///{path}")
     crew = Crew(store)
     foreign = sqlite3.connect(path, isolation_level=None)
@@ -173,7 +173,7 @@ def test_a_log_that_cannot_be_synced_is_not_acknowledged_and_may_be_repeated(
     crew = Crew(store, study_record(durability="power"))
     lease, report = crew.claim(), Report(0.5, {"accuracy": 0.5}, crew.save())
     with monkeypatch.context() as broken:
-        broken.setattr(connections, "_sync", no_disk)
+        broken.setattr(sqlite_database, "_sync", no_disk)
         with pytest.raises(StoreUnavailable, match=r"log\.db: .*Input/output error"):
             store.report(lease, report)
     store.report(lease, report)
@@ -191,7 +191,7 @@ def test_power_syncs_once_a_report_and_process_never(
     crew = Crew(store, study_record(durability=durability))
     lease, report = crew.claim(), Report(0.5, {"accuracy": 0.5}, crew.save())
     synced: list[int] = []
-    monkeypatch.setattr(connections, "_sync", synced.append)
+    monkeypatch.setattr(sqlite_database, "_sync", synced.append)
     store.report(lease, report)
     assert len(synced) == syncs
 
@@ -233,9 +233,9 @@ def test_a_store_that_is_collected_within_a_transaction_waits_for_its_turn(path:
     with database.write(synced=False):
         forgotten.clear()
         gc.collect()
-        assert len(connections._RETIRED) == 1
+        assert len(sqlite_database._RETIRED) == 1
     open_store(store.url)
-    assert not connections._RETIRED
+    assert not sqlite_database._RETIRED
     database.close()
 
 
