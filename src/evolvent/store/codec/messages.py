@@ -200,7 +200,7 @@ class Fence:
     @classmethod
     def of(cls, lease: Lease) -> Fence:
         """Return that of a lease."""
-        return cls(lease.job.member, lease.job.round, lease.attempt, lease.worker)
+        return cls(lease.job.member, lease.job.round, lease.job.attempt, lease.worker)
 
     def lease(self, study: int) -> Lease:
         """Return a lease of which only the fence is known."""
