@@ -17,7 +17,7 @@ nothing more and return what they returned before. What a worker says of its lea
 number of the attempt and its name: its report, its failure, its parent, and of its points how many
 came before them. Calls that make something (a study, a member) take a `key`, which names the call,
 such as by a UUID. With other arguments it is another call, and refused (ConfigError). Keys are kept
-for `idempotency.KEPT_S`.
+for `sql.idempotency.KEPT_S`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from evolvent.store.checkpoints.transfer import (
     staging_area,
 )
 from evolvent.store.dump import Chosen, JobPoint, MemberDump, StoppedBy, StudyDump, not_done
-from evolvent.store.idempotency import RequestFingerprint
+from evolvent.store.sql.idempotency import RequestFingerprint
 from tests.contract.reference.studies import Studies
 from tests.contract.reference.study import ReferenceStudy, Slot
 

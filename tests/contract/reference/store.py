@@ -18,7 +18,6 @@ from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, LeaseLost, StoreError, UnknownJob, UnknownStudy
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.idempotency import RequestFingerprint
 from evolvent.store.records import (
     FailedAttempt,
     Failure,
@@ -31,6 +30,7 @@ from evolvent.store.records import (
     Wait,
     named,
 )
+from evolvent.store.sql.idempotency import RequestFingerprint
 from tests.contract.reference import rules
 from tests.contract.reference.dump import ReferenceArchive
 from tests.contract.reference.studies import Studies

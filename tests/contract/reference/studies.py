@@ -14,7 +14,7 @@ from evolvent.core.heads import first_heads
 from evolvent.core.study import StudyRecord
 from evolvent.errors import StudyExists, UnknownStudy
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.idempotency import RequestFingerprint, check_same
+from evolvent.store.sql.idempotency import RequestFingerprint, check_same
 from tests.contract.reference.study import ReferenceStudy, Slot
 
 _Answer = TypeVar("_Answer")

@@ -11,7 +11,6 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, StoreUnavailable, StudyExists, UnknownJob
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.dump import cannot_go_on
-from evolvent.store.idempotency import RequestFingerprint
 from evolvent.store.records import (
     PUSHED_BY,
     PUSHED_REASON,
@@ -23,9 +22,10 @@ from evolvent.store.records import (
 from evolvent.store.sql.advance import resume_members
 from evolvent.store.sql.database import ConnectionLost, Transaction
 from evolvent.store.sql.dump import PARENTS, missing
+from evolvent.store.sql.idempotency import RequestFingerprint, run_idempotent
 from evolvent.store.sql.read import study_state
 from evolvent.store.sql.report import report
-from evolvent.store.sql.retry import retry, retry_idempotent, run_idempotent
+from evolvent.store.sql.retry import retry, retry_idempotent
 from evolvent.store.sql.rows import (
     CHECKPOINT_OF,
     HEAD,

@@ -17,13 +17,12 @@ from evolvent.store.checkpoints.transfer import (
     staging_area,
 )
 from evolvent.store.dump import JobPoint, MemberDump, StudyDump
-from evolvent.store.idempotency import RequestFingerprint
 from evolvent.store.records import JOB_COLUMNS
 from evolvent.store.sql.advance import WRITE_BEST
 from evolvent.store.sql.control import insert_study
 from evolvent.store.sql.database import Writing
 from evolvent.store.sql.dump import missing
-from evolvent.store.sql.retry import find_answer, run_idempotent
+from evolvent.store.sql.idempotency import RequestFingerprint, find_answer, run_idempotent
 from evolvent.store.sql.rows import (
     FAILURE,
     FAILURE_COLUMNS,

@@ -6,26 +6,16 @@ import functools
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from evolvent.store.backoff import Backoff
-from evolvent.store.idempotency import KEPT_S, RequestFingerprint, check_same
-from evolvent.store.sql.database import ConnectionLost, Transaction
-from evolvent.store.sql.rows import decode, encode
+from evolvent.store.sql.database import ConnectionLost
 
 RETRY_FOR_S = 60.0
 """For so long a store that was open before waits for its database to come back."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_INSERT_KEY = """
-INSERT INTO answer (id, call, told, at) VALUES (:key, :call, 'null', :now)
-ON CONFLICT (id) DO NOTHING
-"""
-_SELECT_ANSWER = "SELECT call, told FROM answer WHERE id = :key"
-_UPDATE_ANSWER = "UPDATE answer SET told = :told WHERE id = :key"
-_DELETE_OLD = "DELETE FROM answer WHERE at < :before"
-_Answer = TypeVar("_Answer", int, str)
 
 
 class FreshKey(str):
@@ -93,46 +83,3 @@ def _retry_call(call: Callable[[], _R], first: ConnectionLost) -> _R:
         backoff.succeed("the database")
         return answer
     raise last
-
-
-def run_idempotent(
-    tx: Transaction, key: str | None, call: RequestFingerprint, change: Callable[[], _Answer]
-) -> _Answer:
-    """Return what `change` returns, or what it did the first time that `key` was given.
-
-    The key is taken first: who comes with it meanwhile waits for the end of this transaction.
-
-    Args:
-        tx: the transaction in which `change` writes.
-        key: names the call; None calls without a name.
-        call: what is called.
-        change: does it.
-
-    Raises:
-        ConfigError: the key was that of another call.
-    """
-    if key is None:
-        return change()
-    values = {"key": key, "call": str(call), "now": tx.now()}
-    # On PostgreSQL the insert waits for the end of another transaction that has inserted this key.
-    while tx.execute(_INSERT_KEY, values).rowcount != 1:
-        before: _Answer | None = find_answer(tx, key, call)
-        if before is not None:  # else it has been forgotten in between
-            return before
-    answer = change()
-    tx.execute(_UPDATE_ANSWER, {"key": key, "told": encode(answer)})
-    tx.execute(_DELETE_OLD, {"before": tx.now() - KEPT_S})
-    return answer
-
-
-def find_answer(tx: Transaction, key: str, call: RequestFingerprint) -> Any:
-    """Return what a call of this key was answered; None if there was none.
-
-    Raises:
-        ConfigError: the key was that of another call.
-    """
-    row = tx.execute(_SELECT_ANSWER, {"key": key}).fetchone()
-    if row is None:
-        return None
-    check_same(key, row[0], str(call))
-    return decode(row[1])

@@ -8,10 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from evolvent.errors import ConfigError
-from evolvent.store.idempotency import KEPT_S, RequestFingerprint
 from evolvent.store.memory import MemoryDatabase
 from evolvent.store.records import Point, Report
-from evolvent.store.sql.retry import run_idempotent
+from evolvent.store.sql.idempotency import KEPT_S, RequestFingerprint, run_idempotent
 
 
 def test_the_same_values_are_the_same_call() -> None:
