@@ -19,7 +19,7 @@ from evolvent.store.checkpoints.transfer import (
     staging_area,
 )
 from evolvent.store.dump import Chosen, JobPoint, MemberDump, StoppedBy, StudyDump, not_done
-from evolvent.store.sql.idempotency import RequestFingerprint
+from evolvent.store.sql.idempotency import fingerprint
 from tests.contract.reference.studies import Studies
 from tests.contract.reference.study import ReferenceStudy, Slot
 
@@ -43,7 +43,7 @@ class ReferenceArchive(ABC):
             yield _dump(it), files
 
     def restore(self, dump: StudyDump, *, save: CheckpointWriter, key: str | None = None) -> int:
-        contents, call = self._open, RequestFingerprint("restore", dump.record, dump.created_at)
+        contents, call = self._open, fingerprint("restore", dump.record, dump.created_at)
         with contents.lock:
             done: int | None = None if key is None else contents.answers.before(key, call)
         if done is not None:

@@ -30,7 +30,7 @@ from evolvent.store.records import (
     Wait,
     named,
 )
-from evolvent.store.sql.idempotency import RequestFingerprint
+from evolvent.store.sql.idempotency import fingerprint
 from tests.contract.reference import rules
 from tests.contract.reference.dump import ReferenceArchive
 from tests.contract.reference.studies import Studies
@@ -65,7 +65,7 @@ class ReferenceStore(ReferenceArchive):
 
     def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
         with (contents := self._open).lock:
-            call = RequestFingerprint("create", record)
+            call = fingerprint("create", record)
             return contents.answers.run(key, call, lambda: contents.create(record))
 
     def status(self, study: int) -> StudyStatus:
@@ -172,7 +172,7 @@ class ReferenceStore(ReferenceArchive):
         key: str | None = None,
     ) -> JobId:
         with self._open.change(study) as it:
-            call = RequestFingerprint("push", study, hyperparameters, done)
+            call = fingerprint("push", study, hyperparameters, done)
             return self._contents.answers.run(
                 key, call, lambda: rules.push(it, hyperparameters, done)
             )

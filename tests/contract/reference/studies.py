@@ -14,7 +14,7 @@ from evolvent.core.heads import first_heads
 from evolvent.core.study import StudyRecord
 from evolvent.errors import StudyExists, UnknownStudy
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.sql.idempotency import RequestFingerprint, check_same
+from evolvent.store.sql.idempotency import check_same
 from tests.contract.reference.study import ReferenceStudy, Slot
 
 _Answer = TypeVar("_Answer")
@@ -26,23 +26,21 @@ class Answers:
     def __init__(self) -> None:
         self._known: dict[str, tuple[str, Any]] = {}
 
-    def run(
-        self, key: str | None, call: RequestFingerprint, change: Callable[[], _Answer]
-    ) -> _Answer:
+    def run(self, key: str | None, call: str, change: Callable[[], _Answer]) -> _Answer:
         """Return what `change` returns, or what it did the first time that `key` was given."""
         if key is None:
             return change()
         if key not in self._known:
-            self._known[key] = str(call), change()
+            self._known[key] = call, change()
         answer: _Answer = self.before(key, call)
         return answer
 
-    def before(self, key: str, call: RequestFingerprint) -> Any:
+    def before(self, key: str, call: str) -> Any:
         """Return what a call of this key was answered; None if there was none."""
         if key not in self._known:
             return None
         first, answer = self._known[key]
-        check_same(key, first, str(call))
+        check_same(key, first, call)
         return answer
 
 

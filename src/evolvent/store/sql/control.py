@@ -22,7 +22,7 @@ from evolvent.store.records import (
 from evolvent.store.sql.advance import resume_members
 from evolvent.store.sql.database import ConnectionLost, Transaction
 from evolvent.store.sql.dump import PARENTS, missing
-from evolvent.store.sql.idempotency import RequestFingerprint, run_idempotent
+from evolvent.store.sql.idempotency import fingerprint, run_idempotent
 from evolvent.store.sql.read import study_state
 from evolvent.store.sql.report import report
 from evolvent.store.sql.retry import retry, retry_idempotent
@@ -113,7 +113,7 @@ class SqlControl:
 
         self._session.database.ensure_checkpoint_root()
         with self._session.database.write(synced=record.durability == "power") as tx:
-            return run_idempotent(tx, key, RequestFingerprint("create", record), create)
+            return run_idempotent(tx, key, fingerprint("create", record), create)
 
     @retry
     def delete_study(self, study: int) -> None:
@@ -147,7 +147,7 @@ class SqlControl:
                 return _push(work, hyperparameters)
             return _push_done(work, hyperparameters, done, metrics=metrics)
 
-        call = RequestFingerprint("push", study, hyperparameters, done)
+        call = fingerprint("push", study, hyperparameters, done)
         with self._session.loaded(study) as work:
             return JobId.parse(run_idempotent(work, key, call, push))
 

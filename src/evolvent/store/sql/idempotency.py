@@ -25,28 +25,19 @@ _DELETE_OLD = "DELETE FROM answer WHERE at < :before"
 _Answer = TypeVar("_Answer", int, str)
 
 
-class RequestFingerprint:
-    """What is called, and with what: it is the same call only if all of it is the same.
+def fingerprint(name: str, *arguments: object) -> str:
+    """Return the name and a hash: it is the same call only if all of it is the same.
 
     Args:
         name: such as `"push"`.
-        arguments: records, and what JSON can hold.
+        arguments: records, and what JSON can hold; the order of a mapping's keys is nothing.
     """
-
-    __slots__ = ("_arguments", "_name")
-
-    def __init__(self, name: str, *arguments: object) -> None:
-        self._name = name
-        self._arguments = arguments
-
-    def __str__(self) -> str:
-        """Return the name and a hash; the order in which a mapping has its keys is nothing."""
-        text = json.dumps(self._arguments, sort_keys=True, default=_plain)
-        return f"{self._name} {sha256(text.encode()).hexdigest()[:32]}"
+    text = json.dumps(arguments, sort_keys=True, default=_plain)
+    return f"{name} {sha256(text.encode()).hexdigest()[:32]}"
 
 
 def run_idempotent(
-    tx: Transaction, key: str | None, call: RequestFingerprint, change: Callable[[], _Answer]
+    tx: Transaction, key: str | None, call: str, change: Callable[[], _Answer]
 ) -> _Answer:
     """Return what `change` returns, or what it did the first time that `key` was given.
 
@@ -55,7 +46,7 @@ def run_idempotent(
     Args:
         tx: the transaction in which `change` writes.
         key: names the call; None calls without a name.
-        call: what is called.
+        call: its `fingerprint`.
         change: does it.
 
     Raises:
@@ -63,7 +54,7 @@ def run_idempotent(
     """
     if key is None:
         return change()
-    values = {"key": key, "call": str(call), "now": tx.now()}
+    values = {"key": key, "call": call, "now": tx.now()}
     # On PostgreSQL the insert waits for the end of another transaction that has inserted this key.
     while tx.execute(_INSERT_KEY, values).rowcount != 1:
         before: _Answer | None = find_answer(tx, key, call)
@@ -75,7 +66,7 @@ def run_idempotent(
     return answer
 
 
-def find_answer(tx: Transaction, key: str, call: RequestFingerprint) -> Any:
+def find_answer(tx: Transaction, key: str, call: str) -> Any:
     """Return what a call of this key was answered; None if there was none.
 
     Raises:
@@ -84,7 +75,7 @@ def find_answer(tx: Transaction, key: str, call: RequestFingerprint) -> Any:
     row = tx.execute(_SELECT_ANSWER, {"key": key}).fetchone()
     if row is None:
         return None
-    check_same(key, row[0], str(call))
+    check_same(key, row[0], call)
     return decode(row[1])
 
 

@@ -22,7 +22,7 @@ from evolvent.store.sql.advance import WRITE_BEST
 from evolvent.store.sql.control import insert_study
 from evolvent.store.sql.database import Writing
 from evolvent.store.sql.dump import missing
-from evolvent.store.sql.idempotency import RequestFingerprint, find_answer, run_idempotent
+from evolvent.store.sql.idempotency import find_answer, fingerprint, run_idempotent
 from evolvent.store.sql.rows import (
     FAILURE,
     FAILURE_COLUMNS,
@@ -165,9 +165,9 @@ def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
         tx.execute(WRITE_BEST, {"study": study, **dict(zip(names, best, strict=True))})
 
 
-def _fingerprint(dump: StudyDump) -> RequestFingerprint:
+def _fingerprint(dump: StudyDump) -> str:
     """Return what tells a restore from others, without going through the whole log for it."""
-    return RequestFingerprint("restore", dump.record, dump.created_at)
+    return fingerprint("restore", dump.record, dump.created_at)
 
 
 def _restored_before(session: DatabaseSession, dump: StudyDump, key: str | None) -> int | None:
