@@ -36,7 +36,7 @@ class Backoff:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._first_s, self._longest_s = first_s, longest_s
-        self._for_s, self._spread = for_s, spread
+        self.for_s, self._spread = for_s, spread
         self._clock, self._draw = clock, draw
         self._announced = False
         self.restart()
@@ -53,7 +53,7 @@ class Backoff:
     @property
     def is_over(self) -> bool:
         """Whether it has been long enough."""
-        return self.waited_s >= self._for_s
+        return self.waited_s >= self.for_s
 
     def pause_s(self, wanted_s: float | None = None) -> float:
         """Return the seconds to pause before the next try, none beyond the end.
@@ -64,7 +64,7 @@ class Backoff:
         drawn_s = self._next_s * (1 - self._spread * self._draw())
         self._next_s = min(2 * self._next_s, self._longest_s)
         pause_s = drawn_s if wanted_s is None else wanted_s
-        return min(pause_s, max(0.0, self._for_s - self.waited_s))
+        return min(pause_s, max(0.0, self.for_s - self.waited_s))
 
     def announce(self, message: str, *values: object) -> None:
         """Log, the first time, what is being waited for."""

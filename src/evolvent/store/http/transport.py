@@ -146,10 +146,13 @@ class Transport:
     ) -> Iterator[tuple[http.client.HTTPResponse, bytes]]:
         """Give the first answer that is none of an error; with its content, if it is `whole`."""
         for_s = RETRY_S if self._reached else FIRST_RETRY_S
-        retries = _Retries(self.origin.url, for_s, send.cancel)
-        while (answered := self._tried(send, retries, whole=whole)) is None:
-            pass
-        retries.succeed()
+        backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, for_s=for_s, spread=1.0)
+        answered = None
+        while answered is None:
+            if send.cancel is not None and send.cancel.is_set():
+                raise Cancelled
+            answered = self._tried(send, backoff, whole=whole)
+        backoff.succeed(self.origin.url)
         connection, response, data = answered
         try:
             yield response, data
@@ -157,12 +160,11 @@ class Transport:
             self._give_back(connection, response)
 
     def _tried(
-        self, send: _Sending, retries: _Retries, *, whole: bool
+        self, send: _Sending, backoff: Backoff, *, whole: bool
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, bytes] | None:
         """Send once; None when it is time to send again."""
         if self._closed:
             raise StoreError(f"{self.origin.url} has been closed")
-        retries.check()
         connection, used = self._connections.take(timeout_s=send.timeout_s)
         try:
             response = send(connection)
@@ -174,7 +176,7 @@ class Transport:
             if not send.repeat:
                 raise unavailable(self.origin.url, e, 0.0) from e
             if not (used and isinstance(e, _STALE)):  # closed while idle: at once, on a new one
-                retries.wait(e, hopeless=not self._reached and isinstance(e, PERMANENT_ERRORS))
+                self._pause(send, backoff, e)
             return None
         except BaseException:  # Ctrl-C in the middle of an answer
             connection.close()
@@ -187,8 +189,30 @@ class Transport:
         error = error_of(response.status, data, url=self.origin.url)
         if response.status not in _AGAIN or not send.repeat:
             raise error
-        retries.wait(error, wanted_s=retry_after(response.getheader("retry-after", "")))
+        self._pause(send, backoff, error, retry_after(response.getheader("retry-after", "")))
         return None
+
+    def _pause(
+        self, send: _Sending, backoff: Backoff, error: Exception, wanted_s: float | None = None
+    ) -> None:
+        """Wait for the next try, or raise when it has been long enough or will not help.
+
+        Args:
+            send: what is tried; who waits for it may end the pause.
+            backoff: how long it has been tried.
+            error: what went wrong with the last try; an `EvolventError` is the service's answer.
+            wanted_s: how long the service wants us to wait.
+        """
+        answered = isinstance(error, EvolventError)
+        if backoff.is_over or (not self._reached and isinstance(error, PERMANENT_ERRORS)):
+            if answered:
+                raise error
+            raise unavailable(self.origin.url, error, backoff.waited_s) from error
+        how = "busy" if answered else "not there"
+        backoff.announce(
+            "%s is %s (%s): trying for %.0f s", self.origin.url, how, error, backoff.for_s
+        )
+        (send.cancel or Event()).wait(backoff.pause_s(wanted_s))
 
     def _give_back(
         self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
@@ -248,57 +272,6 @@ def _split(blocks: Iterator[bytes]) -> Iterator[bytes]:
         yield from lines
     if rest:
         raise http.client.IncompleteRead(rest)
-
-
-class _Retries:
-    """Waits between the tries of one request, and says so.
-
-    Args:
-        url: of the service, for messages.
-        for_s: how long to go on trying.
-        cancel: set by another thread to give up.
-    """
-
-    def __init__(self, url: str, for_s: float, cancel: Event | None) -> None:
-        self._url = url
-        self._for_s = for_s
-        self._cancel = Event() if cancel is None else cancel
-        self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, for_s=for_s, spread=1.0)
-
-    def check(self) -> None:
-        """Raise Cancelled if nobody waits for an answer any more."""
-        if self._cancel.is_set():
-            raise Cancelled
-
-    def wait(
-        self, error: Exception, *, wanted_s: float | None = None, hopeless: bool = False
-    ) -> None:
-        """Wait for the next try.
-
-        Args:
-            error: what went wrong with the last one; an `EvolventError` is the service's answer.
-            wanted_s: how long the service wants us to wait.
-            hopeless: trying again will not help.
-
-        Raises:
-            EvolventError: it has been long enough.
-            Cancelled: nobody waits for an answer any more.
-        """
-        answered = isinstance(error, EvolventError)
-        if hopeless or self._backoff.is_over:
-            if answered:
-                raise error
-            raise unavailable(self._url, error, self._backoff.waited_s) from error
-        how = "busy" if answered else "not there"
-        self._backoff.announce(
-            "%s is %s (%s): trying for %.0f s", self._url, how, error, self._for_s
-        )
-        self._cancel.wait(self._backoff.pause_s(wanted_s))
-        self.check()
-
-    def succeed(self) -> None:
-        """Say that the wait is over, to whom it was announced."""
-        self._backoff.succeed(self._url)
 
 
 def error_of(status: int, data: bytes, *, url: str) -> EvolventError:
