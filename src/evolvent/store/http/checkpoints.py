@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissing, UnknownStudy
+from evolvent.errors import CheckpointDamaged, CheckpointMissing, UnknownStudy
 from evolvent.store.checkpoints import manifest
 from evolvent.store.checkpoints.cache import CheckpointCache, cache_of_this_machine
 from evolvent.store.checkpoints.files import FileEntry
@@ -118,10 +118,7 @@ class HttpCheckpoints:
     def _manifest(self, address: str) -> Sequence[FileEntry]:
         self._local.path(address)  # refuses what is no address
         answer = self._transport.request("GET", f"{self._path}/checkpoints/{address}")
-        try:
-            entries = CHECKPOINT.from_json(answer.json(), "answer").files
-        except ValueError as e:
-            raise CheckpointError(f"checkpoint {address}: the service has sent no list: {e}") from e
+        entries = self._transport.read(CHECKPOINT, answer).files
         if manifest.address_of(entries) != address:
             raise CheckpointDamaged(f"checkpoint {address}: the service has sent another list")
         return entries

@@ -16,7 +16,7 @@ from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints
 from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.http.transfer import read_into
-from evolvent.store.http.transport import Answer, Transport, unavailable
+from evolvent.store.http.transport import Transport, unavailable
 
 _TRIES = 3
 _RESTORED_S = 3600.0
@@ -65,7 +65,7 @@ def pack(dump: StudyDump, save: CheckpointWriter, scratch: Path) -> Path:
     return archive
 
 
-def upload(transport: Transport, archive: Path, key: str) -> Answer:
+def upload(transport: Transport, archive: Path, key: str) -> bytes:
     """Send the archive of a study; return the answer once all of it has been restored there."""
     return transport.request(
         "POST",

@@ -16,20 +16,20 @@ from uuid import uuid4
 from evolvent.core.algorithms import Algorithm, algorithm_to_json
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.errors import ConfigError, EvolventError, LeaseLost, StoreError, UnknownStudy
+from evolvent.errors import ConfigError, LeaseLost, UnknownStudy
 from evolvent.store.archive.reader import ArchiveReader
 from evolvent.store.archive.restore import PackedStudy
 from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints
 from evolvent.store.codec import messages as m
-from evolvent.store.codec.fields import Field, Malformed
-from evolvent.store.codec.strict_json import encode, strict_json
+from evolvent.store.codec.fields import Field
+from evolvent.store.codec.strict_json import encode
 from evolvent.store.dump import Chosen, StudyDump
 from evolvent.store.http import dump as whole
 from evolvent.store.http.checkpoints import HttpCheckpoints
 from evolvent.store.http.connection import Cancelled
 from evolvent.store.http.credentials import read_token
-from evolvent.store.http.transport import ANSWER_S, Answer, Transport
+from evolvent.store.http.transport import ANSWER_S, Transport
 from evolvent.store.records import (
     FailedAttempt,
     Failure,
@@ -43,7 +43,6 @@ from evolvent.store.records import (
 )
 from evolvent.validation import invalid
 
-_NO_CONTENT = 204
 _JSON = {"Content-Type": "application/json"}
 
 _NO_WAIT = Wait(0.0)
@@ -123,10 +122,10 @@ class HttpStore:
         wait_s = min(max(0.0, wait.seconds), m.MOST_WAIT_S)
         body = m.ClaimBody(worker, lease_s, prefer, wait_s, key or _new_key())
         try:
-            answer = self._send(f"/studies/{study}/claim", m.CLAIM, body, wait)
+            data = self._send(f"/studies/{study}/claim", m.CLAIM, body, wait)
         except Cancelled:
             return None
-        return None if answer.status == _NO_CONTENT else self._read(m.LEASE, answer.data)
+        return self._transport.read(m.LEASE, data) if data else None
 
     def heartbeat(
         self,
@@ -161,8 +160,8 @@ class HttpStore:
 
     def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
         body = m.ReparentBody(m.Fence.of(lease), parent, reason)
-        answer = self._send_fenced(lease, "reparent", m.REPARENT, body)
-        return self._read(m.LEASE, answer.data)
+        data = self._send_fenced(lease, "reparent", m.REPARENT, body)
+        return self._transport.read(m.LEASE, data)
 
     def stop(self, study: int, *, reason: str) -> None:
         self._send(f"/studies/{study}/stop", m.STOP, m.StopBody(reason))
@@ -259,20 +258,20 @@ class HttpStore:
     def restore(self, dump: StudyDump, *, save: CheckpointWriter, key: str | None = None) -> int:
         with whole.scratch_directory() as scratch:
             archive = whole.pack(dump, save, Path(scratch))
-            answer = whole.upload(self._transport, archive, key or _new_key())
-        return self._read(m.STUDY_ID, answer.data)
+            data = whole.upload(self._transport, archive, key or _new_key())
+        return self._transport.read(m.STUDY_ID, data)
 
     def _get(self, path: str, kind: Field[_T]) -> _T:
-        return self._read(kind, self._transport.request("GET", path).data)
+        return self._transport.read(kind, self._transport.request("GET", path))
 
     def _lines(
         self, path: str, kind: Field[_T], query: Mapping[str, Any] | None = None
     ) -> Iterator[_T]:
         path = f"{path}?{urlencode(query)}" if query else path
-        return (self._read(kind, line) for line in self._transport.lines(path) if line)
+        return (self._transport.read(kind, line) for line in self._transport.lines(path) if line)
 
     def _post(self, path: str, kind: Field[_B], body: _B, reply: Field[_T]) -> _T:
-        return self._read(reply, self._send(path, kind, body).data)
+        return self._transport.read(reply, self._send(path, kind, body))
 
     def _send(
         self,
@@ -282,7 +281,7 @@ class HttpStore:
         wait: Wait = _NO_WAIT,
         *,
         repeat: bool = True,
-    ) -> Answer:
+    ) -> bytes:
         """Send a JSON object.
 
         Raises:
@@ -305,7 +304,7 @@ class HttpStore:
 
     def _send_fenced(
         self, lease: Lease, action: str, kind: Field[_B], body: _B, *, repeat: bool = True
-    ) -> Answer:
+    ) -> bytes:
         """Send what concerns a lease.
 
         Raises:
@@ -315,14 +314,6 @@ class HttpStore:
             return self._send(f"/studies/{lease.study}/{action}", kind, body, repeat=repeat)
         except UnknownStudy as e:
             raise LeaseLost(f"{lease.job.id}: its study has been removed") from e
-
-    def _read(self, kind: Field[_T], data: bytes) -> _T:
-        try:
-            return kind.from_json(strict_json(data), "answer")
-        except EvolventError:
-            raise
-        except (Malformed, ValueError, TypeError, AttributeError, LookupError) as e:
-            raise StoreError(f"{self.url} has sent something that is not understood: {e}") from e
 
 
 def _stored(algorithm: Algorithm) -> object:

@@ -66,7 +66,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
         answer = transport.request(
             "POST", f"{study}/uploads", description, headers=_JSON, timeout_s=long_s
         )
-        progress = UPLOAD.from_json(answer.json(), "answer")
+        progress = transport.read(UPLOAD, answer)
         if progress.sealed:
             return
         offsets = [file.offset for file in progress.files]
@@ -107,7 +107,7 @@ def _send(transport: Transport, path: str, source: Path, entry: FileEntry, offse
         part = _UploadPart(source, entry, offset)
         headers = {**_BYTES, "Content-Length": str(part.length)}
         answer = transport.request("PUT", f"{path}?offset={offset}", part.open, headers=headers)
-        offset = SENT.from_json(answer.json(), "answer")
+        offset = transport.read(SENT, answer)
 
 
 class _UploadPart:

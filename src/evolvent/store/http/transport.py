@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
-from typing import IO, Any, TypeAlias
+from typing import IO, TypeAlias, TypeVar
 
 from evolvent import errors
 from evolvent.errors import EvolventError, StoreError, StoreUnavailable
 from evolvent.store.backoff import Backoff
+from evolvent.store.codec.fields import Field
+from evolvent.store.codec.strict_json import strict_json
 from evolvent.store.http.connection import (
     CONNECTION_ERRORS,
     PERMANENT_ERRORS,
@@ -44,16 +46,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 _NOT_FOUND = 404
 _LONGEST = 300
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back, whole."""
-
-    status: int
-    data: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.data)
+_T = TypeVar("_T")
 
 
 class Transport:
@@ -87,8 +80,8 @@ class Transport:
         timeout_s: float = ANSWER_S,
         cancel: Event | None = None,
         repeat: bool = True,
-    ) -> Answer:
-        """Send a request and return the answer, once it is none of an error.
+    ) -> bytes:
+        """Send a request and return what is answered, once it is none of an error.
 
         Args:
             method: such as `POST`.
@@ -106,8 +99,8 @@ class Transport:
         """
         path, headers = self._prefix + path, {**self._headers, **(headers or {})}
         send = _Sending(method, path, body, headers, timeout_s, cancel, repeat)
-        with self._answered(send, whole=True) as (response, data):
-            return Answer(response.status, data)
+        with self._answered(send, whole=True) as (_, data):
+            return data
 
     @contextmanager
     def stream(
@@ -134,6 +127,21 @@ class Transport:
                 yield from _split(_unpacked(response))
             except (*CONNECTION_ERRORS, zlib.error) as e:
                 raise unavailable(self.origin.url, e, 0.0) from e
+
+    def read(self, kind: Field[_T], data: bytes) -> _T:
+        """Return what an answer, or a line of one, says.
+
+        Raises:
+            StoreError: it is not understood.
+        """
+        try:
+            return kind.from_json(strict_json(data), "answer")
+        except EvolventError:
+            raise
+        except (ValueError, TypeError, AttributeError, LookupError) as e:
+            raise StoreError(
+                f"{self.origin.url} has sent something that is not understood: {e}"
+            ) from e
 
     def close(self) -> None:
         """Close the connections; the transport cannot be used afterwards."""
