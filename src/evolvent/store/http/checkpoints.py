@@ -20,7 +20,7 @@ class HttpCheckpoints:
     A worker saves into a directory of its own machine. `seal` hashes it here and sends what the
     service lacks; `verify` brings what this machine lacks. Both go on where a broken connection
     ended, also through a restart of the service. What this machine keeps, of all studies, goes by
-    itself: see `CheckpointCache`.
+    itself: see `CheckpointCache`. What `CheckpointStore` promises is not said again.
 
     Args:
         transport: to the service.
@@ -38,26 +38,19 @@ class HttpCheckpoints:
 
     @property
     def root(self) -> Path:
-        """Where this machine keeps them."""
         return self._local.root
 
     def stage(self, label: str, *, spare_s: float = 0.0) -> Path:
-        """As `LocalCheckpoints.stage`; `spare_s` matters on the service's machine only."""
         return self._cache.stage(label, spare_s=spare_s)
 
     def drop(self, staged: Path) -> None:
-        """Remove a staged directory, if it is still there."""
         self._cache.drop(staged)
 
     def seal(self, staged: Path) -> str:
-        """Send a staged directory to the service, as far as it lacks it; return its address.
-
-        The staged directory stays, to be sealed again; `drop` it.
+        """Send a staged directory to the service, as far as it lacks it; it stays staged.
 
         Raises:
-            CheckpointMissing: the staged directory is gone.
             CheckpointTooLarge: it is above the limit of the service, which is named.
-            CheckpointError: a link or special file, or a disk is full: says where.
             StoreUnavailable: the service cannot be reached.
         """
         entries = self._local.freeze(staged)
@@ -67,11 +60,6 @@ class HttpCheckpoints:
         return manifest.address_of(entries)
 
     def path(self, address: str) -> Path:
-        """Return where on this machine the checkpoint is, or would be.
-
-        Raises:
-            CheckpointError: not an address.
-        """
         return self._local.path(address)
 
     def __contains__(self, address: str) -> bool:
@@ -82,11 +70,6 @@ class HttpCheckpoints:
         return True
 
     def fetch(self, address: str) -> Path:
-        """Return its directory on this machine, brought here if need be.
-
-        Raises:
-            CheckpointMissing: the service does not have it.
-        """
         return self._cache.found(address) or self.verify(address)
 
     def verify(self, address: str) -> Path:
@@ -95,18 +78,11 @@ class HttpCheckpoints:
         It stays for as long as the job that was staged last by this thread, or else for a while.
 
         Raises:
-            CheckpointMissing: the service does not have it.
-            CheckpointDamaged: names the file that is not as it was saved.
             StoreUnavailable: the service cannot be reached.
         """
         return self._cache.use(address, lambda target: self._bring(address, target))
 
     def files(self, address: str) -> dict[str, int]:
-        """Return the sizes in bytes of its files by relative name.
-
-        Raises:
-            CheckpointMissing: the service does not have it.
-        """
         entries = self._manifest(address)
         return {entry.name: entry.size for entry in entries if not entry.name.endswith("/")}
 
