@@ -76,20 +76,6 @@ class UnitOfWork:
         known_population: the population if it has been asked for already.
     """
 
-    __slots__ = (
-        "_added_refs",
-        "_context",
-        "_dropped_refs",
-        "_population_read",
-        "_session",
-        "cache",
-        "execute",
-        "known_population",
-        "now",
-        "record",
-        "row",
-        "study",
-    )
     execute: Callable[..., Cursor]
     now: Callable[[], float]
     record: StudyRecord
