@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from evolvent.core.records import JobId
-from evolvent.errors import CheckpointError, CheckpointMissing
+from evolvent.errors import CheckpointMissing
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.checkpoints.protocol import CheckpointStore
@@ -156,12 +156,6 @@ def publish_dir(checkpoints: LocalCheckpoints, place: Path) -> None:
             tree.sync_path(place.parent)
     except OSError as e:
         raise tree.translate_error(e, doing="move the checkpoints to", path=place) from e
-
-
-def discarded(place: Path) -> None:
-    """Remove checkpoints that were moved in vain."""
-    with suppress(OSError, CheckpointError):
-        tree.remove(place)
 
 
 def _clear(parent: Path) -> None:

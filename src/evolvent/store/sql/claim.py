@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from evolvent.core.heads import HeadState
@@ -157,14 +158,10 @@ def _first_claimable(tx: Transaction, request: ClaimRequest) -> Row | None:
     found = [row for sql in (QUEUED, EXPIRED) if (row := tx.execute(sql, values).fetchone())]
     if not found:
         return None
-    first: Row = min(found, key=_round_and_member)
+    first: Row = min(found, key=itemgetter(1, 0))  # by round, then by member
     values["round"] = first[1]
     preferred: Row | None = tx.execute(PREFERRED, values).fetchone()
     return preferred or first
-
-
-def _round_and_member(row: Row) -> tuple[int, int]:
-    return row[1], row[0]
 
 
 def _hand_out(tx: Transaction, request: ClaimRequest, head: HeadRow) -> HeadRow | None:

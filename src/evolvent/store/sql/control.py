@@ -164,7 +164,9 @@ class SqlControl:
             if work.row.stopped_by == "import":
                 if state is StudyState.FINISHED:
                     return
-                _refuse_without_checkpoints(work)
+                parents = work.execute(PARENTS, values).fetchall()
+                if lacking := missing(parents, work.cache.checkpoints):
+                    raise cannot_go_on(work.record.name, lacking)
             if state is StudyState.FAILED:
                 why = {"reason": RESTARTED_REASON, "cause": Cause.RESTARTED.value}
                 work.execute(_RESTART, {**values, **why})
@@ -271,13 +273,6 @@ def insert_study(
     if row is None:
         raise StudyExists(f"name: there is a study {record.name!r} already: choose another name")
     return int(row[0])
-
-
-def _refuse_without_checkpoints(work: UnitOfWork) -> None:
-    """Let no study go on that was imported without what its members start from."""
-    parents = work.execute(PARENTS, {"study": work.study}).fetchall()
-    if missing_jobs := missing(parents, work.cache.checkpoints):
-        raise cannot_go_on(work.record.name, missing_jobs)
 
 
 def _insert_head(tx: Transaction, study: int, head: Head) -> None:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from evolvent.core.records import JobId
 from evolvent.errors import EvolventError
+from evolvent.store.checkpoints import files
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.checkpoints.transfer import (
-    CheckpointWriter,
-    discarded,
-    publish_dir,
-    staging_area,
-)
+from evolvent.store.checkpoints.transfer import CheckpointWriter, publish_dir, staging_area
 from evolvent.store.dump import JobPoint, MemberDump, StudyDump
 from evolvent.store.records import JOB_COLUMNS
 from evolvent.store.sql.advance import WRITE_BEST
@@ -36,6 +32,7 @@ from evolvent.store.sql.rows import (
     storable_text_or_none,
 )
 from evolvent.store.sql.session import DatabaseSession
+from evolvent.store.sqlite.database import SqliteTransaction
 from evolvent.store.sqlite.location import translate_error
 
 _MEMBER, _JOB = ", ".join(HeadRow._fields), ", ".join((*JOB_COLUMNS, "kept"))
@@ -183,7 +180,7 @@ def _clear(session: DatabaseSession, study: int, name: str) -> None:
     """Remove what had been moved to the place of a study that was not committed."""
     with suppress(EvolventError, OSError), session.database.exclusive(study) as tx:
         if tx.execute(_STUDY_EXISTS, {"study": study}).fetchone() is None:
-            discarded(session.checkpoint_dir(name, study))
+            files.remove(session.checkpoint_dir(name, study))
 
 
 @contextmanager
@@ -210,18 +207,12 @@ def stage(path: Path, dump: StudyDump) -> Iterator[sqlite3.Connection]:
 
 
 def _fill(staged: sqlite3.Connection, dump: StudyDump) -> None:
-    _insert(staged, "member", HeadRow._fields, map(_head_row, dump.members))
-    _insert(staged, "job", JOB_COLUMNS, map(job_row, dump.jobs))
-    _insert(staged, "point", ("member", "round", "step", "metrics"), map(_point, dump.points))
-    _insert(staged, "failure", FAILURE_COLUMNS, map(failure_row, dump.failures))
-    _insert(staged, "pin", ("member", "round"), ((job.member, job.round) for job in dump.pins))
-
-
-def _insert(
-    staged: sqlite3.Connection, table: str, columns: Sequence[str], rows: Iterable[Row]
-) -> None:
-    marks = ", ".join("?" * len(columns))
-    staged.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+    fill = SqliteTransaction(staged).fill
+    fill("member", HeadRow._fields, map(_head_row, dump.members))
+    fill("job", JOB_COLUMNS, map(job_row, dump.jobs))
+    fill("point", ("member", "round", "step", "metrics"), map(_point, dump.points))
+    fill("failure", FAILURE_COLUMNS, map(failure_row, dump.failures))
+    fill("pin", ("member", "round"), ((job.member, job.round) for job in dump.pins))
 
 
 def _head_row(member: MemberDump) -> HeadRow:
