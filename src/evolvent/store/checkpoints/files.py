@@ -127,12 +127,6 @@ def make_directory(directory: Path, *, sync: bool) -> None:
         sync_path(directory.parent)
 
 
-def sizes(directory: Path) -> dict[str, int]:
-    """Return the sizes in bytes of all files below `directory` by relative name."""
-    files = (name for name in listing(directory) if not name.endswith("/"))
-    return {name: (directory / name).stat().st_size for name in files}
-
-
 def remove(path: str | Path) -> int:
     """Delete a file or a tree, whoever else may be deleting it; return the bytes freed.
 

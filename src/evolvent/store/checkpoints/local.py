@@ -148,7 +148,8 @@ class LocalCheckpoints:
         """Return the sizes in bytes of its files by relative name."""
         path = self.path(address)
         try:
-            return tree.sizes(path)
+            names = [name for name in tree.listing(path) if not name.endswith("/")]
+            return {name: (path / name).stat().st_size for name in names}
         except (FileNotFoundError, NotADirectoryError) as e:
             raise CheckpointMissing(f"checkpoint {address} is not at {path}") from e
         except OSError as e:

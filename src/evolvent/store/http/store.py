@@ -44,7 +44,6 @@ from evolvent.store.records import (
 from evolvent.validation import invalid
 
 _JSON = {"Content-Type": "application/json"}
-
 _NO_WAIT = Wait(0.0)
 
 _T = TypeVar("_T")
@@ -118,7 +117,7 @@ class HttpStore:
         wait: Wait | None = None,
         key: str | None = None,
     ) -> Lease | None:
-        wait = Wait(0.0) if wait is None else wait
+        wait = _NO_WAIT if wait is None else wait
         wait_s = min(max(0.0, wait.seconds), m.MOST_WAIT_S)
         body = m.ClaimBody(worker, lease_s, prefer, wait_s, key or _new_key())
         try:

@@ -61,7 +61,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
     description = encode(NEW_UPLOAD.to_json(NewUploadBody(entries, uuid4().hex))).encode()
     backoff, most_sent = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, for_s=RETRY_S), -1
     # To begin and to seal may both read all of it there: equal contents, or what has come.
-    long_s = _answer_s(sum(entry.size for entry in entries))
+    long_s = ANSWER_S + sum(entry.size for entry in entries) / _HASHED_PER_S
     while True:
         answer = transport.request(
             "POST", f"{study}/uploads", description, headers=_JSON, timeout_s=long_s
@@ -94,11 +94,6 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
                 transport.request("DELETE", path)
             raise
         return
-
-
-def _answer_s(n_bytes: int) -> float:
-    """Return how long the service may take to read so many bytes and hash them."""
-    return ANSWER_S + n_bytes / _HASHED_PER_S
 
 
 def _send(transport: Transport, path: str, source: Path, entry: FileEntry, offset: int) -> None:
