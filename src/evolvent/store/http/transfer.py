@@ -105,13 +105,16 @@ def _send(transport: Transport, path: str, source: Path, entry: FileEntry, offse
         offset = transport.read(SENT, answer)
 
 
-class _UploadPart:
-    """A piece of a file, to be sent once: how to go on only the service can tell."""
+class _UploadPart(io.RawIOBase):
+    """A piece of a file, to be sent once: how to go on only the service can tell.
+
+    The library reads from it, which would ask a file for eight kilobytes at a time.
+    """
 
     def __init__(self, source: Path, entry: FileEntry, offset: int) -> None:
-        self._source, self._entry, self._offset = source, entry, offset
-        self.length = min(PART, entry.size - offset)
-        self._opened = False
+        self._source, self._offset = source, offset
+        self._left = self.length = min(PART, entry.size - offset)
+        self._file: io.FileIO | None = None
 
     def open(self) -> IO[bytes]:
         """Open it for the one try.
@@ -121,22 +124,14 @@ class _UploadPart:
             CheckpointError: it cannot be read.
         """
         # The transport would send the same bytes again, at an offset that may have been passed.
-        if self._opened:
+        if self._file is not None:
             raise _Broken(f"the connection ended while {self._source} was sent")
-        self._opened = True
         try:
-            file = self._source.open("rb", buffering=0)
+            self._file = self._source.open("rb", buffering=0)
         except OSError as e:
             raise tree.translate_error(e, doing="read", path=self._source) from e
-        file.seek(self._offset)
-        return cast(IO[bytes], _Blocks(file, self._source, self.length))  # as far as it is used
-
-
-class _Blocks(io.RawIOBase):
-    """What the library reads from; it would ask for eight kilobytes at a time."""
-
-    def __init__(self, file: io.FileIO, source: Path, length: int) -> None:
-        self._file, self._source, self._left = file, source, length
+        self._file.seek(self._offset)
+        return cast(IO[bytes], self)  # as far as it is used
 
     def read(self, size: int = -1, /) -> bytes:  # noqa: ARG002 - as the library calls it
         """Return a large block, or nothing at the end of the part.
@@ -146,6 +141,7 @@ class _Blocks(io.RawIOBase):
         """
         if self._left == 0:
             return b""
+        assert self._file is not None  # opened
         try:
             block = self._file.read(min(_BLOCK, self._left))
         except OSError as e:
@@ -156,7 +152,8 @@ class _Blocks(io.RawIOBase):
         return block
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         super().close()
 
 
