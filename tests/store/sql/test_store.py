@@ -16,7 +16,7 @@ from evolvent.errors import LeaseLost, UnknownStudy
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import Report
-from evolvent.store.sql import advance, claim, read, session
+from evolvent.store.sql import advance, claim, read, rows, session
 from evolvent.store.sql import population as sql_population
 from evolvent.store.sql import report as sql_work
 from evolvent.store.sql.rows import ID_STRIDE, LazyHyperparameters
@@ -35,7 +35,7 @@ PER_REPORT = {
     "append": advance._APPEND,
     "move": advance._WRITE_HEAD,
     "last line": advance._LAST_LINE,
-    "address": advance.CHECKPOINT_OF,
+    "address": rows.CHECKPOINT_OF,
     "waiting": advance._WAITING,
     "due": advance._DUE_ROUND,
     "at work": advance._BUSY_BEFORE,

@@ -11,17 +11,8 @@ from evolvent.core.heads import Head, decided_head, next_head, round_heads
 from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, JobState, Member
 from evolvent.store.records import JOB_COLUMNS
-from evolvent.store.sql.rows import (
-    CHECKPOINT_OF,
-    HEAD_COLUMNS,
-    ID_STRIDE,
-    HeadRow,
-    LazyHyperparameters,
-    decode,
-    head_job,
-    head_values,
-    job_id,
-)
+from evolvent.store.sql import rows
+from evolvent.store.sql.rows import ID_STRIDE, HeadRow, LazyHyperparameters
 from evolvent.store.sql.session import UnitOfWork
 
 WRITE_BEST = """
@@ -57,7 +48,7 @@ SELECT {", ".join(_OF_JOB.values())} FROM member WHERE id = :head
 _LAST_LINE = "SELECT id FROM job WHERE id > :begin AND id < :end ORDER BY id DESC LIMIT 1"
 _WRITE_HEAD = f"""
 UPDATE member
-SET {", ".join(f"{column} = :{column}" for column in HEAD_COLUMNS)},
+SET {", ".join(f"{column} = :{column}" for column in rows.HEAD_COLUMNS)},
     checkpoint = :checkpoint, attempt = 0, losses = 0, failures = 0,
     lease_until = NULL, worker = NULL, started_at = NULL, error = NULL
 WHERE id = :id
@@ -230,10 +221,10 @@ class JobResult(NamedTuple):
     def record(self, head: HeadRow) -> JobRecord:
         """Return the finished job of a head as algorithms see it while it is being reported."""
         return replace(
-            head_job(head),
+            rows.head_job(head),
             state=self.state,
             score=self.score,
-            metrics=decode(self.metrics),
+            metrics=rows.decode(self.metrics),
             checkpoint=self.checkpoint,
             error=self.error,
         )
@@ -261,7 +252,7 @@ def _write_head(
     parent = head.parent
     address = addresses[parent] if parent in addresses else _address(work, parent)
     work.add_ref(address)
-    values = head_values(head)
+    values = rows.head_values(head)
     values["id"] = work.study * ID_STRIDE + head.member
     values["checkpoint"] = address
     work.execute(_WRITE_HEAD, values)
@@ -269,10 +260,10 @@ def _write_head(
 
 def _waiting_heads(work: UnitOfWork, due: int) -> list[WaitingHead]:
     """Return the members that wait to begin this round or an earlier one, by number."""
-    rows = work.execute(_WAITING, {"study": work.study, "due": due}).fetchall()
+    found = work.execute(_WAITING, {"study": work.study, "due": due}).fetchall()
     return [
-        WaitingHead(member, job_id(parent_member, parent_round), address)
-        for member, parent_member, parent_round, address in sorted(rows, key=itemgetter(0))
+        WaitingHead(member, rows.job_id(parent_member, parent_round), address)
+        for member, parent_member, parent_round, address in sorted(found, key=itemgetter(0))
     ]
 
 
@@ -298,5 +289,5 @@ def _last_line(work: UnitOfWork) -> int:
 def _address(work: UnitOfWork, job: JobId | None) -> str | None:
     assert job is not None  # the address of no job is always known
     values = {"study": work.study, "member": job.member, "round": job.round}
-    address: str | None = work.execute(CHECKPOINT_OF, values).fetchone()[0]
+    address: str | None = work.execute(rows.CHECKPOINT_OF, values).fetchone()[0]
     return address

@@ -7,22 +7,14 @@ from typing import Any, NamedTuple
 
 from evolvent.core.heads import HeadState
 from evolvent.store.records import Failure, FailureKind, Lease
+from evolvent.store.sql import rows
 from evolvent.store.sql.database import Database, Transaction
 from evolvent.store.sql.report import note_failure
 from evolvent.store.sql.retry import FreshKey
-from evolvent.store.sql.rows import (
-    HEAD,
-    ID_STRIDE,
-    STUDY,
-    HeadRow,
-    Row,
-    head_and_study,
-    head_job,
-    storable_text,
-)
+from evolvent.store.sql.rows import ID_STRIDE, HeadRow, Row
 from evolvent.store.sql.session import DatabaseSession, UnitOfWork
 
-CLAIMED = HEAD.replace("m.", "")
+CLAIMED = rows.HEAD.replace("m.", "")
 _SET = """
 UPDATE member
 SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :now,
@@ -50,7 +42,7 @@ SELECT {CLAIMED} FROM member
 WHERE claim = :claim AND study = :study AND worker = :worker AND state = 'running'
 """
 _CLAIMABLE = f"""
-SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study
+SELECT {rows.HEAD}, {rows.STUDY} FROM member m JOIN study s ON s.id = m.study
 WHERE m.study = :study AND s.stopped IS NULL
 """
 QUEUED = f"{_CLAIMABLE} AND m.state = 'queued' ORDER BY m.round, m.member LIMIT 1"
@@ -80,7 +72,7 @@ class ClaimRequest(NamedTuple):
         first = self.study * ID_STRIDE
         return {
             "study": self.study,
-            "worker": storable_text(self.worker),
+            "worker": rows.storable_text(self.worker),
             "lease_s": self.lease_s,
             "claim": self.key,
             "preferred": None if self.prefer is None else first + self.prefer,
@@ -113,10 +105,10 @@ def claim(session: DatabaseSession, request: ClaimRequest) -> Lease | None:
 
 
 def _claim_fast(database: Database, request: ClaimRequest) -> HeadRow | None:
-    rows = database.autocommit(FAST_CLAIM, request.values())
-    if not rows:
+    found = database.autocommit(FAST_CLAIM, request.values())
+    if not found:
         return None
-    head = HeadRow._make(rows[0])
+    head = HeadRow._make(found[0])
     # Before anything is staged for this job: `collect` removes what was staged earlier than it.
     database.observe_server_time(head.started_at or 0.0)
     return head
@@ -129,7 +121,7 @@ def claim_in_transaction(work: UnitOfWork, request: ClaimRequest) -> HeadRow | N
     """
     work.load_study()  # refuses a study that is not there
     while (row := _first_claimable(work, request)) is not None:
-        head, study_row = head_and_study(row)
+        head, study_row = rows.head_and_study(row)
         if head.state != HeadState.QUEUED:
             loss = Failure(FailureKind.LOST, f"no sign of life from worker {head.worker}")
             note_failure(work, head, study_row, loss)
@@ -166,11 +158,11 @@ def _first_claimable(tx: Transaction, request: ClaimRequest) -> Row | None:
 
 def _hand_out(tx: Transaction, request: ClaimRequest, head: HeadRow) -> HeadRow | None:
     values = {**request.values(), "now": tx.now(), "id": request.study * ID_STRIDE + head.member}
-    rows = tx.execute(_HAND_OUT, values).fetchall()
+    found = tx.execute(_HAND_OUT, values).fetchall()
     tx.execute(_START, values)
-    return HeadRow._make(rows[0]) if rows else None
+    return HeadRow._make(found[0]) if found else None
 
 
 def _lease(head: HeadRow, request: ClaimRequest) -> Lease:
     # After the transaction: hyperparameters are decoded while nobody waits for the lock.
-    return Lease(request.study, head_job(head), str(head.worker))
+    return Lease(request.study, rows.head_job(head), str(head.worker))

@@ -19,6 +19,7 @@ from evolvent.store.records import (
     Report,
     StudyState,
 )
+from evolvent.store.sql import rows
 from evolvent.store.sql.advance import resume_members
 from evolvent.store.sql.database import ConnectionLost, Transaction
 from evolvent.store.sql.dump import PARENTS, missing
@@ -26,17 +27,7 @@ from evolvent.store.sql.idempotency import fingerprint, run_idempotent
 from evolvent.store.sql.read import study_state
 from evolvent.store.sql.report import report
 from evolvent.store.sql.retry import retry, retry_idempotent
-from evolvent.store.sql.rows import (
-    CHECKPOINT_OF,
-    HEAD,
-    HEAD_COLUMNS,
-    ID_STRIDE,
-    HeadRow,
-    encode,
-    head_values,
-    storable_text,
-    storable_text_or_none,
-)
+from evolvent.store.sql.rows import ID_STRIDE, HeadRow
 from evolvent.store.sql.session import DatabaseSession, UnitOfWork
 from evolvent.validation import invalid
 
@@ -47,8 +38,8 @@ ON CONFLICT (name) DO NOTHING
 RETURNING id
 """
 _INSERT_HEAD = f"""
-INSERT INTO member (id, study, member, {", ".join(HEAD_COLUMNS)}, attempt, losses, failures)
-VALUES (:id, :study, :member, {", ".join(f":{column}" for column in HEAD_COLUMNS)}, 0, 0, 0)
+INSERT INTO member (id, study, member, {", ".join(rows.HEAD_COLUMNS)}, attempt, losses, failures)
+VALUES (:id, :study, :member, {", ".join(f":{column}" for column in rows.HEAD_COLUMNS)}, 0, 0, 0)
 """
 _TABLES = ("member", "job", "point", "failure", "pin")
 _STOP = """
@@ -67,7 +58,7 @@ SELECT max(round + CASE WHEN state IN ('queued', 'running') THEN 1 ELSE 0 END)
 FROM member WHERE study = :study
 """
 _IDLE = f"""
-SELECT {HEAD} FROM member m
+SELECT {rows.HEAD} FROM member m
 WHERE m.study = :study AND (m.state = 'waiting' OR m.state = 'ended' AND m.round >= :rounds)
 ORDER BY m.member
 """
@@ -140,7 +131,7 @@ class SqlControl:
         done: Report | None = None,
         key: str | None = None,
     ) -> JobId:
-        metrics = "" if done is None else encode(done.metrics)
+        metrics = "" if done is None else rows.encode(done.metrics)
 
         def push() -> str:
             if done is None:
@@ -154,7 +145,7 @@ class SqlControl:
     @retry
     def stop(self, study: int, *, reason: str) -> None:
         with self._session.loaded(study) as work:
-            work.execute(_STOP, {"study": study, "reason": storable_text(reason)})
+            work.execute(_STOP, {"study": study, "reason": rows.storable_text(reason)})
 
     @retry
     def resume(self, study: int) -> None:
@@ -203,7 +194,7 @@ class SqlControl:
     def pin(self, study: int, job: JobId) -> None:
         values = {"study": study, "member": job.member, "round": job.round}
         with self._session.loaded(study) as work:
-            row = work.execute(CHECKPOINT_OF, values).fetchone()
+            row = work.execute(rows.CHECKPOINT_OF, values).fetchone()
             if row is None or row[0] is None:  # not finished, or failed
                 raise UnknownJob(f"no done job {job} to pin")
             # In the transaction: once the pin is there, nobody removes it.
@@ -262,9 +253,9 @@ def insert_study(
         StudyExists: the name is taken.
     """
     values = {
-        "name": storable_text(record.name),
-        "record": encode(record.to_json()),
-        "stopped": storable_text_or_none(stopped),
+        "name": rows.storable_text(record.name),
+        "record": rows.encode(record.to_json()),
+        "stopped": rows.storable_text_or_none(stopped),
         "stopped_by": stopped_by,
         "created_at": created_at,
         "started_at": started_at,
@@ -277,12 +268,12 @@ def insert_study(
 
 def _insert_head(tx: Transaction, study: int, head: Head) -> None:
     values = {"id": study * ID_STRIDE + head.member, "study": study, "member": head.member}
-    tx.execute(_INSERT_HEAD, {**values, **head_values(head)})
+    tx.execute(_INSERT_HEAD, {**values, **rows.head_values(head)})
 
 
 def _change_record(work: UnitOfWork, **changed: Any) -> None:
     work.record = replace(work.record, **changed)
-    record = encode(work.record.to_json())
+    record = rows.encode(work.record.to_json())
     work.execute(_WRITE_RECORD, {"study": work.study, "record": record})
 
 

@@ -10,20 +10,9 @@ from evolvent.core.study import StudyRecord
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.dump import Chosen, JobPoint, MemberDump, StudyDump, not_done
 from evolvent.store.records import Point
+from evolvent.store.sql import rows
 from evolvent.store.sql.database import Reading, Transaction
-from evolvent.store.sql.rows import (
-    CHECKPOINT_OF,
-    FAILURE,
-    HEADS,
-    ID_STRIDE,
-    LOG,
-    HeadRow,
-    Row,
-    decode,
-    failed_attempt,
-    finished_job,
-    job_id,
-)
+from evolvent.store.sql.rows import ID_STRIDE, HeadRow, Row
 
 _STUDY = "SELECT created_at, started_at, stopped, stopped_by FROM study WHERE id = :study"
 _POINTS = """
@@ -36,7 +25,7 @@ WHERE p.study = :study AND (
         AND m.attempt = p.attempt AND m.state <> 'running'))
 ORDER BY p.member, p.round, p.id
 """
-_FAILURES = f"SELECT {FAILURE} FROM failure WHERE study = :study ORDER BY id"
+_FAILURES = f"SELECT {rows.FAILURE} FROM failure WHERE study = :study ORDER BY id"
 _PINS = "SELECT member, round, checkpoint FROM pin WHERE study = :study ORDER BY member, round"
 _BEST = "SELECT best_member, best_round, best_checkpoint FROM study WHERE id = :study"
 PARENTS = """
@@ -60,13 +49,13 @@ def dump(tx: Reading, study: int, record: StudyRecord) -> StudyDump:
         stopped=stopped,
         stopped_by=stopped_by,
         pins=[JobId(member, round_) for member, round_, _ in tx.execute(_PINS, values)],
-        members=(_member(HeadRow._make(row)) for row in tx.each(HEADS, values)),
-        jobs=map(finished_job, tx.each(LOG, values)),
+        members=(_member(HeadRow._make(row)) for row in tx.each(rows.HEADS, values)),
+        jobs=map(rows.finished_job, tx.each(rows.LOG, values)),
         points=(
-            JobPoint(JobId(member, round_), Point(step, decode(metrics)))
+            JobPoint(JobId(member, round_), Point(step, rows.decode(metrics)))
             for member, round_, step, metrics in tx.each(_POINTS, values)
         ),
-        failures=map(failed_attempt, tx.each(_FAILURES, values)),
+        failures=map(rows.failed_attempt, tx.each(_FAILURES, values)),
     )
 
 
@@ -79,8 +68,8 @@ def chosen(tx: Transaction, study: int, which: Chosen) -> dict[JobId, str]:
     queries = {"none": (), "best": (_BEST,), "pinned": (_PINS,), "kept": (_BEST, PARENTS, _PINS)}
     if not isinstance(which, str):
         return {job: _address(tx, study, job) for job in which}
-    rows = (row for sql in queries[which] for row in tx.execute(sql, {"study": study}))
-    found = ((job_id(member, round_), address) for member, round_, address in rows)
+    picked = (row for sql in queries[which] for row in tx.execute(sql, {"study": study}))
+    found = ((rows.job_id(member, round_), address) for member, round_, address in picked)
     return {job: address for job, address in found if job is not None}
 
 
@@ -92,7 +81,7 @@ def missing(parents: Iterable[Row], checkpoints: LocalCheckpoints) -> list[JobId
 
 def _address(tx: Transaction, study: int, job: JobId) -> str:
     values = {"study": study, "member": job.member, "round": job.round}
-    address: str | None = (tx.execute(CHECKPOINT_OF, values).fetchone() or (None,))[0]
+    address: str | None = (tx.execute(rows.CHECKPOINT_OF, values).fetchone() or (None,))[0]
     if address is None:
         members, last = tx.execute(_WHAT_IS_DONE, values).fetchone()
         raise not_done(job, members=members, last=last)
@@ -106,7 +95,7 @@ def _member(row: HeadRow) -> MemberDump:
         row.member,
         row.round,
         HeadState.QUEUED if running else state,
-        decode(row.hyperparameters),
+        rows.decode(row.hyperparameters),
         row.parent,
         row.reason,
         Cause(row.cause),

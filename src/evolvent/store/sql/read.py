@@ -21,26 +21,13 @@ from evolvent.store.records import (
     StudyStatus,
     named,
 )
+from evolvent.store.sql import rows
 from evolvent.store.sql.database import NO_LIMIT, Transaction
 from evolvent.store.sql.retry import retry
-from evolvent.store.sql.rows import (
-    FAILURE,
-    HEAD,
-    HEADS,
-    ID_STRIDE,
-    JOB,
-    STUDY,
-    HeadRow,
-    Row,
-    StudyRow,
-    decode,
-    failed_attempt,
-    finished_job,
-    open_job,
-)
+from evolvent.store.sql.rows import ID_STRIDE, HeadRow, Row, StudyRow
 from evolvent.store.sql.session import DatabaseSession, unknown_study
 
-_STUDIES = f"SELECT s.id, s.record, s.created_at, {STUDY} FROM study s"
+_STUDIES = f"SELECT s.id, s.record, s.created_at, {rows.STUDY} FROM study s"
 _COUNT = """
 SELECT state, round < :rounds, count(*) FROM member WHERE study = :study
 GROUP BY state, round < :rounds
@@ -61,17 +48,17 @@ SELECT EXISTS (
     WHERE m.study = :study AND j.state = 'done'
 )
 """
-_LOG_AFTER = f"SELECT {JOB} FROM job j WHERE j.id > :after AND j.id < :end"
+_LOG_AFTER = f"SELECT {rows.JOB} FROM job j WHERE j.id > :after AND j.id < :end"
 _NEWEST = f"""
-SELECT {JOB} FROM member m JOIN job j
+SELECT {rows.JOB} FROM member m JOIN job j
 ON j.study = m.study AND j.member = m.member AND j.round = m.round - 1
 WHERE m.study = :study
 """
 _ONE = f"""
-SELECT {JOB} FROM job j WHERE j.study = :study AND j.member = :member AND j.round = :round
+SELECT {rows.JOB} FROM job j WHERE j.study = :study AND j.member = :member AND j.round = :round
 """
 _ONE_HEAD = f"""
-SELECT {HEAD} FROM member m WHERE m.study = :study AND m.member = :member AND m.round = :round
+SELECT {rows.HEAD} FROM member m WHERE m.study = :study AND m.member = :member AND m.round = :round
 """
 _ANCESTORS = f"""
 WITH RECURSIVE line (member, round, age) AS (
@@ -82,7 +69,7 @@ WITH RECURSIVE line (member, round, age) AS (
     ON j.study = :study AND j.member = line.member AND j.round = line.round
     WHERE j.parent_member IS NOT NULL
 )
-SELECT {JOB} FROM line JOIN job j
+SELECT {rows.JOB} FROM line JOIN job j
 ON j.study = :study AND j.member = line.member AND j.round = line.round
 ORDER BY line.age DESC
 """
@@ -102,7 +89,7 @@ ORDER BY 1, 4
 """
 _FINAL = frozenset({JobState.DONE, JobState.FAILED})
 _COLUMN_SQL = {column: f"j.{column}" for column in JOB_COLUMNS}
-_FAILURES = f"SELECT {FAILURE} FROM failure WHERE study = :study ORDER BY id DESC LIMIT :limit"
+_FAILURES = f"SELECT {rows.FAILURE} FROM failure WHERE study = :study ORDER BY id DESC LIMIT :limit"
 _PINS = "SELECT member, round FROM pin WHERE study = :study ORDER BY member, round"
 
 
@@ -168,12 +155,12 @@ class SqlReader:
     def members(self, study: int) -> list[MemberView]:
         values = {"study": study}
         with self._session.read(study) as (tx, record):
-            newest = {row[0]: finished_job(row) for row in tx.execute(_NEWEST, values)}
-            heads = map(HeadRow._make, tx.execute(HEADS, values).fetchall())
+            newest = {row[0]: rows.finished_job(row) for row in tx.execute(_NEWEST, values)}
+            heads = map(HeadRow._make, tx.execute(rows.HEADS, values).fetchall())
         return [
             MemberView(
                 newest.get(head.member),
-                open_job(head, rounds=record.rounds) if _active(head) else None,
+                rows.open_job(head, rounds=record.rounds) if _active(head) else None,
             )
             for head in heads
         ]
@@ -185,15 +172,15 @@ class SqlReader:
             if last.parent is None:
                 return [last]
             values = {"study": study, "member": last.parent.member, "round": last.parent.round}
-            return [*map(finished_job, tx.execute(_ANCESTORS, values)), last]
+            return [*map(rows.finished_job, tx.execute(_ANCESTORS, values)), last]
 
     @retry
     def points(self, study: int, job: JobId) -> list[Point]:
         values = {"study": study, "member": job.member, "round": job.round}
         with self._session.read(study) as (tx, record):
             attempt = _job(tx, study, job, rounds=record.rounds).attempt
-            rows = tx.execute(_POINTS, {**values, "attempt": attempt})
-            return [Point(step, decode(metrics)) for step, metrics in rows]
+            found = tx.execute(_POINTS, {**values, "attempt": attempt})
+            return [Point(step, rows.decode(metrics)) for step, metrics in found]
 
     @retry
     def points_of(self, study: int, member: int) -> list[tuple[int, float, str]]:
@@ -203,8 +190,8 @@ class SqlReader:
     @retry
     def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
         with self._session.read(study) as (tx, _):
-            rows = tx.execute(_FAILURES, {"study": study, "limit": max(0, limit)}).fetchall()
-        return list(map(failed_attempt, reversed(rows)))
+            found = tx.execute(_FAILURES, {"study": study, "limit": max(0, limit)}).fetchall()
+        return list(map(rows.failed_attempt, reversed(found)))
 
     @retry
     def pins(self, study: int) -> list[JobId]:
@@ -213,9 +200,9 @@ class SqlReader:
 
     def _statuses(self, where: str, study: int | None = None) -> list[StudyStatus]:
         with self._session.database.read() as tx:
-            rows = tx.execute(_STUDIES + where, {"study": study}).fetchall()
+            found = tx.execute(_STUDIES + where, {"study": study}).fetchall()
             decoded = self._session.decode_record
-            return [_status(tx, row, decoded(row[0], row[1])) for row in rows]
+            return [_status(tx, row, decoded(row[0], row[1])) for row in found]
 
 
 def study_state(tx: Transaction, study: int, stopped: str | None) -> StudyState:
@@ -230,9 +217,9 @@ def _job(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> JobRecor
     values = {"study": study, "member": wanted.member, "round": wanted.round}
     row = tx.execute(_ONE, values).fetchone()
     if row is not None:
-        return finished_job(row)
+        return rows.finished_job(row)
     row = tx.execute(_ONE_HEAD, values).fetchone()
-    found = None if row is None else open_job(HeadRow._make(row), rounds=rounds)
+    found = None if row is None else rows.open_job(HeadRow._make(row), rounds=rounds)
     if found is None:
         raise UnknownJob(f"no job {wanted} in study {study}: wanted a finished or open one")
     return found
@@ -281,8 +268,8 @@ def _finished(
     which = "" if len(finished) > 1 else " AND j.state = :state"
     values = {**_range(study), "state": finished[0].value, "limit": limit}
     values["after"] = study * ID_STRIDE + max(0, after)
-    rows = tx.execute(f"{_LOG_AFTER}{which} ORDER BY j.id LIMIT :limit", values)
-    return list(map(finished_job, rows))
+    found = tx.execute(f"{_LOG_AFTER}{which} ORDER BY j.id LIMIT :limit", values)
+    return list(map(rows.finished_job, found))
 
 
 def _open(
@@ -290,8 +277,8 @@ def _open(
 ) -> Iterator[JobRecord]:
     if wanted <= _FINAL:
         return
-    for row in tx.execute(HEADS, {"study": study}):
-        found = open_job(HeadRow._make(row), rounds=rounds)
+    for row in tx.execute(rows.HEADS, {"study": study}):
+        found = rows.open_job(HeadRow._make(row), rounds=rounds)
         if found is not None and found.state in wanted:
             yield found
 

@@ -9,21 +9,10 @@ from evolvent.core.heads import HeadState
 from evolvent.core.records import Cause, JobId, JobState
 from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
 from evolvent.store.records import MAX_LOSSES, Failure, FailureKind, Lease, Point, Report
+from evolvent.store.sql import rows
 from evolvent.store.sql.advance import JobResult, finish_job
 from evolvent.store.sql.database import Transaction
-from evolvent.store.sql.rows import (
-    CHECKPOINT_OF,
-    HEAD,
-    ID_STRIDE,
-    STUDY,
-    HeadRow,
-    StudyRow,
-    encode,
-    head_and_study,
-    head_job,
-    storable_text,
-    storable_text_or_none,
-)
+from evolvent.store.sql.rows import ID_STRIDE, HeadRow, StudyRow
 from evolvent.store.sql.session import UnitOfWork
 from evolvent.validation import invalid
 
@@ -32,7 +21,7 @@ UPDATE member SET lease_until = :now + :lease_s
 WHERE id = :id AND round = :round AND attempt = :attempt AND state = 'running' AND worker = :worker
 """
 HEAD_OF_LEASE = f"""
-SELECT {HEAD}, {STUDY} FROM member m JOIN study s ON s.id = m.study WHERE m.id = :id
+SELECT {rows.HEAD}, {rows.STUDY} FROM member m JOIN study s ON s.id = m.study WHERE m.id = :id
 """
 _WORKER_MEMBERS = """
 SELECT member FROM member WHERE study = :study AND state = 'running' AND worker = :worker
@@ -136,12 +125,12 @@ def fail(work: UnitOfWork, lease: Lease, failure: Failure) -> None:
 
 def release(work: UnitOfWork, worker: str, failure: Failure) -> int:
     """Note a failure for all jobs of a worker; return how many, or how many it was before."""
-    values = {"study": work.study, "worker": storable_text(worker)}
+    values = {"study": work.study, "worker": rows.storable_text(worker)}
     numbers = [member for (member,) in work.execute(_WORKER_MEMBERS, values).fetchall()]
     for member in numbers:
         # Read anew each time: the failure of one may have moved the head of another.
         row = work.execute(HEAD_OF_LEASE, {"id": work.study * ID_STRIDE + member}).fetchone()
-        head, study_row = head_and_study(row)
+        head, study_row = rows.head_and_study(row)
         note_failure(work, head, study_row, failure)
     if numbers:
         return len(numbers)
@@ -160,7 +149,7 @@ def reparent(work: UnitOfWork, lease: Lease, parent: JobId, reason: str) -> Leas
         # A call before the newest one may still be under way: who falls back falls further back.
         if head.parent is None or parent.round < head.parent.round:
             head = _move(work, head, row, parent, address, reason)
-    return Lease(lease.study, head_job(head), lease.worker)
+    return Lease(lease.study, rows.head_job(head), lease.worker)
 
 
 def _move(
@@ -172,7 +161,7 @@ def _move(
         parent_member=parent.member,
         parent_round=parent.round,
         checkpoint=address,
-        reason=storable_text(f"{head.reason}; {reason}" if head.reason else reason),
+        reason=rows.storable_text(f"{head.reason}; {reason}" if head.reason else reason),
         cause=cause,
     )
     work.execute(_REPARENT, {**new._asdict(), "id": work.study * ID_STRIDE + head.member})
@@ -190,13 +179,13 @@ def note_failure(work: UnitOfWork, head: HeadRow, row: StudyRow, failure: Failur
     kind = failure.kind
     failures = head.failures + (kind is FailureKind.RAISED)
     losses = head.losses + (kind is FailureKind.LOST)
-    error = storable_text(failure.traceback or failure.message)
+    error = rows.storable_text(failure.traceback or failure.message)
     values = {**head._asdict(), **_kind_and_message(failure)}
     values |= {
         "id": work.study * ID_STRIDE + head.member,
         "study": work.study,
         "now": work.now(),
-        "traceback": storable_text_or_none(failure.traceback),
+        "traceback": rows.storable_text_or_none(failure.traceback),
         "failures": failures,
         "losses": losses,
         "error": error,
@@ -227,7 +216,7 @@ def _insert_points(
             )
         points = points[stored - offset :]
     for point in points:
-        values = {"step": point.step, "metrics": encode(point.values)}
+        values = {"step": point.step, "metrics": rows.encode(point.values)}
         tx.execute(_INSERT_POINT, {**fence, **values})
 
 
@@ -236,7 +225,7 @@ def _count_points(tx: Transaction, fence: Mapping[str, object]) -> int:
 
 
 def _kind_and_message(failure: Failure) -> dict[str, str]:
-    return {"kind": failure.kind.value, "message": storable_text(failure.message)}
+    return {"kind": failure.kind.value, "message": rows.storable_text(failure.message)}
 
 
 def lease_lost(lease: Lease) -> LeaseLost:
@@ -264,7 +253,7 @@ def _ends_job(kind: FailureKind, too_often: bool, lost_too_often: bool) -> bool:
 def _is_of_another(tx: Transaction, lease: Lease) -> bool:
     """Whether another worker has this very attempt: a crash of the server has undone the claim."""
     row = tx.execute(HEAD_OF_LEASE, {"id": lease.study * ID_STRIDE + lease.job.member}).fetchone()
-    head = None if row is None else head_and_study(row)[0]
+    head = None if row is None else rows.head_and_study(row)[0]
     return head is not None and (
         (head.round, head.attempt) == (lease.job.round, lease.job.attempt)
         and head.worker not in {None, lease.worker}
@@ -275,7 +264,7 @@ def _find_leased(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | No
     row = tx.execute(HEAD_OF_LEASE, {"id": lease.study * ID_STRIDE + lease.job.member}).fetchone()
     if row is None:
         return None
-    head, study_row = head_and_study(row)
+    head, study_row = rows.head_and_study(row)
     # Fencing: of all leases ever given on a job the newest attempt counts, and only its worker's.
     fence = (head.round, head.attempt, head.state, head.worker)
     counts = fence == (lease.job.round, lease.job.attempt, HeadState.RUNNING, lease.worker)
@@ -284,7 +273,7 @@ def _find_leased(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | No
 
 def _address(work: UnitOfWork, parent: JobId) -> str:
     values = {"study": work.study, "member": parent.member, "round": parent.round}
-    row = work.execute(CHECKPOINT_OF, values).fetchone()
+    row = work.execute(rows.CHECKPOINT_OF, values).fetchone()
     if row is None:
         raise UnknownJob(f"no finished job {parent} to start from")
     address: str | None = row[0]

@@ -14,23 +14,13 @@ from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.checkpoints.transfer import CheckpointWriter, publish_dir, staging_area
 from evolvent.store.dump import JobPoint, MemberDump, StudyDump
 from evolvent.store.records import JOB_COLUMNS
+from evolvent.store.sql import rows
 from evolvent.store.sql.advance import WRITE_BEST
 from evolvent.store.sql.control import insert_study
 from evolvent.store.sql.database import Writing
 from evolvent.store.sql.dump import missing
 from evolvent.store.sql.idempotency import find_answer, fingerprint, run_idempotent
-from evolvent.store.sql.rows import (
-    FAILURE,
-    FAILURE_COLUMNS,
-    ID_STRIDE,
-    HeadRow,
-    Row,
-    encode,
-    failure_row,
-    head_values,
-    job_row,
-    storable_text_or_none,
-)
+from evolvent.store.sql.rows import ID_STRIDE, HeadRow, Row
 from evolvent.store.sql.session import DatabaseSession
 from evolvent.store.sqlite.database import SqliteTransaction
 from evolvent.store.sqlite.location import translate_error
@@ -47,7 +37,7 @@ _READ_STAGED = {
         JOIN member m ON m.member = p.member ORDER BY p.line
         """
     ),
-    "failure": f"SELECT :study AS study, {FAILURE} FROM failure ORDER BY line",
+    "failure": f"SELECT :study AS study, {rows.FAILURE} FROM failure ORDER BY line",
     "pin": (
         """
         SELECT :study AS study, p.member AS member, p.round AS round, j.checkpoint AS checkpoint
@@ -70,7 +60,7 @@ _TABLES = (
     f"CREATE TABLE job (line INTEGER PRIMARY KEY, {_JOB})",
     "CREATE UNIQUE INDEX job_by_member ON job (member, round)",
     "CREATE TABLE point (line INTEGER PRIMARY KEY, member, round, step, metrics)",
-    f"CREATE TABLE failure (line INTEGER PRIMARY KEY, {FAILURE})",
+    f"CREATE TABLE failure (line INTEGER PRIMARY KEY, {rows.FAILURE})",
     "CREATE TABLE pin (member, round)",
 )
 _SOURCE = """
@@ -154,8 +144,8 @@ def _write(
 def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
     values = {"study": study, "begin": study * ID_STRIDE}
     for table, read in _READ_STAGED.items():
-        rows = staged.execute(read, values)
-        tx.fill(table, [column[0] for column in rows.description], rows)
+        found = staged.execute(read, values)
+        tx.fill(table, [column[0] for column in found.description], found)
     best = staged.execute(_BEST).fetchone()
     if best is not None:
         names = ("member", "round", "score", "checkpoint")
@@ -209,15 +199,15 @@ def stage(path: Path, dump: StudyDump) -> Iterator[sqlite3.Connection]:
 def _fill(staged: sqlite3.Connection, dump: StudyDump) -> None:
     fill = SqliteTransaction(staged).fill
     fill("member", HeadRow._fields, map(_head_row, dump.members))
-    fill("job", JOB_COLUMNS, map(job_row, dump.jobs))
+    fill("job", JOB_COLUMNS, map(rows.job_row, dump.jobs))
     fill("point", ("member", "round", "step", "metrics"), map(_point, dump.points))
-    fill("failure", FAILURE_COLUMNS, map(failure_row, dump.failures))
+    fill("failure", rows.FAILURE_COLUMNS, map(rows.failure_row, dump.failures))
     fill("pin", ("member", "round"), ((job.member, job.round) for job in dump.pins))
 
 
 def _head_row(member: MemberDump) -> HeadRow:
     return HeadRow(
-        **head_values(member.head),
+        **rows.head_values(member.head),
         member=member.head.member,
         checkpoint=None,  # follows from its parent
         attempt=member.attempt,
@@ -225,10 +215,10 @@ def _head_row(member: MemberDump) -> HeadRow:
         failures=member.failures,
         worker=None,
         started_at=member.started_at,
-        error=storable_text_or_none(member.error),
+        error=rows.storable_text_or_none(member.error),
     )
 
 
 def _point(logged: JobPoint) -> Row:
     job, point = logged.job, logged.point
-    return job.member, job.round, point.step, encode(dict(point.values))
+    return job.member, job.round, point.step, rows.encode(dict(point.values))
