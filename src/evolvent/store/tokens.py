@@ -31,7 +31,7 @@ _ID_LENGTH = 12
 _ANOTHER = "ask whoever runs the service for another (`evolvent token create`)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Token:
     """What is known of a token; not the token itself, which nobody keeps.
 
@@ -59,7 +59,7 @@ class Token:
         return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Session:
     """A browser that signed in; counts until it signs out, and no longer than its token."""
 
@@ -158,7 +158,7 @@ class Tokens:
     def list(self) -> list[Token]:
         """Return every token there ever was, the newest last."""
         with self._database.read() as tx:
-            return [_token(row) for row in tx.execute(_ALL).fetchall()]
+            return [Token(*row) for row in tx.execute(_ALL).fetchall()]
 
     @retry
     def now(self) -> float:
@@ -240,7 +240,7 @@ class Tokens:
         """Return a token, and the store's clock."""
         with self._database.read() as tx:
             row = tx.execute(_FIND, {"id": id}).fetchone()
-            return None if row is None else (_token(row), tx.now())
+            return None if row is None else (Token(*row), tx.now())
 
     @retry
     def _find_session(self, id: str) -> tuple[Session, Token, float] | None:
@@ -250,12 +250,7 @@ class Tokens:
             if row is None:
                 return None
             n = len(_SESSION_FIELDS)
-            session = Session(**dict(zip(_SESSION_FIELDS, row[:n], strict=True)))
-            return session, _token(row[n:]), tx.now()
-
-
-def _token(row: tuple[Any, ...]) -> Token:
-    return Token(**dict(zip(_TOKEN_FIELDS, row, strict=True)))
+            return Session(*row[:n]), Token(*row[n:]), tx.now()
 
 
 def tokens_of(store: Any) -> Tokens:
