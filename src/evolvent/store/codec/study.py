@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Annotated, Any, get_args
 
 from evolvent.core.records import JobId
@@ -77,10 +77,6 @@ def record_from_json(plain: dict[str, Any], *, partial: bool = False) -> StudyRe
         raise Malformed(f"record: {e}", field=getattr(e, "field", None) or "record") from e
 
 
-def _read_record(value: Any, name: str, *, partial: bool) -> StudyRecord:
-    return record_from_json(object_(value, name), partial=partial)
-
-
 def _read_stopper(value: Any, name: str) -> StoppedBy:
     for known in get_args(StoppedBy):
         if value == known:
@@ -89,12 +85,12 @@ def _read_stopper(value: Any, name: str) -> StoppedBy:
 
 
 RECORD = Field(
-    _SCHEMA, lambda value, name: _read_record(value, name, partial=True), StudyRecord.to_json
+    _SCHEMA,
+    lambda value, name: record_from_json(object_(value, name), partial=True),
+    StudyRecord.to_json,
 )
 """The settings of a study; those that have a default may be left out."""
-_WHOLE_RECORD = Field(
-    _SCHEMA, lambda value, name: _read_record(value, name, partial=False), StudyRecord.to_json
-)
+_WHOLE_RECORD = replace(RECORD, read=lambda value, name: record_from_json(object_(value, name)))
 _STOPPER = Field({"enum": [*get_args(StoppedBy)]}, _read_stopper)
 
 
