@@ -6,7 +6,7 @@ sent again when an answer was lost; points without an offset alone are sent once
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -206,8 +206,8 @@ class HttpStore:
         limit: int | None = None,
     ) -> list[JobRecord]:
         words = None if states is None else [state.value for state in states]
-        query = _query({"state": words, "after": after, "limit": limit})
-        return list(self._lines(f"/studies/{study}/jobs", m.JOB, query))
+        path = f"/studies/{study}/jobs"
+        return list(self._lines(path, m.JOB, state=words, after=after, limit=limit))
 
     def scan(
         self,
@@ -217,8 +217,8 @@ class HttpStore:
         after: int = 0,
         limit: int | None = None,
     ) -> list[tuple[Any, ...]]:
-        query = _query({"columns": columns, "after": after, "limit": limit})
-        return list(self._lines(f"/studies/{study}/scan", m.ROW, query))
+        path = f"/studies/{study}/scan"
+        return list(self._lines(path, m.ROW, columns=columns, after=after, limit=limit))
 
     def job(self, study: int, job: JobId) -> JobRecord:
         return self._get(f"/studies/{study}/jobs/{quoted(job)}", m.JOB)
@@ -237,7 +237,7 @@ class HttpStore:
         return [(int(round_), step, str(values)) for round_, step, values in rows]
 
     def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
-        return list(self._lines(f"/studies/{study}/failures", m.FAILED, {"limit": limit}))
+        return list(self._lines(f"/studies/{study}/failures", m.FAILED, limit=limit))
 
     def pins(self, study: int) -> list[JobId]:
         return self._get(f"/studies/{study}/pins", m.JOB_IDS)
@@ -263,10 +263,11 @@ class HttpStore:
     def _get(self, path: str, kind: Field[_T]) -> _T:
         return self._transport.read(kind, self._transport.request("GET", path))
 
-    def _lines(
-        self, path: str, kind: Field[_T], query: Mapping[str, Any] | None = None
-    ) -> Iterator[_T]:
-        path = f"{path}?{urlencode(query)}" if query else path
+    def _lines(self, path: str, kind: Field[_T], **query: Any) -> Iterator[_T]:
+        """Read a list line by line; a query leaves out what is None, and has lists with commas."""
+        given = {name: value for name, value in query.items() if value is not None}
+        texts = {n: ",".join(v) if isinstance(v, (list, tuple)) else v for n, v in given.items()}
+        path = f"{path}?{urlencode(texts)}" if texts else path
         return (self._transport.read(kind, line) for line in self._transport.lines(path) if line)
 
     def _post(self, path: str, kind: Field[_B], body: _B, reply: Field[_T]) -> _T:
@@ -320,12 +321,6 @@ def _stored(algorithm: Algorithm) -> object:
         return algorithm_to_json(algorithm)
     except ConfigError:
         return algorithm
-
-
-def _query(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a query without those that are None; lists with commas."""
-    given = {name: value for name, value in values.items() if value is not None}
-    return {n: ",".join(v) if isinstance(v, (list, tuple)) else v for n, v in given.items()}
 
 
 def quoted(text: str) -> str:
