@@ -19,7 +19,7 @@ from evolvent.engines.observer import NullObserver, Observer
 from evolvent.engines.push import push_done
 from evolvent.engines.trainable import AnyTrainable, check_importable, check_trainable, import_path
 from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
-from evolvent.store.checkpoints.transfer import verified
+from evolvent.store.checkpoints.transfer import require
 from evolvent.store.protocol import Store
 from evolvent.store.records import (
     FailedAttempt,
@@ -114,7 +114,7 @@ class Study:
         job = self.job(id)
         if job.checkpoint is None:
             raise UnknownJob(f"job {id} is {job.state} and has no checkpoint")
-        return verified(self.store.checkpoints(self.id), job.id, job.checkpoint)
+        return require(self.store.checkpoints(self.id), job.id, job.checkpoint, verify=True)
 
     def export(self, path: str | Path, *, checkpoints: str | Iterable[str] = "best") -> Path:
         """Write the study as it is now into one file, which `ev.import_study` opens anywhere.

@@ -71,37 +71,23 @@ def hold(checkpoints: LocalCheckpoints, chosen: Mapping[JobId, str]) -> Iterator
         checkpoints.drop(staged)
 
 
-def verified(checkpoints: CheckpointStore, job: JobId, address: str) -> Path:
-    """Return the directory of a job's checkpoint after checking every byte of it.
-
-    Raises:
-        CheckpointMissing: names the job.
-        CheckpointDamaged: names the damaged file.
-    """
-    try:
-        return checkpoints.verify(address)
-    except CheckpointMissing as e:
-        raise missing(job, checkpoints.path(address)) from e
-
-
-def require(checkpoints: CheckpointStore, job: JobId, address: str) -> Path:
-    """Return the directory of a job's checkpoint.
+def require(
+    checkpoints: CheckpointStore, job: JobId, address: str, *, verify: bool = False
+) -> Path:
+    """Return the directory of a job's checkpoint, if asked after checking every byte of it.
 
     Raises:
         CheckpointMissing: names the job, the address and the place.
+        CheckpointDamaged: names the damaged file.
     """
     try:
-        return checkpoints.fetch(address)
+        return checkpoints.verify(address) if verify else checkpoints.fetch(address)
     except CheckpointMissing as e:
-        raise missing(job, checkpoints.path(address)) from e
-
-
-def missing(job: JobId, path: Path) -> CheckpointMissing:
-    """Return the error for a checkpoint that is not at its path."""
-    return CheckpointMissing(
-        f"the checkpoint of {job} ({path.name}) is not at {path}: it was collected, as nothing "
-        "needed it, was removed by hand, or was not in the archive that the study came from"
-    )
+        raise CheckpointMissing(
+            f"the checkpoint of {job} ({address}) is not at {checkpoints.path(address)}: it was"
+            " collected, as nothing needed it, was removed by hand, or was not in the archive that"
+            " the study came from"
+        ) from e
 
 
 def _linked(source: Path, target: Path) -> Path:
