@@ -117,9 +117,9 @@ class PackedStudy:
                 lambda data: agreed.job(records.finished(data)),
                 agreed.check_jobs,
             ),
-            points=self._archive.records(layout.POINTS, lambda data: agreed.point(_point(data))),
+            points=self._archive.records(layout.POINTS, lambda data: agreed.entry(_point(data))),
             failures=self._archive.records(
-                layout.FAILURES, lambda data: agreed.failure(_failure(data))
+                layout.FAILURES, lambda data: agreed.entry(_failure(data))
             ),
         )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.store.codec.fields import check, wrong
 from evolvent.store.dump import JobPoint, MemberDump
 from evolvent.store.records import FailedAttempt
+
+_Entry = TypeVar("_Entry", JobPoint, FailedAttempt)
 
 
 class Consistency:
@@ -47,15 +50,12 @@ class Consistency:
         done.append(job.state is JobState.DONE)
         return job
 
-    def point(self, logged: JobPoint) -> JobPoint:
-        """Check that the point is of a job that there is."""
-        self._check_there(logged.job)
-        return logged
-
-    def failure(self, failed: FailedAttempt) -> FailedAttempt:
-        """Check that the failure is of a job that there is."""
-        self._check_there(failed.job)
-        return failed
+    def entry(self, entry: _Entry) -> _Entry:
+        """Check that a point or a failure is of a job that there is."""
+        job = entry.job
+        there = job.member < len(self._rounds) and job.round <= self._rounds[job.member]
+        check(there, "job", job, "one of the study")
+        return entry
 
     def check_members(self) -> None:
         """Check that all members have come."""
@@ -83,7 +83,3 @@ class Consistency:
             return
         done = self._done[job.member] if job.member < len(self._done) else b""
         check(job.round < len(done) and done[job.round] == 1, field, job, "a job that was done")
-
-    def _check_there(self, job: JobId) -> None:
-        there = job.member < len(self._rounds) and job.round <= self._rounds[job.member]
-        check(there, "job", job, "one of the study")
