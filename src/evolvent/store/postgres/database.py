@@ -167,15 +167,18 @@ class PostgresDatabase:
             connection: where it came from.
             maybe_committed: whether what was asked may have been done if the connection is lost.
         """
-        if is_lost(error, connection):
+        lost = is_lost(error, connection)
+        if lost or isinstance(error, ROLLED_BACK):  # for no fault in it
+            maybe_committed = maybe_committed and lost
             raise connection_lost(error, self.url, maybe_committed=maybe_committed) from error
-        if isinstance(error, ROLLED_BACK):  # for no fault in it
-            raise connection_lost(error, self.url, maybe_committed=False) from error
         raise translate_error(error, self.url) from error
 
     def _begin_on(self, connection: Connection, statements: bytes) -> Any:
         try:
-            return last_row(connection.execute(statements, prepare=False))
+            cursor = connection.execute(statements, prepare=False)
+            while cursor.nextset():  # only the last statement is asked for something
+                pass
+            return None if cursor.description is None else cursor.fetchone()
         except BaseException:
             self.pool.give(connection)
             raise
@@ -227,10 +230,3 @@ class PostgresTransaction(PostgresSnapshot):
         with self._connection.cursor() as cursor, cursor.copy(copy) as lines:
             for row in rows:
                 lines.write_row(row)
-
-
-def last_row(cursor: Cursor) -> Any:
-    """Return the first row of the last of several statements; None if it finds none."""
-    while cursor.nextset():
-        pass
-    return None if cursor.description is None else cursor.fetchone()
