@@ -255,7 +255,7 @@ def insert_study(
     values = {
         "name": rows.storable_text(record.name),
         "record": rows.encode(record.to_json()),
-        "stopped": rows.storable_text_or_none(stopped),
+        "stopped": rows.storable(stopped),
         "stopped_by": stopped_by,
         "created_at": created_at,
         "started_at": started_at,

@@ -88,6 +88,7 @@ WHERE p.study = :study AND p.member = :member
 ORDER BY 1, 4
 """
 _FINAL = frozenset({JobState.DONE, JobState.FAILED})
+_AT_WORK = frozenset({HeadState.QUEUED, HeadState.RUNNING})
 _COLUMN_SQL = {column: f"j.{column}" for column in JOB_COLUMNS}
 _FAILURES = f"SELECT {rows.FAILURE} FROM failure WHERE study = :study ORDER BY id DESC LIMIT :limit"
 _PINS = "SELECT member, round FROM pin WHERE study = :study ORDER BY member, round"
@@ -160,7 +161,7 @@ class SqlReader:
         return [
             MemberView(
                 newest.get(head.member),
-                rows.open_job(head, rounds=record.rounds) if _active(head) else None,
+                rows.open_job(head, rounds=record.rounds) if head.state in _AT_WORK else None,
             )
             for head in heads
         ]
@@ -252,7 +253,7 @@ def _counts(tx: Transaction, study: int, record: StudyRecord) -> tuple[Counter[J
     n_members = 0
     for state, unfinished, n in tx.execute(_COUNT, {"study": study, "rounds": record.rounds}):
         n_members += n
-        if state in {HeadState.QUEUED, HeadState.RUNNING}:
+        if state in _AT_WORK:
             counts[JobState(state)] += n
         elif state == HeadState.ENDED and unfinished:
             counts[JobState.CANCELLED] += n
@@ -285,7 +286,3 @@ def _open(
 
 def _range(study: int) -> dict[str, Any]:
     return {"study": study, "begin": study * ID_STRIDE, "end": (study + 1) * ID_STRIDE}
-
-
-def _active(head: HeadRow) -> bool:
-    return head.state in {HeadState.QUEUED, HeadState.RUNNING}

@@ -185,7 +185,7 @@ def note_failure(work: UnitOfWork, head: HeadRow, row: StudyRow, failure: Failur
         "id": work.study * ID_STRIDE + head.member,
         "study": work.study,
         "now": work.now(),
-        "traceback": rows.storable_text_or_none(failure.traceback),
+        "traceback": rows.storable(failure.traceback),
         "failures": failures,
         "losses": losses,
         "error": error,

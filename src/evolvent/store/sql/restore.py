@@ -215,7 +215,7 @@ def _head_row(member: MemberDump) -> HeadRow:
         failures=member.failures,
         worker=None,
         started_at=member.started_at,
-        error=rows.storable_text_or_none(member.error),
+        error=rows.storable(member.error),
     )
 
 

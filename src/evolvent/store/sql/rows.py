@@ -31,9 +31,9 @@ def storable_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def storable_text_or_none(text: str | None) -> str | None:
-    """Return `storable_text(text)`, or None for none."""
-    return None if text is None else storable_text(text)
+def storable(value: Any) -> Any:
+    """Return a text as `storable_text` does, and anything else as it is."""
+    return storable_text(value) if isinstance(value, str) else value
 
 
 class HeadRow(NamedTuple):
@@ -133,7 +133,7 @@ def job_row(job: JobRecord) -> Row:
         *parent_columns(job.parent),
         job.score,
         encode(dict(job.metrics)),
-        *map(_storable, _fields_after_metrics(job)),
+        *map(storable, _fields_after_metrics(job)),
     )
 
 
@@ -153,7 +153,7 @@ def failure_row(failed: FailedAttempt) -> Row:
         failed.attempt,
         failure.kind.value,
         storable_text(failure.message),
-        storable_text_or_none(failure.traceback),
+        storable(failure.traceback),
         storable_text(failed.worker),
         failed.at,
     )
@@ -213,10 +213,6 @@ class LazyHyperparameters(Mapping[str, Value]):
         if self._values is None:
             self._values = decode(self.text)
         return self._values
-
-
-def _storable(value: Any) -> Any:
-    return storable_text(value) if isinstance(value, str) else value
 
 
 def parent_columns(parent: JobId | None) -> tuple[int | None, int | None]:
