@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from evolvent.core.records import JobId
 from evolvent.errors import EvolventError
 from evolvent.store.checkpoints import files
 from evolvent.store.checkpoints.local import LocalCheckpoints
@@ -90,10 +89,14 @@ def restore(
     Raises:
         StudyExists: the name is taken.
     """
-    if (study := _restored_before(session, dump, key)) is not None:
-        return study
-    record = dump.record
-    synced = session.database.durable and record.durability == "power"
+    # What tells it from others, without going through the whole log for it.
+    call = fingerprint("restore", dump.record, dump.created_at)
+    if key is not None:  # looked up before hours of copying
+        with session.database.read() as tx:
+            before: int | None = find_answer(tx, key, call)
+        if before is not None:
+            return before
+    synced = session.database.durable and dump.record.durability == "power"
     session.database.ensure_checkpoint_root()
     with (
         staging_area(session.database.checkpoints) as folder,
@@ -101,8 +104,7 @@ def restore(
     ):
         checkpoints = LocalCheckpoints(folder / "checkpoints", sync=synced)
         save(checkpoints)
-        missing_jobs = missing(staged.execute(_PARENTS), checkpoints)
-        return _write(session, dump, staged, checkpoints, missing_jobs, key)
+        return _write(session, dump, staged, checkpoints, key, call)
 
 
 def _write(
@@ -110,13 +112,13 @@ def _write(
     dump: StudyDump,
     staged: sqlite3.Connection,
     checkpoints: LocalCheckpoints,
-    missing_jobs: Sequence[JobId],
     key: str | None,
+    call: str,
 ) -> int:
     created: list[int] = []
+    stopped, stopped_by = dump.stopped_for(missing(staged.execute(_PARENTS), checkpoints))
 
     def create() -> int:
-        stopped, stopped_by = dump.stopped_for(missing_jobs)
         study = insert_study(
             tx,
             dump.record,
@@ -133,7 +135,7 @@ def _write(
 
     try:
         with session.database.write(synced=checkpoints.sync) as tx:
-            return run_idempotent(tx, key, _fingerprint(dump), create)
+            return run_idempotent(tx, key, call, create)
     except BaseException:
         # Nobody else knows this number, but an answer that got lost may have been committed.
         for study in created:
@@ -150,20 +152,6 @@ def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
     if best is not None:
         names = ("member", "round", "score", "checkpoint")
         tx.execute(WRITE_BEST, {"study": study, **dict(zip(names, best, strict=True))})
-
-
-def _fingerprint(dump: StudyDump) -> str:
-    """Return what tells a restore from others, without going through the whole log for it."""
-    return fingerprint("restore", dump.record, dump.created_at)
-
-
-def _restored_before(session: DatabaseSession, dump: StudyDump, key: str | None) -> int | None:
-    """Return the number that an earlier call of this key has made, before hours of copying."""
-    if key is None:
-        return None
-    with session.database.read() as tx:
-        before: int | None = find_answer(tx, key, _fingerprint(dump))
-    return before
 
 
 def _clear(session: DatabaseSession, study: int, name: str) -> None:
