@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.routing import Route
 
-from evolvent.service.api import archive, checkpoints, log, studies, uploads, work
+from evolvent.service.api import archive, checkpoints, log, studies, work
 from evolvent.service.api.endpoint import ApiContext, Endpoint
 from evolvent.service.api.openapi import describe
 from evolvent.service.api.operations import JsonCall, Operation
@@ -28,7 +28,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *log.OPERATIONS,
     *archive.OPERATIONS,
     *checkpoints.OPERATIONS,
-    *uploads.OPERATIONS,
     JsonCall(
         method="GET",
         path="/openapi.json",
