@@ -8,8 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from evolvent.service.api.operations import StreamCall, UploadCall
-from evolvent.service.api.request import ApiRequest
+from evolvent.service.api.operations import ApiRequest, StreamCall, UploadCall
 from evolvent.service.api.studies import refuse_foreign
 from evolvent.service.auth.roles import Role
 from evolvent.service.web.body import check_type, spooled, too_long

@@ -18,8 +18,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
 from evolvent.errors import CheckpointDamaged, CheckpointMissing, EvolventError
-from evolvent.service.api.operations import BYTES, DownloadCall, JsonCall, UploadCall
-from evolvent.service.api.request import ApiRequest
+from evolvent.service.api.operations import BYTES, ApiRequest, DownloadCall, JsonCall, UploadCall
 from evolvent.service.auth.roles import Role
 from evolvent.service.uploads import Upload, UploadWriter
 from evolvent.service.web.body import check_type

@@ -18,15 +18,16 @@ from evolvent.errors import Forbidden, UnknownStudy
 from evolvent.service.api.long_poll import ClaimQueue
 from evolvent.service.api.operations import (
     LINES,
+    ApiRequest,
     DownloadCall,
     JsonCall,
     LinesCall,
     LongPoll,
     Operation,
+    PathTemplate,
     StreamCall,
     UploadCall,
 )
-from evolvent.service.api.request import ApiRequest, PathTemplate
 from evolvent.service.api.studies import refuse_foreign
 from evolvent.service.auth.middleware import recheck_identity
 from evolvent.service.auth.roles import Identity, check_role, current_identity

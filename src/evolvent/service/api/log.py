@@ -7,8 +7,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from evolvent.core.records import JobId, JobRecord, JobState
-from evolvent.service.api.operations import JsonCall, LinesCall
-from evolvent.service.api.request import ApiRequest
+from evolvent.service.api.operations import ApiRequest, JsonCall, LinesCall
 from evolvent.service.auth.roles import Role
 from evolvent.store.codec import messages as m
 from evolvent.store.codec.fields import SMALL, Schema

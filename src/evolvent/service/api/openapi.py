@@ -10,15 +10,16 @@ from typing import Any, assert_never
 from evolvent.service.api.operations import (
     BYTES,
     LINES,
+    PARAMETERS,
     DownloadCall,
     JsonCall,
     LinesCall,
     LongPoll,
     Operation,
+    PathTemplate,
     StreamCall,
     UploadCall,
 )
-from evolvent.service.api.request import PARAMETERS, PathTemplate
 from evolvent.store.codec import fields, file_list, messages
 from evolvent.store.codec.fields import Field
 

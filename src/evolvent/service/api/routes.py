@@ -10,8 +10,7 @@ from starlette.routing import Route
 from evolvent.service.api import archive, checkpoints, log, studies, work
 from evolvent.service.api.endpoint import ApiContext, Endpoint
 from evolvent.service.api.openapi import describe
-from evolvent.service.api.operations import JsonCall, Operation
-from evolvent.service.api.request import ApiRequest, PathTemplate
+from evolvent.service.api.operations import ApiRequest, JsonCall, Operation, PathTemplate
 from evolvent.service.auth.roles import Role
 from evolvent.store.codec.fields import Field, object_
 

@@ -8,8 +8,7 @@ from typing import Any
 from evolvent.core.algorithms import Algorithm, algorithm_to_json
 from evolvent.core.records import JobId
 from evolvent.errors import UnknownStudy
-from evolvent.service.api.operations import JsonCall
-from evolvent.service.api.request import ApiRequest
+from evolvent.service.api.operations import ApiRequest, JsonCall
 from evolvent.service.auth.roles import Role
 from evolvent.service.web.threads import ThreadKind
 from evolvent.store.codec import messages as m

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 
 from evolvent.core.study import StudyRecord
-from evolvent.service.api.operations import JsonCall, LongPoll
-from evolvent.service.api.request import ApiRequest
+from evolvent.service.api.operations import ApiRequest, JsonCall, LongPoll
 from evolvent.service.auth.roles import Role
 from evolvent.store.codec import messages as m
 from evolvent.store.records import Lease, Report

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from evolvent.service.api.operations import JsonCall
-from evolvent.service.api.request import is_whole
+from evolvent.service.api.operations import JsonCall, is_whole
 from evolvent.service.api.studies import OPERATIONS
 from evolvent.store.records import StudyStatus
 from evolvent.validation import invalid

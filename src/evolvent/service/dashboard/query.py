@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 
 from evolvent.core.records import JobState
-from evolvent.service.api.request import is_whole
+from evolvent.service.api.operations import is_whole
 from evolvent.validation import invalid
 
 Order: TypeAlias = Literal["ascending", "descending"]

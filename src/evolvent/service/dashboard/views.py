@@ -16,7 +16,7 @@ from evolvent.core.records import JobId
 from evolvent.errors import EvolventError
 from evolvent.service.access import guarded
 from evolvent.service.api.endpoint import ApiContext
-from evolvent.service.api.request import ApiRequest, is_whole, study_number
+from evolvent.service.api.operations import ApiRequest, is_whole, study_number
 from evolvent.service.auth.csrf import form_fields, read_form
 from evolvent.service.auth.roles import check_role, current_identity
 from evolvent.service.dashboard.actions import ACTIONS, Action, Form
