@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from evolvent.service.access import ACCESS, guarded
 from evolvent.service.app import create_app
-from evolvent.service.auth.roles import Identity, Role
+from evolvent.service.auth.middleware import Identity, Role
 from evolvent.service.settings import ServiceSettings
 
 TABLE = {

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evolvent.service.api.routes import OPERATIONS, PREFIX
-from evolvent.service.auth.roles import Role, check_role, current_identity
+from evolvent.service.auth.middleware import Role, check_role, current_identity
 
 NOBODY, VIEWER, ADMIN = None, Role.VIEWER, Role.ADMIN
 

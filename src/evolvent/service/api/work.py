@@ -6,7 +6,7 @@ import sys
 
 from evolvent.core.study import StudyRecord
 from evolvent.service.api.operations import ApiRequest, JsonCall, LongPoll
-from evolvent.service.auth.roles import Role
+from evolvent.service.auth.middleware import Role
 from evolvent.store.codec import messages as m
 from evolvent.store.records import Lease, Report
 from evolvent.validation import invalid
