@@ -18,6 +18,7 @@ import pytest
 
 from evolvent.core.records import JobState
 from evolvent.errors import Unauthenticated
+from evolvent.store.codec.messages import ClaimBody
 from evolvent.store.connect import open_store
 from evolvent.store.http.store import HttpStore
 from evolvent.store.protocol import Store
@@ -29,7 +30,7 @@ from tests.needs import needs
 from tests.service.threaded import Service, service
 
 # isort: split
-from evolvent.service.api.long_poll import ClaimBody, ClaimQueue
+from evolvent.service.api.work import ClaimQueue
 from evolvent.service.auth.csrf import csrf_for
 from evolvent.service.web.threads import StoreThreads
 

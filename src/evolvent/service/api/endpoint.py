@@ -15,7 +15,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from evolvent.errors import Forbidden, UnknownStudy
-from evolvent.service.api.long_poll import ClaimQueue
 from evolvent.service.api.operations import (
     LINES,
     ApiRequest,
@@ -29,6 +28,7 @@ from evolvent.service.api.operations import (
     UploadCall,
 )
 from evolvent.service.api.studies import refuse_foreign
+from evolvent.service.api.work import ClaimQueue
 from evolvent.service.auth.middleware import (
     Identity,
     check_role,
