@@ -6,9 +6,9 @@ import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import islice
-from typing import Any, TypeAlias, assert_never
+from typing import Any, assert_never
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -48,7 +48,6 @@ _WORTH_PACKING = 4096
 _LEVEL = 4
 _LINES_IN_BLOCK = 1000
 _MOST_KNOWN = 10_000
-Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 _GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 
 
@@ -65,8 +64,10 @@ class ApiContext:
         self.store, self.settings, self.threads = store, settings, threads
         self.claims = ClaimQueue(store, threads)
         # Neither changes while a study is there, and errors are not kept: each costs one look.
-        self._name = lru_cache(_MOST_KNOWN)(self._look_up_name)
-        self._check_decidable = lru_cache(_MOST_KNOWN)(self._refuse_undecidable)
+        self._name = lru_cache(_MOST_KNOWN)(lambda study: store.status(study).record.name)
+        self._check_decidable = lru_cache(_MOST_KNOWN)(
+            lambda study: refuse_foreign(store.status(study).record.algorithm)
+        )
 
     def check(self, operation: Operation, request: ApiRequest) -> None:
         """Refuse what a token for one study may not do, and what the service cannot decide.
@@ -99,21 +100,13 @@ class ApiContext:
                 return
         raise UnknownStudy(f"no study of number {study} that this token is for")
 
-    def _look_up_name(self, study: int) -> str:
-        return self.store.status(study).record.name
-
-    def _refuse_undecidable(self, study: int) -> None:
-        refuse_foreign(self.store.status(study).record.algorithm)
-
 
 class Endpoint:
     """One path: what its methods do."""
 
     def __init__(self, context: ApiContext, path: PathTemplate, ops: Sequence[Operation]) -> None:
         self._context, self._path = context, path
-        self._operations: dict[str, tuple[Operation, Handler]] = {
-            o.method: (o, self._handler(o)) for o in ops
-        }
+        self._operations: dict[str, Operation] = {operation.method: operation for operation in ops}
         if (get := self._operations.get("GET")) is not None:
             self._operations["HEAD"] = get
         self.methods = frozenset(self._operations)
@@ -123,48 +116,53 @@ class Endpoint:
         """Answer one request."""
         request = Request(scope, receive)
         try:
-            handle = self._permitted(request)
-            response = await handle(request)
+            response = await self._answer(request)
         except Exception as e:  # noqa: BLE001 - every error has an answer
             response = to_response(e)
         await response(scope, receive, send)
 
-    def _permitted(self, request: Request) -> Handler:
-        """Return what answers a request; all that can be said without its body is said before."""
+    async def _answer(self, request: Request) -> Response:
         identity = current_identity(request)
         if request.method == "OPTIONS":
-            return self._options
+            return Response(status_code=204, headers={"Allow": self._allow})
         if request.method not in self._operations:
             message = f"method: got {request.method}, wanted {self._allow}"
             raise HttpError(405, message, field="method", headers={"Allow": self._allow})
-        operation, handle = self._operations[request.method]
+        operation = self._operations[request.method]
         check_role(identity, operation.role)
         _check_known(request.query_params, operation.query, "a parameter")
-        return handle
+        asked = ApiRequest(
+            store=self._context.store,
+            settings=self._context.settings,
+            identity=identity,
+            base_url=str(request.base_url).rstrip("/") if request.method == "GET" else "",
+            path=self._path.read(request.path_params),
+            query=request.query_params,
+        )
+        # Only now its body may be read: all that can be said without it has been said.
+        return await self._handle(operation, request, asked)
 
-    def _handler(self, operation: Operation) -> Handler:
+    def _handle(
+        self, operation: Operation, request: Request, asked: ApiRequest
+    ) -> Awaitable[Response]:
         match operation:
             case JsonCall():
-                return partial(self._json, operation)
-            case LinesCall():
-                return partial(self._lines, operation)
-            case StreamCall():
-                return partial(self._stream, operation)
-            case DownloadCall():
-                return partial(self._download, operation)
-            case UploadCall():
-                return partial(self._upload, operation)
+                return self._json(operation, request, asked)
             case LongPoll():
-                return partial(self._claim, operation)
+                return self._claim(operation, request, asked)
+            case UploadCall():
+                return self._upload(operation, request, asked)
+            case LinesCall():
+                return self._lines(operation, request, asked)
+            case StreamCall():
+                return self._stream(operation, asked)
+            case DownloadCall():
+                return self._download(operation, asked)
             case _:
                 assert_never(operation)
 
-    async def _options(self, _: Request) -> Response:
-        return Response(status_code=204, headers={"Allow": self._allow})
-
-    async def _json(self, operation: JsonCall, request: Request) -> Response:
+    async def _json(self, operation: JsonCall, request: Request, asked: ApiRequest) -> Response:
         body = {} if operation.method == "GET" else await self._body(request, operation.body)
-        asked = self._request(request)
         packed = _takes_gzip(request)
 
         def run() -> Response:
@@ -181,8 +179,7 @@ class Endpoint:
             self._context.claims.notify(asked.study)
         return response
 
-    async def _lines(self, operation: LinesCall, request: Request) -> Response:
-        asked = self._request(request)
+    async def _lines(self, operation: LinesCall, request: Request, asked: ApiRequest) -> Response:
         packed = _takes_gzip(request)
         paged = LINES not in request.headers.get("accept", "")
 
@@ -201,9 +198,7 @@ class Endpoint:
         first = await anext(stream, b"")  # an error until here is still an answer
         return StreamedResponse(first, stream, headers=_GZIP if packed else None, media_type=LINES)
 
-    async def _stream(self, operation: StreamCall, request: Request) -> Response:
-        asked = self._request(request)
-
+    async def _stream(self, operation: StreamCall, asked: ApiRequest) -> Response:
         def run() -> Iterator[bytes]:
             self._context.check(operation, asked)
             return operation.blocks(asked)
@@ -213,26 +208,22 @@ class Endpoint:
         first = await anext(stream, b"")  # as above
         return StreamedResponse(first, stream, headers=None, media_type=operation.media_type)
 
-    async def _download(self, operation: DownloadCall, request: Request) -> Response:
-        asked = self._request(request)
-
+    async def _download(self, operation: DownloadCall, asked: ApiRequest) -> Response:
         def run() -> FileResponse:
             self._context.check(operation, asked)
             return operation.open(asked)
 
         return await asyncio.to_thread(run)
 
-    async def _upload(self, operation: UploadCall, request: Request) -> Response:
-        asked = self._request(request)
+    async def _upload(self, operation: UploadCall, request: Request, asked: ApiRequest) -> Response:
         # Before a byte of the body is read: it may be gigabytes.
         await self._context.threads.read(lambda: self._context.check(operation, asked))
         reply = await operation.receive(asked, request, self._context.threads)
         status = 201 if operation.creates else 200
         return _json_response(operation.reply.to_json(reply), status, packed=False)
 
-    async def _claim(self, operation: LongPoll, request: Request) -> Response:
+    async def _claim(self, operation: LongPoll, request: Request, asked: ApiRequest) -> Response:
         body = operation.body.from_json(await self._body(request, operation.body), "body")
-        asked = self._request(request)
 
         def check() -> None:
             self._context.check(operation, asked)
@@ -260,16 +251,6 @@ class Endpoint:
         body = json_object(request.headers, raw)
         _check_known(body, {} if wanted is None else wanted.schema["properties"], "a field")
         return body
-
-    def _request(self, request: Request) -> ApiRequest:
-        return ApiRequest(
-            store=self._context.store,
-            settings=self._context.settings,
-            identity=current_identity(request),
-            base_url=str(request.base_url).rstrip("/") if request.method == "GET" else "",
-            path=self._path.read(request.path_params),
-            query=request.query_params,
-        )
 
 
 def _check_known(given: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
