@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import time
-from types import TracebackType
 
 from evolvent.core.study import StudyRecord
 from evolvent.engines.attempt import Attempt
@@ -59,12 +58,7 @@ class AskedJob(Job):
     def __enter__(self) -> AskedJob:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         try:
             if error is None:
                 self._attempt.finish(self, judge(self.metrics, self._record))
@@ -79,7 +73,7 @@ class AskedJob(Job):
             try:
                 self._attempt.close(self)
             finally:  # a second Ctrl-C while files are removed must not leave the thread of leases
-                self._keeper.__exit__(None, None, None)
+                self._keeper.__exit__()
         if isinstance(error, LeaseLost):
             _logger.warning("%s", error)
             return True
