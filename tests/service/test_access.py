@@ -17,7 +17,8 @@ from tests.service import asgi
 # isort: split
 from starlette.routing import Route
 
-from evolvent.service.access import ACCESS, guarded
+from evolvent.service.access import PAGES, guarded
+from evolvent.service.api.routes import OPERATIONS, PREFIX
 from evolvent.service.app import create_app
 from evolvent.service.auth.middleware import Identity, Role
 from evolvent.service.settings import ServiceSettings
@@ -135,7 +136,8 @@ def test_every_route_stands_in_the_table_and_every_line_is_served(place: Place) 
 
 
 def test_the_service_has_the_same_table() -> None:
-    named = {line: role and role.name.lower() for line, role in ACCESS.items()}
+    roles = {**PAGES, **{f"{o.method} {PREFIX}{o.path}": o.role for o in OPERATIONS}}
+    named = {line: role and role.name.lower() for line, role in roles.items()}
     assert named == TABLE
 
 

@@ -1,6 +1,6 @@
-"""Who may do what: one table of all that is served. A route that is not in it is not served.
+"""Who may do what: a table of all that is served but the API, whose operations say it themselves.
 
-The API's part of the table stands with its operations; the rest is here.
+A route that is not in it is not served.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from evolvent.service.api.routes import OPERATIONS, PREFIX
 from evolvent.service.auth.middleware import Role, check_role, current_identity
 
 NOBODY, VIEWER, ADMIN = None, Role.VIEWER, Role.ADMIN
@@ -31,14 +30,8 @@ PAGES: Mapping[str, Role | None] = {
     "GET /static/figures.lib.js": VIEWER,
     "GET /static/{version}/{name}": VIEWER,
 }
-"""The least role for what is not an operation of the API; NOBODY in particular: no token."""
-
-ACCESS: Mapping[str, Role | None] = {
-    **PAGES,
-    **{f"{operation.method} {PREFIX}{operation.path}": operation.role for operation in OPERATIONS},
-}
-"""The least role for everything. A token for one study has it for that study only: for all others
-it is told what it would be told if there were no such study."""
+"""The least role for each route; NOBODY in particular: no token. A token for one study has its role
+for that study only: for all others it is told what it would be told if there were no such study."""
 
 
 def guarded(routes: Sequence[Route]) -> list[Route]:

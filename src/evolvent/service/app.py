@@ -80,16 +80,13 @@ async def _health(_: Request) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     """Answer what Starlette refuses: unknown routes, wrong methods."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = getattr(error, "headers", None)
-    if status == 404:
-        message = f"there is nothing at {request.url.path!r:.200}"
-        if _wants_page(request):
-            return error_page(request, HttpError(status, message, field="path"))
-    else:
-        message = f"method: got {request.method}, wanted {(headers or {}).get('Allow', 'another')}"
-    field = "path" if status == 404 else "method"
-    return to_response(HttpError(status, message, field=field, headers=headers))
+    assert isinstance(error, HTTPException)  # for which it stands in the table of handlers
+    status, headers = error.status_code, dict(error.headers or {})
+    if status != 404:
+        message = f"method: got {request.method}, wanted {headers.get('Allow', 'another')}"
+        return to_response(HttpError(status, message, field="method", headers=headers))
+    missing = HttpError(404, f"there is nothing at {request.url.path!r:.200}", field="path")
+    return error_page(request, missing) if _wants_page(request) else to_response(missing)
 
 
 def _wants_page(request: Request) -> bool:

@@ -33,7 +33,6 @@ from evolvent.service.auth.middleware import (
     Identity,
     check_role,
     current_identity,
-    recheck_identity,
 )
 from evolvent.service.settings import ServiceSettings
 from evolvent.service.web.body import json_object, read_body
@@ -230,7 +229,7 @@ class Endpoint:
 
         def check_later() -> None:
             # The token may have been revoked in a minute of waiting.
-            recheck_identity(request)
+            request.state.recheck()
             check()
 
         lease = await self._context.claims.claim(

@@ -84,8 +84,9 @@ def check_role(identity: Identity, role: Role) -> None:
 class AuthMiddleware:
     """Middleware that finds out who is asking, and turns everybody else away.
 
-    Puts an `Identity` on `request.state.identity`, and on `request.state.csrf` what a page's forms
-    must send back (see `csrf.csrf_of`).
+    Puts an `Identity` on `request.state.identity`, on `request.state.csrf` what a page's forms must
+    send back (see `csrf.csrf_of`), and on `request.state.recheck` what looks again after a wait, in
+    a thread of the store: it raises Unauthenticated when the token has been revoked meanwhile.
     """
 
     def __init__(self, app: ASGIApp, *, authenticator: Authenticator) -> None:
@@ -129,15 +130,6 @@ class AuthMiddleware:
             return receive
         # After the session, whose secret the token is made of; before any handler reads the body.
         return await check_csrf(request.headers, receive, csrf=csrf)
-
-
-def recheck_identity(request: Request) -> None:
-    """Look again, after a wait, whether whoever asks still may; in a thread of the store.
-
-    Raises:
-        Unauthenticated: the token has been revoked meanwhile, or is out of date.
-    """
-    request.state.recheck()
 
 
 def _refuse(error: EvolventError, request: Request) -> Response:

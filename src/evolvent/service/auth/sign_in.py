@@ -36,7 +36,10 @@ def routes(authenticator: Authenticator) -> list[Route]:
         target = _local_path(request.query_params.get("next"))
         if await authenticator.authenticate_session(request) is not None:
             return RedirectResponse(target, status_code=303)
-        return _page(target, reload=_came_from_elsewhere(request))
+        # Somebody followed a link on another site, with which no strict cookie is sent: then the
+        # page loads itself once more, as its own doing; with a cookie that leads on.
+        from_elsewhere = request.headers.get("sec-fetch-site") == "cross-site"
+        return _page(target, reload=from_elsewhere)
 
     async def sign_in(request: Request) -> Response:
         check_origin(request.headers)
@@ -78,14 +81,6 @@ def _page(target: str, *, error: EvolventError | None = None, reload: bool = Fal
 def _as_html(message: str) -> str:
     """Return a message as HTML, what stands in backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(message))
-
-
-def _came_from_elsewhere(request: Request) -> bool:
-    """Whether somebody followed a link on another site, with which no strict cookie is sent.
-
-    Then the page loads itself once more, as its own doing; with a cookie that leads on.
-    """
-    return request.headers.get("sec-fetch-site") == "cross-site"
 
 
 def _local_path(target: str | None) -> str:
