@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,8 @@ def push_done(
         raise ConfigError(f"metrics: {verdict.message}, wanted a finite number")
     _check_directory(directory)
     for _ in range(_MAX_TRIES - 1):
-        try:
+        with suppress(CheckpointMissing):  # collected before it was named in the log
             return _push(store, study, values, verdict, directory)
-        except CheckpointMissing:  # collected before it was named in the log
-            continue
     return _push(store, study, values, verdict, directory)
 
 

@@ -118,9 +118,8 @@ def judge(returned: Any, study: StudyRecord) -> Verdict:
 
 def failure_of(error: BaseException) -> Failure:
     """Return what the log says of an exception that came out of training."""
-    formatted = traceback.TracebackException.from_exception(
-        error
-    )  # also one that cannot say itself
+    # Formats also an exception whose own `__str__` raises.
+    formatted = traceback.TracebackException.from_exception(error)
     returned = isinstance(error, EvolventError) or not isinstance(error, Exception)
     kind = FailureKind.RETURNED if returned else FailureKind.RAISED
     return Failure(kind, f"{type(error).__name__}: {formatted}", "".join(formatted.format()))

@@ -7,15 +7,10 @@ import socket
 from pathlib import Path
 
 
-def worker_name(slot: str = "") -> str:
-    """Return a name for a worker in this process: host, process, and the slot within it."""
-    return process_worker_name(os.getpid(), slot)
-
-
-def process_worker_name(pid: int, slot: str = "") -> str:
-    """Return the name of a worker in process `pid` of this host."""
-    name = f"{_host()}/{pid}/{_start_time(pid)}"
-    return f"{name}/{slot}" if slot else name
+def worker_name(slot: str, *, pid: int | None = None) -> str:
+    """Return a name for a worker on this host: host, process (ours by default), slot within it."""
+    pid = os.getpid() if pid is None else pid
+    return f"{_host()}/{pid}/{_start_time(pid)}/{slot}"
 
 
 def is_gone(name: str) -> bool:

@@ -17,7 +17,7 @@ from evolvent import errors
 from evolvent.engines.local.child import DRAIN, EXIT_HUNG
 from evolvent.engines.local.pickling import pack
 from evolvent.engines.signals import killed_from_outside, signal_name
-from evolvent.engines.worker_name import process_worker_name
+from evolvent.engines.worker_name import worker_name
 from evolvent.store.records import FailureKind
 
 _LAST_LINES = 20
@@ -61,7 +61,7 @@ class WorkerProcess:
         finally:
             os.close(child_end)  # held by us too, the pipe would not end when the child does
         self.slot = slot
-        self.name = process_worker_name(self._process.pid, str(slot))
+        self.name = worker_name(str(slot), pid=self._process.pid)
         self.error: errors.EvolventError | None = None
         self.seen = time.monotonic()
         assert self._process.stdout is not None  # opened as a pipe above
@@ -73,7 +73,8 @@ class WorkerProcess:
         self._said_over = False
         self._partial = dict.fromkeys(self.pipes, b"")
         self._lines: deque[str] = deque(maxlen=_LAST_LINES)
-        self._send(_encode_task({**task, "options": {**task["options"], "name": self.name}}))
+        packed = pack({**task, "options": {**task["options"], "name": self.name}})
+        self._send(len(packed).to_bytes(8, "little") + packed)
 
     def read(self) -> list[str]:
         """Read what has come on both pipes; return the lines that the worker printed."""
@@ -169,8 +170,3 @@ class WorkerProcess:
         if "error" in content:
             kind = getattr(errors, content["error"], errors.WorkerError)
             self.error = kind(content["message"], field=content.get("field"))
-
-
-def _encode_task(task: Mapping[str, Any]) -> bytes:
-    data = pack(dict(task))
-    return len(data).to_bytes(8, "little") + data
