@@ -5,7 +5,7 @@ A route that is not in it is not served.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.routing import Route
@@ -41,19 +41,14 @@ def guarded(routes: Sequence[Route]) -> list[Route]:
         LookupError: a route is not in the table.
     """
     for route in routes:
-        lines = dict(operations(route))
+        methods = route.methods or set()
+        lines = {m: f"{'GET' if m == 'HEAD' else m} {route.path}" for m in sorted(methods)}
         if missing := [line for line in lines.values() if line not in PAGES]:
             raise LookupError(
                 f"{missing[0]!r} is not in the table of who may do what, service/access.py"
             )
         route.app = _Guarded(route.app, {method: PAGES[line] for method, line in lines.items()})
     return list(routes)
-
-
-def operations(route: Route) -> Iterator[tuple[str, str]]:
-    """Yield each method of a route with its line in the table; HEAD is as GET."""
-    for method in sorted(route.methods or ()):
-        yield method, f"{'GET' if method == 'HEAD' else method} {route.path}"
 
 
 class _Guarded:

@@ -64,7 +64,10 @@ def describe(operations: Iterable[Operation], *, prefix: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": {name: _inside(schema) for name, schema in _named().items()},
-            "responses": {str(status): _error(words) for status, words in _ERRORS.items()},
+            "responses": {
+                str(status): {"description": words, "content": _json(messages.ERROR)}
+                for status, words in _ERRORS.items()
+            },
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"token": []}],
@@ -76,20 +79,15 @@ def _described(operation: Operation) -> dict[str, Any]:
     statuses = {*_ALWAYS, *(_WITH_BODY if taken else ()), *operation.errors}
     if "{" in operation.path:
         statuses.add(404)
-    errors = {str(status): _ref_to_response(status) for status in sorted(statuses)}
+    errors = {str(s): {"$ref": f"#/components/responses/{s}"} for s in sorted(statuses)}
     described: dict[str, Any] = {
-        "operationId": _name(operation),
+        "operationId": "_".join([operation.method.lower(), *re.findall(r"\w+", operation.path)]),
         "summary": operation.summary,
         "description": f"Needs the role {operation.role.name.lower()}.",
         "parameters": list(_parameters(operation)),
         "responses": {**given, **errors},
     }
     return described | taken
-
-
-def _name(operation: Operation) -> str:
-    words = re.findall(r"\w+", operation.path)
-    return "_".join([operation.method.lower(), *words])
 
 
 def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
@@ -142,14 +140,6 @@ def _json(kind: Field[Any] | None) -> dict[str, Any]:
 
 def _done(content: dict[str, Any]) -> dict[str, Any]:
     return {"description": "Done.", "content": content}
-
-
-def _ref_to_response(status: int) -> dict[str, str]:
-    return {"$ref": f"#/components/responses/{status}"}
-
-
-def _error(words: str) -> dict[str, Any]:
-    return {"description": words, "content": _json(messages.ERROR)}
 
 
 @cache
