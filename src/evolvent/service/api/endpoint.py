@@ -104,7 +104,7 @@ class Endpoint:
     """One path: what its methods do."""
 
     def __init__(self, context: ApiContext, path: PathTemplate, ops: Sequence[Operation]) -> None:
-        self._context, self._path = context, path
+        self._context, self.path = context, path
         self._operations: dict[str, Operation] = {operation.method: operation for operation in ops}
         if (get := self._operations.get("GET")) is not None:
             self._operations["HEAD"] = get
@@ -135,7 +135,7 @@ class Endpoint:
             settings=self._context.settings,
             identity=identity,
             base_url=str(request.base_url).rstrip("/") if request.method == "GET" else "",
-            path=self._path.read(request.path_params),
+            path=self.path.read(request.path_params),
             query=request.query_params,
         )
         # Only now its body may be read: all that can be said without it has been said.

@@ -10,15 +10,17 @@ from starlette.routing import Route
 from evolvent.service.api import archive, checkpoints, log, studies, work
 from evolvent.service.api.endpoint import ApiContext, Endpoint
 from evolvent.service.api.openapi import describe
-from evolvent.service.api.operations import ApiRequest, JsonCall, Operation, PathTemplate
+from evolvent.service.api.operations import JsonCall, Operation, PathTemplate
 from evolvent.service.auth.middleware import Role
 from evolvent.store.codec.fields import Field, object_
 
 PREFIX = "/api/v1"
 
 
-def _show(_: ApiRequest) -> Any:
-    return document()
+@cache
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document of all operations as JSON."""
+    return describe(OPERATIONS, prefix=PREFIX)
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -28,14 +30,10 @@ OPERATIONS: tuple[Operation, ...] = (
     *archive.OPERATIONS,
     *checkpoints.OPERATIONS,
     JsonCall(
-        method="GET",
-        path="/openapi.json",
-        role=Role.VIEWER,
-        run=_show,
-        summary="This document.",
-        reply=Field({"type": "object"}, object_),
+        method="GET", path="/openapi.json", role=Role.VIEWER, run=lambda _: document(),
+        summary="This document.", reply=Field({"type": "object"}, object_),
     ),
-)
+)  # fmt: skip
 
 
 def routes(context: ApiContext) -> list[Route]:
@@ -43,14 +41,5 @@ def routes(context: ApiContext) -> list[Route]:
     by_path: dict[str, list[Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, []).append(operation)
-    templates = {path: PathTemplate(path) for path in by_path}
-    return [
-        Route(f"{PREFIX}{template.pattern}", Endpoint(context, template, by_path[path]))
-        for path, template in templates.items()
-    ]
-
-
-@cache
-def document() -> dict[str, Any]:
-    """Return the OpenAPI document of all operations as JSON."""
-    return describe(OPERATIONS, prefix=PREFIX)
+    endpoints = [Endpoint(context, PathTemplate(path), ops) for path, ops in by_path.items()]
+    return [Route(f"{PREFIX}{endpoint.path.pattern}", endpoint) for endpoint in endpoints]

@@ -94,6 +94,8 @@ class Authenticator:
         self._token_failures = RateLimiter(clock)
         self._sign_in_failures = RateLimiter(clock)
         self._known_ids: OrderedDict[str, None] = OrderedDict()
+        # For a token that was right when its request came: it counts no failure.
+        self.recheck_token = tokens.authenticate
 
     async def authenticate(self, request: HTTPConnection, secret: str) -> Token:
         """Return the token that a program has sent.
@@ -125,14 +127,6 @@ class Authenticator:
         secret = request.cookies.get(_cookie(request))
         token = await self._ask(self._tokens.authenticate_session, secret) if secret else None
         return None if token is None or secret is None else (token, secret)
-
-    def recheck_token(self, secret: str) -> None:
-        """Look again for the token of a program, which was right when its request came.
-
-        Raises:
-            Unauthenticated: it opens nothing any more; no failure is counted.
-        """
-        self._tokens.authenticate(secret)
 
     def recheck_session(self, secret: str) -> None:
         """Look again for a browser that was signed in when its request came.

@@ -104,13 +104,9 @@ def form_fields(body: bytes, *, most: int = _MOST_FIELDS) -> dict[str, str]:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    replayed = False
+    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
-        nonlocal replayed
-        if replayed:
-            return await receive()
-        replayed = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return first.pop() if first else await receive()
 
     return replay

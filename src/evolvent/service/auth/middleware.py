@@ -6,7 +6,7 @@ the table in `service.access`, and by the operations of the API.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -116,7 +116,7 @@ class AuthMiddleware:
                 raise Unauthenticated("Authorization: wanted 'Bearer evt_…'")
             secret, csrf = authorization[len(_SCHEME) :].strip(), ""
             token = await self._authenticator.authenticate(request, secret)
-            recheck = partial(self._authenticator.recheck_token, secret)
+            recheck: Callable[[], object] = partial(self._authenticator.recheck_token, secret)
         else:
             found = await self._authenticator.authenticate_session(request)
             if found is None:

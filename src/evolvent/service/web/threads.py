@@ -16,7 +16,7 @@ from evolvent.errors import StoreBusy
 MOST_SNAPSHOTS = 4
 """So many streams may hold a snapshot of a store, and a connection to it, at a time."""
 _WAIT_S = 2.0
-_WRITERS, _READERS, _SLOW = 4, 4, 4
+_THREADS_EACH = 4
 _T = TypeVar("_T")
 _Task: TypeAlias = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
 
@@ -43,11 +43,10 @@ class StoreThreads:
     """
 
     def __init__(self) -> None:
-        self._writers = WorkerThreads(_WRITERS, name="evolvent-write")
-        self._readers = WorkerThreads(_READERS, name="evolvent-read")
-        self._slow = WorkerThreads(_SLOW, name="evolvent-slow")
+        names = ("evolvent-write", "evolvent-read", "evolvent-slow")
+        self._pools = [WorkerThreads(_THREADS_EACH, name=name) for name in names]
         # The pools' own methods, for they are called with every request.
-        self.write, self.read, self.slow = self._writers.run, self._readers.run, self._slow.run
+        self.write, self.read, self.slow = (pool.run for pool in self._pools)
         self._by_kind: dict[ThreadKind, Callable[[Callable[[], Any]], Awaitable[Any]]] = {
             ThreadKind.READ: self.read,
             ThreadKind.WRITE: self.write,
@@ -100,9 +99,8 @@ class StoreThreads:
 
     def close(self) -> None:
         """Let go of the threads once they have done what they do."""
-        self._writers.close()
-        self._readers.close()
-        self._slow.close()
+        for pool in self._pools:
+            pool.close()
 
 
 def _close(blocks: Iterator[bytes]) -> None:
