@@ -65,16 +65,10 @@ class Worker:
     """
 
     def __init__(
-        self,
-        store: Store,
-        study: int,
-        trainable: AnyTrainable,
-        options: WorkerOptions | None = None,
+        self, store: Store, study: int, trainable: AnyTrainable, options: WorkerOptions
     ) -> None:
-        self._store = store
-        self._study = study
+        self._store, self._study, self._options = store, study, options
         self._record = store.status(study).record
-        self._options = options if options is not None else WorkerOptions()
         self._runner = Runner(trainable)
         self._checkpoints = store.checkpoints(study)
         self._last_member: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -74,7 +74,8 @@ class Template:
             if word == (Placeholder(ALL),):
                 filled += options(hyperparameters)
             elif not _is_missing(word, texts):
-                filled.append("".join(_texts(word, texts)))
+                parts = (part if isinstance(part, str) else texts[part.name] for part in word)
+                filled.append("".join(part or "" for part in parts))
             elif not isinstance(word[0], Placeholder):
                 pass  # --load={checkpoint}
             elif _matches(_OPTION, before):
@@ -166,8 +167,3 @@ def _is_missing(word: _Word, texts: Mapping[str, str | None]) -> bool:
 
 def _matches(form: re.Pattern[str], word: _Word) -> bool:
     return len(word) == 1 and isinstance(word[0], str) and form.fullmatch(word[0]) is not None
-
-
-def _texts(word: _Word, texts: Mapping[str, str | None]) -> Iterator[str]:
-    for part in word:
-        yield part if isinstance(part, str) else texts[part.name] or ""

@@ -97,8 +97,13 @@ class Command:
         return metrics
 
     def _failure(self, ended: ProgramExit) -> Failure | None:
-        what = self._describe_fault(ended)
-        if what is None:
+        if ended.hung:
+            what = f"the command printed nothing for {self._hang_s:g} s and was killed"
+        elif ended.code < 0:
+            what = f"the command was killed by {signal_name(-ended.code)}"
+        elif ended.code:
+            what = f"the command ended with exit code {ended.code}"
+        else:
             return None
         lost = killed_from_outside(ended.code) and not ended.hung  # the signal was ours then
         kind = FailureKind.LOST if lost else FailureKind.RAISED
@@ -109,13 +114,6 @@ class Command:
         return Failure(
             kind, f"{what}: {lines[-1].strip()}", f"{what}. The end of its output:\n{end}"
         )
-
-    def _describe_fault(self, ended: ProgramExit) -> str | None:
-        if ended.hung:
-            return f"the command printed nothing for {self._hang_s:g} s and was killed"
-        if ended.code < 0:
-            return f"the command was killed by {signal_name(-ended.code)}"
-        return f"the command ended with exit code {ended.code}" if ended.code else None
 
     def _count_failure(self, job: Job, failure: Failure) -> Failure:
         self._failures_in_a_row += 1

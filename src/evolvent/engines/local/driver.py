@@ -104,7 +104,9 @@ class _Driver:
             for worker in self._workers:
                 worker.kill()
                 self._close(worker)
-            self._release_killed()
+            failure = Failure(FailureKind.RETURNED, "the run was stopped")
+            for worker in self._workers:
+                self._store.release(self._study, worker=worker.name, failure=failure)
         if self._error is not None:
             raise self._error
         return self._outcome
@@ -214,8 +216,3 @@ class _Driver:
         for fd in worker.pipes & self._selector.get_map().keys():
             self._selector.unregister(fd)
         worker.close()
-
-    def _release_killed(self) -> None:
-        failure = Failure(FailureKind.RETURNED, "the run was stopped")
-        for worker in self._workers:
-            self._store.release(self._study, worker=worker.name, failure=failure)

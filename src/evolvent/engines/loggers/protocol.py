@@ -159,7 +159,12 @@ class SettingValues:
         now = entry.job.hyperparameters
         numbers = {name: float(value) for name, value in entry.job.metrics.items()}
         numbers |= {HYPERPARAMETERS + n: self._number(n, now[n]) for n in self.varied if n in now}
-        return numbers | _marks(entry)
+        numbers |= {ROUND: float(entry.job.round + 1), AGE: float(entry.age)}
+        if entry.copied is not None:
+            numbers[COPIED_FROM] = float(entry.copied.member)
+        if entry.job.state is JobState.FAILED:
+            numbers[FAILED] = 1.0
+        return numbers
 
     def _number(self, name: str, value: Value) -> float:
         if name in self.listed:
@@ -310,15 +315,6 @@ def check_loggers(loggers: Sequence[Logger]) -> list[Logger]:
                 "ev.tensorboard.Logger('runs'), ev.mlflow.Logger() or ev.wandb.Logger()"
             )
     return list(loggers)
-
-
-def _marks(entry: Entry) -> dict[str, float]:
-    marks = {ROUND: float(entry.job.round + 1), AGE: float(entry.age)}
-    if entry.copied is not None:
-        marks[COPIED_FROM] = float(entry.copied.member)
-    if entry.job.state is JobState.FAILED:
-        marks[FAILED] = 1.0
-    return marks
 
 
 def _all_numbers(values: Sequence[Value]) -> bool:
