@@ -120,10 +120,10 @@ class Endpoint:
             response = to_response(e)
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    def _answer(self, request: Request) -> Awaitable[Response]:
         identity = current_identity(request)
         if request.method == "OPTIONS":
-            return Response(status_code=204, headers={"Allow": self._allow})
+            return self._options()
         if request.method not in self._operations:
             message = f"method: got {request.method}, wanted {self._allow}"
             raise HttpError(405, message, field="method", headers={"Allow": self._allow})
@@ -139,7 +139,10 @@ class Endpoint:
             query=request.query_params,
         )
         # Only now its body may be read: all that can be said without it has been said.
-        return await self._handle(operation, request, asked)
+        return self._handle(operation, request, asked)
+
+    async def _options(self) -> Response:
+        return Response(status_code=204, headers={"Allow": self._allow})
 
     def _handle(
         self, operation: Operation, request: Request, asked: ApiRequest
