@@ -20,7 +20,7 @@ from starlette.routing import Route
 from evolvent.service.access import PAGES, guarded
 from evolvent.service.api.routes import OPERATIONS, PREFIX
 from evolvent.service.app import create_app
-from evolvent.service.auth.middleware import Identity, Role
+from evolvent.service.auth.roles import Identity, Role
 from evolvent.service.settings import ServiceSettings
 
 TABLE = {

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from evolvent.service.auth.middleware import Role, check_role, current_identity
+from evolvent.service.auth.roles import Role, check_role, current_identity
 
 NOBODY, VIEWER, ADMIN = None, Role.VIEWER, Role.ADMIN
 

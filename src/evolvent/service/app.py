@@ -18,11 +18,12 @@ from evolvent.service.api import routes
 from evolvent.service.api.endpoint import ApiContext
 from evolvent.service.auth import sign_in
 from evolvent.service.auth.authenticator import Authenticator
-from evolvent.service.auth.middleware import AuthMiddleware, SecurityHeaders, is_navigation
+from evolvent.service.auth.middleware import AuthMiddleware, is_navigation
 from evolvent.service.dashboard import views
 from evolvent.service.dashboard.render import error_page
 from evolvent.service.settings import ServiceSettings
 from evolvent.service.web.errors import HttpError, internal_error, to_response
+from evolvent.service.web.security_headers import SecurityHeaders
 from evolvent.service.web.threads import StoreThreads
 from evolvent.store.protocol import Store
 from evolvent.store.tokens import Tokens

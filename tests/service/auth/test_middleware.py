@@ -24,9 +24,10 @@ from starlette.routing import Route
 from evolvent.service.auth import sign_in
 from evolvent.service.auth.authenticator import Authenticator
 from evolvent.service.auth.csrf import csrf_of
-from evolvent.service.auth.middleware import AuthMiddleware, SecurityHeaders
+from evolvent.service.auth.middleware import AuthMiddleware
 from evolvent.service.settings import ServiceSettings
 from evolvent.service.web.errors import to_response
+from evolvent.service.web.security_headers import SecurityHeaders
 from evolvent.service.web.threads import StoreThreads
 
 UNKNOWN = "evt_" + "A" * 43

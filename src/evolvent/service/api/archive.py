@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from evolvent.service.api.operations import ApiRequest, StreamCall, UploadCall
 from evolvent.service.api.studies import refuse_foreign
-from evolvent.service.auth.middleware import Role
+from evolvent.service.auth.roles import Role
 from evolvent.service.web.body import check_type, spooled, too_long
 from evolvent.service.web.threads import StoreThreads
 from evolvent.store.archive.export import parse_choice

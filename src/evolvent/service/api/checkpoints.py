@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from evolvent.errors import CheckpointDamaged, CheckpointMissing, EvolventError
 from evolvent.service.api.operations import BYTES, ApiRequest, DownloadCall, JsonCall, UploadCall
-from evolvent.service.auth.middleware import Role
+from evolvent.service.auth.roles import Role
 from evolvent.service.uploads import Upload, UploadWriter
 from evolvent.service.web.body import check_type
 from evolvent.service.web.errors import HttpError

@@ -29,11 +29,7 @@ from evolvent.service.api.operations import (
 )
 from evolvent.service.api.studies import refuse_foreign
 from evolvent.service.api.work import ClaimQueue
-from evolvent.service.auth.middleware import (
-    Identity,
-    check_role,
-    current_identity,
-)
+from evolvent.service.auth.roles import Identity, check_role, current_identity
 from evolvent.service.settings import ServiceSettings
 from evolvent.service.web.body import json_object, read_body
 from evolvent.service.web.errors import HttpError, to_response

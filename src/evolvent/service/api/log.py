@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.service.api.operations import ApiRequest, JsonCall, LinesCall
-from evolvent.service.auth.middleware import Role
+from evolvent.service.auth.roles import Role
 from evolvent.store.codec import messages as m
 from evolvent.store.codec.fields import SMALL, Schema
 from evolvent.store.protocol import Store

@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from evolvent.core.records import JobId
 from evolvent.errors import UnknownJob, UnknownStudy
-from evolvent.service.auth.middleware import Identity, Role
+from evolvent.service.auth.roles import Identity, Role
 from evolvent.service.settings import ServiceSettings
 from evolvent.service.web.errors import HttpError
 from evolvent.service.web.streaming import FileResponse

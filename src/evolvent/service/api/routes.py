@@ -11,7 +11,7 @@ from evolvent.service.api import archive, checkpoints, log, studies, work
 from evolvent.service.api.endpoint import ApiContext, Endpoint
 from evolvent.service.api.openapi import describe
 from evolvent.service.api.operations import JsonCall, Operation, PathTemplate
-from evolvent.service.auth.middleware import Role
+from evolvent.service.auth.roles import Role
 from evolvent.store.codec.fields import Field, object_
 
 PREFIX = "/api/v1"

@@ -9,7 +9,7 @@ from evolvent.core.algorithms import Algorithm, algorithm_to_json
 from evolvent.core.records import JobId
 from evolvent.errors import UnknownStudy
 from evolvent.service.api.operations import ApiRequest, JsonCall
-from evolvent.service.auth.middleware import Role
+from evolvent.service.auth.roles import Role
 from evolvent.service.web.threads import ThreadKind
 from evolvent.store.codec import messages as m
 from evolvent.store.records import StudyStatus, named

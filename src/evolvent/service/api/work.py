@@ -20,7 +20,7 @@ from starlette.types import Receive
 from evolvent.core.study import StudyRecord
 from evolvent.errors import EvolventError
 from evolvent.service.api.operations import ApiRequest, JsonCall, LongPoll
-from evolvent.service.auth.middleware import Role
+from evolvent.service.auth.roles import Role
 from evolvent.service.web.body import watched
 from evolvent.service.web.threads import StoreThreads
 from evolvent.store.codec import messages as m

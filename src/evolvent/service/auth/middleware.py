@@ -1,24 +1,19 @@
-"""What every request passes first and every answer last: who is asking, and headers for browsers.
-
-Nothing passes without a token but the health check and signing in. What a route asks for is said by
-the table in `service.access`, and by the operations of the API.
-"""
+"""Authentication first: nothing passes without a token but the health check and signing in."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Callable
 from functools import partial
 from urllib.parse import quote
 
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from evolvent.errors import EvolventError, Forbidden, Unauthenticated
+from evolvent.errors import EvolventError, Unauthenticated
 from evolvent.service.auth.authenticator import Authenticator
 from evolvent.service.auth.csrf import SAFE, check_csrf, csrf_for
+from evolvent.service.auth.roles import Identity, Role
 from evolvent.service.web.errors import to_response
 
 SIGN_IN = "/sign-in"
@@ -30,55 +25,6 @@ _NO_TOKEN = (
     "this needs a token: set EVOLVENT_TOKEN or run `evolvent login`; by plain HTTP send "
     "'Authorization: Bearer evt_…'"
 )
-
-
-class Role(IntEnum):
-    """What a token allows; each role includes those before it."""
-
-    VIEWER = 1  # read everything
-    WORKER = 2  # claim, report, push checkpoints
-    ADMIN = 3  # create, stop, extend, delete
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whoever sent this request.
-
-    Attributes:
-        role: what they may do.
-        study: the name of the one study they may touch; None for all.
-        name: of the token, for the log and for rate limits.
-    """
-
-    role: Role
-    study: str | None
-    name: str
-
-
-def current_identity(request: HTTPConnection) -> Identity:
-    """Return who is asking.
-
-    Raises:
-        Unauthenticated: nobody known.
-    """
-    identity = getattr(request.state, "identity", None)
-    if not isinstance(identity, Identity):
-        raise Unauthenticated("this needs a token: send 'Authorization: Bearer evt_…'")
-    return identity
-
-
-def check_role(identity: Identity, role: Role) -> None:
-    """Refuse a role that is too low.
-
-    Raises:
-        Forbidden: it is.
-    """
-    if identity.role < role:
-        raise Forbidden(
-            f"token {identity.name!r} has the role {identity.role.name.lower()}: "
-            f"this needs {role.name.lower()}",
-            field="token",
-        )
 
 
 class AuthMiddleware:
@@ -142,59 +88,3 @@ def _refuse(error: EvolventError, request: Request) -> Response:
 def is_navigation(request: Request) -> bool:
     """Whether a person waits for a page."""
     return request.method in SAFE and "text/html" in request.headers.get("accept", "")
-
-
-_POLICY = {
-    "default-src": "'none'",
-    "script-src": "'self'",
-    "style-src": "'self'",
-    "img-src": "'self' data:",
-    "connect-src": "'self'",
-    "frame-ancestors": "'none'",
-    "base-uri": "'none'",
-    "form-action": "'self'",
-}
-
-
-def content_security_policy(**changes: str) -> str:
-    """Return the policy, with a few directives changed, such as `style_src="'sha256-…'"`."""
-    changed = {name.replace("_", "-"): value for name, value in changes.items()}
-    return "; ".join(f"{name} {value}" for name, value in (_POLICY | changed).items())
-
-
-HEADERS = {
-    "Content-Security-Policy": content_security_policy(),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",  # for what does not know frame-ancestors
-    # Tells other sites nothing. "no-referrer" would also make browsers send "Origin: null" with
-    # our own forms, and that header is how plain HTTP tells our forms from those of others.
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-"""Set on every answer that does not set them itself."""
-
-_RAW_HEADERS = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
-
-
-class SecurityHeaders:
-    """Middleware that completes the headers of every answer, errors included."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Pass a request on."""
-        if scope["type"] != "http":
-            return self.app(scope, receive, send)
-
-        def complete(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                missing = dict(_RAW_HEADERS)
-                for name, _ in message["headers"]:
-                    missing.pop(name, None)
-                message["headers"] = [*message["headers"], *missing.items()]
-            return send(message)
-
-        return self.app(scope, receive, complete)

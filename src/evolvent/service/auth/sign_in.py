@@ -16,8 +16,9 @@ from starlette.routing import Route
 from evolvent.errors import EvolventError, Unauthenticated
 from evolvent.service.auth.authenticator import Authenticator
 from evolvent.service.auth.csrf import check_origin, form_fields, read_form
-from evolvent.service.auth.middleware import SIGN_IN, content_security_policy
+from evolvent.service.auth.middleware import SIGN_IN
 from evolvent.service.web.errors import HttpError
+from evolvent.service.web.security_headers import content_security_policy
 
 SIGN_OUT = "/sign-out"
 

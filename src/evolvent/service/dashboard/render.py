@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from evolvent.display.words import NOTHING, compact, duration, size
 from evolvent.errors import MissingExtra
 from evolvent.service.auth.csrf import csrf_of
-from evolvent.service.auth.middleware import Role, current_identity
+from evolvent.service.auth.roles import Role, current_identity
 from evolvent.service.web.errors import HttpError, to_response
 
 try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evolvent.core.records import JobState
-from evolvent.service.auth.middleware import Identity
+from evolvent.service.auth.roles import Identity
 from evolvent.store.protocol import Store
 from evolvent.store.records import FailedAttempt, StudyState, StudyStatus
 

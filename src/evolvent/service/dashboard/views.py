@@ -18,7 +18,7 @@ from evolvent.service.access import guarded
 from evolvent.service.api.endpoint import ApiContext
 from evolvent.service.api.operations import ApiRequest, is_whole, study_number
 from evolvent.service.auth.csrf import form_fields, read_form
-from evolvent.service.auth.middleware import check_role, current_identity
+from evolvent.service.auth.roles import check_role, current_identity
 from evolvent.service.dashboard.actions import ACTIONS, Action, Form
 from evolvent.service.dashboard.column_cache import ColumnCache
 from evolvent.service.dashboard.figures import SHOWN, WIDTHS, Figures, library
