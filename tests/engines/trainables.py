@@ -153,11 +153,16 @@ def _read(checkpoint: Path | None) -> float:
 
 def look_at_hashes(job: ev.Job) -> dict[str, float]:
     """Say whether another worker sealed the checkpoint, and whether this one had to read it."""
+    workers = Path(os.environ["EVOLVENT_TEST_WORKERS"])
+    (workers / str(os.getpid())).touch()
+    while len(os.listdir(workers)) < 2:  # or one worker does it all before the other is there
+        job.heartbeat()
+        time.sleep(0.01)
     foreign = hashed_here = False
     if job.checkpoint is not None:
         path = job.checkpoint / "pid"
         foreign = path.read_text().split()[0] != str(os.getpid())
         hashed_here = hashes._state(path.stat()) in hashes.HASHES._known
     (job.directory / "pid").write_text(f"{os.getpid()} {job.id}")
-    time.sleep(0.01)  # or one worker does it all
-    return {"at": 1.0, "foreign": foreign, "read": foreign and hashed_here}
+    time.sleep(0.01)  # so that both get jobs
+    return {"at": float(job.member), "foreign": foreign, "read": foreign and hashed_here}

@@ -69,10 +69,15 @@ def test_every_member_trains_every_round(tmp_path: Path) -> None:
     assert (result.best.checkpoint / "at.json").exists()
 
 
-def test_what_one_worker_sealed_another_need_not_read_to_check_it(tmp_path: Path) -> None:
+def test_what_one_worker_sealed_another_need_not_read_to_check_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if hashes._blind_ns(tmp_path) != 0:
         pytest.skip("this file system does not show every change")
-    study = new_study(tmp_path, rounds=12)
+    (tmp_path / "workers").mkdir()
+    monkeypatch.setenv("EVOLVENT_TEST_WORKERS", str(tmp_path / "workers"))
+    # All copy the last member, whichever worker trains it: the other has to load what it sealed.
+    study = new_study(tmp_path, rounds=12, algorithm=ev.PBT(ev.CopyBest()))
     study.run(trainables.look_at_hashes, workers=2, progress=False)
     metrics = [job.metrics for job in study.jobs("done")]
     assert sum(m["foreign"] for m in metrics) > 0
