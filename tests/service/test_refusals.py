@@ -22,8 +22,10 @@ from tests.service.threaded import Service, service
 from tests.settings import study_record
 
 # isort: split
+from evolvent.service.auth.authenticator import Authenticator
 from evolvent.service.web import errors
 from evolvent.service.web.errors import to_response
+from evolvent.service.web.security_headers import HEADERS
 
 httpx = needs("httpx")
 
@@ -191,3 +193,17 @@ def test_trouble_of_the_store_itself_is_told_as_a_number_and_in_the_log_only(
     assert b"postgresql" not in bytes(response.body)
     assert "no such column" in caplog.text
     assert to_response(StorageFull("database or disk is full")).status_code == 507
+
+
+def test_what_breaks_before_a_page_has_the_headers_of_every_page(
+    running: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    headers = {"Authorization": f"Bearer {running.token()}", "Accept": "text/html"}
+    monkeypatch.setattr(Authenticator, "authenticate", broken)
+    answer = httpx.get(f"{running.url}{STUDY_PAGE}", headers=headers)
+    assert answer.status_code == 500
+    assert "a fault of ours" not in answer.text
+    assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS

@@ -23,7 +23,7 @@ from evolvent.service.dashboard import views
 from evolvent.service.dashboard.render import error_page
 from evolvent.service.settings import ServiceSettings
 from evolvent.service.web.errors import HttpError, internal_error, to_response
-from evolvent.service.web.security_headers import SecurityHeaders
+from evolvent.service.web.security_headers import HEADERS, SecurityHeaders
 from evolvent.service.web.threads import StoreThreads
 from evolvent.store.protocol import Store
 from evolvent.store.tokens import Tokens
@@ -101,4 +101,6 @@ async def _error(_: Request, error: Exception) -> Response:
 
 
 async def _internal_error(_: Request, error: Exception) -> Response:
-    return internal_error(error)
+    response = internal_error(error)
+    response.headers.update(HEADERS)  # it is answered outside of all middleware
+    return response
