@@ -17,7 +17,7 @@ from evolvent.store.checkpoints.cache import CheckpointCache
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.http import transfer
 from evolvent.store.http.checkpoints import HttpCheckpoints
-from evolvent.store.http.transport import ANSWER_S, Answer, Transport
+from evolvent.store.http.transport import ANSWER_S, Transport
 from tests.service.api.test_checkpoints import FILES, MB, Client, entries, home_of, serving
 from tests.service.threaded import Service
 
@@ -162,7 +162,7 @@ class Noting(Transport):
         super().__init__(*given)
         self.patience: dict[str, float] = {}
 
-    def request(self, method: str, path: str, *given: Any, **named: Any) -> Answer:
+    def request(self, method: str, path: str, *given: Any, **named: Any) -> bytes:
         self.patience[f"{method} {path.rpartition('/')[2]}"] = named.get("timeout_s", ANSWER_S)
         return super().request(method, path, *given, **named)
 
