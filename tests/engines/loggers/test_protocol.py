@@ -181,6 +181,33 @@ def test_bad_arguments_are_named(call: Any, named: str) -> None:
     assert named in str(error.value)
 
 
+class Unready:
+    """A logger that cannot say its place yet."""
+
+    @property
+    def place(self) -> str:
+        raise OSError("asked too early")
+
+    def check(self, status: Any) -> None: ...
+
+    open = write = close = check
+
+
+class Passing:
+    """A wrapper that passes on whatever it is asked for."""
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._logger, name)
+
+
+def test_a_logger_may_be_wrapped_and_is_not_asked_for_its_place_beforehand() -> None:
+    loggers: list[Any] = [Unready(), Passing(ev.tensorboard.Logger("runs"))]
+    assert check_loggers(loggers) == loggers
+
+
 def _lr_and_a_file(job: ev.Job) -> dict[str, float]:
     (job.directory / "x").touch()
     return {"at": job.hyperparameters["lr"] + job.round}

@@ -14,7 +14,7 @@ from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias
 from urllib.parse import quote
 
 from evolvent.core.distributions import Choice, Constant, Ordinal
@@ -78,7 +78,6 @@ class Entry:
         return start + place * (end - start)
 
 
-@runtime_checkable
 class Logger(Protocol):
     """Writes a study to somewhere else. All but `check` is called in a thread beside training.
 
@@ -309,7 +308,11 @@ def check_loggers(loggers: Sequence[Logger]) -> list[Logger]:
             f"loggers: got {loggers!r:.80}, wanted a list such as [ev.tensorboard.Logger('runs')]"
         )
     for logger in loggers:
-        if isinstance(logger, type) or not isinstance(logger, Logger):
+        # Not by the protocol at runtime: Python 3.11 would ask for `place`, later ones not see what
+        # a wrapper passes on.
+        names = ("place", "check", "open", "write", "close")
+        whole = all(hasattr(type(logger), name) or hasattr(logger, name) for name in names)
+        if isinstance(logger, type) or not whole:
             raise ConfigError(
                 f"loggers: got {logger!r:.80}, wanted a logger such as "
                 "ev.tensorboard.Logger('runs'), ev.mlflow.Logger() or ev.wandb.Logger()"
