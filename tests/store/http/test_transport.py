@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from evolvent.errors import StoreUnavailable
+from evolvent.errors import StoreError, StoreUnavailable
 from evolvent.store.connect import open_store
 from evolvent.store.http import transport
 from evolvent.store.http.store import HttpStore
@@ -175,3 +176,28 @@ def test_client_is_told_that_the_database_behind_the_service_is_away(
         own_server.start()
         use(store)  # as if nothing had been
         store.close()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda s: s.claim(1, worker="w", lease_s=60.0), lambda s: s.stop(1, reason="enough")],
+    ids=["claim", "stop"],
+)
+def test_an_empty_answer_is_no_answer_of_the_service(call: Callable[[HttpStore], object]) -> None:
+    class Empty(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as proxy, ThreadPoolExecutor(1) as threads:
+        threads.submit(proxy.serve_forever)
+        store = HttpStore(f"http://127.0.0.1:{proxy.server_port}", "evt_of_another")
+        try:
+            with contextlib.closing(store), pytest.raises(StoreError, match="an empty answer"):
+                call(store)
+        finally:
+            proxy.shutdown()

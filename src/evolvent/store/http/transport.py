@@ -43,6 +43,7 @@ Body: TypeAlias = bytes | Callable[[], IO[bytes]] | None
 """Bytes, or what opens them anew for every try."""
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
+_NO_CONTENT = 204
 _NOT_FOUND = 404
 _LONGEST = 300
 
@@ -99,7 +100,11 @@ class Transport:
         """
         path, headers = self._prefix + path, {**self._headers, **(headers or {})}
         send = _Sending(method, path, body, headers, timeout_s, cancel, repeat)
-        with self._answered(send, whole=True) as (_, data):
+        with self._answered(send, whole=True) as (response, data):
+            # That there is nothing, such as no job, is said by a status of its own: a proxy that
+            # answers with nothing has not asked the service.
+            if not data and response.status != _NO_CONTENT:
+                raise StoreError(f"{self.origin.url} has sent an empty answer")
             return data
 
     @contextmanager
