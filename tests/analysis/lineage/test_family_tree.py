@@ -114,6 +114,11 @@ def test_weights_that_began_afresh_later_have_a_founder_of_their_own() -> None:
     assert tree.descendants(1) == {"m0r1": 1, "m1r0": 1}
 
 
+def test_founders_are_those_whose_fresh_weights_are_done() -> None:
+    jobs = {"m0r0": "", "m1r0": "", "m2r0": "", "m1r1": "m0r0", "m3r0": ""}
+    assert FamilyTree.of(log_of(jobs, failed=["m1r0"])).n_founders == 3
+
+
 def test_a_round_that_nobody_reached_is_named() -> None:
     with pytest.raises(ev.UnknownJob, match=r"round 7: .*rounds 0 to 2 have been reached"):
         tree_of_three().descendants(7)

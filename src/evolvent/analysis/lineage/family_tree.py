@@ -85,6 +85,11 @@ class FamilyTree:
         """How many rounds have been reached."""
         return len(self.founders)
 
+    @property
+    def n_founders(self) -> int:
+        """How many jobs with fresh weights are done, those of pushed members included."""
+        return int(((self.log.parent < 0) & ~self.log.failed).sum())
+
     def nodes(self) -> Iterator[JobId]:
         """Yield the finished jobs in the order of their reports."""
         return map(self.log.id, range(len(self)))

@@ -88,7 +88,7 @@ def _headline(tree: FamilyTree, stems: Sequence[Branch]) -> Text:
     founders = f"{len(stems)} founder{'s' if len(stems) > 1 else ''}"
     text = Text.assemble((status.record.name, "bold"))
     members = "1 member descends" if left == 1 else f"{left} members descend"
-    text.append(f"  {members} from {founders} of {status.members}")
+    text.append(f"  {members} from {founders} of {tree.n_founders}")
     if (common := tree.common_ancestor()) is not None:
         text.append(f"; their last common ancestor is {common}")
     return text

@@ -8,6 +8,7 @@ import numpy as np
 
 from evolvent.analysis.columns import Column, Rows, evenly
 from evolvent.analysis.lineage.diversity import Diversity
+from evolvent.analysis.lineage.family_tree import FamilyTree
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import round_axis, rounded
 from evolvent.analysis.plots.common import count, empty, finish
@@ -27,7 +28,8 @@ def draw(log: Log, options: Options) -> ChartType:
     title = f"{view.study}: how much variety is left"
     if view.best is None:
         return empty(options, title=title)
-    found = Diversity.of(log)
+    tree = FamilyTree.of(log)
+    found = Diversity.of(log, tree)
     populated = np.flatnonzero(found.populated)
     if not len(populated):
         message = "Variety is between members: there is only one."
@@ -46,7 +48,7 @@ def draw(log: Log, options: Options) -> ChartType:
     last = int(populated[-1])
     subtitle = found.warning or (
         f"As of round {last}, {count(int(found.founders[last]), 'founder')} left of "
-        f"{found.members[populated[0]]}."
+        f"{tree.n_founders}."
     )
     return finish(chart, options, title=title, subtitle=subtitle)
 

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from evolvent.analysis.columns import Flags, Rows, evenly
-from evolvent.analysis.lineage.family_tree import FamilyTree, newest_rows, with_ancestors
+from evolvent.analysis.lineage.family_tree import (
+    FamilyTree,
+    newest_rows,
+    population_rows,
+    with_ancestors,
+)
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import round_axis
 from evolvent.analysis.plots.common import best_summary, empty, finish, fitted, ids
@@ -57,18 +62,19 @@ class _Families:
         names: by the row of a founder.
         legend: the lineage of the best, the founders, and all others.
         living: how many founders have living descendants.
-        members: how many members there are.
+        all: how many founders there were.
     """
 
     names: dict[int, str]
     legend: Legend
     living: int
-    members: int
+    all: int
 
     @classmethod
     def of(cls, tree: FamilyTree, theme: Theme) -> _Families:
         log = tree.log
-        found, counts = np.unique(tree.root[newest_rows(log.rows)], return_counts=True)
+        newest = newest_rows(population_rows(log))
+        found, counts = np.unique(tree.root[newest], return_counts=True)
         order = np.argsort(-counts, kind="stable")[: len(theme.palette)]
         names = {int(found[i]): f"from {log.id(int(found[i]))} ({counts[i]} living)" for i in order}
         colors = zip(names.values(), theme.palette, strict=False)
@@ -76,11 +82,11 @@ class _Families:
         marks |= {name: Mark(color, LINE) for name, color in colors}
         if len(np.unique(tree.root)) > len(names):
             marks[_OTHERS] = Mark(theme.rest, LINE)
-        return cls(names, Legend(marks), len(found), int(counts.sum()))
+        return cls(names, Legend(marks), len(found), tree.n_founders)
 
     def summary(self) -> str:
         few = "one founder" if self.living == 1 else f"{self.living} founders"
-        return f"All that is left descends from {few} of {self.members:,}."
+        return f"All that is left descends from {few} of {self.all:,}."
 
     def of_rows(self, roots: Rows) -> list[str]:
         """Return the names of the families of some founders, given by row."""
