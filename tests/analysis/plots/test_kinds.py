@@ -160,7 +160,7 @@ def test_hyperparameters_lie_on_the_scale_of_their_space():
     spec = json.dumps(drawn("hyperparameters", population(space=MIXED, rounds=4)))
     assert '"type": "log"' in spec
     assert '"domain": ["relu", "tanh"]' in spec
-    assert '"domain": ["True", "False", "None"]' in spec
+    assert '"domain": ["true", "false", "None"]' in spec
 
 
 @pytest.mark.parametrize("kind", ["hyperparameters", "schedule"])
