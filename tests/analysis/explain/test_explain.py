@@ -547,3 +547,16 @@ def test_a_lease_that_ran_out_counts_as_a_failed_attempt() -> None:
     busy.claim("w1", lease_s=OVER)
     busy.train(0.5, 0)
     assert why(busy, "m0r0").after[0].startswith("Attempt 1 by w1 (lost): no sign of life")
+
+
+def test_a_failed_attempt_is_told_once() -> None:
+    def fail(job: ev.Job) -> dict[str, float]:
+        raise ValueError("boom")
+
+    study = ev.create_study(
+        "fails", metric="q", mode="max", population=1, rounds=1, max_failures=0,
+        space={"x": ev.Uniform(1, 2)}, store="memory://",
+    )  # fmt: skip
+    with pytest.raises(ev.AllMembersFailed):
+        study.run(fail, workers=0, progress=False)
+    assert sum("boom" in sentence for sentence in study.explain("m0r0").after) == 1

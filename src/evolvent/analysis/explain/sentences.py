@@ -113,7 +113,8 @@ def of_outcome(
         case JobState.DONE:
             yield f"{_trained(record, job, parent)}."
         case JobState.FAILED:
-            yield f"It failed at attempt {job.attempt}: {last_line(job.error)}"
+            if all(failed.attempt != job.attempt for failed in failures):  # or it has been told
+                yield f"It failed at attempt {job.attempt}: {last_line(job.error)}"
         case JobState.RUNNING:
             yield f"It is being trained by {job.worker}, attempt {job.attempt}."
         case JobState.QUEUED:
