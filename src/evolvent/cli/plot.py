@@ -43,8 +43,12 @@ def plot(
         ),
     ] = None,
     dark: Annotated[bool, typer.Option("--dark", help="On a dark ground.")] = False,
-    width: Annotated[int | None, typer.Option(help="Of the figure, in pixels, about.")] = None,
-    height: Annotated[int | None, typer.Option(help="Of the figure, in pixels, about.")] = None,
+    width: Annotated[
+        int | None, typer.Option(metavar="N", help="Of the figure, in pixels, about.")
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(metavar="N", help="Of the figure, in pixels, about.")
+    ] = None,
 ) -> None:  # fmt: skip
     """Draw a study, or several beside each other, into a file.
 
