@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -13,12 +14,14 @@ class Checked:
     """What refuses values that are none of its own.
 
     No ABC, of which `isinstance` takes many times as long: exploring asks it for every value.
+
+    Attributes:
+        check: each has this method, which returns a value as it is kept, or raises OutOfSpace.
     """
 
     __slots__ = ()
 
-    def check(self, value: Any) -> Value:
-        raise NotImplementedError
+    check: Callable[[Any], Value]
 
     def contains(self, value: Any) -> bool:
         """Return whether `check` accepts the value."""
