@@ -3,6 +3,7 @@
 const LIBRARY = "/static/figures.lib.js";
 const PAUSE_MS = 2500;
 const SHARE = 4; // drawing may take a fifth of the time, however slow the machine is
+const LONGEST_PAUSE_MS = 20000; // or one slow drawing leaves the end of a study unseen for minutes
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const shown = new Map();
 const loadOnce = () => import(LIBRARY).then(() => window.vegaEmbed);
@@ -19,9 +20,10 @@ async function drawAll() {
   }
   busy = true;
   again = false;
-  const began = performance.now();
+  let began = performance.now();
   try {
     const embed = await (library ??= loadOnce());
+    began = performance.now(); // loading is done once: no reason to draw seldom
     const figures = [...document.querySelectorAll("[data-figure]")];
     const specs = await Promise.all(figures.map(ask)); // together, so that all show the same log
     for (const [i, figure] of figures.entries()) await draw(embed, figure, specs[i]);
@@ -34,7 +36,7 @@ async function drawAll() {
     setTimeout(() => {
       busy = false;
       if (again) drawAll();
-    }, Math.max(PAUSE_MS, SHARE * (performance.now() - began)));
+    }, Math.min(LONGEST_PAUSE_MS, Math.max(PAUSE_MS, SHARE * (performance.now() - began))));
   }
 }
 
