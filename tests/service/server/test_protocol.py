@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from evolvent.core.algorithms import PBT
@@ -19,6 +20,7 @@ from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
+from tests.service.served import until
 from tests.service.threaded import Service, service
 
 # isort: split
@@ -28,6 +30,7 @@ CLAIM = (
     b"POST /api/v1/studies/1/claim HTTP/1.1\r\nHost: h:1\r\nConnection: close\r\n"
     b"Content-Length: 4\r\n\r\nbody"
 )
+WAIT_S = 60
 NO_REQUESTS = {
     "no host": CLAIM.replace(b"Host: h:1\r\n", b""),
     "two hosts": CLAIM.replace(b"Host: h:1\r\n", b"Host: h:1\r\nHost: i\r\n"),
@@ -127,19 +130,26 @@ def test_a_client_that_goes_away_is_noticed_whatever_it_sent_behind_its_request(
     running: Service,
 ) -> None:
     study = busy_study(running.store)
-    wish = json.dumps({"worker": "gone", "wait_s": 30, "lease_s": 600}).encode()
+    wish = json.dumps({"worker": "gone", "wait_s": WAIT_S, "lease_s": 600}).encode()
     with connected(running) as connection:
+        client = connection.getsockname()
         connection.sendall(
             b"POST /api/v1/studies/%d/claim HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %b\r\n"
             b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
             % (study, running.token().encode(), len(wish), wish)
         )
         connection.sendall(HEALTH * 20_000)
+    # A job that came before the service had read all this could go to nobody but the one who asked.
+    began = time.monotonic()
+    until(lambda: not is_served(client), what="the service to notice")
+    assert time.monotonic() - began < WAIT_S / 2, "noticed when the wait was over only"
     running.store.push(study, {"lr": 0.5})
-    until = time.monotonic() + 20
-    while running.store.claim(study, worker="here", lease_s=600.0) is None:
-        assert time.monotonic() < until, "the job went to one who is gone"
-        time.sleep(0.05)
+    assert running.store.claim(study, worker="here", lease_s=600.0) is not None
+
+
+def is_served(client: tuple[str, int]) -> bool:
+    """Whether this process, which is the service too, has a connection that ends at a client."""
+    return any(connection.raddr == client for connection in psutil.Process().net_connections())
 
 
 def busy_study(store: Store) -> int:
