@@ -102,9 +102,10 @@ class SqlControl:
                 _insert_head(tx, study, head)
             return study
 
+        call = fingerprint("create", record)  # before anybody has to wait for the lock
         self._session.database.ensure_checkpoint_root()
         with self._session.database.write(synced=record.durability == "power") as tx:
-            return run_idempotent(tx, key, fingerprint("create", record), create)
+            return run_idempotent(tx, key, call, create)
 
     @retry
     def delete_study(self, study: int) -> None:
