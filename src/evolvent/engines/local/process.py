@@ -24,6 +24,7 @@ _LAST_LINES = 20
 _CHUNK = 65536
 _CHUNKS_AT_ONCE = 16  # a worker that never stops printing must not keep its driver busy
 _LONGEST_LINE = 16 * _CHUNK
+_EXIT_S = 0.05
 
 
 class WorkerProcess:
@@ -97,6 +98,10 @@ class WorkerProcess:
         self._process.wait()
 
     def has_ended(self) -> bool:
+        # Its pipes end a moment before it does, and nothing wakes its driver after that.
+        if len(self.at_end) == len(self.pipes):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_EXIT_S)
         return self._process.poll() is not None
 
     @property
