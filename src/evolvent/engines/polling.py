@@ -8,7 +8,7 @@ from evolvent.store.backoff import Backoff
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.05
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
-_CHECK_EVERY_S = 0.05
+_CHECK_EVERY_S = 0.01
 
 
 class PollBackoff:
