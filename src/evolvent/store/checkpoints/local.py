@@ -220,11 +220,11 @@ class LocalCheckpoints:
     def _rename_to_address(self, staged: Path, address: str, entries: Sequence[FileEntry]) -> None:
         """Give the staged directory its address, unless sound equal contents have it already."""
         path = self.path(address)
-        is_known = path.parent.name in self._known_buckets
+        # A known one is there, unless somebody has cleared up.
+        is_known = path.parent.name in self._known_buckets and path.parent.is_dir()
         if not is_known:
             tree.make_directory(self._objects, sync=self.sync)
-        # A known one is there, unless somebody has cleared up.
-        tree.make_directory(path.parent, sync=self.sync and is_known)
+            tree.make_directory(path.parent, sync=False)
         while not self._try_rename(staged, path):
             if self.touch_if_intact(address):
                 break
