@@ -185,3 +185,21 @@ def _narrows(test: ast.expr) -> bool:
     if isinstance(test, ast.Call):
         return isinstance(test.func, ast.Name) and test.func.id in {"isinstance", "issubclass"}
     return isinstance(test, ast.Compare) and isinstance(test.ops[0], (ast.Is, ast.IsNot))
+
+
+def test_who_trains_imports_nothing_that_only_reads_the_log(tmp_path: Path):
+    script = f"""
+import sys
+import evolvent as ev
+study = ev.create_study(
+    "s", metric="score", mode="max", population=2, rounds=1, space={{"x": ev.Uniform(0, 1)}},
+    store="sqlite:///{tmp_path}/s.db")
+created = set(sys.modules)
+study.run(lambda job: {{"score": 1.0}}, workers=0, progress=False)
+print(created & {{"evolvent.engines.local.driver", "evolvent.engines.worker", "evolvent.result"}})
+print({{name for name in sys.modules if name.startswith("evolvent.analysis")}})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout == "set()\nset()\n"

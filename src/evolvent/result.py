@@ -6,27 +6,23 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evolvent.analysis import html
-from evolvent.analysis.explain.explain import Explanation, explain
-from evolvent.analysis.explain.log_lines import find_job
-from evolvent.analysis.lineage.diversity import Diversity
-from evolvent.analysis.lineage.family_tree import FamilyTree
-from evolvent.analysis.log import Log
-from evolvent.analysis.plots.figure import FigureRequest, Options
-from evolvent.analysis.schedule.schedule import Schedule
-from evolvent.analysis.schedule.segments import as_html
-from evolvent.analysis.tables import files as table_files
-from evolvent.analysis.tables.jobs import Engine, framing, jobs_table
-from evolvent.analysis.tables.metrics import metrics_table
-from evolvent.analysis.tables.table import Table
 from evolvent.core.records import JobRecord, JobState
 from evolvent.errors import EvolventError
 from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.checkpoints.transfer import require
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyState, StudyStatus, check_state, nested
+
+if TYPE_CHECKING:
+    # A run returns a result: who looks at it imports what that takes.
+    from evolvent.analysis.explain.explain import Explanation
+    from evolvent.analysis.lineage.diversity import Diversity
+    from evolvent.analysis.lineage.family_tree import FamilyTree
+    from evolvent.analysis.schedule.schedule import Schedule
+    from evolvent.analysis.tables.jobs import Engine
+    from evolvent.analysis.tables.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +72,9 @@ class Best:
         return self.job.round
 
     def _repr_html_(self) -> str:
+        from evolvent.analysis import html
+        from evolvent.analysis.schedule.segments import as_html
+
         values = {"checkpoint": self.directory, "lineage": f"{len(self.lineage)} jobs"}
         schedule = as_html(self.schedule.segments, unit=self.schedule.unit)
         return html.framed(
@@ -108,6 +107,8 @@ class Result:
         Raises:
             EvolventError: no job is done yet.
         """
+        from evolvent.analysis.schedule.schedule import Schedule
+
         status, record = self.status, self.status.record
         if status.best is None:
             if status.state is StudyState.FAILED:
@@ -146,6 +147,8 @@ class Result:
             ConfigError: there is no such state or engine.
             MissingExtra: that library is not installed.
         """
+        from evolvent.analysis.tables.jobs import framing
+
         wanted, frame = check_state(state), framing(engine)
         return frame(self._table(wanted))
 
@@ -163,6 +166,9 @@ class Result:
             ConfigError: there is no such metric (names those there are) or engine.
             MissingExtra: that library is not installed.
         """
+        from evolvent.analysis.tables.jobs import framing
+        from evolvent.analysis.tables.metrics import metrics_table
+
         frame = framing(engine)
         return frame(metrics_table(self.store, self.status.id, names))
 
@@ -172,7 +178,9 @@ class Result:
         Raises:
             EvolventError: it cannot be written; what was there before still is.
         """
-        return table_files.to_csv(self._table, path)
+        from evolvent.analysis.tables import files
+
+        return files.to_csv(self._table, path)
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write the jobs as a JSON list of objects; missing values, NaN and infinities are null.
@@ -180,7 +188,9 @@ class Result:
         Raises:
             EvolventError: it cannot be written; what was there before still is.
         """
-        return table_files.to_json(self._table, path)
+        from evolvent.analysis.tables import files
+
+        return files.to_json(self._table, path)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
         """Write the jobs as a Parquet file; missing values are null.
@@ -189,7 +199,9 @@ class Result:
             EvolventError: it cannot be written; what was there before still is.
             MissingExtra: pyarrow is not installed.
         """
-        return table_files.to_parquet(self._table, path)
+        from evolvent.analysis.tables import files
+
+        return files.to_parquet(self._table, path)
 
     def lineage(self, job: str) -> list[JobRecord]:
         """Return a job, given by its id such as `m3r12`, and its ancestors, round 0 first.
@@ -197,16 +209,24 @@ class Result:
         Raises:
             UnknownJob: there is none of that id; says which there are.
         """
+        from evolvent.analysis.explain.log_lines import find_job
+
         last = find_job(self.store, self.status, job)
         ancestors = self.store.lineage(self.status.id, last.id)
         return [nested(ancestor, self.status) for ancestor in ancestors]
 
     def family_tree(self) -> FamilyTree:
         """Return who descends from whom, over all finished jobs."""
+        from evolvent.analysis.lineage.family_tree import FamilyTree
+        from evolvent.analysis.log import Log
+
         return FamilyTree.of(Log.read(self.store, self.status.id))
 
     def diversity(self) -> Diversity:
         """Return how many founders and how much spread are left, with a warning when too little."""
+        from evolvent.analysis.lineage.diversity import Diversity
+        from evolvent.analysis.log import Log
+
         return Diversity.of(Log.read(self.store, self.status.id))
 
     def explain(self, job: str) -> Explanation:
@@ -215,6 +235,8 @@ class Result:
         Raises:
             UnknownJob: there is none of that id; says which there are.
         """
+        from evolvent.analysis.explain.explain import explain
+
         return explain(self.store, self.status, job)
 
     def plot(
@@ -228,6 +250,9 @@ class Result:
 
         Kinds, options, the Altair chart it returns and errors are those of `ev.plot`.
         """
+        from evolvent.analysis.log import Log
+        from evolvent.analysis.plots.figure import FigureRequest, Options
+
         request = FigureRequest(kind=kind, options=Options.of(options), file=file)
         results = [self, *others]
         names = [result.name for result in results]
@@ -236,9 +261,14 @@ class Result:
         return request.draw(dict(zip(labels, logs, strict=True)))
 
     def _table(self, state: JobState | None = None) -> Table:
+        from evolvent.analysis.tables.jobs import jobs_table
+
         return jobs_table(self.store, self.status.id, state=state)
 
     def _repr_html_(self) -> str:
+        from evolvent.analysis import html
+        from evolvent.analysis.schedule.segments import as_html
+
         title, state = f"Result of {self.name}", html.state_of(self.status)
         values = html.study_facts(self.status)
         if self.status.best is None:

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.derived_studies import control_record, find_or_create
-from evolvent.engines.ask import AskedJob, ask
-from evolvent.engines.local.driver import run_local
-from evolvent.engines.local.lifecycle import open_for_run
 from evolvent.engines.local.options import LocalOptions, RunOutcome, local_options
-from evolvent.engines.loggers.follower import with_loggers
-from evolvent.engines.loggers.protocol import Logger
 from evolvent.engines.observer import NullObserver, Observer
-from evolvent.engines.push import push_done
 from evolvent.engines.trainable import AnyTrainable, check_importable, check_trainable, import_path
 from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
 from evolvent.store.checkpoints.transfer import require
@@ -33,10 +27,13 @@ from evolvent.store.records import (
 from evolvent.validation import DEFAULT_STORE, MOST, check_choice, check_count, check_number
 
 if TYPE_CHECKING:
-    # Who makes a study, or works on one, reads nothing: these would be half of what is imported.
+    # Who makes a study need not run it, and who runs it need not read it: each imports what it
+    # takes, or these would be more than half of what is imported.
     from evolvent.analysis.comparison.replay_report import ReplayReport
     from evolvent.analysis.explain.explain import Explanation
     from evolvent.analysis.schedule.schedule import Schedule
+    from evolvent.engines.ask import AskedJob
+    from evolvent.engines.loggers.protocol import Logger
     from evolvent.result import Result
 
 
@@ -136,7 +133,7 @@ class Study:
             CheckpointMissing, CheckpointDamaged: names the job and the address.
             ArchiveError: the file cannot be written; what was there before still is.
         """
-        from evolvent.store.archive.export import export_study, parse_choice  # noqa: PLC0415 - workers need no archives
+        from evolvent.store.archive.export import export_study, parse_choice
 
         export_study(self.store, self.id, path, checkpoints=parse_choice(checkpoints))
         return Path(path)
@@ -183,6 +180,9 @@ class Study:
             TrainableError: training code broke its contract; mend it and run again.
             AllMembersFailed: no member is left; shows the last traceback.
         """
+        from evolvent.engines.local.lifecycle import open_for_run
+        from evolvent.engines.loggers.follower import with_loggers
+
         check_choice("engine", engine, ("local",))
         options = local_options(
             self.record,
@@ -207,6 +207,8 @@ class Study:
         progress: bool | Observer = True,
     ) -> Result:
         """Work on the study as it stands: as `run`, but a stopped study stays stopped."""
+        from evolvent.engines.local.driver import run_local
+
         self._check_run(trainable, options)
         observer, outcome = _observer(progress), RunOutcome.OVER
         try:
@@ -265,7 +267,7 @@ class Study:
             OutOfSpace: the schedule does not fit the space; says where.
             StudyExists: the name is taken, by a replay of another schedule for instance.
         """
-        from evolvent.replay import ReplayRequest, replay  # noqa: PLC0415 - when asked for
+        from evolvent.replay import ReplayRequest, replay
 
         request = ReplayRequest(
             schedule=schedule, seeds=seeds, rounds=rounds, name=name, last_only=last_only
@@ -314,6 +316,8 @@ class Study:
         Returns:
             The job, to be used in a `with` block; None when there is none (left).
         """
+        from evolvent.engines.ask import ask
+
         return ask(self.store, self.id, wait=wait, timeout_s=timeout_s)
 
     def push(
@@ -337,6 +341,8 @@ class Study:
             OutOfSpace: names the hyperparameter, what came and what was wanted.
             ConfigError: names the argument; one of `metrics` and `checkpoint` without the other.
         """
+        from evolvent.engines.push import push_done
+
         if metrics is None and checkpoint is None:
             return self.store.push(self.id, self.record.space.check(hyperparameters, partial=True))
         return push_done(self.store, self.id, hyperparameters, metrics, checkpoint)
@@ -379,12 +385,12 @@ class Study:
         self.store.delete_study(self.id)
 
     def _result(self, status: StudyStatus, *, interrupted: bool = False) -> Result:
-        from evolvent.result import Result  # noqa: PLC0415 - when asked for
+        from evolvent.result import Result
 
         return Result(status, self.store, interrupted)
 
     def _repr_html_(self) -> str:
-        from evolvent.analysis.html import study_html  # noqa: PLC0415 - when asked for
+        from evolvent.analysis.html import study_html
 
         return study_html(self.status(), self.members(), self.store.url)
 
@@ -396,7 +402,7 @@ def _observer(progress: bool | Observer) -> Observer:
     if progress is False:
         return NullObserver()
     if progress is True:
-        from evolvent.display.progress import Progress  # noqa: PLC0415 - rich only when shown
+        from evolvent.display.progress import Progress
 
         return Progress()
     return progress
