@@ -35,7 +35,7 @@ class History(Protocol):
 class NoHistory:
     """The history of a population that was put together by hand."""
 
-    def scores(self, member: int, window: int) -> Sequence[float]:  # noqa: ARG002 - there is none
+    def scores(self, member: int, window: int) -> Sequence[float]:
         return ()
 
     def jobs(self) -> Sequence[JobRecord]:

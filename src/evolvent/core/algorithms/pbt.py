@@ -74,7 +74,7 @@ class PBT:
             return Keep(f"rank {population.rank(me) + 1} of {len(population)}: goes on")
         return self._copy(me, donor, population, space, rng)
 
-    def validate(self, space: Space, population: int) -> None:  # noqa: ARG002 - fits any number
+    def validate(self, space: Space, population: int) -> None:
         """Check the explore strategies against the space.
 
         Raises:

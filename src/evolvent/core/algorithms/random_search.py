@@ -16,12 +16,7 @@ class RandomSearch:
     """Every member trains to the end with the hyperparameters it began with."""
 
     def decide(
-        self,
-        me: Member,
-        population: Population,  # noqa: ARG002 - all algorithms alike; nobody is compared here
-        *,
-        space: Space,  # noqa: ARG002
-        rng: np.random.Generator,  # noqa: ARG002
+        self, me: Member, population: Population, *, space: Space, rng: np.random.Generator
     ) -> Decision:
         if me.failed:
             return Stop("failed; random search copies nobody")

@@ -78,12 +78,7 @@ class Replay:
         return self._segment(bisect_right(self.starts, round) - 1)
 
     def decide(
-        self,
-        me: Member,
-        population: Population,  # noqa: ARG002 - all algorithms alike; nobody is compared here
-        *,
-        space: Space,  # noqa: ARG002
-        rng: np.random.Generator,  # noqa: ARG002
+        self, me: Member, population: Population, *, space: Space, rng: np.random.Generator
     ) -> Decision:
         if me.failed:
             return Stop("failed; a replay copies nobody")
@@ -93,7 +88,7 @@ class Replay:
         reason = f"replay: segment {segment + 1} of {len(self.starts)} of the schedule begins"
         return Keep(reason, self._segment(segment))
 
-    def validate(self, space: Space, population: int) -> None:  # noqa: ARG002 - fits any number
+    def validate(self, space: Space, population: int) -> None:
         """Check every segment against the space.
 
         Raises:

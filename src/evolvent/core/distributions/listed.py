@@ -103,7 +103,7 @@ class Constant(_Exact):
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", _scalars("Constant", (self.value,))[0])
 
-    def sample(self, rng: np.random.Generator) -> Value:  # noqa: ARG002 - all distributions alike
+    def sample(self, rng: np.random.Generator) -> Value:
         """Return the value."""
         return self.value
 

@@ -62,7 +62,7 @@ class CustomExplore:
         except OutOfSpace as e:
             raise OutOfSpace(f"{self!r} returned {returned!r:.200}: {e}") from e
 
-    def validate(self, space: Space) -> None:  # noqa: ARG002 - any space will do
+    def validate(self, space: Space) -> None:
         """Import the function.
 
         Raises:

@@ -15,11 +15,7 @@ class NoExplore:
     """Keep every hyperparameter as it is."""
 
     def __call__(
-        self,
-        hyperparameters: Hyperparameters,
-        space: Space,
-        *,
-        rng: np.random.Generator,  # noqa: ARG002 - all strategies alike; nothing is drawn here
+        self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
     ) -> dict[str, Value]:
         return {name: hyperparameters[name] for name in space}
 
