@@ -19,7 +19,7 @@ def encode(value: Any, table: Mapping[str, type], *, what: str) -> dict[str, Any
         ConfigError: its type is none of `table`; arguments as `decode`.
     """
     if type(value) not in table.values():
-        raise invalid(what, f"{value!r:.80} cannot be stored, only {_listed(table)} can")
+        raise invalid(what, f"{value!r:.80} cannot be stored, only {', '.join(table)} can")
     plain = {f.name: getattr(value, f.name) for f in fields(value)}
     return {
         "type": type(value).__name__,
@@ -45,7 +45,7 @@ def decode(data: Any, table: Mapping[str, type[_T]], *, what: str, within: str =
     if unknown:
         raise invalid(
             what,
-            f"{cls.__name__} has no field {unknown[0]!r}, wanted {_listed(known) or 'no fields'}",
+            f"{cls.__name__} has no field {unknown[0]!r}, wanted {', '.join(known) or 'no fields'}",
             within=within,
         )
     missing = [name for name, f in known.items() if name not in given and _required(f)]
@@ -64,10 +64,12 @@ def named(
     if isinstance(data, str):
         data = {"type": data}
     if not isinstance(data, Mapping):
-        raise invalid(what, f"got {data!r:.80}, wanted one of {_listed(table)}", within=within)
+        raise invalid(what, f"got {data!r:.80}, wanted one of {', '.join(table)}", within=within)
     kind = data.get("type")
     if not isinstance(kind, str) or kind not in table:
-        raise invalid(what, f"got type {kind!r:.80}, wanted one of {_listed(table)}", within=within)
+        raise invalid(
+            what, f"got type {kind!r:.80}, wanted one of {', '.join(table)}", within=within
+        )
     return table[kind], {name: value for name, value in data.items() if name != "type"}
 
 
@@ -78,7 +80,3 @@ def by_name(*types: type[_T]) -> dict[str, type[_T]]:
 
 def _required(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
-
-
-def _listed(names: Mapping[str, Any]) -> str:
-    return ", ".join(names)

@@ -12,16 +12,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from evolvent.core.population import Population
-from evolvent.core.records import (
-    Cause,
-    Copy,
-    Decision,
-    Hyperparameters,
-    JobId,
-    Keep,
-    Member,
-    Stop,
-)
+from evolvent.core.records import Cause, Copy, Hyperparameters, JobId, Keep, Member, Stop
 from evolvent.core.rng import deferred, stream
 from evolvent.core.study import StudyRecord
 
@@ -106,7 +97,22 @@ def decided_head(
     """Ask the algorithm what `me` does next and return it as a head; arguments as `next_head`."""
     rng = deferred(study.seed, "decide", me.id, me.round)
     decision = study.algorithm.decide(me, population, space=study.space, rng=rng)
-    return _head(decision, me, parent=parent, population=population)
+    own = parent if me.failed else me.job
+    state, values = HeadState.QUEUED, me.hyperparameters
+    match decision:
+        case Keep(hyperparameters=new):
+            cause = Cause.KEPT
+            if me.failed:
+                state, cause = HeadState.WAITING, Cause.UNDECIDED
+            elif new is not None:
+                values = new
+        case Copy(donor=donor, hyperparameters=values):
+            own, cause = population.member(donor).job, Cause.COPIED
+        case Stop():
+            state, cause = HeadState.ENDED, Cause.STOPPED
+        case _:
+            assert_never(decision)
+    return Head(me.id, me.round + 1, state, values, own, decision.reason, cause)
 
 
 def round_heads(
@@ -124,22 +130,3 @@ def round_heads(
 
 def _undecided(me: Member, own: JobId | None, state: HeadState, reason: str) -> Head:
     return Head(me.id, me.round + 1, state, me.hyperparameters, own, reason, Cause.UNDECIDED)
-
-
-def _head(decision: Decision, me: Member, *, parent: JobId | None, population: Population) -> Head:
-    own = parent if me.failed else me.job
-    state, values = HeadState.QUEUED, me.hyperparameters
-    match decision:
-        case Keep(hyperparameters=new):
-            cause = Cause.KEPT
-            if me.failed:
-                state, cause = HeadState.WAITING, Cause.UNDECIDED
-            elif new is not None:
-                values = new
-        case Copy(donor=donor, hyperparameters=values):
-            own, cause = population.member(donor).job, Cause.COPIED
-        case Stop():
-            state, cause = HeadState.ENDED, Cause.STOPPED
-        case _:
-            assert_never(decision)
-    return Head(me.id, me.round + 1, state, values, own, decision.reason, cause)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Protocol, overload
 
 import numpy as np
@@ -17,7 +18,7 @@ _MANY = 16  # who asks for so many ranks without an update between them will ask
 
 
 class History(Protocol):
-    """The finished part of the log, for algorithms that must remember."""
+    """The finished part of the log, for algorithms that must remember; empty by itself."""
 
     def scores(self, member: int, window: int) -> Sequence[float]:
         """Return at most `window` newest scores along the lineage of a member, oldest first.
@@ -25,21 +26,15 @@ class History(Protocol):
         The lineage follows the weights from the member's newest job: before a copy it is the
         donor's. Failed jobs have no score.
         """
-        ...
+        return ()
 
     def jobs(self) -> Sequence[JobRecord]:
         """Return every finished job, in the order in which they finished."""
-        ...
+        return ()
 
 
-class NoHistory:
+class NoHistory(History):
     """The history of a population that was put together by hand."""
-
-    def scores(self, member: int, window: int) -> Sequence[float]:
-        return ()
-
-    def jobs(self) -> Sequence[JobRecord]:
-        return ()
 
 
 class Population(Sequence[Member]):
@@ -131,7 +126,8 @@ class Population(Sequence[Member]):
             return self._ranks[member.id]
         self._asked += 1
         if self._asked == _MANY:
-            self._ranks = {id: rank for rank, id in enumerate(self._ranked())}
+            ranked = chain((id for _, id in self._healthy), self._failed)
+            self._ranks = {id: rank for rank, id in enumerate(ranked)}
         score = self._members[member.id].score
         if score is None:
             return len(self._healthy) + bisect_left(self._failed, member.id)
@@ -182,10 +178,6 @@ class Population(Sequence[Member]):
                 return donor
         rest = [m for m in map(self.at_rank, range(top)) if m.available and m.id != me.id]
         return rest[int(rng.random() * len(rest))] if rest else None
-
-    def _ranked(self) -> Iterator[int]:
-        yield from (id for _, id in self._healthy)
-        yield from self._failed
 
     def _numbers(self) -> list[int]:
         if self._order is None:

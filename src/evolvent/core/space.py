@@ -146,7 +146,13 @@ class Space(Mapping[str, Distribution]):
         """Undo `to_json`; groups and constants may also be written plainly, as in a TOML file."""
         if not isinstance(data, Mapping):
             raise invalid("space", f"got {data!r:.80}, wanted names with distributions")
-        return cls({name: _decoded(name, value) for name, value in _walk_json(data)})
+        fields: dict[str, Any] = {}
+        for name, value in _walk_json(data):
+            if isinstance(value, Mapping):
+                fields[name] = decode(value, DISTRIBUTIONS, what=name, within="space: ")
+            else:
+                fields[name] = _distribution(name, value)
+        return cls(fields)
 
     def __getitem__(self, name: str) -> Distribution:
         return self._fields[name]
@@ -240,9 +246,3 @@ def _walk_json(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from _walk_json(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def _decoded(name: str, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return decode(value, DISTRIBUTIONS, what=name, within="space: ")
-    return _distribution(name, value)

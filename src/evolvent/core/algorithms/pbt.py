@@ -72,7 +72,17 @@ class PBT:
             if me.failed:
                 return Keep("failed: waits for a healthy donor")
             return Keep(f"rank {population.rank(me) + 1} of {len(population)}: goes on")
-        return self._copy(me, donor, population, space, rng)
+        revived = me.failed and self.copies == "hyperparameters"  # it needs weights, too
+        copies = "both" if revived else self.copies
+        base = self._inherited(me, donor, copies)
+        new = {**base, **self._strategy(base, space, rng=rng)}
+        reason = (
+            f"{_describe_rank(me, population)}: {_ACTIONS[copies]} member {donor.id} "
+            f"({donor.score:.4g}, rank {population.rank(donor) + 1}){_changes(base, new)}"
+        )
+        if copies == "hyperparameters":
+            return Keep(reason, new)
+        return Copy(donor.id, new, reason)
 
     def validate(self, space: Space, population: int) -> None:
         """Check the explore strategies against the space.
@@ -96,26 +106,6 @@ class PBT:
             return Keep("copies nobody: goes on")
         return Keep(f"copies nobody: explores{changed}", new)
 
-    def _copy(
-        self,
-        me: Member,
-        donor: Member,
-        population: Population,
-        space: Space,
-        rng: np.random.Generator,
-    ) -> Decision:
-        revived = me.failed and self.copies == "hyperparameters"  # it needs weights, too
-        copies = "both" if revived else self.copies
-        base = self._inherited(me, donor, copies)
-        new = {**base, **self._strategy(base, space, rng=rng)}
-        reason = (
-            f"{_describe_rank(me, population)}: {_ACTIONS[copies]} member {donor.id} "
-            f"({donor.score:.4g}, rank {population.rank(donor) + 1}){_changes(base, new)}"
-        )
-        if copies == "hyperparameters":
-            return Keep(reason, new)
-        return Copy(donor.id, new, reason)
-
     def _inherited(self, me: Member, donor: Member, copies: Copies) -> Hyperparameters:
         """Return what exploring starts from."""
         if copies == "both":
@@ -137,9 +127,5 @@ def _describe_rank(me: Member, population: Population) -> str:
 
 
 def _changes(old: Hyperparameters, new: Mapping[str, Value]) -> str:
-    changed = ""
-    for name, value in new.items():
-        before = old[name]
-        if value != before:
-            changed += f", {name} {short(before)} -> {short(value)}"
-    return changed
+    changed = [name for name, value in new.items() if value != old[name]]
+    return "".join(f", {name} {short(old[name])} -> {short(new[name])}" for name in changed)

@@ -58,10 +58,7 @@ class Perturb:
     def __call__(
         self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
     ) -> dict[str, Value]:
-        return {
-            name: self._moved(hyperparameters[name], distribution, rng)
-            for name, distribution in space.items()
-        }
+        return {name: self._moved(hyperparameters[name], d, rng) for name, d in space.items()}
 
     def validate(self, space: Space) -> None:
         """Accept every space."""

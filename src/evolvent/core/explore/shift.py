@@ -21,10 +21,7 @@ class Shift:
     def __call__(
         self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
     ) -> dict[str, Value]:
-        return {
-            name: _shifted(hyperparameters[name], distribution, up=rng.random() < 0.5)
-            for name, distribution in space.items()
-        }
+        return {name: _shifted(hyperparameters[name], d, rng) for name, d in space.items()}
 
     def validate(self, space: Space) -> None:
         """Accept ordinals, integers and constants.
@@ -42,7 +39,8 @@ class Shift:
                 )
 
 
-def _shifted(value: Value, distribution: Distribution, *, up: bool) -> Value:
+def _shifted(value: Value, distribution: Distribution, rng: np.random.Generator) -> Value:
+    up = rng.random() < 0.5
     if isinstance(distribution, Ordinal):
         return shift_ordinal(distribution, value, up=up)
     if isinstance(distribution, Constant):
