@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -74,26 +74,16 @@ class Run:
     job: JobId
 
 
+@dataclass(frozen=True, slots=True)
 class Lab:
-    """Trains one member in stretches of `rounds` rounds, in directories of its own."""
+    """Trains one member in stretches of `rounds` rounds, in directories of its own below `root`."""
 
-    def __init__(
-        self, trainable: AnyTrainable, values: ProbeValues, *, root: Path, rounds: int, seed: int
-    ) -> None:
-        self.values = values
-        self._trainable = trainable
-        self._root = root
-        self._rounds = rounds
-        self._seed = seed
-        self._runs: list[Run] = []
-
-    @property
-    def is_class(self) -> bool:
-        return isinstance(self._trainable, type)
-
-    def runner(self) -> Runner:
-        """Return what runs the jobs of one worker; the same as in a study."""
-        return Runner(self._trainable)
+    trainable: AnyTrainable
+    values: ProbeValues
+    root: Path
+    rounds: int
+    seed: int
+    _runs: list[Run] = field(default_factory=list, init=False)
 
     def train(
         self,
@@ -114,11 +104,11 @@ class Lab:
         Raises:
             TrainingRaised: training code did.
         """
-        own = runner if runner is not None else self.runner()
+        own = runner if runner is not None else Runner(self.trainable)
         if first is None:
             first = 0 if start is None else start.job.round + 1
         run = start
-        for round_ in range(first, first + self._rounds):
+        for round_ in range(first, first + self.rounds):
             run = self._round(own, JobId(0, round_), hyperparameters, run)
         if runner is None:
             own.forget()
@@ -127,22 +117,15 @@ class Lab:
 
     def altered(self) -> list[str]:
         """Return the files of checkpoints that are not as they were saved."""
-        return sorted(
-            {
-                name
-                for run in self._runs
-                for name, _ in run.files.items() ^ hashes(run.directory).items()
-            }
-        )
+        altered: set[str] = set()
+        for run in self._runs:
+            altered.update(name for name, _ in run.files.items() ^ hashes(run.directory).items())
+        return sorted(altered)
 
     def _round(
-        self,
-        runner: Runner,
-        job_id: JobId,
-        hyperparameters: Mapping[str, Any],
-        start: Run | None,
+        self, runner: Runner, job_id: JobId, hyperparameters: Mapping[str, Any], start: Run | None
     ) -> Run:
-        directory = Path(tempfile.mkdtemp(dir=self._root, prefix=f"{job_id}-"))
+        directory = Path(tempfile.mkdtemp(dir=self.root, prefix=f"{job_id}-"))
         parent = None if start is None else start.job
         job = Job(
             id=job_id,
@@ -151,7 +134,7 @@ class Lab:
             hyperparameters=self.values.nest(hyperparameters),
             checkpoint=None if start is None or runner.holds(parent) else start.directory,
             directory=directory,
-            seed=training_seed(self._seed, 0, job_id.round),
+            seed=training_seed(self.seed, 0, job_id.round),
         )
         metrics = self._metrics(runner, job, parent)
         # Hashed at once, before anybody can go on from there: `altered` compares with this.

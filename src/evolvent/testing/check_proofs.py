@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from evolvent.engines.runner import Runner
 from evolvent.testing.check_lab import Lab, Run, TrainingRaised
 from evolvent.testing.check_report import Proof, Verdict, apart, failed, note, ok, short
 
@@ -66,15 +67,15 @@ class Proofs:
         if contract.verdict is Verdict.FAILED:
             return
         yield self._repeats(*pairs)
-        if self._metric in self._unsteady or not (self._by_files or self._steady()):
+        steady = self._by_files or self._baseline.base.metrics.keys() - self._unsteady
+        if self._metric in self._unsteady or not steady:
             yield note("the rest", "not tried: equal runs cannot be told from others")
             return
         for name in a:
             yield self._hyperparameter(name)
-        yield from self._unbroken() if self._lab.is_class else self._continues()
+        is_class = isinstance(self._lab.trainable, type)
+        yield from self._unbroken() if is_class else self._continues()
         yield self._untouched()
-
-    # --- single runs ---------------------------------------------------------------------------
 
     def _pair(self) -> tuple[Run, Run]:
         a = self._lab.values.a
@@ -122,8 +123,6 @@ class Proofs:
             )
         return ok("checkpoints", "left as they were saved")
 
-    # --- one hyperparameter --------------------------------------------------------------------
-
     def _hyperparameter(self, name: str) -> Proof:
         a, baseline = self._lab.values.a, self._baseline
         old, new = a[name], self._lab.values.b[name]
@@ -151,44 +150,30 @@ class Proofs:
         return _effects(name, seen, at_setup=at_setup, after_load=after_load)
 
     def _effect(self, changed: Run, baseline: Run, *, then: Run) -> bool:
-        """Whether two runs under different hyperparameters went different ways.
+        """Whether a run under another value went another way than `baseline`, under the old one.
 
-        Args:
-            changed: the run under another value.
-            baseline: the same run under the old value.
-            then: where the old value leads from `baseline` in one more stretch.
+        From there the old value leads to `then` in one more stretch.
         """
-        if self._metric is not None and self._metric in _differing(
-            changed.metrics, baseline.metrics
-        ):
+        if self._metric in _differing(changed.metrics, baseline.metrics):
             return True
         try:
             return not self._equal(self._lab.train(self._lab.values.a, start=changed), then)
         except TrainingRaised:
             return True  # what was saved cannot even be loaded under the old value
 
-    # --- with and without a load ---------------------------------------------------------------
-
     def _unbroken(self) -> Iterator[Proof]:
         a, b = self._lab.values.a, self._lab.values.b
         b = a | {name: value for name, value in b.items() if name not in self._static}
-        goes_on = self._with_and_without(
-            "goes on", "train, train", a, a, "train, save, load, train", _SAVE_ALL
-        )
+        goes_on = self._goes_on("goes on", a, a)
         yield goes_on
         if a == b or goes_on.verdict is Verdict.FAILED:
             return  # the others would only repeat it
-        yield self._with_and_without(
-            "goes on with b", "train, train", b, b, "train, save, load, train", _SAVE_ALL
-        )
-        yield self._with_and_without(
-            "changes alive", "train with a, then b", a, b, "with a load between", _SAME_LIVE
-        )
+        yield self._goes_on("goes on with b", b, b)
+        yield self._goes_on("changes alive", a, b)
 
-    def _with_and_without(
-        self, name: str, way: str, first: Any, second: Any, other_way: str, advice: str
-    ) -> Proof:
-        runner = self._lab.runner()
+    def _goes_on(self, name: str, first: dict[str, Any], second: dict[str, Any]) -> Proof:
+        """Train with and without a load between, under the same or other hyperparameters."""
+        runner = Runner(self._lab.trainable)
         try:
             start = self._lab.train(first, runner=runner)
             alive = self._lab.train(second, start=start, runner=runner)
@@ -197,6 +182,9 @@ class Proofs:
             return failed(name, str(e))
         finally:
             runner.forget()
+        way, other_way, advice = "train, train", "train, save, load, train", _SAVE_ALL
+        if first != second:
+            way, other_way, advice = "train with a, then b", "with a load between", _SAME_LIVE
         seen = f"{way}: {self._describe(alive)}; {other_way}: {self._describe(loaded)}"
         if self._equal(alive, loaded):
             return ok(name, seen)
@@ -210,47 +198,32 @@ class Proofs:
         except TrainingRaised as e:
             yield ok("goes on", f"without its checkpoint: {e}")
         else:
-            yield self._goes_on(then, anew)
+            seen = f"from the checkpoint: {self._describe(then)}; "
+            seen += f"from nothing: {self._describe(anew)}"
+            advice = "load job.checkpoint when it is not None: every round starts from nothing"
+            alike = self._equal(then, anew)
+            yield failed("goes on", seen, advice) if alike else ok("goes on", seen)
         yield note(
             "saves all",
             "cannot be seen from outside: a function keeps nothing alive between rounds, so there "
             "is no training without a break to compare with; ev.Trainable classes are checked",
         )
 
-    def _goes_on(self, then: Run, anew: Run) -> Proof:
-        seen = f"from the checkpoint: {self._describe(then)}; from nothing: {self._describe(anew)}"
-        if not self._equal(then, anew):
-            return ok("goes on", seen)
-        return failed(
-            "goes on",
-            seen,
-            "load job.checkpoint when it is not None: every round starts from nothing",
-        )
-
-    # --- comparing -----------------------------------------------------------------------------
-
     def _equal(self, one: Run, two: Run) -> bool:
         if self._by_files and one.files != two.files:
             return False
         return not set(_differing(one.metrics, two.metrics)) - self._unsteady
 
-    def _steady(self) -> set[str]:
-        return self._baseline.base.metrics.keys() - self._unsteady
-
     def _difference(self, one: Run, two: Run) -> str:
         """Say what differs between two runs: the objective, another metric, or the files only."""
         differing = _differing(one.metrics, two.metrics)
-        name = (
-            differing[0]
-            if differing and self._metric not in differing
-            else self._described_metric(one)
-        )
+        files = "" if differing or one.files == two.files else ", other files"
+        other = bool(differing) and self._metric not in differing
+        name = differing[0] if other else self._described_metric(one)
         if name is None:
-            return "no metrics" if one.files == two.files else "no metrics, other files"
+            return f"no metrics{files}"
         old, new = apart(one.metrics.get(name), two.metrics.get(name))
-        return f"{name} {old} vs {new}" + (
-            "" if differing or one.files == two.files else ", other files"
-        )
+        return f"{name} {old} vs {new}{files}"
 
     def _describe(self, run: Run) -> str:
         name = self._described_metric(run)

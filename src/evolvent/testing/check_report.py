@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 
@@ -22,15 +23,15 @@ class Proof:
 
     Attributes:
         name: what was to be proven, such as `"lr"` or `"repeats"`.
-        verdict: what came of it.
         seen: what was tried and what was seen.
         advice: how to mend it; None unless there is something to mend.
+        verdict: what came of it.
     """
 
     name: str
-    verdict: Verdict
     seen: str
     advice: str | None = None
+    verdict: Verdict = field(kw_only=True)
 
     def __str__(self) -> str:
         advice = "" if self.advice is None else f"\n      -> {self.advice}"
@@ -79,19 +80,9 @@ class CheckReport:
         return "\n".join([self.subject, sets, *map(str, self.proofs), self.summary])
 
 
-def ok(name: str, seen: str) -> Proof:
-    """Return a proof of what is as it must be."""
-    return Proof(name, Verdict.OK, seen)
-
-
-def note(name: str, seen: str, advice: str | None = None) -> Proof:
-    """Return a proof of nothing wrong, which the reader must know."""
-    return Proof(name, Verdict.NOTE, seen, advice)
-
-
-def failed(name: str, seen: str, advice: str | None = None) -> Proof:
-    """Return a proof that something is wrong, with advice on how to mend it."""
-    return Proof(name, Verdict.FAILED, seen, advice)
+ok = partial(Proof, verdict=Verdict.OK)
+note = partial(Proof, verdict=Verdict.NOTE)
+failed = partial(Proof, verdict=Verdict.FAILED)
 
 
 def listed(values: Mapping[str, Any]) -> str:
