@@ -74,7 +74,7 @@ def held(store: Deaf, tmp_path: Path) -> tuple[Lease, Job]:
 def opened(store: Deaf, leases: LeaseKeeper) -> tuple[Lease, Job, Attempt]:
     crew = Crew(store, population=1)
     lease = crew.claim()
-    attempt = Attempt(store, store.checkpoints(crew.id), crew.record, lease, leases)
+    attempt = Attempt(store.checkpoints(crew.id), crew.record, lease, leases)
     job = attempt.open(Job)
     (job.directory / "weights").write_text("w")
     return lease, job, attempt

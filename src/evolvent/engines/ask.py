@@ -39,11 +39,6 @@ class AskedJob(Job):
     def start(self, attempt: Attempt, keeper: LeaseKeeper, record: StudyRecord) -> None:
         """Find the checkpoint to start from; if there is none to be had, give the job back.
 
-        Args:
-            attempt: which has opened this job.
-            keeper: of its lease, to be started.
-            record: the study.
-
         Raises:
             LeaseLost: this attempt no longer counts, also because it was failed here.
         """
@@ -87,25 +82,21 @@ class AskedJob(Job):
 
 def ask(store: Store, study: int, *, wait: bool, timeout_s: float | None = None) -> AskedJob | None:
     """Claim a job; see `Study.next_job`."""
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
     backoff = PollBackoff()
     while True:
-        wait_s = min(backoff.wait_s, _remaining_s(deadline)) if wait else 0.0
+        wait_s = min(backoff.wait_s, deadline - time.monotonic()) if wait else 0.0
         lease = store.claim(study, worker=worker_name("ask"), lease_s=_LEASE_S, wait=Wait(wait_s))
         if lease is not None:
             job = _open_job(store, lease)
             if job is not None:
                 return job
             continue
-        if not wait or _remaining_s(deadline) <= 0:
+        if not wait or time.monotonic() >= deadline:
             return None
         if backoff.should_check_status() and store.status(study).state is not StudyState.OPEN:
             return None
         time.sleep(backoff.next_pause_s())
-
-
-def _remaining_s(deadline: float | None) -> float:
-    return math.inf if deadline is None else deadline - time.monotonic()
 
 
 def _open_job(store: Store, lease: Lease) -> AskedJob | None:
@@ -113,7 +104,7 @@ def _open_job(store: Store, lease: Lease) -> AskedJob | None:
     keeper = LeaseKeeper(store, lease_s=_LEASE_S, hang_s=None, on_hang=lambda _: None)
     try:
         record = store.status(lease.study).record
-        attempt = Attempt(store, store.checkpoints(lease.study), record, lease, keeper)
+        attempt = Attempt(store.checkpoints(lease.study), record, lease, keeper)
     except EvolventError as e:
         with contextlib.suppress(EvolventError):
             store.fail(lease, failure_of(e))

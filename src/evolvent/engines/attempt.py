@@ -22,7 +22,6 @@ from evolvent.errors import (
 )
 from evolvent.store.checkpoints.hashes import HASHES
 from evolvent.store.checkpoints.protocol import CheckpointStore
-from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, Point, Report
 
 _J = TypeVar("_J", bound=Job)
@@ -43,26 +42,16 @@ class Attempt:
     # its user has dropped from going at once, by which the keeper learns that it was dropped.
 
     def __init__(
-        self,
-        store: Store,
-        checkpoints: CheckpointStore,
-        study: StudyRecord,
-        lease: Lease,
-        keeper: LeaseKeeper,
+        self, checkpoints: CheckpointStore, study: StudyRecord, lease: Lease, keeper: LeaseKeeper
     ) -> None:
-        self._store, self._checkpoints, self._study = store, checkpoints, study
+        self._store, self._checkpoints, self._study = keeper.store, checkpoints, study
         self._keeper = keeper
         self.lease = lease
         self._id = lease.job.id
         self.directory = checkpoints.stage(f"{self._id}a{lease.job.attempt}")
 
     def open(self, kind: type[_J], *, device: str | None = None) -> _J:
-        """Return the job as training code sees it; its lease is prolonged from now on.
-
-        Args:
-            kind: `Job`, or what derives from it.
-            device: as in `Job`.
-        """
+        """Return the job as training code sees it; its lease is prolonged from now on."""
         job = kind(
             id=self._id,
             study=self._study.name,
@@ -143,9 +132,7 @@ class Attempt:
     def close(self, job: Job, *, flush: bool = False) -> None:
         """Prolong the lease no more, and remove what was saved and did not become a checkpoint.
 
-        Args:
-            job: the job of the attempt.
-            flush: whether to send what it has logged since; not needed after a report.
+        With `flush`, what the job has logged since is sent; not needed after a report.
         """
         self._keeper.drop(job, flush=flush)
         self._checkpoints.drop(self.directory)

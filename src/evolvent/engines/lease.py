@@ -42,7 +42,7 @@ class LeaseKeeper:
     def __init__(
         self, store: Store, *, lease_s: float, hang_s: float | None, on_hang: Callable[[Job], None]
     ) -> None:
-        self._store = store
+        self.store = store
         self._lease_s = lease_s
         self._hang_s = hang_s
         self._on_hang = on_hang
@@ -76,12 +76,8 @@ class LeaseKeeper:
     def drop(self, job: Job, *, flush: bool = False) -> int:
         """Leave the lease alone from now on; returns when no heartbeat of it is under way.
 
-        Args:
-            job: the job of the lease.
-            flush: whether to send what it has logged since; not needed before a report.
-
-        Returns:
-            How many of the job's points are stored for sure.
+        With `flush`, what the job has logged since is sent; not needed before a report. Returns how
+        many of its points are stored for sure.
         """
         self.training_ended(job)
         # The thread has the lock for as long as it beats: whoever gets it knows that no heartbeat
@@ -124,14 +120,14 @@ class LeaseKeeper:
                     # An asked job has a keeper of its own, and nobody is left to close it.
                     self._closed.set()
                     with contextlib.suppress(LeaseLost, StoreError):
-                        self._store.fail(held.lease, _DROPPED)
+                        self.store.fail(held.lease, _DROPPED)
 
     def _beat(self, held: _HeldLease, job: Job | None) -> None:
         if job is None:
             return
 
         def send(points: list[Point], offset: int) -> None:
-            self._store.heartbeat(held.lease, lease_s=self._lease_s, points=points, offset=offset)
+            self.store.heartbeat(held.lease, lease_s=self._lease_s, points=points, offset=offset)
 
         try:
             held.n_stored = send_points(send, job, after=held.n_stored)

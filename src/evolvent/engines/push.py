@@ -29,12 +29,7 @@ def push_done(
 ) -> JobId:
     """Copy a model into a study and add the member it belongs to; see `Study.push`.
 
-    Args:
-        store: where the study is.
-        study: its number.
-        hyperparameters: all of them: nothing is drawn for what has been trained.
-        metrics: what it reached, the objective among them.
-        checkpoint: directory with its files, as training code reads them.
+    The hyperparameters must be all of them: nothing is drawn for what has been trained.
 
     Raises:
         ConfigError: names the argument, what came and what was wanted.

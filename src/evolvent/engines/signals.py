@@ -17,11 +17,9 @@ def handle_interrupts(handle: Callable[[], None]) -> Iterator[None]:
         yield
         return
 
-    def on_signal(*_: object) -> None:
-        handle()
-
     before = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda *_: handle())
+        for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield
@@ -32,11 +30,7 @@ def handle_interrupts(handle: Callable[[], None]) -> Iterator[None]:
 
 
 def killed_from_outside(code: int) -> bool:
-    """Whether an exit code says that a process was ended by something else than itself.
-
-    Args:
-        code: negative for the signal that ended it.
-    """
+    """Whether an exit code, negative for a signal, says that not the process itself ended it."""
     return code < 0 and -code not in _CRASHES
 
 

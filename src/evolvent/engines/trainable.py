@@ -8,12 +8,14 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from evolvent.engines.job import Context, Job
 from evolvent.errors import ConfigError
 from evolvent.store.records import Failure
+from evolvent.validation import check_path
 
 
 class Trainable(abc.ABC):
@@ -62,9 +64,7 @@ def import_trainable(path: str) -> AnyTrainable:
     """
     module_name, name = _split_path(path)
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
+        found = attrgetter(name)(importlib.import_module(module_name))
     except ModuleNotFoundError as e:
         raise ConfigError(
             f"trainable {path!r}: no module {e.name!r}: run where it lies, or install it"
@@ -78,11 +78,8 @@ def import_path(trainable: Any) -> str | None:
     """Return the `module:name` by which other processes import it; None if there is none."""
     if isinstance(trainable, str):
         return trainable
-    module, name = getattr(trainable, "__module__", None), getattr(trainable, "__qualname__", "")
-    if (
-        module in (None, "__main__")
-        or getattr(sys.modules.get(module), name, None) is not trainable
-    ):
+    module, name = getattr(trainable, "__module__", ""), getattr(trainable, "__qualname__", "")
+    if module == "__main__" or getattr(sys.modules.get(module), name, None) is not trainable:
         return None
     return f"{module}:{name}"
 
@@ -133,9 +130,7 @@ def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
 
 def _split_path(path: str) -> tuple[str, str]:
     """Return module and name; the working directory is looked in, as for `python -m`."""
-    module, _, name = path.partition(":")
-    if not module or not name:
-        raise ConfigError(f"trainable: got {path!r}, wanted 'package.module:name'")
+    module, _, name = check_path("trainable", path).partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")
     return module, name
@@ -147,6 +142,6 @@ def _accepts(code: Any, *arguments: object) -> bool:
         inspect.signature(code).bind(*arguments)
     except TypeError:
         return False
-    except ValueError:  # written in C, without a signature
-        return True
+    except ValueError:
+        pass  # written in C, without a signature
     return True

@@ -128,7 +128,7 @@ class Worker:
             # Was the parent's report refused? Then what we hold live is in no log: what another
             # attempt reported is the parent, and is to be loaded.
             self._await_report()
-        attempt = Attempt(self._store, self._checkpoints, self._record, lease, keeper)
+        attempt = Attempt(self._checkpoints, self._record, lease, keeper)
         job = attempt.open(Job, device=self._options.device)
         try:
             verdict = self._train(attempt, job)
@@ -199,7 +199,6 @@ class Worker:
         """Before the worker ends by an error: finish the report under way, return the other job."""
         with contextlib.suppress(Exception):  # it came second: `error` is what is raised
             self._await_report()
-        message = f"worker ended: {failure_of(error).message}"
-        failure = Failure(FailureKind.RETURNED, message)
+        failure = Failure(FailureKind.RETURNED, f"worker ended: {failure_of(error).message}")
         with contextlib.suppress(EvolventError):  # the store is what broke: the leases will run out
             self._store.release(self._study, worker=self._options.name, failure=failure)

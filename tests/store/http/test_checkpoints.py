@@ -403,7 +403,7 @@ def test_job_whose_parent_is_gone_starts_from_the_nearest_sound_ancestor(
         assert isinstance(home, LocalCheckpoints)
         home.discard([addresses[1]])
         keeper = LeaseKeeper(store, lease_s=60, hang_s=None, on_hang=print)
-        attempt = Attempt(store, checkpoints, store.status(1).record, lease, keeper)
+        attempt = Attempt(checkpoints, store.status(1).record, lease, keeper)
         directory = attempt.load()
     assert attempt.lease.job.parent == JobId(0, 0)
     assert directory is not None

@@ -66,10 +66,9 @@ def run_program(
     """
     with _process_group() as group:
         process = _start(words, environment, group)
-        streams = (
-            _OutputStream(process.stdout, sys.stdout),
-            _OutputStream(process.stderr, sys.stderr),
-        )
+        out = _OutputStream(process.stdout, sys.stdout)
+        err = _OutputStream(process.stderr, sys.stderr)
+        streams = (out, err)
         try:
             hung = _wait(process, streams, beat, hang_s)
             # What the program has started, such as a `tee`, may still have its last lines.
@@ -79,7 +78,6 @@ def run_program(
             _kill(group)
             process.wait()
         _join(streams)  # what has left the group may still hold the pipes
-    out, err = streams
     tail = list(err.tail) or list(out.tail)
     return ProgramExit(process.returncode, hung, list(out.objects), tail)
 

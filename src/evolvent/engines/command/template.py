@@ -94,15 +94,10 @@ def options(hyperparameters: Hyperparameters) -> list[str]:
     words: list[str] = []
     for name, value in hyperparameters.items():
         option = name.replace("_", "-")
-        match value:
-            case None:
-                pass
-            case True:
-                words.append(f"--{option}")
-            case False:
-                words.append(f"--no-{option}")
-            case _:
-                words += [f"--{option}", str(value)]
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        elif value is not None:
+            words += [f"--{option}", str(value)]
     return words
 
 

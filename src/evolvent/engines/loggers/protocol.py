@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from urllib.parse import quote
 
 from evolvent.core.distributions import Choice, Constant, Ordinal
+from evolvent.core.distributions.checks import is_number
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState, Metrics, Value
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
@@ -150,7 +151,8 @@ class SettingValues:
         self.listed = {
             name: distribution
             for name, distribution in self.varied.items()
-            if isinstance(distribution, (Choice, Ordinal)) and not _all_numbers(distribution.values)
+            if isinstance(distribution, (Choice, Ordinal))
+            and not all(map(is_number, distribution.values))
         }
 
     def of(self, entry: Entry) -> dict[str, float]:
@@ -318,10 +320,6 @@ def check_loggers(loggers: Sequence[Logger]) -> list[Logger]:
                 "ev.tensorboard.Logger('runs'), ev.mlflow.Logger() or ev.wandb.Logger()"
             )
     return list(loggers)
-
-
-def _all_numbers(values: Sequence[Value]) -> bool:
-    return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
 
 
 def _places(steps: Sequence[float]) -> list[float]:
