@@ -50,7 +50,9 @@ def control_record(store: Store, status: StudyStatus, *, name: str | None) -> St
     Same compute: every member trains as many rounds. Of a study that was stopped before its end,
     the jobs it has trained are shared out, rounded up to whole rounds of all members.
     """
-    record = status.record
+    record, rounds = status.record, status.record.rounds
+    if status.state not in (StudyState.OPEN, StudyState.FINISHED):
+        rounds = max(1, -(-status.n_finished // status.members))
     return replace(
         record,
         name=check_name("name", name if name is not None else f"{record.name}-control"),
@@ -61,15 +63,9 @@ def control_record(store: Store, status: StudyStatus, *, name: str | None) -> St
             dict(store.job(status.id, JobId(member, 0)).hyperparameters)
             for member in range(status.members)
         ),
-        rounds=_rounds(status),
+        rounds=rounds,
         target=None,  # it would end before its compute is used up
     )
-
-
-def _rounds(status: StudyStatus) -> int:
-    if status.state in (StudyState.OPEN, StudyState.FINISHED):
-        return status.record.rounds
-    return max(1, -(-status.n_finished // status.members))
 
 
 def _find_or_create(store: Store, record: StudyRecord) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,8 @@ from evolvent.analysis.log import Log
 from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.core.algorithms import Replay
 from evolvent.core.distributions import Constant
-from evolvent.core.records import JobId, JobState
+from evolvent.core.records import JobState
 from evolvent.core.rng import stream
-from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
 from evolvent.derived_studies import find_or_create
 from evolvent.errors import AllMembersFailed, ConfigError
@@ -25,8 +23,6 @@ from evolvent.result import Result
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyState, StudyStatus
 from evolvent.validation import check_count, check_flag, check_name
-
-_RAY = ".txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +82,7 @@ def _schedule(store: Store, status: StudyStatus, wanted: Schedule | str | Path |
         raise ConfigError(
             f"schedule: got {type(wanted).__name__} {wanted!r:.80}, wanted a Schedule or a file"
         )
-    if Path(wanted).suffix != _RAY:
+    if Path(wanted).suffix != ".txt":  # what Ray writes
         return Schedule.load(wanted)
     read = Schedule.from_ray(wanted)
     return read.only(*(name for name in read.names if name in status.record.space))
@@ -100,22 +96,16 @@ def _fit(schedule: Schedule, record: StudyRecord, rounds: int | None) -> Schedul
         rounds = schedule.total
     else:
         rounds = record.rounds
-    completed = Schedule(
-        tuple(
-            replace(s, hyperparameters=_with_constants(s.hyperparameters, record.space))
-            for s in schedule.segments
-        ),
-        schedule.unit,
-    ).check(record.space)
+    # What the space has no choice about, schedules from elsewhere do not know.
+    fixed = {name: d.value for name, d in record.space.items() if isinstance(d, Constant)}
+    segments = []
+    for s in schedule.segments:
+        values = record.space.nest({**fixed, **record.space.flatten(s.hyperparameters)})
+        segments.append(replace(s, hyperparameters=values))
+    completed = Schedule(tuple(segments), schedule.unit).check(record.space)
     if (rounds, "rounds") == (completed.total, completed.unit):
         return completed
     return completed.rescaled(rounds, unit="rounds")
-
-
-def _with_constants(values: Mapping[str, Any], space: Space) -> dict[str, Any]:
-    """Add what the space has no choice about, which schedules from elsewhere do not know."""
-    fixed = {name: d.value for name, d in space.items() if isinstance(d, Constant)}
-    return space.nest({**fixed, **space.flatten(values)})
 
 
 def _arm_record(record: StudyRecord, schedule: Schedule, request: ReplayRequest) -> StudyRecord:
@@ -181,10 +171,8 @@ def _arm(store: Store, id: int, rounds: int) -> ReplayArm:
         completed = len(rows) == rounds and not len(failed_rows)
         scores.append(record.score(float(log.score[rows[-1]])) if completed else None)
         if len(failed_rows):
-            failed.append(_failure(store, id, log.id(int(failed_rows[0]))))
+            job = log.id(int(failed_rows[0]))
+            error = store.job(id, job).error
+            why = f": {last_line(error):.120}" if error else ""
+            failed.append(f"{job} of {record.name}{why}")
     return ReplayArm(record.name, tuple(scores), tuple(failed))
-
-
-def _failure(store: Store, id: int, job: JobId) -> str:
-    error, name = store.job(id, job).error, store.status(id).record.name
-    return f"{job} of {name}: {last_line(error):.120}" if error else f"{job} of {name}"

@@ -84,9 +84,8 @@ def check_count(argument: str, value: Any, *, least: int, most: int | None = Non
 def check_number(argument: str, value: Any, *, above: float | None = None) -> float:
     """Return a finite number, greater than `above` if that is given."""
     wanted = "a finite number" + ("" if above is None else f" above {above:g}")
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise invalid(argument, f"got {value!r:.80}, wanted {wanted}")
-    if above is not None and value <= above:
+    finite = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    if not finite or (above is not None and value <= above):
         raise invalid(argument, f"got {value!r:.80}, wanted {wanted}")
     return float(value)
 
