@@ -7,7 +7,6 @@ import logging
 import math
 import time
 
-from evolvent.core.study import StudyRecord
 from evolvent.engines.attempt import Attempt
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper
@@ -33,17 +32,15 @@ class AskedJob(Job):
     """
 
     _attempt: Attempt
-    _keeper: LeaseKeeper
-    _record: StudyRecord
 
-    def start(self, attempt: Attempt, keeper: LeaseKeeper, record: StudyRecord) -> None:
+    def start(self, attempt: Attempt) -> None:
         """Find the checkpoint to start from; if there is none to be had, give the job back.
 
         Raises:
             LeaseLost: this attempt no longer counts, also because it was failed here.
         """
-        self._attempt, self._keeper, self._record = attempt, keeper, record
-        keeper.__enter__()
+        self._attempt = attempt
+        attempt.keeper.__enter__()
         try:
             self.checkpoint = attempt.load()
         except BaseException as e:
@@ -56,7 +53,7 @@ class AskedJob(Job):
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         try:
             if error is None:
-                self._attempt.finish(self, judge(self.metrics, self._record))
+                self._attempt.finish(self, judge(self.metrics, self._attempt.study))
             elif not isinstance(error, LeaseLost):
                 self._fail(error)
         except LeaseLost as e:
@@ -68,7 +65,7 @@ class AskedJob(Job):
             try:
                 self._attempt.close(self)
             finally:  # a second Ctrl-C while files are removed must not leave the thread of leases
-                self._keeper.__exit__()
+                self._attempt.keeper.__exit__()
         if isinstance(error, LeaseLost):
             _logger.warning("%s", error)
             return True
@@ -76,7 +73,7 @@ class AskedJob(Job):
 
     def _fail(self, error: BaseException) -> None:
         with contextlib.suppress(EvolventError):  # `error` is what is raised; the lease runs out
-            self._keeper.drop(self, flush=True)
+            self._attempt.keeper.drop(self, flush=True)
             self._attempt.fail(failure_of(error))
 
 
@@ -111,7 +108,7 @@ def _open_job(store: Store, lease: Lease) -> AskedJob | None:
         raise
     job = attempt.open(AskedJob)
     try:
-        job.start(attempt, keeper, record)
+        job.start(attempt)
     except LeaseLost:
         return None
     return job

@@ -34,6 +34,8 @@ class Attempt:
     `open`, `load`, train, `finish` or `fail`, `close`.
 
     Attributes:
+        study: the settings of the study.
+        keeper: prolongs the lease, from `open` to `finish` or `close`.
         lease: the right to run the job; after a damaged checkpoint, with another parent.
         directory: what the job saves, to become its checkpoint.
     """
@@ -44,9 +46,8 @@ class Attempt:
     def __init__(
         self, checkpoints: CheckpointStore, study: StudyRecord, lease: Lease, keeper: LeaseKeeper
     ) -> None:
-        self._store, self._checkpoints, self._study = keeper.store, checkpoints, study
-        self._keeper = keeper
-        self.lease = lease
+        self._store, self._checkpoints = keeper.store, checkpoints
+        self.study, self.lease, self.keeper = study, lease, keeper
         self._id = lease.job.id
         self.directory = checkpoints.stage(f"{self._id}a{lease.job.attempt}")
 
@@ -54,15 +55,15 @@ class Attempt:
         """Return the job as training code sees it; its lease is prolonged from now on."""
         job = kind(
             id=self._id,
-            study=self._study.name,
+            study=self.study.name,
             attempt=self.lease.job.attempt,
-            hyperparameters=self._study.space.nest(self.lease.job.hyperparameters),
+            hyperparameters=self.study.space.nest(self.lease.job.hyperparameters),
             checkpoint=None,
             directory=self.directory,
-            seed=training_seed(self._study.seed, self._id.member, self._id.round),
+            seed=training_seed(self.study.seed, self._id.member, self._id.round),
             device=device,
         )
-        self._keeper.hold(self.lease, job)
+        self.keeper.hold(self.lease, job)
         return job
 
     def load(self) -> Path | None:
@@ -100,7 +101,7 @@ class Attempt:
             CheckpointError: it cannot be saved.
         """
         if isinstance(verdict, Failure):
-            self._keeper.drop(job, flush=True)
+            self.keeper.drop(job, flush=True)
             self.fail(verdict)
             return
         address = self._seal()  # may take minutes, through which the lease is prolonged
@@ -114,7 +115,7 @@ class Attempt:
         # From here on no heartbeat is under way: one after the report would be refused. Points
         # of which we do not know whether they are stored go with the report, which leaves out
         # those that are.
-        n_stored = self._keeper.drop(job)
+        n_stored = self.keeper.drop(job)
         try:
             send_points(send, job, after=n_stored, last=report)
         except CheckpointMissing:  # equal contents were there, and collected since
@@ -134,7 +135,7 @@ class Attempt:
 
         With `flush`, what the job has logged since is sent; not needed after a report.
         """
-        self._keeper.drop(job, flush=flush)
+        self.keeper.drop(job, flush=flush)
         self._checkpoints.drop(self.directory)
 
     def _fall_back(self, parent: JobId, damage: str) -> Path:
