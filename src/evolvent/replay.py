@@ -41,11 +41,7 @@ def replay(
 ) -> ReplayReport:
     """Train the arms of a replay, or go on with them, and report.
 
-    Args:
-        store: where the study lives and the replay will.
-        status: how the study stands.
-        request: what is to be replayed.
-        train: runs the study of this number until it is over.
+    They are written beside the study; `train` runs the one of this number until it is over.
     """
     wanted = _schedule(store, status, request.schedule)
     schedule = _fit(wanted, status.record, request.rounds)

@@ -54,10 +54,7 @@ def first_heads(study: StudyRecord) -> list[Head]:
 def first_head(study: StudyRecord, member: int, given: Hyperparameters | None = None) -> Head:
     """Return the first head of one member; what `given` leaves out is drawn from the space.
 
-    Args:
-        study: the study.
-        member: number of the member.
-        given: flat hyperparameters chosen by hand; None takes `study.initial` where it has them.
+    `given` are flat hyperparameters chosen by hand; None takes `study.initial` where it has them.
     """
     if given is None:
         given = study.initial[member] if member < len(study.initial) else {}
@@ -120,10 +117,7 @@ def round_heads(
 ) -> list[Head]:
     """Decide for all members at the end of a round, each against the same snapshot.
 
-    Args:
-        study: the study.
-        waiting: the members that wait, each with the parent of its newest job.
-        population: the newest state of all.
+    Those that are `waiting` come each with the parent of its newest job.
     """
     return [decided_head(study, me, parent=parent, population=population) for me, parent in waiting]
 

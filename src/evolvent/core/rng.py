@@ -18,13 +18,8 @@ def stream(seed: int, purpose: str, member: int, round: int) -> np.random.Genera
     """Return the generator for one purpose of one member's one round.
 
     Its state is a hash of the four names: streams are independent however the names are numbered,
-    and none depends on who drew earlier.
-
-    Args:
-        seed: seed of the study.
-        purpose: what is drawn, such as `"initial"` or `"decide"`.
-        member: number of the member, from 0.
-        round: number of the round, from 0.
+    and none depends on who drew earlier. A purpose is what is drawn, such as `"initial"` or
+    `"decide"`; members and rounds count from 0.
     """
     bits: Any = np.random.PCG64
     return np.random.Generator(bits(_Hash(_digest(seed, purpose, member, round))))

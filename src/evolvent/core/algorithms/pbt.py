@@ -24,8 +24,7 @@ from evolvent.core.space import Space, short
 from evolvent.validation import check_choice, invalid
 
 Copies: TypeAlias = Literal["both", "weights", "hyperparameters"]
-COPIES: tuple[Copies, ...] = ("both", "weights", "hyperparameters")
-_ACTIONS = {
+_ACTIONS: dict[Copies, str] = {
     "both": "copied",
     "weights": "copied the weights of",
     "hyperparameters": "took the hyperparameters of",
@@ -60,7 +59,7 @@ class PBT:
                 "exploit", f"got {self.exploit!r:.80}, wanted a strategy such as Truncation(0.2)"
             )
         object.__setattr__(self, "explore", as_explore(self.explore))
-        check_choice("copies", self.copies, COPIES)
+        check_choice("copies", self.copies, tuple(_ACTIONS))
 
     def decide(
         self, me: Member, population: Population, *, space: Space, rng: np.random.Generator

@@ -28,11 +28,7 @@ class Algorithm(Protocol):
         ...
 
     def validate(self, space: Space, population: int) -> None:
-        """Check before any work starts that the algorithm suits this study.
-
-        Args:
-            space: the hyperparameters of the study.
-            population: the number of members.
+        """Check before any work starts that the algorithm suits this space and number of members.
 
         Raises:
             ConfigError: names what does not fit.
