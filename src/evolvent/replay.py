@@ -41,7 +41,7 @@ def replay(
 ) -> ReplayReport:
     """Train the arms of a replay, or go on with them, and report.
 
-    They are written beside the study; `train` runs the one of this number until it is over.
+    They are written beside the study; `train` runs a study, given its number, until it is over.
     """
     wanted = _schedule(store, status, request.schedule)
     schedule = _fit(wanted, status.record, request.rounds)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,19 @@ def test_scalars_of_libraries_are_numbers() -> None:
     assert judge({"at": np.float32(0.5)}, study_record(metric="at")) == (0.5, {"at": 0.5})
     with pytest.raises(TrainableError, match="more than one element"):
         judge({"at": np.zeros(2)}, study_record(metric="at"))
+
+
+class ExitsInClose(Climb):
+    """A trainable that breaks in training, and calls `sys.exit` when it is thrown away for that."""
+
+    def train(self) -> dict[str, float]:
+        raise ValueError("broken")
+
+    def close(self) -> None:
+        sys.exit(3)
+
+
+def test_an_exit_while_a_broken_trainable_is_closed_ends_no_worker(tmp_path: Path) -> None:
+    runner = Runner(ExitsInClose)
+    with pytest.raises(RuntimeError, match=r"sys\.exit\(3\)"):
+        runner.run(make_job(tmp_path / "a", JobId(0, 0)), parent=None)

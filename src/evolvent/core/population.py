@@ -18,7 +18,7 @@ _MANY = 16  # who asks for so many ranks without an update between them will ask
 
 
 class History(Protocol):
-    """The finished part of the log, for algorithms that must remember; empty by itself."""
+    """The finished part of the log, for algorithms that must remember."""
 
     def scores(self, member: int, window: int) -> Sequence[float]:
         """Return at most `window` newest scores along the lineage of a member, oldest first.
@@ -26,15 +26,21 @@ class History(Protocol):
         The lineage follows the weights from the member's newest job: before a copy it is the
         donor's. Failed jobs have no score.
         """
-        return ()
+        ...
 
     def jobs(self) -> Sequence[JobRecord]:
         """Return every finished job, in the order in which they finished."""
+        ...
+
+
+class NoHistory:
+    """The history of a population that was put together by hand."""
+
+    def scores(self, member: int, window: int) -> Sequence[float]:  # noqa: ARG002 - there is none
         return ()
 
-
-class NoHistory(History):
-    """The history of a population that was put together by hand."""
+    def jobs(self) -> Sequence[JobRecord]:
+        return ()
 
 
 class Population(Sequence[Member]):

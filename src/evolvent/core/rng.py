@@ -61,7 +61,7 @@ class _Hash(np.random.bit_generator.ISeedSequence):
     def __init__(self, digest: bytes) -> None:
         self._digest = digest
 
-    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> Any:
+    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> Any:  # noqa: ARG002
         return np.frombuffer(self._digest, _WORDS)  # PCG64 asks for four words of 64 bits
 
 

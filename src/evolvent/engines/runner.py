@@ -46,17 +46,9 @@ class Runner:
         try:
             if not isinstance(self._trainable, type):
                 return self._trainable(job)
-            live = self._prepare(self._trainable, job, parent=parent)
-            live.apply(job.hyperparameters)
-            metrics = live.train()
-            live.save(job.directory)
-        except BaseException as e:
-            self.forget()
-            if isinstance(e, SystemExit):
-                raise RuntimeError(f"training called sys.exit({e.code!r})") from e
-            raise
-        self._holds = job.id
-        return metrics
+            return self._run_round(self._trainable, job, parent=parent)
+        except SystemExit as e:
+            raise RuntimeError(f"training called sys.exit({e.code!r})") from e
 
     def forget(self) -> None:
         """Throw the live trainable away. That it cannot be closed is no fault of any job."""
@@ -68,6 +60,20 @@ class Runner:
             live.close()
         except Exception:
             _logger.warning("%s.close() failed", type(live).__name__, exc_info=True)
+
+    def _run_round(
+        self, kind: type[Trainable], job: Job, *, parent: JobId | None
+    ) -> Mapping[str, Any]:
+        try:
+            live = self._prepare(kind, job, parent=parent)
+            live.apply(job.hyperparameters)
+            metrics = live.train()
+            live.save(job.directory)
+        except BaseException:
+            self.forget()
+            raise
+        self._holds = job.id
+        return metrics
 
     def _prepare(self, kind: type[Trainable], job: Job, *, parent: JobId | None) -> Trainable:
         if self._live is not None and self.holds(parent):

@@ -78,8 +78,10 @@ def import_path(trainable: Any) -> str | None:
     """Return the `module:name` by which other processes import it; None if there is none."""
     if isinstance(trainable, str):
         return trainable
-    module, name = getattr(trainable, "__module__", ""), getattr(trainable, "__qualname__", "")
-    if module == "__main__" or getattr(sys.modules.get(module), name, None) is not trainable:
+    module, name = getattr(trainable, "__module__", None), getattr(trainable, "__qualname__", "")
+    if module in (None, "__main__"):
+        return None
+    if getattr(sys.modules.get(module), name, None) is not trainable:
         return None
     return f"{module}:{name}"
 
@@ -142,6 +144,6 @@ def _accepts(code: Any, *arguments: object) -> bool:
         inspect.signature(code).bind(*arguments)
     except TypeError:
         return False
-    except ValueError:
-        pass  # written in C, without a signature
+    except ValueError:  # written in C, without a signature
+        return True
     return True

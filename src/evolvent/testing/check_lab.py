@@ -74,7 +74,7 @@ class Run:
     job: JobId
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lab:
     """Trains one member in stretches of `rounds` rounds, in directories of its own below `root`."""
 

@@ -152,7 +152,10 @@ class Proofs:
     def _effect(self, changed: Run, baseline: Run, *, then: Run) -> bool:
         """Whether a run under another value went another way than `baseline`, under the old one.
 
-        From there the old value leads to `then` in one more stretch.
+        Args:
+            changed: the run under another value.
+            baseline: the same run under the old value.
+            then: where the old value leads from `baseline` in one more stretch.
         """
         if self._metric in _differing(changed.metrics, baseline.metrics):
             return True
@@ -164,14 +167,14 @@ class Proofs:
     def _unbroken(self) -> Iterator[Proof]:
         a, b = self._lab.values.a, self._lab.values.b
         b = a | {name: value for name, value in b.items() if name not in self._static}
-        goes_on = self._goes_on("goes on", a, a)
+        goes_on = self._with_a_load("goes on", a, a)
         yield goes_on
         if a == b or goes_on.verdict is Verdict.FAILED:
             return  # the others would only repeat it
-        yield self._goes_on("goes on with b", b, b)
-        yield self._goes_on("changes alive", a, b)
+        yield self._with_a_load("goes on with b", b, b)
+        yield self._with_a_load("changes alive", a, b)
 
-    def _goes_on(self, name: str, first: dict[str, Any], second: dict[str, Any]) -> Proof:
+    def _with_a_load(self, name: str, first: dict[str, Any], second: dict[str, Any]) -> Proof:
         """Train with and without a load between, under the same or other hyperparameters."""
         runner = Runner(self._lab.trainable)
         try:

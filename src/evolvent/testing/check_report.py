@@ -23,15 +23,15 @@ class Proof:
 
     Attributes:
         name: what was to be proven, such as `"lr"` or `"repeats"`.
+        verdict: what came of it.
         seen: what was tried and what was seen.
         advice: how to mend it; None unless there is something to mend.
-        verdict: what came of it.
     """
 
     name: str
+    verdict: Verdict = field(kw_only=True)
     seen: str
     advice: str | None = None
-    verdict: Verdict = field(kw_only=True)
 
     def __str__(self) -> str:
         advice = "" if self.advice is None else f"\n      -> {self.advice}"

@@ -24,7 +24,7 @@ _LAST_LINES = 20
 _CHUNK = 65536
 _CHUNKS_AT_ONCE = 16  # a worker that never stops printing must not keep its driver busy
 _LONGEST_LINE = 16 * _CHUNK
-_EXIT_S = 0.05
+_EXIT_S = 0.02
 
 
 class WorkerProcess:
