@@ -53,7 +53,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections. The store cannot be used afterwards."""
-        ...
 
     # --- studies -------------------------------------------------------------------------------
 
@@ -63,34 +62,27 @@ class Store(Protocol):
         Raises:
             StudyExists: the name is taken.
         """
-        ...
 
     def status(self, study: int) -> StudyStatus:
         """Raises UnknownStudy if there is none of that number."""
-        ...
 
     def find_study(self, name: str) -> StudyStatus:
         """Raises UnknownStudy, naming the closest names there are."""
-        ...
 
     def studies(self) -> list[StudyStatus]:
         """Return all studies, the newest last."""
-        ...
 
     def delete_study(self, study: int) -> None:
         """Remove the study, its log and its checkpoints. Leases on it are lost."""
-        ...
 
     def checkpoints(self, study: int) -> CheckpointStore:
         """Return the checkpoints of one study."""
-        ...
 
     def use_algorithm(self, study: int, algorithm: Algorithm) -> None:
         """Decide in this process with this object instead of decoding the stored one.
 
         For algorithms with functions that cannot be imported by name (a script, a notebook).
         """
-        ...
 
     # --- work ----------------------------------------------------------------------------------
 
@@ -114,7 +106,6 @@ class Store(Protocol):
         if asked to by `wait`; others answer at once. `key` names the lease, and lies with it: a
         repeated one gives the same lease while it counts.
         """
-        ...
 
     def heartbeat(
         self,
@@ -140,7 +131,6 @@ class Store(Protocol):
             ConfigError: some points before `offset` are not here: they never came, or a crash of
                 the database has undone them. Send them again.
         """
-        ...
 
     def report(self, lease: Lease, report: Report) -> None:
         """Append the finished job to the log, decide, and open the next one: one transaction.
@@ -153,7 +143,6 @@ class Store(Protocol):
             ConfigError: some points before `report.offset` are not here, as for `heartbeat`.
             CheckpointMissing: the checkpoint is not there: seal it again and repeat.
         """
-        ...
 
     def fail(self, lease: Lease, failure: Failure) -> None:
         """Note a failed attempt.
@@ -165,7 +154,6 @@ class Store(Protocol):
         Raises:
             LeaseLost: this attempt no longer counts.
         """
-        ...
 
     def release(self, study: int, *, worker: str, failure: Failure) -> int:
         """Note `failure` for every job this worker holds, as `fail` does; it claims no more.
@@ -174,7 +162,6 @@ class Store(Protocol):
             How many; when it holds none (any more), for how many of its jobs the failure, by kind
             and message, was noted before.
         """
-        ...
 
     def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
         """Let a claimed job start from an ancestor of its parent, whose checkpoint is damaged.
@@ -186,20 +173,17 @@ class Store(Protocol):
             LeaseLost: this attempt no longer counts.
             CheckpointMissing: the checkpoint of `parent` is not there.
         """
-        ...
 
     # --- control -------------------------------------------------------------------------------
 
     def stop(self, study: int, *, reason: str) -> None:
         """Give out no more jobs; running ones may still report."""
-        ...
 
     def resume(self, study: int) -> None:
         """Undo `stop`.
 
         In a FAILED study every member starts again from its last usable checkpoint.
         """
-        ...
 
     def extend(self, study: int, *, rounds: int) -> None:
         """Set the number of rounds, not below what has been trained.
@@ -208,18 +192,15 @@ class Store(Protocol):
         extended goes on exactly as if it had been that long from the start.
         A study that had stopped at its target stays stopped until `resume`.
         """
-        ...
 
     def retarget(self, study: int, *, target: float | None) -> None:
         """Set or remove the target.
 
         A study stopped at a target that is not reached any more is open again.
         """
-        ...
 
     def remember(self, study: int, *, trainable: str) -> None:
         """Keep the import path of the training code, for workers that join and are not given it."""
-        ...
 
     def push(
         self,
@@ -236,7 +217,6 @@ class Store(Protocol):
         Raises:
             CheckpointMissing: that of `done` is not there; no member has been added.
         """
-        ...
 
     def pin(self, study: int, job: JobId) -> None:
         """Keep the checkpoint of a done job until `unpin`.
@@ -245,11 +225,9 @@ class Store(Protocol):
             UnknownJob: no such done job.
             CheckpointMissing: it has been collected already.
         """
-        ...
 
     def unpin(self, study: int, job: JobId) -> None:
         """Let the checkpoint go when nothing else needs it. Not pinned: nothing happens."""
-        ...
 
     def pins(self, study: int) -> list[JobId]: ...
 
@@ -258,7 +236,6 @@ class Store(Protocol):
 
         Staging directories of running jobs are not touched.
         """
-        ...
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -278,7 +255,6 @@ class Store(Protocol):
             after: leave out so many of the finished ones (for reading on as the log grows).
             limit: at most so many jobs.
         """
-        ...
 
     def scan(
         self,
@@ -294,23 +270,18 @@ class Store(Protocol):
         as JSON text, in which numbers may be NaN or Infinity. `after` leaves out so many jobs (to
         read page by page, or on as the log grows); at most `limit` come.
         """
-        ...
 
     def job(self, study: int, job: JobId) -> JobRecord:
         """Raises UnknownJob."""
-        ...
 
     def members(self, study: int) -> list[MemberView]:
         """Return the newest and the open job of every member, by number."""
-        ...
 
     def lineage(self, study: int, job: JobId) -> list[JobRecord]:
         """Return the job and its ancestors, round 0 first."""
-        ...
 
     def points(self, study: int, job: JobId) -> list[Point]:
         """Return the points of the attempt that counts, in the order in which they were logged."""
-        ...
 
     def points_of(self, study: int, member: int) -> list[tuple[int, float, str]]:
         """Return the points of all jobs of a member, by round, each as `points` has them.
@@ -318,11 +289,9 @@ class Store(Protocol):
         Returns:
             For every point its round, its step, and its values as JSON text, as in `scan`.
         """
-        ...
 
     def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
         """Return failed attempts, the newest last."""
-        ...
 
     # --- whole studies -------------------------------------------------------------------------
 
@@ -338,7 +307,6 @@ class Store(Protocol):
             UnknownJob: a job whose checkpoint is wanted is not done.
             CheckpointMissing: one is not on disk; names the job and the address.
         """
-        ...
 
     def restore(self, dump: StudyDump, *, save: CheckpointWriter, key: str | None = None) -> int:
         """Write a whole study with its checkpoints in one transaction; return its number.
@@ -354,4 +322,3 @@ class Store(Protocol):
         Raises:
             StudyExists: the name is taken.
         """
-        ...

@@ -38,7 +38,6 @@ class Transaction(Protocol):
 
     def now(self) -> float:
         """Return the database's clock, as of when it began to write."""
-        ...
 
 
 class Reading(Transaction, Protocol):
@@ -46,7 +45,6 @@ class Reading(Transaction, Protocol):
 
     def each(self, sql: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         """Run through rows of which there may be more than memory holds."""
-        ...
 
 
 class Writing(Transaction, Protocol):
@@ -54,7 +52,6 @@ class Writing(Transaction, Protocol):
 
     def fill(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert rows of which there may be more than memory holds."""
-        ...
 
 
 class Database(Protocol):
@@ -63,38 +60,31 @@ class Database(Protocol):
     @property
     def url(self) -> str:
         """Where it is, without a password: may be printed."""
-        ...
 
     @property
     def secret_url(self) -> str:
         """Where it is, for another process to open it: may hold a password."""
-        ...
 
     @property
     def checkpoints(self) -> Path:
         """The directory of all studies' checkpoints, whether it is there or not."""
-        ...
 
     def clock(self) -> float:
         """Return the database's clock, not asking: a little behind.
 
         Never behind what `observe_server_time` was given.
         """
-        ...
 
     def observe_server_time(self, at: float) -> None:
         """Note what the database's clock has shown since this process last asked it something."""
-        ...
 
     @property
     def is_remote(self) -> bool:
         """Whether an answer may get lost on its way from there."""
-        ...
 
     @property
     def durable(self) -> bool:
         """Whether it outlives this process; else it is not worth syncing, nor are checkpoints."""
-        ...
 
     def ensure_checkpoint_root(self) -> None:
         """Make sure that checkpoints written here will be where all other processes look.
@@ -102,7 +92,6 @@ class Database(Protocol):
         Raises:
             StoreUnavailable: they would not, or the place cannot be made; says where it is.
         """
-        ...
 
     def write(
         self,
@@ -119,7 +108,6 @@ class Database(Protocol):
                 queued jobs do not on PostgreSQL.
             committed: called after the commit, before this process changes the study again.
         """
-        ...
 
     def read(self) -> AbstractContextManager[Reading]: ...
 
@@ -134,11 +122,9 @@ class Database(Protocol):
             study: as in `write`.
             max_wait_s: for so long the others may have to wait between two statements.
         """
-        ...
 
     def autocommit(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
         """Run one statement as a transaction by itself, not synced; `:now` is the clock."""
-        ...
 
     def close(self) -> None: ...
 
