@@ -81,13 +81,9 @@ class _Sink(io.RawIOBase):
 
 
 class _ArchiveWriter:
-    """Writes the entries of an archive, and says what it has written.
+    """Writes the entries of an archive, and says what it has written."""
 
-    Attributes:
-        manifest: is there once all pieces are written.
-    """
-
-    manifest: Manifest
+    manifest: Manifest  # is there once all pieces are written
 
     def __init__(self, zipped: zipfile.ZipFile) -> None:
         self._zipped = zipped

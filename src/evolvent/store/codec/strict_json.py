@@ -15,11 +15,7 @@ For the wire, archives and pages. What a database holds, which may be NaN, is of
 
 
 def strict_json(line: bytes | str, *, once: bool = False) -> Any:
-    """Return the value of JSON text.
-
-    Args:
-        line: the text, bytes in UTF-8.
-        once: whether to refuse objects that have a field twice.
+    """Return the value of JSON text, in UTF-8; `once` refuses objects that have a field twice.
 
     Raises:
         Malformed: it is none, has NaN or infinities, or nests beyond reason.

@@ -57,9 +57,7 @@ _SCHEMA: Schema = {
 def record_from_json(plain: dict[str, Any], *, partial: bool = False) -> StudyRecord:
     """Return the settings that a JSON object holds, all checked; no code they name is imported.
 
-    Args:
-        plain: as `StudyRecord.to_json` gives it.
-        partial: whether those that have a default may be left out.
+    It is as `StudyRecord.to_json` gives it; `partial` lets those be left out that have a default.
 
     Raises:
         Malformed: names the setting, what came and what was wanted.

@@ -20,12 +20,8 @@ class HttpCheckpoints:
     A worker saves into a directory of its own machine. `seal` hashes it here and sends what the
     service lacks; `verify` brings what this machine lacks. Both go on where a broken connection
     ended, also through a restart of the service. What this machine keeps, of all studies, goes by
-    itself: see `CheckpointCache`. What `CheckpointStore` promises is not said again.
-
-    Args:
-        transport: to the service.
-        study: its number there.
-        cache: where this machine keeps them; None for the one that the environment names.
+    itself: see `CheckpointCache`; by default it is the one that the environment names. What
+    `CheckpointStore` promises is not said again.
     """
 
     def __init__(

@@ -122,12 +122,7 @@ def send_whole(
 ) -> None:
     """Send a request in one piece, where `connection.request` sends two.
 
-    Args:
-        connection: nothing is under way on it.
-        method: such as `POST`.
-        path: with the query.
-        body: empty for none.
-        headers: all but Content-Length.
+    Nothing is under way on the connection; `headers` are all but Content-Length.
     """
     if connection.sock is None:
         connection.connect()

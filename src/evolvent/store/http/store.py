@@ -53,9 +53,7 @@ _B = TypeVar("_B")
 class HttpStore:
     """A store that another process serves by `evolvent serve`.
 
-    Args:
-        url: of the service.
-        token: opens it; by default that of this machine (see `credentials`).
+    A token opens it, by default that of this machine (see `credentials`).
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:

@@ -43,15 +43,10 @@ _PARTIAL = 206
 
 
 def upload(transport: Transport, study: str, staged: Path, entries: Sequence[FileEntry]) -> None:
-    """Bring the files of a checkpoint to the service, which checks and keeps them.
+    """Bring the files of a staged checkpoint to the service, which checks and keeps them.
 
-    Equal contents that are there already cost one request.
-
-    Args:
-        transport: to the service.
-        study: path of the study.
-        staged: directory with the files, which nobody changes meanwhile.
-        entries: the files in the order of their names.
+    Equal contents that are there already cost one request. `study` is the path of the study;
+    `entries` are in the order of their names, and nobody changes the files meanwhile.
 
     Raises:
         CheckpointTooLarge: the service does not take as much; names its limit.
@@ -162,13 +157,9 @@ class _Broken(Exception):
 
 
 def download(transport: Transport, path: str, target: Path, entries: Sequence[FileEntry]) -> None:
-    """Write the files of a checkpoint into a directory, and check each as it comes.
+    """Write the files of a checkpoint into an empty directory, and check each as it comes.
 
-    Args:
-        transport: to the service.
-        path: of the checkpoint.
-        target: an empty directory.
-        entries: the files in the order in which the service has them.
+    The service has them in the order of `entries`, below `path`.
 
     Raises:
         CheckpointMissing: the service has just let it go.

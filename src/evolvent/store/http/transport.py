@@ -54,11 +54,7 @@ class Transport:
     """Sends requests to one service, from any number of threads.
 
     Every request may be sent more than once, unless it is forbidden: whoever changes something
-    sends a key or an attempt.
-
-    Args:
-        url: of the service.
-        token: what the service knows us by; None sends none.
+    sends a key or an attempt. The service knows us by the token; None sends none.
     """
 
     def __init__(self, url: str, token: str | None) -> None:
@@ -210,11 +206,7 @@ class Transport:
     ) -> None:
         """Wait for the next try, or raise when it has been long enough or will not help.
 
-        Args:
-            send: what is tried; who waits for it may end the pause.
-            backoff: how long it has been tried.
-            error: what went wrong with the last try; an `EvolventError` is the service's answer.
-            wanted_s: how long the service wants us to wait.
+        An `error` of ours is the service's answer, which may want us to wait for `wanted_s`.
         """
         answered = isinstance(error, EvolventError)
         if backoff.is_over or (not self._reached and isinstance(error, PERMANENT_ERRORS)):

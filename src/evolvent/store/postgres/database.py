@@ -162,10 +162,7 @@ class PostgresDatabase:
     ) -> NoReturn:
         """Raise ours for an error of the server's.
 
-        Args:
-            error: the error.
-            connection: where it came from.
-            maybe_committed: whether what was asked may have been done if the connection is lost.
+        `maybe_committed`: whether what was asked may have been done if the connection is lost.
         """
         lost = is_lost(error, connection)
         if lost or isinstance(error, ROLLED_BACK):  # for no fault in it

@@ -27,15 +27,12 @@ logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 class Pool:
-    """As many connections as threads need at once, up to 16, made when first needed."""
+    """As many connections as threads need at once, up to 16, made when first needed.
+
+    A forked child calls `on_fork`, to forget what its parent was in the middle of.
+    """
 
     def __init__(self, address: PostgresUrl, *, on_fork: Callable[[], None]) -> None:
-        """Make an empty pool.
-
-        Args:
-            address: of the server.
-            on_fork: called in a forked child, to forget what its parent was in the middle of.
-        """
         self._address = address
         self._on_fork = on_fork
         self._lock = threading.Lock()

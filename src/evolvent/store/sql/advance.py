@@ -110,9 +110,8 @@ def _next_head(
 ) -> Head:
     """Return what comes after a job that is not in the log yet."""
     record = work.record
-    population = (
-        _EMPTY_POPULATION  # nothing is decided yet at the end of a round, nor at the very end
-    )
+    # Nothing is decided yet at the end of a round, nor at the very end.
+    population = _EMPTY_POPULATION
     if not record.synchronous and me.round + 1 < record.rounds:
         population = work.population
         population.update(me)
@@ -242,13 +241,7 @@ class WaitingHead:
 def _write_head(
     work: UnitOfWork, head: Head, addresses: Mapping[JobId | None, str | None] = _NO_ADDRESSES
 ) -> None:
-    """Write what a member does next.
-
-    Args:
-        work: the transaction.
-        head: the member's new head.
-        addresses: of checkpoints by job, as far as the caller knows them.
-    """
+    """Write what a member does next; `addresses` are those of checkpoints that are known."""
     parent = head.parent
     address = addresses[parent] if parent in addresses else _address(work, parent)
     work.add_ref(address)

@@ -28,9 +28,7 @@ _Answer = TypeVar("_Answer", int, str)
 def fingerprint(name: str, *arguments: object) -> str:
     """Return the name and a hash: it is the same call only if all of it is the same.
 
-    Args:
-        name: such as `"push"`.
-        arguments: records, and what JSON can hold; the order of a mapping's keys is nothing.
+    The arguments are records, and what JSON can hold; the order of a mapping's keys is nothing.
     """
     text = json.dumps(arguments, sort_keys=True, default=_plain)
     return f"{name} {sha256(text.encode()).hexdigest()[:32]}"
@@ -41,13 +39,8 @@ def run_idempotent(
 ) -> _Answer:
     """Return what `change` returns, or what it did the first time that `key` was given.
 
-    The key is taken first: who comes with it meanwhile waits for the end of this transaction.
-
-    Args:
-        tx: the transaction in which `change` writes.
-        key: names the call; None calls without a name.
-        call: its `fingerprint`.
-        change: does it.
+    The key is taken first: who comes with it meanwhile waits for the end of this transaction, in
+    which `change` writes. None calls without a name; `call` is the `fingerprint`.
 
     Raises:
         ConfigError: the key was that of another call.

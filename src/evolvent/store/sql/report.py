@@ -90,11 +90,7 @@ def heartbeat(
 def report(work: UnitOfWork, lease: Lease, report: Report, *, metrics: str) -> None:
     """Append a finished job; nothing happens when this very attempt has been reported before.
 
-    Args:
-        work: the transaction.
-        lease: the right to report.
-        report: what training came to.
-        metrics: `report.metrics` as text, encoded before anybody had to wait for it.
+    `metrics` are those of the report as text, encoded before anybody had to wait for it.
     """
     found = _find_leased(work, lease)
     if found is None:

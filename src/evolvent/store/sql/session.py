@@ -96,10 +96,7 @@ class UnitOfWork:
         self._added_refs: set[str] = set()
 
     def load_study(self, row: StudyRow | None = None) -> None:
-        """Make `row` and `record` those that this transaction sees.
-
-        Args:
-            row: what it has read of the study just now; None reads it.
+        """Make `row` and `record` those that this transaction sees; reads a row that is not given.
 
         Raises:
             UnknownStudy: it has been removed.
@@ -168,9 +165,7 @@ class DatabaseSession:
     def work(self, study: int, *, synced: bool | None = None) -> UnitOfWork:
         """Return a context: a write transaction on a study that clears up after itself.
 
-        Args:
-            study: number of the study.
-            synced: on disk when the context ends; None for what the study's durability asks.
+        It is `synced`, on disk when the context ends, if the study's durability asks for it.
 
         Raises:
             UnknownStudy: there is none of that number.

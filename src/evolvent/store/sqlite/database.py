@@ -130,12 +130,8 @@ class Connections:
     """Connections to one file, and the two locks that guard its one writer.
 
     Commits are not synced by SQLite: whoever must be sure calls `sync` when others may write
-    already, so that many processes share one turn of the disk.
-
-    Args:
-        path: of the file.
-        url: of the store, for messages.
-        durable: whether the file outlives this process; else nothing is ever synced.
+    already, so that many processes share one turn of the disk. Of a file that is not `durable`, and
+    goes with this process, nothing is ever synced. Messages name the store by its URL.
     """
 
     def __init__(self, path: Path, *, url: str, durable: bool = True) -> None:

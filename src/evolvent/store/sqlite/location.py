@@ -29,12 +29,9 @@ _ADVICE = {
 
 
 def check_place(path: Path, *, create: bool, mounts: Path = Path("/proc/self/mountinfo")) -> None:
-    """Refuse a path where a store cannot live, before anything is written.
+    """Refuse an absolute path where a store cannot live, before anything is written.
 
-    Args:
-        path: absolute path of the database file.
-        create: whether the file may be made.
-        mounts: the kernel's table of mounts; not there on other systems than Linux.
+    `mounts` is the kernel's table of mounts; not there on other systems than Linux.
 
     Raises:
         StoreUnavailable: names the path, what is wrong and what to do.
