@@ -88,9 +88,10 @@ def claim(session: DatabaseSession, request: ClaimRequest) -> Lease | None:
     cache = session.cache(request.study)
     # The answer to the first try was lost: the job that it claimed must not be claimed beside.
     if request.key is not None and not isinstance(request.key, FreshKey):
-        head = _find_by_key(session.database, request)
-        if head is not None:
-            return _lease(head, request)
+        with session.database.read() as tx:
+            row = tx.execute(_BY_KEY, request.values()).fetchone()
+        if row is not None:
+            return _lease(HeadRow._make(row), request)
     # Idle workers ask again and again: a read takes no lock, so that they disturb nobody.
     if cache.idle and not _has_claimable(session, request.study):
         return None
@@ -131,12 +132,6 @@ def claim_in_transaction(work: UnitOfWork, request: ClaimRequest) -> HeadRow | N
         if claimed is not None:
             return claimed
     return None
-
-
-def _find_by_key(database: Database, request: ClaimRequest) -> HeadRow | None:
-    with database.read() as tx:
-        row = tx.execute(_BY_KEY, request.values()).fetchone()
-    return None if row is None else HeadRow._make(row)
 
 
 def _has_claimable(session: DatabaseSession, study: int) -> bool:

@@ -51,7 +51,9 @@ class LogHistory:
             job = pending.parent
             own = [pending.score] if pending.score is not None else []
         else:
-            job = self._newest(member)
+            newest = {"study": self._study, "member": member}
+            (round_,) = self.tx.execute(_NEWEST_ROUND, newest).fetchone()
+            job = None if round_ is None else JobId(member, round_)
         if job is None:
             return own
         values = {"study": self._study, "member": job.member, "round": job.round}
@@ -63,11 +65,6 @@ class LogHistory:
         rows = self.tx.execute(LOG, {"begin": begin, "end": begin + ID_STRIDE})
         pending = () if self.pending is None else (self.pending(),)
         return (*map(finished_job, rows), *pending)
-
-    def _newest(self, member: int) -> JobId | None:
-        values = {"study": self._study, "member": member}
-        (newest,) = self.tx.execute(_NEWEST_ROUND, values).fetchone()
-        return None if newest is None else JobId(member, newest)
 
 
 class PopulationCache:

@@ -95,7 +95,8 @@ def report(work: UnitOfWork, lease: Lease, report: Report, *, metrics: str) -> N
     found = _find_leased(work, lease)
     if found is None:
         # The answer to the first report was lost: repeated, it counts once.
-        if _reported(work, lease):
+        row = work.execute(_REPORTED, _fence(lease)).fetchone()
+        if row == (lease.attempt, lease.worker):
             return
         raise lease_lost(lease)
     # In the transaction, which keeps `collect` and `discard` out: a row must never point at files
@@ -276,11 +277,6 @@ def _address(work: UnitOfWork, parent: JobId) -> str:
     if address is None or address not in work.cache.checkpoints:
         raise CheckpointMissing(f"the checkpoint of {parent} is not on disk: none to start from")
     return address
-
-
-def _reported(tx: Transaction, lease: Lease) -> bool:
-    row = tx.execute(_REPORTED, _fence(lease)).fetchone()
-    return row is not None and row == (lease.attempt, lease.worker)
 
 
 def _fence(lease: Lease) -> dict[str, object]:
