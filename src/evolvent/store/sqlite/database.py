@@ -154,17 +154,23 @@ class Connections:
             # two processes that find no tables only one may make them.
             self.lock.acquire()
             try:
-                self._prepare(new=create and not _has_content(self.path))
+                has_content = self.path.exists() and self.path.stat().st_size > 0
+                self._prepare(new=create and not has_content)
             finally:
                 self.lock.unlock()
 
     def _prepare(self, *, new: bool) -> None:
-        connection = self._connect()
+        connection = self._writer = self._new()
         if new:  # the page size counts only before the first write, which the next line is
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
-            if self._durable:
-                _note_old_sqlite()
+            if self._durable and sqlite3.sqlite_version_info < _SOUND:
+                _logger.info(
+                    "SQLite %s has a rare fault when two programs write its log back at once"
+                    " (mended in 3.51.3). evolvent never does; keep other programs from writing to"
+                    " the file",
+                    sqlite3.sqlite_version,
+                )
         # All in one transaction: whoever is killed in the middle leaves a file as it was, or empty.
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -179,7 +185,7 @@ class Connections:
     def exclusive(self) -> sqlite3.Connection:
         """Take the lock and return the connection for writing; the caller holds the mutex."""
         # Connect first: others need not wait for it.
-        connection = self._writer or self._connect()
+        connection = self._writer = self._writer or self._new()
         self.lock.acquire()
         return connection
 
@@ -204,10 +210,6 @@ class Connections:
         """
         assert self._log is not None  # opened with the first transaction
         _sync(self._log)
-
-    def _connect(self) -> sqlite3.Connection:
-        self._writer = self._new()
-        return self._writer
 
     def reader(self) -> sqlite3.Connection:
         """Take an idle connection for reading, or open one."""
@@ -396,13 +398,6 @@ class WriteTransaction(ExclusiveLock):
                 raise translate_error(e, self._connections.path) from e
 
 
-def _has_content(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except FileNotFoundError:
-        return False
-
-
 def _check_size(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse a file that ends within a page: SQLite would read zeros for the rest of it.
 
@@ -411,12 +406,3 @@ def _check_size(connection: sqlite3.Connection, path: Path) -> None:
     page = connection.execute("PRAGMA page_size").fetchone()[0]
     if path.stat().st_size % page:
         raise StoreDamaged("the file has been cut short: take another copy")
-
-
-def _note_old_sqlite() -> None:
-    if sqlite3.sqlite_version_info < _SOUND:
-        _logger.info(
-            "SQLite %s has a rare fault when two programs write its log back at once (mended in"
-            " 3.51.3). evolvent never does; keep other programs from writing to the file",
-            sqlite3.sqlite_version,
-        )
