@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,9 +22,8 @@ from evolvent.store.checkpoints.transfer import HeldCheckpoints
 from evolvent.store.codec import records
 from evolvent.store.codec.fields import Malformed
 from evolvent.store.codec.study import SETTINGS
-from evolvent.store.dump import JobPoint, StudyDump
+from evolvent.store.dump import StudyDump
 from evolvent.store.protocol import Store
-from evolvent.store.records import FailedAttempt
 
 _Record = TypeVar("_Record")
 
@@ -172,12 +172,8 @@ class PackedStudy:
             raise self._archive.error(name, e) from e
 
 
-def _point(data: Any) -> JobPoint:
-    return records.JOB_POINT.from_json(data, "point")
-
-
-def _failure(data: Any) -> FailedAttempt:
-    return records.FAILED.from_json(data, "failure")
+_point = partial(records.JOB_POINT.from_json, name="point")
+_failure = partial(records.FAILED.from_json, name="failure")
 
 
 def _name_taken(name: str, store: Store) -> StudyExists:

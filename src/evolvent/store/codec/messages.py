@@ -61,10 +61,6 @@ _LONGEST_REASON = 10_000
 _T = TypeVar("_T")
 
 
-def _read_path(value: Any, name: str) -> str:
-    return check_path(name, TEXT.from_json(value, name))
-
-
 _CALL = text(
     f"1 to {_LONGEST_KEY} printable ASCII characters, such as a UUID",
     lambda value: 0 < len(value) <= _LONGEST_KEY and value.isascii() and value.isprintable(),
@@ -314,7 +310,8 @@ NEW_STUDY = message_of(NewStudyBody)
 STOP = message_of(StopBody)
 EXTEND = only("rounds", SMALL)
 RETARGET = only("target", nullable(NUMBER))
-REMEMBER = only("trainable", Field(TEXT.schema, _read_path))
+_PATH = Field(TEXT.schema, lambda value, name: check_path(name, TEXT.from_json(value, name)))
+REMEMBER = only("trainable", _PATH)
 PUSH = message_of(PushBody)
 ONE_JOB = only("job", JOB_NAME)
 

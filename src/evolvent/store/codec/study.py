@@ -22,7 +22,7 @@ from evolvent.store.codec.fields import (
     message_of,
     nullable,
     object_,
-    wrong,
+    text,
 )
 from evolvent.store.dump import StoppedBy, StudyDump
 
@@ -75,13 +75,6 @@ def record_from_json(plain: dict[str, Any], *, partial: bool = False) -> StudyRe
         raise Malformed(f"record: {e}", field=getattr(e, "field", None) or "record") from e
 
 
-def _read_stopper(value: Any, name: str) -> StoppedBy:
-    for known in get_args(StoppedBy):
-        if value == known:
-            return known  # type: ignore[no-any-return]  # what get_args gives has no type
-    raise wrong(name, value, " or ".join(map(repr, get_args(StoppedBy))))
-
-
 RECORD = Field(
     _SCHEMA,
     lambda value, name: record_from_json(object_(value, name), partial=True),
@@ -89,7 +82,8 @@ RECORD = Field(
 )
 """The settings of a study; those that have a default may be left out."""
 _WHOLE_RECORD = replace(RECORD, read=lambda value, name: record_from_json(object_(value, name)))
-_STOPPER = Field({"enum": [*get_args(StoppedBy)]}, _read_stopper)
+_STOPPERS = get_args(StoppedBy)
+_STOPPER = text(" or ".join(map(repr, _STOPPERS)), _STOPPERS.__contains__, enum=[*_STOPPERS])
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class HttpStore:
         self._transport.close()
 
     def create_study(self, record: StudyRecord, *, key: str | None = None) -> int:
-        body = m.NewStudyBody(record, key or _new_key())
+        body = m.NewStudyBody(record, key or uuid4().hex)
         return self._post("/studies", m.NEW_STUDY, body, m.STUDY_ID)
 
     def status(self, study: int) -> StudyStatus:
@@ -117,7 +117,7 @@ class HttpStore:
     ) -> Lease | None:
         wait = _NO_WAIT if wait is None else wait
         wait_s = min(max(0.0, wait.seconds), m.MOST_WAIT_S)
-        body = m.ClaimBody(worker, lease_s, prefer, wait_s, key or _new_key())
+        body = m.ClaimBody(worker, lease_s, prefer, wait_s, key or uuid4().hex)
         try:
             data = self._send(f"/studies/{study}/claim", m.CLAIM, body, wait)
         except Cancelled:
@@ -183,7 +183,7 @@ class HttpStore:
         done: Report | None = None,
         key: str | None = None,
     ) -> JobId:
-        body = m.PushBody(dict(hyperparameters), done, key or _new_key())
+        body = m.PushBody(dict(hyperparameters), done, key or uuid4().hex)
         return self._post(f"/studies/{study}/push", m.PUSH, body, m.JOB_ID)
 
     def pin(self, study: int, job: JobId) -> None:
@@ -255,7 +255,7 @@ class HttpStore:
     def restore(self, dump: StudyDump, *, save: CheckpointWriter, key: str | None = None) -> int:
         with whole.scratch_directory() as scratch:
             archive = whole.pack(dump, save, Path(scratch))
-            data = whole.upload(self._transport, archive, key or _new_key())
+            data = whole.upload(self._transport, archive, key or uuid4().hex)
         return self._transport.read(m.STUDY_ID, data)
 
     def _get(self, path: str, kind: Field[_T]) -> _T:
@@ -324,8 +324,3 @@ def _stored(algorithm: Algorithm) -> object:
 def quoted(text: str) -> str:
     """Return a text as one part of a path."""
     return quote(text, safe="")
-
-
-def _new_key() -> str:
-    """Return a name for one call."""
-    return uuid4().hex
