@@ -106,9 +106,7 @@ class FailureKind(StrEnum):
     """Why an attempt came to nothing, and so what happens next."""
 
     RAISED = "raised"  # an exception in training: tried again `max_failures` times, then failed
-    INVALID = (
-        "invalid"  # a NaN or infinite metric: a repetition would give the same; failed at once
-    )
+    INVALID = "invalid"  # a NaN or infinite metric, which would come again: failed at once
     DAMAGED = "damaged"  # its starting checkpoint and all ancestors are unusable: failed at once
     LOST = "lost"  # the worker died or hung: requeued, up to MAX_LOSSES times
     RETURNED = "returned"  # handed back unharmed (drained, code broke its contract): requeued

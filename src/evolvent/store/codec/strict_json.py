@@ -23,14 +23,12 @@ def strict_json(line: bytes | str, *, once: bool = False) -> Any:
     try:
         decode = _decode_once if once else _decode
         return decode(line if isinstance(line, str) else line.decode())
-    except Malformed:
-        raise
     except (ValueError, RecursionError) as e:
         raise Malformed(f"no JSON: {e}") from e
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise Malformed(f"no JSON: got {constant}")
+    raise ValueError(f"got {constant}")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -38,7 +36,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise Malformed(f"no JSON: got {twice!r:.80}, wanted every field once")
+        raise ValueError(f"got {twice!r:.80}, wanted every field once")
     return found
 
 

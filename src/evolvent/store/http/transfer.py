@@ -81,7 +81,7 @@ def upload(transport: Transport, study: str, staged: Path, entries: Sequence[Fil
             for index, (entry, offset) in enumerate(zip(entries, offsets, strict=True)):
                 _send(transport, f"{path}/files/{index}", staged / entry.name, entry, offset)
             transport.request("POST", f"{path}/seal", timeout_s=long_s)
-        except (_Broken, UploadConflict):
+        except UploadConflict:
             # Only the service knows how much has arrived: begun again under the same key it says.
             continue
         except CheckpointError:
@@ -115,12 +115,12 @@ class _UploadPart(io.RawIOBase):
         """Open it for the one try.
 
         Raises:
-            _Broken: it was opened before, so that try has failed.
+            UploadConflict: it was opened before, so that try has failed.
             CheckpointError: it cannot be read.
         """
         # The transport would send the same bytes again, at an offset that may have been passed.
         if self._file is not None:
-            raise _Broken(f"the connection ended while {self._source} was sent")
+            raise UploadConflict(f"the connection ended while {self._source} was sent")
         try:
             self._file = self._source.open("rb", buffering=0)
         except OSError as e:
@@ -150,10 +150,6 @@ class _UploadPart(io.RawIOBase):
         if self._file is not None:
             self._file.close()
         super().close()
-
-
-class _Broken(Exception):
-    """A part was not sent to its end."""
 
 
 def download(transport: Transport, path: str, target: Path, entries: Sequence[FileEntry]) -> None:

@@ -241,7 +241,9 @@ class DatabaseSession:
 
     def checkpoint_dir(self, name: str, study: int) -> Path:
         """Return where the checkpoints of a study are."""
-        return self.database.checkpoints / f"{_slug(name)}-{study}"
+        # What of the name may stand in a path on any system.
+        slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:40] or "study"
+        return self.database.checkpoints / f"{slug}-{study}"
 
 
 def unknown_study(study: int) -> UnknownStudy:
@@ -251,8 +253,3 @@ def unknown_study(study: int) -> UnknownStudy:
 
 def _record(text: str) -> StudyRecord:
     return StudyRecord.from_json(decode(text))
-
-
-def _slug(name: str) -> str:
-    """Return what of a name may stand in a path on any system."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:40] or "study"
