@@ -12,7 +12,7 @@ from evolvent.store.dump import Chosen, JobPoint, MemberDump, StudyDump, not_don
 from evolvent.store.records import Point
 from evolvent.store.sql import rows
 from evolvent.store.sql.database import Reading, Transaction
-from evolvent.store.sql.rows import ID_STRIDE, HeadRow, Row
+from evolvent.store.sql.rows import HeadRow, Row
 
 _STUDY = "SELECT created_at, started_at, stopped, stopped_by FROM study WHERE id = :study"
 _POINTS = """
@@ -40,7 +40,7 @@ SELECT (SELECT count(*) FROM member WHERE study = :study), (
 
 def dump(tx: Reading, study: int, record: StudyRecord) -> StudyDump:
     """Return the study as this snapshot shows it; its parts are read as they are gone through."""
-    values = {"study": study, "begin": study * ID_STRIDE, "end": (study + 1) * ID_STRIDE}
+    values = rows.id_range(study)
     created_at, started_at, stopped, stopped_by = tx.execute(_STUDY, values).fetchone()
     return StudyDump(
         record=record,

@@ -9,7 +9,7 @@ from typing import Any
 from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobRecord, Member
 from evolvent.store.sql.database import Transaction
-from evolvent.store.sql.rows import ID_STRIDE, LOG, LazyHyperparameters, Row, finished_job
+from evolvent.store.sql.rows import ID_STRIDE, LOG, LazyHyperparameters, Row, finished_job, id_range
 
 _NEWER = """
 SELECT id, member, round, score, hyperparameters, kept FROM job
@@ -61,8 +61,7 @@ class LogHistory:
         return [score for (score,) in rows][::-1] + own
 
     def jobs(self) -> Sequence[JobRecord]:
-        begin = self._study * ID_STRIDE
-        rows = self.tx.execute(LOG, {"begin": begin, "end": begin + ID_STRIDE})
+        rows = self.tx.execute(LOG, id_range(self._study))
         pending = () if self.pending is None else (self.pending(),)
         return (*map(finished_job, rows), *pending)
 

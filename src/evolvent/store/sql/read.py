@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 from evolvent.core.heads import HeadState
 from evolvent.core.records import JobId, JobRecord, JobState
@@ -141,7 +140,7 @@ class SqlReader:
         limit: int | None = None,
     ) -> list[Row]:
         names = ", ".join(_COLUMN_SQL[column] for column in columns)
-        values = {**_range(study), "after": study * ID_STRIDE + after}
+        values = {**rows.id_range(study), "after": study * ID_STRIDE + after}
         values["limit"] = NO_LIMIT if limit is None else limit
         sql = f"SELECT {names} FROM job j WHERE j.id > :after AND j.id < :end ORDER BY j.id"
         with self._session.read(study) as (tx, _):
@@ -230,7 +229,7 @@ def _status(tx: Transaction, row: Row, record: StudyRecord) -> StudyStatus:
     study, _, created_at = row[:3]
     current = StudyRow._make(row[3:])
     counts, n_members = _counts(tx, study, record)
-    last = tx.execute(_FINISHED, _range(study)).fetchone()
+    last = tx.execute(_FINISHED, rows.id_range(study)).fetchone()
     n_finished, changed_at, n_failed = (0, None, 0) if last is None else last
     finished = {JobState.DONE: n_finished - n_failed, JobState.FAILED: n_failed}
     return StudyStatus(
@@ -267,7 +266,7 @@ def _finished(
     if not finished:
         return []
     which = "" if len(finished) > 1 else " AND j.state = :state"
-    values = {**_range(study), "state": finished[0].value, "limit": limit}
+    values = {**rows.id_range(study), "state": finished[0].value, "limit": limit}
     values["after"] = study * ID_STRIDE + max(0, after)
     found = tx.execute(f"{_LOG_AFTER}{which} ORDER BY j.id LIMIT :limit", values)
     return list(map(rows.finished_job, found))
@@ -282,7 +281,3 @@ def _open(
         found = rows.open_job(HeadRow._make(row), rounds=rounds)
         if found is not None and found.state in wanted:
             yield found
-
-
-def _range(study: int) -> dict[str, Any]:
-    return {"study": study, "begin": study * ID_STRIDE, "end": (study + 1) * ID_STRIDE}

@@ -28,21 +28,17 @@ _MEMBER, _JOB = ", ".join(HeadRow._fields), ", ".join((*JOB_COLUMNS, "kept"))
 _READ_STAGED = {
     "member": f"SELECT :begin + member AS id, :study AS study, {_MEMBER} FROM member",
     "job": f"SELECT :begin + line AS id, :study AS study, {_JOB} FROM job ORDER BY line",
-    "point": (
-        """
+    "point": """
         SELECT :study AS study, p.member AS member, p.round AS round,
                coalesce(j.attempt, m.attempt) AS attempt, p.step AS step, p.metrics AS metrics
         FROM point p LEFT JOIN job j ON j.member = p.member AND j.round = p.round
         JOIN member m ON m.member = p.member ORDER BY p.line
-        """
-    ),
+    """,
     "failure": f"SELECT :study AS study, {rows.FAILURE} FROM failure ORDER BY line",
-    "pin": (
-        """
+    "pin": """
         SELECT :study AS study, p.member AS member, p.round AS round, j.checkpoint AS checkpoint
         FROM pin p JOIN job j ON j.member = p.member AND j.round = p.round
-        """
-    ),
+    """,
 }
 """How each table is filled; the names of the columns are the same here and there."""
 _BEST = """

@@ -102,6 +102,11 @@ def head_and_study(row: Row) -> tuple[HeadRow, StudyRow]:
     return HeadRow._make(row[:_N_HEAD]), StudyRow._make(row[_N_HEAD:])
 
 
+def id_range(study: int) -> dict[str, Any]:
+    """Return a study, and the ids between which its heads and the lines of its log are."""
+    return {"study": study, "begin": study * ID_STRIDE, "end": (study + 1) * ID_STRIDE}
+
+
 def job_id(member: int | None, round: int | None) -> JobId | None:
     """Return the job of two columns that are both empty when there is none."""
     return None if member is None or round is None else JobId(member, round)

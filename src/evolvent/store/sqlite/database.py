@@ -173,13 +173,9 @@ class Connections:
                 )
         # All in one transaction: whoever is killed in the middle leaves a file as it was, or empty.
         connection.execute("BEGIN IMMEDIATE")
-        try:
+        with connection:  # commits, or rolls back
             _check_size(connection, self.path)
             migrate(connection)
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
         connection.execute("PRAGMA journal_mode = WAL")  # in case a tool has changed it
 
     def exclusive(self) -> sqlite3.Connection:
