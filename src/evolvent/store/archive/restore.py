@@ -37,7 +37,11 @@ def checked_archive(path: str | Path) -> Iterator[PackedStudy]:
     """
     with ArchiveReader(Path(path)) as archive:
         packed = PackedStudy(archive)
-        packed.check()
+        dump = packed.checked_dump()
+        for part in (dump.members, dump.jobs, dump.points, dump.failures):
+            deque(part, maxlen=0)
+        for address in archive.manifest.checkpoints:
+            archive.check_files(address)
         yield packed
 
 
@@ -55,18 +59,6 @@ class PackedStudy:
     @property
     def record(self) -> StudyRecord:
         return self._settings.record
-
-    def check(self) -> None:
-        """Look at everything once.
-
-        Raises:
-            ArchiveError: names the file, the entry, and what is wrong with it.
-        """
-        dump = self.checked_dump()
-        for part in (dump.members, dump.jobs, dump.points, dump.failures):
-            deque(part, maxlen=0)
-        for address in self._archive.manifest.checkpoints:
-            self._archive.check_files(address)
 
     def restore(self, store: Store, *, name: str | None = None) -> int:
         """Write the study into a store, under another name if one is given; return its number.
