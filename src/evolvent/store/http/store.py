@@ -303,11 +303,7 @@ class HttpStore:
     def _send_fenced(
         self, lease: Lease, action: str, kind: Field[_B], body: _B, *, repeat: bool = True
     ) -> bytes:
-        """Send what concerns a lease.
-
-        Raises:
-            LeaseLost: it does not count, also because its study is gone.
-        """
+        """Send what concerns a lease, which is lost when its study is gone, too."""
         try:
             return self._send(f"/studies/{lease.study}/{action}", kind, body, repeat=repeat)
         except UnknownStudy as e:

@@ -120,11 +120,7 @@ class Pool:
 
 
 def connect(address: PostgresUrl) -> Connection:
-    """Open a connection of one's own.
-
-    Raises:
-        psycopg.Error: see `refused`.
-    """
+    """Open a connection of one's own; see `refused` for the error if it cannot be."""
     return psycopg.connect(address.conninfo, autocommit=True)
 
 

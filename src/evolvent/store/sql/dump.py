@@ -60,11 +60,7 @@ def dump(tx: Reading, study: int, record: StudyRecord) -> StudyDump:
 
 
 def chosen(tx: Transaction, study: int, which: Chosen) -> dict[JobId, str]:
-    """Return the addresses of the checkpoints that are to come along, by job.
-
-    Raises:
-        UnknownJob: one of the jobs is not done.
-    """
+    """Return the addresses of the checkpoints that are to come along, by job; all must be done."""
     queries = {"none": (), "best": (_BEST,), "pinned": (_PINS,), "kept": (_BEST, PARENTS, _PINS)}
     if not isinstance(which, str):
         return {job: _address(tx, study, job) for job in which}

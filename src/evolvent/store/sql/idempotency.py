@@ -73,11 +73,7 @@ def find_answer(tx: Transaction, key: str, call: str) -> Any:
 
 
 def check_same(key: str, first: str, call: str) -> None:
-    """Refuse a key that another call had.
-
-    Raises:
-        ConfigError: says which.
-    """
+    """Refuse a key that another call had, and say which."""
     if first != call:
         had, name = first.partition(" ")[0], call.partition(" ")[0]
         had = f"a {name} of something else" if had == name else had
