@@ -115,15 +115,11 @@ class Store(Protocol):
         points: Sequence[Point] = (),
         offset: int | None = None,
     ) -> None:
-        """Prolong a lease to `lease_s` seconds from now and keep the points.
+        """Prolong a lease to `lease_s` seconds from now and keep the points, in their order.
 
-        Args:
-            lease: the right to run the job.
-            lease_s: how long it is to last.
-            points: what training logged, in its order.
-            offset: how many points of this attempt came before these, as the worker counts them;
-                those that are here already are left out. None appends all, and then a call whose
-                answer was lost may not be made again.
+        `offset` is how many points of this attempt came before these, as the worker counts them;
+        those that are here already are left out. None appends all, and then a call whose answer
+        was lost may not be made again.
 
         Raises:
             LeaseLost: the job has been given to another, reported, or removed; unless all the
@@ -249,11 +245,8 @@ class Store(Protocol):
     ) -> list[JobRecord]:
         """Return finished jobs in the order of their reports, then open and cancelled heads.
 
-        Args:
-            study: number of the study.
-            states: only jobs in these states; None for all.
-            after: leave out so many of the finished ones (for reading on as the log grows).
-            limit: at most so many jobs.
+        Only those in these states; None for all. `after` leaves out so many of the finished ones
+        (to read on as the log grows); at most `limit` come.
         """
 
     def scan(

@@ -64,10 +64,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def parse_choice(choice: str | Iterable[str]) -> Chosen:
-    """Return the choice of `"best"`, `"kept"`, `"pinned"`, `"none"`, or of job ids.
-
-    Args:
-        choice: a word, job ids separated by commas, or a list of job ids.
+    """Return a choice: `"best"`, `"kept"`, `"pinned"`, `"none"`, or job ids, by commas or listed.
 
     Raises:
         ConfigError: says what came and what was wanted.
