@@ -250,12 +250,7 @@ class Store(Protocol):
         """
 
     def scan(
-        self,
-        study: int,
-        columns: Sequence[JobColumn],
-        *,
-        after: int = 0,
-        limit: int | None = None,
+        self, study: int, columns: Sequence[JobColumn], *, after: int = 0, limit: int | None = None
     ) -> list[tuple[Any, ...]]:
         """Return columns of the finished jobs, one tuple a job, in the order of their reports.
 

@@ -30,10 +30,7 @@ def export_study(store: Store, study: int, path: str | Path, *, checkpoints: Cho
         CheckpointMissing, CheckpointDamaged: names the job.
         UnknownJob: a job whose checkpoint is wanted is not done.
     """
-    with (
-        _replacing(Path(path)) as file,
-        store.dump(study, checkpoints=checkpoints) as (dump, held),
-    ):
+    with _replacing(Path(path)) as file, store.dump(study, checkpoints=checkpoints) as (dump, held):
         return write_archive(file, dump, held)
 
 

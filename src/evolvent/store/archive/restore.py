@@ -105,9 +105,7 @@ class PackedStudy:
                 agreed.check_members,
             ),
             jobs=read(
-                layout.JOBS,
-                lambda data: agreed.job(records.finished(data)),
-                agreed.check_jobs,
+                layout.JOBS, lambda data: agreed.job(records.finished(data)), agreed.check_jobs
             ),
             points=self._archive.records(layout.POINTS, lambda data: agreed.entry(_point(data))),
             failures=self._archive.records(
@@ -152,10 +150,7 @@ class PackedStudy:
         return HeldCheckpoints(addresses, directories)
 
     def _checked_records(
-        self,
-        name: str,
-        read: Callable[[dict[str, Any]], _Record],
-        check_whole: Callable[[], None],
+        self, name: str, read: Callable[[dict[str, Any]], _Record], check_whole: Callable[[], None]
     ) -> Iterator[_Record]:
         yield from self._archive.records(name, read)
         try:

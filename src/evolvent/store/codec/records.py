@@ -103,9 +103,7 @@ HEAD = message(
 POINT = message(Point, {"step": NUMBER, "values": METRICS})
 JOB_POINT = message(JobPoint, {"job": JOB_NAME}, inline={"point": POINT})
 FAILURE = message(
-    Failure,
-    {"kind": choice(FailureKind), "message": TEXT},
-    optional={"traceback": nullable(TEXT)},
+    Failure, {"kind": choice(FailureKind), "message": TEXT}, optional={"traceback": nullable(TEXT)}
 )
 FAILED = message(
     _failed,

@@ -208,12 +208,7 @@ class HttpStore:
         return list(self._lines(path, m.JOB, state=words, after=after, limit=limit))
 
     def scan(
-        self,
-        study: int,
-        columns: Sequence[JobColumn],
-        *,
-        after: int = 0,
-        limit: int | None = None,
+        self, study: int, columns: Sequence[JobColumn], *, after: int = 0, limit: int | None = None
     ) -> list[tuple[Any, ...]]:
         path = f"/studies/{study}/scan"
         return list(self._lines(path, m.ROW, columns=columns, after=after, limit=limit))
@@ -272,13 +267,7 @@ class HttpStore:
         return self._transport.read(reply, self._send(path, kind, body))
 
     def _send(
-        self,
-        path: str,
-        kind: Field[_B],
-        body: _B,
-        wait: Wait = _NO_WAIT,
-        *,
-        repeat: bool = True,
+        self, path: str, kind: Field[_B], body: _B, wait: Wait = _NO_WAIT, *, repeat: bool = True
     ) -> bytes:
         """Send a JSON object.
 

@@ -94,11 +94,7 @@ class Database(Protocol):
         """
 
     def write(
-        self,
-        *,
-        synced: bool,
-        study: int | None = None,
-        committed: Callable[[], None] | None = None,
+        self, *, synced: bool, study: int | None = None, committed: Callable[[], None] | None = None
     ) -> AbstractContextManager[Writing]:
         """Return a context: one transaction; commits at the end, rolls back on an exception.
 

@@ -132,12 +132,7 @@ class SqlReader:
 
     @retry
     def scan(
-        self,
-        study: int,
-        columns: Sequence[JobColumn],
-        *,
-        after: int = 0,
-        limit: int | None = None,
+        self, study: int, columns: Sequence[JobColumn], *, after: int = 0, limit: int | None = None
     ) -> list[Row]:
         names = ", ".join(_COLUMN_SQL[column] for column in columns)
         values = {**rows.id_range(study), "after": study * ID_STRIDE + after}
