@@ -46,7 +46,10 @@ def from_json(text: str) -> tuple[tuple[Segment, ...], Unit]:
     Raises:
         ConfigError: names line or segment, field, what came and what was wanted.
     """
-    data = _object("schedule", strict_json(text), _FIELDS)
+    try:
+        data = _object("schedule", strict_json(text), _FIELDS)
+    except json.JSONDecodeError as e:
+        raise ConfigError(f"line {e.lineno}: no JSON: {e.msg} at column {e.colno}") from e
     if data["format"] != _FORMAT:
         raise ConfigError(f"format: got {data['format']!r:.80}, wanted {_FORMAT!r}")
     if check_count("version", data["version"], least=1) > _VERSION:
@@ -221,18 +224,6 @@ def write_text(path: str | Path, text: str) -> None:
 
 def strict_json(text: str) -> Any:
     """Return the value of JSON text.
-
-    Raises:
-        ConfigError: it is none, has NaN or infinities, a name twice, or nests beyond reason.
-    """
-    try:
-        return json_line(text)
-    except json.JSONDecodeError as e:
-        raise ConfigError(f"line {e.lineno}: no JSON: {e.msg} at column {e.colno}") from e
-
-
-def json_line(text: str) -> Any:
-    """Return the value of JSON text of one line; as `strict_json`, but for the first error.
 
     Raises:
         JSONDecodeError: it is no JSON; the caller knows which line it is.

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evolvent.analysis.schedule.files import json_line, read_text, write_text
+from evolvent.analysis.schedule.files import read_text, strict_json, write_text
 from evolvent.analysis.schedule.segments import Segment, joined
 from evolvent.errors import ConfigError
 from evolvent.validation import check_count
@@ -75,7 +75,7 @@ def _copies(path: Path) -> list[_PolicyCopy]:
     copies = []
     for i, line in enumerate(read_text(path).splitlines(), start=1):
         try:
-            copies.append(_copy(json_line(line)))
+            copies.append(_copy(strict_json(line)))
         except json.JSONDecodeError as e:
             raise ConfigError(f"{path}: line {i}: no JSON: {e.msg} at column {e.colno}") from e
         except ConfigError as e:
@@ -102,28 +102,20 @@ def _lineage(
     copies: Sequence[_PolicyCopy], name: str, trial: str | None
 ) -> tuple[str, list[_PolicyCopy]]:
     """Return the tag of a trial and the copies that led to it, the first one first."""
-    if trial is None:
-        if name.startswith(_GLOBAL):
-            tags = ", ".join(map(repr, _tags(copies)))
-            raise ConfigError(
-                f"holds several trials: say which one's lineage with --trial (trial=): {tags}"
-            )
-        last = copies[-1].trial
-    else:
-        last = _tag_of(trial, copies)
-    return last, list(reversed(list(_ancestry(copies, last))))
-
-
-def _ancestry(copies: Sequence[_PolicyCopy], tag: str) -> Iterator[_PolicyCopy]:
-    """Yield the copies that led to a trial, the last one first.
-
-    Copies of others lie between them in a global log; in the log of one trial there may be older
-    ones of its own, which the last one has overwritten.
-    """
+    if trial is None and name.startswith(_GLOBAL):
+        tags = ", ".join(map(repr, _tags(copies)))
+        raise ConfigError(
+            f"holds several trials: say which one's lineage with --trial (trial=): {tags}"
+        )
+    tag = last = copies[-1].trial if trial is None else _tag_of(trial, copies)
+    chain = []
+    # Copies of others lie between them in a global log; in the log of one trial there may be older
+    # ones of its own, which the last one has overwritten.
     for copy in reversed(copies):
         if copy.trial == tag:
-            yield copy
+            chain.append(copy)
             tag = copy.donor
+    return last, chain[::-1]
 
 
 def _tags(copies: Sequence[_PolicyCopy]) -> list[str]:
