@@ -73,7 +73,7 @@ class JsonColumns:
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
-        self._codes: list[NDArray[np.int64]] = []
+        self._codes: list[Rows] = [np.zeros(0, np.int64)]
 
     def add(self, texts: Sequence[str]) -> None:
         self._codes.append(factorize(texts, self._known))
@@ -83,7 +83,7 @@ class JsonColumns:
         values, texts = ValueColumns(), list(self._known)
         for start in range(0, len(texts), _PAGE):
             values.add(decode_all(texts[start : start + _PAGE]))
-        codes = joined(self._codes, np.int64)
+        codes = np.concatenate(self._codes)
         return {name: column[codes] for name, column in values.columns().items()}
 
 
@@ -163,17 +163,12 @@ def evenly(rows: Rows, most: int) -> Rows:
     return np.asarray(rows[chosen], np.int64)
 
 
-def joined(chunks: Sequence[Column], dtype: Any) -> Column:
-    """Join chunks, of which there may be none."""
-    return np.concatenate(chunks) if chunks else np.zeros(0, dtype)
-
-
 def joined_mixed(chunks: Sequence[Column]) -> Column:
     """Join chunks; numbers beside other values keep their own types."""
     chunks = [chunk for chunk in chunks if len(chunk)]
     if any(chunk.dtype == object for chunk in chunks):
         chunks = [chunk.astype(object) for chunk in chunks]
-    return joined(chunks, object)
+    return np.concatenate(chunks) if chunks else np.zeros(0, object)
 
 
 def _numbers(values: Sequence[float | None]) -> tuple[Numbers, Flags]:

@@ -75,8 +75,7 @@ def study_facts(status: StudyStatus) -> dict[str, Any]:
     best = None
     if status.best_value is not None:
         best = f"{_short(status.best_value)} ({status.best})"
-    open_ = [state for state in JobState if counts.get(state) and state not in _FINISHED]
-    others = [f"{counts[state]} {state}" for state in open_]
+    others = [f"{counts[s]} {s}" for s in JobState if s not in _FINISHED and counts.get(s)]
     failed = [f"{status.n_failed} of them failed"] if status.n_failed else []
     jobs = f"{status.n_finished} of {status.n_total} finished"
     return {
@@ -95,21 +94,16 @@ def state_of(status: StudyStatus) -> str:
 
 def study_html(status: StudyStatus, members: Iterable[MemberView], url: str) -> str:
     """Return a study with its members, the best ones first, as a page of its own."""
-    known = facts({**study_facts(status), "store": url})
-    table = _members_table(status, members)
-    return framed(f"Study {status.record.name}", state_of(status), known, table)
-
-
-def _members_table(status: StudyStatus, members: Iterable[MemberView]) -> str:
     begun = [(job, view.newest) for view in members if (job := view.current) is not None]
     begun.sort(key=_rank)
     names = list(status.record.space)
     values = [_row(job, newest, status, names) for job, newest in begun[:MOST_ROWS]]
     classes = [_row_class(newest, status) for _, newest in begun[:MOST_ROWS]]
     titles = ["member", "round", "state", status.record.metric, *names, "copied"]
-    table = rows(titles, values, classes=classes)
-    more = len(begun) - len(values)
-    return table + (note(f"{more} more members") if more else "")
+    parts = [facts({**study_facts(status), "store": url}), rows(titles, values, classes=classes)]
+    if more := len(begun) - len(values):
+        parts.append(note(f"{more} more members"))
+    return framed(f"Study {status.record.name}", state_of(status), *parts)
 
 
 def _row(

@@ -94,11 +94,15 @@ def _estimate(value: float, samples: list[Numbers], *, paired: bool) -> Estimate
     if n < 2 or (not paired and all(map(_constant, samples))):
         return Estimate(value, None, None, n, paired)
     errors = [float(np.var(sample, ddof=1)) / len(sample) for sample in samples]
-    if sum(errors) == 0:
+    total = sum(errors)
+    if total == 0:
         return Estimate(value, value, value, n, paired, "t")
-    t = _student_quantile(_freedom(samples, errors))
+    parts = zip(samples, errors, strict=True)
+    # Welch's degrees of freedom; of one sample, n - 1.
+    freedom = 1 / sum((error / total) ** 2 / (len(sample) - 1) for sample, error in parts)
+    t = _student_quantile(freedom)
     if n < LEAST_TO_RESAMPLE:
-        half = t * math.sqrt(sum(errors))
+        half = t * math.sqrt(total)
         return Estimate(value, value - half, value + half, n, paired, "t")
     low, high = _resampled(samples, tail=NormalDist().cdf(-t))
     return Estimate(value, value + low, value + high, n, paired, "bootstrap")
@@ -106,13 +110,6 @@ def _estimate(value: float, samples: list[Numbers], *, paired: bool) -> Estimate
 
 def _constant(sample: Numbers) -> bool:
     return bool(sample.min() == sample.max())
-
-
-def _freedom(samples: list[Numbers], errors: list[float]) -> float:
-    """Return Welch's degrees of freedom; of one sample, n - 1."""
-    total = sum(errors)
-    parts = zip(samples, errors, strict=True)
-    return 1 / sum((error / total) ** 2 / (len(sample) - 1) for sample, error in parts)
 
 
 def _student_quantile(df: float) -> float:

@@ -151,20 +151,15 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
         checkpoint=aftermath.checkpoint,
     )
     if found.round == 0:
-        return _explain_first_job(explanation, record, found)
+        why = tuple(sentences.of_first_job(record, found))
+        agrees = sentences.first_job_matches(record, found)
+        outcome = "the same" if agrees else "something else"
+        check = f"Begun again from the seed, {outcome} comes out."
+        return replace(explanation, why=why, agrees=agrees, check=check)
     if found.cause is Cause.RESTARTED:
         same = untraced_changes(found.hyperparameters, found.hyperparameters)
         return replace(explanation, why=tuple(sentences.of_restart(found)), changes=same)
     return _explain_decision(explanation, record, found, decide_again(found, lines))
-
-
-def _explain_first_job(
-    explanation: Explanation, record: StudyRecord, job: JobRecord
-) -> Explanation:
-    agrees, why = sentences.first_job_matches(record, job), sentences.of_first_job(record, job)
-    outcome = "the same" if agrees else "something else"
-    check = f"Begun again from the seed, {outcome} comes out."
-    return replace(explanation, why=tuple(why), agrees=agrees, check=check)
 
 
 def _explain_decision(

@@ -67,7 +67,8 @@ def _decide_at(
     except EvolventError as e:
         agrees, instead = None, str(e)
     else:
-        agrees, instead = _matches_log(head, job), _describe(head)
+        start = "fresh weights" if head.parent is None else head.parent
+        agrees, instead = _matches_log(head, job), f"{head.reason} (from {start})"
         if agrees and job.cause is Cause.FELL_BACK:
             damage = job.reason.removeprefix(_as_prefix(head.reason))
     seen = lines[snapshot.line]
@@ -94,11 +95,6 @@ def _as_prefix(reason: str) -> str:
     return f"{reason}; " if reason else ""
 
 
-def _describe(head: Head) -> str:
-    start = "fresh weights" if head.parent is None else str(head.parent)
-    return f"{head.reason} (from {start})"
-
-
 def _snapshots(job: JobRecord, before: JobRecord, lines: LogLines) -> Iterator[PopulationSnapshot]:
     """Yield the moments at which the job may have been decided; each is valid until the next."""
     own = lines.find(before)
@@ -106,7 +102,8 @@ def _snapshots(job: JobRecord, before: JobRecord, lines: LogLines) -> Iterator[P
     tries = max(_TRIES_LEAST, _TRIES * len(lines.views))
     last = _last_before_start(lines, own, own + tries, job)
     if lines.record.synchronous:
-        end = _end_of_round(lines, own, last, job.round)
+        # The last line before the first one of the round that was decided on.
+        end = next((n - 1 for n in range(own + 1, last + 1) if lines[n].round >= job.round), last)
         yield PopulationSnapshot(lines, end, immediate=False)
     else:
         snapshot = PopulationSnapshot(lines, own, immediate=True)
@@ -135,8 +132,3 @@ def _last_before_start(lines: LogLines, own: int, most: int, job: JobRecord) -> 
         (n - 1 for n in range(own + 1, most + 1) if (lines[n].finished_at or 0) > job.started_at),
         most,
     )
-
-
-def _end_of_round(lines: LogLines, own: int, last: int, round_: int) -> int:
-    """Return the last line before the first one of the round that was decided on."""
-    return next((n - 1 for n in range(own + 1, last + 1) if lines[n].round >= round_), last)

@@ -86,16 +86,12 @@ class Diversity:
         return shown
 
     def __str__(self) -> str:
-        titles = ["round", "members", "founders", "ancestors", *self.spread]
-        cells = [
-            [
-                *(str(x[r]) for x in (self.round, self.members, self.founders, self.ancestors)),
-                *(f"{values[r]:.3f}" for values in self.spread.values()),
-            ]
-            for r in self.shown()
-        ]
-        widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
-        rows = [titles, *cells]
+        counts = (self.round, self.members, self.founders, self.ancestors)
+        rows = [["round", "members", "founders", "ancestors", *self.spread]]
+        for r in self.shown():
+            spread = (f"{values[r]:.3f}" for values in self.spread.values())
+            rows.append([*(str(count[r]) for count in counts), *spread])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
         return "\n".join(lines if self.warning is None else [*lines, f"warning: {self.warning}"])
 

@@ -315,20 +315,15 @@ class Branch:
 
 def branches(tree: FamilyTree) -> tuple[Branch, ...]:
     """Return the stems of a family tree, one for each founder with descendants among the newest."""
-    parent = tree.log.parent
-    newest, marked = surviving(tree)
+    log, (newest, marked) = tree.log, surviving(tree)
     rows = np.flatnonzero(marked)
-    own = parent[rows]
+    own = log.parent[rows]
     forks = np.bincount(own[own >= 0], minlength=len(tree))
-    ends = rows[(forks[rows] != 1) | newest[rows]]
-    return _grow_branches(tree, ends, newest)
-
-
-def _grow_branches(tree: FamilyTree, ends: Rows, newest: Flags) -> tuple[Branch, ...]:
-    """Return the stems; whoever grows later stands in a later row, so go through them backwards."""
-    log, known = tree.log, set(ends.tolist())
+    ends = rows[(forks[rows] != 1) | newest[rows]].tolist()
+    known = set(ends)
     grown: dict[int, list[Branch]] = {}
-    for last in reversed(ends.tolist()):
+    # Whoever grows later stands in a later row, so go through them backwards.
+    for last in reversed(ends):
         first, jobs, copies = last, 1, int(tree.copied[last])
         while (stem := int(log.parent[first])) >= 0 and stem not in known:
             first, jobs, copies = stem, jobs + 1, copies + int(tree.copied[stem])

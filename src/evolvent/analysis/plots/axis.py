@@ -47,12 +47,8 @@ class Axis:
         if listed is not None:
             places = {_key(value): float(place) for place, value in enumerate(listed)}
             found = [places.get(_key(value), np.nan) for value in column.tolist()]
-            return cls(
-                name,
-                "ordinal",
-                np.array(found, np.float64),
-                tuple(short(value, digits=8) for value in listed),
-            )
+            texts = tuple(short(value, digits=8) for value in listed)
+            return cls(name, "ordinal", np.array(found, np.float64), texts)
         numbers = _numbers(column)
         wanted = isinstance(distribution, Logarithmic)
         log_scale = wanted and bool(np.all(numbers[np.isfinite(numbers)] > 0))

@@ -93,11 +93,8 @@ class GridSize(NamedTuple):
         columns = 1 if panels == 1 or narrow else 2 if panels <= 4 else 3
         rows = -(-panels // columns)
         width, height = options.size(760 if columns < 3 else 960, 90 + 230 * rows)
-        return cls(
-            columns,
-            max(80, (width - 30) // columns - _MARGIN_X),
-            max(60, (height - 90) // rows - _MARGIN_Y),
-        )
+        wide, high = (width - 30) // columns - _MARGIN_X, (height - 90) // rows - _MARGIN_Y
+        return cls(columns, max(80, wide), max(60, high))
 
 
 def grid(charts: Sequence[ChartType], size: GridSize) -> alt.ConcatChart:

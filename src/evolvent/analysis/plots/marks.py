@@ -45,15 +45,13 @@ class Legend:
         scale = alt.Scale(domain=names, range=[mark.color for mark in self.marks.values()])
         # symbols drawn by the legend itself, in the shapes of the kinds
         shapes = json.dumps({name: mark.shape for name, mark in self.marks.items()})
+        widths = [min(_LABEL, 7 * len(name)) + 50 for name in names]
+        # how many entries fit beside each other; 0: all
+        columns = 0 if sum(widths) <= self.width else max(1, self.width // max(widths))
         legend = alt.Legend(
-            symbolType=alt.ExprRef(f"{shapes}[datum.label]"), symbolSize=70, columns=self._columns()
+            symbolType=alt.ExprRef(f"{shapes}[datum.label]"), symbolSize=70, columns=columns
         )
         return alt.Color("what:N", scale=scale, legend=legend)
-
-    def _columns(self) -> int:
-        """Return how many entries fit beside each other; 0: all."""
-        widths = [min(_LABEL, 7 * len(name)) + 50 for name in self.marks]
-        return 0 if sum(widths) <= self.width else max(1, self.width // max(widths))
 
 
 def halo(chart: alt.Chart, theme: Theme, *, width: float, **kind: Any) -> alt.LayerChart:

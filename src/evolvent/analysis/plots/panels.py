@@ -63,7 +63,9 @@ class Panel:
         # What is left out is settled before anything is drawn: the legend says how many are shown.
         failed = np.flatnonzero(view.log.failed)
         self.failed = evenly(failed, self._most_marks)
-        self.core = ends if ends is not None else self._core()
+        self.core = ends
+        if ends is None and axis.scale == "linear":
+            self.core = downsample.core_range(axis.places, axis.places[view.line])
         self.legend = self._legend()
 
     def draw(self) -> alt.LayerChart:
@@ -85,11 +87,6 @@ class Panel:
     def _failure_label(self) -> str:
         n, shown = int(self.view.log.failed.sum()), len(self.failed)
         return "failed job" if n == shown else f"{shown} of {count(n, 'failed job')}"
-
-    def _core(self) -> tuple[float, float] | None:
-        if self.axis.scale != "linear":
-            return None
-        return downsample.core_range(self.axis.places, self.axis.places[self.view.line])
 
     @property
     def _others_label(self) -> str:

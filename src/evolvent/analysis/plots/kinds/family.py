@@ -43,7 +43,7 @@ def draw(log: Log, options: Options) -> ChartType:
         return empty(options, title=title)
     tree = FamilyTree.of(log)
     families = _Families.of(tree, options.theme)
-    subtitle = f"{families.summary()} {best_summary(view)}"
+    subtitle = f"{families.summary} {best_summary(view)}"
     marks = log.rows.shape[0] + 2 * int(tree.copied.sum())
     if view.members <= _MEMBERS and marks <= _MARKS:
         drawn = _Tree(view, tree, families, options.theme).draw()
@@ -61,14 +61,12 @@ class _Families:
     Attributes:
         names: by the row of a founder.
         legend: the lineage of the best, the founders, and all others.
-        living: how many founders have living descendants.
-        all: how many founders there were.
+        summary: how many founders have living descendants, as a sentence.
     """
 
     names: dict[int, str]
     legend: Legend
-    living: int
-    all: int
+    summary: str
 
     @classmethod
     def of(cls, tree: FamilyTree, theme: Theme) -> _Families:
@@ -82,11 +80,9 @@ class _Families:
         marks |= {name: Mark(color, LINE) for name, color in colors}
         if len(np.unique(tree.root)) > len(names):
             marks[_OTHERS] = Mark(theme.rest, LINE)
-        return cls(names, Legend(marks), len(found), tree.n_founders)
-
-    def summary(self) -> str:
-        few = "one founder" if self.living == 1 else f"{self.living} founders"
-        return f"All that is left descends from {few} of {self.all:,}."
+        few = "one founder" if len(found) == 1 else f"{len(found)} founders"
+        summary = f"All that is left descends from {few} of {tree.n_founders:,}."
+        return cls(names, Legend(marks), summary)
 
     def of_rows(self, roots: Rows) -> list[str]:
         """Return the names of the families of some founders, given by row."""
