@@ -68,8 +68,10 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras passes it
         """Find out which hyperparameters are settings of the optimizer."""
-        there = self.schedule.names
-        self._pairs = _pairs(self._names, there, _settings(self._optimizer))
+        optimizer = self._optimizer
+        arguments = signature(type(optimizer)).parameters
+        settings = [name for name in arguments if name != "name" and hasattr(optimizer, name)]
+        self._pairs = _pairs(self._names, self.schedule.names, settings)
         self._in_force = {}
         for name in self._pairs:
             self.schedule.values(name)
@@ -120,11 +122,6 @@ def _write(optimizer: Any, setting: str, value: Any) -> bool:
     except TypeError as e:  # it has a schedule of its own
         raise ConfigError(f"{setting}: cannot be set to {value!r}: {e}") from e
     return not isinstance(there, keras.Variable) and there != value
-
-
-def _settings(optimizer: Any) -> list[str]:
-    arguments = signature(type(optimizer)).parameters
-    return [name for name in arguments if name != "name" and hasattr(optimizer, name)]
 
 
 def _pairs(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -150,20 +150,18 @@ def schedule(
         raise _wrong_type("optimizer", optimizer, "an optimizer of PyTorch")
     if not isinstance(schedule, Schedule):
         raise _wrong_type("schedule", schedule, "a Schedule such as result.best.schedule")
-    return ScheduledSettings(optimizer, schedule, names)
+    pairs = _settings_by_name(names, Space.flatten(schedule.at(0)), optimizer)
+    return ScheduledSettings(optimizer, schedule, pairs)
 
 
 class ScheduledSettings(torch.optim.lr_scheduler.LRScheduler):
     """Sets what a schedule says after each `step()`; its state is a few plain numbers."""
 
     def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        schedule: Schedule,
-        names: Sequence[str] | Mapping[str, str] | None,
+        self, optimizer: torch.optim.Optimizer, schedule: Schedule, names: Mapping[str, str]
     ) -> None:
-        self._names = _settings_by_name(names, Space.flatten(schedule.at(0)), optimizer)
-        self._schedule = schedule.only(*self._names)  # now every segment has all of them
+        self._names = names
+        self._schedule = schedule.only(*names)  # now every segment has all of them
         super().__init__(optimizer)
 
     def get_lr(self) -> list[Any]:
@@ -241,8 +239,14 @@ def _settings_by_name(
     """
     if not hasattr(optimizer, "param_groups"):
         raise _wrong_type("optimizer", optimizer, "an optimizer of PyTorch")
-    settings = _settings(optimizer)
-    pairs = dict(_named_settings(names, hyperparameters, settings))
+    if isinstance(names, str):
+        raise ConfigError(f"names: wanted a tuple of names, got {names!r}: write ({names!r},)")
+    group = optimizer.param_groups[0]
+    settings = [name for name in group if name not in {"params", "param_names", "betas"}]
+    settings += _BETAS if "betas" in group else []
+    if names is None:
+        return _matched(hyperparameters, settings)
+    pairs = dict(names) if isinstance(names, Mapping) else {name: name for name in names}
     for name, setting in pairs.items():
         if name not in hyperparameters:
             raise ConfigError(f"no hyperparameter {name!r}: there are {_listed(hyperparameters)}")
@@ -254,24 +258,20 @@ def _settings_by_name(
     return pairs
 
 
-def _settings(optimizer: torch.optim.Optimizer) -> list[str]:
-    group = optimizer.param_groups[0]
-    names = [name for name in group if name not in {"params", "param_names", "betas"}]
-    return names + (list(_BETAS) if "betas" in group else [])
-
-
-def _named_settings(
-    names: Sequence[str] | Mapping[str, str] | None,
-    hyperparameters: Mapping[str, Any],
-    settings: Sequence[str],
-) -> Mapping[str, str]:
-    if isinstance(names, Mapping):
-        return names
-    if isinstance(names, str):
-        raise ConfigError(f"names: wanted a tuple of names, got {names!r}: write ({names!r},)")
-    if names is not None:
-        return {name: name for name in names}
-    matched = dict(_matched(hyperparameters, settings))
+def _matched(hyperparameters: Mapping[str, Any], settings: Sequence[str]) -> dict[str, str]:
+    """Return hyperparameters with the settings whose names they bear, whole or as last part."""
+    matched = {}
+    for setting in settings:
+        ends = [name for name in hyperparameters if name.endswith(f".{setting}")]
+        if setting in hyperparameters:
+            matched[setting] = setting
+        elif len(ends) > 1:
+            raise ConfigError(
+                f"{setting!r} may be {' or '.join(map(repr, ends))}: say which, such as "
+                f"names={ {ends[0]: setting} }"
+            )
+        elif ends:
+            matched[ends[0]] = setting
     if not matched:
         example = {next(iter(hyperparameters), "learning_rate"): settings[0]}
         raise ConfigError(
@@ -279,23 +279,6 @@ def _named_settings(
             f"optimizer, which has {_listed(settings)}: say which is which, such as names={example}"
         )
     return matched
-
-
-def _matched(
-    hyperparameters: Mapping[str, Any], settings: Sequence[str]
-) -> Iterator[tuple[str, str]]:
-    """Yield hyperparameters with the settings whose names they bear, whole or as last part."""
-    for setting in settings:
-        ends = [name for name in hyperparameters if name.endswith(f".{setting}")]
-        if setting in hyperparameters:
-            yield setting, setting
-        elif len(ends) > 1:
-            raise ConfigError(
-                f"{setting!r} may be {' or '.join(map(repr, ends))}: say which, such as "
-                f"names={ {ends[0]: setting} }"
-            )
-        elif ends:
-            yield ends[0], setting
 
 
 def _write(group: dict[str, Any], setting: str, value: Any) -> None:
