@@ -6,14 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evolvent.analysis.comparison import text
-from evolvent.analysis.comparison.statistics import (
-    LEAST_TO_RESAMPLE,
-    Estimate,
-    Verdict,
-    mean_of,
-    spread,
-)
+from evolvent.analysis.comparison import statistics, text
+from evolvent.analysis.comparison.statistics import Estimate, Verdict
 from evolvent.core.records import JobId
 from evolvent.core.study import Mode
 
@@ -51,11 +45,11 @@ class Arm:
     def mean(self, figure: str) -> Estimate | None:
         """Return the mean of a figure over the seeds with its interval; None without any."""
         values = self.values(figure)
-        return mean_of(values) if values else None
+        return statistics.mean_of(values) if values else None
 
     def sd(self, figure: str) -> float | None:
         """Return the standard deviation of a figure over the seeds; None of fewer than two."""
-        return spread(self.values(figure))
+        return statistics.spread(self.values(figure))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +222,7 @@ def _methods(c: Comparison) -> Iterator[str]:
         yield "Differences are taken seed by seed."
     methods = {d.estimate.method for d in c.differences}
     if "t" in methods:
-        n = LEAST_TO_RESAMPLE
+        n = statistics.LEAST_TO_RESAMPLE
         yield f"Intervals are Student's t: below {n} seeds a bootstrap is too narrow."
     if "bootstrap" in methods:
         yield "Intervals are percentile bootstraps, widened for so few seeds."

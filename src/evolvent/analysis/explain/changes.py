@@ -10,16 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from evolvent.core import distributions
 from evolvent.core.algorithms import PBT
-from evolvent.core.distributions import (
-    Choice,
-    Constant,
-    Distribution,
-    Integers,
-    Logarithmic,
-    Normal,
-    Ordinal,
-)
+from evolvent.core.distributions import Distribution, Normal
 from evolvent.core.exploit import NoExploit
 from evolvent.core.explore import (
     Chain,
@@ -175,14 +168,14 @@ def _note(
     rng: np.random.Generator,
 ) -> tuple[str, bool]:  # fmt: skip
     """Return what a strategy did to a value in words, and whether a bound held it back."""
-    if isinstance(strategy, NoExplore) or isinstance(distribution, Constant):
+    if isinstance(strategy, NoExplore) or isinstance(distribution, distributions.Constant):
         return "", False
     if isinstance(strategy, Resample):
         drawn = rng.random() < strategy.probability
         return ("drawn anew" if drawn else ""), False
-    if isinstance(distribution, Choice):
+    if isinstance(distribution, distributions.Choice):
         return "drawn anew", False
-    if isinstance(distribution, Ordinal):
+    if isinstance(distribution, distributions.Ordinal):
         return _step_note(distribution.place(new) - distribution.place(old)), False
     if isinstance(strategy, (Perturb, Gaussian)):
         return _move_note(strategy, distribution, float(old), rng)  # type: ignore[arg-type]
@@ -199,7 +192,7 @@ def _move_note(
     strategy: Perturb | Gaussian, distribution: Any, old: float, rng: np.random.Generator
 ) -> tuple[str, bool]:
     """Say how a number was moved: the same step without bounds tells the factor or the noise."""
-    log = isinstance(strategy, Gaussian) and isinstance(distribution, Logarithmic)
+    log = isinstance(strategy, Gaussian) and isinstance(distribution, distributions.Logarithmic)
     # In a space without bounds the same draws give the step as it was before it was held back.
     start = math.log(old) if log else old
     end = float(strategy({"x": start}, Space({"x": Normal(0, 1)}), rng=rng)["x"])  # type: ignore[arg-type]
@@ -212,7 +205,7 @@ def _move_note(
         held = "clipped" if strategy.bounds == "clip" else "mirrored"
         bound = distribution.low if target < distribution.low else distribution.high
         return f"{note}, {held} at {short(bound)}", True
-    if isinstance(distribution, Integers):
+    if isinstance(distribution, distributions.Integers):
         note += ", rounded"
     return note, False
 

@@ -9,17 +9,8 @@ import numpy as np
 
 from evolvent.analysis.columns import Column, Rows, joined_mixed
 from evolvent.analysis.log import Log, read_with
-from evolvent.analysis.tables.table import (
-    Cells,
-    Table,
-    category,
-    coded,
-    number,
-    scalars,
-    text,
-    time,
-    whole,
-)
+from evolvent.analysis.tables import table
+from evolvent.analysis.tables.table import Cells, Table
 from evolvent.core.records import Cause, JobRecord, JobState
 from evolvent.store.protocol import Store
 from evolvent.store.records import JobColumn
@@ -55,11 +46,11 @@ def jobs_table(store: Store, study: int, *, state: JobState | None = None) -> Ta
     texts = dict(zip(_TEXTS, columns, strict=True))
     for name, column in texts.items():
         column.extend(getattr(job, name) for job in heads)
-    table = _table(log, Log.of(log.status, heads), heads, texts)
+    jobs = _table(log, Log.of(log.status, heads), heads, texts)
     if state is None:
-        return table
-    chosen = table["state"].values == _STATES.index(state)
-    return {name: cells.where(chosen) for name, cells in table.items()}
+        return jobs
+    chosen = jobs["state"].values == _STATES.index(state)
+    return {name: cells.where(chosen) for name, cells in jobs.items()}
 
 
 def field_names(
@@ -102,24 +93,24 @@ def _table(log: Log, heads: Log, jobs: Sequence[JobRecord], texts: Mapping[str, 
     donor, fresh = _of_parent(member, parent), parent < 0
     of_space, of_training = field_names(log.hyperparameters, _metrics(log))
     return {
-        "id": text(ids),
-        "member": whole(member),
-        "round": whole(round_),
-        "state": coded(np.concatenate([finished, np.array(states, np.int64)]), _STATES),
-        "score": number(score, np.isnan(score)),
+        "id": table.text(ids),
+        "member": table.whole(member),
+        "round": table.whole(round_),
+        "state": table.coded(np.concatenate([finished, np.array(states, np.int64)]), _STATES),
+        "score": table.number(score, np.isnan(score)),
         **{name: _metric(log, heads, n) for n, name in of_training.items()},
         **{name: _hyperparameter(log, heads, n) for n, name in of_space.items()},
-        "parent": text(np.where(fresh, np.array(None), _of_parent(ids, parent))),
-        "donor": whole(donor, fresh | (donor == member)),
-        "attempt": whole(np.concatenate([log.attempt, heads.attempt])),
-        "checkpoint": text(texts["checkpoint"]),
-        "reason": text(texts["reason"]),
-        "cause": category(texts["cause"], _CAUSES),
-        "error": text(texts["error"]),
-        "worker": category(texts["worker"]),
-        "started_at": time(started),
-        "finished_at": time(ended),
-        "seconds": number(ended - started, np.isnan(ended - started)),
+        "parent": table.text(np.where(fresh, np.array(None), _of_parent(ids, parent))),
+        "donor": table.whole(donor, fresh | (donor == member)),
+        "attempt": table.whole(np.concatenate([log.attempt, heads.attempt])),
+        "checkpoint": table.text(texts["checkpoint"]),
+        "reason": table.text(texts["reason"]),
+        "cause": table.category(texts["cause"], _CAUSES),
+        "error": table.text(texts["error"]),
+        "worker": table.category(texts["worker"]),
+        "started_at": table.time(started),
+        "finished_at": table.time(ended),
+        "seconds": table.number(ended - started, np.isnan(ended - started)),
     }
 
 
@@ -134,13 +125,13 @@ def _metric(log: Log, heads: Log, name: str) -> Cells:
     known = np.zeros(len(values), np.bool_)
     if name in log.metrics:
         values[: len(log)], known[: len(log)] = log.metrics[name], log.reported[name]
-    return number(values, ~known)
+    return table.number(values, ~known)
 
 
 def _hyperparameter(log: Log, heads: Log, name: str) -> Cells:
     chunks = [part.hyperparameters[name] for part in (log, heads) if len(part)]
     known = getattr(log.status.record.space.get(name), "values", ())
-    return scalars(joined_mixed(chunks or [log.hyperparameters[name]]), known)
+    return table.scalars(joined_mixed(chunks or [log.hyperparameters[name]]), known)
 
 
 def _parents(log: Log, jobs: Sequence[JobRecord]) -> Rows:

@@ -14,12 +14,8 @@ from typing import Any
 import numpy as np
 
 from evolvent.analysis.columns import Flags, Rows, evenly
-from evolvent.analysis.lineage.family_tree import (
-    FamilyTree,
-    newest_rows,
-    population_rows,
-    with_ancestors,
-)
+from evolvent.analysis.lineage import family_tree
+from evolvent.analysis.lineage.family_tree import FamilyTree
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import round_axis
 from evolvent.analysis.plots.common import best_summary, empty, finish, fitted, ids
@@ -71,7 +67,7 @@ class _Families:
     @classmethod
     def of(cls, tree: FamilyTree, theme: Theme) -> _Families:
         log = tree.log
-        newest = newest_rows(population_rows(log))
+        newest = family_tree.newest_rows(family_tree.population_rows(log))
         found, counts = np.unique(tree.root[newest], return_counts=True)
         order = np.argsort(-counts, kind="stable")[: len(theme.palette)]
         names = {int(found[i]): f"from {log.id(int(found[i]))} ({counts[i]} living)" for i in order}
@@ -101,7 +97,7 @@ class _Tree:
     def draw(self) -> alt.LayerChart:
         log, line = self.view.log, self.view.line
         founders = np.flatnonzero(log.parent < 0)
-        alive = with_ancestors(log, newest_rows(log.rows))
+        alive = family_tree.with_ancestors(log, family_tree.newest_rows(log.rows))
         parts = legs(log.round[line]).tolist()
         path = self._jobs(line, _LINEAGE, part=parts).encode(detail="part:N")
         dots = self._jobs(founders, self.families.of_rows(founders), job=ids(self.view, founders))
