@@ -49,10 +49,7 @@ def rows(
 ) -> str:
     """Return a table with a line of titles, words to the left, of at most `MOST_ROWS` rows.
 
-    Args:
-        titles: of the columns.
-        values: row by row.
-        classes: of the rows; none of them stands out when it is empty.
+    Rows may have `classes`, by which they stand out.
     """
     columns = list(zip(*values, strict=True)) or [()] * len(titles)
     words = [" class='words'" if any(isinstance(v, str) for v in c) else "" for c in columns]

@@ -115,11 +115,7 @@ class Log:
     def best_row(self, first: int | None = None) -> int | None:
         """Return the row of the best score; of equals the lowest round, then the lowest member.
 
-        Args:
-            first: look at so many jobs, in the order of their reports; None: at all of them.
-
-        Returns:
-            The row; None where none of these jobs is done.
+        Among the `first` jobs in the order of their reports, or all; None where none is done.
         """
         score = self.score[:first]
         if np.isnan(score).all():

@@ -32,11 +32,9 @@ class EventFile:
     """
 
     def __init__(self, run: Path, *, mark: str) -> None:
-        """Read back what there is; nothing is changed.
+        """Read back what there is in the directory of a run; nothing is changed.
 
-        Args:
-            run: the directory of the run.
-            mark: a tag that the last record of every round has.
+        The `mark` is a tag that the last record of every round has.
         """
         self._path = run / _NAME
         self._length, self.last_step = _last_marked(self._path, mark)

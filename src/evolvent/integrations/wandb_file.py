@@ -26,9 +26,7 @@ _RECORDS_AT_THE_END = 5
 def newest_step(root: Path, id: str) -> int:
     """Return the step of the newest row of an offline run over all its parts; -1 without any.
 
-    Args:
-        root: the directory `wandb/` in which each part is a directory of its own.
-        id: of the run.
+    Each part is a directory of its own in `root`, the directory `wandb/`.
     """
     steps = [
         row.step.num

@@ -50,11 +50,7 @@ class Estimate:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
     def verdict(self, mode: Mode) -> Verdict:
-        """Return what a difference means: `"noise"` when the interval holds 0, `"unknown"` without.
-
-        Args:
-            mode: whether more or less is better.
-        """
+        """Say what a difference means: `"noise"` when the interval holds 0, `"unknown"` without."""
         if self.low is None:
             return "unknown"
         if not self.sure:

@@ -61,13 +61,9 @@ def untraced_changes(before: Hyperparameters, after: Hyperparameters) -> tuple[C
 def traced_changes(
     record: StudyRecord, me: Member, population: Population, after: Hyperparameters
 ) -> tuple[Change, ...]:
-    """Return how a decision came to the hyperparameters `after`, by exploring again.
+    """Return how a decision of `me` came to the hyperparameters `after`, by exploring again.
 
-    Args:
-        record: the study; its algorithm has decided `after`.
-        me: the member that decided.
-        population: as the decision saw it.
-        after: flat.
+    The population is as the decision saw it.
     """
     algorithm = record.algorithm
     if not isinstance(algorithm, PBT):

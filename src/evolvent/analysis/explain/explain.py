@@ -84,18 +84,11 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class _Aftermath:
-    """What came of a done job.
-
-    Attributes:
-        next_job: what its own member did next; None: nothing yet.
-        copies: the jobs of other members that started from its checkpoint, by round.
-        complete: whether all of the log has been looked through where copies may be.
-        checkpoint: what has become of its checkpoint; None when it has none.
-    """
+    """What came of a done job: what its own member did next, who copied it; as in `Explanation`."""
 
     next_job: JobRecord | None = None
     copies: tuple[JobId, ...] = ()
-    complete: bool = True
+    complete: bool = True  # all of the log has been looked through where copies may be
     checkpoint: CheckpointFate | None = None
 
     def sentences(self, job: JobRecord) -> Iterator[str]:
@@ -120,14 +113,9 @@ class _Aftermath:
 
 
 def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
-    """Return why a job exists.
+    """Return why a job, finished or open, exists; `job` is its id, such as `m3r12`.
 
     Only the part of the log around the job is read.
-
-    Args:
-        store: where the study lives.
-        status: how it stands.
-        job: id of a finished or open job, such as `m3r12`.
 
     Raises:
         UnknownJob: there is none of that id; says which there are.

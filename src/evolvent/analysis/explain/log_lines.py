@@ -15,13 +15,7 @@ _KEPT = 64  # pages
 
 
 class LogLines:
-    """Line 0 is the job that was reported first. A log of a million jobs costs what is read.
-
-    Attributes:
-        store, study: where the log is.
-        record: the settings of the study.
-        views: how its members stand.
-    """
+    """Line 0 is the job that was reported first. A log of a million jobs costs what is read."""
 
     def __init__(self, store: Store, status: StudyStatus) -> None:
         self.store, self.study, self.record = store, status.id, status.record

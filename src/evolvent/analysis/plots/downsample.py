@@ -93,11 +93,7 @@ def thin_line(line: Rows, places: Numbers, *, columns: int) -> Rows:
 def thin_points(x: Numbers, y: Numbers, *, columns: int, rows: int) -> Rows:
     """Return the indices of the points that are seen: the last in each cell of a grid.
 
-    Args:
-        x: float64 [n]: places, evenly spread; points that are not finite are left out.
-        y: as `x`.
-        columns: cells of the grid from left to right.
-        rows: cells of the grid from top to bottom.
+    Places are float64 [n], evenly spread; points that are not finite are left out.
     """
     seen = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     if len(seen) <= 1:
@@ -110,9 +106,7 @@ def thin_points(x: Numbers, y: Numbers, *, columns: int, rows: int) -> Rows:
 def core_range(values: Numbers, keep: Numbers | None = None) -> tuple[float, float] | None:
     """Return the range worth drawing when a few values would flatten all others; else None.
 
-    Args:
-        values: float64 [n].
-        keep: values that must lie within.
+    Values to `keep` lie within.
     """
     finite = values[np.isfinite(values)]
     if len(finite) < 10:

@@ -57,11 +57,7 @@ class Legend:
 def halo(chart: alt.Chart, theme: Theme, *, width: float, **kind: Any) -> alt.LayerChart:
     """Return a line on a wider one in the colour of the paper, to stand out from what it crosses.
 
-    Args:
-        chart: data and encodings, with colour by `what`.
-        theme: the colours.
-        width: of the line in pixels.
-        kind: further properties of the mark.
+    The chart is coloured by `what`; the width is in pixels, `kind` has what else the marks are.
     """
     under = chart.mark_line(strokeWidth=width + 2, strokeJoin="round", **kind)
     over = chart.mark_line(strokeWidth=width, strokeJoin="round", strokeCap="round", **kind)
@@ -75,13 +71,7 @@ def mix(color: str, ground: str, share: float) -> str:
 
 
 def metric_color(view: StudyView, values: Numbers, theme: Theme) -> alt.Color:
-    """Return the encoding of the field `value` as a colour: the better, the more it stands out.
-
-    Args:
-        view: says which metric it is, and whether more of it is better.
-        values: float64 [n]: what is coloured.
-        theme: the colours.
-    """
+    """Return the encoding of the field `value` as a colour: the better, the more it stands out."""
     colors = list(theme.ramp[::-1] if view.falls else theme.ramp)
     scale = alt.Scale(domain=list(drawn_range(values)), range=colors, clamp=True)
     legend = alt.Legend(

@@ -43,19 +43,11 @@ class Style:
 
 
 class Panel:
-    """A value of every member over rounds."""
+    """A value of every member over rounds; where panels share its axis, `ends` are those of all."""
 
     def __init__(
         self, view: StudyView, axis: Axis, style: Style, *, ends: tuple[float, float] | None = None
     ) -> None:
-        """Look at one study.
-
-        Args:
-            view: the log.
-            axis: what is drawn upwards.
-            style: how.
-            ends: of the axis, where panels share it; None: what suits this one.
-        """
         self.view, self.axis, self.style = view, axis, style
         self.lines = downsample.lines(
             view.log.rows, axis.scaled, panels=style.panels, columns=style.width

@@ -123,14 +123,9 @@ def unknown(what: str, name: str, there: Iterable[str], log: Log) -> ConfigError
 
 
 def legs(rounds: Column) -> Rows:
-    """Number the legs of a lineage: a new one begins with a copy that leads back in rounds.
+    """Number the legs of a lineage from 0, by the rounds of its jobs, first to last.
 
-    Members of an asynchronous study may copy one that is rounds ahead of them.
-
-    Args:
-        rounds: of the jobs of the lineage, first to last.
-
-    Returns:
-        The leg of each job, from 0.
+    A new leg begins with a copy that leads back in rounds: members of an asynchronous study may
+    copy one that is rounds ahead of them.
     """
     return np.concatenate([[0], np.cumsum(np.diff(rounds) <= 0)]).astype(np.int64)

@@ -34,10 +34,7 @@ _TEXTS: tuple[JobColumn, ...] = ("checkpoint", "reason", "cause", "error", "work
 def jobs_table(store: Store, study: int, *, state: JobState | None = None) -> Table:
     """Return one row a job: the finished ones as they were reported, then the open by member.
 
-    Args:
-        store: where the study is.
-        study: its number.
-        state: only jobs in this state; None for all. The columns are always the same.
+    With a `state`, only the jobs in it. The columns are always the same.
     """
     # First the open ones: what is reported meanwhile will be found in the log.
     heads = store.jobs(study, states=_OPEN)

@@ -22,12 +22,7 @@ def metrics_table(store: Store, study: int, names: Sequence[str] = ()) -> Table:
 
     The points that training logged within a round come in the order in which they were logged,
     each with its `step`; then, without a step, what the round as a whole reported. Points of
-    attempts that failed do not count.
-
-    Args:
-        store: where the study is.
-        study: its number.
-        names: only these metrics; empty for all.
+    attempts that failed do not count. With `names`, only those metrics.
 
     Raises:
         ConfigError: there is no such metric; names those there are.

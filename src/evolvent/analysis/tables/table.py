@@ -75,12 +75,7 @@ def text(values: Sequence[str | None] | Column) -> Cells:
 
 
 def category(values: Sequence[str | None], known: Sequence[str] = ()) -> Cells:
-    """Return texts of which there are few.
-
-    Args:
-        values: the texts.
-        known: those that come first among the categories, whether there or not.
-    """
+    """Return texts of which there are few; the `known` come first, whether there or not."""
     there: dict[str | None, int] = {None: 0, **{name: place for place, name in enumerate(known, 1)}}
     codes = factorize(values, there) - 1
     return coded(codes, [name for name in there if name is not None])
@@ -92,11 +87,9 @@ def coded(codes: Column, categories: Sequence[str]) -> Cells:
 
 
 def scalars(values: Column, known: Sequence[Any] = ()) -> Cells:
-    """Return numbers, booleans, texts or a mixture of them, which becomes text.
+    """Return numbers (int64, float64), or objects: booleans, texts, or a mixture that becomes text.
 
-    Args:
-        values: int64, float64 or object.
-        known: the values that there may be, if they are listed.
+    The values that there may be are `known`, if they are listed.
     """
     if values.dtype != object:
         return whole(values) if values.dtype.kind == "i" else number(values)

@@ -66,16 +66,11 @@ def _gains(view: StudyView) -> Numbers:
 
 @dataclass(frozen=True, slots=True)
 class _Panels:
-    """What the panels have in common.
-
-    Attributes:
-        gains: float64 [n].
-        core: the range of gains that is drawn; None: all of them.
-    """
+    """What the panels have in common."""
 
     view: StudyView
     gains: Numbers
-    core: tuple[float, float] | None
+    core: tuple[float, float] | None  # the range of gains that is drawn; None: all of them
     theme: Theme
     legend: Legend
 

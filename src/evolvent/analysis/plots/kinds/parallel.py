@@ -64,12 +64,7 @@ def draw(log: Log, options: Options) -> ChartType:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pillar:
-    """One of the upright axes.
-
-    Attributes:
-        axis: what it shows.
-        low, high: its ends, on the scale of the axis.
-    """
+    """One of the upright axes, with its ends on the scale of what it shows."""
 
     axis: Axis
     low: float
