@@ -25,8 +25,9 @@ from evolvent.core.explore import (
     Resample,
     Shift,
 )
+from evolvent.core.heads import decided_head
 from evolvent.core.population import Population
-from evolvent.core.records import Copy, Hyperparameters, Keep, Member, Value
+from evolvent.core.records import Hyperparameters, Member, Value
 from evolvent.core.rng import stream
 from evolvent.core.space import Space, short
 from evolvent.core.study import StudyRecord
@@ -95,16 +96,8 @@ def _explored_from(
     unexplored: Any = NoExplore()
     if isinstance(algorithm.explore, PerName):  # it says which hyperparameters are static
         unexplored = {name: NoExplore() for name, _ in algorithm.explore.strategies}
-    decision = replace(algorithm, explore=unexplored).decide(
-        me, population, space=record.space, rng=stream(record.seed, "decide", me.id, me.round)
-    )
-    match decision:
-        case Copy(hyperparameters=inherited):
-            return inherited
-        case Keep(hyperparameters=inherited) if inherited is not None:
-            return inherited
-        case _:
-            return me.hyperparameters
+    study = replace(record, algorithm=replace(algorithm, explore=unexplored))
+    return decided_head(study, me, parent=None, population=population).hyperparameters
 
 
 class _Trace:
