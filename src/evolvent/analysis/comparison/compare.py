@@ -169,13 +169,12 @@ def _seed(log: Log, budget: int, test: str | None) -> Seed:
     if test is not None:
         value = np.nan if row is None else float(log.metrics[test][row])
         values[_figure(test)] = value if np.isfinite(value) else None
-    if row is None:
-        return Seed(record.name, record.seed, len(log), values, None)
-    values["best"] = float(best[-1])
-    # before its first score a study counts with that score
-    known = np.where(np.isnan(best), best[~np.isnan(best)][0], best)
-    values["area"] = float(known.mean())
-    return Seed(record.name, record.seed, len(log), values, log.id(row))
+    if row is not None:
+        values["best"] = float(best[-1])
+        # before its first score a study counts with that score
+        known = np.where(np.isnan(best), best[~np.isnan(best)][0], best)
+        values["area"] = float(known.mean())
+    return Seed(record.name, record.seed, len(log), values, None if row is None else log.id(row))
 
 
 def _difference(arm: Arm, other: Arm, figure: str, mode: Mode) -> Difference | None:
