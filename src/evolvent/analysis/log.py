@@ -126,9 +126,7 @@ class Log:
     def copied(self) -> Flags:
         """Return bool [n]: whether a job started from the checkpoint of another member."""
         # For no parent, -1 looks at the last row: whatever is there, the first condition refuses.
-        copied: Flags
-        copied = (self.parent >= 0) & (self.member[self.parent] != self.member)
-        return copied
+        return np.asarray((self.parent >= 0) & (self.member[self.parent] != self.member))
 
     def lineage(self, row: int) -> Rows:
         """Return the rows of a job and its ancestors, round 0 first."""

@@ -11,7 +11,7 @@ import numpy as np
 from evolvent.analysis.columns import Column, Numbers, Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.drawing import alt
-from evolvent.core.distributions import Constant, Distribution, Logarithmic
+from evolvent.core.distributions import Choice, Constant, Distribution, Logarithmic, Ordinal
 from evolvent.core.space import short
 
 _LISTED_FROM_TEXT = 40  # more different texts than that are no axis: the rest is not drawn
@@ -94,7 +94,6 @@ class Axis:
 
     def tooltip(self, field: str) -> alt.Tooltip:
         """Return the encoding of a field as a line of the tooltip."""
-        kind: Literal["nominal", "quantitative"]
         kind = "nominal" if self.scale == "ordinal" else "quantitative"
         return alt.Tooltip(field, type=kind, title=self.name)
 
@@ -137,10 +136,8 @@ def rounded(numbers: Numbers) -> list[float | None]:
 
 def _listed(column: Column, distribution: Distribution | None) -> Sequence[Any] | None:
     """Return the categories of a column; None where it holds numbers."""
-    values = getattr(distribution, "values", None)
-    if values is not None and not callable(values):
-        listed: Sequence[Any] = values
-        return listed
+    if isinstance(distribution, (Choice, Ordinal)):
+        return distribution.values
     if isinstance(distribution, Constant) and not _is_number(distribution.value):
         return [distribution.value]
     if column.dtype != object or all(v is None or _is_number(v) for v in column.tolist()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from evolvent.analysis.log import Log
 from evolvent.analysis.tables.table import Table, coded, number, whole
 from evolvent.errors import ConfigError
 from evolvent.store.protocol import Store
-
-_Part: TypeAlias = tuple[Column, ...]
-"""Member, round, step, place of the name, value."""
 
 
 def metrics_table(store: Store, study: int, names: Sequence[str] = ()) -> Table:
@@ -43,8 +39,11 @@ def metrics_table(store: Store, study: int, names: Sequence[str] = ()) -> Table:
     }
 
 
-def _points(store: Store, log: Log, places: dict[str, int]) -> Iterator[_Part]:
-    """Yield the points of each member; names not seen before get the next places."""
+def _points(store: Store, log: Log, places: dict[str, int]) -> Iterator[tuple[Column, ...]]:
+    """Yield member, round, step, place of the name and value of the points, member by member.
+
+    Names not seen before get the next places.
+    """
     for member in range(log.status.members):
         found = store.points_of(log.status.id, member)
         mappings = decode_all([text for _, _, text in found])
@@ -57,8 +56,8 @@ def _points(store: Store, log: Log, places: dict[str, int]) -> Iterator[_Part]:
         yield np.full(len(values), member), *columns
 
 
-def _rounds(log: Log, places: Mapping[str, int]) -> Iterator[_Part]:
-    """Yield what the rounds came to, one metric after the other."""
+def _rounds(log: Log, places: Mapping[str, int]) -> Iterator[tuple[Column, ...]]:
+    """Yield what the rounds came to in the same way, one metric after the other."""
     for name, values in log.metrics.items():
         there = log.reported[name]
         n = int(there.sum())
