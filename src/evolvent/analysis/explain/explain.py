@@ -16,7 +16,7 @@ from evolvent.core.records import Cause, JobId, JobRecord, JobState
 from evolvent.core.space import short
 from evolvent.core.study import StudyRecord
 from evolvent.store.protocol import Store
-from evolvent.store.records import MemberView, StudyStatus
+from evolvent.store.records import MemberView, StudyStatus, nested
 
 Role: TypeAlias = Literal["this member", "copied", "drawn", ""]
 CheckpointFate: TypeAlias = Literal["kept", "pinned", "collected", "missing"]
@@ -133,7 +133,7 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
     explanation = Explanation(
         study=record.name,
         metric=record.metric,
-        job=replace(found, hyperparameters=record.space.nest(found.hyperparameters)),
+        job=nested(found, status),
         after=tuple(after),
         copies=aftermath.copies,
         checkpoint=aftermath.checkpoint,
