@@ -21,21 +21,13 @@ from evolvent.core.study import StudyRecord
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One decision to be put into words.
-
-    Attributes:
-        record: the study.
-        me: the member that had to go on.
-        population: as the decision saw it.
-        donor: whom it took something from; None for nobody.
-        opponent: whom it was compared with by a draw; None where nothing is drawn.
-    """
+    """One decision to be put into words."""
 
     record: StudyRecord
-    me: Member
-    population: Population
-    donor: Member | None
-    opponent: Member | None
+    me: Member  # that had to go on
+    population: Population  # as the decision saw it
+    donor: Member | None  # whom it took something from; None for nobody
+    opponent: Member | None  # whom it was compared with by a draw; None where nothing is drawn
 
     @property
     def pbt(self) -> PBT | None:

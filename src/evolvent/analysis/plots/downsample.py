@@ -30,30 +30,19 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bands:
-    """Where the members are, round by round.
+    """Where the members are, round by round."""
 
-    Attributes:
-        round: float64 [b]: middle of the rounds of a bin.
-        levels: float64 [b, 5]: their 5, 25, 50, 75 and 95 % quantiles.
-    """
-
-    round: Numbers
-    levels: Numbers
+    round: Numbers  # [b]: middle of the rounds of a bin
+    levels: Numbers  # [b, 5]: their 5, 25, 50, 75 and 95 % quantiles
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
-    """What is drawn of all members.
+    """What is drawn of all members."""
 
-    Attributes:
-        series: rows of one member, by round: one entry a line.
-        bands: None when every member is drawn.
-        members: how many members there are.
-    """
-
-    series: list[Rows]
-    bands: Bands | None
-    members: int
+    series: list[Rows]  # rows of one member, by round: one entry a line
+    bands: Bands | None  # None when every member is drawn
+    members: int  # how many there are
 
 
 def lines(rows: Rows, places: Numbers, *, panels: int = 1, columns: int = 700) -> Lines:

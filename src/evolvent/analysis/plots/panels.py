@@ -25,21 +25,13 @@ _HALF, _MOST = "middle half of all", "middle 90 %"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """How the panels of a figure are drawn.
-
-    Attributes:
-        theme: the colours.
-        panels: how many panels the figure has.
-        width: of a panel in pixels.
-        interpolate: how a line goes from round to round.
-        copies: mark the jobs that started from a copy.
-    """
+    """How the panels of a figure are drawn."""
 
     theme: Theme
-    panels: int = 1
-    width: int = 700
-    interpolate: Literal["linear", "step"] = "linear"
-    copies: bool = False
+    panels: int = 1  # in the figure
+    width: int = 700  # of a panel in pixels
+    interpolate: Literal["linear", "step"] = "linear"  # from round to round
+    copies: bool = False  # mark the jobs that started from one
 
 
 class Panel:

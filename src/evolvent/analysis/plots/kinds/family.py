@@ -52,17 +52,11 @@ def draw(log: Log, options: Options) -> ChartType:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Families:
-    """The founders that get a colour of their own: those with the most living descendants.
+    """The founders that get a colour of their own: those with the most living descendants."""
 
-    Attributes:
-        names: by the row of a founder.
-        legend: the lineage of the best, the founders, and all others.
-        summary: how many founders have living descendants, as a sentence.
-    """
-
-    names: dict[int, str]
-    legend: Legend
-    summary: str
+    names: dict[int, str]  # by the row of a founder
+    legend: Legend  # the lineage of the best, the founders, and all others
+    summary: str  # how many founders have living descendants, as a sentence
 
     @classmethod
     def of(cls, tree: FamilyTree, theme: Theme) -> _Families:
