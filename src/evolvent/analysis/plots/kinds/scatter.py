@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ def draw(logs: Sequence[Log], options: Options) -> ChartType:
         "y": _domain([y for _, y in pairs]),
     }
     panels = [
-        _ScatterPanel(view, x, y, options.theme, shared).draw(width, height)
+        _panel(view, x, y, shared, options.theme, (width, height))
         for view, (x, y) in zip(views, pairs, strict=True)
     ]
     x, y = pairs[0]
@@ -77,45 +76,37 @@ def _size(views: Sequence[StudyView], theme: Theme) -> alt.Size:
     return alt.Size("round:Q", scale=scale, legend=legend)
 
 
-@dataclass(frozen=True, slots=True)
-class _ScatterPanel:
-    """One study."""
+def _panel(
+    view: StudyView, x: Axis, y: Axis, shared: dict[str, Any], theme: Theme, size: tuple[int, int]
+) -> alt.LayerChart:
+    """Return one study, in the colours and on the scales that all share."""
 
-    view: StudyView
-    x: Axis
-    y: Axis
-    theme: Theme
-    shared: dict[str, Any]
-
-    def draw(self, width: int, height: int) -> alt.LayerChart:
-        columns, rows = width // _CELL, height // _CELL
-        kept = downsample.thin_points(self.x.scaled, self.y.scaled, columns=columns, rows=rows)
-        failed = self.view.log.failed[kept]
-        done = kept[~failed]
-        done = done[np.argsort(-self.view.log.round[done], kind="stable")]  # small ones on top
-        jobs = self._chart(done).encode(self.shared["color"], self.shared["size"])
-        title = heading(self.view.study, width)
-        return alt.layer(
-            jobs.mark_circle(fillOpacity=0.85, stroke=self.theme.background, strokeWidth=0.5),
-            self._chart(kept[failed]).mark_point(
-                shape=CROSS, size=40, color=self.theme.failed, strokeWidth=1.6
-            ),
-            self._chart(self.view.line[-1:]).mark_point(
-                shape=STAR, size=420, filled=True, color=self.theme.strong,
-                stroke=self.theme.background, strokeWidth=1.5,
-            ),
-        ).properties(width=width, height=height, title=title)  # fmt: skip
-
-    def _chart(self, rows: Rows) -> alt.Chart:
-        view = self.view
+    def chart(rows: Rows) -> alt.Chart:
         data = table(
-            x=self.x.cells(rows),
-            y=self.y.cells(rows),
+            x=x.cells(rows),
+            y=y.cells(rows),
             value=rounded(view.values[rows]),
             round=view.log.round[rows].tolist(),
             job=ids(view, rows),
         )
-        x, y = self.x.x("x", domain=self.shared["x"]), self.y.y("y", domain=self.shared["y"])
         value = alt.Tooltip("value:Q", title=view.metric)
-        tips = ["job:N", value, self.x.tooltip("x"), self.y.tooltip("y")]
-        return alt.Chart(data).encode(x, y, tooltip=tips)
+        tips = ["job:N", value, x.tooltip("x"), y.tooltip("y")]
+        places = x.x("x", domain=shared["x"]), y.y("y", domain=shared["y"])
+        return alt.Chart(data).encode(*places, tooltip=tips)
+
+    width, height = size
+    columns, rows = width // _CELL, height // _CELL
+    kept = downsample.thin_points(x.scaled, y.scaled, columns=columns, rows=rows)
+    failed = view.log.failed[kept]
+    done = kept[~failed]
+    done = done[np.argsort(-view.log.round[done], kind="stable")]  # small ones on top
+    return alt.layer(
+        chart(done).encode(shared["color"], shared["size"]).mark_circle(
+            fillOpacity=0.85, stroke=theme.background, strokeWidth=0.5
+        ),
+        chart(kept[failed]).mark_point(shape=CROSS, size=40, color=theme.failed, strokeWidth=1.6),
+        chart(view.line[-1:]).mark_point(
+            shape=STAR, size=420, filled=True, color=theme.strong, stroke=theme.background,
+            strokeWidth=1.5,
+        ),
+    ).properties(width=width, height=height, title=heading(view.study, width))  # fmt: skip
