@@ -51,9 +51,7 @@ def explain(names: _Names = None, store: StoreUrl = DEFAULT_STORE, as_json: AsJs
 
 
 def lineage(
-    names: _Names = None,
-    store: StoreUrl = DEFAULT_STORE,
-    form: Format = Format.TABLE,
+    names: _Names = None, store: StoreUrl = DEFAULT_STORE, form: Format = Format.TABLE
 ) -> None:
     """List the ancestors of a job from round 0 on, with what each trained with.
 

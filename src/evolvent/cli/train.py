@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 TrainablePath: TypeAlias = Annotated[
     str | None,
     typer.Argument(
-        metavar="TRAINABLE",
-        help="Import path package.module:name. \\[default: as the study knows]",
+        metavar="TRAINABLE", help="Import path package.module:name. \\[default: as the study knows]"
     ),
 ]
 

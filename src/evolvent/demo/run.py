@@ -27,11 +27,7 @@ from evolvent.study import Study
 from evolvent.validation import DEFAULT_STORE
 
 TRAINABLE = "evolvent.demo.digits:Digits"
-SPACE = {
-    "lr": LogUniform(1e-5, 1.0),
-    "momentum": Uniform(0.1, 0.99),
-    "dropout": Uniform(0.0, 0.8),
-}
+SPACE = {"lr": LogUniform(1e-5, 1.0), "momentum": Uniform(0.1, 0.99), "dropout": Uniform(0.0, 0.8)}
 BREEDING = PBT(
     # two epochs' grace: as long as all still guess, the ranks are noise
     exploit=Truncation(0.25, burn_in=2),

@@ -43,11 +43,7 @@ class _Row:
 
 
 def study_table(
-    status: StudyStatus,
-    members: Iterable[MemberView],
-    *,
-    width: int,
-    height: int | None = None,
+    status: StudyStatus, members: Iterable[MemberView], *, width: int, height: int | None = None
 ) -> Table:
     """Return the members of a study as a table; the one with the best score stands out.
 

@@ -232,11 +232,7 @@ class Endpoint:
             check()
 
         lease = await self._context.claims.claim(
-            asked.study,
-            body,
-            request.receive,
-            check=check,
-            check_later=check_later,
+            asked.study, body, request.receive, check=check, check_later=check_later
         )
         if lease is None:
             return Response(status_code=204)

@@ -165,11 +165,7 @@ class ClaimQueue:
         def claim() -> Lease | None:
             check()
             return self._store.claim(
-                study,
-                worker=body.worker,
-                lease_s=body.lease_s,
-                prefer=body.prefer,
-                key=body.key,
+                study, worker=body.worker, lease_s=body.lease_s, prefer=body.prefer, key=body.key
             )
 
         async with self._one_at_a_time(body.key):
