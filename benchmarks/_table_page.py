@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from evolvent.service.dashboard.column_cache import ColumnCache
+from evolvent.service.dashboard.column_cache import Columns
 from evolvent.service.dashboard.query import Query
 from evolvent.service.dashboard.table import Table
 from evolvent.store.protocol import Store
@@ -29,12 +29,12 @@ def table_pages(store: Store, study: int) -> dict[str, tuple[float, float]]:
 
     The first time a page is sorted or searched by something, a column of the whole log is read.
     """
-    kept = ColumnCache(store)
+    kept = Columns(store, study)
 
     def page(wanted: Mapping[str, Any]) -> float:
         began = time.perf_counter()
         status = store.status(study)
-        Table.of(store, status, kept.of(status)).page(Query(**wanted))
+        Table(store, status, kept).page(Query(**wanted))
         return 1e3 * (time.perf_counter() - began)
 
     found = {}

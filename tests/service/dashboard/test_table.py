@@ -9,7 +9,7 @@ import pytest
 
 import evolvent as ev
 from evolvent.errors import ConfigError
-from evolvent.service.dashboard.column_cache import ColumnCache
+from evolvent.service.dashboard.column_cache import Columns
 from evolvent.service.dashboard.query import Query
 from evolvent.service.dashboard.table import ROWS, Page, Table
 
@@ -40,7 +40,7 @@ def study() -> Iterator[ev.Study]:
 
 def page(study: ev.Study, **wanted: Any) -> Page:
     status = study.status()
-    return Table.of(study.store, status, ColumnCache(study.store).of(status)).page(Query(**wanted))
+    return Table(study.store, status, Columns(study.store, status.id)).page(Query(**wanted))
 
 
 def test_newest_jobs_come_first_and_pages_join_without_gap(study: ev.Study) -> None:
@@ -79,12 +79,12 @@ def test_search_finds_ids_states_and_tracebacks(study: ev.Study) -> None:
 def test_open_jobs_stand_before_finished_ones_and_grow_into_them(study: ev.Study) -> None:
     study.extend(17)
     status = study.status()
-    kept = ColumnCache(study.store).of(status)
-    before = Table.of(study.store, status, kept).page(Query(sort="score"))
+    kept = Columns(study.store, study.id)
+    before = Table(study.store, status, kept).page(Query(sort="score"))
     assert page(study).jobs[0].state == "queued"
     assert page(study, state="queued").matching == 5
     study.run(train, workers=0, progress=False)
-    after = Table.of(study.store, study.status(), kept).page(Query(sort="score"))
+    after = Table(study.store, study.status(), kept).page(Query(sort="score"))
     assert after.jobs[0].metrics["loss"] >= 16
     assert before.all == after.all == 85
 

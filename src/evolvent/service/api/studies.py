@@ -9,9 +9,10 @@ from evolvent.core.algorithms import Algorithm, algorithm_to_json
 from evolvent.core.records import JobId
 from evolvent.errors import UnknownStudy
 from evolvent.service.api.operations import ApiRequest, JsonCall
-from evolvent.service.auth.roles import Role
+from evolvent.service.auth.roles import Identity, Role
 from evolvent.service.web.threads import ThreadKind
 from evolvent.store.codec import messages as m
+from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus, named
 from evolvent.validation import invalid
 
@@ -31,13 +32,12 @@ def _create(request: ApiRequest) -> int:
     return request.store.create_study(record, key=body.key)
 
 
-def _visible(request: ApiRequest) -> list[StudyStatus]:
-    """Return the studies that whoever asks may know of."""
-    bound = request.identity.study
-    if bound is None:
-        return request.store.studies()
+def visible(store: Store, identity: Identity) -> list[StudyStatus]:
+    """Return the studies that whoever asks may know of, the newest last."""
+    if identity.study is None:
+        return store.studies()
     try:
-        return [request.store.find_study(bound)]
+        return [store.find_study(identity.study)]
     except UnknownStudy:
         return []
 
@@ -78,8 +78,8 @@ def _paths(data: Any, where: str) -> Iterator[tuple[str, Any]]:
 
 OPERATIONS: tuple[JsonCall, ...] = (
     JsonCall(
-        method="GET", path="/studies", role=Role.VIEWER, run=_visible,
-        summary="All studies, the newest last.", reply=m.STUDIES,
+        method="GET", path="/studies", role=Role.VIEWER, reply=m.STUDIES,
+        run=lambda r: visible(r.store, r.identity), summary="All studies, the newest last.",
     ),
     JsonCall(
         method="POST", path="/studies", role=Role.ADMIN, run=_create,
@@ -88,7 +88,7 @@ OPERATIONS: tuple[JsonCall, ...] = (
     ),
     JsonCall(
         method="GET", path="/studies/named/{name}", role=Role.VIEWER,
-        run=lambda r: named(r.path["name"], _visible(r), url=r.base_url),
+        run=lambda r: named(r.path["name"], visible(r.store, r.identity), url=r.base_url),
         summary="The study of a name.", reply=m.STATUS,
     ),
     JsonCall(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -17,9 +16,8 @@ from numpy.typing import NDArray
 
 from evolvent.analysis.columns import Column, JsonColumns, gc_paused
 from evolvent.store.protocol import Store
-from evolvent.store.records import JobColumn, StudyStatus
+from evolvent.store.records import JobColumn
 
-_MOST_STUDIES = 4
 _PAGE = 20_000
 _SEARCHED: tuple[JobColumn, ...] = (
     "member", "round", "state", "parent_member", "parent_round", "hyperparameters", "metrics",
@@ -86,18 +84,6 @@ class Columns:
                 return
             yield rows
             known += len(rows)
-
-
-class ColumnCache:
-    """The columns of the few studies that were looked at last."""
-
-    def __init__(self, store: Store) -> None:
-        # Millions of rows each: those looked at last only.
-        self._columns = lru_cache(_MOST_STUDIES)(lambda study, _created_at: Columns(store, study))
-
-    def of(self, status: StudyStatus) -> Columns:
-        """Return those of a study; a number that was given out again is another study."""
-        return self._columns(status.id, status.created_at)
 
 
 def search_text(row: tuple[Any, ...]) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from evolvent.core.records import JobState
-from evolvent.service.auth.roles import Identity
 from evolvent.store.protocol import Store
 from evolvent.store.records import FailedAttempt, StudyState, StudyStatus
 
@@ -24,16 +23,12 @@ class StudySummary:
     """
 
     status: StudyStatus
-    left_s: float | None
+    left_s: float | None = None
     failures: Sequence[FailedAttempt] = ()
 
     @property
-    def finished(self) -> int:
-        return self.status.n_finished
-
-    @property
     def total(self) -> int:
-        return max(self.status.n_total, self.finished)  # a bar is never more than full
+        return max(self.status.n_total, self.status.n_finished)  # a bar is never more than full
 
     @property
     def state(self) -> str:
@@ -49,13 +44,11 @@ class StudySummary:
         """One line, for those who listen to the page."""
         value = self.status.best_value
         best = "" if value is None else f", best {self.status.record.metric} {value:.4g}"
-        return f"{self.state}: {self.finished} of {self.total} jobs finished{best}"
+        return f"{self.state}: {self.status.n_finished} of {self.total} jobs finished{best}"
 
 
-def summarize(store: Store, status: StudyStatus, *, closely: bool = False) -> StudySummary:
-    """Return how a study stands; `closely` with its pace and its last failures."""
-    if not closely:
-        return StudySummary(status, left_s=None)
+def summarize(store: Store, status: StudyStatus) -> StudySummary:
+    """Return how a study stands, with its pace and its last failures."""
     failures = store.failures(status.id, limit=_FAILURES)[::-1]
     return StudySummary(status, _left_s(store, status), failures)
 
@@ -68,12 +61,6 @@ def _left_s(store: Store, status: StudyStatus) -> float | None:
     if len(times) < 2 or max(times) == min(times):
         return None
     return status.left_s((max(times) - min(times)) / (len(times) - 1))
-
-
-def visible(store: Store, identity: Identity) -> list[StudyStatus]:
-    """Return the studies that somebody may see, the newest first."""
-    studies = store.studies()[::-1]
-    return [s for s in studies if identity.study is None or s.record.name == identity.study]
 
 
 def facts(status: StudyStatus) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -70,7 +70,6 @@ class Page:
         return self.first + len(self.jobs) - 1 if self.jobs else 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """The jobs of a study as they stand now.
 
@@ -79,20 +78,12 @@ class Table:
         open: running, queued and cancelled ones, the rows behind them.
     """
 
-    store: Store
-    status: StudyStatus
-    columns: Columns
-    finished: int
-    open: Sequence[JobRecord] = field(default=())
-
-    @classmethod
-    def of(cls, store: Store, status: StudyStatus, columns: Columns) -> Table:
+    def __init__(self, store: Store, status: StudyStatus, columns: Columns) -> None:
+        self.store, self.status, self.columns = store, status, columns
+        self.finished = status.n_finished
         wanted = [state for state in _OPEN if status.counts.get(state)]
-        open_jobs = store.jobs(status.id, states=wanted) if wanted else []
-        open_jobs.sort(key=lambda job: (_OPEN.index(job.state), job.round, job.member))
-        return cls(
-            store=store, status=status, columns=columns, finished=status.n_finished, open=open_jobs
-        )
+        self.open = store.jobs(status.id, states=wanted) if wanted else []
+        self.open.sort(key=lambda job: (_OPEN.index(job.state), job.round, job.member))
 
     def page(self, query: Query) -> Page:
         """Return one page.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from contextlib import suppress
+from functools import lru_cache, partial
 from threading import Thread
 from typing import Any
 from urllib.parse import urlencode
@@ -17,23 +18,25 @@ from evolvent.errors import EvolventError
 from evolvent.service.access import guarded
 from evolvent.service.api.endpoint import ApiContext
 from evolvent.service.api.operations import ApiRequest, is_whole, study_number
+from evolvent.service.api.studies import visible
 from evolvent.service.auth.csrf import form_fields, read_form
 from evolvent.service.auth.roles import check_role, current_identity
 from evolvent.service.dashboard.actions import ACTIONS, Action, Form
-from evolvent.service.dashboard.column_cache import ColumnCache
+from evolvent.service.dashboard.column_cache import Columns
 from evolvent.service.dashboard.figures import SHOWN, WIDTHS, Figures, library
 from evolvent.service.dashboard.job import job_page
 from evolvent.service.dashboard.query import Query
 from evolvent.service.dashboard.render import STATIC, error_page, page, static_file, unless_known
-from evolvent.service.dashboard.study import facts, summarize, visible
+from evolvent.service.dashboard.study import StudySummary, facts, summarize
 from evolvent.service.dashboard.table import Table, cell, csv_blocks, csv_name
-from evolvent.service.web.errors import status_of
+from evolvent.service.web.errors import to_response
 from evolvent.service.web.streaming import StreamedResponse
 from evolvent.store.records import StudyStatus
 from evolvent.validation import invalid
 
 _Handler = Callable[[Request], Awaitable[Response]]
 _MOST_FIELDS = 1000  # of a form: one for every hyperparameter
+_MOST_STUDIES = 4
 _STEP = 40  # pixels: figures are as wide as the page, in steps, so that many share one
 
 
@@ -65,15 +68,18 @@ class DashboardViews:
 
     def __init__(self, context: ApiContext) -> None:
         self._context, self._store, self._threads = context, context.store, context.threads
-        self._columns = ColumnCache(context.store)
+        # Millions of rows each: those of the few studies that were looked at last. A number that
+        # was given out again, at another time, is another study.
+        self._columns = lru_cache(_MOST_STUDIES)(lambda id, _created_at: Columns(self._store, id))
         self._figures = Figures(context.store)
         self._warm = False
 
     def studies(self, request: Request) -> Response:
         """All studies."""
-        found = [summarize(self._store, s) for s in visible(self._store, current_identity(request))]
+        newest_first = visible(self._store, current_identity(request))[::-1]
         deleted = request.query_params.get("done") == "delete"
         note = ACTIONS["delete"].done if deleted else None
+        found = [StudySummary(status) for status in newest_first]
         return page(request, "studies.html", {"studies": found, "note": note})
 
     def study(self, request: Request, *, error: str = "", status: int = 200) -> Response:
@@ -83,7 +89,7 @@ class DashboardViews:
         table = self._table(found).page(Query.of(request.query_params))
         values = {
             **_about(found, request, error),
-            "summary": summarize(self._store, found, closely=True),
+            "summary": summarize(self._store, found),
             "facts": facts(found),
             "figures": SHOWN,
             "table": table,
@@ -148,7 +154,7 @@ class DashboardViews:
                 action.operation.runs_in, lambda: self._do(request, action, form)
             )
         except EvolventError as e:
-            error, status = str(e), status_of(e)
+            error, status = str(e), to_response(e).status_code
             return await self._threads.read(lambda: self.study(request, error=error, status=status))
         number = study_number(request.path_params["study"])
         if action.operation.changes:
@@ -175,7 +181,7 @@ class DashboardViews:
         return self._store.status(number)
 
     def _table(self, status: StudyStatus) -> Table:
-        return Table.of(self._store, status, self._columns.of(status))
+        return Table(self._store, status, self._columns(status.id, status.created_at))
 
     def _warm_up(self) -> None:
         """Make what draws the figures before the browser asks for it."""
@@ -185,10 +191,8 @@ class DashboardViews:
 
 
 def _try_library() -> None:
-    try:
+    with suppress(EvolventError):  # the request for it says what is missing
         library()
-    except EvolventError:
-        return  # the request for it says what is missing
 
 
 def _about(status: StudyStatus, request: Request, error: str) -> dict[str, Any]:

@@ -92,11 +92,6 @@ def error_body(
     return Response(text, status, headers, media_type="application/json")
 
 
-def status_of(error: Exception) -> int:
-    """Return the status of the answer to an error."""
-    return to_response(error).status_code
-
-
 def _own_error(error: EvolventError | Malformed, status: int) -> Response:
     headers = {"Retry-After": str(_RETRY_S)} if status == _RETRY_FROM else None
     if status == _UNAUTHORIZED:
