@@ -15,18 +15,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from evolvent.errors import Forbidden, UnknownStudy
-from evolvent.service.api.operations import (
-    LINES,
-    ApiRequest,
-    DownloadCall,
-    JsonCall,
-    LinesCall,
-    LongPoll,
-    Operation,
-    PathTemplate,
-    StreamCall,
-    UploadCall,
-)
+from evolvent.service.api import operations as api
+from evolvent.service.api.operations import LINES, ApiRequest, Operation, PathTemplate
 from evolvent.service.api.studies import refuse_foreign
 from evolvent.service.api.work import ClaimQueue
 from evolvent.service.auth.roles import Identity, check_role, current_identity
@@ -47,13 +37,7 @@ _GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 
 
 class ApiContext:
-    """What all operations share.
-
-    Args:
-        store: what is served.
-        settings: of the service.
-        threads: where the store is called.
-    """
+    """What all operations share."""
 
     def __init__(self, store: Store, settings: ServiceSettings, threads: StoreThreads) -> None:
         self.store, self.settings, self.threads = store, settings, threads
@@ -79,7 +63,7 @@ class ApiContext:
             return
         self.check_study(request.identity, request.study)
         match operation:
-            case LongPoll() | JsonCall(decides=True):
+            case api.LongPoll() | api.JsonCall(decides=True):
                 self._check_decidable(request.study)
 
     def check_study(self, identity: Identity, study: int) -> None:
@@ -144,49 +128,49 @@ class Endpoint:
         self, operation: Operation, request: Request, asked: ApiRequest
     ) -> Awaitable[Response]:
         match operation:
-            case JsonCall():
+            case api.JsonCall():
                 return self._json(operation, request, asked)
-            case LongPoll():
+            case api.LongPoll():
                 return self._claim(operation, request, asked)
-            case UploadCall():
+            case api.UploadCall():
                 return self._upload(operation, request, asked)
-            case LinesCall():
+            case api.LinesCall():
                 return self._lines(operation, request, asked)
-            case StreamCall():
+            case api.StreamCall():
                 return self._stream(operation, asked)
-            case DownloadCall():
+            case api.DownloadCall():
                 return self._download(operation, asked)
             case _:
                 assert_never(operation)
 
-    async def _json(self, operation: JsonCall, request: Request, asked: ApiRequest) -> Response:
-        body = {} if operation.method == "GET" else await self._body(request, operation.body)
+    async def _json(self, op: api.JsonCall, request: Request, asked: ApiRequest) -> Response:
+        body = {} if op.method == "GET" else await self._body(request, op.body)
         packed = _takes_gzip(request)
 
         def run() -> Response:
-            self._context.check(operation, asked)
-            reply = operation.call(asked, body)
-            if operation.reply is None:
+            self._context.check(op, asked)
+            reply = op.call(asked, body)
+            if op.reply is None:
                 return Response(status_code=204)
-            status = 201 if operation.creates else 200
-            return _json_response(operation.reply.to_json(reply), status, packed=packed)
+            status = 201 if op.creates else 200
+            return _json_response(op.reply.to_json(reply), status, packed=packed)
 
-        response = await self._context.threads.run(operation.runs_in, run)
+        response = await self._context.threads.run(op.runs_in, run)
         # After the store has committed: who is woken earlier would look in vain.
-        if operation.changes:
+        if op.changes:
             self._context.claims.notify(asked.study)
         return response
 
-    async def _lines(self, operation: LinesCall, request: Request, asked: ApiRequest) -> Response:
+    async def _lines(self, op: api.LinesCall, request: Request, asked: ApiRequest) -> Response:
         packed = _takes_gzip(request)
         paged = LINES not in request.headers.get("accept", "")
 
         def run() -> Response | Iterator[bytes]:
-            self._context.check(operation, asked)
-            if paged and operation.page is not None and operation.reply is not None:
-                page = operation.reply.to_json(operation.page(asked))
+            self._context.check(op, asked)
+            if paged and op.page is not None and op.reply is not None:
+                page = op.reply.to_json(op.page(asked))
                 return _json_response(page, 200, packed=packed)
-            blocks = _blocks(operation.records(asked), operation.line.to_json)
+            blocks = _blocks(op.records(asked), op.line.to_json)
             return _packed(blocks) if packed else blocks
 
         answer = await self._context.threads.read(run)
@@ -196,35 +180,35 @@ class Endpoint:
         first = await anext(stream, b"")  # an error until here is still an answer
         return StreamedResponse(first, stream, headers=_GZIP if packed else None, media_type=LINES)
 
-    async def _stream(self, operation: StreamCall, asked: ApiRequest) -> Response:
+    async def _stream(self, op: api.StreamCall, asked: ApiRequest) -> Response:
         def run() -> Iterator[bytes]:
-            self._context.check(operation, asked)
-            return operation.blocks(asked)
+            self._context.check(op, asked)
+            return op.blocks(asked)
 
         blocks = await self._context.threads.read(run)
         stream = self._context.threads.stream(blocks, holds_snapshot=True)
         first = await anext(stream, b"")  # as above
-        return StreamedResponse(first, stream, headers=None, media_type=operation.media_type)
+        return StreamedResponse(first, stream, media_type=op.media_type)
 
-    async def _download(self, operation: DownloadCall, asked: ApiRequest) -> Response:
+    async def _download(self, op: api.DownloadCall, asked: ApiRequest) -> Response:
         def run() -> FileResponse:
-            self._context.check(operation, asked)
-            return operation.open(asked)
+            self._context.check(op, asked)
+            return op.open(asked)
 
         return await asyncio.to_thread(run)
 
-    async def _upload(self, operation: UploadCall, request: Request, asked: ApiRequest) -> Response:
+    async def _upload(self, op: api.UploadCall, request: Request, asked: ApiRequest) -> Response:
         # Before a byte of the body is read: it may be gigabytes.
-        await self._context.threads.read(lambda: self._context.check(operation, asked))
-        reply = await operation.receive(asked, request, self._context.threads)
-        status = 201 if operation.creates else 200
-        return _json_response(operation.reply.to_json(reply), status, packed=False)
+        await self._context.threads.read(lambda: self._context.check(op, asked))
+        reply = await op.receive(asked, request, self._context.threads)
+        status = 201 if op.creates else 200
+        return _json_response(op.reply.to_json(reply), status, packed=False)
 
-    async def _claim(self, operation: LongPoll, request: Request, asked: ApiRequest) -> Response:
-        body = operation.body.from_json(await self._body(request, operation.body), "body")
+    async def _claim(self, op: api.LongPoll, request: Request, asked: ApiRequest) -> Response:
+        body = op.body.from_json(await self._body(request, op.body), "body")
 
         def check() -> None:
-            self._context.check(operation, asked)
+            self._context.check(op, asked)
 
         def check_later() -> None:
             # The token may have been revoked in a minute of waiting.
@@ -236,7 +220,7 @@ class Endpoint:
         )
         if lease is None:
             return Response(status_code=204)
-        return _json_response(operation.reply.to_json(lease), 200, packed=False)
+        return _json_response(op.reply.to_json(lease), 200, packed=False)
 
     async def _body(self, request: Request, wanted: Field[Any] | None) -> dict[str, Any]:
         """Return the JSON object that came; of fields that nobody wants none is let through."""

@@ -7,19 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, assert_never
 
-from evolvent.service.api.operations import (
-    BYTES,
-    LINES,
-    PARAMETERS,
-    DownloadCall,
-    JsonCall,
-    LinesCall,
-    LongPoll,
-    Operation,
-    PathTemplate,
-    StreamCall,
-    UploadCall,
-)
+from evolvent.service.api import operations as api
 from evolvent.store.codec import fields, file_list, messages
 from evolvent.store.codec.fields import Field
 
@@ -48,11 +36,11 @@ _DESCRIPTION = (
     "Studies, jobs and checkpoints of one store. Every request needs a token: "
     "`Authorization: Bearer evt_…`. A call with a `key` that is sent again, because its answer was "
     "lost, is done once. Lists come in pages, or whole as JSON lines "
-    f"(`Accept: {LINES}`)."
+    f"(`Accept: {api.LINES}`)."
 )
 
 
-def describe(operations: Iterable[Operation], *, prefix: str) -> dict[str, Any]:
+def describe(operations: Iterable[api.Operation], *, prefix: str) -> dict[str, Any]:
     """Return the document of operations, whose paths all begin with a prefix, as JSON."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -74,7 +62,7 @@ def describe(operations: Iterable[Operation], *, prefix: str) -> dict[str, Any]:
     }
 
 
-def _described(operation: Operation) -> dict[str, Any]:
+def _described(operation: api.Operation) -> dict[str, Any]:
     taken, given = _taken(operation), _given(operation)
     statuses = {*_ALWAYS, *(_WITH_BODY if taken else ()), *operation.errors}
     if "{" in operation.path:
@@ -90,45 +78,45 @@ def _described(operation: Operation) -> dict[str, Any]:
     return described | taken
 
 
-def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
-    for name in PathTemplate(operation.path).parameters:
-        schema = _inside(PARAMETERS[name][1])
+def _parameters(operation: api.Operation) -> Iterator[dict[str, Any]]:
+    for name in api.PathTemplate(operation.path).parameters:
+        schema = _inside(api.PARAMETERS[name][1])
         yield {"name": name, "in": "path", "required": True, "schema": schema}
     for name, schema in operation.query.items():
         required = name in operation.needs
         yield {"name": name, "in": "query", "required": required, "schema": _inside(schema)}
 
 
-def _taken(operation: Operation) -> dict[str, Any]:
+def _taken(operation: api.Operation) -> dict[str, Any]:
     """Return what is said of the body that comes; nothing where none does."""
     match operation:
-        case JsonCall(body=None) | LinesCall() | StreamCall() | DownloadCall():
+        case api.JsonCall(body=None) | api.LinesCall() | api.StreamCall() | api.DownloadCall():
             return {}
-        case JsonCall(body=body) | LongPoll(body=body):
+        case api.JsonCall(body=body) | api.LongPoll(body=body):
             required = body is not None and bool(body.schema["required"])
             return {"requestBody": {"required": required, "content": _json(body)}}
-        case UploadCall(media_type=media_type):
+        case api.UploadCall(media_type=media_type):
             return {"requestBody": {"required": True, "content": {media_type: _BINARY}}}
         case _:
             assert_never(operation)
 
 
-def _given(operation: Operation) -> dict[str, Any]:
+def _given(operation: api.Operation) -> dict[str, Any]:
     """Return what is said of the answers when all is well."""
     match operation:
-        case JsonCall(reply=None):
+        case api.JsonCall(reply=None):
             return {"204": {"description": "Done."}}
-        case JsonCall(creates=creates) | UploadCall(creates=creates):
+        case api.JsonCall(creates=creates) | api.UploadCall(creates=creates):
             return {"201" if creates else "200": _done(_json(operation.reply))}
-        case StreamCall(media_type=media_type):
+        case api.StreamCall(media_type=media_type):
             return {"200": _done({media_type: _BINARY})}
-        case LinesCall(line=line, reply=reply):
-            lines = {LINES: {"schema": {"type": "string"}, "x-line": _ref(line.schema)}}
+        case api.LinesCall(line=line, reply=reply):
+            lines = {api.LINES: {"schema": {"type": "string"}, "x-line": _ref(line.schema)}}
             return {"200": _done(_json(reply) | lines)}
-        case DownloadCall():
-            whole = _done({BYTES: _BINARY})
+        case api.DownloadCall():
+            whole = _done({api.BYTES: _BINARY})
             return {"200": whole, "206": {**whole, "description": "A part of the file."}}
-        case LongPoll(reply=reply):
+        case api.LongPoll(reply=reply):
             return {"200": _done(_json(reply)), "204": {"description": "There is no job now."}}
         case _:
             assert_never(operation)

@@ -22,16 +22,8 @@ from evolvent.service.settings import ServiceSettings
 from evolvent.service.web.errors import HttpError
 from evolvent.service.web.streaming import FileResponse
 from evolvent.service.web.threads import StoreThreads, ThreadKind
-from evolvent.store.codec.fields import (
-    ADDRESS,
-    COUNT,
-    JOB_NAME,
-    SMALL,
-    TEXT,
-    Field,
-    Malformed,
-    Schema,
-)
+from evolvent.store.codec import fields
+from evolvent.store.codec.fields import Field, Malformed, Schema
 from evolvent.store.codec.messages import ClaimBody
 from evolvent.store.protocol import Store
 from evolvent.store.records import Lease
@@ -104,14 +96,14 @@ def _member(text: str) -> int:
 
 def _job(text: str) -> JobId:
     try:
-        return JOB_NAME.from_json(text, "job")
+        return fields.JOB_NAME.from_json(text, "job")
     except Malformed as e:
         raise UnknownJob(str(e)) from e
 
 
 def _address(text: str) -> str:
     try:
-        return ADDRESS.from_json(text, "checkpoint")
+        return fields.ADDRESS.from_json(text, "checkpoint")
     except Malformed as e:
         raise HttpError(404, str(e), field="address") from e
 
@@ -124,13 +116,13 @@ def _index(text: str) -> int:
 
 
 PARAMETERS: Mapping[str, tuple[Callable[[str], Any], Schema]] = {
-    "study": (study_number, SMALL.schema),
-    "member": (_member, SMALL.schema),
-    "job": (_job, JOB_NAME.schema),
+    "study": (study_number, fields.SMALL.schema),
+    "member": (_member, fields.SMALL.schema),
+    "job": (_job, fields.JOB_NAME.schema),
     "name": (str, {"type": "string", "minLength": 1, "maxLength": 100}),
-    "address": (_address, ADDRESS.schema),
-    "index": (_index, COUNT.schema),
-    "upload": (str, TEXT.schema),
+    "address": (_address, fields.ADDRESS.schema),
+    "index": (_index, fields.COUNT.schema),
+    "upload": (str, fields.TEXT.schema),
 }
 """All that paths of the API have in them: what makes a value of its text, or raises what the answer
 then says; and its JSON schema."""
@@ -158,7 +150,7 @@ class ApiRequest:
         """The number of the study in the path."""
         return self.path["study"]
 
-    def count(self, name: str, default: int, *, most: int = MOST) -> int:
+    def count(self, name: str, default: int = 0, *, most: int = MOST) -> int:
         """Return a whole number of the query.
 
         Raises:
