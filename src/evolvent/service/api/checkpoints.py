@@ -139,7 +139,8 @@ async def _receive(request: ApiRequest, sent: Request, _: StoreThreads) -> int:
     stream = sent.stream()
     try:
         check_type(sent.headers, BYTES)
-        file = await asyncio.to_thread(_resume, request)
+        index, offset = request.path["index"], request.count("offset", most=_LARGEST)
+        file = await asyncio.to_thread(lambda: _find(request).receive(index, offset))
         try:
             file.check_length(_length(sent.headers))
             await _write(file, _blocks(stream, request.settings.upload_stall_s))
@@ -153,11 +154,6 @@ async def _receive(request: ApiRequest, sent: Request, _: StoreThreads) -> int:
         if not isinstance(e, _SenderGone):
             await _drain(stream)
         raise (_damaged(e) if isinstance(e, CheckpointDamaged) else e) from e
-
-
-def _resume(request: ApiRequest) -> UploadWriter:
-    offset = request.count("offset", 0, most=_LARGEST)
-    return _find(request).receive(request.path["index"], offset)
 
 
 async def _write(file: UploadWriter, blocks: AsyncIterator[bytes]) -> None:

@@ -38,10 +38,6 @@ _COLUMNS: Schema = {
 _Record = TypeVar("_Record")
 
 
-def _after(request: ApiRequest) -> int:
-    return request.count("after", 0)
-
-
 def _page_limit(request: ApiRequest) -> int:
     return request.count("limit", PAGE, most=MOST_ON_PAGE)
 
@@ -67,7 +63,7 @@ def _states(request: ApiRequest) -> frozenset[JobState]:
 
 def _jobs_page(request: ApiRequest) -> m.LogPage[JobRecord]:
     """Return one page; positions run over the finished jobs, and on over the open ones."""
-    after, limit, wanted = _after(request), _page_limit(request), _states(request)
+    after, limit, wanted = request.count("after"), _page_limit(request), _states(request)
     store, study = request.store, request.study
     status = store.status(study)
     n_finished = status.n_finished
@@ -116,7 +112,8 @@ def _finished(
 
 def _jobs(request: ApiRequest) -> Iterator[JobRecord]:
     """Return all jobs, the end of the log and the open ones as of one instant."""
-    wanted, all_jobs = _states(request), _in_batches(request.store, request.study, _after(request))
+    wanted = _states(request)
+    all_jobs = _in_batches(request.store, request.study, request.count("after"))
     return islice((j for j in all_jobs if j.state in wanted), request.count("limit", MOST))
 
 
@@ -140,7 +137,7 @@ def _scan(request: ApiRequest) -> Iterator[tuple[Any, ...]]:
         got = unknown[0] if unknown else f"{len(names)} of them"
         raise invalid("columns", f"got {got!r:.80}, wanted some of {', '.join(JOB_COLUMNS)}")
     columns = [column for name in names for column in JOB_COLUMNS if column == name]
-    at, left = _after(request), request.count("limit", MOST)
+    at, left = request.count("after"), request.count("limit", MOST)
     while True:
         size = min(_BATCH * 5, left)
         batch = request.store.scan(request.study, columns, after=at, limit=size)
@@ -156,7 +153,7 @@ def _paged(
     """Return what reads one page of what `read` gives whole."""
 
     def page(request: ApiRequest) -> m.LogPage[_Record]:
-        after, limit = _after(request), _page_limit(request)
+        after, limit = request.count("after"), _page_limit(request)
         records = read(request)
         shown = records[after : after + limit]
         end = after + len(shown)

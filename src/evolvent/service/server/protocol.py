@@ -15,15 +15,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from evolvent.service.web.errors import error_body
 
-HEADERS_S = 15.0
-"""From the first byte of a request (or the connection) to the end of its headers."""
-
-BODY_IDLE_S = 30.0
-"""Between two pieces of a body, while the service is ready to take them."""
-
-WRITE_S = 60.0
-"""For a client to take what waits for it."""
-
 MOST_HEAD = 1 << 16
 """Bytes of a URL and headers together."""
 
@@ -43,9 +34,9 @@ class TimeoutProtocol(HttpToolsProtocol):
     connection ends with the answer. So nothing piles up, and a client that goes away is noticed.
     """
 
-    headers_s = HEADERS_S
-    body_idle_s = BODY_IDLE_S
-    write_s = WRITE_S
+    headers_s = 15.0  # from the first byte of a request, or the connection, to its headers' end
+    body_idle_s = 30.0  # between two pieces of a body, while the service is ready to take them
+    write_s = 60.0  # for a client to take what waits for it
     _read_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
     _expected = _Expected.HEAD

@@ -40,10 +40,7 @@ _MOST_FILES = 1 << 16
 def serve(store: Store, settings: ServiceSettings, *, ready: Callable[[str], None]) -> None:
     """Serve a store until a signal says to stop; then finish what is running.
 
-    Args:
-        store: what to serve.
-        settings: where and how.
-        ready: called with the URL once it can be reached.
+    As soon as it can be reached, `ready` is called with its URL.
 
     Raises:
         ConfigError: it cannot listen there, or not with this certificate.

@@ -35,8 +35,7 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
 )
 """The first that fits counts."""
 
-_RETRY_S = 1
-_UNAUTHORIZED, _RETRY_FROM = 401, 503
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 
 
 class HttpError(EvolventError):
@@ -93,16 +92,9 @@ def error_body(
 
 
 def _own_error(error: EvolventError | Malformed, status: int) -> Response:
-    headers = {"Retry-After": str(_RETRY_S)} if status == _RETRY_FROM else None
-    if status == _UNAUTHORIZED:
-        headers = {"WWW-Authenticate": "Bearer"}
-    kind = "ConfigError" if isinstance(error, Malformed) else _public_name(type(error))
+    # Clients know errors by public names: that of the class, or of its parent.
+    names = [k.__name__ for k in type(error).__mro__ if vars(errors).get(k.__name__) is k]
+    kind = "ConfigError" if isinstance(error, Malformed) else names[0]
     # Always something that the client can look at: with the store nothing of its own is wrong.
-    field = "store" if status >= _RETRY_FROM else error.field or "request"
-    return error_body(status, kind, str(error), field=field, headers=headers)
-
-
-def _public_name(kind: type[Exception]) -> str:
-    """Return the name by which clients know a class of errors: its own, or that of its parent."""
-    public = vars(errors)
-    return next(name for k in kind.__mro__ if public.get(name := k.__name__) is k)
+    field = "store" if status >= 503 else error.field or "request"
+    return error_body(status, kind, str(error), field=field, headers=_HEADERS.get(status))
