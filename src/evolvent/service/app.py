@@ -30,15 +30,10 @@ from evolvent.store.tokens import Tokens
 
 
 def create_app(store: Store, *, tokens: Tokens, settings: ServiceSettings) -> Starlette:
-    """Return the service as an ASGI application.
+    """Return the service as an ASGI application; whoever opened the store closes it.
 
     Its `app.state.stop_waiting()`, called in the loop in which it runs, sends home whoever waits
     for a job: the service stops.
-
-    Args:
-        store: what is served; whoever opened it closes it.
-        tokens: who may use it.
-        settings: how it is set up.
     """
     threads = StoreThreads()
     context = ApiContext(store, settings, threads)

@@ -75,12 +75,7 @@ class _Queue:
 
 
 class ClaimQueue:
-    """Hands out jobs of one store, now or when there are some.
-
-    Args:
-        store: what is served.
-        threads: where it is called.
-    """
+    """Hands out jobs of one store, now or when there are some."""
 
     def __init__(self, store: Store, threads: StoreThreads) -> None:
         self._store, self._threads = store, threads

@@ -110,12 +110,7 @@ def _close(blocks: Iterator[bytes]) -> None:
 
 
 class WorkerThreads:
-    """Threads that start with the first call, and end with the process or `close`.
-
-    Args:
-        n: how many.
-        name: how each is called.
-    """
+    """So many threads, that start with the first call, and end with the process or `close`."""
 
     def __init__(self, n: int, *, name: str) -> None:
         self._n, self._name = n, name
