@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyChoice
 from evolvent.core.records import JobState
 from evolvent.display.words import size
-
-if TYPE_CHECKING:
-    from evolvent.store.records import StudyStatus
 
 
 def export_(
@@ -68,20 +65,16 @@ def import_(
       evolvent import digits.zip && evolvent resume digits    with all checkpoints
     """
     from evolvent.analysis.comparison.text import counted
+    from evolvent.store.records import StudyState
     from evolvent.studies import import_study
 
     study = import_study(file, store=store, name=name)
     status = study.status()
     done = counted(status.counts.get(JobState.DONE, 0), "done job")
-    print(f"study {study.name} is in {study.store.url} with {done}: {_outlook(status)}")
-
-
-def _outlook(status: StudyStatus) -> str:
-    from evolvent.store.records import StudyState
-
+    outlook = f"{status.state}" + ("" if status.stopped is None else f", {status.stopped}")
     if status.state is StudyState.OPEN:
-        return "`evolvent resume` goes on with it"
-    return f"{status.state}" + ("" if status.stopped is None else f", {status.stopped}")
+        outlook = "`evolvent resume` goes on with it"
+    print(f"study {study.name} is in {study.store.url} with {done}: {outlook}")
 
 
 COMMANDS = (export_, import_)

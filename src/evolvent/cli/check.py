@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,9 +12,6 @@ from evolvent.cli.options import DEFAULT_STORE, EXIT_ERROR, AsJson, StoreUrl, St
 from evolvent.cli.render.output import print_json, print_prose
 from evolvent.cli.train import trainable_path
 from evolvent.errors import ConfigError
-
-if TYPE_CHECKING:
-    from evolvent.testing.check_report import Proof
 
 
 def check(
@@ -53,7 +50,7 @@ def check(
     path, space, metric = _subject(trainable, file, study, store)
     report = check_trainable(
         path, space, metric=metric, rounds=rounds, seed=seed,
-        on_proof=None if as_json else _print_proof,
+        on_proof=None if as_json else lambda p: print_prose(str(p).splitlines(), indent=6),
     )  # fmt: skip
     if as_json:
         proofs = [asdict(proof) for proof in report.proofs]
@@ -62,10 +59,6 @@ def check(
         print(f"{path}: {report.summary}")
     if not report.ok:
         raise typer.Exit(EXIT_ERROR)
-
-
-def _print_proof(proof: Proof) -> None:
-    print_prose(str(proof).splitlines(), indent=6)
 
 
 def _subject(

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evolvent.cli.options import DEFAULT_STORE, AsJson, Format, StoreUrl, StudyChoice, split_names
-from evolvent.cli.render.output import (
-    job_as_json,
-    output_console,
-    print_csv,
-    print_json,
-    print_rows,
-)
+from evolvent.cli.render.output import job_as_json, output_console, print_json, print_rows
 from evolvent.core.records import JobRecord, JobState
 from evolvent.display.words import local_time
 
@@ -139,7 +133,7 @@ def _print_members(study: Study, form: Format) -> None:
     seen = [job for view in members for job in (view.newest, view.open) if job is not None]
     fields = Fields.of(study.record.space, seen)
     getters = [fields.getter(name) for name in fields.names]
-    print_csv(fields.names, [[get(job) for get in getters] for job in current])
+    print_rows(fields.names, [[get(job) for get in getters] for job in current], form)
 
 
 def _member_as_json(view: MemberView, status: StudyStatus) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,12 +89,9 @@ def serve(
         format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr
     )
     logging.getLogger("uvicorn.access").setLevel(logging.INFO if access_log else logging.WARNING)
-    opened = open_store(store)
-    try:
+    with closing(open_store(store)) as opened:
         tokens = tokens_of(opened)
         run(opened, settings, ready=lambda url: _welcome(url, opened.url, tokens, settings))
-    finally:
-        opened.close()
     print("stopped", file=sys.stderr)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import closing
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,11 +125,8 @@ def login(url: Annotated[str, typer.Argument(metavar="URL", help="Of the service
     else:
         token = sys.stdin.readline().strip()
     os.environ[TOKEN] = token  # for this process: the one way in for whatever opens a service
-    opened = open_store(url)
-    try:
+    with closing(open_store(url)) as opened:
         n = len(opened.studies())
-    finally:
-        opened.close()
     print(f"{url} takes it ({n} studies); kept in {write_token(token)}")
 
 
