@@ -19,11 +19,10 @@ from evolvent.core.records import JobState
 from evolvent.display.progress import Progress
 from evolvent.display.table import study_table
 from evolvent.errors import MissingExtra
-from evolvent.result import Best, Result
+from evolvent.result import Result
 from evolvent.store import open_store
 from evolvent.store.protocol import Store
 from evolvent.studies import create_study
-from evolvent.study import Study
 from evolvent.validation import DEFAULT_STORE
 
 TRAINABLE = "evolvent.demo.digits:Digits"
@@ -89,11 +88,18 @@ def demo(  # noqa: PLR0913 - one keyword an option of the command
     Raises:
         MissingExtra: PyTorch or scikit-learn is not installed.
     """
-    _check_installed()
+    # Before anything is written, and without the seconds that importing takes.
+    if not all(find_spec(name) for name in ("torch", "sklearn")):
+        raise MissingExtra("the demo needs PyTorch and scikit-learn: pip install 'evolvent[demo]'")
     started = time.perf_counter()
     shown = console if console is not None else Console(stderr=as_json)
     opened = open_store(store)
-    study = _study(opened, _free_name(opened), population=population, rounds=rounds)
+    # synchronous: the same result on every run, with any number of workers
+    study = create_study(
+        _free_name(opened), metric="accuracy", mode="max", space=SPACE, population=population,
+        rounds=rounds, seed=0, algorithm=BREEDING, synchronous=True, store=opened,
+        trainable=TRAINABLE,
+    )  # fmt: skip
     results = [study.run(TRAINABLE, workers=workers, progress=Progress(shown))]
     if control and not results[0].interrupted:
         random = study.control(f"{study.name}-random")
@@ -103,20 +109,6 @@ def demo(  # noqa: PLR0913 - one keyword an option of the command
     if as_json:
         sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
     return outcome
-
-
-def _check_installed() -> None:
-    """Say what is missing before anything is written; without the seconds that importing takes."""
-    if not all(find_spec(name) for name in ("torch", "sklearn")):
-        raise MissingExtra("the demo needs PyTorch and scikit-learn: pip install 'evolvent[demo]'")
-
-
-def _study(store: Store, name: str, *, population: int, rounds: int) -> Study:
-    # synchronous: the same result on every run, with any number of workers
-    return create_study(
-        name, metric="accuracy", mode="max", space=SPACE, population=population, rounds=rounds,
-        seed=0, algorithm=BREEDING, synchronous=True, store=store, trainable=TRAINABLE,
-    )  # fmt: skip
 
 
 def _free_name(store: Store) -> str:
@@ -135,20 +127,16 @@ def _outcome(results: list[Result], *, seconds: float) -> DemoOutcome:
         study=bred.name,
         best_job=best.job.id,
         best_score=best.value,
-        best_test_score=_test(best),
+        best_test_score=best.job.metrics["test_accuracy"],
         best_checkpoint=str(best.checkpoint),
         copies=sum(
             job.donor is not None for job in bred.store.jobs(bred.status.id, states=[JobState.DONE])
         ),
         control_score=control.value if control is not None else None,
-        control_test_score=_test(control) if control is not None else None,
+        control_test_score=control.job.metrics["test_accuracy"] if control is not None else None,
         seconds=round(seconds, 1),
         interrupted=results[-1].interrupted,
     )
-
-
-def _test(best: Best) -> float:
-    return best.job.metrics["test_accuracy"]
 
 
 def _show(console: Console, results: list[Result], outcome: DemoOutcome) -> None:
@@ -159,11 +147,7 @@ def _show(console: Console, results: list[Result], outcome: DemoOutcome) -> None
     _say(console, f"\nThe schedule that made the best network, {outcome.best_job}:\n")
     _say(console, str(best.schedule))
     _say(console, _comparison(bred, outcome))
-    _say(console, _how_to_load(outcome))
-    _say(
-        console,
-        f"\nAll of it is kept: evolvent best {outcome.study}, evolvent jobs {outcome.study}",
-    )
+    _say(console, _what_is_kept(outcome))
     _say(console, f"{outcome.seconds:.0f} s in all")
 
 
@@ -187,11 +171,13 @@ def _figures(validation: float, test: float) -> str:
     return f"{validation:24.4f}{test:8.4f}"
 
 
-def _how_to_load(outcome: DemoOutcome) -> str:
+def _what_is_kept(outcome: DemoOutcome) -> str:
     return f"""
 Its weights: {outcome.best_checkpoint}/model.pt
   model = evolvent.demo.digits.ConvNet()
-  model.load_state_dict(torch.load("…/model.pt", weights_only=True))"""
+  model.load_state_dict(torch.load("…/model.pt", weights_only=True))
+
+All of it is kept: evolvent best {outcome.study}, evolvent jobs {outcome.study}"""
 
 
 def _say(console: Console, text: str) -> None:

@@ -124,12 +124,10 @@ class Progress:
         long_silent = shown != self._line_shown and now >= self._line_at + _LINE_AT_LEAST_EVERY_S
         if rounds_passed or long_silent:
             self._line_at, self._line_shown = now, shown
-            self._print(Text(self._plain(status)))
-
-    def _plain(self, status: StudyStatus) -> str:
-        left_s = self._left_s(status)
-        eta = "" if left_s is None else f"  eta {duration(left_s)}"
-        return f"round {_round(status)}/{status.record.rounds}{_best(status)}{_failed(status)}{eta}"
+            left_s = self._left_s(status)
+            eta = "" if left_s is None else f"  eta {duration(left_s)}"
+            rounds = f"round {shown[0]}/{status.record.rounds}"
+            self._print(Text(f"{rounds}{_best(status)}{_failed(status)}{eta}"))
 
     def _left_s(self, status: StudyStatus) -> float | None:
         """Estimate the seconds left from the pace since the start; None while there is no pace."""

@@ -58,7 +58,9 @@ def study_table(
     shown = _fitting(rows, height)
     leader = min((row for row in rows if row.score is not None), key=_rank, default=None)
     fixed = _fixed_columns(status, shown)
-    copied = Column("copied", [_copied(row) for row in shown], "left", style="magenta")
+    jobs = [row.current for row in shown]
+    donors = ["" if job.donor is None else f"<- {job.parent}" for job in jobs]
+    copied = Column("copied", donors, "left", style="magenta")
     room = width - sum(column.width for column in [*fixed, copied])
     columns = [*fixed, *fitting(_hyperparameters(status, shown), room), copied]
     styles = ["bold green" if row is leader else "" for row in shown]
@@ -110,10 +112,6 @@ def _value(row: _Row, status: StudyStatus) -> str:
     if row.score is None:
         return NOTHING
     return compact(status.record.score(row.score), digits=SCORE_DIGITS)
-
-
-def _copied(row: _Row) -> str:
-    return f"<- {row.current.parent}" if row.current.donor is not None else ""
 
 
 def _hyperparameters(status: StudyStatus, rows: list[_Row]) -> list[Column]:
