@@ -32,7 +32,6 @@ class StudyFile:
     """What a study file says.
 
     Attributes:
-        path: where it lies.
         settings: arguments of `create_study`, without the store.
         running: arguments of `Study.run`.
         store: URL of the store; None when the file names none.

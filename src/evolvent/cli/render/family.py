@@ -17,14 +17,7 @@ from evolvent.display.columns import Column, as_table, fitting, short_names
 def print_family(
     tree: FamilyTree, stems: Sequence[Branch], diversity: Diversity, *, most: int | None
 ) -> None:
-    """Print the branches that are left, where all meet, and the variety round by round.
-
-    Args:
-        tree: the whole family tree.
-        stems: its branches that are left.
-        diversity: the variety.
-        most: how many branches to draw; None for all.
-    """
+    """Print the branches that are left, `most` of them at most, where all meet, and the variety."""
     console, status = output_console(), tree.log.status
     if not stems:
         console.print(f"{status.record.name}: no job is done yet", soft_wrap=True)

@@ -51,8 +51,6 @@ class Fields:
     """The fields that the jobs of one study have.
 
     Attributes:
-        hyperparameters: their dotted names.
-        metrics: their names.
         texts: hyperparameters that have, in some job, a value that is no number.
     """
 

@@ -51,11 +51,7 @@ class PathValues(TypedDict, total=False):
 
 
 class PathTemplate:
-    """A path such as `/studies/{study}/jobs/{job}`, compiled.
-
-    Args:
-        text: below the prefix of the API.
-    """
+    """A path below the prefix of the API, such as `/studies/{study}/jobs/{job}`, compiled."""
 
     def __init__(self, text: str) -> None:
         self.parameters = tuple(_PARAMETER.findall(text))

@@ -71,14 +71,7 @@ class Throttled(HttpError, Unauthenticated):
 
 
 class Authenticator:
-    """Recognises tokens; nothing is remembered that would outlast their end.
-
-    Args:
-        tokens: those of the store that is served.
-        settings: of the service.
-        threads: to ask the store off the event loop, where that takes long.
-        clock: seconds that grow, for the rate limits.
-    """
+    """Recognises tokens; nothing is remembered that would outlast their end."""
 
     def __init__(
         self,

@@ -33,7 +33,6 @@ class TableColumn:
 
     Attributes:
         key: as in the URL of the page.
-        title: for people.
         number: whether its cells are numbers.
     """
 
