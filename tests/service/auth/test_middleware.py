@@ -23,7 +23,6 @@ from starlette.routing import Route
 
 from evolvent.service.auth import sign_in
 from evolvent.service.auth.authenticator import Authenticator
-from evolvent.service.auth.csrf import csrf_of
 from evolvent.service.auth.middleware import AuthMiddleware
 from evolvent.service.settings import ServiceSettings
 from evolvent.service.web.errors import to_response
@@ -92,7 +91,7 @@ async def _health(request: Request) -> Response:
 async def _who(request: Request) -> Response:
     who = request.state.identity
     told = {"role": who.role.name, "study": who.study, "name": who.name}
-    return JSONResponse({**told, "csrf": csrf_of(request)})
+    return JSONResponse({**told, "csrf": request.state.csrf})
 
 
 async def _change(request: Request) -> Response:

@@ -11,7 +11,6 @@ import hmac
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from evolvent.errors import Forbidden
@@ -30,14 +29,6 @@ _MOST_FIELDS = 200
 def csrf_for(signed_in: str) -> str:
     """Return the token for the forms of one signed-in browser; the same until it signs out."""
     return hmac.digest(signed_in.encode(), b"evolvent csrf", "sha256").hex()
-
-
-def csrf_of(request: Request) -> str:
-    """Return the token to put into a form (field `csrf`) or header (X-CSRF-Token) of a page.
-
-    Empty when the request came with a bearer token, which no browser sends by itself.
-    """
-    return str(getattr(request.state, "csrf", ""))
 
 
 def check_origin(headers: Headers) -> None:

@@ -73,8 +73,10 @@ class Figures:
         """
         if kind not in SHOWN:
             raise invalid("figure", f"got {kind!r:.80}, wanted one of {', '.join(SHOWN)}")
+        counts = tuple(sorted(status.counts.items()))
+        version = (status.id, status.created_at, status.changed_at, status.record.rounds, counts)
         with self._lock:
-            return self._drawn(_version(status), status.record.name, kind, dark, width)
+            return self._drawn(version, status.record.name, kind, dark, width)
 
     def _draw(
         self, version: tuple[Any, ...], study: str, kind: str, dark: bool, width: int
@@ -144,8 +146,3 @@ def _fit(part: Any, columns: int) -> Any:
 def _xy(step: float, value: float | None) -> dict[str, float | None]:
     finite = value is not None and value - value == 0  # neither NaN nor infinite
     return {"x": step, "y": value if finite else None}
-
-
-def _version(status: StudyStatus) -> tuple[Any, ...]:
-    counts = tuple(sorted(status.counts.items()))
-    return (status.id, status.created_at, status.changed_at, status.record.rounds, counts)

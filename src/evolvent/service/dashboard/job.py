@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from evolvent.analysis.explain.explain import explain
@@ -72,18 +73,11 @@ def attempts(failures: Sequence[FailedAttempt], *, shown: str | None) -> Iterato
         failures: the newest first.
         shown: the error of the job, which the page shows anyway.
     """
-    for (_, message, traceback), same in groupby(failures, _same_failure):
-        shown_already = shown is not None and message == last_line(shown)
-        new = None if traceback == shown else traceback
-        yield Attempts(
-            list(same),
-            None if shown_already else shortened(last_line(message), _MOST_OF_MESSAGE),
-            new,
-        )
-
-
-def _same_failure(failed: FailedAttempt) -> tuple[str, str, str | None]:
-    return failed.failure.kind.value, failed.failure.message, failed.failure.traceback
+    for failure, same in groupby(failures, attrgetter("failure")):
+        message = shortened(last_line(failure.message), _MOST_OF_MESSAGE)
+        shown_already = shown is not None and failure.message == last_line(shown)
+        traceback = None if failure.traceback == shown else failure.traceback
+        yield Attempts(list(same), None if shown_already else message, traceback)
 
 
 def _explanation(

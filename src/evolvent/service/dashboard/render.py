@@ -16,7 +16,6 @@ from starlette.responses import HTMLResponse, Response
 
 from evolvent.display.words import NOTHING, compact, duration, size
 from evolvent.errors import MissingExtra
-from evolvent.service.auth.csrf import csrf_of
 from evolvent.service.auth.roles import Role, current_identity
 from evolvent.service.web.errors import HttpError, to_response
 
@@ -61,7 +60,7 @@ def page(
     """
     variables = {
         "identity": current_identity(request),
-        "csrf": csrf_of(request),
+        "csrf": request.state.csrf,
         "path": request.url.path,
         **values,
     }

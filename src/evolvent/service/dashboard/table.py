@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -280,7 +280,7 @@ def cell(job: JobRecord, key: str, record: StudyRecord) -> Any:
     return values[key]
 
 
-def csv_blocks(table: Table, query: Query) -> Iterator[bytes]:
+def csv_blocks(table: Table, query: Query) -> Generator[bytes, None, None]:
     """Yield the jobs that a query wants, in the order of the log, with all columns.
 
     A file for spreadsheets, made while it is sent.
