@@ -75,11 +75,11 @@ def schedule(
         raise typer.BadParameter("--trial and --iterations belong to --from-ray")
     if rounds is not None and steps is not None:
         raise typer.BadParameter("--rounds and --steps exclude each other")
-    found = (
-        Schedule.from_ray(from_ray.expanduser(), trial=trial, total=iterations)
-        if from_ray is not None
-        else _of_study(study, job)
-    )
+    if from_ray is not None:
+        found = Schedule.from_ray(from_ray.expanduser(), trial=trial, total=iterations)
+    else:
+        result = study.open().result()
+        found = result.best.schedule if job is None else Schedule.of(result.lineage(job))
     if only is not None:
         found = found.only(*split_names(only))
     found = _rescaled(found, rounds, steps)
@@ -88,13 +88,6 @@ def schedule(
         print(f"wrote {file}", file=sys.stdout if form is Format.TABLE else sys.stderr)
     if form is not Format.TABLE or not written:
         _print(found, form)
-
-
-def _of_study(study: StudyChoice, job: str | None) -> Schedule:
-    from evolvent.analysis.schedule.schedule import Schedule
-
-    result = study.open().result()
-    return result.best.schedule if job is None else Schedule.of(result.lineage(job))
 
 
 def _rescaled(found: Schedule, rounds: int | None, steps: int | None) -> Schedule:

@@ -6,7 +6,7 @@ from typing import Any
 
 from evolvent.cli.render.output import print_schedule
 from evolvent.core.space import Space, short
-from evolvent.result import Best, Result
+from evolvent.result import Result
 
 
 def print_best(result: Result) -> None:
@@ -18,7 +18,10 @@ def print_best(result: Result) -> None:
     print()
     print(f"best             {record.metric} {short(best.value, digits=6)}  (job {best.job.id})")
     print(f"hyperparameters  {values}")
-    print(f"checkpoint       {best.directory}{_elsewhere(best)}")
+    missing = ""
+    if not best.directory.is_dir():
+        missing = "  (the service keeps it; not here yet)" if best.kept else "  (not there)"
+    print(f"checkpoint       {best.directory}{missing}")
     print()
     rounds = best.schedule.rounds
     print(f"schedule of its {rounds} round{'' if rounds == 1 else 's'} of training")
@@ -59,9 +62,3 @@ def best_as_json(result: Result) -> dict[str, Any]:
             ],
         },
     }
-
-
-def _elsewhere(best: Best) -> str:
-    if best.directory.is_dir():
-        return ""
-    return "  (the service keeps it; not here yet)" if best.kept else "  (not there)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,12 @@ _CHOICE: Schema = {
 }
 
 
-def _dump(request: ApiRequest) -> Iterator[bytes]:
+def _dump(request: ApiRequest) -> Generator[bytes, None, None]:
     which = parse_choice(request.query.get("checkpoints", "best"))
     return _blocks(request.store, request.study, which)
 
 
-def _blocks(store: Store, study: int, which: Chosen) -> Iterator[bytes]:
+def _blocks(store: Store, study: int, which: Chosen) -> Generator[bytes, None, None]:
     with store.dump(study, checkpoints=which) as (dump, held):
         yield from archive_blocks(dump, held)
 

@@ -39,6 +39,8 @@ _BLOCK = 1 << 19
 _MOST_DRAINED = 1 << 25  # so many bytes are read in vain, that the sender may read our answer
 _DRAIN_S = 10.0
 _LARGEST = 10**15
+_cached_entries = lru_cache(maxsize=32)(manifest.of)
+"""What is in a checkpoint, which stays the same for as long as it has its address."""
 
 
 def _show(request: ApiRequest) -> m.CheckpointBody:
@@ -98,12 +100,6 @@ def _open_file(directory: Path, entry: FileEntry) -> io.FileIO:
             f"checkpoint {directory.name}: {entry.name!r} has {size} bytes instead of {entry.size}"
         )
     return file
-
-
-@lru_cache(maxsize=32)
-def _cached_entries(directory: Path) -> list[FileEntry]:
-    """Return what is in a checkpoint, which stays the same for as long as it has its address."""
-    return manifest.of(directory)
 
 
 def _missing(directory: Path) -> HttpError:

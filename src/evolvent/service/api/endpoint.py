@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
@@ -165,7 +165,7 @@ class Endpoint:
         packed = _takes_gzip(request)
         paged = LINES not in request.headers.get("accept", "")
 
-        def run() -> Response | Iterator[bytes]:
+        def run() -> Response | Generator[bytes, None, None]:
             self._context.check(op, asked)
             if paged and op.page is not None and op.reply is not None:
                 page = op.reply.to_json(op.page(asked))
@@ -181,7 +181,7 @@ class Endpoint:
         return StreamedResponse(first, stream, headers=_GZIP if packed else None, media_type=LINES)
 
     async def _stream(self, op: api.StreamCall, asked: ApiRequest) -> Response:
-        def run() -> Iterator[bytes]:
+        def run() -> Generator[bytes, None, None]:
             self._context.check(op, asked)
             return op.blocks(asked)
 
@@ -251,7 +251,7 @@ def _json_response(value: Any, status: int, *, packed: bool) -> Response:
     return Response(text, status, media_type="application/json")
 
 
-def _blocks(records: Iterable[Any], to_json: Callable[[Any], Any]) -> Iterator[bytes]:
+def _blocks(records: Iterable[Any], to_json: Callable[[Any], Any]) -> Generator[bytes, None, None]:
     """Yield records as JSON lines, many to a block; at least one block, be it empty."""
     left = iter(records)
     while True:
@@ -261,7 +261,7 @@ def _blocks(records: Iterable[Any], to_json: Callable[[Any], Any]) -> Iterator[b
             return
 
 
-def _packed(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _packed(blocks: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
     pack = zlib.compressobj(_LEVEL, wbits=31)
     for block in blocks:
         yield pack.compress(block) + pack.flush(zlib.Z_SYNC_FLUSH)

@@ -8,7 +8,7 @@ new kind is still missing.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, TypedDict, cast
 
@@ -246,10 +246,9 @@ class StreamCall(OperationBase):
 
     Attributes:
         blocks: reads what was asked for, and returns the blocks.
-        media_type: of the blocks.
     """
 
-    blocks: Callable[[ApiRequest], Iterator[bytes]]
+    blocks: Callable[[ApiRequest], Generator[bytes, None, None]]
     media_type: str
 
 
@@ -271,8 +270,6 @@ class UploadCall(OperationBase):
     Attributes:
         receive: reads the body itself, once it is clear that the sender may send it.
             What takes long, it runs in the threads.
-        media_type: of the body.
-        reply: the answer.
         creates: whether success is 201.
     """
 

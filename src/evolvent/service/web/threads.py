@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from enum import Enum, auto
@@ -60,7 +60,7 @@ class StoreThreads:
         return self._by_kind[kind](call)
 
     async def stream(
-        self, blocks: Iterator[bytes], *, holds_snapshot: bool = False
+        self, blocks: Generator[bytes, None, None], *, holds_snapshot: bool = False
     ) -> AsyncGenerator[bytes, None]:
         """Run an iterator in one thread of its own: all of it, also the end of its snapshot.
 
@@ -82,7 +82,7 @@ class StoreThreads:
             while (block := await loop.run_in_executor(executor, next, blocks, None)) is not None:
                 yield block
         finally:  # also when the client went away half-way
-            closed = loop.run_in_executor(executor, _close, blocks)
+            closed = loop.run_in_executor(executor, blocks.close)
             # Released when the thread is done, not when we are: cancelled here, it may go on for a
             # while, with the snapshot still open.
             if holds_snapshot:
@@ -101,12 +101,6 @@ class StoreThreads:
         """Let go of the threads once they have done what they do."""
         for pool in self._pools:
             pool.close()
-
-
-def _close(blocks: Iterator[bytes]) -> None:
-    close = getattr(blocks, "close", None)
-    if close is not None:
-        close()
 
 
 class WorkerThreads:
