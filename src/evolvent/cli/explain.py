@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -110,22 +111,15 @@ def tree(
 
 def _result_and_job(names: list[str] | None, store: str) -> tuple[Result, str]:
     """Return the study and the job that are meant: one name alone is a job if it reads like one."""
-    given: list[Any] = list(names or [])
-    if len(given) > 2:
-        raise typer.BadParameter(f"got {len(given)} names, wanted at most a study and a job")
-    if len(given) == 1 and _reads_like_a_job(given[0]):
-        given.insert(0, None)
-    study, job = [*given, None, None][:2]
+    if names is not None and len(names) > 2:
+        raise typer.BadParameter(f"got {len(names)} names, wanted at most a study and a job")
+    study, job = [*(names or []), None, None][:2]
+    if study is not None and job is None:
+        with suppress(UnknownJob):
+            job = JobId.parse(study)
+            study = None
     result = StudyChoice(study, store).open().result()
     return result, str(result.best.job.id) if job is None else job
-
-
-def _reads_like_a_job(name: str) -> bool:
-    try:
-        JobId.parse(name)
-    except UnknownJob:
-        return False
-    return True
 
 
 COMMANDS = (explain, lineage, tree)

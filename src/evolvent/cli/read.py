@@ -223,11 +223,8 @@ def _default_fields(study: Study, known: Fields, form: Format) -> list[str]:
         return known.names
     metric = study.record.metric
     shown = ["id", "state", *([metric] if metric in known.metrics else ["score"])]
-    ours = [
-        name
-        for name in known.names
-        if name.removeprefix("hyperparameters.") in known.hyperparameters
-    ]
+    names, given = known.names, known.hyperparameters
+    ours = [name for name in names if name.removeprefix("hyperparameters.") in given]
     return [*shown, "parent", "seconds", *ours]
 
 

@@ -74,7 +74,10 @@ def read_study_file(path: Path) -> StudyFile:
         with _naming(f"{path}: [algorithm]"):
             settings["algorithm"] = algorithm_from_json(tables["algorithm"])
     if "initial" in tables:
-        settings["initial"] = _initial(tables["initial"], path)
+        initial = tables["initial"]
+        if not isinstance(initial, list) or not all(isinstance(e, Mapping) for e in initial):
+            raise ConfigError(f"{path}: initial: wanted tables [[initial]], one for each member")
+        settings["initial"] = initial
     running = {key: study[key] for key in _RUNNING if key in study}
     return StudyFile(path, settings, running, study.get("store"), study.get("trainable"))
 
@@ -114,9 +117,3 @@ def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], *, where: str)
             close = get_close_matches(key, known, 1)
             meant = f": did you mean {close[0]!r}?" if close else ""
             raise ConfigError(f"{where}: unknown key {key!r}{meant} There are {', '.join(known)}")
-
-
-def _initial(entries: Any, path: Path) -> list[Mapping[str, Any]]:
-    if not isinstance(entries, list) or not all(isinstance(e, Mapping) for e in entries):
-        raise ConfigError(f"{path}: initial: wanted tables [[initial]], one for each member")
-    return entries

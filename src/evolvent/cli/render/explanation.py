@@ -22,11 +22,8 @@ _ROLES = {"this member": "bold", "copied": "bold green", "drawn": "bold cyan"}
 def print_explanation(explanation: Explanation) -> None:
     """Print why a job exists."""
     console = output_console()
-    console.print(
-        Text.assemble(
-            (explanation.job.id, "bold"), f" of {explanation.study}: {explanation.job.state}"
-        )
-    )
+    state = f" of {explanation.study}: {explanation.job.state}"
+    console.print(Text.assemble((explanation.job.id, "bold"), state))
     print_prose(explanation.why)
     if explanation.rivals:
         console.print()
