@@ -167,7 +167,6 @@ class OperationBase:
     Attributes:
         path: below `/api/v1`.
         role: the least that will do.
-        summary: one line.
         query: its parameters with their JSON schemas.
         needs: those of them that must be there.
         errors: which statuses of 4xx it may answer with, beside those of all;

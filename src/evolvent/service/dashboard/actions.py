@@ -19,7 +19,6 @@ class Action:
     """A form of a page.
 
     Attributes:
-        operation: what it does.
         body: makes the body of the operation from the form.
         done: what the page says afterwards.
     """
@@ -27,10 +26,6 @@ class Action:
     operation: JsonCall
     body: Callable[[Form, StudyStatus], dict[str, Any]]
     done: str
-
-
-def _nothing(_form: Form, _: StudyStatus) -> dict[str, Any]:
-    return {}
 
 
 def _reason(form: Form, _: StudyStatus) -> dict[str, Any]:
@@ -72,7 +67,7 @@ _OF = {f"{o.method} {o.path.removeprefix('/studies/{study}')}": o for o in OPERA
 
 ACTIONS: Mapping[str, Action] = {
     "stop": Action(_OF["POST /stop"], _reason, "Stopped: running jobs may finish."),
-    "resume": Action(_OF["POST /resume"], _nothing, "Resumed."),
+    "resume": Action(_OF["POST /resume"], lambda *_: {}, "Resumed."),
     "extend": Action(_OF["POST /extend"], _rounds, "The number of rounds is set."),
     "push": Action(_OF["POST /push"], _pushed, "A member is queued with these values."),
     "pin": Action(_OF["POST /pin"], _job, "Pinned: its checkpoint is kept."),

@@ -69,9 +69,7 @@ def job_page(store: Store, status: StudyStatus, id: JobId) -> dict[str, Any]:
 def attempts(failures: Sequence[FailedAttempt], *, shown: str | None) -> Iterator[Attempts]:
     """Yield failed attempts, those together that failed in the same way.
 
-    Args:
-        failures: the newest first.
-        shown: the error of the job, which the page shows anyway.
+    The newest come first; `shown` is the error of the job, which the page shows anyway.
     """
     for failure, same in groupby(failures, attrgetter("failure")):
         message = shortened(last_line(failure.message), _MOST_OF_MESSAGE)

@@ -129,7 +129,10 @@ def json_object(headers: Headers, body: bytes) -> dict[str, Any]:
     if len(_BRACKETS.findall(body)) > DEEPEST:
         _check_depth(data)
     if _SURROGATE.search(body):
-        _check_text(data)
+        try:
+            json.dumps(data, ensure_ascii=False).encode()
+        except UnicodeEncodeError as e:
+            raise invalid("body", "has half of a surrogate pair, wanted text in Unicode") from e
     return data
 
 
@@ -144,13 +147,6 @@ def _check_depth(data: Any) -> None:
 
 def _inside(item: Any) -> Any:
     return item.values() if isinstance(item, dict) else item
-
-
-def _check_text(data: Any) -> None:
-    try:
-        json.dumps(data, ensure_ascii=False).encode()
-    except UnicodeEncodeError as e:
-        raise invalid("body", "has half of a surrogate pair, wanted text in Unicode") from e
 
 
 def too_long(most: int) -> HttpError:
