@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from operator import attrgetter
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import NamedTuple
 
 from evolvent.core.heads import Head, decided_head, next_head, round_heads
@@ -53,10 +53,10 @@ SET {", ".join(f"{column} = :{column}" for column in rows.HEAD_COLUMNS)},
     lease_until = NULL, worker = NULL, started_at = NULL, error = NULL
 WHERE id = :id
 """
-_WAITING = f"""
-SELECT {rows.HEAD} FROM member m
-WHERE m.study = :study AND m.state = 'waiting' AND m.round <= :due
-ORDER BY m.round, m.member
+_WAITING = """
+SELECT member, parent_member, parent_round, checkpoint FROM member
+WHERE study = :study AND state = 'waiting' AND round <= :due
+ORDER BY round, member
 """
 _DUE_ROUND = """
 SELECT m.round
@@ -229,6 +229,15 @@ class JobResult(NamedTuple):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingHead:
+    """The head of a member that waits."""
+
+    member: int
+    parent: JobId | None
+    checkpoint: str | None
+
+
 def _write_head(
     work: UnitOfWork, head: Head, addresses: Mapping[JobId | None, str | None] = _NO_ADDRESSES
 ) -> None:
@@ -242,10 +251,13 @@ def _write_head(
     work.execute(_WRITE_HEAD, values)
 
 
-def _waiting_heads(work: UnitOfWork, due: int) -> list[HeadRow]:
+def _waiting_heads(work: UnitOfWork, due: int) -> list[WaitingHead]:
     """Return the members that wait to begin this round or an earlier one, by number."""
     found = work.execute(_WAITING, {"study": work.study, "due": due}).fetchall()
-    return sorted(map(HeadRow._make, found), key=attrgetter("member"))
+    return [
+        WaitingHead(member, rows.job_id(parent_member, parent_round), address)
+        for member, parent_member, parent_round, address in sorted(found, key=itemgetter(0))
+    ]
 
 
 def _due_round(work: UnitOfWork) -> int | None:
