@@ -83,7 +83,8 @@ class StudyDump:
     def stopped_for(self, missing: Sequence[JobId]) -> tuple[str | None, StoppedBy | None]:
         """Return why, and by whom, the study is stopped in its new store.
 
-        Members go on from the jobs that are missing: their checkpoints did not come along.
+        Args:
+            missing: the jobs that members go on from and whose checkpoints did not come along.
         """
         if not missing:
             return (None, None) if self.stopped_by == "import" else (self.stopped, self.stopped_by)
@@ -105,7 +106,10 @@ def cannot_go_on(name: str, missing: Sequence[JobId]) -> CheckpointMissing:
 def not_done(job: JobId, *, members: int, last: int | None) -> UnknownJob:
     """Return the error for a job whose checkpoint is wanted and that is not done.
 
-    There are so many members; that of the job has done the round `last`, if any.
+    Args:
+        job: the one that was asked for.
+        members: how many the study has.
+        last: the last round that the member of the job has done, if any.
     """
     if job.member >= members:
         there = f"there are members 0 to {members - 1}"

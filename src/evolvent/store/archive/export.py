@@ -30,7 +30,10 @@ def export_study(store: Store, study: int, path: str | Path, *, checkpoints: Cho
         CheckpointMissing, CheckpointDamaged: names the job.
         UnknownJob: a job whose checkpoint is wanted is not done.
     """
-    with _replacing(Path(path)) as file, store.dump(study, checkpoints=checkpoints) as (dump, held):
+    with (
+        _replacing(Path(path)) as file,
+        store.dump(study, checkpoints=checkpoints) as (dump, held),
+    ):
         return write_archive(file, dump, held)
 
 
@@ -61,7 +64,10 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def parse_choice(choice: str | Iterable[str]) -> Chosen:
-    """Return a choice: `"best"`, `"kept"`, `"pinned"`, `"none"`, or job ids, by commas or listed.
+    """Return the choice of `"best"`, `"kept"`, `"pinned"`, `"none"`, or of job ids.
+
+    Args:
+        choice: a word, job ids separated by commas, or a list of job ids.
 
     Raises:
         ConfigError: says what came and what was wanted.

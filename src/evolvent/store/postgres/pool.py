@@ -27,12 +27,15 @@ logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 class Pool:
-    """As many connections as threads need at once, up to 16, made when first needed.
-
-    A forked child calls `on_fork`, to forget what its parent was in the middle of.
-    """
+    """As many connections as threads need at once, up to 16, made when first needed."""
 
     def __init__(self, address: PostgresUrl, *, on_fork: Callable[[], None]) -> None:
+        """Make an empty pool.
+
+        Args:
+            address: of the server.
+            on_fork: called in a forked child, to forget what its parent was in the middle of.
+        """
         self._address = address
         self._on_fork = on_fork
         self._lock = threading.Lock()
@@ -120,7 +123,11 @@ class Pool:
 
 
 def connect(address: PostgresUrl) -> Connection:
-    """Open a connection of one's own; see `refused` for the error if it cannot be."""
+    """Open a connection of one's own.
+
+    Raises:
+        psycopg.Error: see `refused`.
+    """
     return psycopg.connect(address.conninfo, autocommit=True)
 
 

@@ -36,7 +36,10 @@ _MADE_AT = "SELECT made_at FROM place"
 def prepare(address: PostgresUrl, *, create: bool) -> CheckpointRoot:
     """Connect once, make or mend the tables if need be, and return what the store is known by.
 
-    What it raises is that of opening a `PostgresDatabase`.
+    Raises:
+        StoreUnavailable: the server cannot be reached, or refuses, or there is no store.
+        StoreDamaged: the schema belongs to another program.
+        SchemaTooNew: it was written by a newer evolvent.
     """
     try:
         connection = connect(address)
@@ -137,7 +140,11 @@ class CheckpointRoot:
         self._ensured = False
 
     def ensure(self, database: Database) -> None:
-        """Make sure that the directory is there, or refuse; the first one to ask makes it."""
+        """Make sure that the directory is there; the first one to ask makes it.
+
+        Raises:
+            StoreUnavailable: it is not there, or cannot be made.
+        """
         if self._ensured:
             return
         if not self.checkpoints.is_dir():

@@ -83,9 +83,10 @@ READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 def begin_writing(lock: tuple[int, int] | None, *, synced: bool, max_idle_s: float) -> bytes:
     """Return the statements that begin a transaction; the last of them asks for the time.
 
-    They take the advisory lock of this key first, if there is one. Idle for longer than
-    `max_idle_s`, the transaction is undone by the server; not `synced`, it survives the death of
-    the client only.
+    Args:
+        lock: key of the advisory lock to take first, if any.
+        synced: on the server's disk when it is committed; else it survives the death of the client.
+        max_idle_s: how long it may stay idle before the server undoes it.
     """
     settings = {"idle_in_transaction_session_timeout": max_idle_s, "lock_timeout": _LOCK_TIMEOUT_S}
     parts = [f"SET LOCAL {name} = {int(1000 * value)}" for name, value in settings.items()]

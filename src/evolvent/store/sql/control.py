@@ -135,7 +135,9 @@ class SqlControl:
         metrics = "" if done is None else rows.encode(done.metrics)
 
         def push() -> str:
-            return _push(work, hyperparameters, done, metrics=metrics)
+            if done is None:
+                return _push(work, hyperparameters)
+            return _push_done(work, hyperparameters, done, metrics=metrics)
 
         call = fingerprint("push", study, hyperparameters, done)
         with self._session.loaded(study) as work:
@@ -276,17 +278,21 @@ def _change_record(work: UnitOfWork, **changed: Any) -> None:
     work.execute(_WRITE_RECORD, {"study": work.study, "record": record})
 
 
-def _push(
-    work: UnitOfWork, hyperparameters: Hyperparameters, done: Report | None, *, metrics: str
-) -> JobId:
-    """Add a member; if its round 0 is done, with `metrics` as text, decide what it does next."""
+def _push(work: UnitOfWork, hyperparameters: Hyperparameters) -> JobId:
     (number,) = work.execute(_NEXT_MEMBER, {"study": work.study}).fetchone()
     _insert_head(work, work.study, first_head(work.record, number, dict(hyperparameters)))
-    if done is not None:
-        values = {"id": work.study * ID_STRIDE + number, "study": work.study, "now": work.now()}
-        why = {"reason": PUSHED_REASON, "cause": Cause.PUSHED.value}
-        work.execute(_RUN_PUSHED, {**values, **why, "worker": PUSHED_BY})
-        work.execute(_MARK_STARTED, values)
-        running = JobRecord(number, 0, JobState.RUNNING, hyperparameters, attempt=1)
-        report(work, Lease(work.study, running, PUSHED_BY), done, metrics=metrics)
     return JobId(number, 0)
+
+
+def _push_done(
+    work: UnitOfWork, hyperparameters: Hyperparameters, done: Report, *, metrics: str
+) -> JobId:
+    """Add a member whose round 0 is done, and decide what it does next; `metrics` as text."""
+    job = _push(work, hyperparameters)
+    values = {"id": work.study * ID_STRIDE + job.member, "study": work.study, "now": work.now()}
+    why = {"reason": PUSHED_REASON, "cause": Cause.PUSHED.value}
+    work.execute(_RUN_PUSHED, {**values, **why, "worker": PUSHED_BY})
+    work.execute(_MARK_STARTED, values)
+    running = JobRecord(job.member, 0, JobState.RUNNING, hyperparameters, attempt=1)
+    report(work, Lease(work.study, running, PUSHED_BY), done, metrics=metrics)
+    return job

@@ -112,8 +112,11 @@ class Database(Protocol):
     ) -> AbstractContextManager[Transaction]:
         """Return a context: what one statement reads of the study still holds for the next.
 
-        For looking at the log and changing files by it; not synced. Others, as with `write`, may
-        have to wait for `max_wait_s` between two statements.
+        For looking at the log and changing files by it; not synced.
+
+        Args:
+            study: as in `write`.
+            max_wait_s: for so long the others may have to wait between two statements.
         """
 
     def autocommit(self, sql: str, values: Mapping[str, Any]) -> list[Any]:

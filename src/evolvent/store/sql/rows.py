@@ -103,7 +103,7 @@ def head_and_study(row: Row) -> tuple[HeadRow, StudyRow]:
 
 
 def id_range(study: int) -> dict[str, Any]:
-    """Return a study, and the ids between which its heads and the lines of its log are."""
+    """Return a study, and the ids between which the lines of its log are."""
     return {"study": study, "begin": study * ID_STRIDE, "end": (study + 1) * ID_STRIDE}
 
 

@@ -165,7 +165,9 @@ class DatabaseSession:
     def work(self, study: int, *, synced: bool | None = None) -> UnitOfWork:
         """Return a context: a write transaction on a study that clears up after itself.
 
-        It is `synced`, on disk when the context ends, if the study's durability asks for it.
+        Args:
+            study: number of the study.
+            synced: on disk when the context ends; None for what the study's durability asks.
 
         Raises:
             UnknownStudy: there is none of that number.

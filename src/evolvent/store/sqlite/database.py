@@ -130,8 +130,12 @@ class Connections:
     """Connections to one file, and the two locks that guard its one writer.
 
     Commits are not synced by SQLite: whoever must be sure calls `sync` when others may write
-    already, so that many processes share one turn of the disk. Of a file that is not `durable`, and
-    goes with this process, nothing is ever synced. Messages name the store by its URL.
+    already, so that many processes share one turn of the disk.
+
+    Args:
+        path: of the file.
+        url: of the store, for messages.
+        durable: whether the file outlives this process; else nothing is ever synced.
     """
 
     def __init__(self, path: Path, *, url: str, durable: bool = True) -> None:
@@ -154,34 +158,32 @@ class Connections:
             # two processes that find no tables only one may make them.
             self.lock.acquire()
             try:
-                has_content = self.path.exists() and self.path.stat().st_size > 0
-                self._prepare(new=create and not has_content)
+                self._prepare(new=create and not _has_content(self.path))
             finally:
                 self.lock.unlock()
 
     def _prepare(self, *, new: bool) -> None:
-        connection = self._writer = self._new()
+        connection = self._connect()
         if new:  # the page size counts only before the first write, which the next line is
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
-            if self._durable and sqlite3.sqlite_version_info < _SOUND:
-                _logger.info(
-                    "SQLite %s has a rare fault when two programs write its log back at once"
-                    " (mended in 3.51.3). evolvent never does; keep other programs from writing to"
-                    " the file",
-                    sqlite3.sqlite_version,
-                )
+            if self._durable:
+                _note_old_sqlite()
         # All in one transaction: whoever is killed in the middle leaves a file as it was, or empty.
         connection.execute("BEGIN IMMEDIATE")
-        with connection:  # commits, or rolls back
+        try:
             _check_size(connection, self.path)
             migrate(connection)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
         connection.execute("PRAGMA journal_mode = WAL")  # in case a tool has changed it
 
     def exclusive(self) -> sqlite3.Connection:
         """Take the lock and return the connection for writing; the caller holds the mutex."""
         # Connect first: others need not wait for it.
-        connection = self._writer = self._writer or self._new()
+        connection = self._writer or self._connect()
         self.lock.acquire()
         return connection
 
@@ -206,6 +208,10 @@ class Connections:
         """
         assert self._log is not None  # opened with the first transaction
         _sync(self._log)
+
+    def _connect(self) -> sqlite3.Connection:
+        self._writer = self._new()
+        return self._writer
 
     def reader(self) -> sqlite3.Connection:
         """Take an idle connection for reading, or open one."""
@@ -394,6 +400,13 @@ class WriteTransaction(ExclusiveLock):
                 raise translate_error(e, self._connections.path) from e
 
 
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
 def _check_size(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse a file that ends within a page: SQLite would read zeros for the rest of it.
 
@@ -402,3 +415,12 @@ def _check_size(connection: sqlite3.Connection, path: Path) -> None:
     page = connection.execute("PRAGMA page_size").fetchone()[0]
     if path.stat().st_size % page:
         raise StoreDamaged("the file has been cut short: take another copy")
+
+
+def _note_old_sqlite() -> None:
+    if sqlite3.sqlite_version_info < _SOUND:
+        _logger.info(
+            "SQLite %s has a rare fault when two programs write its log back at once (mended in"
+            " 3.51.3). evolvent never does; keep other programs from writing to the file",
+            sqlite3.sqlite_version,
+        )
