@@ -71,9 +71,10 @@ def import_(
     study = import_study(file, store=store, name=name)
     status = study.status()
     done = counted(status.counts.get(JobState.DONE, 0), "done job")
-    outlook = f"{status.state}" + ("" if status.stopped is None else f", {status.stopped}")
     if status.state is StudyState.OPEN:
         outlook = "`evolvent resume` goes on with it"
+    else:
+        outlook = f"{status.state}" + ("" if status.stopped is None else f", {status.stopped}")
     print(f"study {study.name} is in {study.store.url} with {done}: {outlook}")
 
 

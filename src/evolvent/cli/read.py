@@ -223,8 +223,8 @@ def _default_fields(study: Study, known: Fields, form: Format) -> list[str]:
         return known.names
     metric = study.record.metric
     shown = ["id", "state", *([metric] if metric in known.metrics else ["score"])]
-    names, given = known.names, known.hyperparameters
-    ours = [name for name in names if name.removeprefix("hyperparameters.") in given]
+    varied = known.hyperparameters
+    ours = [n for n in known.names if n.removeprefix("hyperparameters.") in varied]
     return [*shown, "parent", "seconds", *ours]
 
 

@@ -126,7 +126,7 @@ class Progress:
             self._line_at, self._line_shown = now, shown
             left_s = self._left_s(status)
             eta = "" if left_s is None else f"  eta {duration(left_s)}"
-            rounds = f"round {shown[0]}/{status.record.rounds}"
+            rounds = f"round {_round(status)}/{status.record.rounds}"
             self._print(Text(f"{rounds}{_best(status)}{_failed(status)}{eta}"))
 
     def _left_s(self, status: StudyStatus) -> float | None:

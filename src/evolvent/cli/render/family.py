@@ -17,7 +17,10 @@ from evolvent.display.columns import Column, as_table, fitting, short_names
 def print_family(
     tree: FamilyTree, stems: Sequence[Branch], diversity: Diversity, *, most: int | None
 ) -> None:
-    """Print the branches that are left, `most` of them at most, where all meet, and the variety."""
+    """Print the branches that are left, where all meet, and the variety round by round.
+
+    At most `most` lines of branches; None for all.
+    """
     console, status = output_console(), tree.log.status
     if not stems:
         console.print(f"{status.record.name}: no job is done yet", soft_wrap=True)

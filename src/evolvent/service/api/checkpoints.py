@@ -39,8 +39,6 @@ _BLOCK = 1 << 19
 _MOST_DRAINED = 1 << 25  # so many bytes are read in vain, that the sender may read our answer
 _DRAIN_S = 10.0
 _LARGEST = 10**15
-_cached_entries = lru_cache(maxsize=32)(manifest.of)
-"""What is in a checkpoint, which stays the same for as long as it has its address."""
 
 
 def _show(request: ApiRequest) -> m.CheckpointBody:
@@ -102,6 +100,12 @@ def _open_file(directory: Path, entry: FileEntry) -> io.FileIO:
     return file
 
 
+@lru_cache(maxsize=32)
+def _cached_entries(directory: Path) -> list[FileEntry]:
+    """Return what is in a checkpoint, which stays the same for as long as it has its address."""
+    return manifest.of(directory)
+
+
 def _missing(directory: Path) -> HttpError:
     message = (
         f"checkpoint {directory.name} is not here: collected, as nothing needed it, or never sent"
@@ -135,8 +139,7 @@ async def _receive(request: ApiRequest, sent: Request, _: StoreThreads) -> int:
     stream = sent.stream()
     try:
         check_type(sent.headers, BYTES)
-        index, offset = request.path["index"], request.count("offset", most=_LARGEST)
-        file = await asyncio.to_thread(lambda: _find(request).receive(index, offset))
+        file = await asyncio.to_thread(_resume, request)
         try:
             file.check_length(_length(sent.headers))
             await _write(file, _blocks(stream, request.settings.upload_stall_s))
@@ -150,6 +153,11 @@ async def _receive(request: ApiRequest, sent: Request, _: StoreThreads) -> int:
         if not isinstance(e, _SenderGone):
             await _drain(stream)
         raise (_damaged(e) if isinstance(e, CheckpointDamaged) else e) from e
+
+
+def _resume(request: ApiRequest) -> UploadWriter:
+    offset = request.count("offset", most=_LARGEST)
+    return _find(request).receive(request.path["index"], offset)
 
 
 async def _write(file: UploadWriter, blocks: AsyncIterator[bytes]) -> None:

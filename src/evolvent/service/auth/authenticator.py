@@ -71,7 +71,10 @@ class Throttled(HttpError, Unauthenticated):
 
 
 class Authenticator:
-    """Recognises tokens; nothing is remembered that would outlast their end."""
+    """Recognises tokens; nothing is remembered that would outlast their end.
+
+    The store is asked in `threads`, off the event loop; `clock` tells seconds, for the rate limits.
+    """
 
     def __init__(
         self,

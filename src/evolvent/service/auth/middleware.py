@@ -31,7 +31,7 @@ class AuthMiddleware:
     """Middleware that finds out who is asking, and turns everybody else away.
 
     Puts an `Identity` on `request.state.identity`, on `request.state.csrf` what a page's forms must
-    send back (nothing where the request came with a bearer token, which no browser sends by
+    send back (empty where the request came with a bearer token, which no browser sends by
     itself), and on `request.state.recheck` what looks again after a wait, in a thread of the store:
     it raises Unauthenticated when the token has been revoked meanwhile.
     """

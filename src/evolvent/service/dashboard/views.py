@@ -36,7 +36,7 @@ from evolvent.validation import invalid
 
 _Handler = Callable[[Request], Awaitable[Response]]
 _MOST_FIELDS = 1000  # of a form: one for every hyperparameter
-_MOST_STUDIES = 4
+_MOST_KEPT = 4  # studies whose columns are kept
 _STEP = 40  # pixels: figures are as wide as the page, in steps, so that many share one
 
 
@@ -70,7 +70,8 @@ class DashboardViews:
         self._context, self._store, self._threads = context, context.store, context.threads
         # Millions of rows each: those of the few studies that were looked at last. A number that
         # was given out again, at another time, is another study.
-        self._columns = lru_cache(_MOST_STUDIES)(lambda id, _created_at: Columns(self._store, id))
+        store = context.store  # not through us: what is in a cycle waits for the collector
+        self._columns = lru_cache(_MOST_KEPT)(lambda id, _created_at: Columns(store, id))
         self._figures = Figures(context.store)
         self._warm = False
 

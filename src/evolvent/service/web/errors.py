@@ -35,7 +35,8 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
 )
 """The first that fits counts."""
 
-_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
+_UNAVAILABLE = 503
+_HEADERS_OF_STATUS = {401: {"WWW-Authenticate": "Bearer"}, _UNAVAILABLE: {"Retry-After": "1"}}
 
 
 class HttpError(EvolventError):
@@ -92,9 +93,13 @@ def error_body(
 
 
 def _own_error(error: EvolventError | Malformed, status: int) -> Response:
-    # Clients know errors by public names: that of the class, or of its parent.
-    names = [k.__name__ for k in type(error).__mro__ if vars(errors).get(k.__name__) is k]
-    kind = "ConfigError" if isinstance(error, Malformed) else names[0]
+    kind = "ConfigError" if isinstance(error, Malformed) else _public_name(type(error))
     # Always something that the client can look at: with the store nothing of its own is wrong.
-    field = "store" if status >= 503 else error.field or "request"
-    return error_body(status, kind, str(error), field=field, headers=_HEADERS.get(status))
+    field = "store" if status >= _UNAVAILABLE else error.field or "request"
+    return error_body(status, kind, str(error), field=field, headers=_HEADERS_OF_STATUS.get(status))
+
+
+def _public_name(kind: type[Exception]) -> str:
+    """Return the name by which clients know a class of errors: its own, or that of its parent."""
+    public = vars(errors)
+    return next(name for k in kind.__mro__ if public.get(name := k.__name__) is k)

@@ -62,7 +62,7 @@ class StoreThreads:
     async def stream(
         self, blocks: Generator[bytes, None, None], *, holds_snapshot: bool = False
     ) -> AsyncGenerator[bytes, None]:
-        """Run an iterator in one thread of its own: all of it, also the end of its snapshot.
+        """Run a generator in one thread of its own: all of it, also the end of its snapshot.
 
         Args:
             blocks: what to run; it is closed in the end.
@@ -104,7 +104,7 @@ class StoreThreads:
 
 
 class WorkerThreads:
-    """So many threads, that start with the first call, and end with the process or `close`."""
+    """`n` threads that start with the first call, and end with the process or `close`."""
 
     def __init__(self, n: int, *, name: str) -> None:
         self._n, self._name = n, name
