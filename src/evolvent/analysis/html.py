@@ -49,7 +49,7 @@ def rows(
 ) -> str:
     """Return a table with a line of titles, words to the left, of at most `MOST_ROWS` rows.
 
-    Rows may have `classes`, by which they stand out.
+    By its class a row stands out; none does when there are no `classes`.
     """
     columns = list(zip(*values, strict=True)) or [()] * len(titles)
     words = [" class='words'" if any(isinstance(v, str) for v in c) else "" for c in columns]

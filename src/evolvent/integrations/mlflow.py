@@ -108,6 +108,7 @@ class Logger:
         self._experiment = check_name("experiment", experiment)
         self._axis = StepAxis(by, steps_per_round)
         self._lock: Lock | None = None
+        self._client: MlflowClient | None = None
         self._runs: dict[str, RunState] = {}
 
     @property
@@ -136,8 +137,10 @@ class Logger:
         self._key = protocol.key(status, self._axis)
         self._client = MlflowClient(self._uri)
         self._experiment_id = _experiment(self._client, self._experiment, self._directory)
-        self._runs = {run.data.tags[_RUN]: RunState.of(run) for run in self._runs_of_study()}
-        self._parent = self._run("", status.created_at)
+        self._runs = {
+            run.data.tags[_RUN]: RunState.of(run) for run in self._runs_of_study(self._client)
+        }
+        self._parent = self._run(self._client, "", status.created_at)
         self._parent.new_params = _named(protocol.settings(status.record))
         self._parent.send(self._client)
         self._tracker = protocol.ProgressTracker(status.record)
@@ -145,10 +148,11 @@ class Logger:
     @_quiet()
     def write(self, entries: Sequence[Entry]) -> None:
         """Add what the runs lack."""
+        assert self._client is not None
         touched: dict[str, RunState] = {}
         for entry in entries:
             name = self._axis.run(entry)
-            run = touched[name] = self._run(name, entry.at(0.0))
+            run = touched[name] = self._run(self._client, name, entry.at(0.0))
             run.add_entry(entry)
             # Tags are written for every entry, metrics only for rounds that MLflow has not got.
             if entry.job.round + 1 > run.n_rounds:
@@ -165,18 +169,19 @@ class Logger:
     @_quiet()
     def close(self, status: StudyStatus) -> None:
         """Say how the runs have ended, if they have."""
-        since = status.changed_at or status.created_at
-        for run in self._runs.values():
-            run.set_status(_ENDS.get(status.state, "RUNNING"), self._client, since=since)
-        self._runs = {}
+        if self._client is not None:
+            since = status.changed_at or status.created_at
+            for run in self._runs.values():
+                run.set_status(_ENDS.get(status.state, "RUNNING"), self._client, since=since)
+        self._client = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
-    def _runs_of_study(self) -> Iterator[Run]:
+    def _runs_of_study(self, client: MlflowClient) -> Iterator[Run]:
         token = None
         while True:
-            page = self._client.search_runs(
+            page = client.search_runs(
                 [self._experiment_id], f"tags.`{_KEY}` = '{self._key}'", page_token=token
             )
             yield from page
@@ -184,16 +189,18 @@ class Logger:
             if not token:
                 return
 
-    def _run(self, name: str, since: float) -> RunState:
+    def _run(self, client: MlflowClient, name: str, since: float) -> RunState:
         """Return a run by its name, made if it is not there; that without a name is the parent."""
         if name not in self._runs:
             study = self._status.record.name
             tags = {_KEY: self._key, _RUN: name, "evolvent.study": study}
             if name:
                 tags["mlflow.parentRunId"] = self._parent.id
-            start = _milliseconds(since)
-            made = self._client.create_run(
-                self._experiment_id, start_time=start, tags=tags, run_name=name or study
+            made = client.create_run(
+                self._experiment_id,
+                start_time=_milliseconds(since),
+                tags=tags,
+                run_name=name or study,
             )
             self._runs[name] = RunState.of(made)
         return self._runs[name]

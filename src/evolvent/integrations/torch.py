@@ -243,7 +243,7 @@ def _settings_by_name(
         raise ConfigError(f"names: wanted a tuple of names, got {names!r}: write ({names!r},)")
     group = optimizer.param_groups[0]
     settings = [name for name in group if name not in {"params", "param_names", "betas"}]
-    settings += _BETAS if "betas" in group else []
+    settings += list(_BETAS) if "betas" in group else []
     if names is None:
         return _matched(hyperparameters, settings)
     pairs = dict(names) if isinstance(names, Mapping) else {name: name for name in names}

@@ -50,7 +50,11 @@ class Estimate:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
     def verdict(self, mode: Mode) -> Verdict:
-        """Say what a difference means: `"noise"` when the interval holds 0, `"unknown"` without."""
+        """Return what a difference means: `"noise"` when the interval holds 0, `"unknown"` without.
+
+        Args:
+            mode: whether more or less is better.
+        """
         if self.low is None:
             return "unknown"
         if not self.sure:

@@ -82,7 +82,8 @@ def thin_line(line: Rows, places: Numbers, *, columns: int) -> Rows:
 def thin_points(x: Numbers, y: Numbers, *, columns: int, rows: int) -> Rows:
     """Return the indices of the points that are seen: the last in each cell of a grid.
 
-    Places are float64 [n], evenly spread; points that are not finite are left out.
+    Places are float64 [n], evenly spread; points that are not finite are left out. The grid has so
+    many columns and rows of cells.
     """
     seen = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     if len(seen) <= 1:
@@ -95,7 +96,7 @@ def thin_points(x: Numbers, y: Numbers, *, columns: int, rows: int) -> Rows:
 def core_range(values: Numbers, keep: Numbers | None = None) -> tuple[float, float] | None:
     """Return the range worth drawing when a few values would flatten all others; else None.
 
-    Values to `keep` lie within.
+    The values of `keep` lie within it.
     """
     finite = values[np.isfinite(values)]
     if len(finite) < 10:

@@ -57,7 +57,7 @@ class Legend:
 def halo(chart: alt.Chart, theme: Theme, *, width: float, **kind: Any) -> alt.LayerChart:
     """Return a line on a wider one in the colour of the paper, to stand out from what it crosses.
 
-    The chart is coloured by `what`; the width is in pixels, `kind` has what else the marks are.
+    The chart is coloured by `what`, the width is in pixels; `kind` are further properties.
     """
     under = chart.mark_line(strokeWidth=width + 2, strokeJoin="round", **kind)
     over = chart.mark_line(strokeWidth=width, strokeJoin="round", strokeCap="round", **kind)

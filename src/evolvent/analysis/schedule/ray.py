@@ -107,8 +107,8 @@ def _lineage(
         raise ConfigError(
             f"holds several trials: say which one's lineage with --trial (trial=): {tags}"
         )
-    tag = last = copies[-1].trial if trial is None else _tag_of(trial, copies)
-    chain = []
+    last = copies[-1].trial if trial is None else _tag_of(trial, copies)
+    tag, chain = last, []
     # Copies of others lie between them in a global log; in the log of one trial there may be older
     # ones of its own, which the last one has overwritten.
     for copy in reversed(copies):

@@ -87,9 +87,11 @@ def coded(codes: Column, categories: Sequence[str]) -> Cells:
 
 
 def scalars(values: Column, known: Sequence[Any] = ()) -> Cells:
-    """Return numbers (int64, float64), or objects: booleans, texts, or a mixture that becomes text.
+    """Return numbers, booleans, texts or a mixture of them, which becomes text.
 
-    The values that there may be are `known`, if they are listed.
+    Args:
+        values: int64, float64 or object.
+        known: the values that there may be, if they are listed.
     """
     if values.dtype != object:
         return whole(values) if values.dtype.kind == "i" else number(values)

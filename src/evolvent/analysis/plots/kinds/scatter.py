@@ -81,13 +81,13 @@ def _panel(
 ) -> alt.LayerChart:
     """Return one study, in the colours and on the scales that all share."""
 
-    def chart(rows: Rows) -> alt.Chart:
+    def chart(shown: Rows) -> alt.Chart:
         data = table(
-            x=x.cells(rows),
-            y=y.cells(rows),
-            value=rounded(view.values[rows]),
-            round=view.log.round[rows].tolist(),
-            job=ids(view, rows),
+            x=x.cells(shown),
+            y=y.cells(shown),
+            value=rounded(view.values[shown]),
+            round=view.log.round[shown].tolist(),
+            job=ids(view, shown),
         )
         value = alt.Tooltip("value:Q", title=view.metric)
         tips = ["job:N", value, x.tooltip("x"), y.tooltip("y")]
