@@ -265,6 +265,16 @@ def test_damaged_checkpoint_is_replaced_by_sound_equal_contents(
     assert checkpoints.verify(address).is_dir()
 
 
+def test_who_discards_deletes_that_and_not_what_others_have_discarded(
+    checkpoints: LocalCheckpoints,
+) -> None:
+    theirs = sealed(checkpoints, {"a": b"theirs"})
+    ours = sealed(checkpoints, {"a": b"ours"})
+    checkpoints.discard([theirs])
+    assert checkpoints.empty_trash(checkpoints.discard([ours])) == 4
+    assert checkpoints.empty_trash() == 6
+
+
 def test_discarded_checkpoint_is_unreachable_at_once_and_deleted_with_the_trash(
     checkpoints: LocalCheckpoints,
 ) -> None:

@@ -27,6 +27,7 @@ from evolvent.engines.job import Job
 EXIT_ERROR = 3
 EXIT_HUNG = 75
 DRAIN = b"drain\n"
+_KEPT_BYTES = 1 << 24
 
 # Two threads write to the driver: a line must not come in the middle of another.
 _status_lock = threading.Lock()
@@ -37,6 +38,9 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     faulthandler.enable()
     control, status = _take_pipes(int(sys.argv[1]))
+    # Whoever has freed a large block keeps memory for blocks of that size. Before, glibc would hand
+    # the model of a few megabytes back whenever a member changes, and take it again page by page.
+    bytes(_KEPT_BYTES)
     try:
         task = _read_task(control)
         drain = threading.Event()

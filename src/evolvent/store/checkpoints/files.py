@@ -193,7 +193,7 @@ def list_dir(directory: Path) -> Iterator[Path]:
 def identity(directory: Path) -> tuple[int, int] | None:
     """Tell one directory from another that takes its place; None when there is none."""
     try:
-        info = directory.stat()
+        info = os.stat(directory)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return info.st_ino, info.st_ctime_ns

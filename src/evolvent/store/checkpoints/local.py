@@ -61,10 +61,10 @@ class LocalCheckpoints:
         staged = self._staging / f"{plain}-{young_until:016x}-{secrets.token_hex(4)}"
         try:
             with suppress(FileNotFoundError):  # the first one, or somebody has cleared up
-                staged.mkdir()
+                os.mkdir(staged)
                 return staged
             tree.make_directory(self._staging, sync=self.sync)
-            staged.mkdir()
+            os.mkdir(staged)
         except OSError as e:
             raise tree.translate_error(e, doing="make the directory", path=staged) from e
         return staged
@@ -80,7 +80,7 @@ class LocalCheckpoints:
             CheckpointMissing: the staged directory is gone.
             CheckpointError: a link or special file, or the disk fails: says where.
         """
-        if not staged.is_dir():
+        if not os.path.isdir(staged):
             raise CheckpointMissing(f"{staged} is gone: nothing to save; train the round again")
         try:
             return tree.freeze(staged, sync=self.sync)
@@ -155,23 +155,26 @@ class LocalCheckpoints:
         except OSError as e:
             raise tree.translate_error(e, doing="read the checkpoint at", path=path) from e
 
-    def discard(self, addresses: Iterable[str]) -> None:
+    def discard(self, addresses: Iterable[str]) -> list[str]:
         """Make checkpoints unreachable at once (a rename): call under the store's write lock.
 
+        Returns where they are now, to be deleted without the lock, at the latest by a `sweep`.
         What cannot be moved stays, with a warning, until a `sweep` succeeds: the log that no longer
         needs it has been written, so this is no reason to fail.
         """
+        discarded = []
         for address in addresses:
             try:
-                self._move_away(address)
+                discarded.append(self._move_away(address))
             except OSError as e:
                 _logger.warning(
                     "%s", tree.translate_error(e, doing="discard", path=self.path(address))
                 )
+        return discarded
 
-    def empty_trash(self) -> int:
-        """Delete what was discarded; return the bytes freed. Needs no lock."""
-        return sum(map(_remove, tree.list_dir(self._trash)))
+    def empty_trash(self, discarded: Iterable[str | Path] | None = None) -> int:
+        """Delete what was discarded, by default all; return the bytes freed. Needs no lock."""
+        return sum(map(_remove, tree.list_dir(self._trash) if discarded is None else discarded))
 
     def sweep(self, keep: set[str], *, staged_before: float) -> int:
         """Delete what is not in `keep`; return bytes freed.
@@ -219,36 +222,39 @@ class LocalCheckpoints:
 
     def _rename_to_address(self, staged: Path, address: str, entries: Sequence[FileEntry]) -> None:
         """Give the staged directory its address, unless sound equal contents have it already."""
-        path = self.path(address)
+        # Texts, not paths, as in all that a round of a few milliseconds would notice.
+        location = self._location(address)
+        bucket = os.path.dirname(location)
         # A known one is there, unless somebody has cleared up.
-        is_known = path.parent.name in self._known_buckets and path.parent.is_dir()
+        is_known = bucket in self._known_buckets and os.path.isdir(bucket)
         if not is_known:
-            tree.make_directory(self._objects, sync=self.sync)
-            tree.make_directory(path.parent, sync=False)
-        while not self._try_rename(staged, path):
+            if not self._known_buckets:
+                tree.make_directory(self._objects, sync=self.sync)
+            tree.make_directory(Path(bucket), sync=False)
+        while not self._try_rename(staged, location):
             if self.touch_if_intact(address):
                 break
         else:
             if len(entries) > 1:  # of a single file the address says all
-                manifest.write(path.with_suffix(".json"), entries)
+                manifest.write(Path(f"{location}.json"), entries)
         if self.sync:
-            tree.sync_path(path.parent)
+            tree.sync_path(bucket)
             # Once also what others have made: they may not have come so far yet.
             if not is_known:
                 tree.sync_path(self._objects)
         # Only now: other threads take the name of a known one for durable.
-        self._known_buckets.add(path.parent.name)
+        self._known_buckets.add(bucket)
 
-    def _try_rename(self, staged: Path, path: Path) -> bool:
+    def _try_rename(self, staged: Path, location: str) -> bool:
         """Give the staged directory its name; False if something has that already."""
         try:
             # Before it has an address: a sweep at the very next moment must find it young.
             self._make_young(staged)
             # After the syncs of its files and before that of its name: whatever a power cut
             # leaves, an address is of whole contents.
-            staged.rename(path)
+            os.rename(staged, location)
         except OSError as e:
-            if e.errno not in _OCCUPIED and not os.path.lexists(path):
+            if e.errno not in _OCCUPIED and not os.path.lexists(location):
                 raise
             return False
         return True
@@ -274,7 +280,7 @@ class LocalCheckpoints:
             return True
         return False
 
-    def _move_away(self, address: str) -> None:
+    def _move_away(self, address: str) -> str:
         # A rename and not a removal: nobody finds half of it, and the lock is held for no longer.
         location = self._location(address)
         target = f"{self._trash}/{address}-{secrets.token_hex(4)}"
@@ -285,6 +291,7 @@ class LocalCheckpoints:
                 tree.make_directory(self._trash, sync=False)
                 os.rename(location, target)
             os.unlink(f"{location}.json")
+        return target
 
 
 def _staged_ns(path: Path) -> int:
@@ -293,9 +300,9 @@ def _staged_ns(path: Path) -> int:
     return int(match[1], 16) if match else tree.changed_ns(path)
 
 
-def _remove(path: Path) -> int:
+def _remove(path: str | Path) -> int:
     try:
         return tree.remove(path)
     except OSError as e:
-        _logger.warning("%s", tree.translate_error(e, doing="delete", path=path))
+        _logger.warning("%s", tree.translate_error(e, doing="delete", path=Path(path)))
         return 0

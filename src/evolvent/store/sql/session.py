@@ -198,10 +198,9 @@ class DatabaseSession:
                     values = {"study": study, "address": address}
                     if not tx.execute(_NEEDED, values).fetchone()[0]:
                         unneeded.append(address)
-                cache.checkpoints.discard(unneeded)
+                discarded = cache.checkpoints.discard(unneeded)
             # After the lock: `discard` only renamed them, and unlinking large files takes long.
-            if unneeded:
-                cache.checkpoints.empty_trash()
+            cache.checkpoints.empty_trash(discarded)
         except (EvolventError, OSError) as e:  # the log has been written: `collect` can try again
             _logger.warning("a checkpoint that nothing needs could not be removed: %s", e)
 
