@@ -1,4 +1,4 @@
-"""Files of a checkpoint to a service and from it: what is lacking, from where a connection ended."""
+"""Files of a checkpoint to a service and from it: what lacks, from where a connection ended."""
 
 from __future__ import annotations
 
