@@ -268,10 +268,12 @@ def test_damaged_checkpoint_is_replaced_by_sound_equal_contents(
 def test_who_discards_deletes_that_and_not_what_others_have_discarded(
     checkpoints: LocalCheckpoints,
 ) -> None:
-    theirs = sealed(checkpoints, {"a": b"theirs"})
-    ours = sealed(checkpoints, {"a": b"ours"})
+    left, theirs = sealed(checkpoints, {"a": b"left"}), sealed(checkpoints, {"a": b"theirs"})
+    ours = [sealed(checkpoints, {"a": b"our first"}), sealed(checkpoints, {"a": b"ours"})]
+    checkpoints.discard([left])  # and was killed
+    assert checkpoints.empty_trash(checkpoints.discard([ours[0]])) == 4 + 9
     checkpoints.discard([theirs])
-    assert checkpoints.empty_trash(checkpoints.discard([ours])) == 4
+    assert checkpoints.empty_trash(checkpoints.discard([ours[1]])) == 4
     assert checkpoints.empty_trash() == 6
 
 

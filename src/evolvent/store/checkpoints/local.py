@@ -53,6 +53,7 @@ class LocalCheckpoints:
         self._objects = self.root / "objects"
         self._trash = self.root / "trash"
         self._known_buckets: set[str] = set()
+        self._emptied = False
 
     def stage(self, label: str, *, spare_s: float = 0.0) -> Path:
         """Make and return a fresh private directory."""
@@ -80,7 +81,7 @@ class LocalCheckpoints:
             CheckpointMissing: the staged directory is gone.
             CheckpointError: a link or special file, or the disk fails: says where.
         """
-        if not os.path.isdir(staged):
+        if not staged.is_dir():
             raise CheckpointMissing(f"{staged} is gone: nothing to save; train the round again")
         try:
             return tree.freeze(staged, sync=self.sync)
@@ -158,7 +159,7 @@ class LocalCheckpoints:
     def discard(self, addresses: Iterable[str]) -> list[str]:
         """Make checkpoints unreachable at once (a rename): call under the store's write lock.
 
-        Returns where they are now, to be deleted without the lock, at the latest by a `sweep`.
+        Returns where they are now, as far as they were there: to be deleted without the lock.
         What cannot be moved stays, with a warning, until a `sweep` succeeds: the log that no longer
         needs it has been written, so this is no reason to fail.
         """
@@ -174,7 +175,10 @@ class LocalCheckpoints:
 
     def empty_trash(self, discarded: Iterable[str | Path] | None = None) -> int:
         """Delete what was discarded, by default all; return the bytes freed. Needs no lock."""
-        return sum(map(_remove, tree.list_dir(self._trash) if discarded is None else discarded))
+        # The first time all in any case: who was killed, or could not, has left something there.
+        if discarded is None or not self._emptied:
+            discarded, self._emptied = tree.list_dir(self._trash), True
+        return sum(map(_remove, discarded))
 
     def sweep(self, keep: set[str], *, staged_before: float) -> int:
         """Delete what is not in `keep`; return bytes freed.
@@ -228,7 +232,7 @@ class LocalCheckpoints:
         # A known one is there, unless somebody has cleared up.
         is_known = bucket in self._known_buckets and os.path.isdir(bucket)
         if not is_known:
-            if not self._known_buckets:
+            if not os.path.isdir(self._objects):
                 tree.make_directory(self._objects, sync=self.sync)
             tree.make_directory(Path(bucket), sync=False)
         while not self._try_rename(staged, location):
@@ -273,7 +277,7 @@ class LocalCheckpoints:
             self._make_young(self.verify(address))
         except CheckpointDamaged:
             # Sound contents are about to take its place, and a rename needs it to be free.
-            self._move_away(address)
+            _remove(self._move_away(address))
         except (CheckpointMissing, FileNotFoundError):
             pass  # never there, or discarded while we looked
         else:

@@ -190,6 +190,7 @@ class DatabaseSession:
         what has been removed already. So it may be needed again: look, while nobody writes.
         """
         unneeded: list[str] = []
+        discarded: list[str] = []
         try:
             # Exclusive before unlink: a report that names one of these waits for its turn,
             # finds that it is gone, and the worker seals it again.
@@ -199,10 +200,11 @@ class DatabaseSession:
                     if not tx.execute(_NEEDED, values).fetchone()[0]:
                         unneeded.append(address)
                 discarded = cache.checkpoints.discard(unneeded)
-            # After the lock: `discard` only renamed them, and unlinking large files takes long.
-            cache.checkpoints.empty_trash(discarded)
         except (EvolventError, OSError) as e:  # the log has been written: `collect` can try again
             _logger.warning("a checkpoint that nothing needs could not be removed: %s", e)
+        # After the lock: `discard` only renamed them, and unlinking large files takes long.
+        if discarded:
+            cache.checkpoints.empty_trash(discarded)
 
     @contextmanager
     def read(self, study: int) -> Iterator[tuple[Reading, StudyRecord]]:
