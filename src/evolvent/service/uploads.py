@@ -61,13 +61,7 @@ _sealed: OrderedDict[Path, str] = OrderedDict()
 
 
 class UploadWriter:
-    """A file that grows.
-
-    Args:
-        upload: directory of the upload that it belongs to.
-        path: where it is, or will be.
-        entry: what it is to become.
-        offset: where the sender goes on.
+    """A file of an upload, which grows: the sender goes on at `offset`, until it is the `entry`.
 
     Raises:
         UploadConflict: it does not end there, or another connection is writing it.
@@ -282,7 +276,7 @@ class Upload:
             UploadConflict: it is gone.
         """
         self.entries()
-        self._checkpoints.drop(self._directory)
+        self._clear()
 
     def receive(self, index: int, offset: int) -> UploadWriter:
         """Open a file to be written on from `offset`.
@@ -348,7 +342,7 @@ class Upload:
         # Published by rename before the upload goes: killed in between, a second try finds the
         # checkpoint at its address, and what is left of the upload expires.
         address = self._checkpoints.publish(self._tree, entries)
-        self._checkpoints.drop(self._directory)
+        self._clear()
         return address
 
     def _check_files(self, entries: Sequence[FileEntry]) -> None:
@@ -365,6 +359,12 @@ class Upload:
             raise
         if tuple(found) != entries:
             raise self._drop_wrong(entries, found)
+
+    def _clear(self) -> None:
+        # The list first: who opens a file just now looks for it afterwards, and clears up as well.
+        with suppress(OSError):
+            (self._directory / _LIST).unlink()
+        self._checkpoints.drop(self._directory)
 
     def _drop_expired(self) -> None:
         for directory in tree.list_dir(self._directory.parent):
