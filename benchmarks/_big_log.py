@@ -9,7 +9,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from evolvent.core.algorithms import PBT
 from evolvent.core.distributions import Choice, LogIntUniform, LogUniform, Uniform
 from evolvent.core.heads import Head, HeadState, decided_head, first_heads, next_head
 from evolvent.core.population import Population
-from evolvent.core.records import JobId, Member
+from evolvent.core.records import Cause, JobId, Member
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
 from evolvent.store.connect import open_store
@@ -36,10 +36,9 @@ _SPACE = Space(
 )
 _COLUMNS = (
     "id, study, member, round, state, score, hyperparameters, metrics, checkpoint, parent_member,"
-    " parent_round, parent_checkpoint, attempt, reason, error, worker, started_at, finished_at,"
-    " kept"
+    " parent_round, parent_checkpoint, attempt, reason, error, worker, started_at, finished_at"
 )
-_JOB = f"INSERT INTO job ({_COLUMNS}) VALUES ({', '.join('?' * 19)})"
+_JOB = f"INSERT INTO job ({_COLUMNS}) VALUES ({', '.join('?' * 18)})"
 _HEAD = """
 UPDATE member
 SET round = ?, state = ?, hyperparameters = ?, parent_member = ?, parent_round = ?,
@@ -145,13 +144,18 @@ class Simulation:
         """Let failed members that found no donor decide once more."""
         waiting, self._waiting = self._waiting, []
         for member in waiting:
-            me, parent = self._population.member(member), self._slots[member].head.parent
-            population = self._population
-            self._move(member, decided_head(self._record, me, parent=parent, population=population))
+            self._decide(member)
         return waiting
+
+    def _decide(self, member: int) -> None:
+        me, parent = self._population.member(member), self._slots[member].head.parent
+        population = self._population
+        self._move(member, decided_head(self._record, me, parent=parent, population=population))
 
     def _begin(self, at_work: list[tuple[float, int]], member: int, now: float) -> None:
         slot = self._slots[member]
+        if slot.head.cause is Cause.UNDECIDED and slot.head.state is HeadState.QUEUED:
+            self._decide(member)
         if slot.head.state is HeadState.QUEUED:
             slot.started = now
             heapq.heappush(at_work, (now + self._rng.uniform(0.8, 1.2), member))
@@ -165,25 +169,19 @@ class Simulation:
             score, address = skill + rng.gauss(0.0, 0.002), f"{rng.getrandbits(256):064x}"
             metrics = f'{{"accuracy":{score!r},"loss":{-math.log(max(skill, 1e-9))!r}}}'
             slot.newest = (skill, address)
-        me = Member(member, head.round, score, head.hyperparameters, score is not None)
+        me = Member(member, head.round, score, head.hyperparameters)
         if score is not None and score > self._best[0]:
             self._best = (score, me.job, address)
-        population, parent = self._population, head.parent
-        population.update(me)
-        new = next_head(
-            self._record, me, parent=parent if me.failed else None, population=population
-        )
-        kept = new.parent == me.job
-        if not kept:
-            population.update(replace(me, available=False))
-        self._move(member, new)
+        parent = head.parent
+        self._population.update(me)
+        self._move(member, next_head(self._record, me, parent=parent if me.failed else None))
         state = "failed" if score is None else "done"
         pair = (None, None) if parent is None else (parent.member, parent.round)
         error = "ValueError: boom" if score is None else None
         return (
             self._study * _LINES + line, self._study, member, head.round, state, score, text,
             metrics, address, *pair, start[1], 1, head.reason, error, f"host/{member % 8}/w0",
-            _BEGIN + slot.started, _BEGIN + now, int(kept),
+            _BEGIN + slot.started, _BEGIN + now,
         )  # fmt: skip
 
     def _move(self, member: int, new: Head) -> None:

@@ -48,12 +48,12 @@ def test_finished_jobs_are_rows_in_the_order_of_their_reports():
     assert log.failed.tolist() == [False, False, False, True]
     assert log.score[:3].tolist() == [0.5, 0.25, 0.75]
     assert math.isnan(log.score[3])
-    assert log.parent.tolist() == [-1, -1, 0, 0]
+    assert log.parent.tolist() == [-1, -1, 0, 2]
     assert log.attempt.tolist() == [1, 1, 1, 1]
     assert log.rows[:2, :2].tolist() == [[0, 2], [1, 3]]
     assert log.hyperparameters["lr"][3] == log.hyperparameters["lr"][0]
     assert (log.finished_at >= log.started_at).all()
-    assert [log.id(row) for row in log.lineage(3)] == ["m0r0", "m1r1"]
+    assert [log.id(row) for row in log.lineage(3)] == ["m0r0", "m0r1", "m1r1"]
 
 
 def test_a_long_log_is_read_page_by_page(monkeypatch: pytest.MonkeyPatch):

@@ -30,8 +30,8 @@ def climb(job: Job) -> dict[str, float]:
         reached += (1 - reached) * speed / 10
         job.log(step=job.round * 10 + step, train_loss=1 - reached)
     _keep(job, reached)
-    noise = 0.01 * math.sin(7 * job.member + 3 * job.round)
-    return {"accuracy": min(0.999, reached + noise), "loss": 1 - reached}
+    noise = 0.01 * (1 - reached) * math.sin(7 * job.member + 3 * job.round)
+    return {"accuracy": reached + noise, "loss": 1 - reached}
 
 
 def climb_slowly(job: Job) -> dict[str, float]:

@@ -10,6 +10,9 @@ from threading import Barrier
 
 import pytest
 
+from evolvent.core.algorithms import PBT
+from evolvent.core.exploit import CopyBest
+from evolvent.core.explore import NoExplore
 from evolvent.core.records import JobId, JobState
 from evolvent.errors import ConfigError, LeaseLost
 from evolvent.store.checkpoints.local import LocalCheckpoints
@@ -38,6 +41,16 @@ class AgainContract:
         assert (first.job.id, other.job.id) == ("m0r0", "m1r0")
         assert crew.status().counts.get(JobState.RUNNING) == 2
         crew.report(first, 0.5)
+
+    def test_claim_made_again_gives_the_same_decision(self, store: Store, reopen: Reopen) -> None:
+        crew = Crew(store, population=2, rounds=9, algorithm=PBT(CopyBest(), NoExplore()))
+        crew.train(0.1, member=0)
+        crew.train(0.5, member=1)
+        first = _claim(crew, KEY)
+        assert first is not None
+        assert (first.job.id, first.job.donor) == ("m0r1", 1)
+        crew.train(0.9, member=1)
+        assert _claim(crew, KEY, reopen()) == first
 
     def test_claim_made_again_when_its_lease_is_gone_is_a_new_one(self, store: Store) -> None:
         crew = Crew(store, population=2, rounds=1)

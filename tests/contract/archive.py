@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from evolvent.core.algorithms import PBT, Algorithm
-from evolvent.core.exploit import TTest
-from evolvent.core.explore import Perturb
+from evolvent.core.exploit import CopyBest, TTest
+from evolvent.core.explore import NoExplore, Perturb
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.errors import CheckpointMissing, StudyExists, UnknownJob, UnknownStudy
 from evolvent.store.checkpoints.local import LocalCheckpoints
@@ -70,6 +70,18 @@ class ArchiveContract:
         assert [p.step for p in back.store.points(back.id, job.id)] == [1, 2]
         assert back.store.pins(back.id) == [JobId(0, 0)]
         back.check_disk()
+
+    def test_what_a_member_left_for_a_copy_comes_along(self, store: Store, tmp_path: Path) -> None:
+        crew = Crew(store, population=2, rounds=9, algorithm=PBT(CopyBest(), NoExplore()))
+        crew.train(0.1, member=0)
+        crew.train(0.5, member=1)
+        copying = crew.claim_of(0).job
+        out = moved(crew, ReferenceStore(tmp_path / "reference"))
+        back = moved(out, store, name="back")
+        for stage in (out, back):
+            stage.check_disk()
+            assert len(stage.on_disk()) == 2
+            assert stage.claim_of(0).job.reason == copying.reason
 
     def test_running_job_is_queued_again_as_if_it_had_never_begun(self, store: Store) -> None:
         crew = Crew(store, population=2, rounds=2)

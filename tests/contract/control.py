@@ -11,7 +11,7 @@ from evolvent.core.records import JobId, JobState
 from evolvent.errors import CheckpointDamaged, CheckpointMissing, ConfigError, UnknownJob
 from evolvent.store.protocol import Store
 from evolvent.store.records import Report, StudyState
-from tests.contract.crew import Crew
+from tests.contract.crew import RETURNED, Crew
 
 M0R0 = JobId(0, 0)
 
@@ -59,7 +59,9 @@ class ControlContract:
         store.extend(crew.id, rounds=3)
         crew.check_disk()
         assert crew.status().state is StudyState.OPEN
-        assert [crew.open(member).parent for member in (0, 1)] == [M0R0, M0R0]
+        assert [crew.claim().job.parent for _ in range(2)] == [M0R0, M0R0]
+        crew.check_disk()
+        store.release(crew.id, worker="w0", failure=RETURNED)
         crew.run()
         assert crew.status().counts.get(JobState.DONE) == 6
 
@@ -70,7 +72,8 @@ class ControlContract:
         crew.run(lambda _: 0.5)
         store.extend(crew.id, rounds=2)
         crew.check_disk()
-        assert [crew.open(member).parent for member in (0, 1)] == ["m1r0", "m0r0"]
+        assert [crew.claim().job.parent for _ in range(2)] == ["m1r0", "m0r0"]
+        crew.check_disk()
 
     def test_extending_leaves_members_at_work_alone(self, store: Store) -> None:
         crew = Crew(store, population=2, rounds=2)
@@ -165,8 +168,8 @@ class ControlContract:
         store.push(crew.id, {"lr": 0.25})
         crew.train(0.9, member=2)
         crew.train(0.1, member=1)
-        assert crew.open(1).parent == "m2r0"
-        assert crew.open(1).hyperparameters["lr"] == 0.25
+        job = crew.claim_of(1).job
+        assert (job.parent, job.hyperparameters["lr"]) == ("m2r0", 0.25)
 
     def test_member_that_was_trained_elsewhere_can_be_copied_at_once(self, store: Store) -> None:
         crew = Crew(store, population=2, rounds=3, algorithm=PBT(Truncation(0.5), NoExplore()))
@@ -179,8 +182,9 @@ class ControlContract:
         assert crew.status().best == "m2r0"
         assert crew.open(2).parent_checkpoint == done.checkpoint
         crew.train(0.1, member=1)
-        assert crew.open(1).parent == "m2r0"
-        assert crew.open(1).hyperparameters["lr"] == 0.25
+        lease = crew.claim_of(1)
+        assert (lease.job.parent, lease.job.hyperparameters["lr"]) == ("m2r0", 0.25)
+        crew.report(lease, 0.1)
         crew.run()
         assert crew.status().counts.get(JobState.DONE) == 9
 

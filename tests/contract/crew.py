@@ -48,8 +48,8 @@ def lr_is_score(job: JobRecord) -> float:
 class Crew:
     """The workers of one new study.
 
-    After every step the checkpoints on disk are compared with those that members go on from, the
-    best, and the pinned: never one more, never one less.
+    After every step the checkpoints on disk are compared with those of the members' newest jobs,
+    those that jobs start from, the best, and the pinned: never one more, never one less.
     """
 
     def __init__(self, store: Store, record: StudyRecord | None = None, **changes: Any) -> None:
@@ -160,8 +160,11 @@ class Crew:
         best = self.status().best
         if best is not None:
             jobs.append(self.store.job(self.id, best))
-        members = map(self._goes_on_from, self.store.members(self.id))
-        return {address for address in [*members, *(job.checkpoint for job in jobs)] if address}
+        views = self.store.members(self.id)
+        starts = map(self._goes_on_from, views)
+        own = (view.newest.checkpoint for view in views if view.newest is not None)
+        saved = (job.checkpoint for job in jobs)
+        return {address for address in (*starts, *own, *saved) if address}
 
     def check_disk(self) -> None:
         assert self.on_disk() == self.needed()

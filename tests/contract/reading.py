@@ -135,7 +135,7 @@ class ReadingContract:
 
         assert line(0, 0) == ["m0r0"]
         assert line(1, 1) == ["m0r0", "m1r1"]
-        assert line(0, 2) == ["m0r0", "m1r1", "m0r2"]
+        assert line(0, 2) == ["m0r0", "m1r1", "m0r1", "m0r2"]
         assert line(1, 0) == ["m1r0"]
         open_job = store.lineage(crew.id, JobId(0, 2))[-1]
         assert open_job.state is JobState.QUEUED

@@ -11,12 +11,12 @@ from evolvent.core.algorithms import ALGORITHMS, PBT, RandomSearch
 from evolvent.core.exploit import CopyBest
 from evolvent.core.explore import NoExplore
 from evolvent.core.population import Population
-from evolvent.core.records import Copy, Decision, JobId, JobState, Keep, Member
+from evolvent.core.records import Cause, Copy, Decision, JobId, JobState, Keep, Member
 from evolvent.errors import CheckpointMissing, StoreError
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.protocol import Store
 from evolvent.store.records import Point, Report, StudyState
-from tests.contract.crew import LONG, Crew
+from tests.contract.crew import LONG, RETURNED, Crew
 
 COPY_BEST = PBT(exploit=CopyBest(), explore=NoExplore())
 M0R0 = JobId(0, 0)
@@ -90,8 +90,20 @@ class ReportsContract:
         assert store.points(crew.id, M0R0) == [Point(1, {"loss": 1.0})]
 
     @pytest.mark.usefixtures("told")
-    def test_report_that_cannot_be_decided_changes_nothing(self, store: Store, home: Store) -> None:
+    def test_claim_that_cannot_be_decided_changes_nothing(self, store: Store, home: Store) -> None:
         crew = Crew(store, population=1)
+        report = crew.report(crew.claim(), 0.5)
+        before = store.jobs(crew.id)
+        home.use_algorithm(crew.id, _Broken())
+        with pytest.raises((ZeroDivisionError, StoreError)):
+            crew.claim()
+        assert store.jobs(crew.id) == before
+        home.use_algorithm(crew.id, RandomSearch())
+        assert crew.claim().job.parent_checkpoint == report.checkpoint
+
+    @pytest.mark.usefixtures("told")
+    def test_report_that_cannot_be_decided_changes_nothing(self, store: Store, home: Store) -> None:
+        crew = Crew(store, population=1, synchronous=True)
         lease = crew.claim()
         before = crew.log()
         report = Report(0.5, {}, crew.save(), [Point(1, {"loss": 1.0})])
@@ -112,7 +124,7 @@ class ReportsContract:
         home.use_algorithm(crew.id, _CopyZero())
         crew.train(0.5, member=0)
         crew.train(0.5, member=1)
-        job = crew.open(1)
+        job = crew.claim_of(1).job
         assert (job.parent, job.hyperparameters) == (M0R0, {"lr": 0.125})
         assert job.reason.startswith("because ")  # the rest is nothing that a database can hold
 
@@ -123,27 +135,23 @@ class ReportsContract:
         crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
         slow = crew.claim_of(2)
         crew.train(0.5, member=0)
-        crew.train(0.4, member=1)  # copies m0r0
+        crew.train(0.4, member=1)
         crew.train(0.3, member=0)
         crew.train(0.6, member=1)
-        crew.train(0.3, member=0)
+        crew.train(0.2, member=0)  # copied m1r1
         watching = _Watching()
         watching.seen.clear()
         home.use_algorithm(crew.id, watching)
-        crew.train(0.7, member=1)
+        crew.claim_of(1)
         population, scores, log = watching.seen[-1]
-        assert [(m.id, m.round, m.score, m.available) for m in population] == [
-            (0, 2, 0.3, False),
-            (1, 2, 0.7, True),
-        ]
-        assert scores == [[0.3, 0.3], [0.6, 0.7]]
-        assert log == ["m0r0", "m1r0", "m0r1", "m1r1", "m0r2", "m1r2"]
+        assert [(m.id, m.round, m.score) for m in population] == [(0, 2, 0.2), (1, 1, 0.6)]
+        assert scores == [[0.6, 0.2], [0.4, 0.6]]
+        assert log == ["m0r0", "m1r0", "m0r1", "m1r1", "m0r2"]
         crew.fail(slow)
         population, scores, log = watching.seen[-1]
         assert [(m.score, m.failed) for m in population][2] == (None, True)
         assert scores[2] == []
         assert log[-1] == "m2r0"
-        assert population[1].hyperparameters == store.job(crew.id, M0R0).hyperparameters
 
     def test_copy_starts_from_the_scored_checkpoint_of_the_donor(self, store: Store) -> None:
         crew = Crew(store, population=2, algorithm=COPY_BEST)
@@ -151,36 +159,55 @@ class ReportsContract:
         donor = crew.claim_of(1)
         assert donor.job.id == "m1r0"
         crew.report(donor, 0.1)
-        job = crew.open(1)
+        going_on = crew.claim_of(0)
+        lease = crew.claim_of(1)
+        job = lease.job
         assert (job.id, job.parent, job.donor) == ("m1r1", M0R0, 0)
         assert job.parent_checkpoint == scored.checkpoint
         assert job.hyperparameters == store.job(crew.id, M0R0).hyperparameters
-        crew.report(crew.claim_of(0), 0.8)
+        crew.report(going_on, 0.8)
         assert crew.open(1) == job
+        crew.fail(lease, RETURNED)
         assert crew.claim_of(1).job.parent_checkpoint == scored.checkpoint
 
-    def test_asynchronous_members_decide_against_the_newest_scores(self, store: Store) -> None:
+    def test_asynchronous_members_decide_when_their_round_begins(self, store: Store) -> None:
         crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
-        assert crew.train(0.5, member=0) == "m0r0"
-        assert crew.open(0).donor is None
-        assert crew.train(0.7, member=1) == "m1r0"
-        assert crew.open(1).donor is None
-        assert crew.train(0.1, member=2) == "m2r0"
-        assert crew.open(2).donor == 1
-        assert crew.train(0.2, member=1) == "m1r1"
-        assert crew.open(1).parent == "m0r0"
+        for member, score in enumerate((0.5, 0.7, 0.1)):
+            crew.train(score, member=member)
+            job = crew.open(member)
+            assert (job.cause, job.parent) == (Cause.UNDECIDED, JobId(member, 0))
+            assert job.hyperparameters == store.job(crew.id, JobId(member, 0)).hyperparameters
+        first, second = crew.claim_of(2), crew.claim_of(0)
+        assert [lease.job.donor for lease in (first, second)] == [1, 1]
+        crew.report(second, 0.9)
+        assert crew.claim_of(1).job.parent == "m0r1"
+        assert crew.open(2) == first.job
         crew.check_disk()
 
-    def test_member_that_copied_is_no_donor_until_it_reports_again(self, store: Store) -> None:
-        crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
-        slow = crew.claim_of(2)
+    def test_decision_stays_when_the_job_is_given_out_again(self, store: Store) -> None:
+        crew = Crew(store, population=2, rounds=9, algorithm=COPY_BEST)
         crew.train(0.5, member=0)
-        crew.train(0.4, member=1)  # copies member 0, so its own checkpoint goes
-        crew.train(0.3, member=0)  # would copy member 1 (0.4), which is not available
-        assert crew.open(0).donor is None
-        crew.train(0.35, member=1)
-        crew.report(slow, 0.1)
-        assert crew.open(2).parent == "m1r1"
+        crew.train(0.1, member=1)
+        lost = crew.store.claim(crew.id, worker="w1", lease_s=-1.0, prefer=1)
+        assert lost is not None
+        crew.train(0.9, member=0)
+        again = crew.claim_of(1)
+        assert (again.job.parent, again.attempt) == ("m0r0", 2)
+        assert again.job.reason == lost.job.reason
+        crew.check_disk()
+
+    def test_member_that_copied_can_be_copied_until_it_reports_again(self, store: Store) -> None:
+        crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
+        crew.claim_of(2)
+        crew.train(0.5, member=0)
+        saved = crew.report(crew.claim_of(1), 0.4)
+        assert crew.claim_of(1).job.donor == 0
+        lease = crew.claim_of(0)
+        assert lease.job.donor is None
+        crew.report(lease, 0.3)
+        copying = crew.claim_of(0)
+        assert (copying.job.parent, copying.job.parent_checkpoint) == ("m1r0", saved.checkpoint)
+        crew.check_disk()
 
     def test_best_is_the_highest_score_then_the_lowest_round_then_member(
         self, store: Store

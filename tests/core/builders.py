@@ -47,15 +47,11 @@ def population(
     scores: Iterable[float | None],
     *,
     round: int = 4,
-    unavailable: Iterable[int] = (),
     hyperparameters: Callable[[int], Hyperparameters] = lambda i: {"lr": 0.1},
     history: Scores | None = None,
 ) -> Population:
     """Members 0, 1, … with these scores; None is a failed member."""
-    gone = set(unavailable)
-    members = [
-        Member(i, round, score, hyperparameters(i), i not in gone) for i, score in enumerate(scores)
-    ]
+    members = [Member(i, round, score, hyperparameters(i)) for i, score in enumerate(scores)]
     return Population(members, history)
 
 

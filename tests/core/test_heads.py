@@ -8,9 +8,17 @@ from evolvent.core.algorithms import PBT, RandomSearch
 from evolvent.core.distributions import Uniform
 from evolvent.core.exploit import CopyBest, NoExploit
 from evolvent.core.explore import Gaussian, NoExplore
-from evolvent.core.heads import Head, HeadState, first_head, first_heads, next_head, round_heads
+from evolvent.core.heads import (
+    Head,
+    HeadState,
+    decided_head,
+    first_head,
+    first_heads,
+    next_head,
+    round_heads,
+)
 from evolvent.core.population import Population
-from evolvent.core.records import Cause, JobId, Member
+from evolvent.core.records import Cause, JobId
 from evolvent.core.space import Space
 from tests.core.builders import population, study
 
@@ -18,7 +26,19 @@ from tests.core.builders import population, study
 def after(me: int, people: Population, **settings: Any) -> Head:
     member = people.member(me)
     parent = JobId(me, member.round - 1)
-    return next_head(study(**settings), member, parent=parent, population=people)
+    return next_head(study(**settings), member, parent=parent)
+
+
+def decided(me: int, people: Population, **settings: Any) -> Head:
+    member = people.member(me)
+    parent = JobId(me, member.round - 1)
+    return decided_head(study(**settings), member, parent=parent, population=people)
+
+
+def test_nothing_is_decided_when_a_round_ends() -> None:
+    head = after(0, population([0.1, 0.2, 0.3, 0.9]))
+    assert (head.state, head.cause) == (HeadState.QUEUED, Cause.UNDECIDED)
+    assert (head.round, head.parent, head.hyperparameters) == (5, JobId(0, 4), {"lr": 0.1})
 
 
 def test_members_begin_with_values_given_by_hand_or_drawn() -> None:
@@ -47,14 +67,14 @@ def test_what_a_member_is_drawn_does_not_depend_on_what_is_given() -> None:
 
 
 def test_a_good_member_goes_on_from_its_own_job() -> None:
-    head = after(3, population([0.1, 0.2, 0.3, 0.9]))
+    head = decided(3, population([0.1, 0.2, 0.3, 0.9]))
     reason = "rank 1 of 4: goes on"
     assert head == Head(3, 5, HeadState.QUEUED, {"lr": 0.1}, JobId(3, 4), reason, Cause.KEPT)
 
 
 def test_a_bad_member_goes_on_from_the_job_of_a_good_one() -> None:
     people = population([0.1, 0.2, 0.3, 0.9], hyperparameters=lambda i: {"lr": i / 10})
-    head = after(0, people, algorithm=PBT(explore=NoExplore()))
+    head = decided(0, people, algorithm=PBT(explore=NoExplore()))
     assert head.parent == JobId(3, 4)
     assert head.hyperparameters == {"lr": 0.3}
     assert head.state is HeadState.QUEUED
@@ -62,20 +82,21 @@ def test_a_bad_member_goes_on_from_the_job_of_a_good_one() -> None:
 
 
 def test_a_kept_member_may_change_its_hyperparameters() -> None:
-    head = after(0, population([0.1]), algorithm=PBT(NoExploit(), Gaussian(0.1)))
+    head = decided(0, population([0.1]), algorithm=PBT(NoExploit(), Gaussian(0.1)))
     assert head.parent == JobId(0, 4)
     assert head.hyperparameters["lr"] != 0.1
 
 
 def test_a_failed_member_waits_for_a_donor_and_then_copies() -> None:
-    alone = after(0, population([None, 0.5], unavailable=[1]))
-    assert (alone.state, alone.round, alone.parent) == (HeadState.WAITING, 5, JobId(0, 3))
-    revived = after(0, population([None, 0.5]))
+    for alone in (after(0, population([None, None])), decided(0, population([None, None]))):
+        assert (alone.state, alone.cause) == (HeadState.WAITING, Cause.UNDECIDED)
+        assert (alone.round, alone.parent) == (5, JobId(0, 3))
+    revived = decided(0, population([None, 0.5]))
     assert (revived.state, revived.parent) == (HeadState.QUEUED, JobId(1, 4))
 
 
 def test_a_stopped_member_ends() -> None:
-    head = after(0, population([None, 0.5]), algorithm=RandomSearch())
+    head = decided(0, population([None, 0.5]), algorithm=RandomSearch())
     assert (head.state, head.reason) == (HeadState.ENDED, "failed; random search copies nobody")
 
 
@@ -89,7 +110,7 @@ def test_a_member_ends_after_its_last_round(score: float | None) -> None:
 def test_members_of_a_synchronous_study_wait_and_decide_on_one_snapshot() -> None:
     record = study(synchronous=True, algorithm=PBT(CopyBest(), NoExplore()))
     people = population([0.5, 0.5, 0.1])
-    waiting = [next_head(record, m, parent=None, population=people) for m in people]
+    waiting = [next_head(record, m, parent=None) for m in people]
     assert {h.state for h in waiting} == {HeadState.WAITING}
     heads = round_heads(record, [(m, m.job) for m in people], population=people)
     # Members 0 and 1 swap: each sees the other as it was before any of them copied.
@@ -99,13 +120,7 @@ def test_members_of_a_synchronous_study_wait_and_decide_on_one_snapshot() -> Non
 def test_decisions_of_a_study_depend_on_its_seed_only() -> None:
     people = population([0.1, 0.9])
     heads = [
-        after(0, people, seed=seed, algorithm=PBT(explore=Gaussian(0.1))) for seed in (1, 1, 2)
+        decided(0, people, seed=seed, algorithm=PBT(explore=Gaussian(0.1))) for seed in (1, 1, 2)
     ]
     assert heads[0] == heads[1]
     assert heads[0].hyperparameters != heads[2].hyperparameters
-
-
-def test_a_head_names_a_member_of_the_population() -> None:
-    me = Member(0, 4, 0.5, {"lr": 0.1})
-    head = next_head(study(), me, parent=None, population=Population([me]))
-    assert head.reason == "rank 1 of 1: goes on"

@@ -19,18 +19,33 @@ def train(job: ev.Job) -> dict[str, float]:
     return {"score": 1.0}
 
 
-@pytest.mark.parametrize(("overlap", "in_main"), [(True, False), (False, True)])
+@pytest.mark.parametrize(
+    ("members", "synchronous", "overlap", "in_main"),
+    [(4, False, True, False), (4, False, False, True), (2, True, True, False)],
+)
 def test_a_large_checkpoint_is_saved_while_the_next_job_trains(
-    overlap: bool, in_main: bool, tmp_path: Path
+    members: int, synchronous: bool, overlap: bool, in_main: bool, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
     study = ev.create_study(
-        "s", metric="score", mode="max", population=2, rounds=2, space={"lr": 1.0}, store=url
-    )
+        "s", metric="score", mode="max", population=members, rounds=2, space={"lr": 1.0},
+        synchronous=synchronous, store=url,
+    )  # fmt: skip
     where: dict[str, bool] = {}
     options = WorkerOptions(
         overlap=overlap,
         on_job=lambda id: where.update({id: threading.current_thread().name == MAIN}),
     )
     Worker(study.store, study.id, train, options).work()
-    assert where == dict.fromkeys(["m0r0", "m0r1", "m1r0", "m1r1"], in_main)
+    assert where == {f"m{i}r{r}": in_main for i in range(members) for r in range(2)}
+
+
+def test_of_two_members_each_decides_when_the_other_has_reported(tmp_path: Path) -> None:
+    study = ev.create_study(
+        "s", metric="score", mode="max", population=2, rounds=3, space={"lr": 1.0},
+        store=f"sqlite:///{tmp_path}/study.db",
+    )  # fmt: skip
+    Worker(study.store, study.id, train, WorkerOptions()).work()
+    reasons = [job.reason for job in study.jobs() if job.round]
+    assert len(reasons) == 4
+    assert all("of 2" in reason for reason in reasons)

@@ -1,7 +1,7 @@
 """What each member does next: from decisions to the one open job of a member. Pure.
 
-Every store calls these functions inside the transaction that reports a job, so that all stores
-and engines breed alike.
+Every store calls these functions inside the transaction that reports a job or gives one out, so
+that all stores and engines breed alike.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from evolvent.core.study import StudyRecord
 class HeadState(StrEnum):
     """What a member is up to."""
 
-    QUEUED = "queued"  # its next job can be claimed
+    QUEUED = "queued"  # its next job can be claimed; it may have to be decided then
     RUNNING = "running"  # a worker holds a lease on its job
     WAITING = "waiting"  # for the others at the end of a round, or, failed, for a healthy donor
     ENDED = "ended"  # its rounds are done, or the algorithm stopped it
@@ -69,29 +69,44 @@ def first_head(study: StudyRecord, member: int, given: Hyperparameters | None = 
     return Head(member, 0, HeadState.QUEUED, {**drawn, **given}, None, reason, cause)
 
 
-def next_head(
-    study: StudyRecord, me: Member, *, parent: JobId | None, population: Population
-) -> Head:
-    """Return the head of `me`, which has just finished `me.round`.
+def next_head(study: StudyRecord, me: Member, *, parent: JobId | None) -> Head:
+    """Return the head of `me`, which has just finished `me.round`: nothing is decided yet.
+
+    In a synchronous study its member waits for the others. Else it decides when its next round
+    begins, as in the source, when a worker claims it: by then the peers that it is compared with
+    have reported, too, as far as there are fewer workers than members. A failed member, which has
+    nothing to go on from, takes the first donor that there is.
 
     Args:
         study: the study; `rounds` as they are now.
         me: the member's new state.
         parent: the job it had started from, kept by a failed member that has no donor yet.
-        population: the newest state of all, `me` included.
+
+    Source: Jaderberg et al. 2017, arXiv:1711.09846, algorithm 1.
     """
     own = parent if me.failed else me.job
     if me.round + 1 >= study.rounds:
-        return _undecided(me, own, HeadState.ENDED, "rounds done")
-    if study.synchronous:
-        return _undecided(me, own, HeadState.WAITING, "end of round")
-    return decided_head(study, me, parent=parent, population=population)
+        state, reason = HeadState.ENDED, "rounds done"
+    elif study.synchronous:
+        state, reason = HeadState.WAITING, "end of round"
+    elif me.failed:
+        state, reason = HeadState.WAITING, "failed: waits for a healthy donor"
+    else:
+        state, reason = HeadState.QUEUED, "decides when its round begins"
+    return Head(me.id, me.round + 1, state, me.hyperparameters, own, reason, Cause.UNDECIDED)
 
 
 def decided_head(
     study: StudyRecord, me: Member, *, parent: JobId | None, population: Population
 ) -> Head:
-    """Ask the algorithm what `me` does next and return it as a head; arguments as `next_head`."""
+    """Ask the algorithm what `me` does next and return it as a head.
+
+    Args:
+        study: the study.
+        me: the member's newest state.
+        parent: the job it had started from, as for `next_head`.
+        population: the newest state of all, `me` included.
+    """
     rng = deferred(study.seed, "decide", me.id, me.round)
     decision = study.algorithm.decide(me, population, space=study.space, rng=rng)
     own = parent if me.failed else me.job
@@ -120,7 +135,3 @@ def round_heads(
     Those that are `waiting` come each with the parent of its newest job.
     """
     return [decided_head(study, me, parent=parent, population=population) for me, parent in waiting]
-
-
-def _undecided(me: Member, own: JobId | None, state: HeadState, reason: str) -> Head:
-    return Head(me.id, me.round + 1, state, me.hyperparameters, own, reason, Cause.UNDECIDED)

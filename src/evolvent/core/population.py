@@ -11,7 +11,6 @@ import numpy as np
 
 from evolvent.core.records import JobRecord, Member
 
-_TRIES = 32
 _SORTS_FROM = 6  # as a share of the members: from there on, sorting anew is cheaper
 
 _MANY = 16  # who asks for so many ranks without an update between them will ask for all
@@ -163,7 +162,7 @@ class Population(Sequence[Member]):
     def draw_donor(
         self, me: Member, *, rng: np.random.Generator, best: int | None = None
     ) -> Member | None:
-        """Draw one donor for `me` uniformly: another member, healthy, its checkpoint available.
+        """Draw one donor for `me` uniformly: another, healthy member.
 
         Args:
             me: the member that would copy; never drawn.
@@ -174,16 +173,12 @@ class Population(Sequence[Member]):
             The donor, or None when there is no such member.
         """
         top = self.n_healthy if best is None else min(best, self.n_healthy)
-        if top == 0:
+        if top == 0 or (top == 1 and self.at_rank(0).id == me.id):
             return None
-        # Drawing again costs nothing where nearly all can be copied; where hardly any can, they are
-        # listed. Either way each of them is equally likely.
-        for _ in range(_TRIES):
+        while True:  # again, if it is itself: so each of the others is equally likely
             donor = self.at_rank(int(rng.random() * top))
-            if donor.available and donor.id != me.id:
+            if donor.id != me.id:
                 return donor
-        rest = [m for m in map(self.at_rank, range(top)) if m.available and m.id != me.id]
-        return rest[int(rng.random() * len(rest))] if rest else None
 
     def _numbers(self) -> list[int]:
         if self._order is None:

@@ -75,7 +75,7 @@ class Cause(StrEnum):
     STOPPED = "stopped"  # the algorithm stopped its member: it is never trained
     RESTARTED = "restarted"  # all members had failed, and the study was resumed
     FELL_BACK = "fell_back"  # its parent's checkpoint was damaged: it starts from an ancestor of it
-    UNDECIDED = "undecided"  # there is no job: its member waits, or its rounds are done
+    UNDECIDED = "undecided"  # its member decides when it is claimed, waits, or is done
     UNKNOWN = "unknown"  # written by an evolvent that did not keep causes
 
 
@@ -130,21 +130,20 @@ class JobRecord:
 class Member:
     """A member as an algorithm sees it: its newest finished job.
 
+    Unless that failed, what it saved can be copied until the member reports again.
+
     Attributes:
         id: number of the member, from 0.
         round: round of its newest finished job.
         score: score of that job, higher is better; None when the job failed. NaN and infinity
             become None: they cannot be ranked.
         hyperparameters: those the job trained with.
-        available: whether the checkpoint of that job can still be copied. False from the moment
-            the member has itself copied another until it reports again.
     """
 
     id: int
     round: int
     score: float | None
     hyperparameters: Hyperparameters = field(default_factory=dict)
-    available: bool = True
 
     def __post_init__(self) -> None:
         if self.score is not None and not math.isfinite(self.score):

@@ -26,6 +26,8 @@ from evolvent.store.records import Failure, FailureKind, Lease, StudyState, Wait
 
 # Measured: below it, two threads of one interpreter cost more than they hide.
 _OVERLAP_FROM_S = 0.005
+# Who claims while its report is under way decides without it: of few members that is too many.
+_OVERLAP_FROM_MEMBERS = 4
 _worker_numbers = itertools.count()
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _OPEN = StudyState.OPEN
@@ -40,7 +42,8 @@ class WorkerOptions:
         device: handed to training code as `job.device`.
         lease_s: seconds after which the job of a silent worker is given to another.
         hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang; None: any.
-        overlap: seal and report a job while the next one trains, where that takes long.
+        overlap: seal and report a job while the next one trains, where that takes long and one
+            report more or less does not matter to who decides.
         on_job: called with the id of every job that was reported or failed.
         on_hang: called, in another thread, when training hangs.
         drain: set it to let the worker end after the job it runs.
@@ -68,7 +71,9 @@ class Worker:
         self, store: Store, study: int, trainable: AnyTrainable, options: WorkerOptions
     ) -> None:
         self._store, self._study, self._options = store, study, options
-        self._record = store.status(study).record
+        self._record = record = store.status(study).record
+        few = not record.synchronous and record.population < _OVERLAP_FROM_MEMBERS
+        self._overlaps = options.overlap and not few
         self._runner = Runner(trainable)
         self._checkpoints = store.checkpoints(study)
         self._last_member: int | None = None
@@ -140,7 +145,7 @@ class Worker:
             return
         # The next job may train while this one is sealed: its silence is no hang.
         keeper.training_ended(job)
-        if self._options.overlap and self._finish_s > _OVERLAP_FROM_S:
+        if self._overlaps and self._finish_s > _OVERLAP_FROM_S:
             submitted = background.submit(self._finish, attempt, job, verdict)
             try:
                 self._await_report()

@@ -102,6 +102,10 @@ class Store(Protocol):
         number grows by one; an expired lease is noted as a LOST failure of its attempt. None when
         there is nothing to claim now or the study is not OPEN (see `status`).
 
+        In an asynchronous study the member of a job that is UNDECIDED decides in the same
+        transaction, against the newest finished job of every member; a job that is given out again
+        stays as it was decided. What its member saved last can be copied until it reports.
+
         A store that can tell when there is something waits for it, as long as the study is OPEN,
         if asked to by `wait`; others answer at once. `key` names the lease, and lies with it: a
         repeated one gives the same lease while it counts.
@@ -129,10 +133,12 @@ class Store(Protocol):
         """
 
     def report(self, lease: Lease, report: Report) -> None:
-        """Append the finished job to the log, decide, and open the next one: one transaction.
+        """Append the finished job to the log and open the next one: one transaction.
 
-        Reporting the same attempt again changes nothing and succeeds, so that a lost answer can
-        be repeated. Checkpoints that nothing needs any more are collected.
+        A synchronous study decides for all members when the last one of a round has reported; in
+        any other, failed members look for a donor. Reporting the same attempt again changes nothing
+        and succeeds, so that a lost answer can be repeated. Checkpoints that nothing needs any more
+        are collected.
 
         Raises:
             LeaseLost: this attempt no longer counts.
@@ -184,7 +190,7 @@ class Store(Protocol):
     def extend(self, study: int, *, rounds: int) -> None:
         """Set the number of rounds, not below what has been trained.
 
-        Members that had ended for want of rounds decide and go on. A synchronous study that is
+        Members that had ended for want of rounds go on. A synchronous study that is
         extended goes on exactly as if it had been that long from the start.
         A study that had stopped at its target stays stopped until `resume`.
         """

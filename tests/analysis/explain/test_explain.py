@@ -10,7 +10,7 @@ import pytest
 import evolvent as ev
 from evolvent.analysis.explain.explain import Explanation, explain
 from evolvent.core.algorithms import Algorithm, Replay
-from evolvent.core.records import JobId, JobRecord
+from evolvent.core.records import Cause, JobId, JobRecord
 from evolvent.core.rng import stream
 from evolvent.core.space import Space
 from evolvent.store import open_store
@@ -68,6 +68,10 @@ def trained(crew: Crew, *rounds: list[float | None]) -> Crew:
 
 
 def why(crew: Crew, job: str) -> Explanation:
+    """Explain a job, which begins first if it is yet to be decided."""
+    open_job = crew.member(JobId.parse(job).member).open
+    if open_job is not None and (open_job.id, open_job.cause) == (job, Cause.UNDECIDED):
+        crew.claim_of(open_job.member)
     return explain(crew.store, crew.status(), job)
 
 
@@ -133,8 +137,8 @@ def test_every_synchronous_decision_saw_all_of_the_round_before() -> None:
 def test_a_copy_by_truncation_is_told_with_ranks_scores_and_the_factor() -> None:
     explanation = why(trained(crew(), [0.5, 0.9, 0.7, 0.1]), "m3r1")
     assert explanation.why == (
-        "Decided as soon as m3r0 was reported, against the newest finished job of every member "
-        "(asynchronous).",
+        "Decided when its round began, against the newest finished job of every member "
+        "(asynchronous); the newest of all was m3r0.",
         "Member 3 had accuracy 0.1 after m3r0: rank 4 of 4. "
         "The best was member 1 (m1r0, accuracy 0.9, rank 1).",
         "Truncation(0.2): of 4 members the worst 1 (rank 4) copies one drawn evenly from the best "
@@ -152,11 +156,33 @@ def test_a_copy_by_truncation_is_told_with_ranks_scores_and_the_factor() -> None
     assert (change.name, change.before, change.base) == ("lr", 0.1, 0.1)
     assert (change.how, change.after) in (("x1.2", 0.12), ("x0.8", pytest.approx(0.08)))
     assert explanation.after == (
-        "It waits for a worker.",
+        "It is being trained by w0, attempt 1.",
         "Its weights began as m1r0 and have been trained for 2 rounds, copied once, as m3r1 from "
         "m1r0.",
     )
-    assert "m3r1 of study 'digits': queued" in str(explanation)
+    assert "m3r1 of study 'digits': running" in str(explanation)
+
+
+def test_a_queued_job_says_that_nothing_is_decided_yet() -> None:
+    busy = trained(crew(), [0.5, 0.9, 0.7, 0.1])
+    explanation = explain(busy.store, busy.status(), "m3r1")
+    assert explanation.why == (
+        "Nothing is decided yet: member 3 decides when a worker begins this round, against the "
+        "newest finished job of every member then.",
+    )
+    assert (explanation.agrees, explanation.check, explanation.members) == (None, "", 0)
+    assert "lr stays 0.1" in str(explanation)
+
+
+def test_a_decision_saw_what_was_there_when_its_round_began() -> None:
+    busy = trained(crew(population=3, rounds=4), [0.5, 0.9, 0.1])
+    running = busy.claim_of(0)
+    busy.train(0.2, member=1)
+    explanation = why(busy, "m2r1")
+    assert "the newest of all was m1r1" in explanation.why[0]
+    assert [(r.rank, r.job) for r in explanation.rivals] == [(1, "m0r0"), (2, "m1r1"), (3, "m2r0")]
+    busy.report(running, 0.3)
+    assert why(busy, "m2r1") == explanation
 
 
 def test_a_member_that_keeps_its_weights_is_told_why() -> None:
@@ -334,13 +360,13 @@ def test_a_job_tells_its_failed_attempts() -> None:
 
 
 def test_a_study_that_started_again_says_so() -> None:
-    busy = crew(population=2, rounds=3)
-    trained(busy, [0.5, 0.4])
-    trained(busy, [None, None])
+    busy = crew(population=2, rounds=5)
+    trained(busy, [0.5, 0.4], [None, None])
+    busy.fail(busy.claim_of(0))  # it had copied member 1, which was healthy then
     busy.store.resume(busy.id)
-    explanation = why(busy, "m0r2")
+    explanation = why(busy, "m0r3")
     assert explanation.why[0] == "All members had failed and the study was resumed by hand."
-    assert "this one from the checkpoint of m0r0" in explanation.why[1]
+    assert "this one from the checkpoint of m1r0" in explanation.why[1]
 
 
 def test_a_damaged_checkpoint_is_told() -> None:
@@ -413,7 +439,7 @@ def test_more_rounds_asked_for_later_are_told() -> None:
     busy.store.extend(busy.id, rounds=2)
     explanation = why(busy, "m0r1")
     assert explanation.agrees
-    assert explanation.why[0] == "Member 0 had ended; more rounds were asked for after m3r0."
+    assert explanation.why[0].startswith("Decided when its round began")
     assert explanation.members == 4
 
 
@@ -437,9 +463,10 @@ def test_a_stopped_member_says_that_it_is_over() -> None:
 
 def test_a_job_tells_who_copied_it_and_what_became_of_its_checkpoint() -> None:
     busy = trained(crew(), [0.5, 0.9, 0.7, 0.1], [0.5, 0.95, 0.7, 0.1])
+    busy.claim_of(3)
     first, last = why(busy, "m1r0"), why(busy, "m1r1")
-    assert (first.copies, first.checkpoint) == (("m3r1",), "collected")
-    assert (last.copies, last.checkpoint) == (("m3r2",), "kept")
+    assert (first.copies, first.checkpoint) == ((), "collected")
+    assert (last.copies, last.checkpoint) == (("m3r1", "m3r2"), "kept")
     assert "Its own member went on from it (m1r1)." in first.after
     assert last.after[0].startswith("It trained from accuracy 0.9 to 0.95 (0.05 better) in ")
     busy.store.pin(busy.id, JobId(1, 1))
@@ -470,11 +497,11 @@ def test_a_running_job_says_who_trains_it() -> None:
 def test_of_many_members_only_those_that_matter_are_listed() -> None:
     busy = crew(ev.PBT(ev.BinaryTournament()), population=40)
     explanation = why(trained(busy, [i / 100 for i in range(40)]), "m20r1")
-    assert explanation.members == 21
+    assert explanation.members == 40
     assert len(explanation.rivals) <= 8
     ranks = [rival.rank for rival in explanation.rivals]
     assert ranks == sorted(ranks)
-    assert {1, 2, 3, 21} <= set(ranks)
+    assert {1, 2, 3, 40} <= set(ranks)
 
 
 # --- honesty -------------------------------------------------------------------------------------
@@ -482,6 +509,7 @@ def test_of_many_members_only_those_that_matter_are_listed() -> None:
 
 def test_an_outcome_that_does_not_match_the_log_is_said_plainly() -> None:
     busy = trained(crew(), [0.5, 0.9, 0.7, 0.1])
+    busy.claim_of(3)
     busy.store.use_algorithm(busy.id, ev.PBT(ev.NoExploit(), ev.NoExplore()))
     explanation = why(busy, "m3r1")
     assert explanation.agrees is False
@@ -494,6 +522,7 @@ def test_an_outcome_that_does_not_match_the_log_is_said_plainly() -> None:
 
 def test_a_function_that_is_not_to_be_had_is_said_plainly() -> None:
     busy = trained(crew(), [0.5, 0.9, 0.7, 0.1])
+    busy.claim_of(3)
     missing = ev.CustomExplore("no_such_module:step")
     busy.store.use_algorithm(busy.id, ev.PBT(explore=missing))
     explanation = why(busy, "m3r1")
@@ -528,7 +557,7 @@ def test_a_function_of_the_users_own_is_named() -> None:
 def test_an_unknown_job_says_which_there_are(job: Any, message: str) -> None:
     busy = trained(crew(), [0.5, 0.9, 0.7, 0.1])
     with pytest.raises(ev.UnknownJob) as error:
-        why(busy, job)
+        explain(busy.store, busy.status(), job)
     assert str(error.value) == message
 
 

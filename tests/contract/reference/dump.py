@@ -137,6 +137,9 @@ def _restored(dump: StudyDump, checkpoints: LocalCheckpoints) -> ReferenceStudy:
         study.points[row.id] = []
         slots[row.member].newest = row
         study.changed_at = row.finished_at
+    for slot in slots:
+        if slot.newest is not None and slot.healthy and slot.head.parent != slot.newest.id:
+            slot.left = slot.newest.id
     for logged in dump.points:
         job_points = study.points.get(logged.job)
         if job_points is None:
@@ -155,11 +158,12 @@ def _chosen(study: ReferenceStudy, which: Chosen) -> dict[JobId, str]:
     best = [] if study.best is None else [study.best.id]
     pinned = sorted(study.pins, key=lambda job: (job.member, job.round))
     parents = [slot.head.parent for slot in study.slots]
+    left = [slot.left for slot in study.slots]
     choices: dict[str, list[JobId | None]] = {
         "none": [],
         "best": [*best],
         "pinned": [*pinned],
-        "kept": [*best, *parents, *pinned],
+        "kept": [*best, *parents, *left, *pinned],
     }
     return {job: a for job in choices[which] if job is not None and (a := study.address(job))}
 

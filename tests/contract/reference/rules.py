@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import assert_never
 
 from evolvent.core.heads import HeadState, first_head, next_head, round_heads
-from evolvent.core.population import Population
 from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
 from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
 from evolvent.store.dump import cannot_go_on
@@ -45,6 +44,10 @@ def claim(
             return None
         slot = min(free, key=lambda s: (s.head.round, s.head.member != prefer, s.head.member))
         if slot.head.state is HeadState.QUEUED:
+            if slot.head.cause is Cause.UNDECIDED:
+                _decide(study, [slot])
+            if slot.head.state is not HeadState.QUEUED:
+                continue  # it waits for a donor, or was stopped
             slot.key = key
             return _hand_out(study, slot, worker=worker, lease_s=lease_s)
         # This may end the job and open others, so look again what is next in turn.
@@ -171,12 +174,10 @@ def extend(study: ReferenceStudy, rounds: int) -> None:
             "out already",
         )
     before, study.record = study.record.rounds, replace(study.record, rounds=rounds)
-    snapshot = study.population
     for slot in study.slots:
         if slot.head.state is HeadState.WAITING or slot.ended_at(before):
-            _go_on(study, slot, snapshot)
-    if study.record.synchronous:
-        _settle(study)
+            _go_on(study, slot)
+    _settle(study)
 
 
 def copied(points: Iterable[Point]) -> list[Point]:
@@ -233,6 +234,8 @@ def reparent(study: ReferenceStudy, lease: Lease, parent: JobId, reason: str) ->
     both = f"{slot.head.reason}; {reason}" if slot.head.reason else reason
     restarted = slot.head.cause is Cause.RESTARTED
     cause = Cause.RESTARTED if restarted else Cause.FELL_BACK
+    if slot.newest is not None and slot.head.parent == slot.newest.id:
+        slot.left = slot.head.parent
     slot.head = replace(slot.head, parent=parent, reason=both, cause=cause)
     return Lease(study.id, study.record_of(slot, JobState.RUNNING), lease.worker)
 
@@ -263,21 +266,24 @@ def _finish(study: ReferenceStudy, slot: Slot, row: JobRecord, *, parent: JobId 
     study.points[row.id] = slot.points
     waiting = replace(slot.head, round=row.round + 1, state=HeadState.WAITING, parent=parent)
     fresh = study.slots[row.member] = Slot(waiting, row)
-    _go_on(study, fresh, study.population)
-    if study.record.synchronous:
-        _settle(study)
-    elif fresh.healthy:
-        for other in study.slots:
-            if other.head.state is HeadState.WAITING:
-                _decide(study, [other])
+    _go_on(study, fresh)
+    _settle(study)
 
 
-def _go_on(study: ReferenceStudy, slot: Slot, population: Population) -> None:
-    me = study.member_of(slot)
-    slot.head = next_head(study.record, me, parent=slot.head.parent, population=population)
+def _go_on(study: ReferenceStudy, slot: Slot) -> None:
+    slot.head = next_head(study.record, study.member_of(slot), parent=slot.head.parent)
 
 
 def _settle(study: ReferenceStudy) -> None:
+    if study.record.synchronous:
+        _end_rounds(study)
+        return
+    for slot in study.slots:
+        if slot.head.state is HeadState.WAITING:  # it has failed
+            _decide(study, [slot])
+
+
+def _end_rounds(study: ReferenceStudy) -> None:
     """Decide for the members that wait, as far as nobody they wait for is still at work.
 
     A failed member that found no donor at the end of its round tries again at the end of the next.
@@ -298,4 +304,6 @@ def _decide(study: ReferenceStudy, slots: Sequence[Slot]) -> None:
     pairs = [(study.member_of(slot), slot.head.parent) for slot in slots]
     heads = round_heads(study.record, pairs, population=study.population)
     for slot, head in zip(slots, heads, strict=True):
+        if slot.healthy and head.parent != slot.head.parent:
+            slot.left = slot.head.parent
         slot.head = head

@@ -45,6 +45,7 @@ class Slot:
     error: str | None = None
     points: list[Point] = field(default_factory=list)
     key: str | None = None  # of the claim that gave it out
+    left: JobId | None = None  # what its member would have gone on from, had it not copied
 
     @property
     def active(self) -> bool:
@@ -114,8 +115,8 @@ class ReferenceStudy:
 
     @property
     def needed(self) -> set[str]:
-        """Addresses of the checkpoints that members go on from, of the best, and of the pinned."""
-        jobs = {slot.head.parent for slot in self.slots} | self.pins
+        """Addresses of what members go on from, or left for a copy; of the best, and the pinned."""
+        jobs = {job for slot in self.slots for job in (slot.head.parent, slot.left)} | self.pins
         if self.best is not None:
             jobs.add(self.best.id)
         return {address for job in jobs if job and (address := self.address(job))}
@@ -192,8 +193,7 @@ class ReferenceStudy:
         """Return a member that has finished a job as algorithms see it."""
         newest = slot.newest
         assert newest is not None  # for the type checker: callers pass such slots
-        available = slot.head.parent == newest.id
-        return Member(newest.member, newest.round, newest.score, newest.hyperparameters, available)
+        return Member(newest.member, newest.round, newest.score, newest.hyperparameters)
 
     def record_of(self, slot: Slot, state: JobState) -> JobRecord:
         """Return the open job of a member as a record in this state."""

@@ -120,13 +120,14 @@ def test_a_crash_that_loses_reports_is_noticed_by_whoever_remembers_them(
 ) -> None:
     """Only durability "process" risks it, and only what was reported just before the crash."""
     store = open_store(location(own_server, tmp_path))
-    crew = Crew(store, study_record(population=3, rounds=9, algorithm=PBT()))
+    crew = Crew(store, study_record(population=2, rounds=9, algorithm=PBT()))
     crew.train(0.1)
     crew.train(0.9)
+    crew.claim_of(0)  # whoever decides remembers the population
     undo = [
         "DELETE FROM job WHERE member = 1",
         "UPDATE member SET state = 'queued', round = 0, parent_member = NULL, parent_round = NULL,"
-        " checkpoint = NULL WHERE member = 1",
+        " checkpoint = NULL, cause = 'drawn' WHERE member = 1",
     ]
     with store._session.database.write(synced=False) as tx:  # type: ignore[attr-defined]  # a crash
         for statement in undo:
@@ -134,7 +135,7 @@ def test_a_crash_that_loses_reports_is_noticed_by_whoever_remembers_them(
     lease = crew.claim_of(1)
     store.report(lease, Report(0.2, {"accuracy": 0.2}, crew.save()))
     assert finished(store, crew.id) == ["m0r0", "m1r0"]
-    crew.claim_of(2)
+    crew.claim_of(1)
     population = store._session.cache(crew.id).population._population  # type: ignore[attr-defined]  # looks inside
     assert population.member(1).score == 0.2
     store.close()

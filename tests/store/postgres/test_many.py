@@ -89,7 +89,8 @@ def test_a_claim_that_looks_around_does_not_take_what_another_has_just_taken(
         theirs = other.claim(crew.id, worker="w1", lease_s=3600.0)
         assert theirs is not None
         assert theirs.job.member == head.member
-        assert claim._hand_out(work, request, head) is None
+        values = {**request.values(), "now": work.now()}
+        assert claim._hand_out(work, values, head) is None
         ours = claim.claim_in_transaction(work, request)
         assert ours is not None
         assert ours.member == head.member + 1
@@ -98,7 +99,7 @@ def test_a_claim_that_looks_around_does_not_take_what_another_has_just_taken(
 
 
 def test_a_claim_steps_over_a_job_that_another_is_taking(store: Store, postgres_url: str) -> None:
-    crew = Crew(store, study_record(population=2, rounds=2))
+    crew = Crew(store, study_record(population=3, rounds=2))
     crew.train(0.1)
     other = open_store(postgres_url)
     lock = "SELECT id FROM member WHERE study = :study AND member = 1 FOR UPDATE"
@@ -106,7 +107,7 @@ def test_a_claim_steps_over_a_job_that_another_is_taking(store: Store, postgres_
         tx.execute(lock, {"study": crew.id})
         lease = other.claim(crew.id, worker="w1", lease_s=3600.0)
         assert lease is not None
-        assert lease.job.id == "m0r1"
+        assert lease.job.id == "m2r0"
     other.close()
 
 
@@ -185,7 +186,7 @@ def test_one_who_stops_in_the_middle_of_a_change_holds_the_others_up_for_a_while
     stopped = open_store(postgres_url)
     session = stopped._session  # type: ignore[attr-defined]  # looks inside
     with pytest.raises(ConnectionLost), session.work(crew.id) as changing:  # noqa: PT012 - in between
-        changing.bump_epoch()
+        changing.execute("UPDATE study SET epoch = epoch + 1")
         crew.train(0.5)
     assert crew.status().counts[JobState.DONE] == 1
     stopped.close()

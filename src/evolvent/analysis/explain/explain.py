@@ -144,6 +144,9 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
         outcome = "the same" if agrees else "something else"
         check = f"Begun again from the seed, {outcome} comes out."
         return replace(explanation, why=why, agrees=agrees, check=check)
+    if found.cause is Cause.UNDECIDED:
+        same = untraced_changes(found.hyperparameters, found.hyperparameters)
+        return replace(explanation, why=(sentences.of_undecided(found),), changes=same)
     if found.cause is Cause.RESTARTED:
         same = untraced_changes(found.hyperparameters, found.hyperparameters)
         return replace(explanation, why=tuple(sentences.of_restart(found)), changes=same)
@@ -212,7 +215,7 @@ def _find_aftermath(job: JobRecord, lines: LogLines) -> _Aftermath:
     if job.state is not JobState.DONE:
         return _Aftermath()
     first = lines.find(job)
-    snapshot = PopulationSnapshot(lines, first, immediate=True)
+    snapshot = PopulationSnapshot(lines, first)
     # Who may have copied it: the members whose newest job was already there (they may have waited
     # for a donor), and all that reported before its own member went on.
     deciders = list(snapshot.newest.values())
@@ -222,9 +225,10 @@ def _find_aftermath(job: JobRecord, lines: LogLines) -> _Aftermath:
         deciders.append(lines[line])
         line += 1
     nexts = filter(None, map(snapshot.next_job, deciders))
+    own = snapshot.next_job(job)
     copies = {j.id for j in nexts if j.parent == job.id and j.donor is not None}
     return _Aftermath(
-        next_job=snapshot.next_job(job),
+        next_job=None if own is None or own.cause is Cause.UNDECIDED else own,
         copies=tuple(sorted(copies, key=lambda id: (id.round, id.member))),
         complete=line < most or most == len(lines),
         checkpoint=_checkpoint(job, lines),

@@ -24,7 +24,7 @@ class Redecision:
         before: the job after which the member had to go on.
         me: the member, as the algorithm saw it.
         population: all of them; not to be changed.
-        seen: the newest report that the decision saw; `before`, unless others came in between.
+        seen: the newest report that the decision saw.
         agrees: whether the log says the same; None when it could not be decided again.
         instead: what came out when the log says something else, or why nothing did.
         damage: what the log adds to the decision of a job that fell back to an ancestor; "" where
@@ -43,10 +43,10 @@ class Redecision:
 def decide_again(job: JobRecord, lines: LogLines) -> Redecision:
     """Take the decision behind a job of round 1 or later again.
 
-    An asynchronous study decides when the member reports, a failed member perhaps later, when
-    somebody healthy reports; a synchronous one when the last member of a round has reported; and
-    both for the members that had ended when more rounds are asked for. The log does not say when,
-    so the snapshots that it may have seen are tried in turn, the likeliest first.
+    An asynchronous study decides when a worker claims the job, for the first time if it was lost
+    since; for a failed member when there is a donor. A synchronous one decides when the last member
+    of a round has reported, or when more rounds are asked for. The log does not say what it held
+    then, so the snapshots that the decision may have seen are tried in turn, the likeliest first.
     """
     before = lines.store.job(lines.study, JobId(job.member, job.round - 1))
     for snapshot in _snapshots(job, before, lines):
@@ -101,20 +101,16 @@ def _snapshots(job: JobRecord, before: JobRecord, lines: LogLines) -> Iterator[P
     # Bounded, so that a log that cannot be explained costs no more than a look around its line.
     tries = max(_TRIES_LEAST, _TRIES * len(lines.views))
     last = _last_before_start(lines, own, own + tries, job)
+    likely = last if before.score is not None else own
     if lines.record.synchronous:
         # The last line before the first one of the round that was decided on.
-        end = next((n - 1 for n in range(own + 1, last + 1) if lines[n].round >= job.round), last)
-        yield PopulationSnapshot(lines, end, immediate=False)
-    else:
-        snapshot = PopulationSnapshot(lines, own, immediate=True)
-        yield snapshot
-        if before.score is None:
-            later = _advanced(snapshot, last)
-            yield from (s for s in later if lines[s.line].score is not None)
-    for immediate in (False, True):
-        snapshot = PopulationSnapshot(lines, own, immediate=immediate)
-        yield snapshot
-        yield from _advanced(snapshot, last)
+        likely = next(
+            (n - 1 for n in range(own + 1, last + 1) if lines[n].round >= job.round), last
+        )
+    yield PopulationSnapshot(lines, likely)
+    snapshot = PopulationSnapshot(lines, own)
+    yield snapshot
+    yield from _advanced(snapshot, last)
 
 
 def _advanced(snapshot: PopulationSnapshot, last: int) -> Iterator[PopulationSnapshot]:

@@ -61,6 +61,14 @@ def _given_names(record: StudyRecord, job: JobRecord) -> Collection[str]:
             return ()
 
 
+def of_undecided(job: JobRecord) -> str:
+    """Say that the member of a queued job has not decided yet."""
+    return (
+        f"Nothing is decided yet: member {job.member} decides when a worker begins this round, "
+        "against the newest finished job of every member then."
+    )
+
+
 def of_restart(job: JobRecord) -> list[str]:
     """Say why a job exists that a failed study began with when it was resumed."""
     start = "fresh weights" if job.parent is None else f"the checkpoint of {job.parent}"
@@ -143,20 +151,23 @@ def last_line(error: str | None) -> str:
 
 
 def _when_sentence(record: StudyRecord, decision: Redecision) -> str:
-    before, seen = decision.before.id, decision.seen.id
     if record.synchronous:
         return (
-            f"Decided at the end of round {before.round}, for all members at once and against "
-            "the same snapshot (synchronous)."
+            f"Decided at the end of round {decision.before.round}, for all members at once and "
+            "against the same snapshot (synchronous)."
         )
-    if seen == before:
+    before, seen = decision.before.id, decision.seen.id
+    if decision.me.failed:
+        if seen != before:
+            return f"{before} had failed and nobody could be copied until {seen} was reported."
         return (
-            f"Decided as soon as {before} was reported, against the newest finished job of every "
+            f"Decided as soon as {before} had failed, against the newest finished job of every "
             "member (asynchronous)."
         )
-    if decision.me.failed:
-        return f"{before} had failed and nobody could be copied until {seen} was reported."
-    return f"Member {before.member} had ended; more rounds were asked for after {seen}."
+    return (
+        "Decided when its round began, against the newest finished job of every member "
+        f"(asynchronous); the newest of all was {seen}."
+    )
 
 
 def _rank_sentence(case: Case, decision: Redecision) -> str:

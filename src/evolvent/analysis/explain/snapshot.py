@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from evolvent.analysis.explain.log_lines import LogLines
 from evolvent.core.population import Population
-from evolvent.core.records import Cause, JobId, JobRecord, Member
+from evolvent.core.records import JobId, JobRecord, Member
 from evolvent.errors import UnknownJob
 
 _SCAN = 3  # reports per member that are read around a line before members are asked one by one
@@ -17,32 +17,26 @@ _SCAN_LEAST = 256
 class PopulationSnapshot:
     """The newest finished job of every member as of a line, which can be moved forward.
 
-    Whether a checkpoint could be copied is not in the log but follows from it: not once its
-    member had gone on from another. `immediate` says how to take what a member did next: True when
-    it had been decided as soon as the member reported, False when it had not been before that job
-    started (at the end of a round, before a study was extended).
-
     It is the history that an algorithm may ask of the log at that line, too.
     """
 
-    def __init__(self, lines: LogLines, line: int, *, immediate: bool) -> None:
+    def __init__(self, lines: LogLines, line: int) -> None:
         self.line = line
         self._lines = lines
-        self._immediate = immediate
         span = max(_SCAN_LEAST, _SCAN * len(lines.views))
         later = [lines[n] for n in range(line + 1, min(line + 1 + span, len(lines)))]
         heads = [job for view in lines.views for job in (view.newest, view.open)]
         self._next: dict[JobId, JobRecord | None]
         self._next = {job.id: job for job in (*heads, *later) if job is not None}
         self.newest = _newest(lines, line, span)
-        self.population = Population(map(self._member, self.newest.values()), self)
+        self.population = Population(map(_member, self.newest.values()), self)
 
     def advance(self) -> None:
         """Take in one more line."""
         self.line += 1
         job = self._lines[self.line]
         self.newest[job.member] = job
-        self.population.update(self._member(job))
+        self.population.update(_member(job))
 
     def next_job(self, job: JobRecord) -> JobRecord | None:
         """Return what the member of a job did next, perhaps later; None: nothing (yet)."""
@@ -64,21 +58,9 @@ class PopulationSnapshot:
         """Return every job finished by then."""
         return tuple(self._lines[line] for line in range(self.line + 1))
 
-    def _member(self, job: JobRecord) -> Member:
-        return Member(
-            job.member, job.round, job.score, job.hyperparameters, available=self._available(job)
-        )
 
-    def _available(self, job: JobRecord) -> bool:
-        if job.score is None:
-            return False
-        next_job = self.next_job(job)
-        if next_job is None or next_job.parent == job.id:
-            return True
-        if self._immediate and next_job.cause is not Cause.FELL_BACK:
-            return False
-        then = self._lines[self.line].finished_at or 0.0
-        return next_job.started_at is None or next_job.started_at >= then
+def _member(job: JobRecord) -> Member:
+    return Member(job.member, job.round, job.score, job.hyperparameters)
 
 
 def _newest(lines: LogLines, line: int, span: int) -> dict[int, JobRecord]:

@@ -29,7 +29,7 @@ WHERE id = coalesce(
      WHERE first.study = :study AND first.state = 'queued'
      ORDER BY first.round, first.member LIMIT 1
      FOR UPDATE SKIP LOCKED))
-AND state = 'queued'
+AND state = 'queued' AND cause <> 'undecided'
 AND NOT EXISTS (
     SELECT 1 FROM member
     WHERE study = :study AND state = 'running' AND lease_until <= (SELECT {CLOCK}))

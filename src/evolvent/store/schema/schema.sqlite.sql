@@ -15,7 +15,7 @@ CREATE TABLE study (
     -- AUTOINCREMENT: no study gets the number of a removed one, which workers may still name.
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
-    -- Grows with every change that a report does not make: caches of other processes start anew.
+    -- Grows with every change of the settings: caches of other processes read them anew.
     epoch INTEGER NOT NULL,
     -- Why nothing of it is given out: words for people; NULL while it runs.
     stopped TEXT,
@@ -69,16 +69,22 @@ CREATE TABLE member (
     -- The key of the claim that gave the open job out: made again, it is answered the same.
     claim TEXT,
     -- The same as one of a few facts: core.records.Cause. Here, since version 4 added it at the end.
-    cause TEXT NOT NULL DEFAULT 'unknown'
+    cause TEXT NOT NULL DEFAULT 'unknown',
+    -- Where the open job starts from another member's: that of its own newest job, which others may
+    -- copy until it reports again. Added by version 5.
+    own_checkpoint TEXT
 );
 -- The checkpoints that heads start from: they are kept.
 CREATE INDEX member_by_checkpoint ON member (study, checkpoint);
+-- Those of members that copy, likewise.
+CREATE INDEX member_by_own_checkpoint ON member (study, own_checkpoint)
+WHERE own_checkpoint IS NOT NULL;
 -- A claim that is made again.
 CREATE INDEX member_by_claim ON member (claim);
 -- The next job to give out, and leases that have expired, without a look at the rows.
 CREATE INDEX member_by_state ON member (study, state, round, member, lease_until);
 
--- The log: finished jobs, never changed but for `kept`.
+-- The log: finished jobs, never changed.
 CREATE TABLE job (
     -- study * 2**32 + line, from line 1: a log lies together, in order.
     id INTEGER NOT NULL PRIMARY KEY,
@@ -108,9 +114,6 @@ CREATE TABLE job (
     worker TEXT,
     started_at DOUBLE,
     finished_at DOUBLE NOT NULL,
-    -- 1 if its member goes on from it, 0 if it copies another: known at once, or, at the end of a
-    -- round, with a new epoch.
-    kept INTEGER NOT NULL,
     -- The same as one of a few facts: core.records.Cause. Here, since version 4 added it at the end.
     cause TEXT NOT NULL DEFAULT 'unknown'
 );

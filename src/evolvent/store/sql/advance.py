@@ -1,15 +1,14 @@
-"""What a finished job sets off, within one transaction: the log grows and heads move on."""
+"""What comes after a job: it joins the log, heads move on, and what was put off is decided."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from evolvent.core.heads import Head, decided_head, next_head, round_heads
-from evolvent.core.population import Population
-from evolvent.core.records import JobId, JobRecord, JobState, Member
+from evolvent.core.heads import Head, HeadState, decided_head, next_head, round_heads
+from evolvent.core.records import JobId, JobState, Member
 from evolvent.store.records import JOB_COLUMNS
 from evolvent.store.sql import rows
 from evolvent.store.sql.rows import ID_STRIDE, HeadRow, LazyHyperparameters
@@ -21,15 +20,13 @@ SET best_member = :member, best_round = :round, best_score = :score, best_checkp
 WHERE id = :study
 """
 _STOP = "UPDATE study SET stopped = :why, stopped_by = 'target' WHERE id = :study"
-_EMPTY_POPULATION = Population()
-_NO_ADDRESSES: Mapping[JobId | None, str | None] = {None: None}
 NO_ROUND = 2**62
 """A round that nobody reaches."""
 # What a job takes over from its head has the same name there, but for the checkpoint that it
 # started from; what its report adds comes as a parameter.
 _FROM_HEAD: dict[str, str] = {column: column for column in JOB_COLUMNS}
 _OF_JOB = {
-    "id": ":id",
+    "id": ":line",
     "study": "study",
     **_FROM_HEAD,
     "parent_checkpoint": "checkpoint",
@@ -39,19 +36,22 @@ _OF_JOB = {
     "checkpoint": ":checkpoint",
     "error": ":error",
     "finished_at": ":now",
-    "kept": ":kept",
 }
 _APPEND = f"""
 INSERT INTO job ({", ".join(_OF_JOB)})
 SELECT {", ".join(_OF_JOB.values())} FROM member WHERE id = :head
 """
-_LAST_LINE = "SELECT id FROM job WHERE id > :begin AND id < :end ORDER BY id DESC LIMIT 1"
 _WRITE_HEAD = f"""
 UPDATE member
 SET {", ".join(f"{column} = :{column}" for column in rows.HEAD_COLUMNS)},
-    checkpoint = :checkpoint, attempt = 0, losses = 0, failures = 0,
+    checkpoint = :checkpoint, own_checkpoint = :own_checkpoint,
+    attempt = 0, losses = 0, failures = 0,
     lease_until = NULL, worker = NULL, started_at = NULL, error = NULL
 WHERE id = :id
+"""
+_BEFORE = """
+SELECT (SELECT coalesce(max(id), :begin) FROM job WHERE id > :begin AND id < :end),
+       EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'waiting')
 """
 _WAITING = """
 SELECT member, parent_member, parent_round, checkpoint FROM member
@@ -72,64 +72,59 @@ SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'queued' AN
 
 def finish_job(work: UnitOfWork, head: HeadRow, result: JobResult) -> None:
     """Append a job to the log and open what comes next, for its member and those that wait."""
-    score, values = result.score, LazyHyperparameters(head.hyperparameters)
-    me = Member(head.member, head.round, score, values, score is not None)
-    own = me.job
+    score = result.score
+    values = LazyHyperparameters(head.hyperparameters)
+    me = Member(head.member, head.round, score, values)
     parent = head.parent if score is None and result.keeps_parent else None
-    new = _next_head(work, head, me, result, parent=parent)
-    # Decided before it is appended: the line says whether its member goes on from it.
-    _append_job(work, head, result, me, kept=new.parent == own)
-    addresses: dict[JobId | None, str | None] = {None: None, own: result.checkpoint}
+    # The study's lock is ours: nobody else appends.
+    last_line, others_wait = work.execute(_BEFORE, rows.id_range(work.study)).fetchone()
+    _append_job(work, head, result, line=last_line + 1)
+    new = next_head(work.record, me, parent=parent)
+    addresses: dict[JobId | None, str | None] = {None: None, me.job: result.checkpoint}
     if parent is not None:
         addresses[parent] = head.checkpoint
     _write_head(work, new, addresses)
     if score is not None:
-        _note_best(work, own, score, result.checkpoint)
-    if work.record.synchronous:
-        _decide_round(work)
-    elif score is not None:
-        _revive_failed(work)
+        _note_best(work, me.job, score, result.checkpoint)
+    if others_wait or new.state is HeadState.WAITING:
+        _decide_waiting(work)
 
 
 def resume_members(work: UnitOfWork, heads: Sequence[HeadRow]) -> None:
-    """Let members decide anew what comes after their newest job, all against one snapshot."""
-    snapshot = work.population
+    """Let members that had ended for want of rounds, or wait, go on after their newest job."""
+    population = work.population
     for head in heads:
-        me = snapshot.member(head.member)
-        new = next_head(work.record, me, parent=head.parent, population=snapshot)
-        work.drop_ref(head.checkpoint)
-        _write_head(work, new)
-    # Heads moved and the log did not grow: other processes would not notice.
-    work.bump_epoch()
-    if work.record.synchronous:
-        _decide_round(work)
+        me = population.member(head.member)
+        new = next_head(work.record, me, parent=head.parent)
+        _write_head(work, new, {head.parent: head.checkpoint})
+    _decide_waiting(work)
 
 
-def _next_head(
-    work: UnitOfWork, head: HeadRow, me: Member, result: JobResult, *, parent: JobId | None
-) -> Head:
-    """Return what comes after a job that is not in the log yet."""
-    record = work.record
-    # Nothing is decided yet at the end of a round, nor at the very end.
-    population = _EMPTY_POPULATION
-    if not record.synchronous and me.round + 1 < record.rounds:
-        population = work.population
-        population.update(me)
-        # The line is not in the log yet, and algorithms that read the log must see it: made when
-        # one asks, since few do.
-        work.cache.population.history.pending = lambda: result.record(head)
-    return next_head(record, me, parent=parent, population=population)
+def decide(work: UnitOfWork, head: HeadRow) -> dict[str, Any] | None:
+    """Let the member of a queued head decide how its round begins.
+
+    Returns:
+        What changes of the head, by column, not written yet; None when its member was stopped,
+        which is.
+    """
+    me, population = work.population.member(head.member), work.population
+    new = decided_head(work.record, me, parent=head.parent, population=population)
+    if new.state is not HeadState.QUEUED:
+        _write_head(work, new, {head.parent: head.checkpoint})
+        return None
+    values = rows.head_values(new)
+    values["checkpoint"], values["own_checkpoint"] = head.checkpoint, None
+    if new.parent != head.parent:
+        # What it leaves stays until it reports: others may copy it, and as a claim is not synced, a
+        # power cut may undo this one.
+        values["checkpoint"], values["own_checkpoint"] = _address(work, new.parent), head.checkpoint
+    return values
 
 
-def _append_job(
-    work: UnitOfWork, head: HeadRow, result: JobResult, me: Member, *, kept: bool
-) -> None:
-    """Write the running job of a head as finished; `kept`: whether its member goes on from it."""
-    population, cache = work.known_population, work.cache.population
-    # The study's lock is ours, so nobody appends in between; the cache was fed in this transaction.
-    line = (_last_line(work) if population is None else cache.last_line) + 1
+def _append_job(work: UnitOfWork, head: HeadRow, result: JobResult, *, line: int) -> None:
+    """Write the running job of a head as finished."""
     values = {
-        "id": line,
+        "line": line,
         "head": work.study * ID_STRIDE + head.member,
         "state": result.state.value,
         "score": result.score,
@@ -137,14 +132,10 @@ def _append_job(
         "checkpoint": result.checkpoint,
         "error": result.error,
         "now": work.now(),
-        "kept": int(kept),
     }
     work.execute(_APPEND, values)
-    work.drop_ref(head.checkpoint, result.checkpoint)
-    if population is not None:
-        cache.appended(line, me.job)
-        if not kept:
-            population.update(replace(me, available=False))
+    work.forget_population()
+    work.drop_ref(head.checkpoint, head.own_checkpoint, result.checkpoint)
 
 
 def _note_best(work: UnitOfWork, job: JobId, score: float, checkpoint: str | None) -> None:
@@ -161,17 +152,17 @@ def _note_best(work: UnitOfWork, job: JobId, score: float, checkpoint: str | Non
         work.execute(_STOP, {"study": work.study, "why": f"{job} reached the target"})
 
 
-def _revive_failed(work: UnitOfWork) -> None:
-    """Let failed members look again for a donor, one after the other."""
-    population = work.known_population
-    if population is not None and population.n_healthy == len(population):
+def _decide_waiting(work: UnitOfWork) -> None:
+    """Decide for the members that wait for what has just changed."""
+    if work.record.synchronous:
+        _decide_round(work)
         return
+    # They have failed. One after the other: the donor that revived one counts for the next.
     for head in _waiting_heads(work, NO_ROUND):
-        # One after the other: the donor that revived one counts for the next.
         me, population = work.population.member(head.member), work.population
         new = decided_head(work.record, me, parent=head.parent, population=population)
         work.drop_ref(head.checkpoint)
-        _write_head(work, new)
+        _write_head(work, new, {head.parent: head.checkpoint})
 
 
 def _decide_round(work: UnitOfWork) -> None:
@@ -193,12 +184,12 @@ def _decide_together(work: UnitOfWork, due: int) -> None:
     pairs = [(population.member(head.member), head.parent) for head in waiting]
     heads = round_heads(work.record, pairs, population=population)
     addresses = {None: None, **{head.parent: head.checkpoint for head in waiting}}
-    # Dropped for all before any is added: what two of them share stays.
-    work.drop_ref(*addresses.values())
-    for new in heads:
-        _write_head(work, new, addresses)
-    # Who may be copied is known only now: the lines of the log, written before, may say otherwise.
-    work.bump_epoch()
+    # Who has failed lets go of what it had started from; dropped for all before any is added.
+    failed = {me.id for me, _ in pairs if me.failed}
+    work.drop_ref(*(head.checkpoint for head in waiting if head.member in failed))
+    for old, new in zip(waiting, heads, strict=True):
+        left = new.parent != old.parent and old.member not in failed
+        _write_head(work, new, addresses, own=old.checkpoint if left else None)
 
 
 class JobResult(NamedTuple):
@@ -217,17 +208,6 @@ class JobResult(NamedTuple):
     error: str | None = None
     keeps_parent: bool = True
 
-    def record(self, head: HeadRow) -> JobRecord:
-        """Return the finished job of a head as algorithms see it while it is being reported."""
-        return replace(
-            rows.head_job(head),
-            state=self.state,
-            score=self.score,
-            metrics=rows.decode(self.metrics),
-            checkpoint=self.checkpoint,
-            error=self.error,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class WaitingHead:
@@ -239,15 +219,26 @@ class WaitingHead:
 
 
 def _write_head(
-    work: UnitOfWork, head: Head, addresses: Mapping[JobId | None, str | None] = _NO_ADDRESSES
+    work: UnitOfWork,
+    head: Head,
+    addresses: Mapping[JobId | None, str | None],
+    *,
+    own: str | None = None,
 ) -> None:
-    """Write what a member does next; `addresses` are those of checkpoints that are known."""
+    """Write what a member does next.
+
+    Args:
+        work: the transaction.
+        head: of the member.
+        addresses: those of checkpoints that are known.
+        own: the checkpoint that it leaves for another's.
+    """
     parent = head.parent
     address = addresses[parent] if parent in addresses else _address(work, parent)
     work.add_ref(address)
     values = rows.head_values(head)
     values["id"] = work.study * ID_STRIDE + head.member
-    values["checkpoint"] = address
+    values["checkpoint"], values["own_checkpoint"] = address, own
     work.execute(_WRITE_HEAD, values)
 
 
@@ -271,12 +262,6 @@ def _due_round(work: UnitOfWork) -> int | None:
         values["due"] = row[0]
     busy = work.execute(_BUSY_BEFORE, values).fetchone()[0]
     return None if busy else values["due"]
-
-
-def _last_line(work: UnitOfWork) -> int:
-    begin = work.study * ID_STRIDE
-    row = work.execute(_LAST_LINE, {"begin": begin, "end": begin + ID_STRIDE}).fetchone()
-    return begin if row is None else int(row[0])
 
 
 def _address(work: UnitOfWork, job: JobId | None) -> str | None:

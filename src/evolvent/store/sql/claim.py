@@ -1,4 +1,7 @@
-"""Claims: one statement gives out the next job; what it leaves alone falls to a transaction."""
+"""Claims: one statement gives out the next job, where its member need not decide first.
+
+Members of an asynchronous study decide here, when their round begins.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from evolvent.core.heads import HeadState
+from evolvent.core.records import Cause
 from evolvent.store.records import Failure, FailureKind, Lease
 from evolvent.store.sql import rows
+from evolvent.store.sql.advance import decide
 from evolvent.store.sql.database import Database, Transaction
 from evolvent.store.sql.report import note_failure
 from evolvent.store.sql.retry import FreshKey
@@ -22,20 +27,27 @@ SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = :no
 """
 # Not while a lease has expired, since its loss is noted before anything else is given out; nor
 # before the first claim of the study, which also sets when the study started.
+_NO_LOSS = """
+NOT EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'running' AND lease_until <= :now)
+"""
+_NEXT = """
+SELECT coalesce(
+    (SELECT p.id FROM member p
+     WHERE p.id = :preferred AND p.state = 'queued' AND p.round = first.round),
+    first.id)
+FROM member first WHERE first.study = :study AND first.state = 'queued'
+ORDER BY first.round, first.member LIMIT 1
+"""
 FAST_CLAIM = f"""
-{_SET}
-WHERE id = (
-    SELECT coalesce(
-        (SELECT p.id FROM member p
-         WHERE p.id = :preferred AND p.state = 'queued' AND p.round = first.round),
-        first.id)
-    FROM member first WHERE first.study = :study AND first.state = 'queued'
-    ORDER BY first.round, first.member LIMIT 1)
-AND NOT EXISTS (
-    SELECT 1 FROM member WHERE study = :study AND state = 'running' AND lease_until <= :now)
+{_SET} WHERE id = ({_NEXT}) AND cause <> 'undecided' AND {_NO_LOSS}
 AND EXISTS (
     SELECT 1 FROM study WHERE id = :study AND stopped IS NULL AND started_at IS NOT NULL)
 RETURNING {CLAIMED}
+"""
+_NEXT_UNDECIDED = f"""
+SELECT {rows.HEAD}, {rows.STUDY} FROM member m JOIN study s ON s.id = m.study
+WHERE m.id = ({_NEXT}) AND m.cause = 'undecided' AND {_NO_LOSS}
+AND s.stopped IS NULL AND s.started_at IS NOT NULL
 """
 _BY_KEY = f"""
 SELECT {CLAIMED} FROM member
@@ -55,6 +67,12 @@ AND (m.state = 'queued' OR m.state = 'running' AND m.lease_until <= :now)
 """
 _HAS_CLAIMABLE = f"SELECT EXISTS ({QUEUED}) OR EXISTS ({EXPIRED})"
 _HAND_OUT = f"{_SET} WHERE id = :id AND state = 'queued' RETURNING {CLAIMED}"
+_DECIDED = ("hyperparameters", "parent_member", "parent_round", "checkpoint", "own_checkpoint",
+            "reason", "cause")  # fmt: skip
+_HAND_OUT_DECIDED = f"""
+{_SET.rstrip()}, {", ".join(f"{column} = :{column}" for column in _DECIDED)}
+WHERE id = :id
+"""
 _START = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
 
 
@@ -82,8 +100,8 @@ class ClaimRequest(NamedTuple):
 def claim(session: DatabaseSession, request: ClaimRequest) -> Lease | None:
     """Give out the next job; None when there is nothing to claim.
 
-    Nearly always `_claim_fast` does it. Around it stand what must come first for the few claims
-    that are repeated or idle, and what it falls to.
+    Around what nearly always does it stand what must come first for the few claims that are
+    repeated or idle, and what it falls to.
     """
     cache = session.cache(request.study)
     # The answer to the first try was lost: the job that it claimed must not be claimed beside.
@@ -96,11 +114,14 @@ def claim(session: DatabaseSession, request: ClaimRequest) -> Lease | None:
     if cache.idle and not _has_claimable(session, request.study):
         return None
     session.database.ensure_checkpoint_root()
-    head = _claim_fast(session.database, request)
+    # The last job had to be decided: the next one will have to be, too, and no statement does that.
+    head = None if cache.undecided else _claim_fast(session.database, request)
     if head is None:
-        # The first claim of a study, one after an expired lease, or nothing is queued.
+        # Also the first claim of a study, one after an expired lease, or nothing is queued. A power
+        # cut may undo it, and then another claim decides: nothing that it needs has gone by then.
         with session.work(request.study, synced=False) as work:
-            head = claim_in_transaction(work, request)
+            head = _claim_undecided(work, request) or claim_in_transaction(work, request)
+            cache.undecided = head is not None and head.round > 0 and not work.record.synchronous
     cache.idle = head is None
     return None if head is None else _lease(head, request)
 
@@ -115,10 +136,22 @@ def _claim_fast(database: Database, request: ClaimRequest) -> HeadRow | None:
     return head
 
 
+def _claim_undecided(work: UnitOfWork, request: ClaimRequest) -> HeadRow | None:
+    """Decide how the next job begins and give it out; None when there is more to do than that."""
+    values = {**request.values(), "now": work.now()}
+    row = work.execute(_NEXT_UNDECIDED, values).fetchone()
+    if row is None:
+        return None
+    head, study_row = rows.head_and_study(row)
+    work.load_study(study_row)
+    return _hand_out(work, values, head)
+
+
 def claim_in_transaction(work: UnitOfWork, request: ClaimRequest) -> HeadRow | None:
     """Claim in a transaction, noting on the way which jobs their workers have lost.
 
-    A loss is counted, and may end a job as failed, which may open others: so look again after each.
+    A loss is counted, and may end a job as failed, which may open others; and who decides may have
+    to wait, or be stopped: so look again after each.
     """
     work.load_study()  # refuses a study that is not there
     while (row := _first_claimable(work, request)) is not None:
@@ -127,9 +160,10 @@ def claim_in_transaction(work: UnitOfWork, request: ClaimRequest) -> HeadRow | N
             loss = Failure(FailureKind.LOST, f"no sign of life from worker {head.worker}")
             note_failure(work, head, study_row, loss)
             continue
-        claimed = _hand_out(work, request, head)
+        claimed = _hand_out(work, {**request.values(), "now": work.now()}, head)
         # A fast claim takes no study lock: it may have taken this job since we read it.
         if claimed is not None:
+            work.execute(_START, {"study": work.study, "now": claimed.started_at})
             return claimed
     return None
 
@@ -151,11 +185,19 @@ def _first_claimable(tx: Transaction, request: ClaimRequest) -> Row | None:
     return preferred or first
 
 
-def _hand_out(tx: Transaction, request: ClaimRequest, head: HeadRow) -> HeadRow | None:
-    values = {**request.values(), "now": tx.now(), "id": request.study * ID_STRIDE + head.member}
-    found = tx.execute(_HAND_OUT, values).fetchall()
-    tx.execute(_START, values)
-    return HeadRow._make(found[0]) if found else None
+def _hand_out(work: UnitOfWork, values: dict[str, Any], head: HeadRow) -> HeadRow | None:
+    """Give out a queued job, decided if need be; None when it cannot be given out (any more)."""
+    values["id"] = work.study * ID_STRIDE + head.member
+    if head.cause != Cause.UNDECIDED:
+        found = work.execute(_HAND_OUT, values).fetchall()
+        return HeadRow._make(found[0]) if found else None
+    decided = decide(work, head)
+    if decided is None:
+        return None
+    # Nobody else gives out what is undecided: the study's lock is ours.
+    work.execute(_HAND_OUT_DECIDED, {**values, **decided})
+    decided |= {"state": HeadState.RUNNING.value, "attempt": head.attempt + 1}
+    return head._replace(**decided, worker=values["worker"], started_at=values["now"])
 
 
 def _lease(head: HeadRow, request: ClaimRequest) -> Lease:

@@ -73,6 +73,7 @@ RETURNING checkpoint
 """
 _NEEDED = """
 SELECT checkpoint FROM member WHERE study = :study AND checkpoint IS NOT NULL
+UNION SELECT own_checkpoint FROM member WHERE study = :study AND own_checkpoint IS NOT NULL
 UNION SELECT best_checkpoint FROM study WHERE id = :study AND best_checkpoint IS NOT NULL
 UNION SELECT checkpoint FROM pin WHERE study = :study
 """
@@ -162,7 +163,6 @@ class SqlControl:
             if state is StudyState.FAILED:
                 why = {"reason": RESTARTED_REASON, "cause": Cause.RESTARTED.value}
                 work.execute(_RESTART, {**values, **why})
-                work.bump_epoch()  # heads moved and the log did not grow
             work.execute(_REOPEN, values)
 
     @retry

@@ -32,6 +32,10 @@ PARENTS = """
 SELECT parent_member, parent_round, checkpoint FROM member
 WHERE study = :study AND checkpoint IS NOT NULL ORDER BY member
 """
+_OWN = """
+SELECT member, round - 1, own_checkpoint FROM member
+WHERE study = :study AND own_checkpoint IS NOT NULL ORDER BY member
+"""
 _WHAT_IS_DONE = """
 SELECT (SELECT count(*) FROM member WHERE study = :study), (
     SELECT max(round) FROM job WHERE study = :study AND member = :member AND state = 'done')
@@ -61,7 +65,8 @@ def dump(tx: Reading, study: int, record: StudyRecord) -> StudyDump:
 
 def chosen(tx: Transaction, study: int, which: Chosen) -> dict[JobId, str]:
     """Return the addresses of the checkpoints that are to come along, by job; all must be done."""
-    queries = {"none": (), "best": (_BEST,), "pinned": (_PINS,), "kept": (_BEST, PARENTS, _PINS)}
+    kept = (_BEST, PARENTS, _OWN, _PINS)
+    queries = {"none": (), "best": (_BEST,), "pinned": (_PINS,), "kept": kept}
     if not isinstance(which, str):
         return {job: _address(tx, study, job) for job in which}
     picked = (row for sql in queries[which] for row in tx.execute(sql, {"study": study}))

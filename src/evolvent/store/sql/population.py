@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
 from evolvent.core.population import Population
-from evolvent.core.records import JobId, JobRecord, Member
+from evolvent.core.records import JobRecord, Member
 from evolvent.store.sql.database import Transaction
 from evolvent.store.sql.rows import ID_STRIDE, LOG, LazyHyperparameters, Row, finished_job, id_range
 
 _NEWER = """
-SELECT id, member, round, score, hyperparameters, kept FROM job
+SELECT id, member, round, score, hyperparameters FROM job
 WHERE id >= :last_line AND id < :end ORDER BY id
 """
 _NEWEST_OF_ALL = """
-SELECT j.id, j.member, j.round, j.score, j.hyperparameters,
-       m.parent_member = j.member AND m.parent_round = j.round
+SELECT j.id, j.member, j.round, j.score, j.hyperparameters
 FROM member m JOIN job j ON j.study = m.study AND j.member = m.member AND j.round = m.round - 1
 WHERE m.id >= :begin AND m.id < :end
 """
@@ -41,29 +40,15 @@ class LogHistory:
 
     def __init__(self, study: int) -> None:
         self.tx: Transaction
-        self.pending: Callable[[], JobRecord] | None = None  # makes the job that is being reported
         self._study = study
 
     def scores(self, member: int, window: int) -> Sequence[float]:
-        pending = None if self.pending is None else self.pending()
-        own: list[float] = []
-        if pending is not None and pending.member == member:
-            job = pending.parent
-            own = [pending.score] if pending.score is not None else []
-        else:
-            newest = {"study": self._study, "member": member}
-            (round_,) = self.tx.execute(_NEWEST_ROUND, newest).fetchone()
-            job = None if round_ is None else JobId(member, round_)
-        if job is None:
-            return own
-        values = {"study": self._study, "member": job.member, "round": job.round}
-        rows = self.tx.execute(_SCORES, {**values, "window": window - len(own)})
-        return [score for (score,) in rows][::-1] + own
+        values = {"study": self._study, "member": member, "window": window}
+        (values["round"],) = self.tx.execute(_NEWEST_ROUND, values).fetchone()
+        return [score for (score,) in self.tx.execute(_SCORES, values)][::-1]
 
     def jobs(self) -> Sequence[JobRecord]:
-        rows = self.tx.execute(LOG, id_range(self._study))
-        pending = () if self.pending is None else (self.pending(),)
-        return (*map(finished_job, rows), *pending)
+        return tuple(map(finished_job, self.tx.execute(LOG, id_range(self._study))))
 
 
 class PopulationCache:
@@ -78,29 +63,23 @@ class PopulationCache:
 
     def __init__(self, study: int) -> None:
         self.history = LogHistory(study)
-        self.last_line = self._begin = study * ID_STRIDE
+        self._last_line = self._begin = study * ID_STRIDE
         self._end = (study + 1) * ID_STRIDE
-        self._epoch = -1
         self._population: Population | None = None
-        self._last_job: tuple[Any, ...] = ()  # member and round of the line last seen
+        self._last_job: tuple[Any, ...] = ()  # member, round and score of the line last seen
         self._confirmed = False
 
-    def read(self, tx: Transaction, *, epoch: int) -> Population:
+    def read(self, tx: Transaction) -> Population:
         """Return the population as this transaction sees it; `confirm` belongs after its commit."""
         population = self._population
-        if population is None or not self._confirmed or epoch != self._epoch:
+        if population is None or not self._confirmed:
             population = self._read_all(tx)
         else:
             population = self._read_newer(tx, population)
         # In doubt until the commit: an error in between leaves the population half changed.
-        self.history.tx, self.history.pending = tx, None
-        self._epoch, self._confirmed = epoch, False
+        self.history.tx = tx
+        self._confirmed = False
         return population
-
-    def appended(self, line: int, job: JobId) -> None:
-        """Take note that the log has grown by a line that the population holds already."""
-        self.last_line, self.history.pending = line, None
-        self._last_job = job.member, job.round
 
     def confirm(self) -> None:
         """Trust what was read and changed: the transaction has been committed."""
@@ -108,26 +87,26 @@ class PopulationCache:
 
     def _read_all(self, tx: Transaction) -> Population:
         rows = tx.execute(_NEWEST_OF_ALL, {"begin": self._begin, "end": self._end}).fetchall()
-        newest = max(rows, key=itemgetter(0), default=(self._begin, None, None))
-        self.last_line, self._last_job = newest[0], newest[1:3]
+        newest = max(rows, key=itemgetter(0), default=(self._begin,))
+        self._last_line, self._last_job = newest[0], newest[1:4]
         self._population = Population(map(_member, rows), self.history)
         return self._population
 
     def _read_newer(self, tx: Transaction, population: Population) -> Population:
-        rows = tx.execute(_NEWER, {"last_line": self.last_line, "end": self._end}).fetchall()
-        if self.last_line > self._begin:
+        rows = tx.execute(_NEWER, {"last_line": self._last_line, "end": self._end}).fetchall()
+        if self._last_line > self._begin:
             # The last line we know is read again: numbers are given anew after a crash of the
             # server that lost the last reports, so the same number may be another job.
-            if not rows or rows[0][:3] != (self.last_line, *self._last_job):
+            if not rows or rows[0][:4] != (self._last_line, *self._last_job):
                 return self._read_all(tx)
             del rows[0]
         if rows:
             newest = {row[1]: row for row in rows}  # the last of each member counts
             population.update(*map(_member, newest.values()))
-            self.last_line, self._last_job = rows[-1][0], rows[-1][1:3]
+            self._last_line, self._last_job = rows[-1][0], rows[-1][1:4]
         return population
 
 
 def _member(row: Row) -> Member:
-    _, member, round_, score, hyperparameters, available = row
-    return Member(member, round_, score, LazyHyperparameters(hyperparameters), available == 1)
+    _, member, round_, score, hyperparameters = row
+    return Member(member, round_, score, LazyHyperparameters(hyperparameters))

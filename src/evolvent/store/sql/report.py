@@ -62,7 +62,7 @@ WHERE id = :id
 _REPARENT = """
 UPDATE member
 SET parent_member = :parent_member, parent_round = :parent_round, checkpoint = :checkpoint,
-    reason = :reason, cause = :cause
+    own_checkpoint = :own_checkpoint, reason = :reason, cause = :cause
 WHERE id = :id
 """
 
@@ -154,10 +154,12 @@ def _move(
 ) -> HeadRow:
     # RESTARTED stays: it also tells that no algorithm decided, which falling back does not change.
     cause = head.cause if head.cause == Cause.RESTARTED else Cause.FELL_BACK.value
+    own = (head.parent_member, head.parent_round) == (head.member, head.round - 1)
     new = head._replace(
         parent_member=parent.member,
         parent_round=parent.round,
         checkpoint=address,
+        own_checkpoint=head.checkpoint if own else head.own_checkpoint,
         reason=rows.storable_text(f"{head.reason}; {reason}" if head.reason else reason),
         cause=cause,
     )
@@ -165,8 +167,7 @@ def _move(
     work.load_study(row)
     work.drop_ref(head.checkpoint)
     work.add_ref(address)
-    # Whether the old parent may be copied has changed, and no line of the log says so.
-    work.bump_epoch()
+    work.add_ref(new.own_checkpoint)
     return new
 
 

@@ -24,7 +24,7 @@ from evolvent.store.sql.session import DatabaseSession
 from evolvent.store.sqlite.database import SqliteTransaction
 from evolvent.store.sqlite.location import translate_error
 
-_MEMBER, _JOB = ", ".join(HeadRow._fields), ", ".join((*JOB_COLUMNS, "kept"))
+_MEMBER, _JOB = ", ".join(HeadRow._fields), ", ".join(JOB_COLUMNS)
 _READ_STAGED = {
     "member": f"SELECT :begin + member AS id, :study AS study, {_MEMBER} FROM member",
     "job": f"SELECT :begin + line AS id, :study AS study, {_JOB} FROM job ORDER BY line",
@@ -65,13 +65,11 @@ _DERIVED = (
     f"UPDATE job SET parent_checkpoint = {_SOURCE.format('job')} WHERE parent_member IS NOT NULL",
     f"UPDATE member SET checkpoint = {_SOURCE.format('member')} WHERE parent_member IS NOT NULL",
     """
-    UPDATE job SET kept = coalesce(
-        (SELECT n.parent_member = job.member AND n.parent_round = job.round
-         FROM job n WHERE n.member = job.member AND n.round = job.round + 1),
-        (SELECT h.parent_member = job.member AND h.parent_round = job.round
-         FROM member h WHERE h.member = job.member),
-        0)
+    UPDATE member SET own_checkpoint = (
+        SELECT checkpoint FROM job j WHERE j.member = member.member AND j.round = member.round - 1)
+    WHERE checkpoint IS NOT NULL
     """,
+    "UPDATE member SET own_checkpoint = NULL WHERE own_checkpoint = checkpoint",
 )
 
 
@@ -193,7 +191,8 @@ def _head_row(member: MemberDump) -> HeadRow:
     return HeadRow(
         **rows.head_values(member.head),
         member=member.head.member,
-        checkpoint=None,  # follows from its parent
+        checkpoint=None,  # follows from its parent, and the other from the log
+        own_checkpoint=None,
         attempt=member.attempt,
         losses=member.losses,
         failures=member.failures,

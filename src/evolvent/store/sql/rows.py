@@ -46,6 +46,7 @@ class HeadRow(NamedTuple):
     parent_member: int | None
     parent_round: int | None
     checkpoint: str | None
+    own_checkpoint: str | None
     reason: str
     attempt: int
     losses: int

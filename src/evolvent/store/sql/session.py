@@ -23,9 +23,9 @@ _NAME_AND_RECORD = "SELECT name, record FROM study WHERE id = :study"
 _RECORD = "SELECT record FROM study WHERE id = :study"
 _ROW = f"SELECT {STUDY} FROM study s WHERE s.id = :study"
 
-_BUMP_EPOCH = "UPDATE study SET epoch = epoch + 1 WHERE id = :study"
 _NEEDED = """
 SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND checkpoint = :address)
+    OR EXISTS (SELECT 1 FROM member WHERE study = :study AND own_checkpoint = :address)
     OR EXISTS (SELECT 1 FROM study WHERE id = :study AND best_checkpoint = :address)
     OR EXISTS (SELECT 1 FROM pin WHERE study = :study AND checkpoint = :address)
 """
@@ -41,7 +41,8 @@ class StudyCache:
         self.synced = database.durable and self.record.durability == "power"
         self.checkpoints = LocalCheckpoints(directory, sync=self.synced, clock=database.clock)
         self.population = PopulationCache(study)
-        self.idle = False
+        self.idle = False  # nothing could be claimed last
+        self.undecided = False  # what was claimed last had to be decided
         self.epoch = -1
         self._decoded = text, self.record
         self._algorithm: Algorithm | None = None
@@ -73,7 +74,6 @@ class UnitOfWork:
     Attributes:
         record: the study's settings, once `load_study` has been called.
         row: what changes of the study, likewise.
-        known_population: the population if it has been asked for already.
     """
 
     execute: Callable[..., Cursor]
@@ -90,8 +90,7 @@ class UnitOfWork:
         self.study = study
         self.cache = cache
         self._session = session
-        self._population_read = False
-        self.known_population: Population | None = None
+        self._population: Population | None = None
         self._dropped_refs: set[str] = set()
         self._added_refs: set[str] = set()
 
@@ -117,15 +116,13 @@ class UnitOfWork:
     @property
     def population(self) -> Population:
         """The newest state of all members."""
-        if self.known_population is None:
-            self._population_read = True
-            self.known_population = self.cache.population.read(self, epoch=self.row.epoch)
-        return self.known_population
+        if self._population is None:
+            self._population = self.cache.population.read(self)
+        return self._population
 
-    def bump_epoch(self) -> None:
-        """Make everybody read the study anew: something changed that the log does not say."""
-        self.execute(_BUMP_EPOCH, {"study": self.study})
-        self.known_population = None
+    def forget_population(self) -> None:
+        """Read it anew when it is asked for again: the log has grown in this transaction."""
+        self._population = None
 
     def add_ref(self, address: str | None) -> None:
         """Something needs this checkpoint from now on."""
@@ -151,7 +148,7 @@ class UnitOfWork:
             self._session.discard(self.study, self.cache, unreferenced)
 
     def _committed(self) -> None:
-        if self._population_read:
+        if self._population is not None:
             self.cache.population.confirm()
 
 
