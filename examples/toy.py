@@ -47,9 +47,12 @@ def train(job: ev.Job) -> dict[str, float]:
 
 
 def run_mode(
-    mode: str, seed: int = 0, *, steps: int = 200, interval: int = 4, synchronous: bool = False
+    mode: str, seed: int = 0, *, steps: int = 200, interval: int = 4, synchronous: bool = True
 ) -> list[list[dict[str, float]]]:
     """Run one of the four modes.
+
+    Synchronous, both members have trained for equally long, as in the figure; else the second one
+    to decide may copy what is already a round ahead.
 
     Returns:
         For both members, what they reported round by round: Q, theta0, theta1.
