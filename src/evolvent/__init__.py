@@ -13,7 +13,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "evolvent.core.algorithms": "PBT RandomSearch",
     "evolvent.core.exploit": "BinaryTournament CopyBest NoExploit TTest Truncation",
-    "evolvent.core.explore": "CustomExplore Gaussian NoExplore Perturb Resample Shift ZeroTrap",
+    "evolvent.core.explore": "CustomExplore Gaussian NoExplore NothingExplored Perturb Resample "
+    "Shift ZeroTrap",
     "evolvent.core.distributions": "Choice Constant IntUniform LogIntUniform LogUniform Normal "
     "Ordinal Uniform",
     "evolvent.core.records": "Copy JobRecord Keep Member Stop",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from evolvent.core.explore import CustomExplore as CustomExplore
     from evolvent.core.explore import Gaussian as Gaussian
     from evolvent.core.explore import NoExplore as NoExplore
+    from evolvent.core.explore import NothingExplored as NothingExplored
     from evolvent.core.explore import Perturb as Perturb
     from evolvent.core.explore import Resample as Resample
     from evolvent.core.explore import Shift as Shift

@@ -47,7 +47,8 @@ def test_push_refuses_what_is_not_in_the_space(
 
 
 def test_words_and_flags_can_be_pushed() -> None:
-    study = new_study(space={"kind": ev.Choice(["relu", "tanh"]), "bias": ev.Choice([True, False])})
+    space = {"kind": ev.Choice(["relu", "tanh"]), "bias": ev.Choice([True, False])}
+    study = new_study(space=space, algorithm=ev.RandomSearch())
     fine("push", "kind=relu", "bias=true")
     assert study.job("m3r0").hyperparameters == {"kind": "relu", "bias": True}
 

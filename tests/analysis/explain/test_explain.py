@@ -30,7 +30,8 @@ SPACE = Space.of(
 EXPLORES: list[Any] = [
     ev.Perturb(),
     [ev.Resample(0.25), ev.Perturb(0.5, 2.0)],
-    ev.Gaussian(0.3),
+    ev.Gaussian(0.3, choices=True),
+    [ev.Perturb(), {"act": ev.Resample(0.5)}],
     {"lr": ev.Perturb(), "depth": ev.Shift(), "units": [ev.Shift(), ev.Resample(0.5)]},
     ev.NoExplore(),
 ]
@@ -323,6 +324,23 @@ def test_a_value_that_hits_the_bound_is_called_clipped() -> None:
     [change] = why(trained(busy, [0.5, 0.9, 0.7, 0.1]), "m3r1").changes
     assert change.clipped
     assert change.how in ("x10, clipped at 1", "x100, clipped at 1")
+
+
+@pytest.mark.parametrize(
+    ("explore", "how", "line"),
+    [
+        (ev.Perturb((2.0,)), "stays with the weights", " (the donor's b stays with the weights)"),
+        ({"lr": ev.Perturb((2.0,)), "kind": ev.Resample(1.0)}, "drawn anew", " (the donor's b "),
+    ],
+)
+def test_a_choice_stays_with_the_weights_and_says_so(explore: Any, how: str, line: str) -> None:
+    space = Space.of({"lr": ev.LogUniform(1e-3, 1), "kind": ev.Choice(["a", "b"]), "layers": 3})
+    initial = tuple({"lr": 0.1, "kind": "b" if i == 1 else "a"} for i in range(4))
+    busy = crew(ev.PBT(explore=explore), space=space, initial=initial)
+    explanation = why(trained(busy, [0.5, 0.9, 0.7, 0.1]), "m3r1")
+    assert explanation.agrees
+    assert {c.name: c.how for c in explanation.changes} == {"lr": "x2", "kind": how, "layers": ""}
+    assert f"  kind a -> {explanation.changes[1].after}{line}" in str(explanation)
 
 
 # --- failures ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evolvent.core.algorithms import PBT, RandomSearch
-from evolvent.core.distributions import IntUniform, LogUniform, Uniform
+from evolvent.core.distributions import Choice, IntUniform, LogUniform, Uniform
 from evolvent.core.exploit import BinaryTournament, CopyBest, NoExploit, Truncation, TTest
 from evolvent.core.explore import Gaussian, NoExplore, Perturb, Resample, Shift
 from evolvent.core.population import Population
@@ -78,6 +78,26 @@ def test_static_hyperparameters_go_with_the_weights(copies: Any, expected: Any) 
     decision = decide(algorithm, 0, two())
     assert isinstance(decision, (Copy, Keep))
     assert decision.hyperparameters == expected
+
+
+@pytest.mark.parametrize(
+    ("copies", "kinds"), [("both", "aa"), ("weights", "ab"), ("hyperparameters", "ba")]
+)
+@pytest.mark.parametrize("for_all", [True, False])
+def test_a_choice_goes_with_the_weights_unless_it_is_explored(
+    copies: Any, kinds: str, for_all: bool
+) -> None:
+    space = Space.of({"lr": Uniform(0, 1), "kind": Choice(["a", "b"])})
+    people = population([0.1, 0.9], hyperparameters=lambda i: {"lr": 0.2, "kind": "ba"[i]})
+    static, explored = kinds
+    # A resampling as unlikely as this does nothing: what is seen is what exploring starts from.
+    explore = Perturb() if for_all else {"kind": Resample(1e-12)}
+    decision = PBT(explore=explore, copies=copies).decide(
+        people.member(0), people, space=space, rng=seeded(0)
+    )
+    assert isinstance(decision, (Copy, Keep))
+    assert decision.hyperparameters is not None
+    assert decision.hyperparameters["kind"] == (static if for_all else explored)
 
 
 @pytest.mark.parametrize("copies", ["both", "hyperparameters"])

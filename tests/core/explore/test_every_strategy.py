@@ -35,6 +35,7 @@ ALL: tuple[Any, ...] = (
     Gaussian(5.0, bounds="reflect"),
     NoExplore(),
     [Resample(0.25), Perturb()],
+    [Resample(0.25, choices=True), Perturb(choices=True), Gaussian(0.1, choices=True)],
 )
 CHOICE = Choice(["relu", "gelu", "tanh"])
 MOVING = (Perturb(), Perturb(0.5, 0.9), Gaussian(0.01), Gaussian(9), Shift(), Perturb((0.01, 99)))
@@ -119,13 +120,59 @@ def test_an_ordinal_moves_one_place_either_way(strategy: Any) -> None:
     assert ends == {64, 128}
 
 
-@pytest.mark.parametrize("strategy", [Perturb(), Gaussian(0.1), Resample(1.0)])
-def test_a_choice_is_drawn_anew_and_a_constant_stays(strategy: Any) -> None:
-    space = Space.of({"activation": CHOICE, "epochs": 3})
-    start = {"activation": "relu", "epochs": 3}
-    found = [strategy(start, space, rng=seeded(s)) for s in range(60)]
-    assert {f["activation"] for f in found} == {"relu", "gelu", "tanh"}
-    assert {f["epochs"] for f in found} == {3}
+FOR_ALL = (Perturb(), Perturb(0.5, 0.9), Gaussian(0.1), Resample(1.0))
+
+
+def found(explore: Any, space: Space) -> dict[str, set[Any]]:
+    """Return what becomes of the first of all values, by name, over sixty draws."""
+    start = {n: getattr(d, "values", [getattr(d, "value", 1)])[0] for n, d in space.items()}
+    after = [as_explore(explore)(start, space, rng=seeded(seed)) for seed in range(60)]
+    return {name: {values[name] for values in after} for name in space}
+
+
+@pytest.mark.parametrize(
+    "explore", [*FOR_ALL, [Resample(1.0), Perturb()], [FOR_ALL[2], {"epochs": Perturb()}]]
+)
+def test_what_has_no_order_stays_unless_it_is_named(explore: Any) -> None:
+    likely = Choice([True, False], weights=[1, 9])
+    space = Space.of({"activation": CHOICE, "nesterov": likely, "epochs": 3})
+    assert found(explore, space) == {"activation": {"relu"}, "nesterov": {True}, "epochs": {3}}
+
+
+@pytest.mark.parametrize("strategy", FOR_ALL)
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda s: {"net": {"act": s}},
+        lambda s: {"net": {"act": [NoExplore(), s]}},
+        lambda s: [Perturb(), {"net.act": s}],
+        lambda s: {"net.act": [{"net.act": s}]},
+    ],
+    ids=["in a dict", "in a chain in a dict", "in a dict in a chain", "in both"],
+)
+def test_a_choice_that_is_named_is_drawn_anew_and_no_other(strategy: Any, named: Any) -> None:
+    space = Space.of({"net": {"act": CHOICE, "norm": Choice([True, False])}})
+    assert found(named(strategy), space) == {
+        "net.act": {"relu", "gelu", "tanh"}, "net.norm": {True}
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "strategy", [Perturb(choices=True), Gaussian(0.1, choices=True), Resample(1.0, choices=True)]
+)
+def test_choices_may_be_drawn_anew_all_at_once(strategy: Any) -> None:
+    space = Space.of({"activation": CHOICE, "nesterov": Choice([True, False]), "epochs": 3})
+    moved = {"activation": {"relu", "gelu", "tanh"}, "nesterov": {True, False}, "epochs": {3}}
+    assert found(strategy, space) == moved
+    assert found([NoExplore(), strategy], space) == moved
+    data = explore_to_json(strategy)
+    assert data["choices"] is True
+    assert explore_from_json(data) == strategy
+
+
+def test_what_was_stored_before_choices_could_stay_is_read() -> None:
+    assert explore_from_json({"type": "Resample", "probability": 0.5}) == Resample(0.5)
+    assert explore_to_json(Resample(0.5)) == {"type": "Resample", "probability": 0.5}
 
 
 @pytest.mark.parametrize("strategy", ALL)

@@ -174,6 +174,9 @@ def test_a_strategy_for_an_unknown_hyperparameter_is_refused() -> None:
         (lambda: Gaussian(0), r"Gaussian\.sigma: got 0"),
         (lambda: Gaussian(1, bounds="wrap"), r"Gaussian\.bounds: got 'wrap'"),
         (lambda: Resample(0), r"Resample\.probability: got 0"),
+        (lambda: Resample(choices=1), r"Resample\.choices: got 1, wanted True or False"),
+        (lambda: Perturb(choices="all"), r"Perturb\.choices: got 'all'"),
+        (lambda: Gaussian(1, choices=None), r"Gaussian\.choices: got None"),
         (lambda: Resample(1.1), r"Resample\.probability: got 1\.1"),
     ],
 )
@@ -184,4 +187,6 @@ def test_bad_settings_are_refused(make: Any, message: str) -> None:
 
 def test_a_list_of_factors_may_come_first() -> None:
     assert Perturb([0.5, 2]) == Perturb(factors=(0.5, 2.0))
-    assert repr(Perturb()) == "Perturb(low=None, high=None, factors=(0.8, 1.2), bounds='clip')"
+    assert repr(Perturb()) == (
+        "Perturb(low=None, high=None, factors=(0.8, 1.2), bounds='clip', choices=False)"
+    )

@@ -24,6 +24,7 @@ from evolvent.core.explore import (
     Perturb,
     Resample,
     Shift,
+    explored_names,
 )
 from evolvent.core.heads import decided_head
 from evolvent.core.population import Population
@@ -31,6 +32,9 @@ from evolvent.core.records import Hyperparameters, Member, Value
 from evolvent.core.rng import stream
 from evolvent.core.space import Space, short
 from evolvent.core.study import StudyRecord
+
+STATIC = "stays with the weights"
+"""What became of a hyperparameter that exploring leaves alone, such as a Choice nobody named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,10 @@ def traced_changes(
     traced = trace.walk(explore, base, record.space) if explores else {}
     if {**base, **traced} != dict(after):  # a strategy that does not give the same twice
         trace = _Trace(trace.rng)
+    static = record.space.keys() - explored_names(explore, record.space) if explores else ()
+    for name in static:
+        if not isinstance(record.space[name], distributions.Constant):
+            trace.notes[name] = [STATIC]
     return tuple(
         Change(
             name, me.hyperparameters[name], base[name], value,
@@ -93,9 +101,9 @@ def _explored_from(
     algorithm: PBT, record: StudyRecord, me: Member, population: Population
 ) -> Hyperparameters:
     """Return what exploring started from: what the same algorithm decides without exploring."""
-    unexplored: Any = NoExplore()
-    if isinstance(algorithm.explore, PerName):  # it says which hyperparameters are static
-        unexplored = {name: NoExplore() for name, _ in algorithm.explore.strategies}
+    explore: Any = algorithm.explore
+    # By name, so that the same hyperparameters are static.
+    unexplored: Any = {name: NoExplore() for name in explored_names(explore, record.space)}
     study = replace(record, algorithm=replace(algorithm, explore=unexplored))
     return decided_head(study, me, parent=None, population=population).hyperparameters
 
@@ -115,9 +123,9 @@ class _Trace:
                 for step in steps:
                     values = {**values, **self.walk(step, values, space)}
                 return values
-            case PerName(strategies=strategies):
-                for name, one in strategies:
-                    values = {**values, **self.walk(one, values, space.only((name,)))}
+            case PerName():
+                for one, part in strategy.parts(space):
+                    values = {**values, **self.walk(one, values, part)}
                 return values
             case Perturb() | Gaussian() | Resample() | Shift() | NoExplore():
                 return {
@@ -159,16 +167,19 @@ def _note(
     """Return what a strategy did to a value in words, and whether a bound held it back."""
     if isinstance(strategy, NoExplore) or isinstance(distribution, distributions.Constant):
         return "", False
-    if isinstance(strategy, Resample):
-        drawn = rng.random() < strategy.probability
-        return ("drawn anew" if drawn else ""), False
-    if isinstance(distribution, distributions.Choice):
-        return "drawn anew", False
+    if isinstance(strategy, Resample) or isinstance(distribution, distributions.Choice):
+        return ("drawn anew" if _drew(strategy, distribution, rng) else ""), False
     if isinstance(distribution, distributions.Ordinal):
         return _step_note(distribution.place(new) - distribution.place(old)), False
     if isinstance(strategy, (Perturb, Gaussian)):
         return _move_note(strategy, distribution, float(old), rng)  # type: ignore[arg-type]
     return _step_note(float(new) - float(old)), False  # type: ignore[arg-type]  # Shift of an integer
+
+
+def _drew(strategy: Any, distribution: Distribution, rng: np.random.Generator) -> bool:
+    if isinstance(distribution, distributions.Choice) and not strategy.choices:
+        return False
+    return not isinstance(strategy, Resample) or rng.random() < strategy.probability
 
 
 def _step_note(step: float) -> str:

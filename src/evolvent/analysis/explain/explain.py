@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, assert_never
 
 from evolvent.analysis.explain import sentences
-from evolvent.analysis.explain.changes import Change, traced_changes, untraced_changes
+from evolvent.analysis.explain.changes import STATIC, Change, traced_changes, untraced_changes
 from evolvent.analysis.explain.log_lines import LogLines, find_job
 from evolvent.analysis.explain.redecide import Redecision, decide_again
 from evolvent.analysis.explain.rules import Case, case_of
@@ -198,7 +198,7 @@ def _rivals(case: Case) -> tuple[Rival, ...]:
 
 
 def _change_line(change: Change) -> str:
-    if change.before == change.after and not change.how:
+    if change.before == change.after and change.how in ("", STATIC):
         return f"  {change.name} stays {short(change.after)}"
     parts = [f"the donor's {short(change.base)}"] if change.base != change.before else []
     detail = " ".join(filter(None, [*parts, change.how]))

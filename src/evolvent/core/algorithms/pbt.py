@@ -13,9 +13,10 @@ from evolvent.core.explore import (
     EXPLORE,
     Explore,
     ExploreLike,
-    PerName,
     Perturb,
     as_explore,
+    explored_names,
+    warn_of_nothing_explored,
     warn_of_zero_traps,
 )
 from evolvent.core.population import Population
@@ -41,7 +42,8 @@ class PBT:
         exploit: whom to copy.
         explore: how to change the hyperparameters: one strategy for all, a list of them applied
             in turn, or a dict of either by name. What a dict leaves out is static: it goes with
-            the checkpoint and is never changed.
+            the checkpoint and is never changed. So is a Choice, unless a dict names it or the
+            strategy for all has `choices=True`.
         copies: what is taken from a donor. "weights" and "hyperparameters" alone are there to be
             compared with; the static hyperparameters always go with the weights.
 
@@ -73,7 +75,7 @@ class PBT:
             return Keep(f"rank {population.rank(me) + 1} of {len(population)}: goes on")
         revived = me.failed and self.copies == "hyperparameters"  # it needs weights, too
         copies = "both" if revived else self.copies
-        base = self._inherited(me, donor, copies)
+        base = self._inherited(me, donor, copies, space)
         new = {**base, **self._strategy(base, space, rng=rng)}
         reason = (
             f"{_describe_rank(me, population)}: {_ACTIONS[copies]} member {donor.id} "
@@ -91,6 +93,7 @@ class PBT:
         """
         self._strategy.validate(space)
         warn_of_zero_traps(self._strategy, space)
+        warn_of_nothing_explored(self._strategy, space)
 
     @property
     def _strategy(self) -> Explore:
@@ -105,13 +108,13 @@ class PBT:
             return Keep("copies nobody: goes on")
         return Keep(f"copies nobody: explores{changed}", new)
 
-    def _inherited(self, me: Member, donor: Member, copies: Copies) -> Hyperparameters:
+    def _inherited(
+        self, me: Member, donor: Member, copies: Copies, space: Space
+    ) -> Hyperparameters:
         """Return what exploring starts from."""
         if copies == "both":
             return donor.hyperparameters
-        explored = set(donor.hyperparameters)
-        if isinstance(self.explore, PerName):
-            explored = {name for name, _ in self.explore.strategies}
+        explored = explored_names(self._strategy, space)
         of_weights, of_values = (donor, me) if copies == "weights" else (me, donor)
         return {
             name: (of_values if name in explored else of_weights).hyperparameters[name]

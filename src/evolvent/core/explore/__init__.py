@@ -6,10 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evolvent.core.codec import by_name, decode, encode
-from evolvent.core.explore.combined import Chain, ExploreLike, PerName, as_explore
+from evolvent.core.explore.combined import (
+    Chain,
+    ExploreLike,
+    PerName,
+    as_explore,
+    explored_names,
+)
 from evolvent.core.explore.custom import CustomExplore
 from evolvent.core.explore.gaussian import Gaussian
 from evolvent.core.explore.no_explore import NoExplore
+from evolvent.core.explore.nothing_explored import NothingExplored, warn_of_nothing_explored
 from evolvent.core.explore.perturb import Perturb
 from evolvent.core.explore.protocol import Explore
 from evolvent.core.explore.resample import Resample
@@ -24,6 +31,7 @@ __all__ = [
     "ExploreLike",
     "Gaussian",
     "NoExplore",
+    "NothingExplored",
     "PerName",
     "Perturb",
     "Resample",
@@ -32,6 +40,8 @@ __all__ = [
     "as_explore",
     "explore_from_json",
     "explore_to_json",
+    "explored_names",
+    "warn_of_nothing_explored",
     "warn_of_zero_traps",
 ]
 
@@ -54,7 +64,10 @@ def explore_to_json(strategy: Explore) -> Any:
         case CustomExplore():
             return strategy.to_json()
         case _:
-            return encode(strategy, EXPLORE, what="explore")
+            data = encode(strategy, EXPLORE, what="explore")
+            if data.get("choices") is False:  # written as it was before the field was there
+                del data["choices"]
+            return data
 
 
 def explore_from_json(data: Any) -> Explore:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 
+from evolvent.core.distributions import Choice
+from evolvent.core.explore.gaussian import Gaussian
+from evolvent.core.explore.perturb import Perturb
 from evolvent.core.explore.protocol import Explore
+from evolvent.core.explore.resample import Resample
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.space import Space
 from evolvent.validation import invalid
@@ -39,7 +43,10 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class PerName:
-    """A strategy of its own for each hyperparameter; those without one stay as they are."""
+    """A strategy of its own for each hyperparameter; those without one stay as they are.
+
+    Whoever names a Choice means it to move: `choices` of its strategy makes no difference here.
+    """
 
     strategies: tuple[tuple[str, Explore], ...]
 
@@ -47,9 +54,18 @@ class PerName:
         self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
     ) -> dict[str, Value]:
         values = {name: hyperparameters[name] for name in space}
-        for name, strategy in self.strategies:
-            values.update(strategy(values, space.only((name,)), rng=rng))
+        for strategy, part in self.parts(space):
+            values.update(strategy(values, part, rng=rng))
         return values
+
+    def parts(self, space: Space) -> Iterator[tuple[Explore, Space]]:
+        """Yield each strategy, which then moves a Choice, and its part of the space."""
+        for name, strategy in self.strategies:
+            part = space.only((name,))
+            if any(isinstance(distribution, Choice) for distribution in part.values()):
+                yield _moving_choices(strategy), part
+            else:
+                yield strategy, part
 
     def validate(self, space: Space) -> None:
         """Check every strategy against its hyperparameter.
@@ -77,3 +93,27 @@ def as_explore(given: ExploreLike) -> Explore:
         wanted = "a strategy such as Perturb(), a list of them, or a dict by hyperparameter"
         raise invalid("explore", f"got {given!r:.80}, wanted {wanted}")
     return given
+
+
+def explored_names(strategy: Explore, space: Space) -> frozenset[str]:
+    """Return what a strategy stands for; all else is static: it goes with the weights."""
+    match strategy:
+        case Chain(steps=steps):
+            return frozenset().union(*(explored_names(step, space) for step in steps))
+        case PerName():
+            parts = strategy.parts(space)
+            return frozenset().union(*(explored_names(one, part) for one, part in parts))
+        case Perturb(choices=False) | Gaussian(choices=False) | Resample(choices=False):
+            return frozenset(name for name, d in space.items() if not isinstance(d, Choice))
+        case _:
+            return frozenset(space)
+
+
+def _moving_choices(strategy: Explore) -> Explore:
+    match strategy:
+        case Chain(steps=steps):
+            return Chain(tuple(_moving_choices(step) for step in steps))
+        case Perturb() | Gaussian() | Resample():
+            return replace(strategy, choices=True)
+        case _:
+            return strategy

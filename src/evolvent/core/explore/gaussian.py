@@ -13,7 +13,7 @@ from evolvent.core.explore.protocol import BOUNDS, Bounds
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.rng import draw_normal
 from evolvent.core.space import Space
-from evolvent.validation import check_choice, check_number
+from evolvent.validation import check_choice, check_flag, check_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,20 @@ class Gaussian:
 
     The noise is added on the distribution's own scale: to the natural logarithm in LogUniform and
     LogIntUniform, where 0.1 is about ten percent. An integer moves by one at least when there is
-    room; a choice is drawn anew, an ordinal moves one place either way, a constant stays.
+    room; an ordinal moves one place either way, a constant stays. A Choice stays with the weights,
+    and is drawn anew where it is given a strategy by name or with `choices=True`.
 
     Source: Jaderberg et al. 2017, arXiv:1711.09846, figure 2.
     """
 
     sigma: float
     bounds: Bounds = field(default="clip", kw_only=True)
+    choices: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_number("Gaussian.sigma", self.sigma, above=0)
         check_choice("Gaussian.bounds", self.bounds, BOUNDS)
+        check_flag("Gaussian.choices", self.choices)
 
     def __call__(
         self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
@@ -44,7 +47,7 @@ class Gaussian:
 
     def _moved(self, value: Value, distribution: Distribution, rng: np.random.Generator) -> Value:
         if isinstance(distribution, Listed):
-            return move_listed(distribution, value, rng=rng)
+            return move_listed(distribution, value, choices=self.choices, rng=rng)
         number, noise = cast(float, value), self.sigma * draw_normal(rng)
         target = distribution.unscaled(distribution.scaled(number) + noise)
         if isinstance(distribution, Integers):

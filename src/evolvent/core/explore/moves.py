@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evolvent.core.distributions import Floats, Integers, Listed, Ordinal
+from evolvent.core.distributions import Choice, Floats, Integers, Listed, Ordinal
 from evolvent.core.explore.protocol import Bounds
 from evolvent.core.records import Value
 
@@ -39,11 +39,15 @@ def move_integer(
     return onward if onward != value else distribution.clip(value - step)
 
 
-def move_listed(distribution: Listed, value: Value, *, rng: np.random.Generator) -> Value:
-    """Redraw a choice, shift an ordinal by one place either way, keep a constant."""
+def move_listed(
+    distribution: Listed, value: Value, *, choices: bool, rng: np.random.Generator
+) -> Value:
+    """Shift an ordinal by one place either way, redraw a choice with `choices`; keep the others."""
     if isinstance(distribution, Ordinal):
         return shift_ordinal(distribution, value, up=rng.random() < 0.5)
-    return distribution.sample(rng)
+    if isinstance(distribution, Choice) and choices:
+        return distribution.sample(rng)
+    return value
 
 
 def shift_ordinal(distribution: Ordinal, value: Value, *, up: bool) -> Value:

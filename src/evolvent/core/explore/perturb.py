@@ -14,7 +14,7 @@ from evolvent.core.explore.protocol import BOUNDS, Bounds
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.rng import draw_index
 from evolvent.core.space import Space
-from evolvent.validation import check_choice, check_number, invalid
+from evolvent.validation import check_choice, check_flag, check_number, invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,10 @@ class Perturb:
 
     `Perturb()` and `Perturb((0.5, 2))` draw one of the factors, `Perturb(0.8, 1.2)` draws one
     evenly between the two. The value itself is multiplied, on a logarithmic scale too. An integer
-    moves by one at least, in the direction of the factor, when there is room; a choice is drawn
-    anew, an ordinal moves one place either way, a constant stays.
+    moves by one at least, in the direction of the factor, when there is room; an ordinal moves one
+    place either way, a constant stays. A Choice has no next value: it stays with the weights, and
+    is drawn anew where it is given a strategy by name (`explore={"optimizer": Perturb()}`) or with
+    `choices=True`.
 
     Source: Jaderberg et al. 2017, arXiv:1711.09846, section 4.1.1.
     """
@@ -33,9 +35,11 @@ class Perturb:
     high: float | None = None
     factors: Sequence[float] | None = field(default=None, kw_only=True)
     bounds: Bounds = field(default="clip", kw_only=True)
+    choices: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_choice("Perturb.bounds", self.bounds, BOUNDS)
+        check_flag("Perturb.choices", self.choices)
         if isinstance(self.low, (tuple, list)) and self.high is None and self.factors is None:
             object.__setattr__(self, "factors", self.low)
             object.__setattr__(self, "low", None)
@@ -65,7 +69,7 @@ class Perturb:
 
     def _moved(self, value: Value, distribution: Distribution, rng: np.random.Generator) -> Value:
         if isinstance(distribution, Listed):
-            return move_listed(distribution, value, rng=rng)
+            return move_listed(distribution, value, choices=self.choices, rng=rng)
         number: float = value  # type: ignore[assignment]  # the others are distributions of numbers
         factor = self._draw(rng)
         if not isinstance(distribution, Integers):
