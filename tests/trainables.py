@@ -54,6 +54,29 @@ class Climber(ev.Trainable):
         self.height = _read(directory)
 
 
+class Layered(Climber):
+    """Has as many weights as `layers` says, from the first round on."""
+
+    def setup(self, hyperparameters: Mapping[str, Any], context: ev.Context) -> None:
+        super().setup(hyperparameters, context)
+        self.weights = [1.0] * hyperparameters["layers"]
+
+    def train(self) -> dict[str, float]:
+        super().train()
+        return {"height": self.height + sum(self.weights)}
+
+    def save(self, directory: Path) -> None:
+        super().save(directory)
+        (directory / "weights.json").write_text(json.dumps(self.weights))
+
+    def load(self, directory: Path) -> None:
+        super().load(directory)
+        saved = json.loads((directory / "weights.json").read_text())
+        if len(saved) != len(self.weights):
+            raise ValueError(f"shape mismatch: ({len(saved)},) into ({len(self.weights)},)")
+        self.weights = saved
+
+
 class Stubborn(Climber):
     """Ignores new values on a live model."""
 

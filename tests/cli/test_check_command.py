@@ -32,6 +32,16 @@ def test_check_takes_code_and_space_from_a_study() -> None:
     assert fine("check").startswith("ok")
 
 
+def test_number_of_layers_must_not_be_explored(tmp_path: Path) -> None:
+    text = STUDY_FILE + 'layers = {type = "IntUniform", low = 1, high = 9}\n'
+    result = evolvent("check", "tests.trainables:Layered", "--file", study_file(tmp_path, text))
+    assert result.exit_code == 1
+    assert "FAIL  layers: " in result.stdout
+    assert 'explore={"step": …}' in " ".join(result.stdout.split())
+    named = text + '[algorithm]\ntype = "PBT"\nexplore = {step = "Perturb"}\n'
+    fine("check", "tests.trainables:Layered", "--file", study_file(tmp_path, named))
+
+
 def test_code_that_cannot_be_imported_is_an_error(tmp_path: Path) -> None:
     result = evolvent("check", "tests.trainables:fly", "--file", study_file(tmp_path))
     assert result.exit_code == 1

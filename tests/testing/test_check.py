@@ -232,6 +232,71 @@ def test_a_hyperparameter_that_shapes_the_model_is_called_static():
     assert "leave it without an explore strategy" in report["size"].advice
 
 
+SIZED = SPACE | {"size": ev.Choice([2, 4]), "momentum": 0.5}
+NAMED = {"lr": ev.Perturb(), "size": ev.Resample(0.1)}
+
+
+@pytest.mark.parametrize(
+    ("explore", "advice"),
+    [
+        ([ev.Perturb(), ev.Resample(0.1, choices=True)], 'explore={"lr": …}'),
+        (NAMED, 'explore={"lr": …}'),
+        ({"size": ev.Resample()}, "explore=NoExplore()"),
+        (ev.CustomExplore("tests.testing.test_check:resize"), "explore=NoExplore()"),
+    ],
+)
+def test_a_hyperparameter_that_shapes_the_model_must_not_be_explored(explore, advice):
+    report = check_trainable(Sized, SIZED, algorithm=ev.PBT(explore=explore))
+    assert failed(report) == ["size"]
+    assert "weights do not fit into" in report["size"].seen
+    assert report["size"].advice == (
+        "if it shapes the model, leave it out of explore, and it stays with the weights: " + advice
+    )
+
+
+def resize(hyperparameters, rng):
+    return {"size": 4 if hyperparameters["size"] == 2 else 2}
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [ev.PBT(), ev.PBT(explore={"lr": ev.Perturb()}), ev.RandomSearch(), ev.PBT(ev.NoExploit())],
+)
+def test_what_shapes_the_model_and_stays_with_the_weights_is_fine(algorithm):
+    report = check_trainable(Sized, SIZED, algorithm=algorithm)
+    assert report.ok
+    assert report["size"].verdict is Verdict.NOTE
+    assert "never changes it" in report["size"].advice
+
+
+@pytest.mark.parametrize("copies", ["weights", "hyperparameters"])
+def test_values_of_ones_own_meet_the_weights_of_another_without_exploring(copies):
+    explore = {"lr": ev.NoExplore(), "size": ev.NoExplore()}
+    algorithm = ev.PBT(explore=explore, copies=copies)
+    assert failed(check_trainable(Sized, SIZED, algorithm=algorithm)) == ["size"]
+
+
+class KeepsItsSize(Sized):
+    """Goes on with the size that was saved, whatever the hyperparameter says."""
+
+    def load(self, directory):
+        Sound.load(self, directory)
+        self.size = len(self.weights)
+
+
+@pytest.mark.parametrize(("explore", "faults"), [(ev.Perturb(), []), (NAMED, ["size"])])
+def test_what_only_a_fresh_model_obeys_must_not_be_explored(explore, faults):
+    report = check_trainable(KeepsItsSize, SIZED, algorithm=ev.PBT(explore=explore))
+    assert failed(report)[:1] == faults
+
+
+def test_what_a_study_explores_is_found_out_with_a_space_only():
+    with pytest.raises(ConfigError, match="algorithm: of use with a space only"):
+        check_trainable(Sound, SETS, algorithm=ev.PBT())
+    with pytest.raises(ConfigError, match="explore: 'lrr' is not in the space"):
+        check_trainable(Sound, SPACE, algorithm=ev.PBT(explore={"lrr": ev.Perturb()}))
+
+
 class Grows(Sized):
     """Takes over fewer weights than it has, but not more."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from evolvent.cli.options import DEFAULT_STORE, EXIT_ERROR, AsJson, StoreUrl, St
 from evolvent.cli.render.output import print_json, print_prose
 from evolvent.cli.train import trainable_path
 from evolvent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from evolvent.core.algorithms import Algorithm
 
 
 def check(
@@ -42,14 +45,15 @@ def check(
       evolvent check package.module:train --study digits
       evolvent check                             what the newest study trains with
 
-    The space comes from a study file or from a study.
+    The space comes from a study file or from a study, and so does explore:
+    a proof fails where that would change what shapes the model.
     Exit code 1 if a proof fails.
     """
     from evolvent.testing.check import check_trainable
 
-    path, space, metric = _subject(trainable, file, study, store)
+    path, space, metric, algorithm = _subject(trainable, file, study, store)
     report = check_trainable(
-        path, space, metric=metric, rounds=rounds, seed=seed,
+        path, space, metric=metric, algorithm=algorithm, rounds=rounds, seed=seed,
         on_proof=None if as_json else lambda p: print_prose(str(p).splitlines(), indent=6),
     )  # fmt: skip
     if as_json:
@@ -63,18 +67,21 @@ def check(
 
 def _subject(
     trainable: str | None, file: Path | None, name: str | None, store: str
-) -> tuple[str, Any, str]:
-    """Return the training code, the space and the metric that are meant."""
+) -> tuple[str, Any, str, Algorithm]:
+    """Return the training code, the space, the metric and the algorithm that are meant."""
     from evolvent.cli.study_file import read_study_file
+    from evolvent.core.algorithms import PBT
 
     if file is not None:
         study_file = read_study_file(file)
         path = trainable or study_file.trainable
         if path is None:
             raise ConfigError(f'{file}: [study] lacks trainable, such as "package.module:name"')
-        return path, study_file.settings["space"], study_file.settings["metric"]
+        settings = study_file.settings
+        return path, settings["space"], settings["metric"], settings.get("algorithm", PBT())
     study = StudyChoice(name, store).open()
-    return trainable_path(study, trainable), study.record.space, study.record.metric
+    record = study.record
+    return trainable_path(study, trainable), record.space, record.metric, record.algorithm
 
 
 COMMANDS = (check,)

@@ -13,10 +13,12 @@ from evolvent.core.study import StudyRecord
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper, send_points
 from evolvent.engines.runner import Verdict
+from evolvent.engines.shape_mismatch import is_mismatch, with_cure
 from evolvent.errors import (
     CheckpointDamaged,
     CheckpointError,
     CheckpointMissing,
+    EvolventError,
     LeaseLost,
     StoreError,
 )
@@ -128,7 +130,7 @@ class Attempt:
         Raises:
             LeaseLost: it no longer counts anyway.
         """
-        self._store.fail(self.lease, failure)
+        self._store.fail(self.lease, self._with_cure(failure))
 
     def close(self, job: Job, *, flush: bool = False) -> None:
         """Prolong the lease no more, and remove what was saved and did not become a checkpoint.
@@ -152,6 +154,14 @@ class Attempt:
         message = f"{damage}; no ancestor of {parent} has a sound checkpoint left"
         self.fail(Failure(FailureKind.DAMAGED, message))
         raise LeaseLost(f"job {self._id}: {message}")
+
+    def _with_cure(self, failure: Failure) -> Failure:
+        job = self.lease.job
+        if job.parent is not None and is_mismatch(failure):
+            with contextlib.suppress(EvolventError):  # the failure is what counts
+                parent = self._store.job(self.lease.study, job.parent)
+                return with_cure(failure, self.study, job, parent.hyperparameters)
+        return failure
 
     def _seal(self) -> str:
         try:

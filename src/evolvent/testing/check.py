@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evolvent.core.algorithms import PBT, Algorithm
+from evolvent.core.explore import as_explore, explored_names
+from evolvent.core.rng import stream
+from evolvent.core.space import Space
 from evolvent.engines import trainable as trainables
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import ConfigError
@@ -14,12 +18,15 @@ from evolvent.testing.check_lab import Lab, ProbeValues
 from evolvent.testing.check_proofs import Proofs
 from evolvent.testing.check_report import CheckReport, Proof
 
+_DRAWS = 500
 
-def check_trainable(
+
+def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
     trainable: AnyTrainable | str,
     space_or_sets: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     *,
     metric: str | None = None,
+    algorithm: Algorithm | None = None,
     rounds: int = 1,
     seed: int = 0,
     on_proof: Callable[[Proof], None] | None = None,
@@ -36,6 +43,8 @@ def check_trainable(
         trainable: what a study would be given: a function, a class, or `"module:name"` of either.
         space_or_sets: the space, from which two sets of hyperparameters are drawn; or two sets.
         metric: the objective, if it is known already.
+        algorithm: of the study, to be told of a hyperparameter that it changes in copies and that
+            a loaded model cannot take over; needs a space.
         rounds: how many rounds to train before comparing; more when effects are late.
         seed: of the seeds and sets of hyperparameters.
         on_proof: called with every proof as soon as it is there.
@@ -52,12 +61,37 @@ def check_trainable(
     if rounds < 1:
         raise ConfigError(f"rounds: got {rounds}, wanted 1 or more")
     values = ProbeValues.of(space_or_sets, seed=seed)
+    moved = None if algorithm is None else _moved_names(algorithm, space_or_sets, seed=seed)
     proofs = []
     with tempfile.TemporaryDirectory(prefix="evolvent-check-") as root:
         lab = Lab(trainable, values, root=Path(root), rounds=rounds, seed=seed)
-        for proof in Proofs(lab, metric).all():
+        for proof in Proofs(lab, metric, moved).all():
             proofs.append(proof)
             if on_proof is not None:
                 on_proof(proof)
     name = getattr(trainable, "__qualname__", repr(trainable))
     return CheckReport(name, values.a, values.b, tuple(proofs))
+
+
+def _moved_names(
+    algorithm: Algorithm,
+    space_or_sets: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    *,
+    seed: int,
+) -> frozenset[str]:
+    """Return the hyperparameters that may be others than those of the weights after a decision."""
+    if not isinstance(space_or_sets, Mapping):
+        raise ConfigError("algorithm: of use with a space only, got two sets of hyperparameters")
+    if not isinstance(algorithm, PBT):
+        return frozenset()
+    space, explore = Space.of(space_or_sets), as_explore(algorithm.explore)
+    explore.validate(space)
+    if algorithm.copies != "both":  # own values meet the weights of others
+        return explored_names(explore, space)
+    moved: set[str] = set()
+    for i in range(_DRAWS):  # a function of the user's own can only be tried
+        rng = stream(seed, "check explore", 0, i)
+        before = space.sample(rng=rng)
+        after = explore(before, space, rng=rng)
+        moved.update(name for name in space if after[name] != before[name])
+    return frozenset(moved)

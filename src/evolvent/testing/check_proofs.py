@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evolvent.engines.runner import Runner
+from evolvent.engines.shape_mismatch import leave_out
 from evolvent.testing.check_lab import Lab, Run, TrainingRaised
 from evolvent.testing.check_report import Proof, Verdict, apart, failed, note, ok, short
 
@@ -44,9 +45,10 @@ class BaselineRuns:
 class Proofs:
     """Draws one conclusion after another; later ones build on the runs of earlier ones."""
 
-    def __init__(self, lab: Lab, metric: str | None) -> None:
+    def __init__(self, lab: Lab, metric: str | None, moved: frozenset[str] | None = None) -> None:
         self._lab = lab
         self._metric = metric
+        self._moved = moved  # what copies change; None: nobody knows
         self._by_files = True
         self._unsteady: set[str] = set()  # metrics that differ between equal runs, such as seconds
         self._static: set[str] = set()
@@ -138,16 +140,29 @@ class Proofs:
             loaded = self._lab.train(changed, start=baseline.base)
         except TrainingRaised as e:
             self._static.add(name)
-            return note(
-                name,
-                f"static: {change} after a load: {e}",
-                "fine if it shapes the model: leave it without an explore strategy",
-            )
+            return self._cannot_change(name, f"{change} after a load: {e}")
         at_setup = self._effect(fresh, baseline.base, then=baseline.then)
         after_load = self._effect(loaded, baseline.then, then=baseline.after)
         seen = f"{change} in round 0: {self._difference(baseline.base, fresh)}"
         seen += f"; after a load: {self._difference(baseline.then, loaded)}"
+        if at_setup and not after_load and self._moved is not None and name not in self._moved:
+            self._static.add(name)
+            return note(name, f"static: {seen}", "fine: the study never changes it after a load")
         return _effects(name, seen, at_setup=at_setup, after_load=after_load)
+
+    def _cannot_change(self, name: str, seen: str) -> Proof:
+        """Return what it means that training raises after a load with another value."""
+        if self._moved is None:
+            advice = "fine if it shapes the model: leave it without an explore strategy"
+            return note(name, f"static: {seen}", advice)
+        if name not in self._moved:
+            return note(name, f"static: {seen}", "fine: the study never changes it after a load")
+        others = [n for n in self._lab.values.a if n in self._moved and n not in self._static]
+        return failed(
+            name,
+            f"{seen}; and the study explores it: the first copy that changes it fails like this",
+            f"if it shapes the model, {leave_out(others)}",
+        )
 
     def _effect(self, changed: Run, baseline: Run, *, then: Run) -> bool:
         """Whether a run under another value went another way than `baseline`, under the old one.
