@@ -89,6 +89,12 @@ def test_file_can_say_everything(tmp_path: Path) -> None:
     assert store == "sqlite:///digits.db"
 
 
+@pytest.mark.parametrize(("name", "preset"), [("paper", ev.PBT.paper()), ("ray", ev.PBT.ray())])
+def test_preset_can_be_named(name: str, preset: ev.PBT, tmp_path: Path) -> None:
+    settings, _, _ = read(f'{STUDY_FILE}\n[algorithm]\ntype = "PBT.{name}"\n', tmp_path)
+    assert settings["algorithm"] == preset
+
+
 def test_what_the_file_leaves_out_is_left_to_the_defaults(tmp_path: Path) -> None:
     settings, running, store = read(STUDY_FILE, tmp_path)
     assert "algorithm" not in settings

@@ -127,11 +127,11 @@ def run(
 
       \[space]
       lr = {type = "LogUniform", low = 1e-5, high = 1.0}
-      layers = {type = "IntUniform", low = 1, high = 4}
+      batch = {type = "LogIntUniform", low = 16, high = 256}
       optimizer.momentum = {type = "Uniform", low = 0.1, high = 0.999}
 
       \[algorithm]                         # optional
-      type = "PBT"
+      type = "PBT"                        # or "PBT.paper", "PBT.ray"
       exploit = {type = "Truncation", fraction = 0.2}
       explore = {type = "Perturb", factors = \[0.8, 1.2]}
 

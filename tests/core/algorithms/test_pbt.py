@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evolvent.core.algorithms import PBT, RandomSearch
-from evolvent.core.distributions import Choice, IntUniform, LogUniform, Uniform
+from evolvent.core.distributions import Choice, IntUniform, LogUniform, Ordinal, Uniform
 from evolvent.core.exploit import BinaryTournament, CopyBest, NoExploit, Truncation, TTest
 from evolvent.core.explore import Gaussian, NoExplore, Perturb, Resample, Shift
 from evolvent.core.population import Population
@@ -186,6 +187,24 @@ def test_a_strategy_that_does_not_suit_the_space_is_refused_before_work_starts()
         PBT(explore={"momentum": Perturb()}).validate(SPACE, 4)
     with pytest.raises(ConfigError, match="Shift cannot move lr, a LogUniform"):
         PBT(explore=Shift()).validate(Space({"lr": LogUniform(0.1, 1)}), 4)
+
+
+def test_as_in_ray_a_copy_is_drawn_anew_or_multiplied_and_never_both() -> None:
+    space = Space.of(
+        {"lr": Uniform(0, 10), "width": Ordinal([16, 32, 64]), "kind": Choice(["a", "b"])}
+    )
+    start = {"lr": 5.0, "width": 32, "kind": "a"}
+    explore: Any = PBT.ray().explore
+    found = [explore(start, space, rng=seeded(seed)) for seed in range(800)]
+    multiplied = [values["lr"] in (4.0, 6.0) for values in found]
+    shifted = [values["width"] != 32 for values in found]
+    # Of those drawn anew, a third get the width back that they had, half the kind.
+    for share, expected in (
+        (np.mean(multiplied), 0.75),
+        (np.mean(shifted), 0.75 + 0.25 * 2 / 3),
+        (np.mean([values["kind"] == "b" for values in found]), 0.125),
+    ):
+        assert share == pytest.approx(expected, abs=0.06)
 
 
 def test_most_decisions_of_truncation_draw_nothing() -> None:

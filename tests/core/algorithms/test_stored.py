@@ -61,6 +61,23 @@ def test_a_study_file_may_be_short() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "preset"),
+    [
+        ("PBT.paper", PBT(Truncation(0.2), Perturb((0.8, 1.2), choices=True))),
+        ("PBT.ray", PBT(Truncation(0.25), [Perturb(), Resample(0.25, choices=True)])),
+    ],
+)
+def test_a_preset_has_a_name_and_is_stored_as_what_it_sets(name: str, preset: PBT) -> None:
+    assert getattr(PBT, name.removeprefix("PBT."))() == preset
+    assert algorithm_from_json(name) == algorithm_from_json({"type": name}) == preset
+    assert algorithm_from_json(algorithm_to_json(preset)) == preset
+    assert algorithm_to_json(preset)["type"] == "PBT"
+    assert algorithm_from_json({"type": name, "exploit": "BinaryTournament"}) == PBT(
+        BinaryTournament(), preset.explore
+    )
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         ("PBT2", "algorithm: got type 'PBT2', wanted one of PBT, RandomSearch"),
@@ -68,6 +85,7 @@ def test_a_study_file_may_be_short() -> None:
             {"type": "PBT", "quantile": 0.2},
             "algorithm: PBT has no field 'quantile', wanted exploit",
         ),
+        ({"type": "PBT.ray", "fraction": 0.1}, "algorithm: PBT has no field 'fraction'"),
         ({"type": "PBT", "exploit": "Best"}, "exploit: got type 'Best', wanted one of Truncation"),
         ({"type": "PBT", "copies": "all"}, "algorithm: copies: got 'all'"),
         ({"type": "RandomSearch", "exploit": "Best"}, "RandomSearch has no field 'exploit'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from evolvent.core.algorithms.pbt import PBT
@@ -24,6 +25,9 @@ __all__ = [
 
 ALGORITHMS: dict[str, type[Algorithm]] = by_name(PBT, RandomSearch, Replay)
 
+PRESETS: dict[str, Callable[[], PBT]] = {"PBT.paper": PBT.paper, "PBT.ray": PBT.ray}
+"""Settings by name, for who writes JSON or a study file; they are stored as what they set."""
+
 
 def algorithm_to_json(algorithm: Algorithm) -> dict[str, Any]:
     """Return an algorithm with all its strategies as JSON.
@@ -42,11 +46,16 @@ def algorithm_to_json(algorithm: Algorithm) -> dict[str, Any]:
 
 
 def algorithm_from_json(data: Any) -> Algorithm:
-    """Undo `algorithm_to_json`; a bare name is an algorithm with its defaults.
+    """Undo `algorithm_to_json`; a bare name is an algorithm with its defaults, or a preset.
 
     Raises:
         ConfigError: names the unknown type or field and what there is.
     """
+    kind = data.get("type") if isinstance(data, Mapping) else data
+    if isinstance(kind, str) and kind in PRESETS:
+        preset = algorithm_to_json(PRESETS[kind]())
+        own = data if isinstance(data, Mapping) else {}
+        data = {**preset, **own, "type": "PBT"}
     cls, given = named(data, ALGORITHMS, what="algorithm")
     readers = {"exploit": exploit_from_json, "explore": explore_from_json} if cls is PBT else {}
     read = {name: readers[name](x) if name in readers else x for name, x in given.items()}

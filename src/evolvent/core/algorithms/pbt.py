@@ -14,6 +14,7 @@ from evolvent.core.explore import (
     Explore,
     ExploreLike,
     Perturb,
+    Resample,
     as_explore,
     explored_names,
     warn_of_nothing_explored,
@@ -53,6 +54,36 @@ class PBT:
     exploit: Exploit = field(default_factory=Truncation)
     explore: ExploreLike = field(default_factory=Perturb)
     copies: Copies = field(default="both", kw_only=True)
+
+    @classmethod
+    def paper(cls) -> PBT:
+        """Return the settings of the paper: `PBT(Truncation(0.2), Perturb((0.8, 1.2)))`.
+
+        The worst fifth copies the best fifth, and every hyperparameter of a copy is multiplied by
+        0.8 or 1.2. The paper explores numbers only; a Choice is drawn anew in every copy here
+        (`choices=True`), for a factor does nothing to it. Bounds, which the paper does not have,
+        clip; an integer moves by one at least.
+
+        Source: Jaderberg et al. 2017, arXiv:1711.09846, section 4.1.1.
+        """
+        return cls(Truncation(0.2), Perturb((0.8, 1.2), choices=True))
+
+    @classmethod
+    def ray(cls) -> PBT:
+        """Return the defaults of Ray Tune's scheduler `PopulationBasedTraining`.
+
+        They are `PBT(Truncation(0.25), [Perturb((0.8, 1.2)), Resample(0.25, choices=True)])`. The
+        worst quarter copies the best quarter; each hyperparameter of a copy is drawn anew with
+        probability 0.25, else multiplied by 0.8 or 1.2, and in a list that is an Ordinal here it
+        moves to a neighbour. What differs: Ray rounds the quarter up, here it is rounded down and
+        is one member at least; Ray lets factors lead out of the space and rounds integers towards
+        0, here they are clipped, and an integer moves by one at least; to Ray every list has an
+        order, a Choice here has none and is drawn anew with probability 0.25, else stays.
+
+        Source: ray.tune.schedulers.PopulationBasedTraining, `quantile_fraction`,
+        `resample_probability` and `perturbation_factors` by default.
+        """
+        return cls(Truncation(0.25), [Perturb((0.8, 1.2)), Resample(0.25, choices=True)])
 
     def __post_init__(self) -> None:
         explores = tuple(EXPLORE.values())
