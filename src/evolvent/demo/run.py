@@ -27,11 +27,11 @@ from evolvent.validation import DEFAULT_STORE
 
 TRAINABLE = "evolvent.demo.digits:Digits"
 SPACE = {"lr": LogUniform(1e-5, 1.0), "momentum": Uniform(0.1, 0.99), "dropout": Uniform(0.0, 0.8)}
+FACTORS = Perturb((0.8, 1.2))
 BREEDING = PBT(
-    # two epochs' grace: as long as all still guess, the ranks are noise
-    exploit=Truncation(0.25, burn_in=2),
+    exploit=Truncation(0.25),
     # dropout may be 0, which no factor can leave: take steps instead
-    explore={"lr": Perturb(), "momentum": Perturb(), "dropout": Gaussian(0.1)},
+    explore={"lr": FACTORS, "momentum": FACTORS, "dropout": Gaussian(0.1)},
 )
 
 
