@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "evolvent.core.algorithms": "PBT RandomSearch",
+    "evolvent.core.algorithms": "PBT RandomSearch SmallPopulation",
     "evolvent.core.exploit": "BinaryTournament CopyBest NoExploit TTest Truncation",
     "evolvent.core.explore": "CustomExplore Gaussian NoExplore NothingExplored Perturb Resample "
     "Shift ZeroTrap",
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from evolvent.comparing import compare as compare
     from evolvent.core.algorithms import PBT as PBT
     from evolvent.core.algorithms import RandomSearch as RandomSearch
+    from evolvent.core.algorithms import SmallPopulation as SmallPopulation
     from evolvent.core.distributions import Choice as Choice
     from evolvent.core.distributions import Constant as Constant
     from evolvent.core.distributions import IntUniform as IntUniform

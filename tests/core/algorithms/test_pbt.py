@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolvent.core.algorithms import PBT, RandomSearch
+from evolvent.core.algorithms import PBT, RandomSearch, SmallPopulation
 from evolvent.core.distributions import Choice, IntUniform, LogUniform, Ordinal, Uniform
 from evolvent.core.exploit import BinaryTournament, CopyBest, NoExploit, Truncation, TTest
 from evolvent.core.explore import Gaussian, NoExplore, Perturb, Resample, Shift
@@ -19,6 +20,7 @@ from evolvent.errors import ConfigError
 from tests.core.builders import population, seeded
 
 SPACE = Space.of({"lr": Uniform(0.0, 1.0), "width": IntUniform(1, 100)})
+SPACE_WITHOUT_ZERO = Space.of({"lr": LogUniform(0.01, 1.0)})
 TWO = [0.1, 0.9]
 
 
@@ -205,6 +207,30 @@ def test_as_in_ray_a_copy_is_drawn_anew_or_multiplied_and_never_both() -> None:
         (np.mean([values["kind"] == "b" for values in found]), 0.125),
     ):
         assert share == pytest.approx(expected, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("exploit", "members", "warned"),
+    [
+        (Truncation(), 2, True),
+        (Truncation(0.5), 3, True),
+        (Truncation(), 1, False),
+        (Truncation(), 4, False),
+        (BinaryTournament(), 2, False),
+    ],
+)
+def test_truncation_of_two_or_three_members_is_warned_of(
+    exploit: Any, members: int, warned: bool
+) -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        PBT(exploit).validate(SPACE_WITHOUT_ZERO, members)
+    assert [w.category for w in seen] == [SmallPopulation] * warned
+    assert all(
+        f"a population of {members} under Truncation has one donor" in str(w.message)
+        and "use BinaryTournament(), or a larger population" in str(w.message)
+        for w in seen
+    )
 
 
 def test_most_decisions_of_truncation_draw_nothing() -> None:

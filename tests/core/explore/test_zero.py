@@ -58,7 +58,7 @@ def test_the_warning_is_at_the_line_that_made_the_study() -> None:
             "zero",
             metric="q",
             mode="max",
-            population=2,
+            population=4,
             rounds=2,
             space={"x": ev.Uniform(0, 1)},
             store="memory://",

@@ -9,6 +9,7 @@ from evolvent.core.algorithms.pbt import PBT
 from evolvent.core.algorithms.protocol import Algorithm
 from evolvent.core.algorithms.random_search import RandomSearch
 from evolvent.core.algorithms.replay import Replay
+from evolvent.core.algorithms.small_population import SmallPopulation
 from evolvent.core.codec import by_name, decode, encode, named
 from evolvent.core.exploit import exploit_from_json, exploit_to_json
 from evolvent.core.explore import as_explore, explore_from_json, explore_to_json
@@ -19,6 +20,7 @@ __all__ = [
     "Algorithm",
     "RandomSearch",
     "Replay",
+    "SmallPopulation",
     "algorithm_from_json",
     "algorithm_to_json",
 ]

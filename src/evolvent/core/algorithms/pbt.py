@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, cast
 
 import numpy as np
 
+from evolvent.core.algorithms.small_population import warn_of_small_population
 from evolvent.core.exploit import Exploit, NoExploit, Truncation
 from evolvent.core.explore import (
     EXPLORE,
@@ -125,6 +126,7 @@ class PBT:
         self._strategy.validate(space)
         warn_of_zero_traps(self._strategy, space)
         warn_of_nothing_explored(self._strategy, space)
+        warn_of_small_population(self.exploit, population)
 
     @property
     def _strategy(self) -> Explore:
