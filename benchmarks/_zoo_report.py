@@ -1,0 +1,175 @@
+"""The table of the zoo: what each arm is worth, over cells of which each has its own best."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import TypeAlias
+
+import numpy as np
+
+from _zoo_arms import Cell
+from evolvent.analysis.comparison.statistics import difference
+
+RANDOM = "random"
+LEAST = 1e-4
+"""A best arm that is no further above random search has no share to speak of."""
+
+Scores: TypeAlias = Mapping[Cell, Mapping[str, Mapping[int, float]]]
+"""By cell, arm and seed: the true score at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An arm over all cells of a mode.
+
+    Attributes:
+        share: how far it came from random search (0) to the best arm of a cell (1); mean over
+            cells of a family, then over families.
+        families: the same for each family.
+        to_reference: in how many cells it is better, worse, and neither beyond noise.
+        to_random: the same beside random search.
+        rank: its mean rank among the arms, 1 the best.
+        seeds: the fewest in any cell.
+    """
+
+    arm: str
+    share: float
+    families: Mapping[str, float]
+    to_reference: tuple[int, int, int]
+    to_random: tuple[int, int, int]
+    rank: float
+    cells: int
+    seeds: int
+
+
+def rows(scores: Scores, families: Mapping[str, str], *, reference: str) -> list[Row]:
+    """Return a row for each arm that is in every cell, the highest share first.
+
+    Args:
+        scores: of one mode; random search and the reference in every cell.
+        families: by task.
+        reference: the arm that others are set beside.
+    """
+    arms = set.intersection(*(set(cell) for cell in scores.values()))
+    order = [arm for arm in next(iter(scores.values())) if arm in arms]
+    complete = {cell: _paired(found, order) for cell, found in scores.items()}
+    shares = {cell: _shares(found) for cell, found in complete.items()}
+    ranks = {cell: _ranks(found) for cell, found in complete.items()}
+    made = []
+    for arm in order:
+        by_family = defaultdict(list)
+        for cell, share in shares.items():
+            if share is not None:
+                by_family[families[cell.task]].append(share[arm])
+        family_means = {family: mean(values) for family, values in by_family.items()}
+        made.append(
+            Row(
+                arm,
+                mean(family_means.values()) if family_means else float("nan"),
+                family_means,
+                _verdicts(complete.values(), arm, reference),
+                _verdicts(complete.values(), arm, RANDOM),
+                mean(rank[arm] for rank in ranks.values()),
+                len(complete),
+                min(len(next(iter(found.values()))) for found in complete.values()),
+            )
+        )
+    return sorted(made, key=lambda row: -row.share)
+
+
+def verdict(a: Sequence[float], b: Sequence[float]) -> int:
+    """Return 1 where `a` is better than `b` beyond noise, -1 where worse, else 0.
+
+    By the 95 % interval of paired differences (bootstrap); without any spread the sign says it.
+    """
+    differences = np.subtract(a, b)
+    if np.ptp(differences) <= 1e-12:
+        return int(np.sign(differences[0])) if abs(differences[0]) > 1e-12 else 0
+    estimate = difference(a, b, paired=True)
+    return int(np.sign(estimate.value)) if estimate.sure else 0
+
+
+def _paired(
+    found: Mapping[str, Mapping[int, float]], arms: Sequence[str]
+) -> dict[str, list[float]]:
+    """Return the scores of each arm over the seeds that all of them have, in the same order."""
+    seeds = sorted(set.intersection(*(set(found[arm]) for arm in arms)))
+    if not seeds:
+        raise SystemExit("no seed was run by all arms: run again with the same --seeds")
+    healthy = [v for arm in arms for v in found[arm].values() if np.isfinite(v)]
+    worst = min(healthy)  # stands for a study of which no member was left
+    return {arm: [v if np.isfinite(v := found[arm][s]) else worst for s in seeds] for arm in arms}
+
+
+def _shares(found: Mapping[str, Sequence[float]]) -> dict[str, float] | None:
+    means = {arm: mean(values) for arm, values in found.items()}
+    span = max(means.values()) - means[RANDOM]
+    if span < LEAST:
+        return None
+    return {arm: max((value - means[RANDOM]) / span, -1.0) for arm, value in means.items()}
+
+
+def _ranks(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    means = {arm: mean(values) for arm, values in found.items()}
+    return {
+        arm: 1
+        + sum(v > value for v in means.values())
+        + (list(means.values()).count(value) - 1) / 2
+        for arm, value in means.items()
+    }
+
+
+def _verdicts(
+    cells: Iterable[Mapping[str, Sequence[float]]], arm: str, other: str
+) -> tuple[int, int, int]:
+    found = [verdict(cell[arm], cell[other]) for cell in cells]
+    return found.count(1), found.count(-1), found.count(0)
+
+
+def table(made: Sequence[Row], *, mode: str, reference: str) -> str:
+    """Render rows as a table in Markdown."""
+    cells, seeds = made[0].cells, made[0].seeds
+    head = ["arm", "share", f"b/w/n to {reference}", "b/w/n to random", "mean rank"]
+    families = list(made[0].families)
+    lines = [
+        head + families,
+        *(
+            [
+                row.arm,
+                f"{row.share:.3f}",
+                "" if row.arm == reference else "/".join(map(str, row.to_reference)),
+                "" if row.arm == RANDOM else "/".join(map(str, row.to_random)),
+                f"{row.rank:.2f}",
+                *(f"{row.families[family]:.2f}" for family in families),
+            ]
+            for row in made
+        ),
+    ]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    rendered = [
+        "| "
+        + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    title = f"{mode}: {cells} cells, at least {seeds} seeds"
+    return "\n".join([title, "", rendered[0], rule, *rendered[1:]])
+
+
+def cell_table(scores: Scores, *, reference: str) -> str:
+    """Render the mean of every arm in every cell; * marks better, ! worse than the reference."""
+    lines = []
+    for cell, found in scores.items():
+        complete = _paired(found, list(found))
+        marks = {1: "*", -1: "!", 0: ""}
+        parts = [
+            f"{arm} {mean(values):.4f}{marks[verdict(values, complete[reference])]}"
+            for arm, values in complete.items()
+        ]
+        name = f"{cell.task}, every {cell.interval}, {cell.population} members, {cell.mode}"
+        lines.append(f"{name}: {'  '.join(parts)}")
+    return "\n".join(lines)

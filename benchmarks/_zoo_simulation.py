@@ -1,0 +1,317 @@
+"""Studies of the zoo on a virtual clock: what a real study does, without its store.
+
+Heads, decisions, ranks and seeds are evolvent's own (`evolvent.core`). Workers are simulated: they
+claim, train and report as real ones do, only that a round takes as long as their speed says.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from _zoo_tasks import Task
+from evolvent.core.algorithms import Algorithm
+from evolvent.core.heads import Head, HeadState, decided_head, first_heads, round_heads
+from evolvent.core.population import Population
+from evolvent.core.records import JobId, JobRecord, JobState, Member
+from evolvent.core.rng import stream, training_seed
+from evolvent.core.study import StudyRecord
+
+JITTER = 0.05
+"""Standard deviation of the logarithm of how long a round takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How members take turns.
+
+    Attributes:
+        workers: how many; None: a synchronous study, where their number changes nothing.
+        spread: how many times as long the slowest worker needs as the fastest.
+        decide: at the "claim" of their next round, as studies do, or at the "report" of the last
+            one, against peers most of whom are still a round behind.
+    """
+
+    workers: int | None = None
+    spread: float = 1.0
+    decide: Literal["claim", "report"] = "claim"
+
+
+class Outcome(NamedTuple):
+    """How a simulated study ended; scores are true ones, without noise.
+
+    Attributes:
+        best: of the best member at the end, the score of its newest job.
+        chosen: of the job with the highest reported score, in any round.
+        copies: how many jobs started from another member.
+        hours: when the last job ended; a round of the fastest worker takes one.
+    """
+
+    best: float
+    chosen: float
+    copies: int
+    hours: float
+
+
+class Log:
+    """The log of a study, with what its jobs saved: it answers as the history of a population.
+
+    Attributes:
+        population: the newest finished job of each member.
+        newest: the same by number of the member.
+        records: finished jobs by their id, in the order in which they finished.
+        depths: by job, how many rounds its weights were trained for before it.
+        states: by job, what it saved; failed ones save nothing. Likewise `true_scores`.
+    """
+
+    def __init__(self) -> None:
+        self.population = Population((), self)
+        self.newest: dict[int, Member] = {}
+        self.records: dict[JobId, JobRecord] = {}
+        self.depths: dict[JobId, int] = {}
+        self.states: dict[JobId, Any] = {}
+        self.true_scores: dict[JobId, float] = {}
+
+    def scores(self, member: int, window: int) -> Sequence[float]:
+        """Return at most `window` newest scores along the lineage of a member, oldest first."""
+        found: list[float] = []
+        for record in self.lineage(member):
+            if record.score is not None:
+                found.append(record.score)
+                if len(found) == window:
+                    break
+        return found[::-1]
+
+    def jobs(self) -> Sequence[JobRecord]:
+        return tuple(self.records.values())
+
+    def lineage(self, member: int) -> Iterator[JobRecord]:
+        """Yield the newest job of a member, its parent, and so on to the first one."""
+        newest = self.newest.get(member)
+        job = None if newest is None else newest.job
+        while job is not None:
+            record = self.records[job]
+            yield record
+            job = record.parent
+
+    def append(self, record: JobRecord, state: Any, true_score: float) -> Member:
+        """Take in a finished job and return the new state of its member."""
+        me = Member(record.member, record.round, record.score, record.hyperparameters)
+        job, parent = record.id, record.parent
+        self.records[job] = record
+        self.depths[job] = 0 if parent is None else self.depths[parent] + 1
+        if not me.failed:
+            self.states[job], self.true_scores[job] = state, true_score
+        self.newest[me.id] = me
+        self.population.update(me)
+        return me
+
+
+View: TypeAlias = Callable[[Member, Log], Population]
+"""From the member that decides and the log to the population that it is shown."""
+
+
+def newest_of_all(me: Member, log: Log) -> Population:
+    """Show the newest finished job of each member."""
+    return log.population
+
+
+def equal_training(me: Member, log: Log) -> Population:
+    """Show each peer with the score it had when its weights were trained for as long as mine.
+
+    A peer that has trained less is shown as it is.
+    """
+    wanted = log.depths[me.job]
+
+    def shown(peer: Member) -> Member:
+        for record in log.lineage(peer.id):
+            if log.depths[record.id] <= wanted:
+                return replace(peer, score=record.score)
+        return peer
+
+    return Population(map(shown, log.population), log)
+
+
+def study_of(
+    task: Task,
+    algorithm: Algorithm,
+    *,
+    population: int,
+    interval: int,
+    seed: int,
+    synchronous: bool = True,
+) -> StudyRecord:
+    """Return the settings of one study of the zoo."""
+    return StudyRecord(
+        name="zoo",
+        metric="score",
+        mode="max",
+        space=task.space,
+        algorithm=algorithm,
+        population=population,
+        rounds=task.steps // interval,
+        seed=seed,
+        synchronous=synchronous,
+        initial=task.initial(seed, population),
+    )
+
+
+def simulate(
+    task: Task, study: StudyRecord, mode: Mode = Mode(), *, view: View = newest_of_all
+) -> tuple[Outcome, Log]:
+    """Run a study to its end; `view` is for asynchronous ones."""
+    run = _Run(task, study, mode, view)
+    hours = run.synchronous() if mode.workers is None else run.asynchronous(mode.workers)
+    return run.outcome(hours), run.log
+
+
+class _Run:
+    def __init__(self, task: Task, study: StudyRecord, mode: Mode, view: View) -> None:
+        self.task, self.study, self.mode, self.view = task, study, mode, view
+        self.log = Log()
+        self.steps = task.steps // study.rounds
+        self.heads = {head.member: head for head in first_heads(study)}
+
+    def synchronous(self) -> float:
+        """Train a round of all, decide for all, and so on."""
+        for round_ in range(self.study.rounds):
+            for head in self.heads.values():
+                if head.state is HeadState.QUEUED:
+                    self.train(head, 0.0, round_ + 1.0)
+            if round_ + 1 < self.study.rounds:
+                going_on = [h for h in self.heads.values() if h.state is not HeadState.ENDED]
+                waiting = [(self.log.newest[h.member], h.parent) for h in going_on]
+                for head in round_heads(self.study, waiting, population=self.log.population):
+                    self.heads[head.member] = head
+        return float(self.study.rounds)
+
+    def asynchronous(self, n_workers: int) -> float:
+        """Let workers take turns until no member has a round left."""
+        claims = _Claims(self, n_workers)
+        clock = stream(self.study.seed, "clock", n_workers, 0)
+        jitter = clock.standard_normal(self.study.population * self.study.rounds) * JITTER
+        exponents = [i / max(n_workers - 1, 1) for i in range(n_workers)]
+        durations = [self.mode.spread**exponent for exponent in exponents]
+        busy: list[tuple[float, int, int, Head, float]] = []
+        idle, now, n_jobs = list(range(n_workers)), 0.0, 0
+        while True:
+            idle.sort()
+            for worker in tuple(idle):
+                head = claims.next(worker)
+                if head is None:
+                    break
+                idle.remove(worker)
+                took = durations[worker] * math.exp(jitter[n_jobs])
+                heapq.heappush(busy, (now + took, n_jobs, worker, head, now))
+                n_jobs += 1
+            if not busy:
+                return now
+            now, _, worker, head, began = heapq.heappop(busy)
+            claims.reported(self.train(head, began, now))
+            idle.append(worker)
+
+    def train(self, head: Head, began: float, ended: float) -> Member:
+        """Train the job of a head and append it to the log."""
+        seed = training_seed(self.study.seed, head.member, head.round)
+        parent = head.parent
+        state = self.task.start(seed) if parent is None else self.log.states[parent]
+        state, score, true_score = self.task.train(state, head.hyperparameters, self.steps, seed)
+        healthy = math.isfinite(score)
+        record = JobRecord(
+            head.member,
+            head.round,
+            JobState.DONE if healthy else JobState.FAILED,
+            head.hyperparameters,
+            parent,
+            score if healthy else None,
+            reason=head.reason,
+            started_at=began,
+            finished_at=ended,
+            cause=head.cause,
+        )
+        return self.log.append(record, state, true_score)
+
+    def outcome(self, hours: float) -> Outcome:
+        log = self.log
+        ends = [log.true_scores[m.job] for m in log.newest.values() if not m.failed]
+        chosen = max(log.true_scores, key=lambda job: log.records[job].score or -math.inf)
+        copies = sum(record.donor is not None for record in log.records.values())
+        return Outcome(max(ends, default=math.nan), log.true_scores[chosen], copies, hours)
+
+
+@dataclass(slots=True)
+class _Claims:
+    """Which job a free worker gets: the lowest round, its last member, the lowest number."""
+
+    run: _Run
+    n_workers: int
+    last: dict[int, int] = field(default_factory=dict)  # by worker, the member it trained last
+    queued: dict[int, Head] = field(default_factory=dict)  # by member
+    order: list[tuple[int, int]] = field(default_factory=list)  # a heap: round and member
+    waiting: dict[int, Head] = field(default_factory=dict)  # failed members that found no donor
+
+    def __post_init__(self) -> None:
+        for head in self.run.heads.values():
+            self._queue(head)
+
+    def next(self, worker: int) -> Head | None:
+        """Return the job that a worker trains now; None when there is none."""
+        while (head := self._lowest(worker)) is not None:
+            del self.queued[head.member]
+            if head.round and self.run.mode.decide == "claim":
+                head = self._decide(head)
+            if head.state is HeadState.QUEUED:
+                self.last[worker] = head.member
+                return head
+            if head.state is HeadState.WAITING:
+                self.waiting[head.member] = head
+        return None
+
+    def reported(self, me: Member) -> None:
+        """Open what comes next for a member, and for failed ones that wait for a donor."""
+        run = self.run
+        parent = run.log.records[me.job].parent
+        if me.round + 1 < run.study.rounds:
+            own = parent if me.failed else me.job
+            self._open(Head(me.id, me.round + 1, HeadState.QUEUED, me.hyperparameters, own, ""))
+        if not me.failed and self.waiting:
+            waiting, self.waiting = self.waiting, {}
+            for member in sorted(waiting):
+                self._open(waiting[member])
+
+    def _open(self, head: Head) -> None:
+        at_report = self.run.mode.decide == "report"
+        if at_report:
+            head = self._decide(head)
+            me = self.run.log.newest[head.member]
+            if head.parent != me.job and not me.failed:  # its checkpoint may be gone from here on
+                self.run.log.population.update(replace(me, available=False))
+        if at_report and head.state is HeadState.WAITING:
+            self.waiting[head.member] = head
+        elif head.state is not HeadState.ENDED:
+            self._queue(head)
+
+    def _decide(self, head: Head) -> Head:
+        log = self.run.log
+        me = log.newest[head.member]
+        population = self.run.view(me, log)
+        return decided_head(self.run.study, me, parent=head.parent, population=population)
+
+    def _queue(self, head: Head) -> None:
+        self.queued[head.member] = head
+        heapq.heappush(self.order, (head.round, head.member))
+
+    def _lowest(self, worker: int) -> Head | None:
+        """Return the queued head that this worker is to have."""
+        while self.order:
+            round_, member = self.order[0]
+            head = self.queued.get(member)
+            if head is None or head.round != round_:  # given out before, out of turn
+                heapq.heappop(self.order)
+                continue
+            preferred = self.queued.get(self.last.get(worker, member))
+            return preferred if preferred is not None and preferred.round == round_ else head
+        return None
