@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
+from typing import Literal
 
 import evolvent as ev
-from _zoo_simulation import Mode, Outcome, View, equal_training, newest_of_all, simulate, study_of
-from _zoo_tasks import Task
+from _zoo_simulation import (
+    Mode,
+    Outcome,
+    View,
+    equal_training,
+    equally_trained,
+    newest_of_all,
+    simulate,
+    study_of,
+)
+from _zoo_tasks import TASKS, Task
+from _zoo_training import TRAININGS
 from evolvent.core.algorithms import Algorithm
 from evolvent.core.distributions import Choice, Constant, Distribution, Normal, Ordinal
 from evolvent.core.records import Value
@@ -27,11 +39,16 @@ ARMS: Mapping[str, str] = {
 CONTROLS: Mapping[str, str] = {"random": "RandomSearch()", "constant": "constant"}
 """Always there. `constant` is the best of a grid of constants, which no search knows."""
 
+CONSTANT = CONTROLS["constant"]
 GRID = 25
 """About how many constants are tried."""
 
-VIEWS: Mapping[str, View] = {"newest": newest_of_all, "equal": equal_training}
-MODES = ("sync", "2", "N/2", "Nx4")
+VIEWS: Mapping[str, View] = {
+    "newest": newest_of_all,
+    "equal": equal_training,
+    "equally": equally_trained,
+}
+MODES = ("sync", "1", "2", "N/2", "N", "N/2x4", "Nx4")
 """Those that are measured unless others are asked for; `mode_of` says what they mean."""
 
 
@@ -45,44 +62,80 @@ class Cell:
     mode: str
 
 
-def algorithm_of(text: str) -> Algorithm:
-    """Return the algorithm of an expression such as `PBT(Truncation(0.25), Perturb((0.5, 2)))`."""
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A named algorithm.
+
+    Attributes:
+        expression: what makes it, such as `PBT(Truncation(0.25), Perturb((0.5, 2)))`; or
+            `constant`.
+        algorithm: the same with all defaults written out, as its results are kept.
+    """
+
+    name: str
+    expression: str
+    algorithm: str
+
+
+def arm_of(text: str) -> Arm:
+    """Read the name of an arm, an expression, or `name=expression`."""
+    known = {**CONTROLS, **ARMS}
+    name, equals, expression = text.partition("=")
+    if text in known:
+        name, expression = text, known[text]
+    elif not equals or not name.strip().replace("-", "_").isidentifier():
+        name, expression = text, text
+    expression = expression.strip()
+    algorithm = CONSTANT if expression == CONSTANT else repr(algorithm_of(expression))
+    return Arm(name.strip(), expression, algorithm)
+
+
+@cache
+def algorithm_of(expression: str) -> Algorithm:
+    """Return what an expression makes; it may use all names of `evolvent`."""
     names = {name: getattr(ev, name) for name in ev.__all__ if name[0].isupper()}
-    algorithm: Algorithm = eval(text, {"ev": ev, **names})
+    try:
+        algorithm: Algorithm = eval(expression, {"ev": ev, **names})
+    except (NameError, SyntaxError) as e:
+        known = ", ".join([*CONTROLS, *ARMS])
+        raise SystemExit(f"{expression}: {e}; wanted {known} or an expression") from e
     if not hasattr(algorithm, "decide"):
-        raise SystemExit(f"{text}: wanted an algorithm such as PBT(Truncation(0.25))")
+        raise SystemExit(f"{expression}: wanted an algorithm such as PBT(Truncation(0.25))")
     return algorithm
 
 
-def described(text: str) -> str:
-    """Return an arm as its results are kept: with what its defaults are today."""
-    return text if text == CONTROLS["constant"] else repr(algorithm_of(text))
+def task_of(name: str) -> Task:
+    return {**TASKS, **TRAININGS}[name]
 
 
 def mode_of(text: str, population: int) -> tuple[Mode, View]:
     """Read a mode: `sync`, or workers[xSPREAD][@report][@VIEW], such as `2`, `N/2`, `Nx4@report`.
 
     `N` is the population, SPREAD how much slower the slowest worker is, and VIEW what a member
-    is shown of its peers: `newest` or, at `equal` training, what they had scored then.
+    is shown of its peers, one of `VIEWS`.
     """
     turns, *asked = text.split("@")
-    views = [name for name in asked if name != "report"]
-    view = VIEWS[views[0]] if views else newest_of_all
-    if turns == "sync":
-        return Mode(), view
+    views = [name for name in asked if name != "report"] or ["newest"]
     count, _, spread = turns.partition("x")
-    share = {"N": 1, "N/2": 2}.get(count)
-    workers = int(count) if share is None else max(population // share, 1)
-    return Mode(workers, float(spread or 1), "report" if "report" in asked else "claim"), view
+    try:
+        if turns == "sync":
+            return Mode(), VIEWS[views[0]]
+        share = {"N": 1, "N/2": 2}.get(count)
+        workers = int(count) if share is None else max(population // share, 1)
+        decide: Literal["claim", "report"] = "report" if "report" in asked else "claim"
+        return Mode(workers, float(spread or 1), decide), VIEWS[views[0]]
+    except (KeyError, ValueError) as e:
+        wanted = f"sync, or such as 2, N/2, Nx4, N@report, N/2@{'|'.join(VIEWS)}"
+        raise SystemExit(f"mode: got {text!r}, wanted {wanted}") from e
 
 
-def run_arm(task: Task, cell: Cell, arm: str, seed: int) -> Outcome:
-    """Run one study of an arm: an expression, or `constant`."""
+def run_arm(task: Task, cell: Cell, arm: Arm, seed: int) -> Outcome:
+    """Run one study of an arm."""
     mode, view = mode_of(cell.mode, cell.population)
-    constant = arm == CONTROLS["constant"]
+    constant = arm.expression == CONSTANT
     study = study_of(
         task,
-        ev.RandomSearch() if constant else algorithm_of(arm),
+        ev.RandomSearch() if constant else algorithm_of(arm.expression),
         population=cell.population,
         interval=cell.interval,
         seed=seed,
@@ -90,8 +143,7 @@ def run_arm(task: Task, cell: Cell, arm: str, seed: int) -> Outcome:
     )
     if constant:
         study = _of_constants(task, study)
-    outcome, _ = simulate(task, study, mode, view=view)
-    return outcome
+    return simulate(task, study, mode, view=view)[0]
 
 
 def _of_constants(task: Task, study: StudyRecord) -> StudyRecord:
@@ -105,8 +157,11 @@ def _points(distribution: Distribution, n: int) -> list[Value]:
     """Return `n` values from one bound to the other, even on the scale of the distribution."""
     if isinstance(distribution, Constant):
         return [distribution.value]
-    if isinstance(distribution, (Choice, Ordinal)):
+    if isinstance(distribution, Choice):
         return list(distribution.values)
+    if isinstance(distribution, Ordinal):
+        last = len(distribution.values) - 1
+        return [distribution.values[i] for i in sorted({j * last // (n - 1) for j in range(n)})]
     if isinstance(distribution, Normal):
         raise SystemExit("constants: a Normal has no bounds between which to lay a grid")
     low, high = distribution.scaled(distribution.low), distribution.scaled(distribution.high)

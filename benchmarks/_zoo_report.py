@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from _zoo_arms import Cell
+from _zoo_arms import Cell, task_of
 from evolvent.analysis.comparison.statistics import difference
 
 RANDOM = "random"
@@ -45,12 +45,11 @@ class Row:
     seeds: int
 
 
-def rows(scores: Scores, families: Mapping[str, str], *, reference: str) -> list[Row]:
+def rows(scores: Scores, *, reference: str) -> list[Row]:
     """Return a row for each arm that is in every cell, the highest share first.
 
     Args:
         scores: of one mode; random search and the reference in every cell.
-        families: by task.
         reference: the arm that others are set beside.
     """
     arms = set.intersection(*(set(cell) for cell in scores.values()))
@@ -63,7 +62,7 @@ def rows(scores: Scores, families: Mapping[str, str], *, reference: str) -> list
         by_family = defaultdict(list)
         for cell, share in shares.items():
             if share is not None:
-                by_family[families[cell.task]].append(share[arm])
+                by_family[task_of(cell.task).family].append(share[arm])
         family_means = {family: mean(values) for family, values in by_family.items()}
         made.append(
             Row(

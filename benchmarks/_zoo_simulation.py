@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -62,47 +62,33 @@ class Log:
     Attributes:
         population: the newest finished job of each member.
         newest: the same by number of the member.
-        records: finished jobs by their id, in the order in which they finished.
-        depths: by job, how many rounds its weights were trained for before it.
+        lineages: by job, the jobs that made its weights, the first one first and itself last.
         states: by job, what it saved; failed ones save nothing. Likewise `true_scores`.
     """
 
     def __init__(self) -> None:
         self.population = Population((), self)
         self.newest: dict[int, Member] = {}
-        self.records: dict[JobId, JobRecord] = {}
-        self.depths: dict[JobId, int] = {}
+        self.lineages: dict[JobId, tuple[JobRecord, ...]] = {}
         self.states: dict[JobId, Any] = {}
         self.true_scores: dict[JobId, float] = {}
 
     def scores(self, member: int, window: int) -> Sequence[float]:
         """Return at most `window` newest scores along the lineage of a member, oldest first."""
-        found: list[float] = []
-        for record in self.lineage(member):
-            if record.score is not None:
-                found.append(record.score)
-                if len(found) == window:
-                    break
-        return found[::-1]
+        newest = self.newest.get(member)
+        lineage = () if newest is None else self.lineages[newest.job]
+        return [record.score for record in lineage if record.score is not None][-window:]
 
     def jobs(self) -> Sequence[JobRecord]:
-        return tuple(self.records.values())
-
-    def lineage(self, member: int) -> Iterator[JobRecord]:
-        """Yield the newest job of a member, its parent, and so on to the first one."""
-        newest = self.newest.get(member)
-        job = None if newest is None else newest.job
-        while job is not None:
-            record = self.records[job]
-            yield record
-            job = record.parent
+        """Return every finished job, in the order in which they finished."""
+        return [lineage[-1] for lineage in self.lineages.values()]
 
     def append(self, record: JobRecord, state: Any, true_score: float) -> Member:
         """Take in a finished job and return the new state of its member."""
         me = Member(record.member, record.round, record.score, record.hyperparameters)
-        job, parent = record.id, record.parent
-        self.records[job] = record
-        self.depths[job] = 0 if parent is None else self.depths[parent] + 1
+        job, parent = me.job, record.parent
+        before = () if parent is None else self.lineages[parent]
+        self.lineages[job] = (*before, record)
         if not me.failed:
             self.states[job], self.true_scores[job] = state, true_score
         self.newest[me.id] = me
@@ -124,15 +110,20 @@ def equal_training(me: Member, log: Log) -> Population:
 
     A peer that has trained less is shown as it is.
     """
-    wanted = log.depths[me.job]
+    trained = len(log.lineages[me.job])
 
-    def shown(peer: Member) -> Member:
-        for record in log.lineage(peer.id):
-            if log.depths[record.id] <= wanted:
-                return replace(peer, score=record.score)
-        return peer
+    def then(peer: Member) -> Member:
+        lineage = log.lineages[peer.job]
+        return peer if len(lineage) <= trained else replace(peer, score=lineage[trained - 1].score)
 
-    return Population(map(shown, log.population), log)
+    return Population(map(then, log.population), log)
+
+
+def equally_trained(me: Member, log: Log) -> Population:
+    """Show the same as `equal_training`, without peers that have trained less."""
+    trained = len(log.lineages[me.job])
+    shown = equal_training(me, log)
+    return Population([m for m in shown if len(log.lineages[m.job]) >= trained], log)
 
 
 def study_of(
@@ -237,9 +228,11 @@ class _Run:
     def outcome(self, hours: float) -> Outcome:
         log = self.log
         ends = [log.true_scores[m.job] for m in log.newest.values() if not m.failed]
-        chosen = max(log.true_scores, key=lambda job: log.records[job].score or -math.inf)
-        copies = sum(record.donor is not None for record in log.records.values())
-        return Outcome(max(ends, default=math.nan), log.true_scores[chosen], copies, hours)
+        records = log.jobs()
+        scored = [(record.score, record.id) for record in records if record.score is not None]
+        chosen = log.true_scores[max(scored)[1]] if scored else math.nan
+        copies = sum(record.donor is not None for record in records)
+        return Outcome(max(ends, default=math.nan), chosen, copies, hours)
 
 
 @dataclass(slots=True)
@@ -273,7 +266,7 @@ class _Claims:
     def reported(self, me: Member) -> None:
         """Open what comes next for a member, and for failed ones that wait for a donor."""
         run = self.run
-        parent = run.log.records[me.job].parent
+        parent = run.log.lineages[me.job][-1].parent
         if me.round + 1 < run.study.rounds:
             own = parent if me.failed else me.job
             self._open(Head(me.id, me.round + 1, HeadState.QUEUED, me.hyperparameters, own, ""))

@@ -1,165 +1,100 @@
 """The zoo: small tasks on which algorithms are set side by side, and the default is chosen.
 
 Studies run on evolvent's own core and a virtual clock, so that thousands take minutes. Results
-are appended to a file, one JSON object a line; what is there is not run again.
+are appended to a file, one JSON object a line; what is there is not run again. docs/zoo.md tells
+what is measured and how to read the table.
 
-    python benchmarks/zoo.py                                        # the default arms and modes
-    python benchmarks/zoo.py --arms default old "mine=PBT(Truncation(0.3))" --seeds even
+    python benchmarks/zoo.py                                     # known optima, the usual arms
+    python benchmarks/zoo.py --arms old "mine=PBT(Truncation(0.3))" --seeds odd --figure zoo.svg
     python benchmarks/zoo.py --tasks nqm plain --intervals 10 --populations 8 --modes sync N/2x4
+    python benchmarks/zoo.py --tasks trainings --data mnist.npz --modes sync 2
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
 
+# Before NumPy is loaded: one process a core, and one thread in each.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-from _zoo_arms import ARMS, CONTROLS, MODES, Cell, described, run_arm
+from _zoo_arms import ARMS, CONTROLS, MODES, Arm, Cell, arm_of, mode_of, task_of
 from _zoo_report import Scores, cell_table, rows, table
+from _zoo_results import Results, done, missing, read, run
 from _zoo_tasks import TASKS
+from _zoo_training import DATA, TRAININGS, missing_data
 
-SEEDS_A_UNIT = 10
-
-
-class Unit(NamedTuple):
-    """What one process does before it tells the others: a few seeds of one arm in one cell."""
-
-    cell: Cell
-    arm: str
-    expression: str
-    seeds: tuple[int, ...]
-
-
-class Done(NamedTuple):
-    """A study that was run: its arm is the algorithm with all that is default in it today."""
-
-    cell: Cell
-    arm: str
-    seed: int
+GROUPS = {"toys": tuple(TASKS), "trainings": tuple(TRAININGS)}
 
 
 def main() -> None:
     options = _options()
-    arms = {**CONTROLS, **dict(_named(arm) for arm in options.arms)}
-    algorithms = {name: described(text) for name, text in arms.items()}
-    expressions = {algorithms[name]: text for name, text in arms.items()}
+    if options.data:
+        os.environ[DATA] = str(options.data.resolve())
+    arms = _arms(options)
     cells = list(_cells(options))
     results = read(options.file)
-    units = list(_missing(cells, expressions, options.seeds, results))
     if not options.no_run:
-        with options.file.open("a") as file:
-            run(units, jobs=options.jobs, file=file, results=results)
-    scores = _by_arm(cells, algorithms, options.seeds, results, field=options.by)
+        units = list(missing(cells, arms, options.seeds, results))
+        run(units, jobs=options.jobs, path=options.file, results=results)
+    scores = by_arm(cells, arms, options.seeds, results, field=options.by)
     if options.cells:
         print(cell_table(scores, reference=options.reference), end="\n\n")
-    families = {task.name: task.family for task in TASKS.values()}
+    made = {}
     for mode in options.modes:
         of_mode = {cell: found for cell, found in scores.items() if cell.mode == mode}
-        made = rows(of_mode, families, reference=options.reference)
-        print(table(made, mode=mode, reference=options.reference), end="\n\n")
+        made[mode] = rows(of_mode, reference=options.reference)
+        print(table(made[mode], mode=mode, reference=options.reference), end="\n\n")
+    if options.figure:
+        from _zoo_figure import draw  # noqa: PLC0415 - Altair only when something is drawn
+
+        draw(made, options.figure, dark=options.dark)
 
 
-def run(
-    units: Sequence[Unit], *, jobs: int, file: TextIO, results: dict[Done, Mapping[str, float]]
-) -> None:
-    """Run units in processes and append what they give to the file and to the results."""
-    if not units:
-        return
-    with ProcessPoolExecutor(jobs) as pool:
-        futures = [pool.submit(_run_unit, unit) for unit in units]
-        for n_done, future in enumerate(as_completed(futures), 1):
-            for done, outcome in future.result():
-                results[done] = outcome
-                print(_line(done, outcome), file=file)
-            file.flush()
-            if sys.stderr.isatty():
-                end = "\n" if n_done == len(units) else ""
-                print(f"\r{n_done} of {len(units)}", end=end, file=sys.stderr, flush=True)
-
-
-def _run_unit(unit: Unit) -> list[tuple[Done, Mapping[str, float]]]:
-    task = TASKS[unit.cell.task]
-    return [
-        (Done(unit.cell, unit.arm, seed), run_arm(task, unit.cell, unit.expression, seed)._asdict())
-        for seed in unit.seeds
-    ]
-
-
-def read(path: Path) -> dict[Done, Mapping[str, float]]:
-    """Read what was run before; a line that was cut short when a run was killed is left out."""
-    results: dict[Done, Mapping[str, float]] = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        names = ("task", "interval", "population", "mode")
-        cell = Cell(**{name: fields.pop(name) for name in names})
-        results[Done(cell, fields.pop("arm"), fields.pop("seed"))] = fields
-    return results
-
-
-def _line(done: Done, outcome: Mapping[str, float]) -> str:
-    cell = {name: getattr(done.cell, name) for name in done.cell.__slots__}
-    return json.dumps({**cell, "arm": done.arm, "seed": done.seed, **outcome})
-
-
-def _missing(
-    cells: Sequence[Cell], expressions: Mapping[str, str], seeds: Sequence[int], results: Any
-) -> Iterator[Unit]:
-    for cell in cells:
-        for arm, expression in expressions.items():
-            asked = [seed for seed in seeds if Done(cell, arm, seed) not in results]
-            for i in range(0, len(asked), SEEDS_A_UNIT):
-                yield Unit(cell, arm, expression, tuple(asked[i : i + SEEDS_A_UNIT]))
-
-
-def _by_arm(
+def by_arm(
     cells: Sequence[Cell],
-    algorithms: Mapping[str, str],
+    arms: Sequence[Arm],
     seeds: Sequence[int],
-    results: Mapping[Done, Mapping[str, float]],
+    results: Results,
     *,
     field: str,
 ) -> Scores:
+    """Return the results of these cells, arms and seeds."""
     scores: dict[Cell, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for cell in cells:
-        for name, algorithm in algorithms.items():
+        for arm in arms:
             for seed in seeds:
-                if (outcome := results.get(Done(cell, algorithm, seed))) is not None:
-                    scores[cell][name][seed] = outcome[field]
+                if (outcome := results.get(done(cell, arm, seed))) is not None:
+                    scores[cell][arm.name][seed] = outcome[field]
     return scores
+
+
+def _arms(options: argparse.Namespace) -> list[Arm]:
+    """Return the arms that were asked for, the controls and the reference, each once."""
+    asked = [arm_of(text) for text in (*CONTROLS, *options.arms)]
+    if options.reference not in {arm.name for arm in asked}:
+        asked.append(arm_of(options.reference))
+    return list(dict.fromkeys(asked))
 
 
 def _cells(options: argparse.Namespace) -> Iterator[Cell]:
     for mode in options.modes:
-        for name in options.tasks:
-            task = TASKS[name]
+        mode_of(mode, 2)  # said to be wrong before anything runs
+        for name in dict.fromkeys(
+            n for asked in options.tasks for n in GROUPS.get(asked, (asked,))
+        ):
+            if (why := missing_data(name)) is not None:
+                raise SystemExit(why)
+            task = task_of(name)
             for interval in task.intervals:
+                if options.intervals and interval not in options.intervals:
+                    continue
                 for population in task.populations:
-                    if options.intervals and interval not in options.intervals:
-                        continue
-                    if options.populations and population not in options.populations:
-                        continue
-                    yield Cell(name, interval, population, mode)
-
-
-def _named(arm: str) -> tuple[str, str]:
-    """Read a name, an expression, or `name=expression`."""
-    if arm in ARMS or arm in CONTROLS:
-        return arm, {**ARMS, **CONTROLS}[arm]
-    name, equals, text = arm.partition("=")
-    if equals and name.strip().replace("-", "_").isidentifier():
-        return name.strip(), text.strip()
-    return arm, arm
+                    if not options.populations or population in options.populations:
+                        yield Cell(name, interval, population, mode)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -180,18 +115,39 @@ def _options() -> argparse.Namespace:
         nargs="+",
         default=list(ARMS),
         metavar="ARM",
-        help=f"{', '.join(ARMS)}, an expression such as 'PBT(Truncation(0.3))', or name=expression",
+        help=f"{', '.join(ARMS)}, an expression such as 'PBT(Truncation(0.3))', or "
+        f"name=expression; {' and '.join(CONTROLS)} are always there",
     )
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
-    parser.add_argument("--intervals", nargs="+", type=int, help="all of a task unless given")
-    parser.add_argument("--populations", nargs="+", type=int, help="all of a task unless given")
-    parser.add_argument("--modes", nargs="+", default=list(MODES), metavar="MODE")
-    parser.add_argument("--seeds", type=_seeds, default=_seeds("even"), help="odd, even or 0-99")
+    tasks = [*GROUPS, *TASKS, *TRAININGS]
+    parser.add_argument(
+        "--tasks", nargs="+", default=["toys"], choices=tasks, metavar="TASK", help=", ".join(tasks)
+    )
+    parser.add_argument("--intervals", nargs="+", type=int, help="only these; steps in a round")
+    parser.add_argument("--populations", nargs="+", type=int, help="only these")
+    parser.add_argument(
+        "--modes",
+        nargs="+",
+        default=list(MODES),
+        metavar="MODE",
+        help="sync, or workers: a number, N/2 or N; Nx4: the slowest takes 4 times as long; "
+        f"N@report: decided at the report (default: {' '.join(MODES)})",
+    )
+    parser.add_argument(
+        "--seeds", type=_seeds, default=_seeds("even"), help="even (default), odd, or as 0-99"
+    )
     parser.add_argument("--reference", default="default", help="the arm others are set beside")
-    parser.add_argument("--by", choices=("best", "chosen"), default="best")
+    parser.add_argument(
+        "--by",
+        choices=("best", "chosen"),
+        default="best",
+        help="the true score of the best member at the end, or of the job that reported the best",
+    )
     parser.add_argument("--cells", action="store_true", help="print every cell, too")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--file", type=Path, default=Path("zoo.jsonl"))
+    parser.add_argument("--figure", metavar="FILE", help=".png, .svg, .pdf or .html")
+    parser.add_argument("--dark", action="store_true", help="draw it on a dark ground")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--file", type=Path, default=Path("zoo.jsonl"), help="of the results")
+    parser.add_argument("--data", type=Path, help=f"an .npz file of images; default: {DATA}")
     parser.add_argument("--no-run", action="store_true", help="only print what the file has")
     return parser.parse_args()
 
