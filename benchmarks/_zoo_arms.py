@@ -77,6 +77,10 @@ class Arm:
     algorithm: str
 
 
+RAY = Arm("ray-tune", "ray-tune", "ray-tune")
+"""Ray Tune itself, with its defaults; no simulation."""
+
+
 def arm_of(text: str) -> Arm:
     """Read the name of an arm, an expression, or `name=expression`."""
     known = {**CONTROLS, **ARMS}

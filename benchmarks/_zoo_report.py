@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 from typing import TypeAlias
 
 import numpy as np
 
-from _zoo_arms import Cell, task_of
+from _zoo_arms import CONTROLS, Cell, task_of
 from evolvent.analysis.comparison.statistics import difference
 
 RANDOM = "random"
@@ -46,15 +46,17 @@ class Row:
 
 
 def rows(scores: Scores, *, reference: str) -> list[Row]:
-    """Return a row for each arm that is in every cell, the highest share first.
+    """Return a row for each arm, the highest share first; without any result, no row.
 
     Args:
-        scores: of one mode; random search and the reference in every cell.
+        scores: of one mode. Cells and seeds that some arm has not run yet are left out.
         reference: the arm that others are set beside.
     """
-    arms = set.intersection(*(set(cell) for cell in scores.values()))
-    order = [arm for arm in next(iter(scores.values())) if arm in arms]
-    complete = {cell: _paired(found, order) for cell, found in scores.items()}
+    order = list(dict.fromkeys(arm for found in scores.values() for arm in found))
+    paired = {cell: _paired(found, order) for cell, found in scores.items()}
+    complete = {cell: found for cell, found in paired.items() if found}
+    if not complete:
+        return []
     shares = {cell: _shares(found) for cell, found in complete.items()}
     ranks = {cell: _ranks(found) for cell, found in complete.items()}
     made = []
@@ -95,11 +97,11 @@ def _paired(
     found: Mapping[str, Mapping[int, float]], arms: Sequence[str]
 ) -> dict[str, list[float]]:
     """Return the scores of each arm over the seeds that all of them have, in the same order."""
-    seeds = sorted(set.intersection(*(set(found[arm]) for arm in arms)))
+    seeds = sorted(set.intersection(*(set(found.get(arm, ())) for arm in arms)))
     if not seeds:
-        raise SystemExit("no seed was run by all arms: run again with the same --seeds")
-    healthy = [v for arm in arms for v in found[arm].values() if np.isfinite(v)]
-    worst = min(healthy)  # stands for a study of which no member was left
+        return {}
+    # The worst there is stands for a study of which no member was left.
+    worst = min(v for arm in arms for v in found[arm].values() if np.isfinite(v))
     return {arm: [v if np.isfinite(v := found[arm][s]) else worst for s in seeds] for arm in arms}
 
 
@@ -130,23 +132,55 @@ def _verdicts(
 
 def table(made: Sequence[Row], *, mode: str, reference: str) -> str:
     """Render rows as a table in Markdown."""
-    cells, seeds = made[0].cells, made[0].seeds
-    head = ["arm", "share", f"b/w/n to {reference}", "b/w/n to random", "mean rank"]
+    if not made:
+        return f"{mode}: no cell was run by all arms yet"
     families = list(made[0].families)
+    head = ["arm", "share", f"b/w/n to {reference}", f"b/w/n to {RANDOM}", "mean rank", *families]
     lines = [
-        head + families,
-        *(
-            [
-                row.arm,
-                f"{row.share:.3f}",
-                "" if row.arm == reference else "/".join(map(str, row.to_reference)),
-                "" if row.arm == RANDOM else "/".join(map(str, row.to_random)),
-                f"{row.rank:.2f}",
-                *(f"{row.families[family]:.2f}" for family in families),
-            ]
-            for row in made
-        ),
+        [
+            row.arm,
+            f"{row.share:.3f}",
+            "" if row.arm == reference else _slashed(row.to_reference),
+            "" if row.arm == RANDOM else _slashed(row.to_random),
+            f"{row.rank:.2f}",
+            *(f"{row.families[family]:.2f}" for family in families),
+        ]
+        for row in made
     ]
+    title = f"{mode}: {made[0].cells} cells, at least {made[0].seeds} seeds"
+    return f"{title}\n\n{_markdown([head, *lines])}"
+
+
+def mode_table(scores: Scores, *, to: str) -> str:
+    """Render in how many cells each arm is better/worse/noise in a mode than in another one."""
+    modes = [mode for mode in dict.fromkeys(cell.mode for cell in scores) if mode != to]
+    arms = dict.fromkeys(arm for found in scores.values() for arm in found)
+    lines = [
+        [arm, *(_slashed(_to_mode(scores, arm, mode, to)) for mode in modes)]
+        for arm in arms
+        if arm not in CONTROLS  # nobody copies: all modes are the same
+    ]
+    return _markdown([[f"b/w/n to {to}", *modes], *lines])
+
+
+def _to_mode(scores: Scores, arm: str, mode: str, to: str) -> tuple[int, int, int]:
+    found = []
+    for cell in scores:
+        here = scores[cell].get(arm, {})
+        there = scores.get(replace(cell, mode=to), {}).get(arm, {})
+        seeds = sorted(
+            s for s in here if s in there and np.isfinite(here[s]) and np.isfinite(there[s])
+        )
+        if cell.mode == mode and seeds:
+            found.append(verdict([here[s] for s in seeds], [there[s] for s in seeds]))
+    return found.count(1), found.count(-1), found.count(0)
+
+
+def _slashed(counts: tuple[int, int, int]) -> str:
+    return "/".join(map(str, counts))
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     rendered = [
         "| "
@@ -155,8 +189,7 @@ def table(made: Sequence[Row], *, mode: str, reference: str) -> str:
         for line in lines
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    title = f"{mode}: {cells} cells, at least {seeds} seeds"
-    return "\n".join([title, "", rendered[0], rule, *rendered[1:]])
+    return "\n".join([rendered[0], rule, *rendered[1:]])
 
 
 def cell_table(scores: Scores, *, reference: str) -> str:
@@ -164,6 +197,8 @@ def cell_table(scores: Scores, *, reference: str) -> str:
     lines = []
     for cell, found in scores.items():
         complete = _paired(found, list(found))
+        if reference not in complete:
+            continue
         marks = {1: "*", -1: "!", 0: ""}
         parts = [
             f"{arm} {mean(values):.4f}{marks[verdict(values, complete[reference])]}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -10,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from _zoo_arms import CONTROLS, Arm, Cell, run_arm, task_of
+from _zoo_arms import CONTROLS, RAY, Arm, Cell, mode_of, run_arm, task_of
 
 SEEDS_A_UNIT = 5
 
@@ -106,3 +108,40 @@ def _run_unit(unit: Unit) -> list[tuple[Done, Mapping[str, float]]]:
         (done(unit.cell, unit.arm, seed), run_arm(task, unit.cell, unit.arm, seed)._asdict())
         for seed in unit.seeds
     ]
+
+
+def run_ray(
+    cells: Sequence[Cell], seeds: Sequence[int], *, python: str, path: Path, results: Results
+) -> bool:
+    """Run Ray Tune's PBT where it is missing, one seed after the other; False without Ray."""
+    if subprocess.run(
+        [python, "-c", "import ray.tune"], capture_output=True, check=False
+    ).returncode:
+        print(
+            f"{RAY.name}: skipped, {python} has no Ray (pip install 'ray[tune]')", file=sys.stderr
+        )
+        return False
+    for cell in cells:
+        asked = [seed for seed in seeds if done(cell, RAY, seed) not in results]
+        if not asked:
+            continue
+        mode, _ = mode_of(cell.mode, cell.population)
+        task = {
+            "task": cell.task,
+            "interval": cell.interval,
+            "population": cell.population,
+            "synch": mode.workers is None,
+            "workers": mode.workers or os.cpu_count(),
+            "seeds": asked,
+        }
+        command = [python, str(Path(__file__).with_name("_zoo_ray.py")), json.dumps(task)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout or ():
+                if line.startswith("{"):
+                    outcome = json.loads(line)
+                    found = {done(cell, RAY, outcome.pop("seed")): outcome}
+                    results.update(found)
+                    append(path, list(found.items()))
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}")
+    return True

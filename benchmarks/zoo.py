@@ -6,7 +6,7 @@ what is measured and how to read the table.
 
     python benchmarks/zoo.py                                     # known optima, the usual arms
     python benchmarks/zoo.py --arms old "mine=PBT(Truncation(0.3))" --seeds odd --figure zoo.svg
-    python benchmarks/zoo.py --tasks nqm plain --intervals 10 --populations 8 --modes sync N/2x4
+    python benchmarks/zoo.py --tasks nqm:10 plain --populations 8 --modes sync N/2x4
     python benchmarks/zoo.py --tasks trainings --data mnist.npz --modes sync 2
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,9 +22,10 @@ from pathlib import Path
 # Before NumPy is loaded: one process a core, and one thread in each.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-from _zoo_arms import ARMS, CONTROLS, MODES, Arm, Cell, arm_of, mode_of, task_of
-from _zoo_report import Scores, cell_table, rows, table
-from _zoo_results import Results, done, missing, read, run
+from _zoo_arms import ARMS, CONTROLS, MODES, RAY, Arm, Cell, arm_of, mode_of, task_of
+from _zoo_report import Scores, cell_table, mode_table, rows, table
+from _zoo_results import Results, done, missing, read, run, run_ray
+from _zoo_simulation import Mode, newest_of_all
 from _zoo_tasks import TASKS
 from _zoo_training import DATA, TRAININGS, missing_data
 
@@ -40,6 +42,8 @@ def main() -> None:
     if not options.no_run:
         units = list(missing(cells, arms, options.seeds, results))
         run(units, jobs=options.jobs, path=options.file, results=results)
+    if options.ray and (options.no_run or _run_ray(cells, options, results)):
+        arms.append(RAY)
     scores = by_arm(cells, arms, options.seeds, results, field=options.by)
     if options.cells:
         print(cell_table(scores, reference=options.reference), end="\n\n")
@@ -48,10 +52,20 @@ def main() -> None:
         of_mode = {cell: found for cell, found in scores.items() if cell.mode == mode}
         made[mode] = rows(of_mode, reference=options.reference)
         print(table(made[mode], mode=mode, reference=options.reference), end="\n\n")
-    if options.figure:
+    if "sync" in options.modes and len(options.modes) > 1:
+        print(mode_table(scores, to="sync"), end="\n\n")
+    if options.figure and any(made.values()):
         from _zoo_figure import draw  # noqa: PLC0415 - Altair only when something is drawn
 
-        draw(made, options.figure, dark=options.dark)
+        draw({m: r for m, r in made.items() if r}, options.figure, dark=options.dark)
+
+
+def _run_ray(cells: Sequence[Cell], options: argparse.Namespace, results: Results) -> bool:
+    for mode in options.modes:
+        plain, view = mode_of(mode, 8)
+        if (plain, view) != (Mode(plain.workers), newest_of_all):
+            raise SystemExit(f"--ray: got {mode}, wanted sync or a number of workers")
+    return run_ray(cells, options.seeds, python=options.ray, path=options.file, results=results)
 
 
 def by_arm(
@@ -83,18 +97,26 @@ def _arms(options: argparse.Namespace) -> list[Arm]:
 def _cells(options: argparse.Namespace) -> Iterator[Cell]:
     for mode in options.modes:
         mode_of(mode, 2)  # said to be wrong before anything runs
-        for name in dict.fromkeys(
-            n for asked in options.tasks for n in GROUPS.get(asked, (asked,))
-        ):
+        for name, only in options.tasks:
             if (why := missing_data(name)) is not None:
                 raise SystemExit(why)
             task = task_of(name)
-            for interval in task.intervals:
+            for interval in task.intervals if only is None else (only,):
                 if options.intervals and interval not in options.intervals:
                     continue
                 for population in task.populations:
                     if not options.populations or population in options.populations:
                         yield Cell(name, interval, population, mode)
+
+
+def _tasks(text: str) -> list[tuple[str, int | None]]:
+    """Read a task, a group of them, or `TASK:INTERVAL`."""
+    name, _, interval = text.partition(":")
+    names = GROUPS.get(name, (name,))
+    unknown = [name for name in names if name not in (*TASKS, *TRAININGS)]
+    if unknown or (interval and task_of(names[0]).steps % int(interval)):
+        raise argparse.ArgumentTypeError(f"got {text!r}")
+    return [(name, int(interval) if interval else None) for name in names]
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -118,9 +140,13 @@ def _options() -> argparse.Namespace:
         help=f"{', '.join(ARMS)}, an expression such as 'PBT(Truncation(0.3))', or "
         f"name=expression; {' and '.join(CONTROLS)} are always there",
     )
-    tasks = [*GROUPS, *TASKS, *TRAININGS]
     parser.add_argument(
-        "--tasks", nargs="+", default=["toys"], choices=tasks, metavar="TASK", help=", ".join(tasks)
+        "--tasks",
+        nargs="+",
+        type=_tasks,
+        default=[_tasks("toys")],
+        metavar="TASK",
+        help=f"{', '.join([*GROUPS, *TASKS, *TRAININGS])}; or TASK:INTERVAL",
     )
     parser.add_argument("--intervals", nargs="+", type=int, help="only these; steps in a round")
     parser.add_argument("--populations", nargs="+", type=int, help="only these")
@@ -148,8 +174,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--file", type=Path, default=Path("zoo.jsonl"), help="of the results")
     parser.add_argument("--data", type=Path, help=f"an .npz file of images; default: {DATA}")
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const=sys.executable,
+        metavar="PYTHON",
+        help="Ray Tune itself beside the arms, with a Python that has it and evolvent",
+    )
     parser.add_argument("--no-run", action="store_true", help="only print what the file has")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.tasks = list(dict.fromkeys(task for tasks in options.tasks for task in tasks))
+    return options
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ def test_trainings_learn(name: str):
 
 
 def test_from_the_command_line(tmp_path: Path):
-    command = [sys.executable, str(ZOO), "--tasks", "plain", "--intervals", "10", "--jobs", "1"]
+    command = [sys.executable, str(ZOO), "--tasks", "plain:10", "--jobs", "1"]
     command += ["--populations", "4", "--modes", "sync", "2x4", "--seeds", "0-1"]
     command += ["--arms", "mine=PBT(Truncation(0.5))", "--reference", "mine"]
     text = subprocess.run(
@@ -191,4 +191,5 @@ def test_from_the_command_line(tmp_path: Path):
     ).stdout
     assert "sync: 1 cells" in text
     assert "2x4: 1 cells" in text
+    assert "| b/w/n to sync | 2x4   |" in text
     assert len((tmp_path / "zoo.jsonl").read_text().splitlines()) == 2 * (2 + 2)
