@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import pickle
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,47 @@ def log_of(mode: Mode, task: Task = TASKS["toy"]) -> Log:
         task, ev.PBT(), population=8, interval=10, seed=0, synchronous=mode.workers is None
     )
     return simulate(task, study, mode)[1]
+
+
+def real_study(task: Task, *, synchronous: bool) -> list[tuple[object, ...]]:
+    def train(job: ev.Job) -> dict[str, float]:
+        state = task.start(job.seed)
+        if job.checkpoint:
+            state = pickle.loads((job.checkpoint / "state").read_bytes())
+        trained = task.train(state, job.hyperparameters, 10, job.seed)
+        (job.directory / "state").write_bytes(pickle.dumps(trained.state))
+        return {"score": trained.score}
+
+    study = ev.create_study(
+        "real",
+        metric="score",
+        mode="max",
+        space=task.space,
+        population=8,
+        rounds=task.steps // 10,
+        initial=task.initial(0, 8),
+        algorithm=ev.PBT(),
+        synchronous=synchronous,
+        store="memory://",
+        durability="process",
+    )
+    study.run(train, workers=0, progress=False)
+    return told(study.jobs("done"))
+
+
+def told(jobs: Iterable[JobRecord]) -> list[tuple[object, ...]]:
+    """Return what a log tells but for times and the order in which equal rounds ended."""
+    found = ((job.id, job.score, dict(job.hyperparameters), job.parent, job.cause) for job in jobs)
+    return sorted(found, key=itemgetter(0))
+
+
+@pytest.mark.parametrize("task", ["plain", "nqm-noise-0.1"])
+def test_a_simulation_has_the_log_of_a_real_study(task: str):
+    found = TASKS[task]
+    assert told(log_of(Mode(), found).jobs()) == real_study(found, synchronous=True)
+    real = real_study(found, synchronous=False)  # which worker 0 trains alone
+    claimed, reported = Mode(1), Mode(1, decide="report")
+    assert real in [told(log_of(mode, found).jobs()) for mode in (claimed, reported)]
 
 
 @pytest.mark.parametrize("mode", [Mode(), *ASYNCHRONOUS])
