@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from statistics import mean
+from typing import Any
 
 import pytest
 
 import evolvent as ev
 from _zoo_arms import Cell, arm_of, run_arm
 from _zoo_simulation import Mode, simulate, study_of
-from _zoo_tasks import TASKS, Task
+from _zoo_tasks import TASKS, Task, train_quadratic
 from evolvent.core.algorithms import Algorithm
 
 SEEDS = 30
@@ -92,6 +94,23 @@ def test_noisy_quadratic(interval: int, expected: float, sd: float):
     found = ends("nqm", truncation(0.8, 1.2, fraction=0.2), 20, interval, seeds=10)
     assert -mean(found) == pytest.approx(expected, abs=4 * sd / math.sqrt(10) + 0.001)
     assert max(found) < -0.03373  # the optimum of a learning rate chosen anew at every step
+
+
+@pytest.mark.parametrize(
+    ("exploit", "noise", "expected"),
+    [
+        (ev.Truncation(0.2), 0.1, 0.0500),
+        (ev.Truncation(0.2), 0.5, 0.0477),
+        (ev.BinaryTournament(), 0.1, 0.0487),
+        (ev.BinaryTournament(), 0.5, 0.0465),
+    ],
+)
+def test_noisy_quadratic_of_which_scores_are_noisy(exploit: Any, noise: float, expected: float):
+    """The figures are of means of ten scores a decision."""
+    train = partial(train_quadratic, noise=noise / math.sqrt(10))
+    task = replace(TASKS["nqm"], train=train)
+    found = ends(task, ev.PBT(exploit, ev.Perturb((0.8, 1.2))), 20, 10, seeds=12)
+    assert -mean(found) == pytest.approx(expected, abs=4 * 0.007 / math.sqrt(12) + 0.001)
 
 
 def test_random_search_on_the_noisy_quadratic():
