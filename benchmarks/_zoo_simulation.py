@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from _zoo_tasks import Task
 from evolvent.core.algorithms import Algorithm
-from evolvent.core.heads import Head, HeadState, decided_head, first_heads, round_heads
+from evolvent.core.heads import Head, HeadState, decided_head, first_heads, next_head, round_heads
 from evolvent.core.population import Population
-from evolvent.core.records import JobId, JobRecord, JobState, Member
+from evolvent.core.records import Cause, JobId, JobRecord, JobState, Member
 from evolvent.core.rng import stream, training_seed
 from evolvent.core.study import StudyRecord
 
@@ -254,38 +254,30 @@ class _Claims:
         """Return the job that a worker trains now; None when there is none."""
         while (head := self._lowest(worker)) is not None:
             del self.queued[head.member]
-            if head.round and self.run.mode.decide == "claim":
+            if head.cause is Cause.UNDECIDED:
                 head = self._decide(head)
             if head.state is HeadState.QUEUED:
                 self.last[worker] = head.member
                 return head
-            if head.state is HeadState.WAITING:
-                self.waiting[head.member] = head
         return None
 
     def reported(self, me: Member) -> None:
         """Open what comes next for a member, and for failed ones that wait for a donor."""
-        run = self.run
-        parent = run.log.lineages[me.job][-1].parent
-        if me.round + 1 < run.study.rounds:
-            own = parent if me.failed else me.job
-            self._open(Head(me.id, me.round + 1, HeadState.QUEUED, me.hyperparameters, own, ""))
-        if not me.failed and self.waiting:
-            waiting, self.waiting = self.waiting, {}
-            for member in sorted(waiting):
-                self._open(waiting[member])
+        log, study = self.run.log, self.run.study
+        head = next_head(study, me, parent=log.lineages[me.job][-1].parent)
+        if head.state is HeadState.QUEUED:
+            self._open(self._decide(head) if self.run.mode.decide == "report" else head)
+        elif head.state is HeadState.WAITING:
+            self.waiting[me.id] = head
+        waiting, self.waiting = self.waiting, {}
+        for member in sorted(waiting):
+            self._open(self._decide(waiting[member]))
 
     def _open(self, head: Head) -> None:
-        at_report = self.run.mode.decide == "report"
-        if at_report:
-            head = self._decide(head)
-            me = self.run.log.newest[head.member]
-            if head.parent != me.job and not me.failed:  # its checkpoint may be gone from here on
-                self.run.log.population.update(replace(me, available=False))
-        if at_report and head.state is HeadState.WAITING:
-            self.waiting[head.member] = head
-        elif head.state is not HeadState.ENDED:
+        if head.state is HeadState.QUEUED:
             self._queue(head)
+        elif head.state is HeadState.WAITING:
+            self.waiting[head.member] = head
 
     def _decide(self, head: Head) -> Head:
         log = self.run.log
