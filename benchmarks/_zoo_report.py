@@ -14,9 +14,6 @@ from _zoo_arms import CONTROLS, Cell, task_of
 from evolvent.analysis.comparison.statistics import difference
 
 RANDOM = "random"
-LEAST = 1e-4
-"""A best arm that is no further above random search has no share to speak of."""
-
 Scores: TypeAlias = Mapping[Cell, Mapping[str, Mapping[int, float]]]
 """By cell, arm and seed: the true score at the end."""
 
@@ -106,10 +103,12 @@ def _paired(
 
 
 def _shares(found: Mapping[str, Sequence[float]]) -> dict[str, float] | None:
+    """Return the share of each arm; None where no arm is better than random search beyond noise."""
     means = {arm: mean(values) for arm, values in found.items()}
-    span = max(means.values()) - means[RANDOM]
-    if span < LEAST:
+    best = max(means, key=lambda arm: means[arm])
+    if verdict(found[best], found[RANDOM]) <= 0:
         return None
+    span = means[best] - means[RANDOM]
     return {arm: max((value - means[RANDOM]) / span, -1.0) for arm, value in means.items()}
 
 

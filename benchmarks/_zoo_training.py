@@ -275,12 +275,12 @@ TRAININGS: Mapping[str, Task] = {
     for task in (
         _task(
             "digits",
-            Training(digits, samples=500),
+            Training(digits, samples=120),
             {"lr": LogUniform(1e-4, 1.0), "momentum": Uniform(0.0, 0.99)},
         ),
         _task(
             "digits-optimizer",
-            Training(digits, samples=500),
+            Training(digits, samples=120),
             {
                 "optimizer": Choice(("sgd", "adam", "rmsprop")),
                 "lr": LogUniform(1e-4, 1.0),

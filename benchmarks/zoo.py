@@ -54,10 +54,11 @@ def main() -> None:
         print(table(made[mode], mode=mode, reference=options.reference), end="\n\n")
     if "sync" in options.modes and len(options.modes) > 1:
         print(mode_table(scores, to="sync"), end="\n\n")
-    if options.figure and any(made.values()):
+    drawable = {mode: found for mode, found in made.items() if found and found[0].families}
+    if options.figure and drawable:
         from _zoo_figure import draw  # noqa: PLC0415 - Altair only when something is drawn
 
-        draw({m: r for m, r in made.items() if r}, options.figure, dark=options.dark)
+        draw(drawable, options.figure, dark=options.dark)
 
 
 def _run_ray(cells: Sequence[Cell], options: argparse.Namespace, results: Results) -> bool:
