@@ -82,7 +82,10 @@ def verdict(a: Sequence[float], b: Sequence[float]) -> int:
     """Return 1 where `a` is better than `b` beyond noise, -1 where worse, else 0.
 
     By the 95 % interval of paired differences (bootstrap); without any spread the sign says it.
+    One seed says nothing.
     """
+    if len(a) < 2:
+        return 0
     differences = np.subtract(a, b)
     if np.ptp(differences) <= 1e-12:
         return int(np.sign(differences[0])) if abs(differences[0]) > 1e-12 else 0
