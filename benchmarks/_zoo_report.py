@@ -141,7 +141,7 @@ def table(made: Sequence[Row], *, mode: str, reference: str) -> str:
     lines = [
         [
             row.arm,
-            f"{row.share:.3f}",
+            f"{row.share:.3f}" if row.families else "",
             "" if row.arm == reference else _slashed(row.to_reference),
             "" if row.arm == RANDOM else _slashed(row.to_random),
             f"{row.rank:.2f}",

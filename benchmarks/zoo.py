@@ -17,6 +17,7 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 # Before NumPy is loaded: one process a core, and one thread in each.
@@ -37,6 +38,8 @@ def main() -> None:
     if options.data:
         os.environ[DATA] = str(options.data.resolve())
     arms = _arms(options)
+    for mode in options.modes:
+        mode_of(mode, 2)  # said to be wrong before anything runs
     cells = list(_cells(options))
     results = read(options.file)
     if not options.no_run:
@@ -45,6 +48,11 @@ def main() -> None:
     if options.ray and (options.no_run or _run_ray(cells, options, results)):
         arms.append(RAY)
     scores = by_arm(cells, arms, options.seeds, results, field=options.by)
+    _report(scores, options)
+
+
+def _report(scores: Scores, options: argparse.Namespace) -> None:
+    """Print the tables and draw the figure."""
     if options.cells:
         print(cell_table(scores, reference=options.reference), end="\n\n")
     made = {}
@@ -92,22 +100,29 @@ def _arms(options: argparse.Namespace) -> list[Arm]:
     asked = [arm_of(text) for text in (*CONTROLS, *options.arms)]
     if options.reference not in {arm.name for arm in asked}:
         asked.append(arm_of(options.reference))
-    return list(dict.fromkeys(asked))
+    arms = list(dict.fromkeys(asked))
+    if len({arm.name for arm in arms}) < len(arms):
+        raise SystemExit(f"--arms: got two of one name among {', '.join(arm.name for arm in arms)}")
+    return arms
 
 
 def _cells(options: argparse.Namespace) -> Iterator[Cell]:
-    for mode in options.modes:
-        mode_of(mode, 2)  # said to be wrong before anything runs
-        for name, only in options.tasks:
-            if (why := missing_data(name)) is not None:
-                raise SystemExit(why)
-            task = task_of(name)
-            for interval in task.intervals if only is None else (only,):
-                if options.intervals and interval not in options.intervals:
-                    continue
-                for population in task.populations:
-                    if not options.populations or population in options.populations:
-                        yield Cell(name, interval, population, mode)
+    for mode, (name, only) in product(options.modes, _trainable(options.tasks)):
+        task = task_of(name)
+        # a task of one size is of that size
+        asked = options.populations if len(task.populations) > 1 else None
+        for interval in task.intervals if only is None else (only,):
+            if not options.intervals or interval in options.intervals:
+                for population in asked or task.populations:
+                    yield Cell(name, interval, population, mode)
+
+
+def _trainable(tasks: Sequence[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
+    """Return the tasks whose data is there; says which are left out."""
+    found = {name: missing_data(name) for name, _ in tasks}
+    for why in filter(None, found.values()):
+        print(f"left out: {why}", file=sys.stderr)
+    return [(name, only) for name, only in tasks if found[name] is None]
 
 
 def _tasks(text: str) -> list[tuple[str, int | None]]:
@@ -150,7 +165,7 @@ def _options() -> argparse.Namespace:
         help=f"{', '.join([*GROUPS, *TASKS, *TRAININGS])}; or TASK:INTERVAL",
     )
     parser.add_argument("--intervals", nargs="+", type=int, help="only these; steps in a round")
-    parser.add_argument("--populations", nargs="+", type=int, help="only these")
+    parser.add_argument("--populations", nargs="+", type=int, help="these instead")
     parser.add_argument(
         "--modes",
         nargs="+",
