@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,12 @@ def stumble(job: ev.Job) -> dict[str, float]:
 
 def fall(job: ev.Job) -> dict[str, float]:
     raise RuntimeError("no ground below")
+
+
+def toss(job: ev.Job) -> dict[str, float]:
+    """Learn nothing: the metric is drawn."""
+    (job.directory / "height.json").write_text("0")
+    return {"height": random.Random(job.seed).random()}
 
 
 class Climber(ev.Trainable):

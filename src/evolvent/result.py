@@ -223,7 +223,10 @@ class Result:
         return FamilyTree.of(Log.read(self.store, self.status.id))
 
     def diversity(self) -> Diversity:
-        """Return how many founders and how much spread are left, with a warning when too little."""
+        """Return how many founders and how much spread are left, round by round.
+
+        With a warning where copies explore nothing any more, or where noise decides who is copied.
+        """
         from evolvent.analysis.lineage.diversity import Diversity
         from evolvent.analysis.log import Log
 

@@ -16,6 +16,7 @@ def log_of(
     *,
     failed: Sequence[str] = (),
     hyperparameters: Mapping[str, Mapping[str, Any]] | None = None,
+    scores: Mapping[str, float] | None = None,
     **changes: Any,
 ) -> Log:
     """Return a log of jobs in the order in which they are given.
@@ -24,6 +25,7 @@ def log_of(
         parents: by job such as `m1r0` the one it started from; "" for fresh weights.
         failed: those that failed.
         hyperparameters: by job; the others have `lr = 0.1` and `momentum = 0.5`.
+        scores: by job; the others that are done have 0.5.
         changes: settings of the study.
     """
     given = hyperparameters or {}
@@ -34,7 +36,7 @@ def log_of(
             JobState.FAILED if name in failed else JobState.DONE,
             {"lr": 0.1, "momentum": 0.5} | dict(given.get(name, {})),
             JobId.parse(parent) if parent else None,
-            score=None if name in failed else 0.5,
+            score=None if name in failed else (scores or {}).get(name, 0.5),
             attempt=1,
             started_at=float(line),
             finished_at=float(line) + 1,

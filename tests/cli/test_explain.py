@@ -151,11 +151,13 @@ def test_tree_of_a_study_without_jobs_is_honest() -> None:
     assert fine("tree") == "hill: no job is done yet\n"
 
 
-def test_tree_warns_of_a_collapse() -> None:
+def test_tree_warns_of_copies_that_explore_nothing() -> None:
     trained_study(
         population=4, rounds=12, synchronous=True, algorithm=ev.PBT(ev.CopyBest(), ev.NoExplore())
     )
-    assert "warning: all members descend from " in fine("tree")
+    text = fine("tree")
+    assert "\nwarning: In rounds 6 to 11 all members trained with the same values (step" in text
+    assert "nothing is explored any more" in text
 
 
 def test_lines_of_a_tree_lead_from_stem_to_branch() -> None:

@@ -80,6 +80,11 @@ def test_show_tells_the_last_failure() -> None:
     assert "a stone on the way" in fine("show")
 
 
+def test_show_warns_where_noise_decides() -> None:
+    trained_study(train=trainables.toss, population=8, rounds=9, synchronous=True)
+    assert "\nwarning: Much of what ranks members is noise: in rounds 1 to " in fine("show")
+
+
 def test_show_of_a_program_has_settings_and_members() -> None:
     trained_study()
     shown = json.loads(fine("show", "--json"))

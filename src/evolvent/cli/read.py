@@ -31,6 +31,9 @@ def studies(store: StoreUrl = DEFAULT_STORE, form: Format = Format.TABLE) -> Non
     print_rows(_STUDY_TITLES, [list(row.values()) for row in rows], form)
 
 
+_QUICK = 20_000
+"""So many jobs are read in a moment, to see whether there is a warning."""
+
 _STUDY_TITLES = (
     "name", "state", "done", "jobs", "metric", "mode", "best", "best_job",
     "members", "rounds", "synchronous", "seed", "stopped", "created_at",
@@ -105,6 +108,8 @@ def _print_study(study: Study) -> None:
     console.print(study_table(status, study.members(), width=console.width))
     if pinned := study.store.pins(study.id):
         console.print(f"pinned: {', '.join(pinned)}", markup=False, soft_wrap=True)
+    if status.n_finished <= _QUICK and (warning := study.result().diversity().warning):
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     failures = [f for f in study.failures() if f.failure.kind is not FailureKind.RETURNED]
     if failures:
         last = failures[-1]

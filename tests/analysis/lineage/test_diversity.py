@@ -9,10 +9,14 @@ import pytest
 
 import evolvent as ev
 from evolvent.analysis.lineage.diversity import Diversity
+from evolvent.core.heads import first_head, round_heads
+from evolvent.core.population import Population
+from evolvent.core.records import Member
 from evolvent.core.space import Space
 from evolvent.store import open_store
 from tests.analysis.builders import log_of
 from tests.contract.crew import Crew
+from tests.settings import study_record
 
 
 def lockstep(
@@ -73,33 +77,90 @@ def test_constants_have_no_spread() -> None:
 VARIED = {"lr": [0.001, 0.01, 0.1, 1.0], "momentum": [0.2, 0.4, 0.6, 0.8]}
 
 
-def test_one_founder_left_early_is_warned_of() -> None:
-    warning = lockstep(8, copies=True).warning
-    assert warning is not None
-    assert warning.startswith("all members descend from m0r0 since round 1 of 8.")
-    assert "More members" in warning
+def bred(rounds: int, lr: Any, *, copies: bool = True, **more: Any) -> str | None:
+    """Return the warning of four members, of which the last copies the first in every round.
+
+    Args:
+        rounds: how many there are.
+        lr: of member and round, from round 1 on; in round 0 all differ.
+        copies: as above; without, all go on.
+        more: further arguments of `log_of`.
+    """
+    jobs, given = {}, {}
+    for r in range(rounds):
+        for m in range(4):
+            donor = 0 if copies and m == 3 else m
+            jobs[f"m{m}r{r}"] = f"m{donor}r{r - 1}" if r else ""
+            values = {"momentum": 0.5, "lr": lr(m, r)}
+            given[f"m{m}r{r}"] = {n: row[m] for n, row in VARIED.items()} if r == 0 else values
+    return Diversity.of(log_of(jobs, hyperparameters=given, rounds=rounds, **more)).warning
 
 
-def test_one_founder_left_late_is_how_it_should_be() -> None:
-    assert lockstep(4, copies=True).warning is None
-
-
-def test_a_spread_that_is_gone_is_warned_of() -> None:
-    warning = lockstep(4, copies=False, values=VARIED).warning
-    assert warning is not None
-    assert warning.startswith(
-        "as of round 3 the spread of every hyperparameter (lr, momentum) is down to 0% of the "
-        "first or less."
+def test_copies_that_all_train_with_the_same_values_are_warned_of() -> None:
+    assert bred(10, lambda m, r: 0.1 * 1.0001**m) == (
+        "In rounds 2 to 9 all members trained with the same values (lr, momentum), though 8 copies "
+        "were made: nothing is explored any more. Factors further apart, or some Resample, explore "
+        "again."
     )
 
 
-def test_a_spread_that_stays_in_one_hyperparameter_is_enough() -> None:
-    jobs = {f"m{m}r{r}": f"m{m}r{r - 1}" if r else "" for r in range(4) for m in range(4)}
-    given = {
-        job: {"lr": VARIED["lr"][int(job[1])], "momentum": 0.2 * int(job[1]) if "r0" in job else 0}
-        for job in jobs
-    }
-    assert Diversity.of(log_of(jobs, hyperparameters=given)).warning is None
+def test_one_founder_is_no_warning_while_copies_are_explored() -> None:
+    assert bred(50, lambda m, r: 0.1 if m < 3 else (0.08, 0.12)[r % 2]) is None
+
+
+def test_steps_that_are_small_beside_the_range_are_steps() -> None:
+    assert bred(50, lambda m, r: 1e-9 if m < 3 else 1.2e-9) is None
+
+
+def test_values_at_a_bound_are_no_accident_after_eight_copies_only() -> None:
+    at_the_bound = lambda m, r: 1.2 if m == 3 and r == 1 else 1.0  # noqa: E731 - a value by m, r
+    assert bred(9, at_the_bound) is None
+    assert bred(10, at_the_bound) is not None
+
+
+def test_without_copies_there_is_nothing_to_explore() -> None:
+    assert bred(50, lambda m, r: 0.1, copies=False) is None
+
+
+def test_members_that_began_alike_have_lost_nothing() -> None:
+    assert lockstep(20, copies=True).warning is None
+
+
+def climbed(explore: Any, *, population: int, rounds: int) -> Diversity:
+    """Return the diversity of members that climb without noise, the faster the nearer lr to .01."""
+    study = study_record(
+        space=Space({"lr": ev.LogUniform(1e-5, 1.0)}), algorithm=ev.PBT(explore=explore),
+        population=population, rounds=rounds, synchronous=True,
+    )  # fmt: skip
+    parents, given, scores = {}, {}, {"": 0.0}
+    heads = [first_head(study, m) for m in range(population)]
+    for r in range(rounds):
+        reported = []
+        for head in heads:
+            job, lr = f"m{head.member}r{r}", float(head.hyperparameters["lr"])  # type: ignore[arg-type]
+            parents[job], given[job] = str(head.parent or ""), head.hyperparameters
+            scores[job] = scores[parents[job]] + np.exp(-((np.log10(lr) + 2) ** 2))
+            me = Member(head.member, r, scores[job], head.hyperparameters)
+            reported.append((me, head.parent))
+        heads = round_heads(study, reported, population=Population(m for m, _ in reported))
+    log = log_of(
+        parents, hyperparameters=given, scores=scores, space=study.space, population=population
+    )
+    return Diversity.of(log)
+
+
+@pytest.mark.parametrize("population", [4, 8, 32])
+@pytest.mark.parametrize("rounds", [10, 20, 60])
+def test_a_healthy_study_is_not_warned_of_whatever_its_length(rounds: int, population: int) -> None:
+    healthy = climbed(ev.Perturb(), population=population, rounds=rounds)
+    assert healthy.warning is None
+    assert healthy.founders[-1] == 1 or rounds < 60
+
+
+@pytest.mark.parametrize("population", [4, 8, 32])
+def test_a_study_that_does_not_explore_is_warned_of(population: int) -> None:
+    stuck = climbed(ev.Perturb(0.9999, 1.0001), population=population, rounds=60)
+    assert "nothing is explored any more" in str(stuck.warning)
 
 
 def test_a_running_study_is_judged_where_half_of_the_members_are() -> None:

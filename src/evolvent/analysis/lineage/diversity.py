@@ -10,17 +10,15 @@ from numpy.typing import NDArray
 
 from evolvent.analysis.columns import Column, Flags, Numbers, Rows, evenly
 from evolvent.analysis.lineage.family_tree import FamilyTree, population_rows, surviving
+from evolvent.analysis.lineage.noise import noise_warning
 from evolvent.analysis.log import Log
 from evolvent.core.distributions import Choice, Constant, Distribution, Logarithmic, Normal, Ordinal
 
-COLLAPSED = 0.05
-"""A spread below this share of the first one counts as collapsed."""
+_ALIKE = 0.01
+"""Numbers closer than this share of the largest count as one value."""
 
-EARLY = 0.25
-"""One founder left before this share of the study's rounds counts as collapsed, too."""
-
-_LEAST = 4  # members: fewer soon have one founder whatever one does
-_ADVICE = "More members, a smaller fraction to copy, burn_in, min_gap or some Resample keep more."
+# Of values at a bound one in two copies is clipped back to it: eight in a row are no accident.
+_LEAST_ROUNDS, _LEAST_COPIES = 6, 8
 
 _LINES = 12
 
@@ -45,7 +43,9 @@ class Diversity:
         spread: by flat name: float64 [rounds]; NaN where nobody is there. Constants are left out.
         populated: bool [rounds], where at least two members are there, and at least half of the
             most there ever were.
-        warning: what has collapsed and what helps, as a sentence; None: nothing has.
+        warning: that copies explore nothing any more, or that noise decides who is copied (see
+            `noise_warning`), and what helps, in sentences; None: neither. That one founder is left
+            is how it should be, and no warning.
     """
 
     round: NDArray[np.int64]
@@ -69,7 +69,7 @@ class Diversity:
         most = tree.living.max() if tree.rounds else 0
         populated = (tree.living >= 2) & (tree.living * 2 >= most)
         shown = np.flatnonzero(populated)
-        collapsed = [*_one_founder(tree, shown), *_no_spread(spread, shown)]
+        warnings = [*_nothing_new(tree, rows, shown, spread), *noise_warning(log)]
         return cls(
             round=np.arange(tree.rounds),
             members=tree.living,
@@ -77,7 +77,7 @@ class Diversity:
             ancestors=np.bincount(log.round[left], minlength=tree.rounds).astype(np.int32),
             spread=spread,
             populated=populated,
-            warning=f"{'; '.join(collapsed)}. {_ADVICE}" if collapsed else None,
+            warning=" ".join(warnings) or None,
         )
 
     def shown(self) -> list[int]:
@@ -126,24 +126,36 @@ def _share(column: Column, rows: Rows, values: list[object]) -> Numbers:
     return np.where(there.any(axis=0), (found - 1) / max(1, len(values) - 1), np.nan)
 
 
-def _one_founder(tree: FamilyTree, populated: Rows) -> Iterator[str]:
-    since, rounds = tree.coalesced, tree.log.status.record.rounds
-    if since is None or not len(populated) or tree.living[populated[0]] < _LEAST:
-        return
-    if since < EARLY * rounds:
-        [founder] = tree.descendants(since)
-        yield f"all members descend from {founder} since round {since} of {rounds}"
+def _nothing_new(
+    tree: FamilyTree, rows: Rows, populated: Rows, spread: Mapping[str, Numbers]
+) -> Iterator[str]:
+    """Say that copies go on while all train with the same values, round after round.
 
-
-def _no_spread(spread: Mapping[str, Numbers], populated: Rows) -> Iterator[str]:
-    if len(populated) < 2:
+    Their spread as a share of the range does not tell: near 0, or on a wide logarithmic range,
+    factors go on exploring within a hundredth of it.
+    """
+    log, names = tree.log, [n for n, values in spread.items() if (values[populated[:1]] > 0).all()]
+    if len(populated) < _LEAST_ROUNDS + 1 or not names:
         return
-    first, last = populated[0], populated[-1]
-    varied = {name: values for name, values in spread.items() if values[first] > 0}
-    left = [values[last] / values[first] for values in varied.values()]
-    if left and max(left) < COLLAPSED:
-        names = ", ".join(list(varied)[:3]) + (", …" if len(varied) > 3 else "")
+    copied = np.where(rows >= 0, tree.copied[rows], False).sum(axis=0)
+    n_copies = np.cumsum(copied[populated][::-1])
+    length = max(int(np.searchsorted(n_copies, _LEAST_COPIES)) + 1, _LEAST_ROUNDS)
+    if length >= len(populated):  # not so many copies, or from the first round on
+        return
+    first, last = int(populated[-length]), int(populated[-1])
+    window = rows[:, first : last + 1]
+    window = window[window >= 0]
+    if all(_alike(log.hyperparameters[name][window]) for name in names):
+        listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         yield (
-            f"as of round {last} the spread of every hyperparameter ({names}) is down to "
-            f"{max(left):.0%} of the first or less"
+            f"In rounds {first} to {last} all members trained with the same values ({listed}), "
+            f"though {n_copies[length - 1]} copies were made: nothing is explored any more. "
+            "Factors further apart, or some Resample, explore again."
         )
+
+
+def _alike(values: Column) -> bool:
+    if values.dtype.kind not in "iuf":
+        return all(value == values[0] for value in values)
+    largest = np.abs(values).max()
+    return bool(values.max() - values.min() <= _ALIKE * largest)
