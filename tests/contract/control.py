@@ -216,6 +216,7 @@ class ControlContract:
         crew.train(0.1)
         lease = crew.claim("w5")
         moved = store.reparent(lease, parent=M0R0, reason="checkpoint of m0r1 was damaged")
+        crew.unusable.add(JobId(0, 1))
         crew.check_disk()
         assert (moved.study, moved.worker, moved.attempt) == (crew.id, "w5", lease.attempt)
         job = moved.job

@@ -57,7 +57,7 @@ class Crew:
         self.record = record if record is not None else study_record(**changes)
         self.id = store.create_study(self.record)
         self.saved: set[str] = set()
-        self._unusable: set[JobId] = set()
+        self.unusable: set[JobId] = set()
 
     # --- steps ---------------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class Crew:
     def fail(self, lease: Lease, failure: Failure = INVALID) -> None:
         self.store.fail(lease, failure)
         if failure.kind is FailureKind.DAMAGED:
-            self._unusable.add(lease.job.id)
+            self.unusable.add(lease.job.id)
         self.check_disk()
 
     def train(self, score: float, member: int | None = None) -> JobId:
@@ -162,7 +162,8 @@ class Crew:
             jobs.append(self.store.job(self.id, best))
         views = self.store.members(self.id)
         starts = map(self._goes_on_from, views)
-        own = (view.newest.checkpoint for view in views if view.newest is not None)
+        newest = (view.newest for view in views if view.newest is not None)
+        own = (job.checkpoint for job in newest if job.id not in self.unusable)
         saved = (job.checkpoint for job in jobs)
         return {address for address in (*starts, *own, *saved) if address}
 
@@ -173,6 +174,6 @@ class Crew:
         if member.open is not None:
             return member.open.parent_checkpoint
         newest = member.newest
-        if newest is None or newest.id in self._unusable:
+        if newest is None or newest.id in self.unusable:
             return None
         return newest.checkpoint if newest.state is JobState.DONE else newest.parent_checkpoint

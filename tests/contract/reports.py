@@ -209,6 +209,16 @@ class ReportsContract:
         assert (copying.job.parent, copying.job.parent_checkpoint) == ("m1r0", saved.checkpoint)
         crew.check_disk()
 
+    def test_donor_whose_checkpoint_is_gone_is_none(self, store: Store, home: Store) -> None:
+        crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
+        crew.train(0.1, member=0)
+        crew.train(0.5, member=1)
+        gone = crew.report(crew.claim_of(2), 0.9)
+        kept = home.checkpoints(crew.id)
+        assert isinstance(kept, LocalCheckpoints)
+        kept.discard([gone.checkpoint])  # as when an import came without it
+        assert store.claim(crew.id, worker="w1", lease_s=LONG).job.parent == "m1r0"  # type: ignore[union-attr]  # there is one
+
     def test_best_is_the_highest_score_then_the_lowest_round_then_member(
         self, store: Store
     ) -> None:

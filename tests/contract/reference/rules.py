@@ -11,7 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from evolvent.core.heads import HeadState, first_head, next_head, round_heads
+from evolvent.core.heads import (
+    Head,
+    HeadState,
+    decided_head,
+    first_head,
+    next_head,
+    round_heads,
+)
+from evolvent.core.population import Population
 from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
 from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
 from evolvent.store.dump import cannot_go_on
@@ -234,8 +242,6 @@ def reparent(study: ReferenceStudy, lease: Lease, parent: JobId, reason: str) ->
     both = f"{slot.head.reason}; {reason}" if slot.head.reason else reason
     restarted = slot.head.cause is Cause.RESTARTED
     cause = Cause.RESTARTED if restarted else Cause.FELL_BACK
-    if slot.newest is not None and slot.head.parent == slot.newest.id:
-        slot.left = slot.head.parent
     slot.head = replace(slot.head, parent=parent, reason=both, cause=cause)
     return Lease(study.id, study.record_of(slot, JobState.RUNNING), lease.worker)
 
@@ -303,7 +309,20 @@ def _decide(study: ReferenceStudy, slots: Sequence[Slot]) -> None:
     """Open the next jobs of these members, all against one snapshot of the population."""
     pairs = [(study.member_of(slot), slot.head.parent) for slot in slots]
     heads = round_heads(study.record, pairs, population=study.population)
-    for slot, head in zip(slots, heads, strict=True):
+    for slot, head in zip(slots, (_with_donor(study, head) for head in heads), strict=True):
         if slot.healthy and head.parent != slot.head.parent:
             slot.left = slot.head.parent
         slot.head = head
+
+
+def _with_donor(study: ReferenceStudy, head: Head) -> Head:
+    """Decide again without donors whose checkpoint is gone, such as those of an import."""
+    population, slot = study.population, study.slots[head.member]
+    me = study.member_of(slot)
+    while head.parent not in (me.job, slot.head.parent) and (
+        study.address(head.parent) not in study.checkpoints
+    ):
+        gone = head.parent
+        population = Population([m for m in population if m.job != gone], population.history)
+        head = decided_head(study.record, me, parent=slot.head.parent, population=population)
+    return head

@@ -237,7 +237,7 @@ def test_overlapping_entries_are_refused(archive: Path, tmp_path: Path, refused:
 LAST_LINE = {"study.json": 1, "members.jsonl": 4, "jobs.jsonl": 10, "points.jsonl": 10}
 
 
-@pytest.mark.parametrize("version", [2, 99])
+@pytest.mark.parametrize("version", [3, 99])
 def test_newer_format_names_who_wrote_it(
     archive: Path, tmp_path: Path, refused: Any, version: int
 ) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from evolvent.core.algorithms import PBT
+from evolvent.core.exploit import CopyBest
+from evolvent.core.explore import NoExplore
 from evolvent.core.records import JobState
-from evolvent.errors import CheckpointError, StoreBusy, StoreError, StoreUnavailable
+from evolvent.errors import CheckpointError, LeaseLost, StoreBusy, StoreError, StoreUnavailable
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import Report
@@ -140,6 +142,30 @@ def test_a_rule_that_fails_leaves_log_and_population_as_they_were(store: Store) 
     crew.report(lease, 0.3)
     crew.run()
     assert crew.status().counts == {JobState.DONE: 10}
+
+
+def test_a_claim_that_a_crash_has_undone_and_that_was_decided_anew_is_another(
+    store: Store,
+) -> None:
+    algorithm = PBT(CopyBest(), NoExplore())
+    crew = Crew(store, study_record(population=2, rounds=5, algorithm=algorithm))
+    crew.train(0.1, member=0)
+    crew.train(0.5, member=1)
+    first = crew.claim_of(0)
+    undo = (
+        "UPDATE member SET state = 'queued', attempt = 0, worker = NULL, lease_until = NULL,"
+        " cause = 'undecided', parent_member = 0, checkpoint = own_checkpoint,"
+        " own_checkpoint = NULL WHERE member = 0"
+    )
+    with store._session.database.write(synced=False) as tx:  # type: ignore[attr-defined]  # a crash
+        tx.execute(undo)
+    crew.train(0.05, member=1)
+    again = crew.claim_of(0)
+    assert (first.job.parent, again.job.parent) == ("m1r0", "m0r0")
+    assert (first.attempt, first.worker) == (again.attempt, again.worker)
+    with pytest.raises(LeaseLost):
+        store.report(first, Report(0.9, {"accuracy": 0.9}, crew.save()))
+    crew.report(again, 0.2)
 
 
 class Broken:

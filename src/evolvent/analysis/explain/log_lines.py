@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.errors import UnknownJob
@@ -44,6 +44,10 @@ class LogLines:
                 break
         # Not where its time says: the clock was set back, so times are no order to search by.
         return next(line for line in range(self._n) if self[line].id == job.id)
+
+    def last_by(self, time: float, *, first: int) -> int:
+        """Return the last line that had been reported by a time; at least `first`."""
+        return bisect_right(range(first + 1, self._n), time, key=self._time) + first
 
     def _time(self, line: int) -> float:
         """Return when a line was reported, without reading its neighbours."""

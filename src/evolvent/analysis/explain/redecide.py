@@ -101,12 +101,14 @@ def _snapshots(job: JobRecord, before: JobRecord, lines: LogLines) -> Iterator[P
     # Bounded, so that a log that cannot be explained costs no more than a look around its line.
     tries = max(_TRIES_LEAST, _TRIES * len(lines.views))
     last = _last_before_start(lines, own, own + tries, job)
-    likely = last if before.score is not None else own
+    likely = own if before.score is None else last
     if lines.record.synchronous:
         # The last line before the first one of the round that was decided on.
         likely = next(
             (n - 1 for n in range(own + 1, last + 1) if lines[n].round >= job.round), last
         )
+    elif before.score is not None and job.started_at is not None:
+        likely = lines.last_by(job.started_at, first=own)  # however long it was queued
     yield PopulationSnapshot(lines, likely)
     snapshot = PopulationSnapshot(lines, own)
     yield snapshot

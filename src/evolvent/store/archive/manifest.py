@@ -31,7 +31,7 @@ from evolvent.store.codec.fields import (
 
 MEDIA_TYPE = "application/zip"
 FORMAT = "evolvent study"
-VERSION = 1
+VERSION = 2
 """Grows when an older evolvent could not read, or would misread, what a newer one writes."""
 
 MANIFEST, STUDY = "manifest.json", "study.json"

@@ -218,6 +218,9 @@ class PostgresTransaction(PostgresSnapshot):
     def now(self) -> float:
         return self._now
 
+    def sync_commit(self) -> None:
+        self._connection.execute(b"SET LOCAL synchronous_commit = on")
+
     def fill(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         copy = sql.SQL("COPY {}.{} ({}) FROM STDIN").format(
             sql.Identifier(self._statements.schema),

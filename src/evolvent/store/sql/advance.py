@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from evolvent.core.heads import Head, HeadState, decided_head, next_head, round_heads
+from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobState, Member
 from evolvent.store.records import JOB_COLUMNS
 from evolvent.store.sql import rows
@@ -107,8 +108,7 @@ def decide(work: UnitOfWork, head: HeadRow) -> dict[str, Any] | None:
         What changes of the head, by column, not written yet; None when its member was stopped,
         which is.
     """
-    me, population = work.population.member(head.member), work.population
-    new = decided_head(work.record, me, parent=head.parent, population=population)
+    new = _decided_head(work, work.population.member(head.member), head.parent)
     if new.state is not HeadState.QUEUED:
         _write_head(work, new, {head.parent: head.checkpoint})
         return None
@@ -159,10 +159,33 @@ def _decide_waiting(work: UnitOfWork) -> None:
         return
     # They have failed. One after the other: the donor that revived one counts for the next.
     for head in _waiting_heads(work, NO_ROUND):
-        me, population = work.population.member(head.member), work.population
-        new = decided_head(work.record, me, parent=head.parent, population=population)
+        new = _decided_head(work, work.population.member(head.member), head.parent)
         work.drop_ref(head.checkpoint)
         _write_head(work, new, {head.parent: head.checkpoint})
+
+
+def _decided_head(work: UnitOfWork, me: Member, parent: JobId | None) -> Head:
+    """Ask the algorithm what a member does next; arguments as `core.heads.decided_head`.
+
+    A donor whose checkpoint is gone is none: an import may have come without it, and an older
+    evolvent did not keep what a member left for a copy.
+    """
+    population = work.population
+    new = decided_head(work.record, me, parent=parent, population=population)
+    while _is_gone(work, new.parent, but=(me.job, parent)):
+        assert new.parent is not None  # for the type checker: it is a donor's
+        donor = new.parent.member
+        left = (member for member in population if member.id != donor)
+        population = Population(left, population.history)
+        new = decided_head(work.record, me, parent=parent, population=population)
+    return new
+
+
+def _is_gone(work: UnitOfWork, donor: JobId | None, *, but: tuple[JobId | None, ...]) -> bool:
+    if donor is None or donor in but:
+        return False
+    address = _address(work, donor)
+    return address is None or address not in work.cache.checkpoints
 
 
 def _decide_round(work: UnitOfWork) -> None:
@@ -183,6 +206,9 @@ def _decide_together(work: UnitOfWork, due: int) -> None:
     population = work.population
     pairs = [(population.member(head.member), head.parent) for head in waiting]
     heads = round_heads(work.record, pairs, population=population)
+    for n, (me, parent) in enumerate(pairs):
+        if _is_gone(work, heads[n].parent, but=(me.job, parent)):
+            heads[n] = _decided_head(work, me, parent)
     addresses = {None: None, **{head.parent: head.checkpoint for head in waiting}}
     # Who has failed lets go of what it had started from; dropped for all before any is added.
     failed = {me.id for me, _ in pairs if me.failed}

@@ -118,7 +118,7 @@ def claim(session: DatabaseSession, request: ClaimRequest) -> Lease | None:
     head = None if cache.undecided else _claim_fast(session.database, request)
     if head is None:
         # Also the first claim of a study, one after an expired lease, or nothing is queued. A power
-        # cut may undo it, and then another claim decides: nothing that it needs has gone by then.
+        # cut may undo it, and another claim decides: nothing that this one needs has gone by then.
         with session.work(request.study, synced=False) as work:
             head = _claim_undecided(work, request) or claim_in_transaction(work, request)
             cache.undecided = head is not None and head.round > 0 and not work.record.synchronous
@@ -159,6 +159,7 @@ def claim_in_transaction(work: UnitOfWork, request: ClaimRequest) -> HeadRow | N
         if head.state != HeadState.QUEUED:
             loss = Failure(FailureKind.LOST, f"no sign of life from worker {head.worker}")
             note_failure(work, head, study_row, loss)
+            work.sync()  # it may let go of a checkpoint, which is not to be wanted back
             continue
         claimed = _hand_out(work, {**request.values(), "now": work.now()}, head)
         # A fast claim takes no study lock: it may have taken this job since we read it.

@@ -50,6 +50,9 @@ class Reading(Transaction, Protocol):
 class Writing(Transaction, Protocol):
     """A transaction that writes."""
 
+    def sync_commit(self) -> None:
+        """Let it be on disk before its context ends, whatever it was begun with."""
+
     def fill(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert rows of which there may be more than memory holds."""
 

@@ -62,7 +62,7 @@ WHERE id = :id
 _REPARENT = """
 UPDATE member
 SET parent_member = :parent_member, parent_round = :parent_round, checkpoint = :checkpoint,
-    own_checkpoint = :own_checkpoint, reason = :reason, cause = :cause
+    reason = :reason, cause = :cause
 WHERE id = :id
 """
 
@@ -154,12 +154,10 @@ def _move(
 ) -> HeadRow:
     # RESTARTED stays: it also tells that no algorithm decided, which falling back does not change.
     cause = head.cause if head.cause == Cause.RESTARTED else Cause.FELL_BACK.value
-    own = (head.parent_member, head.parent_round) == (head.member, head.round - 1)
     new = head._replace(
         parent_member=parent.member,
         parent_round=parent.round,
         checkpoint=address,
-        own_checkpoint=head.checkpoint if own else head.own_checkpoint,
         reason=rows.storable_text(f"{head.reason}; {reason}" if head.reason else reason),
         cause=cause,
     )
@@ -167,7 +165,6 @@ def _move(
     work.load_study(row)
     work.drop_ref(head.checkpoint)
     work.add_ref(address)
-    work.add_ref(new.own_checkpoint)
     return new
 
 
@@ -266,6 +263,10 @@ def _find_leased(tx: Transaction, lease: Lease) -> tuple[HeadRow, StudyRow] | No
     # Fencing: of all leases ever given on a job the newest attempt counts, and only its worker's.
     fence = (head.round, head.attempt, head.state, head.worker)
     counts = fence == (lease.job.round, lease.job.attempt, HeadState.RUNNING, lease.worker)
+    # A crash of the server may have undone the claim: made again, it has the same attempt and
+    # perhaps the same worker, but may have been decided otherwise. Its time tells the two apart.
+    began = lease.job.started_at
+    counts = counts and (began is None or began == head.started_at)
     return (head, study_row) if counts else None
 
 

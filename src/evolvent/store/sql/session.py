@@ -78,6 +78,7 @@ class UnitOfWork:
 
     execute: Callable[..., Cursor]
     now: Callable[[], float]
+    _sync_commit: Callable[[], None]
     record: StudyRecord
     row: StudyRow
 
@@ -124,6 +125,11 @@ class UnitOfWork:
         """Read it anew when it is asked for again: the log has grown in this transaction."""
         self._population = None
 
+    def sync(self) -> None:
+        """Let this be on disk when the context ends, if the study's durability asks for that."""
+        if self.cache.synced:
+            self._sync_commit()
+
     def add_ref(self, address: str | None) -> None:
         """Something needs this checkpoint from now on."""
         if address is not None:
@@ -136,7 +142,7 @@ class UnitOfWork:
 
     def __enter__(self) -> Self:
         tx = self._context.__enter__()
-        self.execute, self.now = tx.execute, tx.now
+        self.execute, self.now, self._sync_commit = tx.execute, tx.now, tx.sync_commit
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:

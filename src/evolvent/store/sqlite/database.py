@@ -312,11 +312,15 @@ os.register_at_fork(after_in_child=_abandon_all)
 class SqliteTransaction:
     """What reads and writes offer alike: SQL and the clock."""
 
-    __slots__ = ("execute",)
+    __slots__ = ("execute", "synced")
     now = staticmethod(time.time)  # a SQLite file lives on one machine, and has its clock
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.execute = connection.execute
+        self.synced = False
+
+    def sync_commit(self) -> None:
+        self.synced = True
 
     def each(self, sql: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         yield from self.execute(sql, values)  # begun only when the first row is asked for
@@ -333,7 +337,7 @@ class ExclusiveLock:
     A class: as a generator it would cost a claim and its report some 5 % more time.
     """
 
-    __slots__ = ("_connection", "_connections")
+    __slots__ = ("_connection", "_connections", "_tx")
     _connection: sqlite3.Connection
     _begin = staticmethod(Connections.exclusive)
 
@@ -350,7 +354,8 @@ class ExclusiveLock:
             if isinstance(e, (sqlite3.Error, OSError)):
                 raise translate_error(e, connections.path) from e
             raise
-        return SqliteTransaction(self._connection)
+        self._tx = SqliteTransaction(self._connection)
+        return self._tx
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # In this order: the lock is on a descriptor that all threads share, so the next thread to
@@ -393,7 +398,7 @@ class WriteTransaction(ExclusiveLock):
             raise translate_error(error, self._connections.path) from error
         # Without the lock: others write while the disk turns, and one turn takes theirs along. So
         # they may read what is not on the disk yet, but nobody has been told that it is.
-        if error is None and self._synced:
+        if error is None and (self._synced or self._tx.synced):
             try:
                 self._connections.sync()
             except OSError as e:
