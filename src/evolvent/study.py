@@ -411,7 +411,7 @@ def _observer(progress: bool | Observer) -> Observer:
 def _summary(status: StudyStatus, outcome: RunOutcome) -> str:
     jobs = f"{status.counts.get(JobState.DONE, 0)} jobs"
     if status.n_failed:
-        jobs += f" ({status.n_failed} more failed)"
+        jobs += f" ({status.n_failed} more failed: `evolvent show` says why)"
     if outcome is RunOutcome.INTERRUPTED and status.state is StudyState.OPEN:
         return f"interrupted after {jobs}; run or resume it to go on"
     if outcome is RunOutcome.TIME and status.state is StudyState.OPEN:

@@ -160,7 +160,9 @@ def test_the_last_line_counts_what_failed() -> None:
     study = ev.load_study("hill")
     n_done, n_failed = len(study.jobs("done")), len(study.jobs("failed"))
     assert n_failed > 0
-    assert f"finished after {n_done} jobs ({n_failed} more failed)" in text
+    assert (
+        f"finished after {n_done} jobs ({n_failed} more failed: `evolvent show` says why)" in text
+    )
 
 
 def test_worker_does_not_start_a_stopped_study_again() -> None:

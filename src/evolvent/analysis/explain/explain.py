@@ -54,7 +54,8 @@ class Explanation:
         why: sentences: when it was decided, how its member stood, by which rule, what was done.
         members: how many were compared; 0 in round 0.
         rivals: the ones that matter, best first.
-        changes: every hyperparameter before and after; empty in round 0.
+        changes: every hyperparameter before and after; empty in round 0, and while nothing is
+            decided.
         agrees: whether deciding again gave what the log says; None where it could not.
         check: the same in words.
         after: sentences: failed attempts, what the training came to, and what came of it.
@@ -126,8 +127,9 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
     aftermath = _find_aftermath(found, lines)
     parent = None if found.parent is None else store.job(status.id, found.parent)
     failures = [f for f in store.failures(status.id, limit=_FAILURES) if f.job == found.id]
-    line = store.lineage(status.id, found.id)
-    after = [*sentences.of_outcome(record, found, parent, failures), *sentences.of_descent(line)]
+    after = list(sentences.of_outcome(record, found, parent, failures))
+    if found.cause is not Cause.UNDECIDED:  # else nobody knows whose weights it will go on from
+        after.extend(sentences.of_descent(store.lineage(status.id, found.id)))
     if found.state is JobState.DONE:
         after.extend(aftermath.sentences(found))
     explanation = Explanation(
@@ -145,8 +147,7 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
         check = f"Begun again from the seed, {outcome} comes out."
         return replace(explanation, why=why, agrees=agrees, check=check)
     if found.cause is Cause.UNDECIDED:
-        same = untraced_changes(found.hyperparameters, found.hyperparameters)
-        return replace(explanation, why=(sentences.of_undecided(found),), changes=same)
+        return replace(explanation, why=(sentences.of_undecided(found),))
     if found.cause is Cause.RESTARTED:
         same = untraced_changes(found.hyperparameters, found.hyperparameters)
         return replace(explanation, why=tuple(sentences.of_restart(found)), changes=same)

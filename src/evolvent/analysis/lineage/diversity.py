@@ -147,10 +147,15 @@ def _nothing_new(
     window = window[window >= 0]
     if all(_alike(log.hyperparameters[name][window]) for name in names):
         listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        space = log.status.record.space
+        cure = "Factors further apart, or some Resample, explore again."
+        if all(isinstance(space[name], Choice) for name in names):
+            cure = (
+                f'To have a Choice drawn anew, name it: explore={{"{names[0]}": Resample(0.25)}}.'
+            )
         yield (
             f"In rounds {first} to {last} all members trained with the same values ({listed}), "
-            f"though {n_copies[length - 1]} copies were made: nothing is explored any more. "
-            "Factors further apart, or some Resample, explore again."
+            f"though {n_copies[length - 1]} copies were made: nothing is explored any more. {cure}"
         )
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from evolvent.analysis.explain.changes import Change
 from evolvent.analysis.explain.explain import Explanation
 from evolvent.cli.render.output import job_as_json, output_console, print_prose
+from evolvent.core.records import Cause
 from evolvent.core.space import Space
 from evolvent.display.columns import Column, as_table, short_names
 from evolvent.display.words import compact
@@ -31,7 +32,7 @@ def print_explanation(explanation: Explanation) -> None:
     console.print()
     if any(change.how or change.after != change.before for change in explanation.changes):
         console.print(_changes(explanation.changes))
-    else:
+    elif explanation.job.cause is not Cause.UNDECIDED:
         print_prose([f"Trained with {_values(explanation)}."])
     if explanation.after:
         console.print()
