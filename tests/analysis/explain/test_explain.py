@@ -43,13 +43,14 @@ EXPLOITS: list[Any] = [
     ev.CopyBest(),
     ev.NoExploit(),
 ]
+FIFTH = ev.PBT(ev.Truncation(0.2), ev.Perturb())
 
 
 def crew(algorithm: Algorithm | None = None, **changes: Any) -> Crew:
     """Return the workers of a new study whose only hyperparameter is `lr`, 0.1 of all members."""
     population = changes.setdefault("population", 4)
     settings = {
-        "algorithm": algorithm if algorithm is not None else ev.PBT(),
+        "algorithm": algorithm if algorithm is not None else FIFTH,
         "space": Space.of({"lr": ev.LogUniform(1e-3, 1.0)}),
         "initial": tuple({"lr": 0.1} for _ in range(population)),
         "max_failures": 0,
@@ -164,6 +165,13 @@ def test_a_copy_by_truncation_is_told_with_ranks_scores_and_the_factor() -> None
     assert "m3r1 of study 'digits': running" in str(explanation)
 
 
+def test_a_member_that_is_alone_is_told_so() -> None:
+    explanation = why(trained(crew(population=1), [0.5]), "m0r1")
+    assert "Rank 1 is among the worst 1, but there is nobody else, so it goes on." in (
+        explanation.why
+    )
+
+
 def test_a_queued_job_says_that_nothing_is_decided_yet() -> None:
     busy = trained(crew(), [0.5, 0.9, 0.7, 0.1])
     explanation = explain(busy.store, busy.status(), "m3r1")
@@ -218,7 +226,7 @@ def test_a_synchronous_decision_saw_the_end_of_the_round() -> None:
     [
         (
             ev.Truncation(burn_in=2), [0.5, 0.9, 0.7, 0.1],
-            "Truncation(0.2) copies nobody in a member's first 2 rounds (burn_in); this was only "
+            "Truncation(0.25) copies nobody in a member's first 2 rounds (burn_in); this was only "
             "its round 0.",
         ),
         (
@@ -228,7 +236,8 @@ def test_a_synchronous_decision_saw_the_end_of_the_round() -> None:
         ),
         (
             ev.Truncation(), [0.5, 0.5, 0.5, 0.5],
-            "Rank 4 is among the worst 1, but no other is better, so it goes on.",
+            "Rank 4 is among the worst 1: it drew member 0 (m0r0, accuracy 0.5, rank 1), which is "
+            "as good: equal scores rank by member number.",
         ),
         (
             ev.BinaryTournament(), [0.5, 0.9, 0.7, 0.1],

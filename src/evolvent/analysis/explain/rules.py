@@ -123,16 +123,18 @@ def _truncation(case: Case) -> list[str]:
     if rank <= n - cut:
         return [rule_text, f"Rank {rank} is not among the worst {cut}, so it copies nobody."]
     if case.donor is not None:
-        return [rule_text, f"Rank {rank} is among the worst {cut}: it drew {case.of(case.donor)}."]
+        drew = f"it drew {case.of(case.donor)}"
+        if case.donor.score == case.me.score:
+            drew += ", which is as good: equal scores rank by member number"
+        return [rule_text, f"Rank {rank} is among the worst {cut}: {drew}."]
     return [rule_text, f"Rank {rank} is among the worst {cut}, but {_nobody_better(case)}."]
 
 
 def _nobody_better(case: Case) -> str:
     gap = case.exploit.min_gap
-    if case.population.n_above(case.me, gap=gap):
-        return "no checkpoint of a better member could be copied any more, so it goes on"
-    by = f" by at least {gap:g} (min_gap)" if gap else ""
-    return f"no other is better{by}, so it goes on"
+    if not gap:
+        return "there is nobody else, so it goes on"
+    return f"no other is better by at least {gap:g} (min_gap), so it goes on"
 
 
 def _tournament(case: Case) -> list[str]:
