@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evolvent.core.algorithms import PBT, Algorithm
+from evolvent.core.explore import is_default_explore
 from evolvent.core.space import Space
 from evolvent.core.study import Durability, Mode, StudyRecord
 from evolvent.derived_studies import check_same
@@ -49,7 +51,8 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         population: how many members train, 1 or more.
         rounds: how many rounds each of them trains, 1 or more.
         seed: 0 or more; with `synchronous` it fixes the whole log, whatever the number of workers.
-        algorithm: what decides after every job; `PBT()` by default.
+        algorithm: what decides after every job; `PBT()` by default, which takes smaller steps the
+            more rounds there are (`help(ev.PBT.for_rounds)`).
         initial: hyperparameters given by hand for the first members; what they leave out is drawn.
         synchronous: decide for all at the end of each round, not for each when it is ready.
         store: URL (`sqlite:///path`, `memory://`) or an open store.
@@ -68,12 +71,13 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
     given = initial or ()
     if isinstance(given, (str, Mapping)) or not isinstance(given, Sequence):
         raise ConfigError(f"initial: got {given!r:.80}, wanted a list of dicts")
+    given_algorithm = PBT() if algorithm is None else _check_algorithm(algorithm)
     record = StudyRecord(
         name=name,
         metric=metric,
         mode=mode,
         space=Space.of(space),
-        algorithm=_check_algorithm(algorithm) if algorithm is not None else PBT(),
+        algorithm=given_algorithm,
         population=check_count("population", population, least=1, most=_MAX_POPULATION),
         rounds=rounds,
         seed=seed,
@@ -86,7 +90,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
     ).checked()
     record.algorithm.validate(record.space, record.population)
     opened = _open(store, create=True)
-    _create(opened, record, resume=resume)
+    record = _create(opened, record, given_algorithm, resume=resume)
     study = Study(opened, opened.find_study(name).id)
     # Functions of a script cannot be read back from the store: this process decides with its own.
     opened.use_algorithm(study.id, record.algorithm)
@@ -151,17 +155,21 @@ def _open(store: str | Store, *, create: bool) -> Store:
     return store
 
 
-def _create(store: Store, record: StudyRecord, *, resume: bool) -> None:
-    """Write a study; with `resume`, one that is there already must be the same."""
+def _create(store: Store, record: StudyRecord, given: Algorithm, *, resume: bool) -> StudyRecord:
+    """Write a study and return its settings; with `resume`, one that is there must be the same.
+
+    `given` is the algorithm as the user gave it.
+    """
     try:
         store.create_study(record)
+        return record
     except StudyExists as e:
         if not resume:
             raise StudyExists(
                 f"name: there is a study {record.name!r} already: go on with it by resume=True, "
                 "remove it by ev.load_study(...).delete() or `evolvent rm`, or choose another name"
             ) from e
-        check_same(store.find_study(record.name).record, record)
+        existing = store.find_study(record.name)
     except Forbidden as e:  # a worker's token makes no study, and may go on with one
         if not resume:
             raise
@@ -169,7 +177,25 @@ def _create(store: Store, record: StudyRecord, *, resume: bool) -> None:
             existing = store.find_study(record.name)
         except UnknownStudy:
             raise e from None
-        check_same(existing.record, record)
+    wanted = _with_stored_explore(record, given, existing.record)
+    check_same(existing.record, wanted)
+    return wanted
+
+
+def _with_stored_explore(
+    record: StudyRecord, given: Algorithm, existing: StudyRecord
+) -> StudyRecord:
+    """Return the settings with the steps that a study began with, if neither side set them.
+
+    More rounds are asked for with `resume`, and those of the study may have been extended: by
+    either, the rule of the default would come to other steps than the study has.
+    """
+    stored = existing.algorithm
+    if not isinstance(given, PBT) or given.explore is not None or not isinstance(stored, PBT):
+        return record
+    if not is_default_explore(stored.explore_strategy):
+        return record
+    return replace(record, algorithm=replace(given, explore=stored.explore))
 
 
 def _check_algorithm(algorithm: Any) -> Algorithm:

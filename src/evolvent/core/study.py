@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
-from evolvent.core.algorithms import Algorithm, algorithm_from_json, algorithm_to_json
+from evolvent.core.algorithms import PBT, Algorithm, algorithm_from_json, algorithm_to_json
 from evolvent.core.records import Hyperparameters
 from evolvent.core.space import Space
 from evolvent.validation import (
@@ -33,7 +33,8 @@ class StudyRecord:
         metric: which of the metrics that training returns is the objective.
         mode: whether the metric is to be maximised or minimised.
         space: names of the hyperparameters with their distributions.
-        algorithm: what decides after every job.
+        algorithm: what decides after every job. A PBT without `explore` becomes the one for so many
+            `rounds` as the study begins with: what is stored, and printed, has its factors.
         population: how many members start, 1 or more.
         rounds: how many rounds each member trains, 1 or more.
         seed: 0 or more; with `synchronous` it fixes the whole log.
@@ -62,6 +63,12 @@ class StudyRecord:
     max_failures: int = 2
     target: float | None = None
     trainable: str | None = None
+
+    def __post_init__(self) -> None:
+        # Here, and not in `checked`: no record, wherever it comes from, is without its factors, so
+        # that none can be stored without them and change with the rounds when it is extended.
+        if isinstance(self.algorithm, PBT):
+            object.__setattr__(self, "algorithm", self.algorithm.for_rounds(self.rounds))
 
     def checked(self) -> StudyRecord:
         """Return the settings with the types they must have, such as a float given as 1.

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from evolvent.core.algorithms import PBT
 from evolvent.core.distributions import Constant, Integers, Listed
-from evolvent.core.explore import as_explore, explored_names
+from evolvent.core.explore import explored_names
 from evolvent.core.records import Hyperparameters, JobRecord
 from evolvent.core.space import short
 from evolvent.core.study import StudyRecord
@@ -66,7 +66,7 @@ def _cure(study: StudyRecord, job: JobRecord, trained: Hyperparameters) -> str |
     likely = [n for n in changed if isinstance(study.space[n], Integers | Listed)]
     names = likely or changed
     values = ", ".join(f"{n} {short(trained[n])} -> {short(job.hyperparameters[n])}" for n in names)
-    explored = explored_names(as_explore(study.algorithm.explore), study.space)
+    explored = explored_names(study.algorithm.explore_strategy, study.space)
     others = [
         n for n, d in study.space.items()
         if n in explored and n not in names and not isinstance(d, Constant)

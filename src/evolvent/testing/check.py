@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.core.algorithms import PBT, Algorithm
-from evolvent.core.explore import as_explore, explored_names
+from evolvent.core.explore import explored_names
 from evolvent.core.rng import stream
 from evolvent.core.space import Space
 from evolvent.engines import trainable as trainables
@@ -84,7 +84,7 @@ def _moved_names(
         raise ConfigError("algorithm: of use with a space only, got two sets of hyperparameters")
     if not isinstance(algorithm, PBT):
         return frozenset()
-    space, explore = Space.of(space_or_sets), as_explore(algorithm.explore)
+    space, explore = Space.of(space_or_sets), algorithm.explore_strategy
     explore.validate(space)
     if algorithm.copies != "both":  # own values meet the weights of others
         return explored_names(explore, space)

@@ -49,7 +49,14 @@ def test_the_warning_names_the_hyperparameter_and_the_way_out() -> None:
     with pytest.warns(
         ZeroTrap, match=r"x: 0 is in the space .* \[Resample\(0\.25\), Perturb\(\)\]"
     ):
+        PBT(explore=Perturb()).validate(Space({"x": Uniform(0, 1)}), 4)
+
+
+def test_the_default_draws_anew_and_is_not_warned_of() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         PBT().validate(Space({"x": Uniform(0, 1)}), 4)
+        PBT().for_rounds(1000).validate(Space({"x": Uniform(0, 1)}), 4)
 
 
 def test_the_warning_is_at_the_line_that_made_the_study() -> None:
@@ -60,6 +67,7 @@ def test_the_warning_is_at_the_line_that_made_the_study() -> None:
             mode="max",
             population=4,
             rounds=2,
+            algorithm=ev.PBT(explore=ev.Perturb()),
             space={"x": ev.Uniform(0, 1)},
             store="memory://",
         )

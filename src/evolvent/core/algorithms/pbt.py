@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, cast
 
 import numpy as np
@@ -12,11 +12,13 @@ from evolvent.core.algorithms.small_population import warn_of_small_population
 from evolvent.core.exploit import Exploit, NoExploit, Truncation
 from evolvent.core.explore import (
     EXPLORE,
+    ROUNDS,
     Explore,
     ExploreLike,
     Perturb,
     Resample,
     as_explore,
+    default_explore,
     explored_names,
     warn_of_nothing_explored,
     warn_of_zero_traps,
@@ -24,7 +26,7 @@ from evolvent.core.explore import (
 from evolvent.core.population import Population
 from evolvent.core.records import Copy, Decision, Hyperparameters, Keep, Member, Stop, Value
 from evolvent.core.space import Space, short
-from evolvent.validation import check_choice, invalid
+from evolvent.validation import MOST, check_choice, check_count, invalid
 
 Copies: TypeAlias = Literal["both", "weights", "hyperparameters"]
 _ACTIONS: dict[Copies, str] = {
@@ -45,7 +47,8 @@ class PBT:
         explore: how to change the hyperparameters: one strategy for all, a list of them applied
             in turn, or a dict of either by name. What a dict leaves out is static: it goes with
             the checkpoint and is never changed. So is a Choice, unless a dict names it or the
-            strategy for all has `choices=True`.
+            strategy for all has `choices=True`. None is the rule of `for_rounds`, by which the
+            steps are the smaller the more rounds the study has.
         copies: what is taken from a donor. "weights" and "hyperparameters" alone are there to be
             compared with; the static hyperparameters always go with the weights.
 
@@ -53,7 +56,7 @@ class PBT:
     """
 
     exploit: Exploit = field(default_factory=Truncation)
-    explore: ExploreLike = field(default_factory=Perturb)
+    explore: ExploreLike | None = None
     copies: Copies = field(default="both", kw_only=True)
 
     @classmethod
@@ -92,8 +95,49 @@ class PBT:
             raise invalid(
                 "exploit", f"got {self.exploit!r:.80}, wanted a strategy such as Truncation(0.2)"
             )
-        object.__setattr__(self, "explore", as_explore(self.explore))
+        if self.explore is not None:
+            object.__setattr__(self, "explore", as_explore(self.explore))
         check_choice("copies", self.copies, tuple(_ACTIONS))
+
+    def for_rounds(self, rounds: int) -> PBT:
+        """Return the same with `explore` written out; one that has it already is returned as it is.
+
+        A new study does so with its number of rounds, stores what comes out, and keeps it when it
+        is extended. Where nothing is known of a study the rule is that for 20 rounds.
+
+        A number is multiplied by exp(1.5 / sqrt(rounds)) or divided by it, then drawn anew with a
+        probability of 2.5 / rounds, at most 0.25:
+
+        | rounds | explore |
+        |---|---|
+        | 5 | `[Perturb((0.511, 1.956)), Resample(0.25)]` |
+        | 10 | `[Perturb((0.622, 1.607)), Resample(0.25)]` |
+        | 20 | `[Perturb((0.715, 1.399)), Resample(0.125)]` |
+        | 50 | `[Perturb((0.809, 1.236)), Resample(0.05)]` |
+        | 200 | `[Perturb((0.8994, 1.1119)), Resample(0.0125)]` |
+
+        So a lineage that moves in every round comes as far in few rounds as in many, typically to
+        4.5 times its value or the 4.5th part, and is drawn anew twice or three times, which is the
+        way out of a bound, of a 0, and of a basin that no step leads out of. What a factor means on
+        which scale, `help(ev.Perturb)` says.
+
+        Args:
+            rounds: how many rounds the study has, 1 or more.
+
+        Raises:
+            ConfigError: it is no such number.
+
+        Source: measured, see docs/zoo.md.
+        """
+        if self.explore is not None:
+            return self
+        rounds = check_count("rounds", rounds, least=1, most=MOST)
+        return replace(self, explore=default_explore(rounds))
+
+    @property
+    def explore_strategy(self) -> Explore:
+        """What explores, as one strategy; the rule for 20 rounds where `explore` is None."""
+        return default_explore(ROUNDS) if self.explore is None else cast(Explore, self.explore)
 
     def decide(
         self, me: Member, population: Population, *, space: Space, rng: np.random.Generator
@@ -108,7 +152,7 @@ class PBT:
         revived = me.failed and self.copies == "hyperparameters"  # it needs weights, too
         copies = "both" if revived else self.copies
         base = self._inherited(me, donor, copies, space)
-        new = {**base, **self._strategy(base, space, rng=rng)}
+        new = {**base, **self.explore_strategy(base, space, rng=rng)}
         reason = (
             f"{_describe_rank(me, population)}: {_ACTIONS[copies]} member {donor.id} "
             f"({donor.score:.4g}, rank {population.rank(donor) + 1}){_changes(base, new)}"
@@ -123,19 +167,15 @@ class PBT:
         Raises:
             ConfigError: a name is not in the space, or its strategy cannot change it.
         """
-        self._strategy.validate(space)
-        warn_of_zero_traps(self._strategy, space)
-        warn_of_nothing_explored(self._strategy, space)
+        self.explore_strategy.validate(space)
+        warn_of_zero_traps(self.explore_strategy, space)
+        warn_of_nothing_explored(self.explore_strategy, space)
         warn_of_small_population(self.exploit, population)
-
-    @property
-    def _strategy(self) -> Explore:
-        return cast(Explore, self.explore)
 
     def _explore_own(self, me: Member, space: Space, rng: np.random.Generator) -> Decision:
         if me.failed:
             return Stop("failed; without exploit it copies nobody")
-        new = {**me.hyperparameters, **self._strategy(me.hyperparameters, space, rng=rng)}
+        new = {**me.hyperparameters, **self.explore_strategy(me.hyperparameters, space, rng=rng)}
         changed = _changes(me.hyperparameters, new)
         if not changed:
             return Keep("copies nobody: goes on")
@@ -147,7 +187,7 @@ class PBT:
         """Return what exploring starts from."""
         if copies == "both":
             return donor.hyperparameters
-        explored = explored_names(self._strategy, space)
+        explored = explored_names(self.explore_strategy, space)
         of_weights, of_values = (donor, me) if copies == "weights" else (me, donor)
         return {
             name: (of_values if name in explored else of_weights).hyperparameters[name]

@@ -14,6 +14,7 @@ from evolvent.core.explore.combined import (
     explored_names,
 )
 from evolvent.core.explore.custom import CustomExplore
+from evolvent.core.explore.default import ROUNDS, default_explore, is_default_explore
 from evolvent.core.explore.gaussian import Gaussian
 from evolvent.core.explore.no_explore import NoExplore
 from evolvent.core.explore.nothing_explored import NothingExplored, warn_of_nothing_explored
@@ -25,6 +26,7 @@ from evolvent.core.explore.zero import ZeroTrap, warn_of_zero_traps
 
 __all__ = [
     "EXPLORE",
+    "ROUNDS",
     "Chain",
     "CustomExplore",
     "Explore",
@@ -38,9 +40,11 @@ __all__ = [
     "Shift",
     "ZeroTrap",
     "as_explore",
+    "default_explore",
     "explore_from_json",
     "explore_to_json",
     "explored_names",
+    "is_default_explore",
     "warn_of_nothing_explored",
     "warn_of_zero_traps",
 ]

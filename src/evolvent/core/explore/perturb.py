@@ -21,12 +21,26 @@ from evolvent.validation import check_choice, check_flag, check_number, invalid
 class Perturb:
     """Multiply every number by a factor of its own, then bring it back inside the space.
 
-    `Perturb()` and `Perturb((0.5, 2))` draw one of the factors, `Perturb(0.8, 1.2)` draws one
-    evenly between the two. The value itself is multiplied, on a logarithmic scale too. An integer
-    moves by one at least, in the direction of the factor, when there is room; an ordinal moves one
-    place either way, a constant stays. A Choice has no next value: it stays with the weights, and
-    is drawn anew where it is given a strategy by name (`explore={"optimizer": Perturb()}`) or with
-    `choices=True`.
+    `Perturb()` draws one of the factors 0.8 and 1.2, `Perturb((0.5, 2))` one of these, and
+    `Perturb(0.8, 1.2)` one evenly between the two. The value itself is multiplied, on a logarithmic
+    scale too. An integer moves by one at least, in the direction of the factor, when there is room;
+    an ordinal moves one place either way, a constant stays. A Choice has no next value: it stays
+    with the weights, and is drawn anew where it is given a strategy by name
+    (`explore={"optimizer": Perturb()}`) or with `choices=True`.
+
+    What a factor comes to depends on the scale:
+
+    - `LogUniform`, `LogIntUniform`: a step of the same length everywhere. Where the bounds are no
+      more than a few factors apart, most steps end at one of them.
+    - `Uniform`, `Normal`: a step in proportion to the value: short near 0, long near an upper
+      bound, where many are clipped. The sign never changes, and 0 stays 0 for ever: draw anew now
+      and then (`Resample`), or add noise (`Gaussian`).
+    - What counts by its distance from 1, such as a momentum, a discount or a decay of averages:
+      a factor cannot tell 0.99 from 0.999, and leads from either to the bound or far below.
+      Search the distance, `LogUniform(0.001, 0.3)`, and train with 1 minus it.
+    - `IntUniform`: as `Uniform`, but one at least, so of a value of 2 or 3 half or a third,
+      however near to 1 the factor is.
+    - `Ordinal`: one place, whatever the factor; with many rounds it goes from end to end.
 
     Source: Jaderberg et al. 2017, arXiv:1711.09846, section 4.1.1.
     """
