@@ -69,15 +69,13 @@ class Arm:
     Attributes:
         expression: what makes it, such as `PBT(Truncation(0.25), Perturb((0.5, 2)))`; or
             `constant`.
-        algorithm: the same with all defaults written out, as its results are kept.
     """
 
     name: str
     expression: str
-    algorithm: str
 
 
-RAY = Arm("ray-tune", "ray-tune", "ray-tune")
+RAY = Arm("ray-tune", "ray-tune")
 """Ray Tune itself, with its defaults; no simulation."""
 
 
@@ -90,8 +88,22 @@ def arm_of(text: str) -> Arm:
     elif not equals or not name.strip().replace("-", "_").isidentifier():
         name, expression = text, text
     expression = expression.strip()
-    algorithm = CONSTANT if expression == CONSTANT else repr(algorithm_of(expression))
-    return Arm(name.strip(), expression, algorithm)
+    if expression != CONSTANT:
+        algorithm_of(expression)
+    return Arm(name.strip(), expression)
+
+
+def written_out(arm: Arm, cell: Cell) -> str:
+    """Return the algorithm of an arm with all that is default in it, as its results are kept."""
+    if arm.expression in (CONSTANT, RAY.expression):
+        return arm.expression
+    return _written_out(arm.expression, task_of(cell.task).steps // cell.interval)
+
+
+@cache
+def _written_out(expression: str, rounds: int) -> str:
+    algorithm = algorithm_of(expression)
+    return repr(algorithm.for_rounds(rounds) if isinstance(algorithm, ev.PBT) else algorithm)
 
 
 @cache

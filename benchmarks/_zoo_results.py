@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from _zoo_arms import CONTROLS, RAY, Arm, Cell, mode_of, run_arm, task_of
+from _zoo_arms import CONTROLS, RAY, Arm, Cell, mode_of, run_arm, task_of, written_out
 
 SEEDS_A_UNIT = 5
 
@@ -40,7 +40,7 @@ class Unit(NamedTuple):
 def done(cell: Cell, arm: Arm, seed: int) -> Done:
     """Return the name of a result; who copies nobody needs no worker twice."""
     in_cell = replace(cell, mode="sync") if arm.expression in CONTROLS.values() else cell
-    return Done(in_cell, arm.algorithm, seed)
+    return Done(in_cell, written_out(arm, cell), seed)
 
 
 def read(path: Path) -> Results:

@@ -132,8 +132,8 @@ def run(
 
       \[algorithm]                         # optional
       type = "PBT"                        # or "PBT.paper", "PBT.ray"
-      exploit = {type = "Truncation", fraction = 0.2}
-      explore = {type = "Perturb", factors = \[0.8, 1.2]}
+      exploit = {type = "Truncation", fraction = 0.25}
+      explore = {type = "Perturb", factors = \[0.5, 2]}   # by default: steps by rounds
 
       \[\[initial]]                         # first members, by hand; optional
       lr = 0.1

@@ -88,7 +88,8 @@ def test_path_of_training_code_is_kept_and_not_imported(
 
 
 def test_built_in_strategies_are_decided_here(client: HttpStore) -> None:
-    study = client.create_study(study_record(algorithm=ev.PBT()))
-    client.use_algorithm(study, ev.PBT())
+    record = study_record(algorithm=ev.PBT())
+    study = client.create_study(record)
+    client.use_algorithm(study, record.algorithm)
     with pytest.raises(ConfigError, match="algorithm"):
         client.use_algorithm(study, ev.RandomSearch())
