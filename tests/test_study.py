@@ -158,6 +158,43 @@ def test_more_rounds_extend_and_fewer_do_not_shorten(tmp_path: Path) -> None:
     assert (study.record.rounds, study.status().state) == (5, "finished")
 
 
+def test_the_default_is_stored_with_the_steps_of_its_rounds(tmp_path: Path) -> None:
+    study = ev.create_study("s", **settings(tmp_path, rounds=10))
+    assert study.record.algorithm == ev.PBT(
+        ev.Truncation(0.25), [ev.Perturb((0.622, 1.607)), ev.Resample(0.25)]
+    )
+
+
+def test_more_rounds_leave_the_steps_of_the_default_as_they_are(tmp_path: Path) -> None:
+    space = {"step": ev.LogUniform(0.001, 1.0)}
+    began = trained(ev.create_study("s", **settings(tmp_path, space=space))).record.algorithm
+    study = ev.create_study("s", **settings(tmp_path, space=space, rounds=9), resume=True)
+    assert trained(study).record.algorithm == began == ev.PBT().for_rounds(3)
+    again = ev.create_study("s", **settings(tmp_path, space=space, rounds=9), resume=True)
+    assert again.record.algorithm == began
+    copied = [job.id for job in again.jobs("done") if job.donor is not None and job.round > 2]
+    assert copied
+    assert all(again.explain(job).agrees for job in copied)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (ev.PBT(explore=ev.Perturb((0.622, 1.607))), ev.PBT()),
+        (ev.PBT(), ev.PBT(explore=[ev.Perturb((0.622, 1.607)), ev.Resample(0.25)])),
+        (ev.PBT(), ev.PBT(ev.CopyBest())),
+        (ev.PBT(), ev.RandomSearch()),
+        (ev.RandomSearch(), ev.PBT()),
+    ],
+)
+def test_another_algorithm_is_refused_beside_the_default(
+    tmp_path: Path, first: Any, then: Any
+) -> None:
+    ev.create_study("s", **settings(tmp_path, algorithm=first))
+    with pytest.raises(ev.StudyExists, match="another algorithm"):
+        ev.create_study("s", **settings(tmp_path, rounds=10, algorithm=then), resume=True)
+
+
 def test_another_target_replaces_the_old_one(tmp_path: Path) -> None:
     ev.create_study("s", **settings(tmp_path, target=1.0))
     assert ev.create_study("s", **settings(tmp_path, target=2.0), resume=True).record.target == 2.0
@@ -282,10 +319,12 @@ def test_a_stopped_study_goes_on_with_run(tmp_path: Path) -> None:
 
 
 def test_extend_goes_on_where_a_study_ended(tmp_path: Path) -> None:
-    study = trained(new_study(tmp_path, synchronous=True))
+    # The steps of the default follow the rounds that a study begins with.
+    settings: dict[str, Any] = {"synchronous": True, "algorithm": ev.PBT(explore=ev.Perturb())}
+    study = trained(new_study(tmp_path, **settings))
     study.extend(5)
     longer = trained(study).jobs("done")
-    at_once = trained(new_study(tmp_path, name="at once", synchronous=True, rounds=5)).jobs("done")
+    at_once = trained(new_study(tmp_path, name="at once", rounds=5, **settings)).jobs("done")
     assert {(j.id, j.score, j.checkpoint) for j in longer} == {
         (j.id, j.score, j.checkpoint) for j in at_once
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 import pytest
@@ -56,6 +56,20 @@ def test_figure_2(copies: str, interval: int, expected: float, sd: float):
     found = ends("fig2", replace(HILL_CLIMBER, copies=copies), 2, interval, seeds=100)
     assert mean(found) == pytest.approx(expected, abs=4 * sd / 10 + 0.002)
     assert max(found) < 1.2
+
+
+@pytest.mark.parametrize("interval", [4, 10])
+@pytest.mark.parametrize(("mode", "least"), [(Mode(), 1.15), (Mode(1), 1.15), (Mode(2), 0.8)])
+def test_default_leaves_the_grid_of_figure_2(mode: Mode, least: float, interval: int):
+    """Its two members are alike in score, and each is at 0 with one of its hyperparameters."""
+    task, synchronous = TASKS["fig2"], mode.workers is None
+    found = {}
+    for name, algorithm in (("default", ev.PBT()), ("trapped", ev.PBT(explore=ev.Perturb()))):
+        settings = {"population": 2, "interval": interval, "synchronous": synchronous}
+        studies = [study_of(task, algorithm, seed=seed, **settings) for seed in range(40)]
+        found[name] = [simulate(task, study, mode)[0].best for study in studies]
+    assert median(found["default"]) > least
+    assert max(found["trapped"]) < 0.391  # what it is without drawing anew
 
 
 @pytest.mark.parametrize(("population", "expected", "sd"), [(2, 1.161, 0.052), (8, 1.1952, 0.001)])

@@ -68,6 +68,20 @@ def test_run_with_more_rounds_in_the_file_extends_the_study(tmp_path: Path) -> N
     assert json.loads(fine("run", longer, "--json"))["jobs"] == {"done": 12}
 
 
+@pytest.mark.parametrize("algorithm", ["", '[algorithm]\ntype = "PBT"\n'])
+def test_default_keeps_the_steps_it_began_with_when_more_rounds_are_asked_for(
+    tmp_path: Path, algorithm: str
+) -> None:
+    text = STUDY_FILE + algorithm
+    fine("run", study_file(tmp_path, text))
+    begun = ev.load_study("hill").record.algorithm
+    assert begun == ev.PBT().for_rounds(2)
+    for rounds in (4, 4, 3):  # extended, gone on with, shortened
+        fine("run", study_file(tmp_path, text.replace("rounds = 2", f"rounds = {rounds}")))
+        assert ev.load_study("hill").record.algorithm == begun
+    assert done() == 12
+
+
 def test_run_refuses_a_study_of_that_name_with_other_settings(tmp_path: Path) -> None:
     fine("run", study_file(tmp_path))
     result = evolvent("run", study_file(tmp_path, STUDY_FILE.replace("seed = 1", "seed = 2")))

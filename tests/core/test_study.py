@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from evolvent.core.algorithms import PBT
 from evolvent.core.distributions import LogUniform, Ordinal
-from evolvent.core.exploit import TTest
+from evolvent.core.exploit import Truncation, TTest
 from evolvent.core.explore import Perturb, Resample, Shift
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
+from evolvent.errors import ConfigError
 from tests.core.builders import study
 
 
@@ -21,6 +26,30 @@ def test_a_study_survives_json_exactly() -> None:
         target=0.01,
     )
     assert StudyRecord.from_json(json.loads(json.dumps(there.to_json()))) == there
+
+
+def test_what_explores_by_the_rounds_is_written_out_and_then_stays() -> None:
+    default = PBT(copies="weights")
+    there = study(algorithm=default, rounds=10)
+    written = PBT(explore=[Perturb((0.622, 1.607)), Resample(0.25)], copies="weights")
+    assert there.algorithm == there.checked().algorithm == written
+    assert replace(there, rounds=50).algorithm == written
+    assert replace(there, rounds=50, algorithm=default).algorithm == default.for_rounds(50)
+    assert StudyRecord.from_json(there.to_json()).algorithm == written
+
+
+@pytest.mark.parametrize("algorithm", ["PBT", {"type": "PBT"}])
+def test_json_without_explore_is_the_default_of_the_rounds(algorithm: Any) -> None:
+    plain = {**study(rounds=50).to_json(), "algorithm": algorithm}
+    read = StudyRecord.from_json(plain)
+    assert read.algorithm == PBT(Truncation(0.25), [Perturb((0.809, 1.236)), Resample(0.05)])
+    assert read == study(rounds=50)
+
+
+@pytest.mark.parametrize("rounds", [0, -1, "many", None, 2**31])
+def test_a_bad_number_of_rounds_is_told_as_such(rounds: Any) -> None:
+    with pytest.raises(ConfigError, match="rounds: got"):
+        study(rounds=rounds).checked()
 
 
 def test_a_metric_to_be_minimised_is_turned_once_and_back() -> None:

@@ -47,6 +47,28 @@ def test_a_copy_takes_weights_and_hyperparameters_and_explores_them() -> None:
     )
 
 
+def test_outside_of_a_study_the_default_takes_the_steps_of_20_rounds() -> None:
+    written = PBT(explore=[Perturb((0.715, 1.399)), Resample(0.125)])
+    assert PBT().for_rounds(20) == written != PBT()
+    for seed in range(20):
+        assert decide(PBT(), 0, two(), seed=seed) == decide(written, 0, two(), seed=seed)
+
+
+def test_what_explores_already_takes_no_note_of_rounds() -> None:
+    given = PBT(CopyBest(), Perturb(), copies="weights")
+    assert given.for_rounds(3) is given
+    assert PBT(CopyBest(), copies="weights").for_rounds(3).exploit == CopyBest()
+    with pytest.raises(ConfigError, match="rounds: got 0"):
+        PBT().for_rounds(0)
+
+
+def test_two_that_are_alike_are_led_apart() -> None:
+    people = population([0.5, 0.5], hyperparameters=lambda i: {"lr": 0.0, "width": 10})
+    found = [decide(PBT(), 1, people, seed=seed) for seed in range(40)]
+    assert all(isinstance(decision, Copy) and decision.donor == 0 for decision in found)
+    assert any(decision.hyperparameters["lr"] for decision in found)  # zero is no trap
+
+
 def test_without_a_copy_nothing_is_explored() -> None:
     assert decide(PBT(), 1, two()) == Keep("rank 1 of 2: goes on")
 

@@ -20,6 +20,7 @@ from evolvent.errors import ConfigError
 
 ALL = (
     PBT(),
+    PBT().for_rounds(10),
     PBT(Truncation(0.4, min_gap=0.1, burn_in=3), Perturb(0.5, 2, bounds="reflect")),
     PBT(TTest(5, 0.1), [Resample(0.25), Perturb((0.8, 1.25))], copies="weights"),
     PBT(NoExploit(), {"lr": Gaussian(0.1), "net": {"depth": [Shift(), NoExplore()]}}),
@@ -46,6 +47,11 @@ def test_the_stored_form_is_readable() -> None:
         },
         "copies": "both",
     }
+
+
+def test_the_stored_form_of_what_is_left_to_the_rounds_leaves_it_out() -> None:
+    assert "explore" not in algorithm_to_json(PBT())
+    assert algorithm_from_json({"type": "PBT"}).explore is None  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "Replay"])

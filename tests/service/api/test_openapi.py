@@ -168,6 +168,15 @@ def test_every_operation_answers_as_it_is_described(client: Client) -> None:
     assert client.asked == {f"{o.method} {o.path}" for o in OPERATIONS}
 
 
+def test_study_without_explore_is_told_with_the_steps_of_its_rounds(client: Client) -> None:
+    record = {**study_record(rounds=10).to_json(), "algorithm": "PBT"}
+    client.study = client.ask("POST /studies", {"record": record, "key": "k"})["id"]
+    algorithm = client.ask("GET /studies/{study}")["record"]["algorithm"]
+    perturb, resample = algorithm["explore"]
+    assert (perturb["factors"], resample["probability"]) == ([0.622, 1.607], 0.25)
+    assert algorithm["exploit"]["fraction"] == 0.25
+
+
 def claim(client: Client) -> dict[str, Any]:
     lease = client.ask("POST /studies/{study}/claim", {"worker": "w", "lease_s": 60})
     return {"worker": "w", **{name: lease["job"][name] for name in ("member", "round", "attempt")}}
