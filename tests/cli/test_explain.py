@@ -28,7 +28,7 @@ def a_copy(study: ev.Study) -> str:
 
 
 def test_a_copy_is_explained_in_words_and_tables() -> None:
-    study = bred()
+    study = bred(algorithm=ev.PBT(explore=ev.Perturb()))
     job = study.job(a_copy(study))
     text = fine("explain", "hill", job.id)
     lines = text.splitlines()

@@ -44,7 +44,7 @@ def new_study(store: str = "memory://", **changes: Any) -> ev.Study:
     settings: dict[str, Any] = {
         "metric": "at", "mode": "max", "space": SPACE, "population": MEMBERS, "rounds": ROUNDS,
         "seed": 3, "synchronous": True, "durability": "process", "resume": True,
-        "algorithm": ev.PBT(ev.Truncation(0.25)),
+        "algorithm": ev.PBT(ev.Truncation(0.25), ev.Perturb()),
     }  # fmt: skip
     return ev.create_study("bred", store=store, **(settings | changes))
 

@@ -133,7 +133,8 @@ def run(
       \[algorithm]                         # optional
       type = "PBT"                        # or "PBT.paper", "PBT.ray"
       exploit = {type = "Truncation", fraction = 0.25}
-      explore = {type = "Perturb", factors = \[0.5, 2]}   # by default: steps by rounds
+      # without explore, the more rounds there are the smaller are the steps
+      explore = {type = "Perturb", factors = \[0.5, 2]}
 
       \[\[initial]]                         # first members, by hand; optional
       lr = 0.1
