@@ -69,7 +69,7 @@ def _tuner(task: dict[str, Any]) -> tune.Tuner:
     scheduler = PopulationBasedTraining(
         time_attr="training_iteration",
         perturbation_interval=1,
-        quantile_fraction=0.2,
+        quantile_fraction=0.25,
         hyperparam_mutations={"lr": tune.loguniform(1e-4, 1.0)},
     )
     fixed = {name: task[name] for name in ("bytes", "products", "directory")}
