@@ -191,7 +191,7 @@ class Store(Protocol):
         """Set the number of rounds, not below what has been trained.
 
         Members that had ended for want of rounds go on. A synchronous study that is
-        extended goes on exactly as if it had been that long from the start.
+        extended goes on exactly as if it had been that long, with the same steps, from the start.
         A study that had stopped at its target stays stopped until `resume`.
         """
 
