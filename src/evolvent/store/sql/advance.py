@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -81,10 +81,8 @@ def finish_job(work: UnitOfWork, head: HeadRow, result: JobResult) -> None:
     last_line, others_wait = work.execute(_BEFORE, rows.id_range(work.study)).fetchone()
     _append_job(work, head, result, line=last_line + 1)
     new = next_head(work.record, me, parent=parent)
-    addresses: dict[JobId | None, str | None] = {None: None, me.job: result.checkpoint}
-    if parent is not None:
-        addresses[parent] = head.checkpoint
-    _write_head(work, new, addresses)
+    kept = None if parent is None else head.checkpoint
+    _write_head(work, new, kept if score is None else result.checkpoint)
     if score is not None:
         _note_best(work, me.job, score, result.checkpoint)
     if others_wait or new.state is HeadState.WAITING:
@@ -97,7 +95,7 @@ def resume_members(work: UnitOfWork, heads: Sequence[HeadRow]) -> None:
     for head in heads:
         me = population.member(head.member)
         new = next_head(work.record, me, parent=head.parent)
-        _write_head(work, new, {head.parent: head.checkpoint})
+        _write_head(work, new, head.checkpoint)
     _decide_waiting(work)
 
 
@@ -108,17 +106,14 @@ def decide(work: UnitOfWork, head: HeadRow) -> dict[str, Any] | None:
         What changes of the head, by column, not written yet; None when its member was stopped,
         which is.
     """
-    new = _decided_head(work, work.population.member(head.member), head.parent)
+    new, address = _decided(work, head)
     if new.state is not HeadState.QUEUED:
-        _write_head(work, new, {head.parent: head.checkpoint})
+        _write_head(work, new, address)
         return None
-    values = rows.head_values(new)
-    values["checkpoint"], values["own_checkpoint"] = head.checkpoint, None
-    if new.parent != head.parent:
-        # What it leaves stays until it reports: others may copy it, and as a claim is not synced, a
-        # power cut may undo this one.
-        values["checkpoint"], values["own_checkpoint"] = _address(work, new.parent), head.checkpoint
-    return values
+    # What it leaves for another's stays until it reports: others may copy it, and as a claim is not
+    # synced, a power cut may undo this one.
+    left = head.checkpoint if new.parent != head.parent else None
+    return rows.head_values(new) | {"checkpoint": address, "own_checkpoint": left}
 
 
 def _append_job(work: UnitOfWork, head: HeadRow, result: JobResult, *, line: int) -> None:
@@ -159,33 +154,41 @@ def _decide_waiting(work: UnitOfWork) -> None:
         return
     # They have failed. One after the other: the donor that revived one counts for the next.
     for head in _waiting_heads(work, NO_ROUND):
-        new = _decided_head(work, work.population.member(head.member), head.parent)
+        new, address = _decided(work, head)
         work.drop_ref(head.checkpoint)
-        _write_head(work, new, {head.parent: head.checkpoint})
+        _write_head(work, new, address)
 
 
-def _decided_head(work: UnitOfWork, me: Member, parent: JobId | None) -> Head:
-    """Ask the algorithm what a member does next; arguments as `core.heads.decided_head`.
+def _decided(work: UnitOfWork, old: HeadRow | WaitingHead) -> tuple[Head, str | None]:
+    """Ask the algorithm what the member of a head does next.
 
-    A donor whose checkpoint is gone is none: an import may have come without it, and an older
-    evolvent did not keep what a member left for a copy.
+    Returns:
+        Its new head, and the address of the checkpoint that it starts from.
+    """
+    me = work.population.member(old.member)
+    new = decided_head(work.record, me, parent=old.parent, population=work.population)
+    return _with_checkpoint(work, new, me, old)
+
+
+def _with_checkpoint(
+    work: UnitOfWork, new: Head, me: Member, old: HeadRow | WaitingHead
+) -> tuple[Head, str | None]:
+    """Return what `me` has decided with the address of the checkpoint that it starts from.
+
+    A donor whose checkpoint is gone is none, and it decides without: an import may have come
+    without it, and an older evolvent did not keep what a member left for a copy.
     """
     population = work.population
-    new = decided_head(work.record, me, parent=parent, population=population)
-    while _is_gone(work, new.parent, but=(me.job, parent)):
+    while new.parent not in (me.job, old.parent):
         assert new.parent is not None  # for the type checker: it is a donor's
+        address = _address(work, new.parent)
+        if address is not None and address in work.cache.checkpoints:
+            return new, address
         donor = new.parent.member
         left = (member for member in population if member.id != donor)
         population = Population(left, population.history)
-        new = decided_head(work.record, me, parent=parent, population=population)
-    return new
-
-
-def _is_gone(work: UnitOfWork, donor: JobId | None, *, but: tuple[JobId | None, ...]) -> bool:
-    if donor is None or donor in but:
-        return False
-    address = _address(work, donor)
-    return address is None or address not in work.cache.checkpoints
+        new = decided_head(work.record, me, parent=old.parent, population=population)
+    return new, old.checkpoint
 
 
 def _decide_round(work: UnitOfWork) -> None:
@@ -204,18 +207,19 @@ def _decide_together(work: UnitOfWork, due: int) -> None:
     if not waiting:
         return
     population = work.population
-    pairs = [(population.member(head.member), head.parent) for head in waiting]
+    members = [population.member(head.member) for head in waiting]
+    pairs = [(me, head.parent) for me, head in zip(members, waiting, strict=True)]
     heads = round_heads(work.record, pairs, population=population)
-    for n, (me, parent) in enumerate(pairs):
-        if _is_gone(work, heads[n].parent, but=(me.job, parent)):
-            heads[n] = _decided_head(work, me, parent)
-    addresses = {None: None, **{head.parent: head.checkpoint for head in waiting}}
+    decided = [
+        (old, *_with_checkpoint(work, new, me, old))
+        for old, new, me in zip(waiting, heads, members, strict=True)
+    ]
     # Who has failed lets go of what it had started from; dropped for all before any is added.
-    failed = {me.id for me, _ in pairs if me.failed}
-    work.drop_ref(*(head.checkpoint for head in waiting if head.member in failed))
-    for old, new in zip(waiting, heads, strict=True):
+    failed = {me.id for me in members if me.failed}
+    work.drop_ref(*(old.checkpoint for old in waiting if old.member in failed))
+    for old, new, address in decided:
         left = new.parent != old.parent and old.member not in failed
-        _write_head(work, new, addresses, own=old.checkpoint if left else None)
+        _write_head(work, new, address, own=old.checkpoint if left else None)
 
 
 class JobResult(NamedTuple):
@@ -245,26 +249,20 @@ class WaitingHead:
 
 
 def _write_head(
-    work: UnitOfWork,
-    head: Head,
-    addresses: Mapping[JobId | None, str | None],
-    *,
-    own: str | None = None,
+    work: UnitOfWork, head: Head, checkpoint: str | None, *, own: str | None = None
 ) -> None:
     """Write what a member does next.
 
     Args:
         work: the transaction.
         head: of the member.
-        addresses: those of checkpoints that are known.
+        checkpoint: address of the one that it starts from.
         own: the checkpoint that it leaves for another's.
     """
-    parent = head.parent
-    address = addresses[parent] if parent in addresses else _address(work, parent)
-    work.add_ref(address)
+    work.add_ref(checkpoint)
     values = rows.head_values(head)
     values["id"] = work.study * ID_STRIDE + head.member
-    values["checkpoint"], values["own_checkpoint"] = address, own
+    values["checkpoint"], values["own_checkpoint"] = checkpoint, own
     work.execute(_WRITE_HEAD, values)
 
 
@@ -290,8 +288,7 @@ def _due_round(work: UnitOfWork) -> int | None:
     return None if busy else values["due"]
 
 
-def _address(work: UnitOfWork, job: JobId | None) -> str | None:
-    assert job is not None  # the address of no job is always known
+def _address(work: UnitOfWork, job: JobId) -> str | None:
     values = {"study": work.study, "member": job.member, "round": job.round}
     address: str | None = work.execute(rows.CHECKPOINT_OF, values).fetchone()[0]
     return address
