@@ -16,6 +16,7 @@ from _zoo_simulation import (
     equal_training,
     equally_trained,
     newest_of_all,
+    same_round,
     simulate,
     study_of,
 )
@@ -44,6 +45,7 @@ GRID = 25
 """About how many constants are tried."""
 
 VIEWS: Mapping[str, View] = {
+    "round": same_round,
     "newest": newest_of_all,
     "equal": equal_training,
     "equally": equally_trained,
@@ -131,7 +133,7 @@ def mode_of(text: str, population: int) -> tuple[Mode, View]:
     is shown of its peers, one of `VIEWS`.
     """
     turns, *asked = text.split("@")
-    views = [name for name in asked if name != "report"] or ["newest"]
+    views = [name for name in asked if name != "report"] or ["round"]
     count, _, spread = turns.partition("x")
     try:
         if turns == "sync":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -73,11 +73,17 @@ class Log:
         self.states: dict[JobId, Any] = {}
         self.true_scores: dict[JobId, float] = {}
 
-    def scores(self, member: int, window: int) -> Sequence[float]:
+    def scores(self, member: int, window: int, *, round: int | None = None) -> Sequence[float]:
         """Return at most `window` newest scores along the lineage of a member, oldest first."""
-        newest = self.newest.get(member)
-        lineage = () if newest is None else self.lineages[newest.job]
+        newest = self.newest[member].round
+        job = JobId(member, newest if round is None else min(round, newest))
+        lineage = self.lineages[job]
         return [record.score for record in lineage if record.score is not None][-window:]
+
+    def round_scores(self, round: int) -> Mapping[int, float | None]:
+        """Return what the jobs of a round scored, by member."""
+        jobs = [JobId(m.id, round) for m in self.population if m.round >= round]
+        return {job.member: self.lineages[job][-1].score for job in jobs}
 
     def jobs(self) -> Sequence[JobRecord]:
         """Return every finished job, in the order in which they finished."""
@@ -100,9 +106,24 @@ View: TypeAlias = Callable[[Member, Log], Population]
 """From the member that decides and the log to the population that it is shown."""
 
 
-def newest_of_all(me: Member, log: Log) -> Population:
-    """Show the newest finished job of each member."""
+class Shown(Population):
+    """Members that are compared as they are, whichever rounds they have finished."""
+
+    def after(self, round: int) -> Population:
+        return self
+
+
+def same_round(me: Member, log: Log) -> Population:
+    """Show each peer with its score after the round that `me` has finished, as studies do.
+
+    A peer that has not finished it yet is shown as it is.
+    """
     return log.population
+
+
+def newest_of_all(me: Member, log: Log) -> Population:
+    """Show the newest finished job of each member, whoever has trained for longer."""
+    return Shown(log.population, log)
 
 
 def equal_training(me: Member, log: Log) -> Population:
@@ -116,14 +137,14 @@ def equal_training(me: Member, log: Log) -> Population:
         lineage = log.lineages[peer.job]
         return peer if len(lineage) <= trained else replace(peer, score=lineage[trained - 1].score)
 
-    return Population(map(then, log.population), log)
+    return Shown(map(then, log.population), log)
 
 
 def equally_trained(me: Member, log: Log) -> Population:
     """Show the same as `equal_training`, without peers that have trained less."""
     trained = len(log.lineages[me.job])
     shown = equal_training(me, log)
-    return Population([m for m in shown if len(log.lineages[m.job]) >= trained], log)
+    return Shown([m for m in shown if len(log.lineages[m.job]) >= trained], log)
 
 
 def study_of(
@@ -151,7 +172,7 @@ def study_of(
 
 
 def simulate(
-    task: Task, study: StudyRecord, mode: Mode = Mode(), *, view: View = newest_of_all
+    task: Task, study: StudyRecord, mode: Mode = Mode(), *, view: View = same_round
 ) -> tuple[Outcome, Log]:
     """Run a study to its end; `view` is for asynchronous ones."""
     run = _Run(task, study, mode, view)

@@ -26,7 +26,7 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS
 from _zoo_arms import ARMS, CONTROLS, MODES, RAY, Arm, Cell, arm_of, mode_of, task_of
 from _zoo_report import Scores, cell_table, mode_table, rows, table
 from _zoo_results import Results, done, missing, read, run, run_ray
-from _zoo_simulation import Mode, newest_of_all
+from _zoo_simulation import Mode, same_round
 from _zoo_tasks import TASKS
 from _zoo_training import DATA, TRAININGS, missing_data
 
@@ -72,7 +72,7 @@ def _report(scores: Scores, options: argparse.Namespace) -> None:
 def _run_ray(cells: Sequence[Cell], options: argparse.Namespace, results: Results) -> bool:
     for mode in options.modes:
         plain, view = mode_of(mode, 8)
-        if (plain, view) != (Mode(plain.workers), newest_of_all):
+        if (plain, view) != (Mode(plain.workers), same_round):
             raise SystemExit(f"--ray: got {mode}, wanted sync or a number of workers")
     return run_ray(cells, options.seeds, python=options.ray, path=options.file, results=results)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import evolvent as ev
-from _zoo_arms import Cell, arm_of, run_arm
+from _zoo_arms import Cell, arm_of, mode_of, run_arm
 from _zoo_simulation import Mode, simulate, study_of
 from _zoo_tasks import TASKS, Task, train_quadratic
 from evolvent.core.algorithms import Algorithm
@@ -144,12 +144,18 @@ def test_best_constant(task: str, interval: int, expected: float):
 
 
 @pytest.mark.parametrize(
-    ("workers", "decide", "expected"),
-    [(1, "claim", 0.0454), (2, "claim", 0.0491), (4, "claim", 0.0582), (1, "report", 0.0929)],
+    ("mode", "expected"),
+    [
+        ("1@newest", 0.0454),
+        ("2@newest", 0.0491),
+        ("4@newest", 0.0582),
+        ("1@report@newest", 0.0929),
+        ("1", 0.0579),
+    ],
 )
-def test_deciding_at_the_claim(workers: int, decide: str, expected: float):
+def test_deciding_at_the_claim(mode: str, expected: float):
     """The figures of which the moment of decision was chosen; 40 seeds, sd about .06."""
-    task, mode = TASKS["nqm"], Mode(workers, decide=decide)
+    task, (turns, view) = TASKS["nqm"], mode_of(mode, 8)
     found = []
     for seed in range(40):
         study = study_of(
@@ -160,5 +166,5 @@ def test_deciding_at_the_claim(workers: int, decide: str, expected: float):
             seed=seed,
             synchronous=False,
         )
-        found.append(simulate(task, study, mode)[0].best)
+        found.append(simulate(task, study, turns, view=view)[0].best)
     assert -mean(found) == pytest.approx(expected, abs=0.01)

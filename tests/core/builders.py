@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,11 @@ class Scores:
     def __init__(self, scores: dict[int, Sequence[float]]) -> None:
         self._scores = scores
 
-    def scores(self, member: int, window: int) -> Sequence[float]:
+    def scores(self, member: int, window: int, *, round: int | None = None) -> Sequence[float]:
         return list(self._scores.get(member, ()))[-window:]
+
+    def round_scores(self, round: int) -> Mapping[int, float | None]:
+        return {}
 
     def jobs(self) -> Sequence[JobRecord]:
         return ()

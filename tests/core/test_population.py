@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -80,6 +81,82 @@ def test_ranks_are_the_same_however_often_they_are_asked_for() -> None:
     assert [ranks(people) for _ in range(3)] == [expected] * 3
     people.update(Member(0, 1, 99.0))
     assert ranks(people) == [0, *reversed(range(1, 19)), 19]
+
+
+class Rounds(NoHistory):
+    """A log: by member, what its jobs scored, round by round."""
+
+    def __init__(self) -> None:
+        self.scored: dict[int, list[float | None]] = {}
+
+    def report(self, member: int, score: float | None) -> Member:
+        scored = self.scored.setdefault(member, [])
+        scored.append(score)
+        return Member(member, len(scored) - 1, score, {"round": len(scored) - 1})
+
+    def round_scores(self, round: int) -> dict[int, float | None]:
+        return {id: scored[round] for id, scored in self.scored.items() if len(scored) > round}
+
+    def compared(self, round: int) -> list[tuple[int, int, float | None]]:
+        """Return the members as they are compared after a round: number, newest round, score."""
+        return [
+            (id, len(of) - 1, None if of[-1] is None else of[min(round, len(of) - 1)])
+            for id, of in sorted(self.scored.items())
+        ]
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 6), scores), max_size=8), max_size=20), st.data())
+def test_after_a_round_members_count_with_what_they_had_then(
+    reports: list[list[tuple[int, float | None]]], data: st.DataObject
+) -> None:
+    """However reports come, in ones or many at once, and whenever the views are asked for."""
+    log = Rounds()
+    people = Population((), log)
+    for batch in reports:
+        people.update(*(log.report(member, score) for member, score in batch))
+        last = max(map(len, log.scored.values()), default=0)
+        for round in data.draw(st.sets(st.integers(0, last))):
+            view = people.after(round)
+            assert [(m.id, m.round, m.score) for m in view] == log.compared(round)
+            assert ranks(view) == ranks(Population(view))
+            assert view.n_healthy == sum(not m.failed for m in view)
+            assert all(m.hyperparameters == {"round": m.round} for m in view)
+
+
+def test_who_has_gone_on_counts_with_what_it_had_then_and_is_copied_as_it_is() -> None:
+    log = Rounds()
+    people = Population([log.report(member, 0.1 * member) for member in range(4)], log)
+    assert people.after(0) is people
+    people.update(log.report(0, 9.0))
+    people.update(log.report(3, None))
+    assert ranks(people) == [0, 2, 1, 3]
+    view = people.after(0)
+    assert ranks(view) == [2, 1, 0, 3]
+    assert (view.member(0).score, view.member(0).job) == (0.0, "m0r1")
+    assert view.member(3).failed
+    assert view.after(0) is view
+
+
+def test_more_rounds_than_views_are_kept() -> None:
+    log = Rounds()
+    people = Population([log.report(member, float(member)) for member in range(9)], log)
+    for round in range(30):
+        people.update(log.report(0, -1.0 - round))
+        assert [ranks(people.after(r))[-1] for r in range(1, round + 1)] == [0] * round
+        assert ranks(people.after(0)) == [8, 7, 6, 5, 4, 3, 2, 1, 0]
+
+
+def test_a_lineage_is_followed_from_the_round_that_is_compared() -> None:
+    class Asked(Rounds):
+        def scores(self, member: int, window: int, *, round: int | None = None) -> tuple[Any, ...]:
+            return member, window, round
+
+    log = Asked()
+    people = Population([log.report(member, 0.5) for member in (0, 0, 1, 1, 1)], log)
+    assert people.history.scores(1, 5) == (1, 5, None)
+    assert people.after(1).history.scores(1, 5) == (1, 5, 1)
+    assert people.after(1).history.scores(1, 5, round=0) == (1, 5, 0)
+    assert people.after(1).history.jobs() == ()
 
 
 def test_a_population_is_a_sequence_of_members() -> None:

@@ -108,7 +108,8 @@ def decided_head(
         population: the newest state of all, `me` included.
     """
     rng = deferred(study.seed, "decide", me.id, me.round)
-    decision = study.algorithm.decide(me, population, space=study.space, rng=rng)
+    peers = compared_with(study, me, population)
+    decision = study.algorithm.decide(me, peers, space=study.space, rng=rng)
     own = parent if me.failed else me.job
     state, values = HeadState.QUEUED, me.hyperparameters
     match decision:
@@ -125,6 +126,14 @@ def decided_head(
         case _:
             assert_never(decision)
     return Head(me.id, me.round + 1, state, values, own, decision.reason, cause)
+
+
+def compared_with(study: StudyRecord, me: Member, population: Population) -> Population:
+    """Return the population as `me` is shown it: in a synchronous study as it is.
+
+    Else as after the round that `me` has finished, of which peers may be ahead.
+    """
+    return population if study.synchronous else population.after(me.round)
 
 
 def round_heads(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol, overload
 
@@ -13,18 +15,30 @@ from evolvent.core.records import JobRecord, Member
 
 _SORTS_FROM = 6  # as a share of the members: from there on, sorting anew is cheaper
 
+_VIEWS = 8  # rounds after which members are compared at about the same time
+_ONE_BY_ONE = 32  # so few are always put in their places one by one while there are views
+
 _MANY = 16  # who asks for so many ranks without an update between them will ask for all
 
 
 class History(Protocol):
     """The finished part of the log, for algorithms that must remember."""
 
-    def scores(self, member: int, window: int) -> Sequence[float]:
+    def scores(self, member: int, window: int, *, round: int | None = None) -> Sequence[float]:
         """Return at most `window` newest scores along the lineage of a member, oldest first.
 
         The lineage follows the weights from the member's newest job: before a copy it is the
         donor's. Failed jobs have no score.
+
+        Args:
+            member: its number.
+            window: how many scores, 1 or more.
+            round: the lineage of its job of this round, where it has got so far.
         """
+        ...
+
+    def round_scores(self, round: int) -> Mapping[int, float | None]:
+        """Return what the jobs of a round scored, by member; None for one that failed."""
         ...
 
     def jobs(self) -> Sequence[JobRecord]:
@@ -35,11 +49,32 @@ class History(Protocol):
 class NoHistory:
     """The history of a population that was put together by hand."""
 
-    def scores(self, member: int, window: int) -> Sequence[float]:  # noqa: ARG002 - there is none
+    def scores(self, member: int, window: int, *, round: int | None = None) -> Sequence[float]:  # noqa: ARG002 - there is none
         return ()
+
+    def round_scores(self, round: int) -> Mapping[int, float | None]:  # noqa: ARG002 - there is none
+        return {}
 
     def jobs(self) -> Sequence[JobRecord]:
         return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _HistoryUntil:
+    """A history in which no lineage is followed from later than a round."""
+
+    history: History
+    until: int
+
+    def scores(self, member: int, window: int, *, round: int | None = None) -> Sequence[float]:
+        until = self.until if round is None else min(round, self.until)
+        return self.history.scores(member, window, round=until)
+
+    def round_scores(self, round: int) -> Mapping[int, float | None]:
+        return self.history.round_scores(round)
+
+    def jobs(self) -> Sequence[JobRecord]:
+        return self.history.jobs()
 
 
 class Population(Sequence[Member]):
@@ -58,6 +93,8 @@ class Population(Sequence[Member]):
         self._order: list[int] | None = None
         self._ranks: dict[int, int] | None = None
         self._asked = 0  # for ranks, since the last update
+        self._last_round = max((m.round for m in all_), default=-1)
+        self._views: OrderedDict[int, Population] = OrderedDict()  # by round; the last used is last
 
     @classmethod
     def of(cls, members: Sequence[Member]) -> Population:
@@ -68,30 +105,92 @@ class Population(Sequence[Member]):
         """Put the newer states of members, or new ones, in their places.
 
         One by one each costs O(log N) comparisons; many at once are sorted anew together.
+
+        Args:
+            members: in the order in which they reported; all reports, where views of rounds are to
+                stay up to date.
         """
-        self._ranks, self._asked = None, 0
-        if len(members) * _SORTS_FROM > len(self._members):
+        together = len(members) * _SORTS_FROM > len(self._members)
+        if together and not (self._views and len(members) <= _ONE_BY_ONE):
             self._update_together(members)
             return
         for member in members:
-            old = self._members.get(member.id)
-            if old is None:
-                self._order = None
-            elif old.score is None:
-                del self._failed[bisect_left(self._failed, old.id)]
+            if self._views:
+                self._update_views(member)
+            self._last_round = max(self._last_round, member.round)
+            self._put(member)
+
+    def after(self, round: int) -> Population:
+        """Return the members as they are to be compared after a round, whoever has gone on since.
+
+        Those that have gone on count with what they scored after that round; a copy takes their
+        newest state all the same, which `round`, `job` and `hyperparameters` of a member tell. One
+        that failed then or last counts as failed. Those that have not got so far are as they are.
+
+        A worker that comes late in a round finds peers that have trained for a round more. If they
+        were ranked by that, it would copy them for it, and age be bred instead of hyperparameters.
+        """
+        if self._last_round <= round:
+            return self
+        view = self._views.get(round)
+        if view is not None:
+            self._views.move_to_end(round)
+            return view
+        scores = self.history.round_scores(round)
+        ahead = {m.id: m for m in self._members.values() if m.round > round}
+        shown = {id: _scored(m, scores.get(id)) for id, m in ahead.items()}
+        view = Population((self._members | shown).values(), _HistoryUntil(self.history, round))
+        return self._keep_view(round, view)
+
+    def _keep_view(self, round: int, view: Population) -> Population:
+        view._last_round = round
+        self._views[round] = view
+        if len(self._views) > _VIEWS:
+            self._views.popitem(last=False)
+        return view
+
+    def _update_views(self, member: Member) -> None:
+        """Let the views of rounds know the newer state of a member, before this one does."""
+        if member.round > self._last_round >= 0:
+            # The first to go on: all others still are as they are to be compared after that round.
+            view = Population((), _HistoryUntil(self.history, self._last_round))
+            view._members, view._order = dict(self._members), self._order
+            view._healthy, view._failed = list(self._healthy), list(self._failed)
+            self._keep_view(self._last_round, view)
+        for round, view in tuple(self._views.items()):
+            old = view._members.get(member.id)
+            if member.round <= round:
+                view._put(member)
+            elif old is None or old.round < round or (old.failed and not member.failed):
+                del self._views[round]  # what it scored then is not known here: it is read anew
+            elif member.failed:
+                view._put(member)
             else:
-                del self._healthy[bisect_left(self._healthy, (-old.score, old.id))]
-            self._members[member.id] = member
-            if member.score is None:
-                insort(self._failed, member.id)
-            else:
-                insort(self._healthy, (-member.score, member.id))
+                view._members[member.id] = _scored(member, old.score)
+
+    def _put(self, member: Member) -> None:
+        self._ranks, self._asked = None, 0
+        old = self._members.get(member.id)
+        if old is None:
+            self._order = None
+        elif old.score is None:
+            del self._failed[bisect_left(self._failed, old.id)]
+        else:
+            del self._healthy[bisect_left(self._healthy, (-old.score, old.id))]
+        self._members[member.id] = member
+        if member.score is None:
+            insort(self._failed, member.id)
+        else:
+            insort(self._healthy, (-member.score, member.id))
 
     def _update_together(self, members: Iterable[Member]) -> None:
+        self._ranks, self._asked = None, 0
+        self._views.clear()
         newer = {member.id: member for member in members}
         if not newer.keys() <= self._members.keys():
             self._order = None
         self._members.update(newer)
+        self._last_round = max([self._last_round, *(m.round for m in newer.values())])
         self._healthy = [key for key in self._healthy if key[1] not in newer]
         self._failed = [id for id in self._failed if id not in newer]
         self._healthy += [(-m.score, m.id) for m in newer.values() if m.score is not None]
@@ -184,3 +283,9 @@ class Population(Sequence[Member]):
         if self._order is None:
             self._order = sorted(self._members)
         return self._order
+
+
+def _scored(member: Member, score: float | None) -> Member:
+    """Return a member that counts with another score; with none if it has failed since."""
+    score = None if member.failed else score
+    return Member(member.id, member.round, score, member.hyperparameters)

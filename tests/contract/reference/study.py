@@ -220,11 +220,15 @@ class _ReferenceLog:
 
     study: ReferenceStudy
 
-    def scores(self, member: int, window: int) -> Sequence[float]:
-        newest = self.study.slots[member].newest
-        line = self.study.lineage(newest.id) if newest is not None else []
+    def scores(self, member: int, window: int, *, round: int | None = None) -> Sequence[float]:
+        jobs = [job for job in self.study.log.values() if job.member == member]
+        until = max(job.round for job in jobs if round is None or job.round <= round)
+        line = self.study.lineage(JobId(member, until))
         scores = [job.score for job in line if job.score is not None]
         return scores[max(0, len(scores) - window) :]
+
+    def round_scores(self, round: int) -> Mapping[int, float | None]:
+        return {job.member: job.score for job in self.study.log.values() if job.round == round}
 
     def jobs(self) -> Sequence[JobRecord]:
         return tuple(self.study.log.values())

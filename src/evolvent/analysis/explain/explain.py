@@ -189,7 +189,7 @@ def _rivals(case: Case) -> tuple[Rival, ...]:
     return tuple(
         Rival(
             rank + 1,
-            member.job,
+            case.compared(member),
             None if member.score is None else case.record.score(member.score),
             roles.get(member.id, ""),
         )

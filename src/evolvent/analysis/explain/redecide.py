@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evolvent.analysis.explain.log_lines import LogLines
 from evolvent.analysis.explain.snapshot import PopulationSnapshot
-from evolvent.core.heads import Head, HeadState, decided_head
+from evolvent.core.heads import Head, HeadState, compared_with, decided_head
 from evolvent.core.population import Population
 from evolvent.core.records import Cause, JobId, JobRecord, JobState, Member
 from evolvent.errors import EvolventError
@@ -23,7 +23,7 @@ class Redecision:
     Attributes:
         before: the job after which the member had to go on.
         me: the member, as the algorithm saw it.
-        population: all of them; not to be changed.
+        population: all of them, likewise; not to be changed.
         seen: the newest report that the decision saw.
         agrees: whether the log says the same; None when it could not be decided again.
         instead: what came out when the log says something else, or why nothing did.
@@ -71,8 +71,9 @@ def _decide_at(
         agrees, instead = _matches_log(head, job), f"{head.reason} (from {start})"
         if agrees and job.cause is Cause.FELL_BACK:
             damage = job.reason.removeprefix(_as_prefix(head.reason))
+    peers = compared_with(lines.record, me, snapshot.population)
     seen = lines[snapshot.line]
-    return Redecision(before, me, snapshot.population, seen, agrees, instead, damage)
+    return Redecision(before, me, peers, seen, agrees, instead, damage)
 
 
 def _matches_log(head: Head, job: JobRecord) -> bool:

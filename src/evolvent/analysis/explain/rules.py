@@ -14,7 +14,7 @@ from evolvent.core.exploit import BinaryTournament, CopyBest, NoExploit, Truncat
 from evolvent.core.exploit.protocol import at_least, burning_in
 from evolvent.core.exploit.welch import welch
 from evolvent.core.population import Population
-from evolvent.core.records import Member
+from evolvent.core.records import JobId, Member
 from evolvent.core.rng import stream
 from evolvent.core.study import StudyRecord
 
@@ -48,12 +48,19 @@ class Case:
         """Return the rank, 1 for the best."""
         return self.population.rank(member) + 1
 
+    def compared(self, member: Member) -> JobId:
+        """Return the job by which a member ranks; it may have finished others since."""
+        if self.record.synchronous or member.round <= self.me.round:
+            return member.job
+        return JobId(member.id, self.me.round)
+
     def of(self, member: Member) -> str:
         """Return what a member stands for: `member 4 (m4r10, accuracy 0.91, rank 2)`."""
+        job = self.compared(member)
         if member.score is None:
-            return f"member {member.id} ({member.job}, failed)"
+            return f"member {member.id} ({job}, failed)"
         value = self.value(member.score)
-        return f"member {member.id} ({member.job}, {value}, rank {self.rank(member)})"
+        return f"member {member.id} ({job}, {value}, rank {self.rank(member)})"
 
 
 def case_of(record: StudyRecord, me: Member, population: Population) -> Case:

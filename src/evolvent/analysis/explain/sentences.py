@@ -65,7 +65,7 @@ def of_undecided(job: JobRecord) -> str:
     """Say that the member of a queued job has not decided yet."""
     return (
         f"Nothing is decided yet: member {job.member} decides when a worker begins this round, "
-        "against the newest finished job of every member then."
+        f"against what every member has scored after round {job.round - 1} by then."
     )
 
 
@@ -156,18 +156,15 @@ def _when_sentence(record: StudyRecord, decision: Redecision) -> str:
             f"Decided at the end of round {decision.before.round}, for all members at once and "
             "against the same snapshot (synchronous)."
         )
-    before, seen = decision.before.id, decision.seen.id
+    before, seen, round_ = decision.before.id, decision.seen.id, decision.me.round
+    behind = any(member.round < round_ for member in decision.population)
+    scored = f"what every member had scored after round {round_}"
+    against = f"{scored}{', or last where it was not so far' if behind else ''} (asynchronous)"
     if decision.me.failed:
         if seen != before:
             return f"{before} had failed and nobody could be copied until {seen} was reported."
-        return (
-            f"Decided as soon as {before} had failed, against the newest finished job of every "
-            "member (asynchronous)."
-        )
-    return (
-        "Decided when its round began, against the newest finished job of every member "
-        f"(asynchronous); the newest of all was {seen}."
-    )
+        return f"Decided as soon as {before} had failed, against {against}."
+    return f"Decided when its round began, against {against}; the newest of all was {seen}."
 
 
 def _rank_sentence(case: Case, decision: Redecision) -> str:
@@ -196,11 +193,14 @@ def _action_sentence(job: JobRecord, case: Case) -> str:
     donor, copies = case.donor, "both" if case.pbt is None else case.pbt.copies
     if copies == "hyperparameters" and case.me.failed:
         copies = "both"
+    start = f"It starts from the checkpoint of {donor.job}"
+    if donor.job != case.compared(donor):
+        start += f", which member {donor.id} had finished since,"
     if copies == "weights":
-        return f"It starts from the checkpoint of {donor.job}{explores} with its own values."
+        return f"{start}{explores} with its own values."
     if copies == "hyperparameters":
         return f"It goes on from {own} with the hyperparameters of member {donor.id}{explores}."
-    return f"It starts from the checkpoint of {donor.job} with its hyperparameters{explores}."
+    return f"{start} with its hyperparameters{explores}."
 
 
 def _trained(record: StudyRecord, job: JobRecord, parent: JobRecord | None) -> str:

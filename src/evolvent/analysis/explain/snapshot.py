@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from evolvent.analysis.explain.log_lines import LogLines
 from evolvent.core.population import Population
@@ -23,7 +23,7 @@ class PopulationSnapshot:
     def __init__(self, lines: LogLines, line: int) -> None:
         self.line = line
         self._lines = lines
-        span = max(_SCAN_LEAST, _SCAN * len(lines.views))
+        self._span = span = max(_SCAN_LEAST, _SCAN * len(lines.views))
         later = [lines[n] for n in range(line + 1, min(line + 1 + span, len(lines)))]
         heads = [job for view in lines.views for job in (view.newest, view.open)]
         self._next: dict[JobId, JobRecord | None]
@@ -48,11 +48,28 @@ class PopulationSnapshot:
                 self._next[id] = None
         return self._next[id]
 
-    def scores(self, member: int, window: int) -> Sequence[float]:
+    def scores(self, member: int, window: int, *, round: int | None = None) -> Sequence[float]:
         """Return at most `window` newest scores along the lineage of a member, oldest first."""
-        line = self._lines.store.lineage(self._lines.study, self.newest[member].id)
+        newest = self.newest[member].round
+        job = JobId(member, newest if round is None else min(round, newest))
+        line = self._lines.store.lineage(self._lines.study, job)
         scores = [job.score for job in line if job.score is not None]
         return scores[max(0, len(scores) - window) :]
+
+    def round_scores(self, round: int) -> Mapping[int, float | None]:
+        """Return what the jobs of a round scored, by member, of members that have gone on since."""
+        ahead = {member for member, job in self.newest.items() if job.round > round}
+        found: dict[int, float | None] = {}
+        # Backwards through the lines near by, as for the newest ones.
+        for line in range(self.line, max(-1, self.line - self._span), -1):
+            if len(found) == len(ahead):
+                return found
+            job = self._lines[line]
+            if job.round == round and job.member in ahead:
+                found[job.member] = job.score
+        for member in ahead - found.keys():
+            found[member] = self._lines.store.job(self._lines.study, JobId(member, round)).score
+        return found
 
     def jobs(self) -> Sequence[JobRecord]:
         """Return every job finished by then."""

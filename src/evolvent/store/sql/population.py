@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -10,6 +10,7 @@ from evolvent.core.population import Population
 from evolvent.core.records import JobRecord, Member
 from evolvent.store.sql.database import Transaction
 from evolvent.store.sql.rows import ID_STRIDE, LOG, LazyHyperparameters, Row, finished_job, id_range
+from evolvent.validation import MOST
 
 _NEWER = """
 SELECT id, member, round, score, hyperparameters FROM job
@@ -32,7 +33,14 @@ WITH RECURSIVE line (score, parent_member, parent_round, age) AS (
 )
 SELECT score FROM line WHERE score IS NOT NULL ORDER BY age LIMIT :window
 """
-_NEWEST_ROUND = "SELECT max(round) FROM job WHERE study = :study AND member = :member"
+_NEWEST_ROUND = """
+SELECT max(round) FROM job WHERE study = :study AND member = :member AND round <= :round
+"""
+_ROUND_SCORES = """
+SELECT j.member, j.score
+FROM member m JOIN job j ON j.study = m.study AND j.member = m.member AND j.round = :round
+WHERE m.id >= :begin AND m.id < :end
+"""
 
 
 class LogHistory:
@@ -42,10 +50,15 @@ class LogHistory:
         self.tx: Transaction
         self._study = study
 
-    def scores(self, member: int, window: int) -> Sequence[float]:
+    def scores(self, member: int, window: int, *, round: int | None = None) -> Sequence[float]:
         values = {"study": self._study, "member": member, "window": window}
+        values["round"] = MOST if round is None else round
         (values["round"],) = self.tx.execute(_NEWEST_ROUND, values).fetchone()
         return [score for (score,) in self.tx.execute(_SCORES, values)][::-1]
+
+    def round_scores(self, round: int) -> Mapping[int, float | None]:
+        values = {**id_range(self._study), "round": round}
+        return dict(self.tx.execute(_ROUND_SCORES, values).fetchall())
 
     def jobs(self) -> Sequence[JobRecord]:
         return tuple(map(finished_job, self.tx.execute(LOG, id_range(self._study))))
@@ -101,8 +114,7 @@ class PopulationCache:
                 return self._read_all(tx)
             del rows[0]
         if rows:
-            newest = {row[1]: row for row in rows}  # the last of each member counts
-            population.update(*map(_member, newest.values()))
+            population.update(*map(_member, rows))
             self._last_line, self._last_job = rows[-1][0], rows[-1][1:4]
         return population
 
