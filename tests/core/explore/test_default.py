@@ -42,7 +42,10 @@ def test_a_lineage_comes_equally_far_and_drifts_nowhere(rounds: int) -> None:
     assert abs(down + up) / 2 * rounds < 0.01 * 1.5 * rounds**0.5
 
 
-@pytest.mark.parametrize("rounds", [1, 2, 3, 10, 57, 99, 100, 101, 999, 1000, 9_999, 10_000])
+@pytest.mark.parametrize(
+    "rounds",
+    [1, 2, 3, 10, 57, 99, 100, 101, 999, 1000, 9_999, 10_000, 33_333_333, 10**9, 2**31 - 1],
+)
 def test_the_default_is_known_again(rounds: int) -> None:
     assert is_default_explore(default_explore(rounds))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from functools import lru_cache
+from typing import cast
 
 from evolvent.core.explore.combined import Chain
 from evolvent.core.explore.perturb import Perturb
 from evolvent.core.explore.protocol import Explore
 from evolvent.core.explore.resample import Resample
+from evolvent.validation import MOST
 
 REACH = 1.5
 """How far a lineage that moves in every round comes: a standard deviation of the logarithm."""
@@ -48,13 +51,24 @@ def default_explore(rounds: int) -> Chain:
 
 
 def is_default_explore(explore: Explore) -> bool:
-    """Return whether a strategy is what `default_explore` gives for up to a million rounds."""
+    """Return whether a strategy is what `default_explore` gives for some number of rounds."""
     match explore:
-        case Chain(steps=(Perturb(factors=(down, up)), Resample())) if 0 < down < 1 < up:
-            rounds = (REACH / math.log(up)) ** 2  # off by less than 2 %, as the factor is rounded
-            if rounds > 1e6:  # too many to be tried
-                return False
-            near = range(max(1, int(rounds * 0.98)), int(rounds * 1.02) + 2)
-            return any(default_explore(n) == explore for n in near)
+        case Chain(steps=(Perturb(factors=(_, _)), Resample())):
+            wanted = _size(explore)
         case _:
             return False
+    for digits in range(1, len(str(MOST)) + 1):
+        # Of two numbers of as many digits, and so of factors with as many decimals, the larger one
+        # never has the larger steps: what is looked for stands where they come down to it.
+        rounds = range(10 ** (digits - 1), 10**digits)
+        i = bisect_left(rounds, wanted, key=lambda n: _size(default_explore(n)))
+        if i < len(rounds) and default_explore(rounds[i]) == explore:
+            return True
+    return False
+
+
+def _size(explore: Explore) -> tuple[float, float, float]:
+    """Return what sorts default explores from the largest steps to the smallest."""
+    perturb, resample = cast(tuple[Perturb, Resample], cast(Chain, explore).steps)
+    down, up = cast(tuple[float, float], perturb.factors)
+    return -up, down, -resample.probability
