@@ -10,12 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.update(
-    RAY_USAGE_STATS_ENABLED="0",
-    RAY_AIR_NEW_OUTPUT="0",
-    RAY_DEDUP_LOGS="0",
-    RAY_TRAIN_V2_ENABLED="0",
-)
+from _ray_environment import RAY_ENVIRONMENT
+
+os.environ.update(RAY_ENVIRONMENT)
 
 import ray
 from ray import tune

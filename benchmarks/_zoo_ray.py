@@ -18,11 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from _ray_environment import RAY_ENVIRONMENT
+
 os.environ.update(
-    RAY_USAGE_STATS_ENABLED="0",
-    RAY_AIR_NEW_OUTPUT="0",
-    RAY_DEDUP_LOGS="0",
-    RAY_TRAIN_V2_ENABLED="0",
+    RAY_ENVIRONMENT,
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     OMP_NUM_THREADS="1",
     OPENBLAS_NUM_THREADS="1",
