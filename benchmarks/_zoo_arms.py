@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -114,11 +115,11 @@ def algorithm_of(expression: str) -> Algorithm:
     names = {name: getattr(ev, name) for name in ev.__all__ if name[0].isupper()}
     try:
         algorithm: Algorithm = eval(expression, {"ev": ev, **names})
-    except (NameError, SyntaxError) as e:
+    except Exception as e:  # whatever the code of an expression may raise
         known = ", ".join([*CONTROLS, *ARMS])
-        raise SystemExit(f"{expression}: {e}; wanted {known} or an expression") from e
+        raise SystemExit(f"arm: got {expression!r} ({e}), wanted {known} or an expression") from e
     if not hasattr(algorithm, "decide"):
-        raise SystemExit(f"{expression}: wanted an algorithm such as PBT(Truncation(0.25))")
+        raise SystemExit(f"arm: got {expression!r}, wanted an algorithm, as PBT(Truncation(0.25))")
     return algorithm
 
 
@@ -141,6 +142,8 @@ def mode_of(text: str, population: int) -> tuple[Mode, View]:
         share = {"N": 1, "N/2": 2}.get(count)
         workers = int(count) if share is None else max(population // share, 1)
         decide: Literal["claim", "report"] = "report" if "report" in asked else "claim"
+        if workers < 1 or not 1 <= float(spread or 1) < math.inf:
+            raise ValueError
         return Mode(workers, float(spread or 1), decide), VIEWS[views[0]]
     except (KeyError, ValueError) as e:
         wanted = f"sync, or such as 2, N/2, Nx4, N@report, N/2@{'|'.join(VIEWS)}"

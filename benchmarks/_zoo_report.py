@@ -12,6 +12,7 @@ import numpy as np
 
 from _zoo_arms import CONTROLS, Cell, task_of
 from evolvent.analysis.comparison.statistics import difference
+from evolvent.analysis.comparison.text import counted
 
 RANDOM = "random"
 Scores: TypeAlias = Mapping[Cell, Mapping[str, Mapping[int, float]]]
@@ -149,8 +150,9 @@ def table(made: Sequence[Row], *, mode: str, reference: str) -> str:
         ]
         for row in made
     ]
-    title = f"{mode}: {made[0].cells} cells, at least {made[0].seeds} seeds"
-    return f"{title}\n\n{_markdown([head, *lines])}"
+    title = f"{mode}: {counted(made[0].cells, 'cell')}, at least {counted(made[0].seeds, 'seed')}"
+    note = "" if made[0].seeds > 1 else " (where one seed is all, nothing is beyond noise)"
+    return f"{title}{note}\n\n{_markdown([head, *lines])}"
 
 
 def mode_table(scores: Scores, *, to: str) -> str:

@@ -29,6 +29,7 @@ from _zoo_results import Results, done, missing, read, run, run_ray
 from _zoo_simulation import Mode, same_round
 from _zoo_tasks import TASKS
 from _zoo_training import DATA, TRAININGS, missing_data
+from evolvent.errors import ConfigError, EvolventError
 
 GROUPS = {"toys": tuple(TASKS), "trainings": tuple(TRAININGS)}
 
@@ -38,9 +39,9 @@ def main() -> None:
     if options.data:
         os.environ[DATA] = str(options.data.resolve())
     arms = _arms(options)
-    for mode in options.modes:
-        mode_of(mode, 2)  # said to be wrong before anything runs
     cells = list(_cells(options))
+    if not cells:
+        raise SystemExit("no cell: none of these --tasks has one of these --intervals")
     results = read(options.file)
     if not options.no_run:
         units = list(missing(cells, arms, options.seeds, results))
@@ -60,7 +61,7 @@ def _report(scores: Scores, options: argparse.Namespace) -> None:
         of_mode = {cell: found for cell, found in scores.items() if cell.mode == mode}
         made[mode] = rows(of_mode, reference=options.reference)
         print(table(made[mode], mode=mode, reference=options.reference), end="\n\n")
-    if "sync" in options.modes and len(options.modes) > 1:
+    if scores and "sync" in options.modes and len(options.modes) > 1:
         print(mode_table(scores, to="sync"), end="\n\n")
     drawable = {mode: found for mode, found in made.items() if found and found[0].families}
     if options.figure and drawable:
@@ -127,12 +128,25 @@ def _trainable(tasks: Sequence[tuple[str, int | None]]) -> list[tuple[str, int |
 
 def _tasks(text: str) -> list[tuple[str, int | None]]:
     """Read a task, a group of them, or `TASK:INTERVAL`."""
-    name, _, interval = text.partition(":")
+    name, colon, interval = text.partition(":")
     names = GROUPS.get(name, (name,))
-    unknown = [name for name in names if name not in (*TASKS, *TRAININGS)]
-    if unknown or (interval and task_of(names[0]).steps % int(interval)):
-        raise argparse.ArgumentTypeError(f"got {text!r}")
-    return [(name, int(interval) if interval else None) for name in names]
+    if names == (name,) and name not in (*TASKS, *TRAININGS):
+        wanted = ", ".join([*GROUPS, *TASKS, *TRAININGS])
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted {wanted}, or TASK:INTERVAL")
+    if not colon:
+        return [(name, None) for name in names]
+    for name in names:
+        steps = task_of(name).steps
+        if not interval.isdecimal() or int(interval) < 1 or steps % int(interval):
+            wanted = f"an interval that divides the {steps} steps of {name}, such as {name}:"
+            wanted += str(task_of(name).intervals[-1])
+            raise argparse.ArgumentTypeError(f"got {text!r}, wanted {wanted}")
+    return [(name, int(interval)) for name in names]
+
+
+def _mode(text: str) -> str:
+    mode_of(text, 2)  # said to be wrong before anything runs
+    return text
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -141,13 +155,37 @@ def _seeds(text: str) -> tuple[int, ...]:
         return tuple(range(text == "odd", 40, 2))
     seeds: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise argparse.ArgumentTypeError(
+                f"got {text!r}, wanted even, odd, or numbers and ranges such as 0-9,20"
+            )
+        if dash and int(last) < int(first):
+            raise argparse.ArgumentTypeError(f"got {text!r}, wanted {last}-{first}")
         seeds += range(int(first), int(last or first) + 1)
-    return tuple(seeds)
+    return tuple(dict.fromkeys(seeds))
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted a number, 1 or more")
+    return int(text)
+
+
+def _figure(text: str) -> str:
+    from evolvent.analysis.plots.save import check_format  # noqa: PLC0415 - Altair comes with it
+
+    try:
+        check_format(text)
+    except ConfigError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
+    return text
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [OPTIONS], which --help explains", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument(
         "--arms",
         nargs="+",
@@ -164,18 +202,19 @@ def _options() -> argparse.Namespace:
         metavar="TASK",
         help=f"{', '.join([*GROUPS, *TASKS, *TRAININGS])}; or TASK:INTERVAL",
     )
-    parser.add_argument("--intervals", nargs="+", type=int, help="only these; steps in a round")
-    parser.add_argument("--populations", nargs="+", type=int, help="these instead")
+    parser.add_argument("--intervals", nargs="+", type=_count, help="only these; steps in a round")
+    parser.add_argument("--populations", nargs="+", type=_count, help="these instead")
     parser.add_argument(
         "--modes",
         nargs="+",
+        type=_mode,
         default=list(MODES),
         metavar="MODE",
         help="sync, or workers: a number, N/2 or N; Nx4: the slowest takes 4 times as long; "
         f"N@report: decided at the report (default: {' '.join(MODES)})",
     )
     parser.add_argument(
-        "--seeds", type=_seeds, default=_seeds("even"), help="even (default), odd, or as 0-99"
+        "--seeds", type=_seeds, default=_seeds("even"), help="even (default), odd, or as 0-9,20"
     )
     parser.add_argument("--reference", default="default", help="the arm others are set beside")
     parser.add_argument(
@@ -185,9 +224,9 @@ def _options() -> argparse.Namespace:
         help="the true score of the best member at the end, or of the job that reported the best",
     )
     parser.add_argument("--cells", action="store_true", help="print every cell, too")
-    parser.add_argument("--figure", metavar="FILE", help=".png, .svg, .pdf or .html")
+    parser.add_argument("--figure", type=_figure, metavar="FILE", help=".png, .svg, .pdf or .html")
     parser.add_argument("--dark", action="store_true", help="draw it on a dark ground")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--jobs", type=_count, default=os.cpu_count(), help="processes")
     parser.add_argument("--file", type=Path, default=Path("zoo.jsonl"), help="of the results")
     parser.add_argument("--data", type=Path, help=f"an .npz file of images; default: {DATA}")
     parser.add_argument(
@@ -206,5 +245,11 @@ def _options() -> argparse.Namespace:
 if __name__ == "__main__":
     try:
         main()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         raise SystemExit("interrupted: what has ended is kept, run it again to go on") from None
+    except EvolventError as e:
+        raise SystemExit(f"zoo.py: {e}") from None
+    except BrokenPipeError:  # who reads it has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed as Python ends
+        raise SystemExit(1) from None

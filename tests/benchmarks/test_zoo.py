@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import evolvent as ev
+import zoo
 from _zoo_arms import Cell, arm_of, mode_of
 from _zoo_report import rows, table, verdict
 from _zoo_results import append, done, missing, read
@@ -243,7 +244,38 @@ def test_from_the_command_line(tmp_path: Path):
     text = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
     ).stdout
-    assert "sync: 1 cells" in text
-    assert "2x4: 1 cells" in text
+    assert "sync: 1 cell," in text
+    assert "2x4: 1 cell," in text
     assert "| b/w/n to sync | 2x4   |" in text
     assert len((tmp_path / "zoo.jsonl").read_text().splitlines()) == 2 * (2 + 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--modes 0", "mode: got '0', wanted sync, or such as 2, N/2"),
+        ("--modes 2x0.5", "mode: got '2x0.5'"),
+        ("--seeds abc", "--seeds: got 'abc', wanted even, odd, or numbers and ranges such as 0-9"),
+        ("--seeds 9-3", "--seeds: got '9-3', wanted 3-9"),
+        ("--tasks foo", "--tasks: got 'foo', wanted toys, trainings, fig2"),
+        ("--tasks nqm:abc", "got 'nqm:abc', wanted an interval that divides the 250 steps of nqm"),
+        ("--tasks nqm:0", "got 'nqm:0', wanted an interval"),
+        ("--tasks plain --intervals 3", "no cell"),
+        ("--populations 0", "--populations: got '0', wanted a number, 1 or more"),
+        ("--arms nope", "arm: got 'nope' (name 'nope' is not defined), wanted random, constant"),
+        ("--arms PBT(Truncation(5))", "Truncation.fraction: got 5"),
+        ("--arms PBT(fraction=1)", "unexpected keyword argument 'fraction'"),
+        ("--arms Truncation(0.2)", "wanted an algorithm"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_a_line(
+    options: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr(sys, "argv", ["zoo.py", *options.split(), "--no-run"])
+    with pytest.raises(SystemExit) as raised:
+        zoo.main()
+    last = raised.value.code if isinstance(raised.value.code, str) else capsys.readouterr().err
+    assert told in last.splitlines()[-1]
