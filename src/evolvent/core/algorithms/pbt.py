@@ -92,9 +92,10 @@ class PBT:
     def __post_init__(self) -> None:
         explores = tuple(EXPLORE.values())
         if isinstance(self.exploit, (type, *explores)) or not callable(self.exploit):
-            raise invalid(
-                "exploit", f"got {self.exploit!r:.80}, wanted a strategy such as Truncation(0.2)"
-            )
+            mistaken = isinstance(self.exploit, (*explores, Mapping, list, tuple))
+            hint = "; what changes copies goes into explore=" if mistaken else ""
+            wanted = f"wanted a strategy such as Truncation(0.25){hint}"
+            raise invalid("exploit", f"got {self.exploit!r:.80}, {wanted}")
         if self.explore is not None:
             object.__setattr__(self, "explore", as_explore(self.explore))
         check_choice("copies", self.copies, tuple(_ACTIONS))

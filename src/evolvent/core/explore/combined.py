@@ -79,19 +79,25 @@ class PerName:
             strategy.validate(space.only((name,)))
 
 
-def as_explore(given: ExploreLike) -> Explore:
+def as_explore(given: ExploreLike, name: str | None = None) -> Explore:
     """Return one strategy for what may be one, a sequence of them, or a mapping by name.
+
+    Args:
+        given: what may be one.
+        name: the hyperparameter that it is for, if it is for one.
 
     Raises:
         ConfigError: names what is no strategy.
     """
     if isinstance(given, Mapping):
-        return PerName(tuple(sorted((n, as_explore(s)) for n, s in Space.flatten(given).items())))
+        by_name = sorted(Space.flatten(given).items())
+        return PerName(tuple((n, as_explore(one, n)) for n, one in by_name))
     if isinstance(given, Sequence) and not isinstance(given, str) and given:
-        return Chain(tuple(as_explore(step) for step in given))
+        return Chain(tuple(as_explore(step, name) for step in given))
     if isinstance(given, type) or not callable(given) or not hasattr(given, "validate"):
         wanted = "a strategy such as Perturb(), a list of them, or a dict by hyperparameter"
-        raise invalid("explore", f"got {given!r:.80}, wanted {wanted}")
+        whose = "" if name is None else f" for {name}"
+        raise invalid("explore", f"got {given!r:.80}{whose}, wanted {wanted}")
     return given
 
 
