@@ -37,7 +37,7 @@ def test_number_of_layers_must_not_be_explored(tmp_path: Path) -> None:
     result = evolvent("check", "tests.trainables:Layered", "--file", study_file(tmp_path, text))
     assert result.exit_code == 1
     assert "FAIL  layers: " in result.stdout
-    assert 'explore={"step": …}' in " ".join(result.stdout.split())
+    assert 'explore = {"step" = …}' in " ".join(result.stdout.split())  # as it goes into the file
     named = text + '[algorithm]\ntype = "PBT"\nexplore = {step = "Perturb"}\n'
     fine("check", "tests.trainables:Layered", "--file", study_file(tmp_path, named))
 

@@ -232,6 +232,33 @@ def test_a_hyperparameter_that_shapes_the_model_is_called_static():
     assert "leave it without an explore strategy" in report["size"].advice
 
 
+class Deep(Sized):
+    """It says what does not fit as PyTorch does: of every layer, at length."""
+
+    def load(self, directory):
+        shapes = "torch.Size([4096, 1024]) from checkpoint, the shape in current model is "
+        lines = [
+            f"size mismatch for encoder.layers.{i}.self_attention.in_proj_weight: copying a param "
+            f"with shape {shapes}torch.Size([4096, 2048])."
+            for i in range(40)
+        ]
+        try:
+            super().load(directory)
+        except ValueError:
+            told = "\n\t".join(["Error(s) in loading state_dict for Transformer:", *lines])
+            raise RuntimeError(told) from None
+
+
+def test_a_long_message_is_told_as_far_as_the_first_shapes():
+    a, b = ({**values, "size": size} for values, size in zip(SETS, (2, 4), strict=True))
+    seen = check_trainable(Deep, (a, b))["size"].seen
+    assert "encoder.layers.0.self_attention.in_proj_weight" in seen
+    assert "torch.Size([4096, 1024])" in seen
+    assert "torch.Size([4096, 2048])" in seen
+    assert len(seen) < 800
+    assert " … (test_check.py:" in seen
+
+
 SIZED = SPACE | {"size": ev.Choice([2, 4]), "momentum": 0.5}
 NAMED = {"lr": ev.Perturb(), "size": ev.Resample(0.1)}
 
@@ -252,6 +279,16 @@ def test_a_hyperparameter_that_shapes_the_model_must_not_be_explored(explore, ad
     assert report["size"].advice == (
         "if it shapes the model, leave it out of explore, and it stays with the weights: " + advice
     )
+
+
+def test_advice_for_a_study_file_is_written_as_its_text():
+    algorithm = ev.PBT(explore=[ev.Perturb(), ev.Resample(0.1, choices=True)])
+    report = check_trainable(Sized, SIZED, algorithm=algorithm, toml=True)
+    assert report["size"].advice.endswith(': explore = {"lr" = …}')
+    report = check_trainable(
+        Sized, SIZED, algorithm=ev.PBT(explore={"size": ev.Resample()}), toml=True
+    )
+    assert report["size"].advice.endswith(': explore = "NoExplore"')
 
 
 def resize(hyperparameters, rng):

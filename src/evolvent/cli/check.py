@@ -54,6 +54,7 @@ def check(
     path, space, metric, algorithm = _subject(trainable, file, study, store)
     report = check_trainable(
         path, space, metric=metric, algorithm=algorithm, rounds=rounds, seed=seed,
+        toml=file is not None,
         on_proof=None if as_json else lambda p: print_prose(str(p).splitlines(), indent=6),
     )  # fmt: skip
     if as_json:

@@ -49,12 +49,18 @@ def with_cure(
     return replace(failure, message=f"{failure.message}\n{cure}", traceback=told)
 
 
-def leave_out(others: Collection[str]) -> str:
-    """Say how to leave a hyperparameter alone: by an explore that names the others."""
-    named = [f'"{name}": …' for name in others]
+def leave_out(others: Collection[str], *, toml: bool = False) -> str:
+    """Say how to leave a hyperparameter alone: by an explore that names the others.
+
+    With `toml` as a study file has it, else in Python.
+    """
+    named = [f'"{name}" = …' if toml else f'"{name}": …' for name in others]
     if len(named) > _MOST:
         named = [*named[:_MOST], "…"]
-    instead = f"explore={{{', '.join(named)}}}" if named else "explore=NoExplore()"
+    if toml:
+        instead = f"explore = {{{', '.join(named)}}}" if named else 'explore = "NoExplore"'
+    else:
+        instead = f"explore={{{', '.join(named)}}}" if named else "explore=NoExplore()"
     return f"leave it out of explore, and it stays with the weights: {instead}"
 
 

@@ -29,6 +29,7 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
     algorithm: Algorithm | None = None,
     rounds: int = 1,
     seed: int = 0,
+    toml: bool = False,
     on_proof: Callable[[Proof], None] | None = None,
 ) -> CheckReport:
     """Train a little, in many ways, and prove that training code can be bred.
@@ -47,6 +48,7 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
             a loaded model cannot take over; needs a space.
         rounds: how many rounds to train before comparing; more when effects are late.
         seed: of the seeds and sets of hyperparameters.
+        toml: write advice as it goes into a study file, not as Python.
         on_proof: called with every proof as soon as it is there.
 
     Returns:
@@ -65,7 +67,7 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
     proofs = []
     with tempfile.TemporaryDirectory(prefix="evolvent-check-") as root:
         lab = Lab(trainable, values, root=Path(root), rounds=rounds, seed=seed)
-        for proof in Proofs(lab, metric, moved).all():
+        for proof in Proofs(lab, metric, moved, toml=toml).all():
             proofs.append(proof)
             if on_proof is not None:
                 on_proof(proof)

@@ -19,6 +19,8 @@ from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import ConfigError, TrainableError
 
 _DRAWS = 101
+_LONGEST = 600
+"""So much of a message is told: PyTorch's has the first parameters that do not fit, and shapes."""
 
 
 class TrainingRaised(Exception):
@@ -173,7 +175,9 @@ def _describe(e: Exception) -> str:
     last = traceback.extract_tb(e.__traceback__)[-1]
     message = " ".join(str(e).split())
     where = f"{Path(last.filename).name}:{last.lineno} in {last.name}"
-    return f"{type(e).__name__}: {message[:200]} ({where})"
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST - 2]} …"
+    return f"{type(e).__name__}: {message} ({where})"
 
 
 def _far_apart(distribution: Any, name: str, seed: int) -> tuple[Any, Any]:

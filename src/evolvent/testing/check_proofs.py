@@ -45,8 +45,16 @@ class BaselineRuns:
 class Proofs:
     """Draws one conclusion after another; later ones build on the runs of earlier ones."""
 
-    def __init__(self, lab: Lab, metric: str | None, moved: frozenset[str] | None = None) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        metric: str | None,
+        moved: frozenset[str] | None = None,
+        *,
+        toml: bool = False,
+    ) -> None:
         self._lab = lab
+        self._toml = toml
         self._metric = metric
         self._moved = moved  # what copies change; None: nobody knows
         self._by_files = True
@@ -161,7 +169,7 @@ class Proofs:
         return failed(
             name,
             f"{seen}; and the study explores it: the first copy that changes it fails like this",
-            f"if it shapes the model, {leave_out(others)}",
+            f"if it shapes the model, {leave_out(others, toml=self._toml)}",
         )
 
     def _effect(self, changed: Run, baseline: Run, *, then: Run) -> bool:
