@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,12 @@ def test_study_that_was_moved_half_way_goes_on() -> None:
     fine("extend", "hill", "--rounds", "4")
     fine("export", "-o", "hill.zip", "--checkpoints", "kept")
     said = fine("import", "hill.zip", "--name", "twin")
-    assert said.endswith("`evolvent resume` goes on with it\n")
+    assert said.endswith("`evolvent resume twin` goes on with it\n")
+    there = ["--store", "sqlite:///other.db"]
+    said = fine("import", "hill.zip", "--name", "my twin", *there)
+    command = shlex.split(said.partition("`evolvent ")[2].partition("`")[0])
+    assert command[:2] == ["resume", "my twin"]
+    assert fine(*command, "--workers", "0").startswith("my twin")
     fine("resume", "hill", "--workers", "0")
     fine("resume", "twin", "--workers", "0")
     scores = [[job.score for job in ev.load_study(n).jobs()] for n in ("hill", "twin")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -72,7 +73,8 @@ def import_(
     status = study.status()
     done = counted(status.counts.get(JobState.DONE, 0), "done job")
     if status.state is StudyState.OPEN:
-        outlook = "`evolvent resume` goes on with it"
+        there = "" if store == DEFAULT_STORE else f" --store {quote(study.store.url)}"
+        outlook = f"`evolvent resume {quote(study.name)}{there}` goes on with it"
     else:
         outlook = f"{status.state}" + ("" if status.stopped is None else f", {status.stopped}")
     print(f"study {study.name} is in {study.store.url} with {done}: {outlook}")
