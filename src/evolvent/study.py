@@ -197,7 +197,7 @@ class Study:
         self._check_run(trainable, options)
         observer = with_loggers(_observer(progress), self.store, self.id, loggers)
         open_for_run(self.store, self.status(), trainable=import_path(trainable))
-        return self.join(trainable, options=options, progress=observer)
+        return self._train(trainable, options, observer, warns=bool(progress))
 
     def join(
         self,
@@ -207,10 +207,20 @@ class Study:
         progress: bool | Observer = True,
     ) -> Result:
         """Work on the study as it stands: as `run`, but a stopped study stays stopped."""
+        self._check_run(trainable, options)
+        return self._train(trainable, options, _observer(progress))
+
+    def _train(
+        self,
+        trainable: AnyTrainable | str,
+        options: LocalOptions,
+        observer: Observer,
+        *,
+        warns: bool = False,
+    ) -> Result:
         from evolvent.engines.local.driver import run_local
 
-        self._check_run(trainable, options)
-        observer, outcome = _observer(progress), RunOutcome.OVER
+        outcome = RunOutcome.OVER
         try:
             if self.status().state is StudyState.OPEN:
                 outcome = run_local(
@@ -218,6 +228,11 @@ class Study:
                 )
             status = self.status()
             observer.finish(status, _summary(status, outcome))
+            if warns:
+                from evolvent.analysis.lineage.diversity import last_warnings
+
+                for line in last_warnings(self.store, status):
+                    observer.line(line)
         except KeyboardInterrupt:  # the second one: all jobs are back in the queue
             observer.finish(self.status(), "stopped at once; run or resume it to go on")
             raise

@@ -82,13 +82,17 @@ def test_show_tells_the_last_failure() -> None:
 
 def test_show_warns_where_noise_decides() -> None:
     trained_study(train=trainables.toss, population=8, rounds=9, synchronous=True)
-    assert "\nwarning: Much of what ranks members is noise: in rounds 1 to " in fine("show")
+    said = "Much of what ranks members is noise: in rounds 1 to "
+    assert f"\nwarning: {said}" in fine("show")
+    assert f"\nwarning: {said}" in fine("show", "--watch")
+    assert said in json.loads(fine("show", "--json"))["warning"]
 
 
 def test_show_of_a_program_has_settings_and_members() -> None:
     trained_study()
     shown = json.loads(fine("show", "--json"))
     assert shown["settings"]["population"] == 3
+    assert shown["warning"] is None
     assert [m["newest"]["id"] for m in shown["members"]] == ["m0r1", "m1r1", "m2r1"]
     assert set(shown["members"][0]["newest"]["hyperparameters"]) == {"step", "optimizer"}
     assert [row["id"] for row in rows_of_csv(fine("show", "--csv"))] == ["m0r1", "m1r1", "m2r1"]

@@ -97,6 +97,18 @@ def test_run_with_json_prints_one_object_and_nothing_else(tmp_path: Path) -> Non
     assert "hill  maximise height" in result.stderr
 
 
+def test_run_ends_with_a_warning_where_noise_decides(tmp_path: Path) -> None:
+    changed = STUDY_FILE.replace("climb", "toss").replace("= 3", "= 8").replace("= 2", "= 9")
+    path = study_file(tmp_path, changed + "[algorithm]\ntype = 'PBT'\n")
+    lines = fine("run", path).splitlines()
+    finished = next(i for i, line in enumerate(lines) if line.startswith("finished after 72 jobs"))
+    assert lines[finished + 1].startswith("warning: Much of what ranks members is noise: in rounds")
+    assert max(map(len, lines[finished + 1 : finished + 5])) <= 80  # of a terminal
+    again = evolvent("run", path, "--json")
+    assert json.loads(again.stdout)["state"] == "finished"
+    assert "\nwarning: Much of what ranks members is noise" in again.stderr
+
+
 def test_run_starts_worker_processes(tmp_path: Path) -> None:
     fine("run", study_file(tmp_path), "--workers", "2")
     assert done() == 6

@@ -90,14 +90,18 @@ def _root(
 
 
 def _print_error(message: str) -> None:
-    """Print on standard error; for a terminal, broken between words but not within a path."""
+    print(_broken(message), file=sys.stderr)
+
+
+def _broken(message: str) -> str:
+    """Return a message for standard error: for a terminal between words, but not within a path."""
     lines = message.splitlines()
     if sys.stderr.isatty():
         wrapper = TextWrapper(
             get_terminal_size().columns, break_long_words=False, break_on_hyphens=False
         )
         lines = [wrapper.fill(line) for line in lines]
-    print(*lines, sep="\n", file=sys.stderr)
+    return "\n".join(lines)
 
 
 _PARSERS = {exec.exec_: exec.CommandParser}
@@ -117,5 +121,5 @@ app.add_typer(token.tokens, name="token", rich_help_panel="Serve")
 
 def main() -> None:
     """Run the command line."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: _broken(f"warning: {message}") + "\n"
     app()

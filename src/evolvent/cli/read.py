@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evolvent.cli.options import DEFAULT_STORE, AsJson, Format, StoreUrl, StudyChoice, split_names
-from evolvent.cli.render.output import job_as_json, output_console, print_json, print_rows
+from evolvent.cli.render.output import (
+    job_as_json,
+    output_console,
+    print_json,
+    print_prose,
+    print_rows,
+)
 from evolvent.core.records import JobRecord, JobState
 from evolvent.display.words import local_time
 
@@ -30,9 +36,6 @@ def studies(store: StoreUrl = DEFAULT_STORE, form: Format = Format.TABLE) -> Non
     rows = [_study_row(status) for status in list_studies(store)]
     print_rows(_STUDY_TITLES, [list(row.values()) for row in rows], form)
 
-
-_QUICK = 20_000
-"""So many jobs are read in a moment, to see whether there is a warning."""
 
 _STUDY_TITLES = (
     "name", "state", "done", "jobs", "metric", "mode", "best", "best_job",
@@ -93,6 +96,7 @@ def _watch(study: Study, *, every_s: float) -> None:
             status = study.status()
         progress.update(status, study.members)
         progress.finish(status, f"{status.state}{_stop_note(status)}")
+        _print_warning(study, status)
     finally:
         progress.close()
 
@@ -108,14 +112,20 @@ def _print_study(study: Study) -> None:
     console.print(study_table(status, study.members(), width=console.width))
     if pinned := study.store.pins(study.id):
         console.print(f"pinned: {', '.join(pinned)}", markup=False, soft_wrap=True)
-    if status.n_finished <= _QUICK and (warning := study.result().diversity().warning):
-        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+    _print_warning(study, status)
     failures = [f for f in study.failures() if f.failure.kind is not FailureKind.RETURNED]
     if failures:
         last = failures[-1]
         text = f"last failure: {last.job}, attempt {last.attempt}: {last.failure.message}"
         wide = not console.is_terminal
         console.print(text, style="red", markup=False, soft_wrap=wide)
+
+
+def _print_warning(study: Study, status: StudyStatus) -> None:
+    from evolvent.analysis.lineage.diversity import read_warning
+
+    if warning := read_warning(study.store, status):
+        print_prose([f"warning: {warning}"], style="yellow")
 
 
 def _stop_note(status: StudyStatus) -> str:
@@ -126,13 +136,16 @@ def _stop_note(status: StudyStatus) -> str:
 
 
 def _print_members(study: Study, form: Format) -> None:
+    from evolvent.analysis.lineage.diversity import read_warning
     from evolvent.cli.render.fields import Fields
 
     status, members = study.status(), study.members()
     if form is Format.JSON:
         views = [_member_as_json(view, status) for view in members]
         settings, pinned = status.record.to_json(), study.store.pins(study.id)
-        print_json({**_study_row(status), "settings": settings, "pinned": pinned, "members": views})
+        warning = read_warning(study.store, status)
+        told = {"warning": warning, "settings": settings, "pinned": pinned, "members": views}
+        print_json({**_study_row(status), **told})
         return
     current = [job for view in members if (job := view.current) is not None]
     seen = [job for view in members for job in (view.newest, view.open) if job is not None]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import evolvent as ev
 from evolvent.analysis.lineage.diversity import Diversity
 from evolvent.analysis.lineage.noise import noise_warning
 from evolvent.analysis.log import Log
@@ -25,7 +26,7 @@ def log(
         f"m{m}r{r}": f"m{m}r{r - 1}" if r else "" for r in range(rounds) for m in range(members)
     }
     scores = {f"m{m}r{r}": score(m, r) for r in range(rounds) for m in range(members)}
-    return log_of(jobs, scores=scores, **more)
+    return log_of(jobs, scores=scores, **{"algorithm": ev.PBT(), **more})
 
 
 def warned(*arguments: Any, **named: Any) -> bool:
@@ -48,7 +49,9 @@ def test_the_warning_has_the_figures_and_the_cure() -> None:
     )
     assert found is not None
     assert [float(x) for x in found.groups()] == pytest.approx([0.05, 0.05], rel=0.15)
-    assert text in str(Diversity.of(log(lambda m, r: r + 0.05 * DRAWN[m, r], members=32)))
+    printed = str(Diversity.of(log(lambda m, r: r + 0.05 * DRAWN[m, r], members=32)))
+    assert f"warning: {text}" in printed.replace("\n  ", " ")
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,11 @@ def test_scores_that_follow_changed_hyperparameters_are_no_noise() -> None:
     score = lambda m, r: r + (m + r) % 2  # noqa: E731 - of member and round, as everywhere here
     assert warned(score, rounds=20)
     assert not warned(score, rounds=20, hyperparameters=given)
+
+
+@pytest.mark.parametrize("algorithm", [ev.RandomSearch(), ev.PBT(ev.NoExploit())])
+def test_where_nobody_is_copied_nothing_is_said(algorithm: Any) -> None:
+    assert not warned(lambda m, r: DRAWN[m, r], algorithm=algorithm)
 
 
 def test_a_member_that_has_diverged_hides_no_noise() -> None:

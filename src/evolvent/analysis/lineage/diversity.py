@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from evolvent.analysis.lineage.family_tree import FamilyTree, population_rows, s
 from evolvent.analysis.lineage.noise import noise_warning
 from evolvent.analysis.log import Log
 from evolvent.core.distributions import Choice, Constant, Distribution, Logarithmic, Normal, Ordinal
+from evolvent.errors import EvolventError
+from evolvent.store.protocol import Store
+from evolvent.store.records import StudyStatus
 
 _ALIKE = 0.01
 """Numbers closer than this share of the largest count as one value."""
@@ -21,6 +25,9 @@ _ALIKE = 0.01
 _LEAST_ROUNDS, _LEAST_COPIES = 6, 8
 
 _LINES = 12
+_COLUMNS = 80  # of a terminal
+_QUICK = 20_000
+"""So many jobs are read in a moment, to see whether there is a warning."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +100,33 @@ class Diversity:
             rows.append([*(str(count[r]) for count in counts), *spread])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-        return "\n".join(lines if self.warning is None else [*lines, f"warning: {self.warning}"])
+        return "\n".join([*lines, *warning_lines(self.warning)])
+
+
+def read_warning(store: Store, status: StudyStatus) -> str | None:
+    """Return the `warning` of a study's `Diversity`; None of one too long to be read in a moment.
+
+    Raises:
+        EvolventError: the log cannot be read.
+    """
+    if status.n_finished > _QUICK:
+        return None
+    with np.errstate(all="ignore"):  # of values such as 1e300
+        return Diversity.of(Log.read(store, status.id)).warning
+
+
+def last_warnings(store: Store, status: StudyStatus) -> list[str]:
+    """Return in lines what a run ends with; none where the log cannot be read."""
+    try:
+        return warning_lines(read_warning(store, status))
+    except EvolventError:  # what was trained is more than what could be said of it
+        return []
+
+
+def warning_lines(warning: str | None) -> list[str]:
+    """Return a warning in lines of a terminal; None is no line."""
+    told = "" if warning is None else f"warning: {warning}"
+    return textwrap.wrap(told, _COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _spread(column: Column, rows: Rows, distribution: Distribution) -> Numbers:

@@ -8,6 +8,8 @@ import numpy as np
 
 from evolvent.analysis.columns import Numbers, Rows
 from evolvent.analysis.log import Log
+from evolvent.core.algorithms import PBT
+from evolvent.core.exploit import NoExploit
 
 NOISY = 0.4
 """From this share of the variance between members on, noise decides.
@@ -24,7 +26,13 @@ _OUTLIER = 1000.0  # times the usual variance: a round with a member that has di
 
 
 def noise_warning(log: Log) -> Iterator[str]:
-    """Say that in the first rounds noise decided who was copied, with figures and what helps."""
+    """Say that in the first rounds noise decided who was copied, with figures and what helps.
+
+    Of a study in which nobody is copied it says nothing.
+    """
+    algorithm = log.status.record.algorithm
+    if not isinstance(algorithm, PBT) or isinstance(algorithm.exploit, NoExploit):
+        return
     with np.errstate(all="ignore"):  # of scores such as 1e300, whose squares are left out
         rounds, weight, noise, spread = _variances(log)
     if not len(rounds):

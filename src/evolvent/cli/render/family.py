@@ -10,7 +10,7 @@ from rich.text import Text
 
 from evolvent.analysis.lineage.diversity import Diversity
 from evolvent.analysis.lineage.family_tree import Branch, FamilyTree
-from evolvent.cli.render.output import output_console
+from evolvent.cli.render.output import output_console, print_prose
 from evolvent.display.columns import Column, as_table, fitting, short_names
 
 
@@ -37,8 +37,7 @@ def print_family(
     console.print(_diversity_table(diversity, width=console.width))
     if diversity.warning is not None:
         console.print()
-        text = Text(f"warning: {diversity.warning}", style="yellow")
-        console.print(text, soft_wrap=not console.is_terminal)
+        print_prose([f"warning: {diversity.warning}"], style="yellow")
 
 
 def tree_as_json(tree: FamilyTree, stems: Sequence[Branch], diversity: Diversity) -> dict[str, Any]:
