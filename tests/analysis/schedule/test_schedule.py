@@ -41,7 +41,7 @@ def test_equal_neighbours_of_a_lineage_are_one_segment_also_across_a_copy():
 def test_a_segment_that_two_members_trained_names_neither():
     made = Schedule.of([job(3, 0, lr=0.1), job(1, 1, lr=0.1), job(3, 2, lr=0.1), job(3, 3, lr=0.5)])
     assert [s.member for s in made.segments] == [None, 3]
-    assert str(made).splitlines()[1].split() == ["0-2", "0.1", "-"]
+    assert str(made).splitlines()[1].split() == ["0-2", "0.1", "several"]
     assert made.to_csv().splitlines()[1] == "0,3,,0.1"
     assert Schedule.from_json(made.to_json()) == made
 

@@ -57,7 +57,7 @@ class Schedule:
 
         Rounds are counted along the lineage: a copy brings the donor's weights and so the donor's
         count. Neighbours with equal hyperparameters are one segment, also across a copy; then it
-        has no member.
+        has no member, and "several" is printed.
         """
         return cls(joined(Segment(0, 1, job.hyperparameters, job.member) for job in lineage))
 

@@ -109,12 +109,12 @@ def longest(segments: Sequence[Segment], n: int) -> list[Segment]:
 
 def as_text(segments: Sequence[Segment], *, unit: str) -> str:
     """Return a table, a line for each segment; with the members where there are any."""
-    names, of_study = names_of(segments), any(s.member is not None for s in segments)
+    names, members = names_of(segments), members_of(segments)
+    of_study = any(member is not None for member in members)
     table = [[unit, *names, *(["member"] if of_study else [])]]
-    for segment in segments:
-        span, *values, member = _row(segment, names)
-        row = [span, *map(short, values)]
-        table.append([*row, "-" if member is None else str(member)] if of_study else row)
+    for segment, member in zip(segments, members, strict=True):
+        row = [segment.span, *map(short, _values(segment, names))]
+        table.append([*row, str(member)] if of_study else row)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in table]
     return "\n".join(lines)
@@ -124,13 +124,16 @@ def as_html(segments: Sequence[Segment], *, unit: str) -> str:
     """Return a table for notebooks, one row a segment; of many, the first and the last."""
     names = names_of(segments)
     titles = [unit, *names, "member"]
-    if len(segments) <= MOST_ROWS:
-        return rows(titles, [_row(segment, names) for segment in segments])
+    lines = [
+        [segment.span, *_values(segment, names), member]
+        for segment, member in zip(segments, members_of(segments), strict=True)
+    ]
+    if len(lines) <= MOST_ROWS:
+        return rows(titles, lines)
     half = MOST_ROWS // 2
-    first, last = ([_row(s, names) for s in part] for part in (segments[:half], segments[-half:]))
     gap = ["…", *[None] * (len(titles) - 1)]
-    more = note(f"{len(segments) - 2 * half} segments between them are not shown")
-    return rows(titles, [*first, gap, *last]) + more
+    more = note(f"{len(lines) - 2 * half} segments between them are not shown")
+    return rows(titles, [*lines[:half], gap, *lines[-half:]]) + more
 
 
 def names_of(segments: Sequence[Segment]) -> tuple[str, ...]:
@@ -138,9 +141,16 @@ def names_of(segments: Sequence[Segment]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for s in segments for name in Space.flatten(s.hyperparameters)))
 
 
-def _row(segment: Segment, names: Sequence[str]) -> list[Any]:
+def members_of(segments: Sequence[Segment]) -> list[int | str | None]:
+    """Return who trained each segment, for people; None for all of a schedule of no study."""
+    members = [segment.member for segment in segments]
+    of_study = any(member is not None for member in members)
+    return ["several" if of_study and member is None else member for member in members]
+
+
+def _values(segment: Segment, names: Sequence[str]) -> list[Any]:
     values = Space.flatten(segment.hyperparameters)
-    return [segment.span, *(values.get(name) for name in names), segment.member]
+    return [values.get(name) for name in names]
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -77,6 +77,7 @@ def print_table(columns: Sequence[Column]) -> None:
 
 def print_schedule(schedule: Schedule, *, indent: str = "") -> None:
     """Print all there is; in a terminal that is too narrow for it, as much as fits."""
+    from evolvent.analysis.schedule.segments import members_of
     from evolvent.core.space import Space
     from evolvent.display.columns import short_names
 
@@ -85,9 +86,10 @@ def print_schedule(schedule: Schedule, *, indent: str = "") -> None:
         print("\n".join(lines))
         return
     titles, rows = short_names(schedule.names), []
-    for segment in schedule.segments:
+    members = members_of(schedule.segments)
+    for segment, member in zip(schedule.segments, members, strict=True):
         values = Space.flatten(segment.hyperparameters)
-        rows.append([segment.span, segment.member, *(values.get(name) for name in schedule.names)])
+        rows.append([segment.span, member, *(values.get(name) for name in schedule.names)])
     print_table(text_columns([schedule.unit, "member", *titles.values()], rows))
 
 
