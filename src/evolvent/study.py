@@ -171,7 +171,8 @@ class Study:
             hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang.
             wall_time_s: hand out no more jobs after so many seconds; with a worker's token, none to
                 this run.
-            progress: show a table and a bar (plain lines when piped); or an observer of your own.
+            progress: show a table and a bar (plain lines when piped), and at the end what the log
+                warns of (see `Result.diversity`); or an observer of your own.
             loggers: such as `[ev.tensorboard.Logger("runs")]`; they follow the log and never stop
                 training.
 

@@ -19,7 +19,7 @@ class Observer(Protocol):
         return
 
     def line(self, text: str) -> None:  # noqa: ARG002 - silence
-        """Show a line: what a worker printed, or what happened to one."""
+        """Show a line: what a worker printed, what happened to one, what a run warns of."""
         return
 
     def finish(self, status: StudyStatus, summary: str) -> None:  # noqa: ARG002 - silence
