@@ -142,7 +142,13 @@ def test_the_same_settings_find_the_same_study(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 1}, {"population": 5}, {"mode": "min"}, {"space": {"step": ev.Uniform(0.1, 2.0)}}],
+    [
+        {"seed": 1},
+        {"population": 5},
+        {"mode": "min"},
+        {"space": {"step": ev.Uniform(0.1, 2.0)}},
+        {"best": "mean of 3"},
+    ],
 )
 def test_another_setting_is_refused_by_its_name(tmp_path: Path, changes: dict[str, Any]) -> None:
     ev.create_study("s", **settings(tmp_path))

@@ -39,6 +39,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
     max_failures: int = 2,
     target: float | None = None,
     trainable: str | None = None,
+    best: str = "score",
     resume: bool = False,
 ) -> Study:
     """Write a new study into a store.
@@ -58,8 +59,10 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         store: URL (`sqlite:///path`, `memory://`) or an open store.
         durability: `"power"`: a finished job survives a power cut; `"process"`: kill -9 only.
         max_failures: how often a job that raised is tried again before its member has failed.
-        target: stop when the metric reaches it.
+        target: stop when the metric reaches it; with `best="mean of N"`, when the mean of N does.
         trainable: import path of the training code, so that workers can join without being told.
+        best: by what the best job is chosen. `"score"`: the highest score; `"mean of N"`, N from 2
+            to 100, for noisy metrics: the highest mean of the last N scores along its lineage.
         resume: load the study of this name if there is one with the same settings; more `rounds`
             extend it, another `target` replaces its own.
 
@@ -87,6 +90,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         max_failures=max_failures,
         target=target,
         trainable=trainable,
+        best=best,
     ).checked()
     record.algorithm.validate(record.space, record.population)
     opened = _open(store, create=True)

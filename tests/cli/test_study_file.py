@@ -23,6 +23,7 @@ durability = "process"
 target = 0.01
 max_failures = 1
 trainable = "package.module:train"
+best = "mean of 3"
 store = "sqlite:///digits.db"
 workers = 4
 devices = ["cuda:0"]
@@ -76,6 +77,7 @@ def test_file_can_say_everything(tmp_path: Path) -> None:
         "target": 0.01,
         "max_failures": 1,
         "trainable": "package.module:train",
+        "best": "mean of 3",
         "algorithm": ev.PBT(ev.BinaryTournament(), ev.Perturb(0.5, 2.0)),
         "initial": [{"lr": 0.1}, {"lr": 0.2, "optimizer": {"momentum": 0.9}}],
     }

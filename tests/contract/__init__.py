@@ -29,6 +29,7 @@ from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from tests.contract.again import AgainContract
 from tests.contract.archive import ArchiveContract
+from tests.contract.best import BestContract
 from tests.contract.claims import ClaimsContract
 from tests.contract.collection import CollectionContract
 from tests.contract.control import ControlContract
@@ -48,6 +49,7 @@ class StoreContract(
     FailuresContract,
     RoundsContract,
     ControlContract,
+    BestContract,
     CollectionContract,
     ReadingContract,
     ArchiveContract,

@@ -100,6 +100,7 @@ class Histories(RuleBasedStateMachine):
         synchronous=st.booleans(),
         algorithm=st.sampled_from(ALGORITHMS),
         max_failures=st.integers(0, 1),
+        best=st.sampled_from(["score", "score", "mean of 2", "mean of 3"]),
     )
     def create(self, **chosen: Any) -> None:
         record = study_record(name=f"history {next(_numbers)}", target=1.0, **chosen)
@@ -295,7 +296,7 @@ def _members(side: Side) -> object:
 def _status(side: Side) -> object:
     status = side.store.status(side.study)
     counts = {state: n for state, n in status.counts.items() if n}
-    best = (status.best, status.best_score)
+    best = (status.best, status.best_score, status.best_scores)
     return status.state, counts, status.members, best, status.record, status.stopped is None
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _REQUIRED = ("name", "metric", "mode", "population", "rounds")
 _SETTINGS = (
     "name", "metric", "mode", "population", "rounds", "seed", "synchronous", "durability",
-    "target", "max_failures", "trainable",
+    "target", "max_failures", "trainable", "best",
 )  # fmt: skip
 _RUNNING = ("workers", "devices", "per_device", "threads", "wall_time_s")
 _TABLES = ("study", "space", "algorithm", "initial")

@@ -123,6 +123,7 @@ def run(
       rounds = 20
       trainable = "package.module:name"   # a function, or a Trainable class
       # and, if you like: seed, synchronous, target, max_failures, durability,
+      # best (such as "mean of 3", of a noisy metric),
       # store, workers, devices, per_device, threads, wall_time_s
 
       \[space]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
@@ -22,6 +23,9 @@ from evolvent.validation import (
 
 Mode: TypeAlias = Literal["max", "min"]
 Durability: TypeAlias = Literal["power", "process"]
+
+BEST_PATTERN = "score|mean of ([2-9]|[1-9][0-9]|100)"
+"""What `best` may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +48,14 @@ class StudyRecord:
         durability: `"power"`: synced before acknowledged; `"process"`: survives kill -9, not a
             power cut.
         max_failures: how often a job that raised is tried again before its member has failed.
-        target: stop when the metric reaches it; None for no target.
+        target: stop when the metric reaches it; None for no target. With `best="mean of N"` it is
+            the mean of N scores that has to reach it: no single lucky score ends a study.
         trainable: import path `module:name` of the training code, for workers that join without
             naming it; None when it cannot be imported by name.
+        best: by what the best job is chosen. `"score"`: the highest score. `"mean of N"`, N from 2
+            to 100: the highest mean of the last N scores along its lineage; jobs with fewer scores
+            behind them rank below those with more, so that a lucky first round is never the best
+            of a long study. It says what is reported as best, and has no say in who is copied.
     """
 
     name: str
@@ -63,6 +72,7 @@ class StudyRecord:
     max_failures: int = 2
     target: float | None = None
     trainable: str | None = None
+    best: str = "score"
 
     def __post_init__(self) -> None:
         # Here, and not in `checked`: no record, wherever it comes from, is without its factors, so
@@ -94,15 +104,23 @@ class StudyRecord:
             max_failures=check_count("max_failures", self.max_failures, least=0, most=MOST),
             target=None if self.target is None else check_number("target", self.target),
             trainable=None if self.trainable is None else check_path("trainable", self.trainable),
+            best=_check_best(self.best),
         )
 
     def score(self, value: float) -> float:
         """Turn a value of the metric into a score, where higher is better; its own inverse."""
         return -value if self.mode == "min" else value
 
-    def reached(self, score: float | None) -> bool:
-        """Whether a score reaches the target."""
-        return self.target is not None and score is not None and score >= self.score(self.target)
+    @property
+    def best_window(self) -> int:
+        """How many scores along a lineage choose the best job: 1 for `"score"`."""
+        return 1 if self.best == "score" else int(self.best.rpartition(" ")[2])
+
+    def reached(self, score: float | None, n_scores: int) -> bool:
+        """Whether the mean of so many scores along a lineage reaches the target."""
+        if self.target is None or score is None or n_scores < self.best_window:
+            return False
+        return score >= self.score(self.target)
 
     def to_json(self) -> dict[str, Any]:
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -123,3 +141,23 @@ class StudyRecord:
                 "initial": tuple(data["initial"]),
             }
         )
+
+
+def mean_score(scores: Sequence[float]) -> float:
+    """Return the mean of one score or more, rounded once.
+
+    So it does not depend on their order, that of equal scores is that score, and that of the
+    largest there are is finite.
+    """
+    if len(scores) == 1:
+        return scores[0]
+    from fractions import Fraction  # noqa: PLC0415 - slow to import, and most studies do without
+
+    return float(sum(map(Fraction, scores)) / len(scores))
+
+
+def _check_best(best: Any) -> str:
+    if isinstance(best, str) and re.fullmatch(BEST_PATTERN, best):
+        return best
+    wanted = 'wanted "score", or "mean of N" with N from 2 to 100, such as "mean of 3"'
+    raise invalid("best", f"got {best!r:.80}, {wanted}")

@@ -155,10 +155,14 @@ class StudyStatus:
         record: its settings, with `rounds` as they are now.
         counts: jobs by state; queued and running are heads, cancelled are heads of stopped members.
         members: how many members there are, pushed ones included.
-        best: the job with the best score; equal scores: the lowest round, then the lowest member.
+        best: the job with the best score, or mean of its last scores, as the setting `best` says;
+            of equal ones the lowest round, then the lowest member.
+        best_score: that score, or mean.
         stopped: why it was stopped; None when it was not.
         created_at, started_at, changed_at: seconds since 1970 on the store's clock; `changed_at`
             is the newest report.
+        best_scores: how many scores `best_score` is the mean of: fewer than wanted where no lineage
+            has more; 1 where the best is that of the highest score, 0 when no job is done.
     """
 
     id: int
@@ -172,6 +176,7 @@ class StudyStatus:
     created_at: float
     started_at: float | None
     changed_at: float | None
+    best_scores: int = 0
 
     @property
     def n_finished(self) -> int:
@@ -194,8 +199,24 @@ class StudyStatus:
 
     @property
     def best_value(self) -> float | None:
-        """The metric of the best job, as training reported it; None when no job is done."""
+        """By what the best job is the best: its metric, or a mean; None when no job is done.
+
+        With `best="score"` it is the metric as training reported it for that job, with
+        `best="mean of N"` the mean of the metric over the last jobs of its lineage.
+        """
         return None if self.best_score is None else self.record.score(self.best_score)
+
+    @property
+    def best_note(self) -> str:
+        """What to say after `best_value`: ", mean of the last 3"; "" where the score chooses."""
+        if self.best is None or self.record.best_window == 1:
+            return ""
+        return f", mean of the last {self.best_scores}" if self.best_scores > 1 else ", one score"
+
+    @property
+    def at_target(self) -> bool:
+        """Whether the best reaches the target."""
+        return self.record.reached(self.best_score, self.best_scores)
 
 
 @dataclass(frozen=True, slots=True)

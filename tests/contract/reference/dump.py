@@ -147,8 +147,7 @@ def _restored(dump: StudyDump, checkpoints: LocalCheckpoints) -> ReferenceStudy:
         job_points.append(logged.point)
     study.failed = list(dump.failures)
     study.pins = set(dump.pins)
-    done = [job for job in study.log.values() if job.score is not None]
-    study.best = min(done, key=lambda j: (-(j.score or 0.0), j.round, j.member), default=None)
+    study.best = study.best_of(job for job in study.log.values() if job.score is not None)
     return study
 
 

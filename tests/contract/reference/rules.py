@@ -77,9 +77,8 @@ def report(study: ReferenceStudy, lease: Lease, result: Report) -> None:
         checkpoint=result.checkpoint,
         error=None,
     )
-    rivals = [row] if study.best is None else [study.best, row]
-    study.best = min(rivals, key=lambda job: (-(job.score or 0.0), job.round, job.member))
-    if study.stopped is None and study.record.reached(result.score):
+    study.best = study.best_of([row] if study.best is None else [study.best, row])
+    if study.stopped is None and study.reached(*study.chooses(row)):
         study.stopped, study.at_target = f"{row.id} reached the target", True
     _finish(study, slot, row, parent=row.id)
 

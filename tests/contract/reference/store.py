@@ -155,8 +155,7 @@ class ReferenceStore(ReferenceArchive):
     def retarget(self, study: int, *, target: float | None) -> None:
         with self._open.change(study) as it:
             it.record = replace(it.record, target=target)
-            best = it.best
-            if it.at_target and not it.record.reached(best.score if best else None):
+            if it.at_target and not it.reached(*it.best_score):
                 it.stopped, it.at_target = None, False
 
     def remember(self, study: int, *, trainable: str) -> None:
@@ -278,6 +277,7 @@ class ReferenceStore(ReferenceArchive):
 def _status(study: ReferenceStudy) -> StudyStatus:
     jobs = [*study.log.values(), *filter(None, map(study.open_job, study.slots))]
     best = study.best
+    n_scores, best_score = study.best_score
     return StudyStatus(
         id=study.id,
         record=study.record,
@@ -285,11 +285,12 @@ def _status(study: ReferenceStudy) -> StudyStatus:
         counts=Counter(job.state for job in jobs),
         members=len(study.slots),
         best=best.id if best is not None else None,
-        best_score=best.score if best is not None else None,
+        best_score=best_score,
         stopped=study.stopped,
         created_at=study.created_at,
         started_at=study.started_at,
         changed_at=study.changed_at,
+        best_scores=n_scores,
     )
 
 

@@ -7,7 +7,8 @@ is derived anew each time. Nothing here locks.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -183,6 +184,38 @@ class ReferenceStudy:
         while (parent := line[-1].parent) is not None:
             line.append(self.job(parent))
         return line[::-1]
+
+    def chooses(self, job: JobRecord) -> tuple[int, float]:
+        """Return how many scores, its own and its ancestors', may make a job the best; their mean.
+
+        The job may be one that is not in the log yet.
+        """
+        line = [job, *([] if job.parent is None else self.lineage(job.parent)[::-1])]
+        window = {"score": 1, **{f"mean of {n}": n for n in range(2, 101)}}[self.record.best]
+        scores = [it.score for it in line if it.score is not None][:window]
+        return len(scores), statistics.mean(scores)
+
+    def best_of(self, jobs: Iterable[JobRecord]) -> JobRecord | None:
+        """Return the best of some done jobs, if there is any."""
+
+        def rank(job: JobRecord) -> tuple[int, float, int, int]:
+            n, score = self.chooses(job)
+            return -n, -score, job.round, job.member
+
+        return min(jobs, key=rank, default=None)
+
+    @property
+    def best_score(self) -> tuple[int, float | None]:
+        """Of how many scores the best has the highest mean, and the mean."""
+        return (0, None) if self.best is None else self.chooses(self.best)
+
+    def reached(self, n: int, score: float | None) -> bool:
+        """Whether the mean of so many scores reaches the target."""
+        enough = n == 1 if self.record.best == "score" else self.record.best == f"mean of {n}"
+        wanted = self.record.target
+        if not enough or wanted is None or score is None:
+            return False
+        return -score <= wanted if self.record.mode == "min" else score >= wanted
 
     def collect(self) -> None:
         """Discard the checkpoints that nothing needs any more."""

@@ -278,6 +278,7 @@ STUDY = {
     "metric": 7, "mode": "up", "population": 0, "rounds": -1, "seed": 1.5, "synchronous": "yes",
     "durability": "none", "max_failures": None, "target": "high", "trainable": "nocolon",
     "space": {}, "algorithm": {"type": "Magic"}, "initial": [{"step": 7}], "name": "",
+    "best": "mean of 1",
 }  # fmt: skip
 
 

@@ -145,6 +145,24 @@ def test_causes_of_older_jobs_are_read_out_of_the_words(
     assert records.cause_in_words(line) is cause
 
 
+def test_the_best_of_an_older_study_is_of_one_score_and_its_settings_stay() -> None:
+    connection = of_version_3()
+    for name, score in (("begun", None), ("done", 0.5)):
+        connection.execute(
+            "INSERT INTO study (name, epoch, best_score, created_at, record)"
+            " VALUES (?, 0, ?, 0, ?)",
+            (name, score, f"settings of {name}"),
+        )
+    connection.execute("INSERT INTO study (name, epoch, created_at, record) VALUES ('x', 0, 0, '')")
+    connection.execute("DELETE FROM study WHERE name = 'x'")
+    migrate.upgrade(connection, to=migrate.VERSION)
+    found = connection.execute("SELECT name, best_scores, record FROM study ORDER BY id").fetchall()
+    assert found == [("begun", None, "settings of begun"), ("done", 1, "settings of done")]
+    connection.execute("INSERT INTO study (name, epoch, created_at, record) VALUES ('y', 0, 0, '')")
+    assert connection.execute("SELECT id FROM study WHERE name = 'y'").fetchall() == [(4,)]
+    connection.close()
+
+
 def test_an_older_store_gets_the_steps_it_lacks_each_once(
     invented: Callable[[int, str], None],
 ) -> None:

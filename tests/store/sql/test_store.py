@@ -239,3 +239,20 @@ def test_a_claim_and_report_costs_no_more_on_a_long_log(store: Store) -> None:
         store.report(lease, Report(0.5, {"accuracy": 0.5}, address))
     late = steps_of_a_job()
     assert late <= early + 5
+
+
+def test_only_a_best_by_a_mean_costs_a_report_one_statement_more(store: Store) -> None:
+    def statements(best: str) -> list[str]:
+        crew = Crew(store, study_record(name=best, population=2, rounds=9, best=best))
+        for _ in range(6):
+            crew.train(0.5)
+        lease, address, seen = crew.claim(), crew.save(), []
+        writer = store._session.database.connections._writer  # type: ignore[attr-defined]  # looks inside
+        writer.set_trace_callback(seen.append)
+        store.report(lease, Report(0.25, {"accuracy": 0.25}, address))
+        writer.set_trace_callback(None)
+        return seen
+
+    plain, of_means = statements("score"), statements("mean of 3")
+    assert len(of_means) == len(plain) + 1
+    assert not any("RECURSIVE" in statement for statement in plain)

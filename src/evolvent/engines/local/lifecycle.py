@@ -34,7 +34,7 @@ def open_for_run(store: Store, status: StudyStatus, *, trainable: str | None) ->
             _logger.debug("study %r does not remember %r: %s", status.record.name, trainable, e)
     # At its target a study is over; `run` does not train it further.
     halted = status.state in (StudyState.STOPPED, StudyState.FAILED)
-    if halted and not status.record.reached(status.best_score):
+    if halted and not status.at_target:
         store.resume(status.id)
 
 

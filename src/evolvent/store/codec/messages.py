@@ -110,6 +110,7 @@ STATUS = message(
         "started_at": nullable(NUMBER),
         "changed_at": nullable(NUMBER),
     },
+    optional={"best_scores": COUNT},
 )
 
 

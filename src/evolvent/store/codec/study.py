@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Annotated, Any, get_args
 
 from evolvent.core.records import JobId
-from evolvent.core.study import StudyRecord
+from evolvent.core.study import BEST_PATTERN, StudyRecord
 from evolvent.errors import ConfigError
 from evolvent.store.codec.fields import (
     COUNT,
@@ -27,6 +27,8 @@ from evolvent.store.codec.fields import (
 from evolvent.store.dump import StoppedBy, StudyDump
 
 _KNOWN = {field.name: field for field in fields(StudyRecord)}
+_SINCE = {"best"}
+"""Settings that archives of an older evolvent lack."""
 _NEEDED = {name for name, field in _KNOWN.items() if field.default is MISSING}
 _WRONG = (ConfigError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 """What reading settings that mean nothing may raise."""
@@ -49,6 +51,7 @@ _SCHEMA: Schema = {
         "max_failures": COUNT.schema,
         "target": nullable(NUMBER).schema,
         "trainable": nullable(TEXT).schema,
+        "best": {"type": "string", "pattern": f"^({BEST_PATTERN})$"},
     },
     "additionalProperties": False,
 }
@@ -62,7 +65,7 @@ def record_from_json(plain: dict[str, Any], *, partial: bool = False) -> StudyRe
     Raises:
         Malformed: names the setting, what came and what was wanted.
     """
-    needed = _NEEDED if partial else _KNOWN.keys()
+    needed = _NEEDED if partial else _KNOWN.keys() - _SINCE
     unknown = sorted(map(str, plain.keys() - _KNOWN.keys()))
     missing = sorted(needed - plain.keys())
     check(not unknown, "record", unknown, "settings that this evolvent knows")

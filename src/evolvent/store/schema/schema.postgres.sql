@@ -21,7 +21,8 @@ CREATE TABLE study (
     stopped TEXT,
     -- Who stopped it: hand, target (the wanted score is reached), or import; NULL while it runs.
     stopped_by TEXT,
-    -- The job with the best score; of equal ones the lowest round, then the lowest member.
+    -- The job with the best score, or mean of its last scores; of equal ones the lowest round, then
+    -- the lowest member.
     best_member INTEGER,
     best_round INTEGER,
     best_score DOUBLE PRECISION,
@@ -29,6 +30,8 @@ CREATE TABLE study (
     created_at DOUBLE PRECISION NOT NULL,
     -- When its first job was claimed.
     started_at DOUBLE PRECISION,
+    -- How many scores best_score is the mean of. Added by version 6.
+    best_scores INTEGER,
     -- JSON of the settings. Last: what lies behind so long a text is slower to reach.
     record TEXT NOT NULL
 );

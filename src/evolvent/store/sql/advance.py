@@ -10,14 +10,17 @@ from typing import Any, NamedTuple
 from evolvent.core.heads import Head, HeadState, decided_head, next_head, round_heads
 from evolvent.core.population import Population
 from evolvent.core.records import JobId, JobState, Member
+from evolvent.core.study import mean_score
 from evolvent.store.records import JOB_COLUMNS
 from evolvent.store.sql import rows
+from evolvent.store.sql.population import lineage_scores
 from evolvent.store.sql.rows import ID_STRIDE, HeadRow, LazyHyperparameters
 from evolvent.store.sql.session import UnitOfWork
 
 WRITE_BEST = """
 UPDATE study
-SET best_member = :member, best_round = :round, best_score = :score, best_checkpoint = :checkpoint
+SET best_member = :member, best_round = :round, best_score = :score, best_scores = :n_scores,
+    best_checkpoint = :checkpoint
 WHERE id = :study
 """
 _STOP = "UPDATE study SET stopped = :why, stopped_by = 'target' WHERE id = :study"
@@ -134,16 +137,19 @@ def _append_job(work: UnitOfWork, head: HeadRow, result: JobResult, *, line: int
 
 
 def _note_best(work: UnitOfWork, job: JobId, score: float, checkpoint: str | None) -> None:
-    row = work.row
-    # Of equal scores the lowest round, then the lowest member is the best, in whatever order the
+    row, window, n_scores = work.row, work.record.best_window, 1
+    if window > 1:
+        scores = lineage_scores(work, work.study, job, window)
+        score, n_scores = mean_score(scores), len(scores)
+    # Of equal ones the lowest round, then the lowest member is the best, in whatever order the
     # reports come: the same study has the same best with 1 worker or 32.
-    rank = (score, row.best_round, row.best_member)
-    if row.best_score is None or rank > (row.best_score, job.round, job.member):
-        values = {"study": work.study, "member": job.member, "round": job.round}
-        work.execute(WRITE_BEST, {**values, "score": score, "checkpoint": checkpoint})
+    rank = (n_scores, score, row.best_round, row.best_member)
+    if row.best_score is None or rank > (row.best_scores, row.best_score, job.round, job.member):
+        values = {"study": work.study, "member": job.member, "round": job.round, "score": score}
+        work.execute(WRITE_BEST, {**values, "n_scores": n_scores, "checkpoint": checkpoint})
         work.drop_ref(row.best_checkpoint)
         work.add_ref(checkpoint)
-    if row.stopped is None and work.record.reached(score):
+    if row.stopped is None and work.record.reached(score, n_scores):
         work.execute(_STOP, {"study": work.study, "why": f"{job} reached the target"})
 
 

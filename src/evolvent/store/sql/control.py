@@ -183,7 +183,7 @@ class SqlControl:
         with self._session.loaded(study) as work:
             _change_record(work, target=target)
             row = work.row
-            if row.stopped_by == "target" and not work.record.reached(row.best_score):
+            if row.stopped_by == "target" and not row.at_target(work.record):
                 work.execute(_REOPEN, {"study": study})
 
     @retry

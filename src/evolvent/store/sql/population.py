@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from evolvent.core.population import Population
-from evolvent.core.records import JobRecord, Member
+from evolvent.core.records import JobId, JobRecord, Member
 from evolvent.store.sql.database import Transaction
 from evolvent.store.sql.rows import ID_STRIDE, LOG, LazyHyperparameters, Row, finished_job, id_range
 from evolvent.validation import MOST
@@ -43,6 +43,12 @@ WHERE m.id >= :begin AND m.id < :end
 """
 
 
+def lineage_scores(tx: Transaction, study: int, job: JobId, window: int) -> list[float]:
+    """Return at most `window` scores of a finished job and its ancestors, the oldest first."""
+    values = {"study": study, "member": job.member, "round": job.round, "window": window}
+    return [score for (score,) in tx.execute(_SCORES, values)][::-1]
+
+
 class LogHistory:
     """The finished part of a study's log, read within a transaction when an algorithm asks."""
 
@@ -51,10 +57,12 @@ class LogHistory:
         self._study = study
 
     def scores(self, member: int, window: int, *, round: int | None = None) -> Sequence[float]:
-        values = {"study": self._study, "member": member, "window": window}
+        values = {"study": self._study, "member": member}
         values["round"] = MOST if round is None else round
-        (values["round"],) = self.tx.execute(_NEWEST_ROUND, values).fetchone()
-        return [score for (score,) in self.tx.execute(_SCORES, values)][::-1]
+        (newest,) = self.tx.execute(_NEWEST_ROUND, values).fetchone()
+        if newest is None:
+            return []
+        return lineage_scores(self.tx, self._study, JobId(member, newest), window)
 
     def round_scores(self, round: int) -> Mapping[int, float | None]:
         values = {**id_range(self._study), "round": round}

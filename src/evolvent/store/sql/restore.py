@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from evolvent.core.study import StudyRecord, mean_score
 from evolvent.errors import EvolventError
 from evolvent.store.checkpoints import files
 from evolvent.store.checkpoints.local import LocalCheckpoints
@@ -42,8 +43,22 @@ _READ_STAGED = {
 }
 """How each table is filled; the names of the columns are the same here and there."""
 _BEST = """
-SELECT member, round, score, checkpoint FROM job WHERE state = 'done'
+SELECT member, round, score, 1, checkpoint FROM job WHERE state = 'done'
 ORDER BY score DESC, round, member LIMIT 1
+"""
+_BEST_BY_MEAN = """
+WITH RECURSIVE line (member, round, checkpoint, score, parent_member, parent_round, age) AS (
+    SELECT member, round, checkpoint, score, parent_member, parent_round, 1
+    FROM job WHERE state = 'done'
+    UNION ALL
+    SELECT line.member, line.round, line.checkpoint,
+           j.score, j.parent_member, j.parent_round, line.age + 1
+    FROM line JOIN job j ON j.member = line.parent_member AND j.round = line.parent_round
+    WHERE line.age < :window
+)
+SELECT member, round, mean_score(score) AS mean, count(*) AS n_scores, checkpoint
+FROM line GROUP BY member, round, checkpoint
+ORDER BY n_scores DESC, mean DESC, round, member LIMIT 1
 """
 _STUDY_EXISTS = "SELECT 1 FROM study WHERE id = :study"
 _PARENTS = """
@@ -123,6 +138,7 @@ def _write(
         )
         created.append(study)
         _copy(tx, staged, study)
+        _write_best(tx, staged, study, dump.record)
         # Last, and before the commit: a study that can be seen has its checkpoints.
         publish_dir(checkpoints, session.checkpoint_dir(dump.record.name, study))
         return study
@@ -142,10 +158,30 @@ def _copy(tx: Writing, staged: sqlite3.Connection, study: int) -> None:
     for table, read in _READ_STAGED.items():
         found = staged.execute(read, values)
         tx.fill(table, [column[0] for column in found.description], found)
-    best = staged.execute(_BEST).fetchone()
+
+
+def _write_best(tx: Writing, staged: sqlite3.Connection, study: int, record: StudyRecord) -> None:
+    if record.best_window == 1:
+        best = staged.execute(_BEST).fetchone()
+    else:
+        staged.create_aggregate("mean_score", 1, _MeanScore)  # type: ignore[arg-type]  # it is one
+        best = staged.execute(_BEST_BY_MEAN, {"window": record.best_window}).fetchone()
     if best is not None:
-        names = ("member", "round", "score", "checkpoint")
+        names = ("member", "round", "score", "n_scores", "checkpoint")
         tx.execute(WRITE_BEST, {"study": study, **dict(zip(names, best, strict=True))})
+
+
+class _MeanScore:
+    """`mean_score` for SQL."""
+
+    def __init__(self) -> None:
+        self._scores: list[float] = []
+
+    def step(self, score: float) -> None:
+        self._scores.append(score)
+
+    def finalize(self) -> float:
+        return mean_score(self._scores)
 
 
 def _clear(session: DatabaseSession, study: int, name: str) -> None:

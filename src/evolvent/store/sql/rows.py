@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from evolvent.core.heads import Head, HeadState
 from evolvent.core.records import Cause, JobId, JobRecord, JobState, Value
+from evolvent.core.study import StudyRecord
 from evolvent.store.records import JOB_COLUMNS, FailedAttempt, Failure, FailureKind
 
 Row: TypeAlias = tuple[Any, ...]
@@ -70,12 +71,17 @@ class StudyRow(NamedTuple):
     best_member: int | None
     best_round: int | None
     best_score: float | None
+    best_scores: int | None
     best_checkpoint: str | None
     started_at: float | None
 
     @property
     def best(self) -> JobId | None:
         return job_id(self.best_member, self.best_round)
+
+    def at_target(self, record: StudyRecord) -> bool:
+        """Whether the best reaches the target."""
+        return record.reached(self.best_score, self.best_scores or 0)
 
 
 FAILURE_COLUMNS = (
