@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from evolvent.core.distributions import Uniform
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
-from evolvent.display.progress import Progress
+from evolvent.display.progress import Progress, progress_line
 from evolvent.display.table import study_table
 from evolvent.display.words import compact, duration, size
 from evolvent.store.records import MemberView, StudyState, StudyStatus
@@ -312,3 +313,12 @@ def test_nothing_overflows_a_small_terminal() -> None:
     frames = out.getvalue().split("\n", 1)[1]
     assert frames.count("\n") / frames.count("100/1280 jobs") < 10
     assert "+61 more members" in frames
+
+
+def test_best_by_a_mean_is_told_as_such() -> None:
+    there = status(best=JobId(1, 4), best_score=0.25)
+    assert progress_line(there).endswith("  best accuracy 0.2500 (member 1)")
+    there = replace(there, record=replace(there.record, best="mean of 3"), best_scores=2)
+    assert progress_line(there).endswith("  best accuracy 0.2500, mean of the last 2 (member 1)")
+    there = replace(there, best_scores=1)
+    assert progress_line(there).endswith("  best accuracy 0.2500, one score (member 1)")

@@ -209,6 +209,27 @@ def test_a_result_in_a_notebook_shows_the_best_and_its_schedule():
     assert best.rows[-2:] == page.rows[-2:]
 
 
+def test_a_best_by_a_mean_has_its_own_value_and_the_mean():
+    made = crew(population=1, rounds=9, best="mean of 3", mode="min")
+    for score in (-1.0, -0.5, -0.25, -1.5):
+        made.train(score)
+    found = result(made)
+    best = found.best
+    assert (best.job.id, best.value, best.score) == ("m0r2", 0.25, -0.25)
+    assert (best.mean, best.n_scores) == (1.75 / 3, 3)
+    assert repr(found).endswith(", best accuracy 0.583333, mean of the last 3>")
+    assert ["best accuracy", "0.58333, mean of the last 3 (m0r2)"] in Page(found._repr_html_()).rows
+    shown = Page(best._repr_html_()).text
+    assert shown.startswith("Best: m0r2 0.25 (mean of the last 3: 0.583333)")
+
+
+def test_a_best_by_its_score_has_no_mean():
+    made = crew(population=1, rounds=2)
+    made.train(0.75)
+    best = result(made).best
+    assert (best.value, best.mean, best.n_scores) == (0.75, None, 1)
+
+
 def test_a_result_without_a_finished_job_has_a_view_too():
     page = Page(result(crew())._repr_html_())
     assert ["jobs", "0 of 12 finished, 3 queued"] in page.rows

@@ -143,11 +143,12 @@ def _train(store: Store, id: int, train: Callable[[int], Result]) -> bool:
 def _original(store: Store, status: StudyStatus, *, schedule: Schedule) -> Original:
     if status.best is None:
         return Original(status.record.name, None, None, 0, 0, own=False)
-    made_by = Result(status, store).best.schedule
+    best = Result(status, store).best
+    made_by = best.schedule
     return Original(
         study=status.record.name,
         job=status.best,
-        value=status.best_value,
+        value=best.value,
         rounds=made_by.total,
         jobs=status.counts.get(JobState.DONE, 0),
         own=schedule == made_by,

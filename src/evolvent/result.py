@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The job with the best score of a study.
+    """The best job of a study: that of the highest score, or of the highest mean of scores.
 
     Attributes:
         job: the job.
-        score: its score, higher is better.
-        value: the metric as training reported it.
+        score: its own score, higher is better.
+        value: its own metric as training reported it.
+        mean: in a study with `best="mean of N"` what it was chosen by: the mean of the metric over
+            the last `n_scores` jobs of its lineage; None where the highest score chooses.
+        n_scores: of how many jobs; fewer than N where no lineage has more, 1 without a mean.
         hyperparameters: what the job trained with, nested as the space is.
         directory: where what the job saved is, or would be if it were still there.
         lineage: the job and its ancestors, round 0 first.
@@ -48,6 +51,8 @@ class Best:
     lineage: tuple[JobRecord, ...]
     schedule: Schedule
     files: CheckpointStore = field(repr=False, compare=False)
+    mean: float | None = None
+    n_scores: int = 1
 
     @property
     def checkpoint(self) -> Path:
@@ -78,8 +83,14 @@ class Best:
         values = {"checkpoint": self.directory, "lineage": f"{len(self.lineage)} jobs"}
         schedule = as_html(self.schedule.segments, unit=self.schedule.unit)
         return html.framed(
-            f"Best: {self.job.id}", f"{self.value:.6g}", html.facts(values), schedule
+            f"Best: {self.job.id}", f"{self.value:.6g}{self._mean}", html.facts(values), schedule
         )
+
+    @property
+    def _mean(self) -> str:
+        if self.mean is None:
+            return ""
+        return f" (mean of the last {self.n_scores}: {self.mean:.6g})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,8 @@ class Result:
             lineage=tuple(lineage),
             schedule=Schedule.of(lineage),
             files=files,
+            mean=None if record.best_window == 1 else status.best_value,
+            n_scores=status.best_scores,
         )
 
     def jobs(self, state: JobState | str | None = None, *, engine: Engine = "pandas") -> Any:
@@ -287,5 +300,5 @@ class Result:
         done = status.counts.get(JobState.DONE, 0)
         best = ""
         if status.best_value is not None:
-            best = f", best {status.record.metric} {status.best_value:.6g}"
+            best = f", best {status.record.metric} {status.best_value:.6g}{status.best_note}"
         return f"<Result of {self.name!r}: {status.state}, {done} jobs done{best}>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 import evolvent as ev
 from evolvent.analysis.columns import ValueColumns, pages
 from evolvent.analysis.log import Log
+from evolvent.core.algorithms import PBT
+from evolvent.core.exploit import BinaryTournament
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.space import Space
 from evolvent.store.records import Report
@@ -197,3 +200,40 @@ def test_a_log_grows_between_readings():
     made.store.heartbeat(made.claim(), lease_s=LONG)
     assert len(read(made)) == 1
     assert read(made).status.counts[JobState.RUNNING] == 1
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 100])
+def test_last_scores_are_those_along_the_lineage(window: int):
+    made = crew(population=4, rounds=8, algorithm=PBT(BinaryTournament()), best="mean of 3")
+    rng = np.random.default_rng(window)
+    made.run(lambda _: None if rng.random() < 0.2 else float(rng.integers(9)))
+    log = read(made)
+    n, mean = log.last_scores(window)
+    for row in range(len(log)):
+        scores = [log.score[i] for i in log.lineage(row)][-window:]
+        if log.failed[row]:
+            assert (n[row], np.isnan(mean[row])) == (0, True)
+        else:
+            assert n[row] == len(scores)
+            assert mean[row] == pytest.approx(np.mean(scores))
+    assert log.copied().any()
+    assert log.failed.any()
+
+
+def test_the_best_row_is_the_best_job_of_the_study():
+    made = crew(population=2, rounds=9, best="mean of 2")
+    for score in (0.5, 0.0, 0.5, 1.0, 0.25, 0.25):
+        made.train(score)
+    log = read(made)
+    assert log.id(log.best_row()) == made.status().best == "m1r2"
+    assert log.id(log.best_row(window=1)) == "m1r1"
+    assert log.id(log.best_row(4)) == "m0r1"
+    assert log.id(replace(log, status=replace(log.status, best=None)).best_row()) == "m1r2"
+    assert read(crew(best="mean of 2")).best_row() is None
+
+
+def test_means_of_the_largest_scores_are_finite():
+    made = crew(population=1, rounds=9, best="mean of 3")
+    for _ in range(3):
+        made.train(1.7e308)
+    assert np.isfinite(read(made).last_scores(3)[1]).all()

@@ -216,6 +216,20 @@ def test_best_of_a_study_that_minimises_shows_the_metric_as_it_was_reported() ->
     assert f"depth {study.result().best.value:.6g}" in fine("best")
 
 
+def test_best_by_a_mean_shows_its_own_value_and_the_mean() -> None:
+    best = trained_study(best="mean of 2").result().best
+    assert best.mean is not None
+    lines = fine("best").splitlines()
+    assert f"height {best.value:.6g}  (job {best.job.id})" in lines[1]
+    assert lines[2].split(maxsplit=2) == ["chosen", "by", f"{best.mean:.6g}, mean of the last 2"]
+    said = json.loads(fine("best", "--json"))["best"]
+    assert (said["value"], said["mean"], said["n_scores"]) == (best.value, best.mean, 2)
+    [listed] = json.loads(fine("studies", "--json"))
+    assert (listed["best"], listed["best_by"]) == (best.mean, "mean of 2")
+    assert "mean of the last 2" in fine("show")
+    assert json.loads(fine("show", "--json"))["settings"]["best"] == "mean of 2"
+
+
 def test_path_of_the_best_checkpoint_can_be_used_in_a_shell() -> None:
     trained_study()
     path = fine("best", "--path").removesuffix("\n")

@@ -112,16 +112,45 @@ class Log:
             )
         return row
 
-    def best_row(self, first: int | None = None) -> int | None:
-        """Return the row of the best score; of equals the lowest round, then the lowest member.
+    def best_row(self, first: int | None = None, *, window: int | None = None) -> int | None:
+        """Return the row of the best job; of equals the lowest round, then the lowest member.
 
-        Among the `first` jobs in the order of their reports, or all; None where none is done.
+        Args:
+            first: look among so many jobs, in the order of their reports; None: among all.
+            window: the mean of how many scores along the lineage chooses; None: as the study says.
+
+        Returns:
+            None where no job is done.
         """
-        score = self.score[:first]
-        if np.isnan(score).all():
+        wanted = self.status.record.best_window if window is None else window
+        best = self.status.best
+        own = first is None and wanted == self.status.record.best_window > 1
+        if own and best is not None and best in self:
+            return self._row(best)  # our means are rounded: which of equal ones, the store knows
+        n, mean = self.last_scores(wanted)
+        n, mean = n[:first], mean[:first]
+        if not n.any():
             return None
-        rows = np.flatnonzero(score == np.nanmax(score))
+        mean = np.where(n == n.max(), mean, np.nan)
+        rows = np.flatnonzero(mean == np.nanmax(mean))
         return int(rows[np.lexsort((self.member[rows], self.round[rows]))[0]])
+
+    def last_scores(self, window: int) -> tuple[Rows, Numbers]:
+        """Return how many scores each job has behind it, itself included, and their mean.
+
+        Returns:
+            int64 [n], at most `window`, and 0 where the job has failed; float64 [n], the mean of so
+            many last scores along its lineage, NaN where it has failed.
+        """
+        n, total, at = (~self.failed).astype(np.int64), self.score / window, self.parent
+        for _ in range(window - 1):
+            known = (at >= 0) & ~self.failed & ~self.failed[at]
+            if not known.any():
+                break
+            n, total = n + known, total + np.where(known, self.score[at] / window, 0.0)
+            at = np.where(at >= 0, self.parent[at], -1)
+        # Divided first: the sum of the largest scores there are would be infinite.
+        return n, np.where(n == window, total, total * (window / np.maximum(n, 1)))
 
     def copied(self) -> Flags:
         """Return bool [n]: whether a job started from the checkpoint of another member."""

@@ -38,7 +38,7 @@ def studies(store: StoreUrl = DEFAULT_STORE, form: Format = Format.TABLE) -> Non
 
 
 _STUDY_TITLES = (
-    "name", "state", "done", "jobs", "metric", "mode", "best", "best_job",
+    "name", "state", "done", "jobs", "metric", "mode", "best", "best_job", "best_by",
     "members", "rounds", "synchronous", "seed", "stopped", "created_at",
 )  # fmt: skip
 
@@ -48,7 +48,7 @@ def _study_row(status: StudyStatus) -> dict[str, Any]:
     values = (
         record.name, str(status.state), status.n_finished, status.n_total, record.metric,
         record.mode, status.best_value, None if status.best is None else str(status.best),
-        status.members, record.rounds, record.synchronous, record.seed, status.stopped,
+        record.best, status.members, record.rounds, record.synchronous, record.seed, status.stopped,
         local_time(status.created_at),
     )  # fmt: skip
     return dict(zip(_STUDY_TITLES, values, strict=True))

@@ -159,7 +159,7 @@ def _best(status: StudyStatus) -> str:
     if status.best is None or status.best_value is None:
         return ""
     value = compact(status.best_value, digits=SCORE_DIGITS)
-    return f"  best {status.record.metric} {value} (member {status.best.member})"
+    return f"  best {status.record.metric} {value}{status.best_note} (member {status.best.member})"
 
 
 def _failed(status: StudyStatus) -> str:

@@ -13,6 +13,7 @@ from evolvent.analysis.comparison.compare import compare_logs, curves
 from evolvent.analysis.log import Log
 from evolvent.errors import ConfigError
 from tests.analysis.scored import log_of
+from tests.contract.crew import Crew
 from tests.examples.loading import load_example
 
 toy = load_example("toy")
@@ -66,6 +67,28 @@ def test_a_best_job_without_a_finite_test_metric_is_left_out_and_named() -> None
 def test_of_equal_scores_the_earlier_round_counts_as_in_the_study() -> None:
     log = log_of("a", [1.0, 1.0, 1.0], metrics=[{"test": 0.1}, {"test": 0.2}, {"test": 0.3}])
     assert figures(log, test="test").values["test"] == 0.1
+
+
+def of_means(name: str, scores: list[float], **changes: Any) -> Log:
+    """Return the log of a study of one member that chooses by the mean of two."""
+    crew = Crew(ev.open_store("memory://"), name=name, population=1, rounds=9, **changes)
+    for score in scores:
+        crew.train(score)
+    return Log.read(crew.store, crew.id)
+
+
+def test_best_is_the_mean_where_a_study_chooses_by_it() -> None:
+    noisy = of_means("a", [4.0, 0.0, 1.0, 2.0], best="mean of 2")
+    assert figures(noisy).values == {"best": 2.0, "area": (4.0 + 2.0 + 2.0 + 2.0) / 4}
+    assert figures(noisy).job == "m0r1"
+    plain = of_means("b", [0.0, 3.0, 1.0, 0.0])
+    assert figures(plain).values["best"] == 3.0
+    both = compare_logs({"a": [noisy], "b": [plain]})
+    assert [arm.seeds[0].values["best"] for arm in both.arms] == [2.0, 2.0]
+    assert [arm.seeds[0].job for arm in both.arms] == ["m0r1", "m0r2"]
+    assert "best accuracy (mean of the last 2)" in str(both)
+    assert both.to_json()["window"] == 2
+    assert curves({"b": [plain], "a": [noisy]})[0].mean.tolist() == [0.0, 1.5, 2.0, 2.0]
 
 
 def test_a_failed_job_uses_compute_and_has_no_score() -> None:

@@ -44,11 +44,15 @@ def test_the_warning_has_the_figures_and_the_cure() -> None:
         r"Much of what ranks members is noise: in rounds 1 to 5 the accuracy of one that goes on "
         r"unchanged moved by (0\.\d+) up and down by chance, and all members were (0\.\d+) apart "
         r"\(standard deviations\)\. Longer rounds, an evaluation on more data, or an exploit that "
-        r"looks at several rounds \(TTest\) help\.",
+        r"looks at several rounds \(TTest\) help\. The best job may be no more than a lucky score: "
+        r'a study with best="mean of 3" chooses it by the mean of three along its lineage\.',
         text,
     )
     assert found is not None
     assert [float(x) for x in found.groups()] == pytest.approx([0.05, 0.05], rel=0.15)
+    [text_of_means] = noise_warning(log(lambda m, r: r + 0.05 * DRAWN[m, r], best="mean of 3"))
+    assert "help." in text_of_means
+    assert "lucky" not in text_of_means
     printed = str(Diversity.of(log(lambda m, r: r + 0.05 * DRAWN[m, r], members=32)))
     assert f"warning: {text}" in printed.replace("\n  ", " ")
     assert max(map(len, printed.splitlines())) <= 80

@@ -68,3 +68,16 @@ def test_a_copy_that_leads_back_in_rounds_begins_another_leg() -> None:
     rounds = np.array([0, 1, 2, 10, 4, 5, 5, 6], np.int64)
     assert legs(rounds).tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
     assert legs(rounds[:1]).tolist() == [0]
+
+
+def test_best_by_a_mean_is_shown_with_the_mean() -> None:
+    log = simulated(2, 3, copying=0)
+    record = replace(log.status.record, best="mean of 2")
+    log = replace(
+        log,
+        status=replace(log.status, record=record),
+        score=np.array([0.1, 0.9, 0.5, 0.0, 0.25, 0.0]),
+    )
+    view = StudyView.of(log)
+    assert [log.id(row) for row in view.line] == ["m1r0", "m1r1"]
+    assert view.best_value == "accuracy 0 (mean of the last 2: 0.45)"

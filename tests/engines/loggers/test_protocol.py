@@ -12,6 +12,7 @@ from evolvent.core.space import Space
 from evolvent.engines.loggers.follower import LogReader
 from evolvent.engines.loggers.protocol import (
     Entry,
+    ProgressTracker,
     SettingValues,
     StepAxis,
     change_text,
@@ -21,6 +22,7 @@ from evolvent.engines.loggers.protocol import (
     local_directory,
 )
 from evolvent.store.records import Point
+from tests.contract.crew import Crew
 from tests.integrations.logged import bred_study
 
 
@@ -211,3 +213,16 @@ def test_a_logger_may_be_wrapped_and_is_not_asked_for_its_place_beforehand() -> 
 def _lr_and_a_file(job: ev.Job) -> dict[str, float]:
     (job.directory / "x").touch()
     return {"at": job.hyperparameters["lr"] + job.round}
+
+
+def test_progress_has_the_best_as_the_study_chooses_it() -> None:
+    crew = Crew(ev.open_store("memory://"), population=1, rounds=4, best="mean of 2", mode="min")
+    for score in (-1.0, -3.0, 0.0, -2.0):
+        crew.train(score)
+    tracker, shown = ProgressTracker(crew.record), []
+    for entry in LogReader(crew.store, crew.id).read():
+        progress = tracker.take(entry)
+        assert progress is not None
+        shown.append(progress.best)
+    assert shown == [1.0, 2.0, 1.5, 1.0]
+    assert crew.status().best_value == 1.0

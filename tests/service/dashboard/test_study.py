@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import evolvent as ev
-from evolvent.service.dashboard.study import summarize
+from evolvent.service.dashboard.study import facts, summarize
 
 
 def test_open_study_is_running_while_something_is_trained() -> None:
@@ -30,3 +30,26 @@ def test_open_study_is_running_while_something_is_trained() -> None:
     study.store.close()
     assert (before, seen, after.state) == ("open", ["running", "running"], "finished")
     assert after.words.startswith("finished: 2 of 2 jobs")
+
+
+def test_best_by_a_mean_is_told_as_such() -> None:
+    study = ev.create_study(
+        "noisy",
+        metric="loss",
+        mode="min",
+        population=1,
+        rounds=2,
+        space={"lr": 0.5},
+        best="mean of 2",
+        store="memory://",
+    )
+
+    def train(job: ev.Job) -> dict[str, float]:
+        (job.directory / "weights").write_text("w")
+        return {"loss": float(job.round)}
+
+    study.run(train, workers=0, progress=False)
+    status = study.status()
+    assert summarize(study.store, status).words.endswith("best loss 0.5, mean of the last 2")
+    assert facts(status)["best by"] == "mean of 2"
+    study.store.close()

@@ -47,6 +47,9 @@ def compare_logs(
 ) -> Comparison:
     """Compare arms of one study or more at the compute that all of them have used.
 
+    Where the best job of some study is chosen by the mean of its last scores, so is that of all:
+    by the mean of as many as the one with most of them takes.
+
     Args:
         arms: by name, the logs of the studies that differ by their seeds only.
         test: a metric that had no say in choosing the best job.
@@ -59,19 +62,21 @@ def compare_logs(
     logs = _check_arms(arms)
     first = logs[0].status.record
     # Failed jobs count as compute, too: the budget is what all have spent, not what came of it.
-    budget = min(map(len, logs))
+    budget, window = min(map(len, logs)), _window(logs)
     modes: dict[str, Mode] = {"best": first.mode, "area": first.mode}
     if test is not None:
         _check_test(logs, test)
         modes[_figure(test)] = test_mode or first.mode
     summed = tuple(
-        Arm(name, tuple(_seed(log, budget, test) for log in group)) for name, group in arms.items()
+        Arm(name, tuple(_seed(log, budget, test, window) for log in group))
+        for name, group in arms.items()
     )
     return Comparison(
         metric=first.metric,
         mode=first.mode,
         budget=budget,
         test=test,
+        window=window,
         modes=modes,
         arms=summed,
         differences=tuple(
@@ -88,6 +93,8 @@ def compare_logs(
 def curves(arms: Mapping[str, Sequence[Log]], *, points: int = 1000) -> list[Curve]:
     """Return the best value so far of every arm at equal compute, with bands over its seeds.
 
+    The best is chosen as by `compare_logs`.
+
     Args:
         arms: by name, the logs of the studies that differ by their seeds only.
         points: at how many numbers of jobs, at most, evenly spaced; the last one is always there.
@@ -95,13 +102,14 @@ def curves(arms: Mapping[str, Sequence[Log]], *, points: int = 1000) -> list[Cur
     Raises:
         ConfigError: as `compare_logs`.
     """
-    end = min(map(len, _check_arms(arms)))
+    logs = _check_arms(arms)
+    end, window = min(map(len, logs)), _window(logs)
     at = np.unique(np.linspace(1, end, min(points, end)).round().astype(np.int64))
-    return [_curve(name, group, at) for name, group in arms.items()]
+    return [_curve(name, group, at, window) for name, group in arms.items()]
 
 
-def _curve(name: str, logs: Sequence[Log], at: NDArray[np.int64]) -> Curve:
-    rows = [_best_so_far(log, int(at[-1]))[at - 1] for log in logs]
+def _curve(name: str, logs: Sequence[Log], at: NDArray[np.int64], window: int) -> Curve:
+    rows = [_best_so_far(log, int(at[-1]), window)[at - 1] for log in logs]
     values = np.array(rows, np.float64)
     known = ~np.isnan(values).any(axis=0)  # not before every study has a score
     values = values[:, known]
@@ -156,15 +164,25 @@ def _check_test(logs: Sequence[Log], test: str) -> None:
             raise ConfigError(f"test: study {name!r} reports no metric {test!r}, it has {present}")
 
 
-def _best_so_far(log: Log, budget: int) -> Numbers:
+def _window(logs: Sequence[Log]) -> int:
+    """Return the mean of how many scores chooses the best job, in all studies alike."""
+    return max(log.status.record.best_window for log in logs)
+
+
+def _best_so_far(log: Log, budget: int, window: int) -> Numbers:
     """Return the best value after each of the first jobs; NaN before the first one is done."""
-    best: Numbers = np.fmax.accumulate(log.score[:budget])
+    n, mean = (column[:budget] for column in log.last_scores(window))
+    most = np.maximum.accumulate(n)  # means of fewer scores do not count any more
+    best = np.full(len(mean), np.nan)
+    for count in np.unique(most[most > 0]).tolist():
+        so_far = np.fmax.accumulate(np.where(n == count, mean, np.nan))
+        best = np.where(most == count, so_far, best)
     return -best if log.status.record.mode == "min" else best
 
 
-def _seed(log: Log, budget: int, test: str | None) -> Seed:
+def _seed(log: Log, budget: int, test: str | None, window: int) -> Seed:
     record = log.status.record
-    best, row = _best_so_far(log, budget), log.best_row(budget)
+    best, row = _best_so_far(log, budget, window), log.best_row(budget, window=window)
     values: dict[str, float | None] = {"best": None, "area": None}
     if test is not None:
         value = np.nan if row is None else float(log.metrics[test][row])

@@ -76,6 +76,7 @@ class Comparison:
         metric, mode: the objective of all the studies.
         budget: how many jobs of every study were looked at: the first ones to finish.
         test: name of the test metric, None without.
+        window: the mean of how many scores along its lineage makes a job the best; 1: its score.
         modes: by figure, whether more or less of it is better. The figures are `best`: the best
             value of the metric; `area`: the mean, over the jobs of the budget, of the best value
             so far, that is, the area below its curve divided by the jobs; and the test metric in
@@ -90,6 +91,7 @@ class Comparison:
     mode: Mode
     budget: int
     test: str | None
+    window: int
     modes: Mapping[str, Mode]
     arms: tuple[Arm, ...]
     differences: tuple[Difference, ...]
@@ -123,6 +125,7 @@ class Comparison:
             "metric": self.metric,
             "mode": self.mode,
             "budget": self.budget,
+            "window": self.window,
             "unequal": self.unequal,
             "modes": dict(self.modes),
             "arms": [
@@ -176,7 +179,8 @@ def _table(c: Comparison) -> Iterator[tuple[str, ...]]:
 def _title(c: Comparison, figure: str) -> str:
     match figure:
         case "best":
-            return f"best {c.metric}"
+            note = f" (mean of the last {c.window})" if c.window > 1 else ""
+            return f"best {c.metric}{note}"
         case "area":
             return "area"
         case _:

@@ -22,6 +22,10 @@ selection, and differ less than all. Of noiseless ones it is 0 or below.
 # members, 25 of four. Later even the members of a good study have come close to each other.
 _ENOUGH, _LEAST = 30, 12
 _LEAST_ROUNDS, _MOST_ROUNDS = 5, 25
+_LUCKY_BEST = (
+    ' The best job may be no more than a lucky score: a study with best="mean of 3" chooses it by '
+    "the mean of three along its lineage."
+)
 _OUTLIER = 1000.0  # times the usual variance: a round with a member that has diverged
 
 
@@ -48,7 +52,7 @@ def noise_warning(log: Log) -> Iterator[str]:
         f"{log.status.record.metric} of one that goes on unchanged moved by {moves**0.5:.2g} up "
         f"and down by chance, and all members were {apart**0.5:.2g} apart (standard deviations). "
         "Longer rounds, an evaluation on more data, or an exploit that looks at several rounds "
-        "(TTest) help."
+        f"(TTest) help.{_LUCKY_BEST if log.status.record.best_window == 1 else ''}"
     )
 
 

@@ -58,11 +58,18 @@ class StudyView:
 
     @property
     def best_value(self) -> str:
-        """The value of the best job, by the objective, with its name; "" where no job is done."""
+        """The value of the best job, by the objective, with its name; "" where no job is done.
+
+        Where the mean of the last scores has chosen it, with the mean.
+        """
         record, best = self.log.status.record, self.best
         if best is None:
             return ""
-        return f"{record.metric} {record.score(float(self.log.score[best])):.6g}"
+        value = f"{record.metric} {record.score(float(self.log.score[best])):.6g}"
+        if record.best_window == 1:
+            return value
+        n, mean = (column[best] for column in self.log.last_scores(record.best_window))
+        return f"{value} (mean of the last {n}: {record.score(float(mean)):.6g})"
 
     @property
     def falls(self) -> bool:

@@ -17,6 +17,8 @@ def print_best(result: Result) -> None:
     )
     print()
     print(f"best             {record.metric} {short(best.value, digits=6)}  (job {best.job.id})")
+    if best.mean is not None:
+        print(f"chosen by        {short(best.mean, digits=6)}{result.status.best_note}")
     print(f"hyperparameters  {values}")
     missing = ""
     if not best.directory.is_dir():
@@ -47,6 +49,8 @@ def best_as_json(result: Result) -> dict[str, Any]:
             "round": best.round,
             "score": best.score,
             "value": best.value,
+            "mean": best.mean,
+            "n_scores": best.n_scores,
             "metrics": dict(best.job.metrics),
             "hyperparameters": best.hyperparameters,
             "checkpoint": str(best.directory) if best.directory.is_dir() else None,

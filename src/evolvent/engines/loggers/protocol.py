@@ -21,7 +21,7 @@ from evolvent.core.distributions import Choice, Constant, Ordinal
 from evolvent.core.distributions.checks import is_number
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState, Metrics, Value
 from evolvent.core.space import Space
-from evolvent.core.study import StudyRecord
+from evolvent.core.study import StudyRecord, mean_score
 from evolvent.errors import ConfigError, EvolventError
 from evolvent.store.locks import Lock, try_exclusive
 from evolvent.store.records import Point, StudyStatus
@@ -194,7 +194,8 @@ class StudyProgress:
 
     Attributes:
         rounds: how many rounds the population has trained on average.
-        best: the best value of the metric so far; None when no job is done yet.
+        best: the best value of the metric so far, with `best="mean of N"` the mean of the last
+            values of the lineage with the best one; None when no job is done yet.
         copies: one text for every copy since the progress before.
     """
 
@@ -209,15 +210,16 @@ class ProgressTracker:
     def __init__(self, record: StudyRecord) -> None:
         self._record = record
         self._n_jobs = 0
-        self._best: float | None = None
+        self._best: tuple[int, float] | None = None  # of how many scores, and their mean
+        self._recent: dict[JobId, tuple[float, ...]] = {}  # the last scores along each lineage
         self._copies: list[str] = []
 
     def take(self, entry: Entry) -> StudyProgress | None:
         """Take the next entry of the log; return the progress after it if it closes a round."""
         self._n_jobs += 1
-        score = entry.job.score
-        if score is not None and (self._best is None or score > self._best):
-            self._best = score
+        chosen = self._chosen_by(entry.job)
+        if chosen is not None and (self._best is None or chosen > self._best):
+            self._best = chosen
         if entry.copied is not None:
             self._copies.append(f"- {change_text(entry)}")
         if self._n_jobs % self._record.population:
@@ -228,14 +230,25 @@ class ProgressTracker:
 
     def now(self) -> StudyProgress:
         """Return how it stands, within a round, too."""
-        best = None if self._best is None else self._record.score(self._best)
+        best = None if self._best is None else self._record.score(self._best[1])
         return StudyProgress(self._n_jobs / self._record.population, best, tuple(self._copies))
+
+    def _chosen_by(self, job: JobRecord) -> tuple[int, float] | None:
+        """Return of how many scores the mean may make a job the best, and the mean."""
+        window = self._record.best_window
+        if job.score is None or window == 1:
+            return None if job.score is None else (1, job.score)
+        before = () if job.parent is None else self._recent.get(job.parent, ())
+        recent = self._recent[job.id] = (*before, job.score)[-window:]
+        return len(recent), mean_score(recent)
 
 
 def settings(record: StudyRecord) -> dict[str, str]:
     """Return what never changes about a study, as texts by name."""
     plain = record.to_json()
-    names = ("metric", "mode", "population", "seed", "synchronous", "durability", "max_failures")
+    names = (
+        "metric", "mode", "best", "population", "seed", "synchronous", "durability", "max_failures",
+    )  # fmt: skip
     texts = {name: str(plain[name]) for name in names} | {"algorithm": repr(record.algorithm)}
     return texts | {f"space.{name}": repr(kind) for name, kind in record.space.items()}
 

@@ -43,7 +43,8 @@ class StudySummary:
     def words(self) -> str:
         """One line, for those who listen to the page."""
         value = self.status.best_value
-        best = "" if value is None else f", best {self.status.record.metric} {value:.4g}"
+        metric, note = self.status.record.metric, self.status.best_note
+        best = "" if value is None else f", best {metric} {value:.4g}{note}"
         return f"{self.state}: {self.status.n_finished} of {self.total} jobs finished{best}"
 
 
@@ -73,5 +74,6 @@ def facts(status: StudyStatus) -> dict[str, Any]:
         "order": "synchronous" if record.synchronous else "asynchronous",
         "seed": record.seed,
         "target": record.target,
+        "best by": record.best,
         "trainable": record.trainable,
     } | {f"space {name}": str(distribution) for name, distribution in record.space.items()}
