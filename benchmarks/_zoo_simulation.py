@@ -114,10 +114,7 @@ class Shown(Population):
 
 
 def same_round(me: Member, log: Log) -> Population:
-    """Show each peer with its score after the round that `me` has finished, as studies do.
-
-    A peer that has not finished it yet is shown as it is.
-    """
+    """Show each peer as studies do: one that is a round ahead with what it had scored before."""
     return log.population
 
 

@@ -100,13 +100,13 @@ class Rounds(NoHistory):
     def compared(self, round: int) -> list[tuple[int, int, float | None]]:
         """Return the members as they are compared after a round: number, newest round, score."""
         return [
-            (id, len(of) - 1, None if of[-1] is None else of[min(round, len(of) - 1)])
+            (id, len(of) - 1, of[round] if len(of) == round + 2 and of[-1] is not None else of[-1])
             for id, of in sorted(self.scored.items())
         ]
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 6), scores), max_size=8), max_size=20), st.data())
-def test_after_a_round_members_count_with_what_they_had_then(
+def test_who_is_a_round_ahead_counts_with_what_it_had_before(
     reports: list[list[tuple[int, float | None]]], data: st.DataObject
 ) -> None:
     """However reports come, in ones or many at once, and whenever the views are asked for."""
@@ -123,7 +123,7 @@ def test_after_a_round_members_count_with_what_they_had_then(
             assert all(m.hyperparameters == {"round": m.round} for m in view)
 
 
-def test_who_has_gone_on_counts_with_what_it_had_then_and_is_copied_as_it_is() -> None:
+def test_who_is_a_round_ahead_is_copied_as_it_is_and_who_is_further_counts_so() -> None:
     log = Rounds()
     people = Population([log.report(member, 0.1 * member) for member in range(4)], log)
     assert people.after(0) is people
@@ -135,6 +135,10 @@ def test_who_has_gone_on_counts_with_what_it_had_then_and_is_copied_as_it_is() -
     assert (view.member(0).score, view.member(0).job) == (0.0, "m0r1")
     assert view.member(3).failed
     assert view.after(0) is view
+    people.update(log.report(0, 5.0))
+    assert ranks(people.after(0)) == [0, 2, 1, 3]
+    assert ranks(people.after(1)) == [0, 2, 1, 3]
+    assert people.after(1).member(0).score == 9.0
 
 
 def test_more_rounds_than_views_are_kept() -> None:
@@ -142,8 +146,9 @@ def test_more_rounds_than_views_are_kept() -> None:
     people = Population([log.report(member, float(member)) for member in range(9)], log)
     for round in range(30):
         people.update(log.report(0, -1.0 - round))
-        assert [ranks(people.after(r))[-1] for r in range(1, round + 1)] == [0] * round
-        assert ranks(people.after(0)) == [8, 7, 6, 5, 4, 3, 2, 1, 0]
+        views = [people.after(r) for r in range(round + 1)]
+        assert [view.member(0).score for view in views[:-1]] == [-1.0 - round] * round
+        assert views[-1].member(0).score == (-float(round) if round else 0.0)
 
 
 def test_a_lineage_is_followed_from_the_round_that_is_compared() -> None:
@@ -152,8 +157,10 @@ def test_a_lineage_is_followed_from_the_round_that_is_compared() -> None:
             return member, window, round
 
     log = Asked()
-    people = Population([log.report(member, 0.5) for member in (0, 0, 1, 1, 1)], log)
+    people = Population([log.report(member, 0.5) for member in (0, 1, 1, 1, 2, 2)], log)
     assert people.history.scores(1, 5) == (1, 5, None)
+    assert people.after(0).history.scores(1, 5) == (1, 5, None)
+    assert people.after(0).history.scores(2, 5) == (2, 5, 0)
     assert people.after(1).history.scores(1, 5) == (1, 5, 1)
     assert people.after(1).history.scores(1, 5, round=0) == (1, 5, 0)
     assert people.after(1).history.jobs() == ()

@@ -129,9 +129,10 @@ def decided_head(
 
 
 def compared_with(study: StudyRecord, me: Member, population: Population) -> Population:
-    """Return the population as `me` is shown it: in a synchronous study as it is.
+    """Return the population as it is shown to `me`.
 
-    Else as after the round that `me` has finished, of which peers may be ahead.
+    In a synchronous study it is as it is; else peers that are a round ahead count with what they
+    had scored before.
     """
     return population if study.synchronous else population.after(me.round)
 

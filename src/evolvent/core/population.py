@@ -38,7 +38,10 @@ class History(Protocol):
         ...
 
     def round_scores(self, round: int) -> Mapping[int, float | None]:
-        """Return what the jobs of a round scored, by member; None for one that failed."""
+        """Return what the jobs of a round scored, by member; None for one that failed.
+
+        At least of members whose newest job is that of the next round.
+        """
         ...
 
     def jobs(self) -> Sequence[JobRecord]:
@@ -60,15 +63,17 @@ class NoHistory:
 
 
 @dataclass(frozen=True, slots=True)
-class _HistoryUntil:
-    """A history in which no lineage is followed from later than a round."""
+class _HistoryAfter:
+    """A history in which the lineages of those who are a round ahead end before that round."""
 
     history: History
-    until: int
+    round: int
+    members: Mapping[int, Member]
 
     def scores(self, member: int, window: int, *, round: int | None = None) -> Sequence[float]:
-        until = self.until if round is None else min(round, self.until)
-        return self.history.scores(member, window, round=until)
+        if round is None and self.members[member].round == self.round + 1:
+            round = self.round
+        return self.history.scores(member, window, round=round)
 
     def round_scores(self, round: int) -> Mapping[int, float | None]:
         return self.history.round_scores(round)
@@ -121,14 +126,14 @@ class Population(Sequence[Member]):
             self._put(member)
 
     def after(self, round: int) -> Population:
-        """Return the members as they are to be compared after a round, whoever has gone on since.
+        """Return the members as they are compared by one that has just finished a round.
 
-        Those that have gone on count with what they scored after that round; a copy takes their
-        newest state all the same, which `round`, `job` and `hyperparameters` of a member tell. One
-        that failed then or last counts as failed. Those that have not got so far are as they are.
-
-        A worker that comes late in a round finds peers that have trained for a round more. If they
-        were ranked by that, it would copy them for it, and age be bred instead of hyperparameters.
+        Those that are a round ahead count with what they had scored before: else a worker that
+        comes late in a round would copy whoever has trained for a round more, and age would be bred
+        instead of hyperparameters. A copy takes their newest state all the same, which `round`,
+        `job` and `hyperparameters` of a member tell, and one that has failed since has failed.
+        All others count with their newest score, also those that are further ahead: to lag behind
+        by so much is a reason to copy.
         """
         if self._last_round <= round:
             return self
@@ -137,33 +142,33 @@ class Population(Sequence[Member]):
             self._views.move_to_end(round)
             return view
         scores = self.history.round_scores(round)
-        ahead = {m.id: m for m in self._members.values() if m.round > round}
-        shown = {id: _scored(m, scores.get(id)) for id, m in ahead.items()}
-        view = Population((self._members | shown).values(), _HistoryUntil(self.history, round))
-        return self._keep_view(round, view)
+        ahead = [m for m in self._members.values() if m.round == round + 1]
+        before = {m.id: _scored(m, scores.get(m.id)) for m in ahead}
+        return self._keep_view(round, Population((self._members | before).values(), self.history))
 
     def _keep_view(self, round: int, view: Population) -> Population:
-        view._last_round = round
+        view.history = _HistoryAfter(self.history, round, view._members)
+        view._last_round = round  # it is what it is after that round
         self._views[round] = view
         if len(self._views) > _VIEWS:
             self._views.popitem(last=False)
         return view
 
     def _update_views(self, member: Member) -> None:
-        """Let the views of rounds know the newer state of a member, before this one does."""
+        """Let the views know the newer state of a member, before the population itself does."""
         if member.round > self._last_round >= 0:
-            # The first to go on: all others still are as they are to be compared after that round.
-            view = Population((), _HistoryUntil(self.history, self._last_round))
+            # The first to go on: all are as they are compared after the round that was the last.
+            view = Population()
             view._members, view._order = dict(self._members), self._order
             view._healthy, view._failed = list(self._healthy), list(self._failed)
             self._keep_view(self._last_round, view)
         for round, view in tuple(self._views.items()):
             old = view._members.get(member.id)
-            if member.round <= round:
+            if member.round != round + 1:
                 view._put(member)
-            elif old is None or old.round < round or (old.failed and not member.failed):
-                del self._views[round]  # what it scored then is not known here: it is read anew
-            elif member.failed:
+            elif old is None or old.round != round:
+                del self._views[round]  # what it had scored before is not known here
+            elif old.score is not None and member.failed:
                 view._put(member)
             else:
                 view._members[member.id] = _scored(member, old.score)
@@ -286,6 +291,6 @@ class Population(Sequence[Member]):
 
 
 def _scored(member: Member, score: float | None) -> Member:
-    """Return a member that counts with another score; with none if it has failed since."""
+    """Return a member that counts with an earlier score; with none if it has failed since."""
     score = None if member.failed else score
     return Member(member.id, member.round, score, member.hyperparameters)

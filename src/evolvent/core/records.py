@@ -136,7 +136,7 @@ class Member:
         id: number of the member, from 0.
         round: round of its newest finished job.
         score: score of that job, higher is better; None when the job failed. NaN and infinity
-            become None: they cannot be ranked. In `Population.after` a round: the score then.
+            become None: they cannot be ranked. See `Population.after`.
         hyperparameters: those the job trained with.
     """
 

@@ -139,7 +139,7 @@ def test_every_synchronous_decision_saw_all_of_the_round_before() -> None:
 def test_a_copy_by_truncation_is_told_with_ranks_scores_and_the_factor() -> None:
     explanation = why(trained(crew(), [0.5, 0.9, 0.7, 0.1]), "m3r1")
     assert explanation.why == (
-        "Decided when its round began, against what every member had scored after round 0 "
+        "Decided when its round began, against the newest finished job of every member "
         "(asynchronous); the newest of all was m3r0.",
         "Member 3 had accuracy 0.1 after m3r0: rank 4 of 4. "
         "The best was member 1 (m1r0, accuracy 0.9, rank 1).",
@@ -176,8 +176,8 @@ def test_a_queued_job_says_that_nothing_is_decided_yet() -> None:
     busy = trained(crew(), [0.5, 0.9, 0.7, 0.1])
     explanation = explain(busy.store, busy.status(), "m3r1")
     assert explanation.why == (
-        "Nothing is decided yet: member 3 decides when a worker begins this round, against what "
-        "every member has scored after round 0 by then.",
+        "Nothing is decided yet: member 3 decides when a worker begins this round, against the "
+        "newest finished job of every member then.",
     )
     assert (explanation.agrees, explanation.check, explanation.members) == (None, "", 0)
     assert (explanation.changes, explanation.after) == ((), ("It waits for a worker.",))
@@ -188,7 +188,10 @@ def test_a_decision_saw_what_was_there_when_its_round_began() -> None:
     running = busy.claim_of(0)
     busy.train(0.2, member=1)
     explanation = why(busy, "m2r1")
-    assert "the newest of all was m1r1" in explanation.why[0]
+    assert explanation.why[0] == (
+        "Decided when its round began, against the newest finished job of every member, the one "
+        "before of those a round ahead (asynchronous); the newest of all was m1r1."
+    )
     # Member 1 has gone on, to a worse score: it counts with that of the same round.
     assert [(r.rank, r.job) for r in explanation.rivals] == [(1, "m1r0"), (2, "m0r0"), (3, "m2r0")]
     assert explanation.why[-1] == (
@@ -197,11 +200,18 @@ def test_a_decision_saw_what_was_there_when_its_round_began() -> None:
     )
     busy.report(running, 0.3)
     assert why(busy, "m2r1") == explanation
-    busy.train(0.7, member=0)
-    assert why(busy, "m1r2").why[0] == (
-        "Decided when its round began, against what every member had scored after round 1, or last "
-        "where it was not so far (asynchronous); the newest of all was m0r2."
-    )
+
+
+def test_who_is_further_ahead_than_a_round_counts_as_it_is() -> None:
+    busy = crew(population=2, rounds=4)
+    held = busy.claim_of(1)
+    for score in (0.1, 0.2, 0.9):
+        busy.train(score, member=0)
+    busy.report(held, 0.5)
+    explanation = why(busy, "m1r1")
+    assert "of those a round ahead" not in explanation.why[0]
+    assert [(r.rank, r.job) for r in explanation.rivals] == [(1, "m0r2"), (2, "m1r0")]
+    assert explanation.why[-1].startswith("It starts from the checkpoint of m0r2 with its")
 
 
 def test_a_member_that_keeps_its_weights_is_told_why() -> None:

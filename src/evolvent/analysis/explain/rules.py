@@ -49,10 +49,11 @@ class Case:
         return self.population.rank(member) + 1
 
     def compared(self, member: Member) -> JobId:
-        """Return the job by which a member ranks; it may have finished others since."""
-        if self.record.synchronous or member.round <= self.me.round:
-            return member.job
-        return JobId(member.id, self.me.round)
+        """Return the job by which a member ranks: its newest, or the one before."""
+        ahead = member.round == self.me.round + 1
+        return JobId(
+            member.id, self.me.round if ahead and not self.record.synchronous else member.round
+        )
 
     def of(self, member: Member) -> str:
         """Return what a member stands for: `member 4 (m4r10, accuracy 0.91, rank 2)`."""

@@ -65,7 +65,7 @@ def of_undecided(job: JobRecord) -> str:
     """Say that the member of a queued job has not decided yet."""
     return (
         f"Nothing is decided yet: member {job.member} decides when a worker begins this round, "
-        f"against what every member has scored after round {job.round - 1} by then."
+        "against the newest finished job of every member then."
     )
 
 
@@ -156,10 +156,10 @@ def _when_sentence(record: StudyRecord, decision: Redecision) -> str:
             f"Decided at the end of round {decision.before.round}, for all members at once and "
             "against the same snapshot (synchronous)."
         )
-    before, seen, round_ = decision.before.id, decision.seen.id, decision.me.round
-    behind = any(member.round < round_ for member in decision.population)
-    scored = f"what every member had scored after round {round_}"
-    against = f"{scored}{', or last where it was not so far' if behind else ''} (asynchronous)"
+    before, seen = decision.before.id, decision.seen.id
+    ahead = any(member.round == decision.me.round + 1 for member in decision.population)
+    but = ", the one before of those a round ahead" if ahead else ""
+    against = f"the newest finished job of every member{but} (asynchronous)"
     if decision.me.failed:
         if seen != before:
             return f"{before} had failed and nobody could be copied until {seen} was reported."

@@ -57,8 +57,8 @@ class PopulationSnapshot:
         return scores[max(0, len(scores) - window) :]
 
     def round_scores(self, round: int) -> Mapping[int, float | None]:
-        """Return what the jobs of a round scored, by member, of members that have gone on since."""
-        ahead = {member for member, job in self.newest.items() if job.round > round}
+        """Return what the jobs of a round scored, of members whose next job is their newest."""
+        ahead = {member for member, job in self.newest.items() if job.round == round + 1}
         found: dict[int, float | None] = {}
         # Backwards through the lines near by, as for the newest ones.
         for line in range(self.line, max(-1, self.line - self._span), -1):

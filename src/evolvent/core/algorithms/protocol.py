@@ -21,9 +21,9 @@ class Algorithm(Protocol):
 
         Args:
             me: the member that has just finished a job.
-            population: the state of all, `me` included, and their history. In an asynchronous study
-                peers that are ahead have the score of the round that `me` has finished, and what a
-                copy takes is their newest: see `Population.after`.
+            population: the newest state of all, `me` included, and their history. In an
+                asynchronous study peers that are a round ahead have the score of the round before:
+                see `Population.after`.
             space: the hyperparameters and what they may be.
             rng: where the draws come from.
         """

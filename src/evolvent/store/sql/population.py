@@ -39,7 +39,7 @@ SELECT max(round) FROM job WHERE study = :study AND member = :member AND round <
 _ROUND_SCORES = """
 SELECT j.member, j.score
 FROM member m JOIN job j ON j.study = m.study AND j.member = m.member AND j.round = :round
-WHERE m.id >= :begin AND m.id < :end
+WHERE m.id >= :begin AND m.id < :end AND m.round = :round + 2
 """
 
 
