@@ -129,7 +129,7 @@ class ReportsContract:
         assert job.reason.startswith("because ")  # the rest is nothing that a database can hold
 
     @pytest.mark.usefixtures("told")
-    def test_algorithm_sees_the_newest_state_of_all_and_the_whole_log(
+    def test_algorithm_sees_the_state_of_all_and_the_whole_log(
         self, store: Store, home: Store
     ) -> None:
         crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
@@ -138,19 +138,21 @@ class ReportsContract:
         crew.train(0.4, member=1)
         crew.train(0.3, member=0)
         crew.train(0.6, member=1)
-        crew.train(0.2, member=0)  # copied m1r1
+        crew.train(0.2, member=0)
         watching = _Watching()
         watching.seen.clear()
         home.use_algorithm(crew.id, watching)
         crew.claim_of(1)
         population, scores, log = watching.seen[-1]
-        assert [(m.id, m.round, m.score) for m in population] == [(0, 2, 0.2), (1, 1, 0.6)]
-        assert scores == [[0.6, 0.2], [0.4, 0.6]]
+        # Member 0 is a round ahead: it counts with what it had scored before.
+        assert [(m.id, m.round, m.score) for m in population] == [(0, 2, 0.3), (1, 1, 0.6)]
+        assert scores == [[0.5, 0.3], [0.3, 0.6]]
         assert log == ["m0r0", "m1r0", "m0r1", "m1r1", "m0r2"]
         crew.fail(slow)
         population, scores, log = watching.seen[-1]
-        assert [(m.score, m.failed) for m in population][2] == (None, True)
-        assert scores[2] == []
+        # Member 1 is a round ahead of member 2, member 0 more than that.
+        assert [m.score for m in population] == [0.2, 0.4, None]
+        assert scores == [[0.3, 0.2], [0.4], []]
         assert log[-1] == "m2r0"
 
     def test_copy_starts_from_the_scored_checkpoint_of_the_donor(self, store: Store) -> None:
@@ -180,8 +182,25 @@ class ReportsContract:
         first, second = crew.claim_of(2), crew.claim_of(0)
         assert [lease.job.donor for lease in (first, second)] == [1, 1]
         crew.report(second, 0.9)
-        assert crew.claim_of(1).job.parent == "m0r1"
         assert crew.open(2) == first.job
+        crew.check_disk()
+
+    def test_who_is_a_round_ahead_counts_with_what_it_had_before(self, store: Store) -> None:
+        crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
+        last = crew.claim_of(2)
+        crew.train(0.5, member=0)
+        crew.train(0.7, member=1)
+        crew.train(0.9, member=0)  # it has copied
+        own = crew.claim_of(1)
+        assert (own.job.parent, own.job.donor) == ("m1r0", None)
+        crew.train(0.8, member=0)
+        crew.report(last, 0.6)
+        # Two rounds ahead is more than others come in the same sweep: that is a reason to copy.
+        assert crew.claim_of(2).job.parent == "m0r2"
+        crew.report(own, 0.1)
+        # Of member 1 it is one ahead now, and counts with 0.9; it is copied as it is.
+        late = crew.claim_of(1).job
+        assert (late.parent, "0.9" in late.reason) == ("m0r2", True)
         crew.check_disk()
 
     def test_decision_stays_when_the_job_is_given_out_again(self, store: Store) -> None:

@@ -159,7 +159,7 @@ def test_a_claim_that_a_crash_has_undone_and_that_was_decided_anew_is_another(
     )
     with store._session.database.write(synced=False) as tx:  # type: ignore[attr-defined]  # a crash
         tx.execute(undo)
-    crew.train(0.05, member=1)
+    crew.fail(crew.claim_of(1))  # so that it cannot be copied
     again = crew.claim_of(0)
     assert (first.job.parent, again.job.parent) == ("m1r0", "m0r0")
     assert (first.attempt, first.worker) == (again.attempt, again.worker)
