@@ -30,9 +30,8 @@ from evolvent.core.study import StudyRecord
 
 ARMS: Mapping[str, str] = {
     "default": "PBT()",
-    "old": "PBT(Truncation(0.2), Perturb((0.8, 1.2)))",
-    "paper": "PBT(Truncation(0.2), Perturb((0.8, 1.2)))",
-    "ray": "PBT(Truncation(0.25), [Perturb((0.8, 1.2)), Resample(0.25)])",
+    "paper": "PBT.paper()",
+    "ray": "PBT.ray()",
     "wide": "PBT(Truncation(0.25), [Perturb((0.5, 2)), Resample(0.1)])",
     "wide25": "PBT(Truncation(0.25), [Perturb((0.5, 2)), Resample(0.25)])",
     "tournament": "PBT(BinaryTournament(), Perturb((0.5, 2)))",

@@ -5,7 +5,7 @@ are appended to a file, one JSON object a line; what is there is not run again. 
 what is measured and how to read the table.
 
     python benchmarks/zoo.py                                     # known optima, the usual arms
-    python benchmarks/zoo.py --arms old "mine=PBT(Truncation(0.3))" --seeds odd --figure zoo.svg
+    python benchmarks/zoo.py --arms paper "mine=PBT(Truncation(0.3))" --seeds odd --figure zoo.svg
     python benchmarks/zoo.py --tasks nqm:10 plain --populations 8 --modes sync N/2x4
     python benchmarks/zoo.py --tasks trainings --data mnist.npz --modes sync 2
 """

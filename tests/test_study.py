@@ -174,9 +174,10 @@ def test_the_default_is_stored_with_the_steps_of_its_rounds(tmp_path: Path) -> N
 def test_more_rounds_leave_the_steps_of_the_default_as_they_are(tmp_path: Path) -> None:
     space = {"step": ev.LogUniform(0.001, 1.0)}
     began = trained(ev.create_study("s", **settings(tmp_path, space=space))).record.algorithm
-    study = ev.create_study("s", **settings(tmp_path, space=space, rounds=9), resume=True)
+    study = ev.create_study("s", **settings(tmp_path, space=space, rounds=32), resume=True)
     assert trained(study).record.algorithm == began == ev.PBT().for_rounds(3)
-    again = ev.create_study("s", **settings(tmp_path, space=space, rounds=9), resume=True)
+    assert ev.PBT().for_rounds(32).exploit != began.exploit
+    again = ev.create_study("s", **settings(tmp_path, space=space, rounds=32), resume=True)
     assert again.record.algorithm == began
     copied = [job.id for job in again.jobs("done") if job.donor is not None and job.round > 2]
     assert copied

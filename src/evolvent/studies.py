@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.core.algorithms import PBT, Algorithm
+from evolvent.core.exploit import is_default_exploit
 from evolvent.core.explore import is_default_explore
 from evolvent.core.space import Space
 from evolvent.core.study import Durability, Mode, StudyRecord
@@ -181,25 +182,28 @@ def _create(store: Store, record: StudyRecord, given: Algorithm, *, resume: bool
             existing = store.find_study(record.name)
         except UnknownStudy:
             raise e from None
-    wanted = _with_stored_explore(record, given, existing.record)
+    wanted = _with_stored_defaults(record, given, existing.record)
     check_same(existing.record, wanted)
     return wanted
 
 
-def _with_stored_explore(
+def _with_stored_defaults(
     record: StudyRecord, given: Algorithm, existing: StudyRecord
 ) -> StudyRecord:
-    """Return the settings with the steps that a study began with, if neither side set them.
+    """Return the settings with the strategies that a study began with, if neither side set them.
 
     More rounds are asked for with `resume`, and those of the study may have been extended: by
-    either, the rule of the default would come to other steps than the study has.
+    either, the rule of the default would come to others than the study has.
     """
     stored = existing.algorithm
-    if not isinstance(given, PBT) or given.explore is not None or not isinstance(stored, PBT):
+    if not isinstance(given, PBT) or not isinstance(stored, PBT):
         return record
-    if not is_default_explore(stored.explore_strategy):
-        return record
-    return replace(record, algorithm=replace(given, explore=stored.explore))
+    algorithm = given
+    if given.exploit is None and is_default_exploit(stored.exploit_strategy):
+        algorithm = replace(algorithm, exploit=stored.exploit)
+    if given.explore is None and is_default_explore(stored.explore_strategy):
+        algorithm = replace(algorithm, explore=stored.explore)
+    return replace(record, algorithm=algorithm)
 
 
 def _check_algorithm(algorithm: Any) -> Algorithm:

@@ -181,7 +181,7 @@ def test_results_of_the_default_are_kept_under_what_it_comes_to():
     cell, arm = Cell("plain", 5, 4, "2"), arm_of("default")  # 10 rounds
     assert done(cell, arm, 0).arm == repr(ev.PBT().for_rounds(10))
     assert done(replace(cell, interval=1), arm, 0).arm == repr(ev.PBT().for_rounds(50))
-    assert done(cell, arm_of("old"), 0).arm == repr(ev.PBT(ev.Truncation(0.2), ev.Perturb()))
+    assert done(cell, arm_of("paper"), 0).arm == repr(ev.PBT.paper())
     assert "0.622, 1.607" in repr(
         study_of(TASKS["plain"], ev.PBT(), population=4, interval=5, seed=0)
     )

@@ -56,7 +56,7 @@ def test_unchanged_hyperparameters_take_one_line() -> None:
     trained_study(rounds=2, algorithm=ev.RandomSearch())
     text = fine("explain", "m0r1")
     assert "\nTrained with step " in text
-    assert "before" not in text
+    assert "step before" not in text
 
 
 def test_json_has_everything() -> None:

@@ -152,7 +152,7 @@ class ReportsContract:
         population, scores, log = watching.seen[-1]
         # Member 1 is a round ahead of member 2, member 0 more than that.
         assert [m.score for m in population] == [0.2, 0.4, None]
-        assert scores == [[0.3, 0.2], [0.4], []]
+        assert scores == [[0.6, 0.2], [0.4], []]
         assert log[-1] == "m2r0"
 
     def test_copy_starts_from_the_scored_checkpoint_of_the_donor(self, store: Store) -> None:

@@ -28,10 +28,11 @@ def test_a_study_survives_json_exactly() -> None:
     assert StudyRecord.from_json(json.loads(json.dumps(there.to_json()))) == there
 
 
-def test_what_explores_by_the_rounds_is_written_out_and_then_stays() -> None:
+def test_what_follows_the_rounds_is_written_out_and_then_stays() -> None:
     default = PBT(copies="weights")
     there = study(algorithm=default, rounds=10)
-    written = PBT(explore=[Perturb((0.622, 1.607)), Resample(0.25)], copies="weights")
+    explore = [Perturb((0.622, 1.607)), Resample(0.25)]
+    written = PBT(Truncation(0.25), explore, copies="weights")
     assert there.algorithm == there.checked().algorithm == written
     assert replace(there, rounds=50).algorithm == written
     assert replace(there, rounds=50, algorithm=default).algorithm == default.for_rounds(50)
@@ -39,10 +40,10 @@ def test_what_explores_by_the_rounds_is_written_out_and_then_stays() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["PBT", {"type": "PBT"}])
-def test_json_without_explore_is_the_default_of_the_rounds(algorithm: Any) -> None:
+def test_json_without_strategies_is_the_default_of_the_rounds(algorithm: Any) -> None:
     plain = {**study(rounds=50).to_json(), "algorithm": algorithm}
     read = StudyRecord.from_json(plain)
-    assert read.algorithm == PBT(Truncation(0.25), [Perturb((0.809, 1.236)), Resample(0.05)])
+    assert read.algorithm == PBT(Truncation(0.198), [Perturb((0.809, 1.236)), Resample(0.05)])
     assert read == study(rounds=50)
 
 

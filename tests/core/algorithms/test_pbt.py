@@ -48,7 +48,7 @@ def test_a_copy_takes_weights_and_hyperparameters_and_explores_them() -> None:
 
 
 def test_outside_of_a_study_the_default_takes_the_steps_of_20_rounds() -> None:
-    written = PBT(explore=[Perturb((0.715, 1.399)), Resample(0.125)])
+    written = PBT(Truncation(0.25), [Perturb((0.715, 1.399)), Resample(0.125)])
     assert PBT().for_rounds(20) == written != PBT()
     for seed in range(20):
         assert decide(PBT(), 0, two(), seed=seed) == decide(written, 0, two(), seed=seed)

@@ -78,8 +78,9 @@ def traced_changes(
     explore: Any = algorithm.explore  # one strategy: PBT has made it of what it was given
     explores = True
     # Exploit draws before explore does: it has to be asked again, or explore would get its draws.
-    if not isinstance(algorithm.exploit, NoExploit):
-        explores = algorithm.exploit(me, population, rng=trace.rng) is not None
+    exploit = algorithm.exploit_strategy
+    if not isinstance(exploit, NoExploit):
+        explores = exploit(me, population, rng=trace.rng) is not None
         base = _explored_from(algorithm, record, me, population)
     traced = trace.walk(explore, base, record.space) if explores else {}
     if {**base, **traced} != dict(after):  # a strategy that does not give the same twice

@@ -38,7 +38,7 @@ class Case:
     @property
     def exploit(self) -> Any:
         """The strategy; any user's own may be there."""
-        return None if self.pbt is None else self.pbt.exploit
+        return None if self.pbt is None else self.pbt.exploit_strategy
 
     def value(self, score: float) -> str:
         """Return a score as the metric's own value."""
@@ -65,9 +65,9 @@ class Case:
 def case_of(record: StudyRecord, me: Member, population: Population) -> Case:
     """Find out who is the donor, and who was drawn to be compared with."""
     algorithm = record.algorithm
-    if not isinstance(algorithm, PBT) or isinstance(algorithm.exploit, NoExploit):
+    if not isinstance(algorithm, PBT) or isinstance(algorithm.exploit_strategy, NoExploit):
         return Case(record, me, population, None, None)
-    exploit = algorithm.exploit
+    exploit = algorithm.exploit_strategy
     donor = exploit(me, population, rng=_draws(record, me))
     opponent = donor
     if isinstance(exploit, (BinaryTournament, TTest)) and not burning_in(me, exploit.burn_in):

@@ -35,7 +35,7 @@ def noise_warning(log: Log) -> Iterator[str]:
     Of a study in which nobody is copied it says nothing.
     """
     algorithm = log.status.record.algorithm
-    if not isinstance(algorithm, PBT) or isinstance(algorithm.exploit, NoExploit):
+    if not isinstance(algorithm, PBT) or isinstance(algorithm.exploit_strategy, NoExploit):
         return
     with np.errstate(all="ignore"):  # of scores such as 1e300, whose squares are left out
         rounds, weight, noise, spread = _variances(log)

@@ -39,10 +39,10 @@ def algorithm_to_json(algorithm: Algorithm) -> dict[str, Any]:
         ConfigError: a part of it is none of ours, or has no import path.
     """
     if isinstance(algorithm, PBT):
-        explore = algorithm.explore  # None is left out, and read as None
+        exploit, explore = algorithm.exploit, algorithm.explore  # None is left out, and read so
         return {
             "type": "PBT",
-            "exploit": exploit_to_json(algorithm.exploit),
+            **({} if exploit is None else {"exploit": exploit_to_json(exploit)}),
             **({} if explore is None else {"explore": explore_to_json(as_explore(explore))}),
             "copies": algorithm.copies,
         }

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, cast
 import numpy as np
 
 from evolvent.core.algorithms.small_population import warn_of_small_population
-from evolvent.core.exploit import Exploit, NoExploit, Truncation
+from evolvent.core.exploit import Exploit, NoExploit, Truncation, default_exploit
 from evolvent.core.explore import (
     EXPLORE,
     ROUNDS,
@@ -43,7 +43,8 @@ class PBT:
     With `NoExploit()` nobody copies, and everybody explores after every round instead.
 
     Attributes:
-        exploit: whom to copy.
+        exploit: whom to copy. None is the rule of `for_rounds`: truncation, by which the fewer copy
+            in a round the more rounds the study has.
         explore: how to change the hyperparameters: one strategy for all, a list of them applied
             in turn, or a dict of either by name. What a dict leaves out is static: it goes with
             the checkpoint and is never changed. So is a Choice, unless a dict names it or the
@@ -55,7 +56,7 @@ class PBT:
     Source: Jaderberg et al. 2017, arXiv:1711.09846, algorithm 1.
     """
 
-    exploit: Exploit = field(default_factory=Truncation)
+    exploit: Exploit | None = None
     explore: ExploreLike | None = None
     copies: Copies = field(default="both", kw_only=True)
 
@@ -91,31 +92,34 @@ class PBT:
 
     def __post_init__(self) -> None:
         explores = tuple(EXPLORE.values())
-        if isinstance(self.exploit, (type, *explores)) or not callable(self.exploit):
-            mistaken = isinstance(self.exploit, (*explores, Mapping, list, tuple))
+        exploit = self.exploit
+        if isinstance(exploit, (type, *explores)) or not (exploit is None or callable(exploit)):
+            mistaken = isinstance(exploit, (*explores, Mapping, list, tuple))
             hint = "; what changes copies goes into explore=" if mistaken else ""
             wanted = f"wanted a strategy such as Truncation(0.25){hint}"
-            raise invalid("exploit", f"got {self.exploit!r:.80}, {wanted}")
+            raise invalid("exploit", f"got {exploit!r:.80}, {wanted}")
         if self.explore is not None:
             object.__setattr__(self, "explore", as_explore(self.explore))
         check_choice("copies", self.copies, tuple(_ACTIONS))
 
     def for_rounds(self, rounds: int) -> PBT:
-        """Return the same with `explore` written out; one that has it already is returned as it is.
+        """Return the same with `exploit` and `explore` written out, as far as they are None.
 
         A new study does so with its number of rounds, stores what comes out, and keeps it when it
         is extended. Where nothing is known of a study the rule is that for 20 rounds.
 
-        A number is multiplied by exp(1.5 / sqrt(rounds)) or divided by it, then drawn anew with a
-        probability of 2.5 / rounds, at most 0.25:
+        The worst quarter copies the best quarter, in more than 31 rounds a fraction of
+        1.4 / sqrt(rounds): in short rounds a lead says less. A number of a copy is multiplied by
+        exp(1.5 / sqrt(rounds)) or divided by it, then drawn anew with a probability of
+        2.5 / rounds, at most 0.25:
 
-        | rounds | explore |
-        |---|---|
-        | 5 | `[Perturb((0.511, 1.956)), Resample(0.25)]` |
-        | 10 | `[Perturb((0.622, 1.607)), Resample(0.25)]` |
-        | 20 | `[Perturb((0.715, 1.399)), Resample(0.125)]` |
-        | 50 | `[Perturb((0.809, 1.236)), Resample(0.05)]` |
-        | 200 | `[Perturb((0.8994, 1.1119)), Resample(0.0125)]` |
+        | rounds | exploit | explore |
+        |---|---|---|
+        | 5 | `Truncation(0.25)` | `[Perturb((0.511, 1.956)), Resample(0.25)]` |
+        | 10 | `Truncation(0.25)` | `[Perturb((0.622, 1.607)), Resample(0.25)]` |
+        | 20 | `Truncation(0.25)` | `[Perturb((0.715, 1.399)), Resample(0.125)]` |
+        | 50 | `Truncation(0.198)` | `[Perturb((0.809, 1.236)), Resample(0.05)]` |
+        | 200 | `Truncation(0.099)` | `[Perturb((0.8994, 1.1119)), Resample(0.0125)]` |
 
         So a lineage that moves in every round comes as far in few rounds as in many, typically to
         4.5 times its value or the 4.5th part, and is drawn anew twice or three times, which is the
@@ -130,10 +134,17 @@ class PBT:
 
         Source: measured, see docs/zoo.md.
         """
-        if self.explore is not None:
+        if self.exploit is not None and self.explore is not None:
             return self
         rounds = check_count("rounds", rounds, least=1, most=MOST)
-        return replace(self, explore=default_explore(rounds))
+        exploit = default_exploit(rounds) if self.exploit is None else self.exploit
+        explore = default_explore(rounds) if self.explore is None else self.explore
+        return replace(self, exploit=exploit, explore=explore)
+
+    @property
+    def exploit_strategy(self) -> Exploit:
+        """What exploits; the rule for 20 rounds where `exploit` is None."""
+        return default_exploit(ROUNDS) if self.exploit is None else self.exploit
 
     @property
     def explore_strategy(self) -> Explore:
@@ -143,9 +154,10 @@ class PBT:
     def decide(
         self, me: Member, population: Population, *, space: Space, rng: np.random.Generator
     ) -> Decision:
-        if isinstance(self.exploit, NoExploit):
+        exploit = self.exploit_strategy
+        if isinstance(exploit, NoExploit):
             return self._explore_own(me, space, rng)
-        donor = self.exploit(me, population, rng=rng)
+        donor = exploit(me, population, rng=rng)
         if donor is None:
             if me.failed:
                 return Keep("failed: waits for a healthy donor")
@@ -171,7 +183,7 @@ class PBT:
         self.explore_strategy.validate(space)
         warn_of_zero_traps(self.explore_strategy, space)
         warn_of_nothing_explored(self.explore_strategy, space)
-        warn_of_small_population(self.exploit, population)
+        warn_of_small_population(self.exploit_strategy, population)
 
     def _explore_own(self, me: Member, space: Space, rng: np.random.Generator) -> Decision:
         if me.failed:
