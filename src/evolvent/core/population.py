@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -98,7 +98,8 @@ class Population(Sequence[Member]):
         self._order: list[int] | None = None
         self._ranks: dict[int, int] | None = None
         self._asked = 0  # for ranks, since the last update
-        self._last_round = max((m.round for m in all_), default=-1)
+        self._n_at = Counter(m.round for m in all_)  # by round, how many have finished it last
+        self._last_round = max(self._n_at, default=-1)
         self._views: OrderedDict[int, Population] = OrderedDict()  # by round; the last used is last
 
     @classmethod
@@ -122,8 +123,15 @@ class Population(Sequence[Member]):
         for member in members:
             if self._views:
                 self._update_views(member)
-            self._last_round = max(self._last_round, member.round)
+            old = self._members.get(member.id)
             self._put(member)
+            self._last_round = max(self._last_round, member.round)
+            self._n_at[member.round] += 1
+            if old is not None:
+                self._n_at[old.round] -= 1
+                if not self._n_at[old.round]:
+                    del self._n_at[old.round]
+                    self._views.pop(old.round, None)  # nobody is left that could ask for it
 
     def after(self, round: int) -> Population:
         """Return the members as they are compared by one that has just finished a round.
@@ -195,7 +203,8 @@ class Population(Sequence[Member]):
         if not newer.keys() <= self._members.keys():
             self._order = None
         self._members.update(newer)
-        self._last_round = max([self._last_round, *(m.round for m in newer.values())])
+        self._n_at = Counter(m.round for m in self._members.values())
+        self._last_round = max(self._n_at, default=-1)
         self._healthy = [key for key in self._healthy if key[1] not in newer]
         self._failed = [id for id in self._failed if id not in newer]
         self._healthy += [(-m.score, m.id) for m in newer.values() if m.score is not None]
