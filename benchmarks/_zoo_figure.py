@@ -66,7 +66,7 @@ def mode_in_words(mode: str) -> str:
     count, _, spread = turns.partition("x")
     if count == "sync":
         return ", ".join(["synchronous", *asked])
-    speeds = [f"slowest {spread} times as slow"] if spread else []
+    speeds = [f"speeds 1 to {spread}"] if spread else []
     return ", ".join([f"{count} worker{'s' * (count != '1')}", *speeds, *asked])
 
 

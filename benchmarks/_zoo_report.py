@@ -15,6 +15,9 @@ from evolvent.analysis.comparison.statistics import difference
 from evolvent.analysis.comparison.text import counted
 
 RANDOM = "random"
+FEWEST_SEEDS = 5
+"""With fewer no interval is worth the name."""
+
 Scores: TypeAlias = Mapping[Cell, Mapping[str, Mapping[int, float]]]
 """By cell, arm and seed: the true score at the end."""
 
@@ -83,9 +86,9 @@ def verdict(a: Sequence[float], b: Sequence[float]) -> int:
     """Return 1 where `a` is better than `b` beyond noise, -1 where worse, else 0.
 
     By the 95 % interval of paired differences (bootstrap); without any spread the sign says it.
-    One seed says nothing.
+    Fewer than five seeds say nothing.
     """
-    if len(a) < 2:
+    if len(a) < FEWEST_SEEDS:
         return 0
     differences = np.subtract(a, b)
     if np.ptp(differences) <= 1e-12:

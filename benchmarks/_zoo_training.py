@@ -307,6 +307,8 @@ TRAININGS: Mapping[str, Task] = {
 
 def missing_data(name: str) -> str | None:
     """Return why a task cannot be run here, None where it can."""
-    if name == "mnist" and not Path(os.environ.get(DATA, "")).is_file():
-        return f"mnist needs images: --data mnist.npz, or {DATA}"
+    data = os.environ.get(DATA, "")
+    if name == "mnist" and not Path(data).is_file():
+        there = f"no file {data}; " if data else ""
+        return f"mnist needs images: {there}wanted --data mnist.npz, or {DATA}"
     return None

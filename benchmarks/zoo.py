@@ -64,7 +64,9 @@ def _report(scores: Scores, options: argparse.Namespace) -> None:
     if scores and "sync" in options.modes and len(options.modes) > 1:
         print(mode_table(scores, to="sync"), end="\n\n")
     drawable = {mode: found for mode, found in made.items() if found and found[0].families}
-    if options.figure and drawable:
+    if options.figure and not drawable:
+        print("no figure: no arm is better than random search beyond noise", file=sys.stderr)
+    elif options.figure:
         from _zoo_figure import draw  # noqa: PLC0415 - Altair only when something is drawn
 
         draw(drawable, options.figure, dark=options.dark)
@@ -172,6 +174,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _results(text: str) -> Path:
+    """Read the name of the file of results, which must not be taken for another."""
+    if not text.endswith(".jsonl"):
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted a name that ends in .jsonl")
+    return Path(text)
+
+
 def _figure(text: str) -> str:
     from evolvent.analysis.plots.save import check_format  # noqa: PLC0415 - Altair comes with it
 
@@ -227,7 +236,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--figure", type=_figure, metavar="FILE", help=".png, .svg, .pdf or .html")
     parser.add_argument("--dark", action="store_true", help="draw it on a dark ground")
     parser.add_argument("--jobs", type=_count, default=os.cpu_count(), help="processes")
-    parser.add_argument("--file", type=Path, default=Path("zoo.jsonl"), help="of the results")
+    parser.add_argument("--file", type=_results, default=Path("zoo.jsonl"), help="of the results")
     parser.add_argument("--data", type=Path, help=f"an .npz file of images; default: {DATA}")
     parser.add_argument(
         "--ray",

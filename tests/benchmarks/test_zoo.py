@@ -214,9 +214,9 @@ def test_table():
 
 
 def test_verdict():
-    assert verdict([2.0] * 3, [1.0] * 3) == 1
-    assert verdict([1.0] * 3, [1.0] * 3) == 0
-    assert verdict([2.0], [1.0]) == 0
+    assert verdict([2.0] * 5, [1.0] * 5) == 1
+    assert verdict([1.0] * 5, [1.0] * 5) == 0
+    assert verdict([2.0] * 4, [1.0] * 4) == 0
     assert verdict([0.1, -0.1, 0.2, -0.2, 0.1, -0.1], [0.0] * 6) == 0
 
 

@@ -154,7 +154,7 @@ def climbed(explore: Any, *, population: int, rounds: int) -> Diversity:
 def test_a_healthy_study_is_not_warned_of_whatever_its_length(rounds: int, population: int) -> None:
     healthy = climbed(ev.Perturb(), population=population, rounds=rounds)
     assert healthy.warning is None
-    assert healthy.founders[-1] == 1 or rounds < 60
+    assert healthy.founders[-1] <= 2 or rounds < 60
 
 
 @pytest.mark.parametrize("population", [4, 8, 32])

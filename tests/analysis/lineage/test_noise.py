@@ -45,7 +45,8 @@ def test_the_warning_has_the_figures_and_the_cure() -> None:
         r"unchanged moved by (0\.\d+) up and down by chance, and all members were (0\.\d+) apart "
         r"\(standard deviations\)\. Longer rounds, an evaluation on more data, or an exploit that "
         r"looks at several rounds \(TTest\) help\. The best job may be no more than a lucky score: "
-        r'a study with best="mean of 3" chooses it by the mean of three along its lineage\.',
+        r'a study that is created with best="mean of 3" chooses it by the mean of three along its '
+        r"lineage\.",
         text,
     )
     assert found is not None
@@ -53,6 +54,9 @@ def test_the_warning_has_the_figures_and_the_cure() -> None:
     [text_of_means] = noise_warning(log(lambda m, r: r + 0.05 * DRAWN[m, r], best="mean of 3"))
     assert "help." in text_of_means
     assert "lucky" not in text_of_means
+    tests = ev.PBT(ev.TTest())
+    [of_tests] = noise_warning(log(lambda m, r: r + 0.05 * DRAWN[m, r], algorithm=tests))
+    assert "or a lower alpha help." in of_tests
     printed = str(Diversity.of(log(lambda m, r: r + 0.05 * DRAWN[m, r], members=32)))
     assert f"warning: {text}" in printed.replace("\n  ", " ")
     assert max(map(len, printed.splitlines())) <= 80

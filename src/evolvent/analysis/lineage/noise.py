@@ -9,7 +9,7 @@ import numpy as np
 from evolvent.analysis.columns import Numbers, Rows
 from evolvent.analysis.log import Log
 from evolvent.core.algorithms import PBT
-from evolvent.core.exploit import NoExploit
+from evolvent.core.exploit import NoExploit, TTest
 
 NOISY = 0.4
 """From this share of the variance between members on, noise decides.
@@ -23,8 +23,8 @@ selection, and differ less than all. Of noiseless ones it is 0 or below.
 _ENOUGH, _LEAST = 30, 12
 _LEAST_ROUNDS, _MOST_ROUNDS = 5, 25
 _LUCKY_BEST = (
-    ' The best job may be no more than a lucky score: a study with best="mean of 3" chooses it by '
-    "the mean of three along its lineage."
+    ' The best job may be no more than a lucky score: a study that is created with best="mean of '
+    '3" chooses it by the mean of three along its lineage.'
 )
 _OUTLIER = 1000.0  # times the usual variance: a round with a member that has diverged
 
@@ -47,12 +47,14 @@ def noise_warning(log: Log) -> Iterator[str]:
     moves, apart = (float(np.average(x, weights=weight)) for x in (noise, spread))
     if moves < NOISY * apart:
         return
+    several = isinstance(algorithm.exploit_strategy, TTest)
+    other = "a lower alpha" if several else "an exploit that looks at several rounds (TTest)"
+    lucky = _LUCKY_BEST if log.status.record.best_window == 1 else ""
     yield (
         f"Much of what ranks members is noise: in rounds {rounds[0]} to {rounds[-1]} the "
         f"{log.status.record.metric} of one that goes on unchanged moved by {moves**0.5:.2g} up "
         f"and down by chance, and all members were {apart**0.5:.2g} apart (standard deviations). "
-        "Longer rounds, an evaluation on more data, or an exploit that looks at several rounds "
-        f"(TTest) help.{_LUCKY_BEST if log.status.record.best_window == 1 else ''}"
+        f"Longer rounds, an evaluation on more data, or {other} help.{lucky}"
     )
 
 
