@@ -114,7 +114,7 @@ class Shown(Population):
 
 
 def same_round(me: Member, log: Log) -> Population:
-    """Show each peer as studies do: one that is a round ahead with what it had scored before."""
+    """Show each peer as studies do: one that is a round ahead with the worse of its last two."""
     return log.population
 
 

@@ -46,9 +46,9 @@ class BestContract:
 
     def test_no_job_done_is_no_best(self, store: Store) -> None:
         crew = Crew(store, population=2, best="mean of 2")
-        assert best(crew) == (None, None, 0)
+        assert best(crew) == (None, None, 1)
         crew.fail(crew.claim())
-        assert best(crew) == (None, None, 0)
+        assert best(crew) == (None, None, 1)
 
     def test_best_by_score_is_of_one_score(self, store: Store) -> None:
         crew = trained(store, (0.5, 0.75), (0.625, 0.25))

@@ -138,21 +138,21 @@ class ReportsContract:
         crew.train(0.4, member=1)
         crew.train(0.3, member=0)
         crew.train(0.6, member=1)
-        crew.train(0.2, member=0)
+        crew.train(0.7, member=0)
         watching = _Watching()
         watching.seen.clear()
         home.use_algorithm(crew.id, watching)
         crew.claim_of(1)
         population, scores, log = watching.seen[-1]
-        # Member 0 is a round ahead: it counts with what it had scored before.
+        # Member 0 is a round ahead: it counts with the worse of its last two.
         assert [(m.id, m.round, m.score) for m in population] == [(0, 2, 0.3), (1, 1, 0.6)]
-        assert scores == [[0.5, 0.3], [0.3, 0.6]]
+        assert scores == [[0.5, 0.3], [0.4, 0.6]]
         assert log == ["m0r0", "m1r0", "m0r1", "m1r1", "m0r2"]
         crew.fail(slow)
         population, scores, log = watching.seen[-1]
         # Member 1 is a round ahead of member 2, member 0 more than that.
-        assert [m.score for m in population] == [0.2, 0.4, None]
-        assert scores == [[0.6, 0.2], [0.4], []]
+        assert [m.score for m in population] == [0.7, 0.4, None]
+        assert scores == [[0.6, 0.7], [0.4], []]
         assert log[-1] == "m2r0"
 
     def test_copy_starts_from_the_scored_checkpoint_of_the_donor(self, store: Store) -> None:
@@ -185,7 +185,7 @@ class ReportsContract:
         assert crew.open(2) == first.job
         crew.check_disk()
 
-    def test_who_is_a_round_ahead_counts_with_what_it_had_before(self, store: Store) -> None:
+    def test_who_is_a_round_ahead_counts_with_the_worse_of_two(self, store: Store) -> None:
         crew = Crew(store, population=3, rounds=9, algorithm=COPY_BEST)
         last = crew.claim_of(2)
         crew.train(0.5, member=0)
@@ -193,7 +193,7 @@ class ReportsContract:
         crew.train(0.9, member=0)  # it has copied
         own = crew.claim_of(1)
         assert (own.job.parent, own.job.donor) == ("m1r0", None)
-        crew.train(0.8, member=0)
+        crew.train(0.95, member=0)
         crew.report(last, 0.6)
         # Two rounds ahead is more than others come in the same sweep: that is a reason to copy.
         assert crew.claim_of(2).job.parent == "m0r2"
@@ -201,6 +201,17 @@ class ReportsContract:
         # Of member 1 it is one ahead now, and counts with 0.9; it is copied as it is.
         late = crew.claim_of(1).job
         assert (late.parent, "0.9" in late.reason) == ("m0r2", True)
+        crew.check_disk()
+
+    def test_donor_a_round_ahead_that_had_failed_before_it_is_one(self, store: Store) -> None:
+        crew = Crew(store, population=3, rounds=2, algorithm=COPY_BEST)
+        last = crew.claim_of(2)
+        crew.fail(crew.claim_of(0))
+        crew.train(0.5, member=1)
+        crew.train(0.9, member=0)  # it has copied member 1
+        crew.fail(crew.claim_of(1))
+        crew.fail(last)
+        assert crew.open(2).parent == "m0r1"
         crew.check_disk()
 
     def test_decision_stays_when_the_job_is_given_out_again(self, store: Store) -> None:

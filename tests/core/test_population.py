@@ -97,16 +97,20 @@ class Rounds(NoHistory):
     def round_scores(self, round: int) -> dict[int, float | None]:
         return {id: scored[round] for id, scored in self.scored.items() if len(scored) > round}
 
+    def of(self, id: int, round: int) -> float | None:
+        before, newest = self.scored[id][round : round + 2]
+        return newest if before is None or newest is None else min(before, newest)
+
     def compared(self, round: int) -> list[tuple[int, int, float | None]]:
         """Return the members as they are compared after a round: number, newest round, score."""
         return [
-            (id, len(of) - 1, of[round] if len(of) == round + 2 and of[-1] is not None else of[-1])
+            (id, len(of) - 1, self.of(id, round) if len(of) == round + 2 else of[-1])
             for id, of in sorted(self.scored.items())
         ]
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 6), scores), max_size=8), max_size=20), st.data())
-def test_who_is_a_round_ahead_counts_with_what_it_had_before(
+def test_who_is_a_round_ahead_counts_with_the_worse_of_two(
     reports: list[list[tuple[int, float | None]]], data: st.DataObject
 ) -> None:
     """However reports come, in ones or many at once, and whenever the views are asked for."""
@@ -119,6 +123,9 @@ def test_who_is_a_round_ahead_counts_with_what_it_had_before(
             view = people.after(round)
             assert [(m.id, m.round, m.score) for m in view] == log.compared(round)
             assert ranks(view) == ranks(Population(view))
+            assert [m.id for m in view if view.held_back(m.id)] == [
+                m.id for m in view if m.score != log.scored[m.id][-1]
+            ]
             assert view.n_healthy == sum(not m.failed for m in view)
             assert all(m.hyperparameters == {"round": m.round} for m in view)
 
@@ -138,17 +145,19 @@ def test_who_is_a_round_ahead_is_copied_as_it_is_and_who_is_further_counts_so() 
     people.update(log.report(0, 5.0))
     assert ranks(people.after(0)) == [0, 2, 1, 3]
     assert ranks(people.after(1)) == [0, 2, 1, 3]
-    assert people.after(1).member(0).score == 9.0
+    assert people.after(1).member(0).score == 5.0
+    assert not people.after(1).held_back(0)
+    people.update(log.report(0, 6.0))
+    assert (people.after(2).member(0).score, people.after(2).held_back(0)) == (5.0, True)
 
 
 def test_more_rounds_than_views_are_kept() -> None:
     log = Rounds()
     people = Population([log.report(member, float(member)) for member in range(9)], log)
     for round in range(30):
-        people.update(log.report(0, -1.0 - round))
+        people.update(log.report(0, 1.0 + round))
         views = [people.after(r) for r in range(round + 1)]
-        assert [view.member(0).score for view in views[:-1]] == [-1.0 - round] * round
-        assert views[-1].member(0).score == (-float(round) if round else 0.0)
+        assert [view.member(0).score for view in views] == [*([1.0 + round] * round), float(round)]
 
 
 def test_a_lineage_is_followed_from_the_round_that_is_compared() -> None:
@@ -157,7 +166,8 @@ def test_a_lineage_is_followed_from_the_round_that_is_compared() -> None:
             return member, window, round
 
     log = Asked()
-    people = Population([log.report(member, 0.5) for member in (0, 1, 1, 1, 2, 2)], log)
+    people = Population([log.report(*job) for job in enumerate([0.5, 0.5, 0.5])], log)
+    people.update(*(log.report(*job) for job in ((1, 0.6), (1, 0.7), (2, 0.6))))
     assert people.history.scores(1, 5) == (1, 5, None)
     assert people.after(0).history.scores(1, 5) == (1, 5, None)
     assert people.after(0).history.scores(2, 5) == (2, 5, 0)

@@ -131,8 +131,8 @@ def decided_head(
 def compared_with(study: StudyRecord, me: Member, population: Population) -> Population:
     """Return the population as it is shown to `me`.
 
-    In a synchronous study it is as it is; else peers that are a round ahead count with what they
-    had scored before.
+    In a synchronous study it is as it is; else peers that are a round ahead count with the lower
+    of their last two scores.
     """
     return population if study.synchronous else population.after(me.round)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol, overload
@@ -16,7 +16,7 @@ from evolvent.core.records import JobRecord, Member
 _SORTS_FROM = 6  # as a share of the members: from there on, sorting anew is cheaper
 
 _VIEWS = 8  # rounds after which members are compared at about the same time
-_ONE_BY_ONE = 32  # so few are always put in their places one by one while there are views
+_ONE_BY_ONE = 256  # so few are always put in their places one by one while there are views
 
 _MANY = 16  # who asks for so many ranks without an update between them will ask for all
 
@@ -64,14 +64,14 @@ class NoHistory:
 
 @dataclass(frozen=True, slots=True)
 class _HistoryAfter:
-    """A history in which the lineages of those who are a round ahead end before that round."""
+    """A history in which the lineages of members that count with an earlier score end there."""
 
     history: History
     round: int
-    members: Mapping[int, Member]
+    held: Set[int]
 
     def scores(self, member: int, window: int, *, round: int | None = None) -> Sequence[float]:
-        if round is None and self.members[member].round == self.round + 1:
+        if round is None and member in self.held:
             round = self.round
         return self.history.scores(member, window, round=round)
 
@@ -100,6 +100,7 @@ class Population(Sequence[Member]):
         self._asked = 0  # for ranks, since the last update
         self._n_at = Counter(m.round for m in all_)  # by round, how many have finished it last
         self._last_round = max(self._n_at, default=-1)
+        self._held: set[int] = set()  # in a view: those that count with an earlier score
         self._views: OrderedDict[int, Population] = OrderedDict()  # by round; the last used is last
 
     @classmethod
@@ -136,10 +137,10 @@ class Population(Sequence[Member]):
     def after(self, round: int) -> Population:
         """Return the members as they are compared by one that has just finished a round.
 
-        Those that are a round ahead count with what they had scored before: else a worker that
-        comes late in a round would copy whoever has trained for a round more, and age would be bred
-        instead of hyperparameters. A copy takes their newest state all the same, which `round`,
-        `job` and `hyperparameters` of a member tell, and one that has failed since has failed.
+        Those that are a round ahead count with the lower of their last two scores: else a worker
+        that comes late in a round would copy whoever has trained for a round more, and age would be
+        bred instead of hyperparameters. A copy takes their newest state all the same, which
+        `round`, `job` and `hyperparameters` of a member tell and which is no worse than that.
         All others count with their newest score, also those that are further ahead: to lag behind
         by so much is a reason to copy.
         """
@@ -149,13 +150,20 @@ class Population(Sequence[Member]):
         if view is not None:
             self._views.move_to_end(round)
             return view
-        scores = self.history.round_scores(round)
-        ahead = [m for m in self._members.values() if m.round == round + 1]
-        before = {m.id: _scored(m, scores.get(m.id)) for m in ahead}
-        return self._keep_view(round, Population((self._members | before).values(), self.history))
+        scores, held = self.history.round_scores(round), {}
+        for member in self._members.values():
+            if member.round == round + 1 and _gained(scores.get(member.id), member):
+                held[member.id] = _scored(member, scores[member.id])
+        view = Population((self._members | held).values())
+        view._held.update(held)
+        return self._keep_view(round, view)
+
+    def held_back(self, member: int) -> bool:
+        """Return whether a member counts with what it had scored before its newest job."""
+        return member in self._held
 
     def _keep_view(self, round: int, view: Population) -> Population:
-        view.history = _HistoryAfter(self.history, round, view._members)
+        view.history = _HistoryAfter(self.history, round, view._held)
         view._last_round = round  # it is what it is after that round
         self._views[round] = view
         if len(self._views) > _VIEWS:
@@ -172,14 +180,16 @@ class Population(Sequence[Member]):
             self._keep_view(self._last_round, view)
         for round, view in tuple(self._views.items()):
             old = view._members.get(member.id)
+            view._held.discard(member.id)
             if member.round != round + 1:
                 view._put(member)
             elif old is None or old.round != round:
                 del self._views[round]  # what it had scored before is not known here
-            elif old.score is not None and member.failed:
-                view._put(member)
-            else:
+            elif _gained(old.score, member):
+                view._held.add(member.id)
                 view._members[member.id] = _scored(member, old.score)
+            else:
+                view._put(member)
 
     def _put(self, member: Member) -> None:
         self._ranks, self._asked = None, 0
@@ -299,7 +309,10 @@ class Population(Sequence[Member]):
         return self._order
 
 
+def _gained(before: float | None, member: Member) -> bool:
+    """Return whether the newest score of a member is higher than the one before."""
+    return before is not None and member.score is not None and before < member.score
+
+
 def _scored(member: Member, score: float | None) -> Member:
-    """Return a member that counts with an earlier score; with none if it has failed since."""
-    score = None if member.failed else score
     return Member(member.id, member.round, score, member.hyperparameters)

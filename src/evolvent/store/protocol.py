@@ -103,9 +103,9 @@ class Store(Protocol):
         there is nothing to claim now or the study is not OPEN (see `status`).
 
         In an asynchronous study the member of a job that is UNDECIDED decides in the same
-        transaction, against the newest finished job of every member, the one before of those a
-        round ahead; a job that is given out again stays as it was decided. What its member saved
-        last can be copied until it reports.
+        transaction, against the newest finished job of every member, the worse of the last two of
+        those a round ahead; a job that is given out again stays as it was decided. What its member
+        saved last can be copied until it reports.
 
         A store that can tell when there is something waits for it, as long as the study is OPEN,
         if asked to by `wait`; others answer at once. `key` names the lease, and lies with it: a

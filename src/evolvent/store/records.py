@@ -162,7 +162,7 @@ class StudyStatus:
         created_at, started_at, changed_at: seconds since 1970 on the store's clock; `changed_at`
             is the newest report.
         best_scores: how many scores `best_score` is the mean of: fewer than wanted where no lineage
-            has more; 1 where the best is that of the highest score, 0 when no job is done.
+            has more; 1 where the best is that of the highest score.
     """
 
     id: int
@@ -176,7 +176,7 @@ class StudyStatus:
     created_at: float
     started_at: float | None
     changed_at: float | None
-    best_scores: int = 0
+    best_scores: int = 1
 
     @property
     def n_finished(self) -> int:

@@ -186,13 +186,13 @@ def test_a_queued_job_says_that_nothing_is_decided_yet() -> None:
 def test_a_decision_saw_what_was_there_when_its_round_began() -> None:
     busy = trained(crew(population=3, rounds=4), [0.5, 0.9, 0.1])
     running = busy.claim_of(0)
-    busy.train(0.2, member=1)
+    busy.train(0.95, member=1)
     explanation = why(busy, "m2r1")
     assert explanation.why[0] == (
-        "Decided when its round began, against the newest finished job of every member, the one "
-        "before of those a round ahead (asynchronous); the newest of all was m1r1."
+        "Decided when its round began, against the newest finished job of every member, the worse "
+        "of the last two of those a round ahead (asynchronous); the newest of all was m1r1."
     )
-    # Member 1 has gone on, to a worse score: it counts with that of the same round.
+    # Member 1 has gone on: it counts with the score of the same round, and is copied as it is.
     assert [(r.rank, r.job) for r in explanation.rivals] == [(1, "m1r0"), (2, "m0r0"), (3, "m2r0")]
     assert explanation.why[-1] == (
         "It starts from the checkpoint of m1r1, which member 1 had finished since, with its "
@@ -200,6 +200,25 @@ def test_a_decision_saw_what_was_there_when_its_round_began() -> None:
     )
     busy.report(running, 0.3)
     assert why(busy, "m2r1") == explanation
+
+
+def test_who_has_gone_on_to_a_worse_score_counts_with_that() -> None:
+    busy = trained(crew(population=3, rounds=4), [0.5, 0.9, 0.1])
+    busy.train(0.2, member=1)
+    explanation = why(busy, "m2r1")
+    assert "of the last two" not in explanation.why[0]
+    assert [(r.rank, r.job) for r in explanation.rivals] == [(1, "m0r0"), (2, "m1r1"), (3, "m2r0")]
+
+
+def test_who_has_failed_since_counts_as_failed() -> None:
+    busy = trained(crew(population=3, rounds=4), [0.5, 0.9, 0.1])
+    busy.fail(busy.claim_of(1))
+    explanation = why(busy, "m2r1")
+    assert [(r.rank, r.job, r.value) for r in explanation.rivals] == [
+        (1, "m0r0", 0.5),
+        (2, "m2r0", 0.1),
+        (3, "m1r1", None),
+    ]
 
 
 def test_who_is_further_ahead_than_a_round_counts_as_it_is() -> None:

@@ -290,7 +290,7 @@ def _status(study: ReferenceStudy) -> StudyStatus:
         created_at=study.created_at,
         started_at=study.started_at,
         changed_at=study.changed_at,
-        best_scores=n_scores,
+        best_scores=n_scores or 1,
     )
 
 

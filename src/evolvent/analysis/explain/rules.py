@@ -50,8 +50,8 @@ class Case:
 
     def compared(self, member: Member) -> JobId:
         """Return the job by which a member ranks: its newest, or the one before."""
-        ahead = member.round == self.me.round + 1 and not self.record.synchronous
-        return JobId(member.id, self.me.round) if ahead else member.job
+        held = self.population.held_back(member.id)
+        return JobId(member.id, member.round - 1) if held else member.job
 
     def of(self, member: Member) -> str:
         """Return what a member stands for: `member 4 (m4r10, accuracy 0.91, rank 2)`."""

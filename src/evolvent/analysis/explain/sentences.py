@@ -157,8 +157,8 @@ def _when_sentence(record: StudyRecord, decision: Redecision) -> str:
             "against the same snapshot (synchronous)."
         )
     before, seen = decision.before.id, decision.seen.id
-    ahead = any(member.round == decision.me.round + 1 for member in decision.population)
-    but = ", the one before of those a round ahead" if ahead else ""
+    ahead = any(decision.population.held_back(member.id) for member in decision.population)
+    but = ", the worse of the last two of those a round ahead" if ahead else ""
     against = f"the newest finished job of every member{but} (asynchronous)"
     if decision.me.failed:
         if seen != before:

@@ -22,8 +22,8 @@ class Algorithm(Protocol):
         Args:
             me: the member that has just finished a job.
             population: the newest state of all, `me` included, and their history. In an
-                asynchronous study peers that are a round ahead have the score of the round before:
-                see `Population.after`.
+                asynchronous study peers that are a round ahead have the lower of their last two
+                scores: see `Population.after`.
             space: the hyperparameters and what they may be.
             rng: where the draws come from.
         """

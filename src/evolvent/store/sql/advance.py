@@ -144,7 +144,8 @@ def _note_best(work: UnitOfWork, job: JobId, score: float, checkpoint: str | Non
     # Of equal ones the lowest round, then the lowest member is the best, in whatever order the
     # reports come: the same study has the same best with 1 worker or 32.
     rank = (n_scores, score, row.best_round, row.best_member)
-    if row.best_score is None or rank > (row.best_scores, row.best_score, job.round, job.member):
+    before = row.best_scores or 1  # none: by an evolvent that knew of no means
+    if row.best_score is None or rank > (before, row.best_score, job.round, job.member):
         values = {"study": work.study, "member": job.member, "round": job.round, "score": score}
         work.execute(WRITE_BEST, {**values, "n_scores": n_scores, "checkpoint": checkpoint})
         work.drop_ref(row.best_checkpoint)

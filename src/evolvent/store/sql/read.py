@@ -239,7 +239,7 @@ def _status(tx: Transaction, row: Row, record: StudyRecord) -> StudyStatus:
         created_at=created_at,
         started_at=current.started_at,
         changed_at=changed_at,
-        best_scores=current.best_scores or 0,
+        best_scores=current.best_scores or 1,
     )
 
 

@@ -81,7 +81,7 @@ class StudyRow(NamedTuple):
 
     def at_target(self, record: StudyRecord) -> bool:
         """Whether the best reaches the target."""
-        return record.reached(self.best_score, self.best_scores or 0)
+        return record.reached(self.best_score, self.best_scores or 1)
 
 
 FAILURE_COLUMNS = (
