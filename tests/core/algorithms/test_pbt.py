@@ -201,6 +201,7 @@ def test_deciding_does_not_change_anything() -> None:
             lambda: PBT(Perturb()),
             r"exploit: got Perturb\(.* wanted a strategy such as Truncation\(0.25\); .*explore=",
         ),
+        (lambda: PBT(explore=Truncation()), r"explore: got Trunc.*whom to copy goes into exploit="),
         (lambda: PBT(explore={"lr": Truncation()}), r"explore: got Trunc.*\) for lr, wanted"),
         (lambda: PBT(explore="Perturb"), "explore: got 'Perturb', wanted a strategy such as"),
         (lambda: PBT(copies="all"), "copies: got 'all', wanted 'both' or 'weights' or"),

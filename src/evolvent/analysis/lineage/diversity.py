@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from evolvent.analysis.lineage.family_tree import FamilyTree, population_rows, s
 from evolvent.analysis.lineage.noise import noise_warning
 from evolvent.analysis.log import Log
 from evolvent.core.distributions import Choice, Constant, Distribution, Logarithmic, Normal, Ordinal
-from evolvent.errors import EvolventError
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
+
+_logger = logging.getLogger("evolvent")
 
 _ALIKE = 0.01
 """Numbers closer than this share of the largest count as one value."""
@@ -119,7 +121,8 @@ def last_warnings(store: Store, status: StudyStatus) -> list[str]:
     """Return in lines what a run ends with; none where the log cannot be read."""
     try:
         return warning_lines(read_warning(store, status))
-    except EvolventError:  # what was trained is more than what could be said of it
+    except Exception:
+        _logger.debug("no warnings of study %r", status.record.name, exc_info=True)
         return []
 
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, cast
 import numpy as np
 
 from evolvent.core.algorithms.small_population import warn_of_small_population
-from evolvent.core.exploit import Exploit, NoExploit, Truncation, default_exploit
+from evolvent.core.exploit import EXPLOIT, Exploit, NoExploit, Truncation, default_exploit
 from evolvent.core.explore import (
     EXPLORE,
     ROUNDS,
@@ -98,6 +98,9 @@ class PBT:
             hint = "; what changes copies goes into explore=" if mistaken else ""
             wanted = f"wanted a strategy such as Truncation(0.25){hint}"
             raise invalid("exploit", f"got {exploit!r:.80}, {wanted}")
+        if isinstance(self.explore, tuple(EXPLOIT.values())):
+            wanted = "wanted a strategy such as Perturb(); whom to copy goes into exploit="
+            raise invalid("explore", f"got {self.explore!r:.80}, {wanted}")
         if self.explore is not None:
             object.__setattr__(self, "explore", as_explore(self.explore))
         check_choice("copies", self.copies, tuple(_ACTIONS))
