@@ -40,8 +40,8 @@ def client(running: Service) -> Iterator[HttpStore]:
 
 OWN = ev.CustomExplore(f"{MODULE}:explore")
 ALGORITHMS = {
-    "alone": ev.PBT(explore=OWN),
-    "one of several": ev.PBT(explore={"lr": OWN, "momentum": ev.Perturb()}),
+    "alone": ev.PBT(ev.Truncation(), OWN),
+    "one of several": ev.PBT(ev.Truncation(), {"lr": OWN, "momentum": ev.Perturb()}),
 }
 
 
