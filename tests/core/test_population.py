@@ -151,6 +151,23 @@ def test_who_is_a_round_ahead_is_copied_as_it_is_and_who_is_further_counts_so() 
     assert (people.after(2).member(0).score, people.after(2).held_back(0)) == (5.0, True)
 
 
+def test_the_log_is_read_once_and_then_followed() -> None:
+    asked = []
+
+    class Asked(Rounds):
+        def round_scores(self, round: int) -> dict[int, float | None]:
+            asked.append(round)
+            return super().round_scores(round)
+
+    log = Asked()
+    people = Population([log.report(member, float(member)) for member in range(9)], log)
+    for round in range(1, 9):
+        for member in range(9):
+            people.after(round - 1)
+            people.update(log.report(member, float(round * member)))
+    assert asked == [0]
+
+
 def test_more_rounds_than_views_are_kept() -> None:
     log = Rounds()
     people = Population([log.report(member, float(member)) for member in range(9)], log)

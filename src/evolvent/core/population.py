@@ -100,6 +100,7 @@ class Population(Sequence[Member]):
         self._asked = 0  # for ranks, since the last update
         self._n_at = Counter(m.round for m in all_)  # by round, how many have finished it last
         self._last_round = max(self._n_at, default=-1)
+        self._viewed = False  # whether `after` has been asked for a view, and will be again
         self._held: set[int] = set()  # in a view: those that count with an earlier score
         self._views: OrderedDict[int, Population] = OrderedDict()  # by round; the last used is last
 
@@ -118,11 +119,11 @@ class Population(Sequence[Member]):
                 stay up to date.
         """
         together = len(members) * _SORTS_FROM > len(self._members)
-        if together and not (self._views and len(members) <= _ONE_BY_ONE):
+        if together and not (self._viewed and len(members) <= _ONE_BY_ONE):
             self._update_together(members)
             return
         for member in members:
-            if self._views:
+            if self._viewed:
                 self._update_views(member)
             old = self._members.get(member.id)
             self._put(member)
@@ -146,6 +147,7 @@ class Population(Sequence[Member]):
         """
         if self._last_round <= round:
             return self
+        self._viewed = True
         view = self._views.get(round)
         if view is not None:
             self._views.move_to_end(round)
