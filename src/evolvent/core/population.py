@@ -183,6 +183,7 @@ class Population(Sequence[Member]):
         for round, view in tuple(self._views.items()):
             old = view._members.get(member.id)
             view._held.discard(member.id)
+            view._asked = 0  # also where all keep their ranks: each decision asks for one
             if member.round != round + 1:
                 view._put(member)
             elif old is None or old.round != round:
