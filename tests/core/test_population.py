@@ -160,7 +160,12 @@ def test_the_log_is_read_once_and_then_followed() -> None:
             return super().round_scores(round)
 
     log = Asked()
-    people = Population([log.report(member, float(member)) for member in range(9)], log)
+    for member in (0, 0, 1):
+        log.report(member, 0.5)
+    people = Population([Member(0, 1, 0.5), Member(1, 0, 0.5)], log)
+    people.after(0)
+    assert asked == [0]
+    people.update(*(log.report(member, 0.5) for member in range(1, 9)))
     for round in range(1, 9):
         for member in range(9):
             people.after(round - 1)

@@ -16,7 +16,6 @@ from evolvent.core.records import JobRecord, Member
 _SORTS_FROM = 6  # as a share of the members: from there on, sorting anew is cheaper
 
 _VIEWS = 8  # rounds after which members are compared at about the same time
-_ONE_BY_ONE = 256  # so few are always put in their places one by one while there are views
 
 _MANY = 16  # who asks for so many ranks without an update between them will ask for all
 
@@ -100,6 +99,7 @@ class Population(Sequence[Member]):
         self._asked = 0  # for ranks, since the last update
         self._n_at = Counter(m.round for m in all_)  # by round, how many have finished it last
         self._last_round = max(self._n_at, default=-1)
+        self._before: dict[int, float | None] = {}  # what members scored before, as far as told
         self._viewed = False  # whether `after` has been asked for a view, and will be again
         self._held: set[int] = set()  # in a view: those that count with an earlier score
         self._views: OrderedDict[int, Population] = OrderedDict()  # by round; the last used is last
@@ -118,14 +118,14 @@ class Population(Sequence[Member]):
             members: in the order in which they reported; all reports, where views of rounds are to
                 stay up to date.
         """
-        together = len(members) * _SORTS_FROM > len(self._members)
-        if together and not (self._viewed and len(members) <= _ONE_BY_ONE):
+        if len(members) * _SORTS_FROM > len(self._members):
             self._update_together(members)
             return
         for member in members:
             if self._viewed:
                 self._update_views(member)
             old = self._members.get(member.id)
+            self._note_before(member, old)
             self._put(member)
             self._last_round = max(self._last_round, member.round)
             self._n_at[member.round] += 1
@@ -152,10 +152,11 @@ class Population(Sequence[Member]):
         if view is not None:
             self._views.move_to_end(round)
             return view
-        scores, held = self.history.round_scores(round), {}
-        for member in self._members.values():
-            if member.round == round + 1 and _gained(scores.get(member.id), member):
-                held[member.id] = _scored(member, scores[member.id])
+        ahead = [member for member in self._members.values() if member.round == round + 1]
+        if not all(member.id in self._before for member in ahead):  # there from the beginning
+            scores = self.history.round_scores(round)
+            self._before.update({member.id: scores.get(member.id) for member in ahead})
+        held = {m.id: _scored(m, s) for m in ahead if _gained(s := self._before[m.id], m)}
         view = Population((self._members | held).values())
         view._held.update(held)
         return self._keep_view(round, view)
@@ -194,6 +195,12 @@ class Population(Sequence[Member]):
             else:
                 view._put(member)
 
+    def _note_before(self, member: Member, old: Member | None) -> None:
+        if old is not None and old.round == member.round - 1:
+            self._before[member.id] = old.score
+        else:
+            self._before.pop(member.id, None)
+
     def _put(self, member: Member) -> None:
         self._ranks, self._asked = None, 0
         old = self._members.get(member.id)
@@ -212,7 +219,10 @@ class Population(Sequence[Member]):
     def _update_together(self, members: Iterable[Member]) -> None:
         self._ranks, self._asked = None, 0
         self._views.clear()
-        newer = {member.id: member for member in members}
+        newer: dict[int, Member] = {}
+        for member in members:
+            self._note_before(member, newer.get(member.id) or self._members.get(member.id))
+            newer[member.id] = member
         if not newer.keys() <= self._members.keys():
             self._order = None
         self._members.update(newer)
