@@ -13,7 +13,7 @@ import numpy as np
 
 from evolvent.core.records import JobRecord, Member
 
-_SORTS_FROM = 6  # as a share of the members: from there on, sorting anew is cheaper
+_SORTS_FROM = 6  # where more than one in so many has changed, sorting anew is cheaper
 
 _VIEWS = 8  # rounds after which members are compared at about the same time
 
@@ -91,13 +91,14 @@ class Population(Sequence[Member]):
     def __init__(self, members: Iterable[Member] = (), history: History | None = None) -> None:
         self.history: History = history if history is not None else NoHistory()
         self._members = {m.id: m for m in members}
-        all_ = self._members.values()
-        self._healthy = sorted((-m.score, m.id) for m in all_ if m.score is not None)
-        self._failed = sorted(m.id for m in all_ if m.failed)
+        self._keys: list[tuple[float, int]] = []  # of the healthy, the best first
+        self._failed: list[int] = []
+        # Those that have changed since they were put in their places, as they were then.
+        self._moved: dict[int, Member | None] = dict.fromkeys(self._members)
         self._order: list[int] | None = None
         self._ranks: dict[int, int] | None = None
         self._asked = 0  # for ranks, since the last update
-        self._n_at = Counter(m.round for m in all_)  # by round, how many have finished it last
+        self._n_at = Counter(m.round for m in self._members.values())  # by last round, how many
         self._last_round = max(self._n_at, default=-1)
         self._before: dict[int, float | None] = {}  # what members scored before, as far as told
         self._viewed = False  # whether `after` has been asked for a view, and will be again
@@ -112,21 +113,19 @@ class Population(Sequence[Member]):
     def update(self, *members: Member) -> None:
         """Put the newer states of members, or new ones, in their places.
 
-        One by one each costs O(log N) comparisons; many at once are sorted anew together.
-
         Args:
             members: in the order in which they reported; all reports, where views of rounds are to
                 stay up to date.
         """
         if len(members) * _SORTS_FROM > len(self._members):
-            self._update_together(members)
+            self._update_many(members)
             return
         for member in members:
             if self._viewed:
                 self._update_views(member)
             old = self._members.get(member.id)
             self._note_before(member, old)
-            self._put(member)
+            self._put(member, old)
             self._last_round = max(self._last_round, member.round)
             self._n_at[member.round] += 1
             if old is not None:
@@ -134,6 +133,15 @@ class Population(Sequence[Member]):
                 if not self._n_at[old.round]:
                     del self._n_at[old.round]
                     self._views.pop(old.round, None)  # nobody is left that could ask for it
+
+    def _update_many(self, members: Sequence[Member]) -> None:
+        self._views.clear()  # made anew when asked for: cheaper than to let them follow so many
+        for member in members:
+            old = self._members.get(member.id)
+            self._note_before(member, old)
+            self._put(member, old)
+        self._n_at = Counter(m.round for m in self._members.values())
+        self._last_round = max(self._n_at, default=-1)
 
     def after(self, round: int) -> Population:
         """Return the members as they are compared by one that has just finished a round.
@@ -179,21 +187,21 @@ class Population(Sequence[Member]):
             # The first to go on: all are as they are compared after the round that was the last.
             view = Population()
             view._members, view._order = dict(self._members), self._order
-            view._healthy, view._failed = list(self._healthy), list(self._failed)
+            view._keys, view._failed = list(self._healthy), list(self._failed)
             self._keep_view(self._last_round, view)
         for round, view in tuple(self._views.items()):
             old = view._members.get(member.id)
             view._held.discard(member.id)
             view._asked = 0  # also where all keep their ranks: each decision asks for one
             if member.round != round + 1:
-                view._put(member)
+                view._put(member, old)
             elif old is None or old.round != round:
                 del self._views[round]  # what it had scored before is not known here
             elif _gained(old.score, member):
                 view._held.add(member.id)
                 view._members[member.id] = _scored(member, old.score)
             else:
-                view._put(member)
+                view._put(member, old)
 
     def _note_before(self, member: Member, old: Member | None) -> None:
         if old is not None and old.round == member.round - 1:
@@ -201,39 +209,44 @@ class Population(Sequence[Member]):
         else:
             self._before.pop(member.id, None)
 
-    def _put(self, member: Member) -> None:
-        self._ranks, self._asked = None, 0
-        old = self._members.get(member.id)
+    def _put(self, member: Member, old: Member | None) -> None:
         if old is None:
             self._order = None
-        elif old.score is None:
-            del self._failed[bisect_left(self._failed, old.id)]
-        else:
-            del self._healthy[bisect_left(self._healthy, (-old.score, old.id))]
-        self._members[member.id] = member
-        if member.score is None:
-            insort(self._failed, member.id)
-        else:
-            insort(self._healthy, (-member.score, member.id))
-
-    def _update_together(self, members: Iterable[Member]) -> None:
         self._ranks, self._asked = None, 0
-        self._views.clear()
-        newer: dict[int, Member] = {}
-        for member in members:
-            self._note_before(member, newer.get(member.id) or self._members.get(member.id))
-            newer[member.id] = member
-        if not newer.keys() <= self._members.keys():
-            self._order = None
-        self._members.update(newer)
-        self._n_at = Counter(m.round for m in self._members.values())
-        self._last_round = max(self._n_at, default=-1)
-        self._healthy = [key for key in self._healthy if key[1] not in newer]
-        self._failed = [id for id in self._failed if id not in newer]
-        self._healthy += [(-m.score, m.id) for m in newer.values() if m.score is not None]
-        self._failed += [m.id for m in newer.values() if m.score is None]
-        self._healthy.sort()
-        self._failed.sort()
+        self._members[member.id] = member
+        self._moved.setdefault(member.id, old)
+
+    @property
+    def _healthy(self) -> list[tuple[float, int]]:
+        """Of each healthy member what it is ranked by, once all are in their places.
+
+        Who has changed is put there when a rank is asked for: a few one by one, each for O(log N)
+        comparisons; many are sorted together.
+        """
+        if self._moved:
+            few = len(self._moved) * _SORTS_FROM <= len(self._members)
+            (self._move if few else self._sort)(self._moved)
+            self._moved = {}
+        return self._keys
+
+    def _move(self, moved: Mapping[int, Member | None]) -> None:
+        for id, old in moved.items():
+            if old is not None and old.score is not None:
+                del self._keys[bisect_left(self._keys, (-old.score, id))]
+            elif old is not None:
+                del self._failed[bisect_left(self._failed, id)]
+            score = self._members[id].score
+            if score is not None:
+                insort(self._keys, (-score, id))
+            else:
+                insort(self._failed, id)
+
+    def _sort(self, moved: Mapping[int, Member | None]) -> None:
+        new = [self._members[id] for id in moved]
+        keys = [key for key in self._keys if key[1] not in moved]
+        failed = [id for id in self._failed if id not in moved]
+        self._keys = sorted(keys + [(-m.score, m.id) for m in new if m.score is not None])
+        self._failed = sorted(failed + [m.id for m in new if m.score is None])
 
     def member(self, id: int) -> Member:
         return self._members[id]
@@ -266,13 +279,14 @@ class Population(Sequence[Member]):
         if self._ranks is not None:
             return self._ranks[member.id]
         self._asked += 1
+        healthy = self._healthy
         if self._asked == _MANY:
-            ranked = chain((id for _, id in self._healthy), self._failed)
+            ranked = chain((id for _, id in healthy), self._failed)
             self._ranks = {id: rank for rank, id in enumerate(ranked)}
         score = self._members[member.id].score
         if score is None:
-            return len(self._healthy) + bisect_left(self._failed, member.id)
-        return bisect_left(self._healthy, (-score, member.id))
+            return len(healthy) + bisect_left(self._failed, member.id)
+        return bisect_left(healthy, (-score, member.id))
 
     def at_rank(self, rank: int) -> Member:
         """Return the healthy member of this rank, 0 to `n_healthy - 1`."""

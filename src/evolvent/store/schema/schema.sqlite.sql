@@ -83,7 +83,7 @@ CREATE INDEX member_by_checkpoint ON member (study, checkpoint);
 CREATE INDEX member_by_own_checkpoint ON member (study, own_checkpoint)
 WHERE own_checkpoint IS NOT NULL;
 -- A claim that is made again.
-CREATE INDEX member_by_claim ON member (claim);
+CREATE INDEX member_by_claim ON member (claim) WHERE claim IS NOT NULL;
 -- The next job to give out, and leases that have expired, without a look at the rows.
 CREATE INDEX member_by_state ON member (study, state, round, member, lease_until);
 

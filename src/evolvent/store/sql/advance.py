@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from evolvent.core.heads import Head, HeadState, decided_head, next_head, round_heads
 from evolvent.core.population import Population
-from evolvent.core.records import JobId, JobState, Member
+from evolvent.core.records import Cause, JobId, JobState, Member
 from evolvent.core.study import mean_score
 from evolvent.store.records import JOB_COLUMNS
 from evolvent.store.sql import rows
@@ -53,10 +53,6 @@ SET {", ".join(f"{column} = :{column}" for column in rows.HEAD_COLUMNS)},
     lease_until = NULL, worker = NULL, started_at = NULL, error = NULL
 WHERE id = :id
 """
-_BEFORE = """
-SELECT (SELECT coalesce(max(id), :begin) FROM job WHERE id > :begin AND id < :end),
-       EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'waiting')
-"""
 _WAITING = """
 SELECT member, parent_member, parent_round, checkpoint FROM member
 WHERE study = :study AND state = 'waiting' AND round <= :due
@@ -81,14 +77,13 @@ def finish_job(work: UnitOfWork, head: HeadRow, result: JobResult) -> None:
     me = Member(head.member, head.round, score, values)
     parent = head.parent if score is None and result.keeps_parent else None
     # The study's lock is ours: nobody else appends.
-    last_line, others_wait = work.execute(_BEFORE, rows.id_range(work.study)).fetchone()
-    _append_job(work, head, result, line=last_line + 1)
+    _append_job(work, head, result, line=(work.row.last_line or work.study * ID_STRIDE) + 1)
     new = next_head(work.record, me, parent=parent)
     kept = None if parent is None else head.checkpoint
     _write_head(work, new, kept if score is None else result.checkpoint)
     if score is not None:
         _note_best(work, me.job, score, result.checkpoint)
-    if others_wait or new.state is HeadState.WAITING:
+    if work.row.has_waiting or new.state is HeadState.WAITING:
         _decide_waiting(work)
 
 
@@ -115,7 +110,7 @@ def decide(work: UnitOfWork, head: HeadRow) -> dict[str, Any] | None:
         return None
     # What it leaves for another's stays until it reports: others may copy it, and as a claim is not
     # synced, a power cut may undo this one.
-    left = head.checkpoint if new.parent != head.parent else None
+    left = head.checkpoint if new.cause is Cause.COPIED else None
     return rows.head_values(new) | {"checkpoint": address, "own_checkpoint": left}
 
 
@@ -186,7 +181,7 @@ def _with_checkpoint(
     without it, and an older evolvent did not keep what a member left for a copy.
     """
     population = work.population
-    while new.parent not in (me.job, old.parent):
+    while new.cause is Cause.COPIED:
         assert new.parent is not None  # for the type checker: it is a donor's
         address = _address(work, new.parent)
         if address is not None and address in work.cache.checkpoints:

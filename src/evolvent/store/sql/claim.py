@@ -45,7 +45,7 @@ AND EXISTS (
 RETURNING {CLAIMED}
 """
 _NEXT_UNDECIDED = f"""
-SELECT {rows.HEAD}, {rows.STUDY} FROM member m JOIN study s ON s.id = m.study
+SELECT {rows.HEAD}, {rows.STUDY_WITHOUT_LOG} FROM member m JOIN study s ON s.id = m.study
 WHERE m.id = ({_NEXT}) AND m.cause = 'undecided' AND {_NO_LOSS}
 AND s.stopped IS NULL AND s.started_at IS NOT NULL
 """
@@ -67,10 +67,14 @@ AND (m.state = 'queued' OR m.state = 'running' AND m.lease_until <= :now)
 """
 _HAS_CLAIMABLE = f"SELECT EXISTS ({QUEUED}) OR EXISTS ({EXPIRED})"
 _HAND_OUT = f"{_SET} WHERE id = :id AND state = 'queued' RETURNING {CLAIMED}"
-_DECIDED = ("hyperparameters", "parent_member", "parent_round", "checkpoint", "own_checkpoint",
-            "reason", "cause")  # fmt: skip
-_HAND_OUT_DECIDED = f"""
-{_SET.rstrip()}, {", ".join(f"{column} = :{column}" for column in _DECIDED)}
+_HAND_OUT_KEPT = f"""
+{_SET.rstrip()}, hyperparameters = :hyperparameters, reason = :reason, cause = :cause
+WHERE id = :id
+"""
+_HAND_OUT_COPIED = f"""
+{_SET.rstrip()}, hyperparameters = :hyperparameters, reason = :reason, cause = :cause,
+parent_member = :parent_member, parent_round = :parent_round, checkpoint = :checkpoint,
+own_checkpoint = :own_checkpoint
 WHERE id = :id
 """
 _START = "UPDATE study SET started_at = :now WHERE id = :study AND started_at IS NULL"
@@ -196,7 +200,8 @@ def _hand_out(work: UnitOfWork, values: dict[str, Any], head: HeadRow) -> HeadRo
     if decided is None:
         return None
     # Nobody else gives out what is undecided: the study's lock is ours.
-    work.execute(_HAND_OUT_DECIDED, {**values, **decided})
+    stays = decided["own_checkpoint"] is None
+    work.execute(_HAND_OUT_KEPT if stays else _HAND_OUT_COPIED, {**values, **decided})
     decided |= {"state": HeadState.RUNNING.value, "attempt": head.attempt + 1}
     return head._replace(**decided, worker=values["worker"], started_at=values["now"])
 

@@ -63,7 +63,12 @@ class HeadRow(NamedTuple):
 
 
 class StudyRow(NamedTuple):
-    """What changes in a row of `study`."""
+    """What changes of a study.
+
+    Attributes:
+        last_line: id of the last line of its log; None for an empty one.
+        has_waiting: whether members wait for something.
+    """
 
     epoch: int
     stopped: str | None
@@ -74,6 +79,8 @@ class StudyRow(NamedTuple):
     best_scores: int | None
     best_checkpoint: str | None
     started_at: float | None
+    last_line: int | None = None
+    has_waiting: bool = False
 
     @property
     def best(self) -> JobId | None:
@@ -84,11 +91,18 @@ class StudyRow(NamedTuple):
         return record.reached(self.best_score, self.best_scores or 1)
 
 
+ID_STRIDE = 2**32
+"""The ids of a study's heads and of the lines of its log begin at the study's number times this."""
 FAILURE_COLUMNS = (
     "member", "round", "attempt", "kind", "message", "traceback", "worker", "at",
 )  # fmt: skip
 HEAD = ", ".join(f"m.{column}" for column in HeadRow._fields)
-STUDY = ", ".join(f"s.{column}" for column in StudyRow._fields)
+STUDY_WITHOUT_LOG = ", ".join(f"s.{column}" for column in StudyRow._fields[:-2])
+STUDY = f"""
+{STUDY_WITHOUT_LOG},
+(SELECT max(id) FROM job WHERE id > s.id * {ID_STRIDE} AND id < (s.id + 1) * {ID_STRIDE}),
+EXISTS (SELECT 1 FROM member WHERE study = s.id AND state = 'waiting')
+"""
 JOB = ", ".join(f"j.{column}" for column in JOB_COLUMNS)
 FAILURE = ", ".join(FAILURE_COLUMNS)
 HEADS = f"SELECT {HEAD} FROM member m WHERE m.study = :study ORDER BY m.member"
@@ -97,16 +111,14 @@ CHECKPOINT_OF = """
 SELECT checkpoint FROM job WHERE study = :study AND member = :member AND round = :round
 """
 """That of a finished job; NULL if it failed."""
-ID_STRIDE = 2**32
-"""The ids of a study's heads and of the lines of its log begin at the study's number times this."""
 
 _N_HEAD = len(HeadRow._fields)
 _fields_after_metrics = attrgetter(*JOB_COLUMNS[JOB_COLUMNS.index("metrics") + 1 :])
 
 
 def head_and_study(row: Row) -> tuple[HeadRow, StudyRow]:
-    """Read a row of `HEAD, STUDY`."""
-    return HeadRow._make(row[:_N_HEAD]), StudyRow._make(row[_N_HEAD:])
+    """Read a row of `HEAD, STUDY`, or of `HEAD, STUDY_WITHOUT_LOG`."""
+    return HeadRow._make(row[:_N_HEAD]), StudyRow(*row[_N_HEAD:])
 
 
 def id_range(study: int) -> dict[str, Any]:
