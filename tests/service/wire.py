@@ -31,7 +31,7 @@ class Wire:
         self.breaks: list[int] = []
         self.on_break: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
-        self._ends: list[socket.socket] = []
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._done: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._listen, daemon=True)]
         self._threads[0].start()
@@ -58,7 +58,7 @@ class Wire:
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                     for end in (client, service):
                         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                        self._ends.append(end)
+                    self._pairs.append((client, service))
                 ends = [client, service]
                 for up in (True, False):
                     thread = threading.Thread(target=self._pass, args=(ends, up), daemon=True)
@@ -79,6 +79,11 @@ class Wire:
                         self.on_break()
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+        # What nobody takes any more, too, until the service closes its end: it may wait for room,
+        # and to one who is gone and has read all that came the kernel would never tell it.
+        with contextlib.suppress(OSError):
+            while source.recv(_BLOCK):
+                pass
         with self._lock:
             self._done.append(source)
             if target in self._done:
@@ -87,10 +92,11 @@ class Wire:
 
     def _cut(self) -> None:
         """End all connections: clients see a reset, the service an end after what was passed on."""
-        ends, self._ends = self._ends, []
-        for end in ends:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        pairs, self._pairs = self._pairs, []
+        for client, service in pairs:
+            for end, how in ((client, socket.SHUT_RDWR), (service, socket.SHUT_WR)):
+                with contextlib.suppress(OSError):
+                    end.shutdown(how)
 
 
 @contextlib.contextmanager
