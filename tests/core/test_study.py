@@ -43,7 +43,9 @@ def test_what_follows_the_rounds_is_written_out_and_then_stays() -> None:
 def test_json_without_strategies_is_the_default_of_the_rounds(algorithm: Any) -> None:
     plain = {**study(rounds=50).to_json(), "algorithm": algorithm}
     read = StudyRecord.from_json(plain)
-    assert read.algorithm == PBT(Truncation(0.198), [Perturb((0.809, 1.236)), Resample(0.05)])
+    assert read.algorithm == PBT(
+        Truncation(probability=0.792), [Perturb((0.809, 1.236)), Resample(0.05)]
+    )
     assert read == study(rounds=50)
 
 

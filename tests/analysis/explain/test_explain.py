@@ -37,6 +37,7 @@ EXPLORES: list[Any] = [
 ]
 EXPLOITS: list[Any] = [
     ev.Truncation(0.25),
+    ev.Truncation(0.5, probability=0.5),
     ev.Truncation(0.5, min_gap=0.2, burn_in=2),
     ev.BinaryTournament(),
     ev.TTest(4, 0.3),
@@ -272,6 +273,15 @@ def test_a_synchronous_decision_saw_the_end_of_the_round() -> None:
             ev.Truncation(min_gap=1.0), [0.5, 0.9, 0.7, 0.1],
             "Rank 4 is among the worst 1, but no other is better by at least 1 (min_gap), so it "
             "goes on.",
+        ),
+        (
+            ev.Truncation(probability=0.01), [0.5, 0.9, 0.7, 0.1],
+            "Truncation(0.25, probability=0.01): of 4 members the worst 1 (rank 4) copies, with a "
+            "probability of 0.01, one drawn evenly from the best 1 (rank 1).",
+        ),
+        (
+            ev.Truncation(probability=0.01), [0.5, 0.9, 0.7, 0.1],
+            "Rank 4 is among the worst 1, but it was drawn to go on as it is.",
         ),
         (
             ev.Truncation(), [0.5, 0.5, 0.5, 0.5],

@@ -41,7 +41,13 @@ def test_an_algorithm_survives_json_and_pickle_exactly(algorithm: Any) -> None:
 def test_the_stored_form_is_readable() -> None:
     assert algorithm_to_json(PBT(Truncation(0.2), {"lr": Perturb(0.5, 2)})) == {
         "type": "PBT",
-        "exploit": {"type": "Truncation", "fraction": 0.2, "min_gap": 0.0, "burn_in": 0},
+        "exploit": {
+            "type": "Truncation",
+            "fraction": 0.2,
+            "probability": 1.0,
+            "min_gap": 0.0,
+            "burn_in": 0,
+        },
         "explore": {
             "lr": {"type": "Perturb", "low": 0.5, "high": 2.0, "factors": None, "bounds": "clip"}
         },

@@ -121,9 +121,10 @@ def _truncation(case: Case) -> list[str]:
     rule: Truncation = case.exploit
     n, rank = len(case.population), case.rank(case.me)
     cut = rule.cut(n)
+    often = f", with a probability of {rule.probability:g}," if rule.probability < 1 else ""
     rule_text = (
         f"{_name(rule)}: of {n} members the worst {cut} ({_ranks(n - cut + 1, n)}) "
-        f"{'copies' if cut == 1 else 'each copy'} one drawn evenly from the best {cut} "
+        f"{'copies' if cut == 1 else 'each copy'}{often} one drawn evenly from the best {cut} "
         f"({_ranks(1, cut)})."
     )
     if rank <= n - cut:
@@ -133,7 +134,9 @@ def _truncation(case: Case) -> list[str]:
         if case.donor.score == case.me.score:
             drew += ", which is as good: equal scores rank by member number"
         return [rule_text, f"Rank {rank} is among the worst {cut}: {drew}."]
-    return [rule_text, f"Rank {rank} is among the worst {cut}, but {_nobody_better(case)}."]
+    sits_out = rule.sits_out(_draws(case.record, case.me))
+    why = "it was drawn to go on as it is" if sits_out else _nobody_better(case)
+    return [rule_text, f"Rank {rank} is among the worst {cut}, but {why}."]
 
 
 def _nobody_better(case: Case) -> str:
@@ -219,8 +222,9 @@ _SENTENCES: Mapping[type, Callable[[Case], list[str]]] = {
 def _name(rule: Any) -> str:
     """Return a strategy as one would write it, without the limits that do not limit."""
     match rule:
-        case Truncation(fraction=fraction):
-            return f"Truncation({fraction:g})"
+        case Truncation(fraction=fraction, probability=probability):
+            often = f", probability={probability:g}" if probability < 1 else ""
+            return f"Truncation({fraction:g}{often})"
         case TTest(window=window, alpha=alpha):
             return f"TTest({window}, {alpha:g})"
         case _:

@@ -111,18 +111,18 @@ class PBT:
         A new study does so with its number of rounds, stores what comes out, and keeps it when it
         is extended. Where nothing is known of a study the rule is that for 20 rounds.
 
-        The worst quarter copies the best quarter, in more than 31 rounds a fraction of
-        1.4 / sqrt(rounds): in short rounds a lead says less. A number of a copy is multiplied by
+        The worst quarter copies the best quarter, in more than 31 rounds each with a probability of
+        5.6 / sqrt(rounds): in short rounds a lead says less. A number of a copy is multiplied by
         exp(1.5 / sqrt(rounds)) or divided by it, then drawn anew with a probability of
         2.5 / rounds, at most 0.25:
 
-        | rounds | exploit | explore |
+        | rounds | `Truncation(0.25, probability=…)` | explore |
         |---|---|---|
-        | 5 | `Truncation(0.25)` | `[Perturb((0.511, 1.956)), Resample(0.25)]` |
-        | 10 | `Truncation(0.25)` | `[Perturb((0.622, 1.607)), Resample(0.25)]` |
-        | 20 | `Truncation(0.25)` | `[Perturb((0.715, 1.399)), Resample(0.125)]` |
-        | 50 | `Truncation(0.198)` | `[Perturb((0.809, 1.236)), Resample(0.05)]` |
-        | 200 | `Truncation(0.099)` | `[Perturb((0.8994, 1.1119)), Resample(0.0125)]` |
+        | 5 | 1 | `[Perturb((0.511, 1.956)), Resample(0.25)]` |
+        | 10 | 1 | `[Perturb((0.622, 1.607)), Resample(0.25)]` |
+        | 20 | 1 | `[Perturb((0.715, 1.399)), Resample(0.125)]` |
+        | 50 | 0.792 | `[Perturb((0.809, 1.236)), Resample(0.05)]` |
+        | 200 | 0.396 | `[Perturb((0.8994, 1.1119)), Resample(0.0125)]` |
 
         So a lineage that moves in every round comes as far in few rounds as in many, typically to
         4.5 times its value or the 4.5th part, and is drawn anew twice or three times, which is the
