@@ -182,7 +182,8 @@ def test_one_who_stops_in_the_middle_of_a_change_holds_the_others_up_for_a_while
     postgres_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crew = Crew(store)
-    monkeypatch.setattr(postgres, "_MAX_IDLE_S", 0.3)
+    write = postgres.PostgresDatabase.write.__wrapped__  # type: ignore[attr-defined]  # its defaults
+    monkeypatch.setitem(write.__kwdefaults__, "max_idle_s", 0.3)
     stopped = open_store(postgres_url)
     session = stopped._session  # type: ignore[attr-defined]  # looks inside
     with pytest.raises(ConnectionLost), session.work(crew.id) as changing:  # noqa: PT012 - in between
