@@ -249,6 +249,23 @@ class ReportsContract:
         kept.discard([gone.checkpoint])  # as when an import came without it
         assert store.claim(crew.id, worker="w1", lease_s=LONG).job.parent == "m1r0"  # type: ignore[union-attr]  # there is one
 
+    @pytest.mark.usefixtures("told")
+    def test_member_that_copies_itself_goes_on_as_one_that_copies_nobody(
+        self, store: Store, home: Store
+    ) -> None:
+        crew = Crew(store, population=1, rounds=9)
+        home.use_algorithm(crew.id, _CopyZero())
+        crew.train(0.5)
+        lease = crew.claim()
+        assert (lease.job.parent, lease.job.cause) == ("m0r0", Cause.COPIED)
+        saved = crew.report(lease, 0.5)
+        kept = home.checkpoints(crew.id)
+        assert isinstance(kept, LocalCheckpoints)
+        kept.discard([saved.checkpoint])  # then its worker falls back to an older one
+        job = crew.claim().job
+        assert (job.parent, job.parent_checkpoint) == ("m0r1", saved.checkpoint)
+        assert crew.open(0).parent == "m0r1"
+
     def test_best_is_the_highest_score_then_the_lowest_round_then_member(
         self, store: Store
     ) -> None:

@@ -110,7 +110,7 @@ def decide(work: UnitOfWork, head: HeadRow) -> dict[str, Any] | None:
         return None
     # What it leaves for another's stays until it reports: others may copy it, and as a claim is not
     # synced, a power cut may undo this one.
-    left = head.checkpoint if new.cause is Cause.COPIED else None
+    left = head.checkpoint if new.parent != head.parent else None
     return rows.head_values(new) | {"checkpoint": address, "own_checkpoint": left}
 
 
@@ -178,10 +178,11 @@ def _with_checkpoint(
     """Return what `me` has decided with the address of the checkpoint that it starts from.
 
     A donor whose checkpoint is gone is none, and it decides without: an import may have come
-    without it, and an older evolvent did not keep what a member left for a copy.
+    without it, and an older evolvent did not keep what a member left for a copy. Who copies itself,
+    as an algorithm of the user's own may, goes on as who keeps what it has.
     """
     population = work.population
-    while new.cause is Cause.COPIED:
+    while new.cause is Cause.COPIED and new.parent != me.job:
         assert new.parent is not None  # for the type checker: it is a donor's
         address = _address(work, new.parent)
         if address is not None and address in work.cache.checkpoints:

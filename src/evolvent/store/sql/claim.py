@@ -200,7 +200,8 @@ def _hand_out(work: UnitOfWork, values: dict[str, Any], head: HeadRow) -> HeadRo
     if decided is None:
         return None
     # Nobody else gives out what is undecided: the study's lock is ours.
-    stays = decided["own_checkpoint"] is None
+    start = decided["parent_member"], decided["parent_round"]
+    stays = start == (head.parent_member, head.parent_round)
     work.execute(_HAND_OUT_KEPT if stays else _HAND_OUT_COPIED, {**values, **decided})
     decided |= {"state": HeadState.RUNNING.value, "attempt": head.attempt + 1}
     return head._replace(**decided, worker=values["worker"], started_at=values["now"])
