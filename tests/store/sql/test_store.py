@@ -73,6 +73,15 @@ def test_no_statement_of_a_claim_or_report_scans_a_table(statement: str, tmp_pat
     database.close()
 
 
+def test_a_claim_made_again_is_found_by_its_key(tmp_path: Path) -> None:
+    """Every claim over HTTP looks for it, however many jobs are running."""
+    database = SqliteDatabase(tmp_path / "log.db")
+    with database.read() as tx:
+        plan = [row[3] for row in tx.execute(f"EXPLAIN QUERY PLAN {claim._BY_KEY}", Bound())]
+    assert plan == ["SEARCH member USING INDEX member_by_claim (claim=?)"]
+    database.close()
+
+
 def test_a_store_learns_what_another_has_changed_in_the_settings(store: Store) -> None:
     crew = Crew(store, study_record(population=2, rounds=1))
     crew.train(0.1)

@@ -49,9 +49,10 @@ SELECT {rows.HEAD}, {rows.STUDY_WITHOUT_LOG} FROM member m JOIN study s ON s.id 
 WHERE m.id = ({_NEXT}) AND m.cause = 'undecided' AND {_NO_LOSS}
 AND s.stopped IS NULL AND s.started_at IS NOT NULL
 """
+# Not found by the index on states: SQLite would go through all that are running.
 _BY_KEY = f"""
 SELECT {CLAIMED} FROM member
-WHERE claim = :claim AND study = :study AND worker = :worker AND state = 'running'
+WHERE claim = :claim AND study + 0 = :study AND worker = :worker AND state = 'running'
 """
 _CLAIMABLE = f"""
 SELECT {rows.HEAD}, {rows.STUDY} FROM member m JOIN study s ON s.id = m.study
