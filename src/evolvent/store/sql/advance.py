@@ -110,7 +110,8 @@ def decide(work: UnitOfWork, head: HeadRow) -> dict[str, Any] | None:
         return None
     # What it leaves for another's stays until it reports: others may copy it, and as a claim is not
     # synced, a power cut may undo this one.
-    left = head.checkpoint if new.parent != head.parent else None
+    leaves = new.cause is Cause.COPIED and new.parent != head.parent
+    left = head.checkpoint if leaves else None
     return rows.head_values(new) | {"checkpoint": address, "own_checkpoint": left}
 
 

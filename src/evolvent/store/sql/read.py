@@ -26,7 +26,7 @@ from evolvent.store.sql.retry import retry
 from evolvent.store.sql.rows import ID_STRIDE, HeadRow, Row, StudyRow
 from evolvent.store.sql.session import DatabaseSession, unknown_study
 
-_STUDIES = f"SELECT s.id, s.record, s.created_at, {rows.STUDY} FROM study s"
+_STUDIES = f"SELECT s.id, s.record, s.created_at, {rows.STUDY_WITHOUT_LOG} FROM study s"
 _COUNT = """
 SELECT state, round < :rounds, count(*) FROM member WHERE study = :study
 GROUP BY state, round < :rounds
@@ -222,7 +222,7 @@ def _job(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> JobRecor
 
 def _status(tx: Transaction, row: Row, record: StudyRecord) -> StudyStatus:
     study, _, created_at = row[:3]
-    current = StudyRow._make(row[3:])
+    current = StudyRow(*row[3:])
     counts, n_members = _counts(tx, study, record)
     last = tx.execute(_FINISHED, rows.id_range(study)).fetchone()
     n_finished, changed_at, n_failed = (0, None, 0) if last is None else last

@@ -66,8 +66,8 @@ class StudyRow(NamedTuple):
     """What changes of a study.
 
     Attributes:
-        last_line: id of the last line of its log; None for an empty one.
-        has_waiting: whether members wait for something.
+        last_line: id of the last line of its log; None for an empty one, or where it was not read.
+        has_waiting: whether members wait for something, likewise.
     """
 
     epoch: int
