@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from tests.needs import needs
 
 expect = needs("playwright.sync_api").expect
 Visit = Callable[..., Watched]
+
+PATIENCE_MS = 60_000
 
 
 def test_admin_stops_resumes_extends_and_pushes(site: Site, visit: Visit) -> None:
@@ -103,3 +106,38 @@ def test_signing_out_ends_it(site: Site, visit: Visit) -> None:
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     page.goto(f"{site.url}/studies/1")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_signing_out_takes_back_what_the_page_has_asked(site: Site, visit: Visit) -> None:
+    page = visit("viewer").page
+    asked: list[Any] = []
+    ways_out: list[Any] = []
+    page.route("**/sign-out", lambda route: ways_out.append(route))  # noqa: PLW0108 - it is given a name
+    page.route(
+        f"{site.url}/",
+        lambda route: asked.append(route) if asks_again(route.request) else route.continue_(),
+    )
+    with page.expect_request(asks_again, timeout=PATIENCE_MS):
+        pass
+    with page.expect_event("requestfailed", asks_again, timeout=PATIENCE_MS):
+        # Playwright's own click would wait for the page that is held.
+        page.get_by_role("button", name="Sign out").evaluate("button => button.click()")
+    while not ways_out:
+        page.wait_for_timeout(10)  # lets Playwright call us
+    ways_out[0].continue_()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_page_says_that_somebody_has_signed_out(visit: Visit) -> None:
+    watched = visit("viewer")
+    watched.expected = ["status of 401"]
+    watched.page.context.clear_cookies()  # as in another tab
+    expect(watched.page.locator("#dropped")).to_contain_text(
+        "You are signed out.", timeout=PATIENCE_MS
+    )
+    watched.page.get_by_role("button", name="Sign in again").click()
+    expect(watched.page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def asks_again(request: Any) -> bool:
+    return bool(request.resource_type == "fetch")

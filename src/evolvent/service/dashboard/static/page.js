@@ -13,6 +13,7 @@ let version = "";
 let failures = 0;
 let timer = 0;
 let turn = 0;
+let asking = new AbortController();
 let since = new Date();
 
 const place = () => location.pathname + location.search;
@@ -22,10 +23,11 @@ let shown = place();
 async function refresh(address = location.href, always = false, back = false) {
   clearTimeout(timer);
   const mine = ++turn;
+  asking = new AbortController();
   try {
     const response = await fetch(clean(address), {
       headers: version && !always ? { "If-None-Match": version } : {},
-      signal: AbortSignal.timeout(PATIENCE_MS),
+      signal: AbortSignal.any([asking.signal, AbortSignal.timeout(PATIENCE_MS)]),
     });
     if (mine !== turn) return;
     await take(response, back);
@@ -36,7 +38,7 @@ async function refresh(address = location.href, always = false, back = false) {
 }
 
 async function take(response, back) {
-  if (new URL(response.url).pathname === "/sign-in") {
+  if (response.status === 401) {
     say("You are signed out.", "Sign in again");
     auto.checked = false;
     return;
@@ -121,8 +123,9 @@ document.addEventListener("click", (event) => {
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!form.matches("form[data-table]")) {
-    clearTimeout(timer); // another page comes
+    clearTimeout(timer); // another page comes, perhaps one that is signed out
     turn += 1;
+    asking.abort();
     return;
   }
   event.preventDefault();
