@@ -13,6 +13,7 @@ from evolvent.core.explore import is_default_explore
 from evolvent.core.space import Space
 from evolvent.core.study import Durability, Mode, StudyRecord
 from evolvent.derived_studies import check_same
+from evolvent.engines.rerun import is_rerun
 from evolvent.errors import ConfigError, Forbidden, StudyExists, UnknownStudy
 from evolvent.store import open_store
 from evolvent.store.protocol import Store
@@ -72,6 +73,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
         StudyExists: the name is taken, or, with `resume`, a setting differs.
     """
     check_flag("resume", resume)
+    resume = resume or is_rerun()  # a worker meets at the top of a script what that has made
     given = initial or ()
     if isinstance(given, (str, Mapping)) or not isinstance(given, Sequence):
         raise ConfigError(f"initial: got {given!r:.80}, wanted a list of dicts")

@@ -11,6 +11,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.derived_studies import control_record, find_or_create
 from evolvent.engines.local.options import LocalOptions, RunOutcome, local_options
 from evolvent.engines.observer import NullObserver, Observer
+from evolvent.engines.rerun import refuse_in_rerun
 from evolvent.engines.trainable import AnyTrainable, check_importable, check_trainable, import_path
 from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
 from evolvent.store.checkpoints.transfer import require
@@ -165,8 +166,9 @@ class Study:
             devices: such as `["cuda:0", "cuda:1"]`, dealt to the workers as `job.device`.
             per_device: how many workers share a device.
             engine: `"local"`.
-            threads: threads of each worker's numeric libraries. By default the cores are shared
-                out; a synchronous study takes 1, because results may depend on it in the last bit.
+            threads: of each worker's numeric libraries. By default what the environment says
+                (`OMP_NUM_THREADS`), or the cores shared out; a synchronous study takes 1, because
+                results may depend on it in the last bit.
             lease_s: seconds after which the job of a silent worker is given to another.
             hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang.
             wall_time_s: hand out no more jobs after so many seconds; with a worker's token, none to
@@ -244,6 +246,7 @@ class Study:
         return self._result(status, interrupted=outcome is RunOutcome.INTERRUPTED)
 
     def _check_run(self, trainable: AnyTrainable | str, options: LocalOptions) -> None:
+        refuse_in_rerun("run")
         if not isinstance(trainable, str):
             check_trainable(trainable)
         if options.workers > 0 and self.store.url.startswith("memory:"):

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
-from evolvent.cli.options import DEFAULT_STORE, EXIT_ERROR, EXIT_INTERRUPTED, StoreUrl, StudyChoice
+from evolvent.cli.options import (
+    DEFAULT_STORE,
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    WORDS,
+    StoreUrl,
+    StudyChoice,
+)
 from evolvent.cli.train import observer
 
 if TYPE_CHECKING:
     from evolvent.engines.command.trainable import Command
     from evolvent.study import Study
-
-_WORDS = "evolvent.exec"
-
-
-class CommandParser(TyperCommand):
-    """Keeps what comes after `--` from the parser of options."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        # Here, before any parsing: the command has options of its own, and may have a `--` too.
-        if "--" in args:
-            at = args.index("--")
-            ctx.meta[_WORDS] = args[at + 1 :]
-            args = args[:at]
-        return super().parse_args(ctx, args)
 
 
 def exec_(
@@ -53,8 +45,13 @@ def exec_(
         typer.Option(metavar="NAME", help="The command's {device}; several are dealt out."),
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, metavar="N", help="OMP_NUM_THREADS and its like for the command.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="OMP_NUM_THREADS and its like for the command. \\[default: as set here, or 1]",
+        ),
+    ] = None,
     lease: Annotated[
         float, typer.Option(metavar="SECONDS", help="Silence after which its job goes to another.")
     ] = 30.0,
@@ -108,7 +105,7 @@ def exec_(
     from evolvent.engines.command.trainable import Command
     from evolvent.engines.local.options import LocalOptions
 
-    words = ctx.meta.get(_WORDS)
+    words = ctx.meta.get(WORDS)
     if not words:
         raise typer.BadParameter("wanted a command after --, such as: -- python train.py --lr {lr}")
     if once and workers > 1:
@@ -123,7 +120,12 @@ def exec_(
         _run_one(study, command, device[0] if device else None, lease, forgiving=ignore_errors)
         return
     options = LocalOptions(
-        workers=workers, devices=tuple(device or ()), threads=threads, lease_s=lease, hang_s=None
+        workers=workers,
+        devices=tuple(device or ()),
+        lease_s=lease,
+        hang_s=None,
+        threads=threads or 1,
+        threads_given=threads is not None,
     )
     if study.join(command, options=options, progress=observer(False)).interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -28,7 +28,7 @@ from evolvent.cli import (
     token,
     train,
 )
-from evolvent.cli.options import EXIT_ERROR, EXIT_UNKNOWN, add_command
+from evolvent.cli.options import EXIT_ERROR, EXIT_UNKNOWN, CommandParser, add_command
 from evolvent.errors import EvolventError, UnknownJob, UnknownStudy
 
 _EPILOG = """
@@ -104,7 +104,7 @@ def _broken(message: str) -> str:
     return "\n".join(lines)
 
 
-_PARSERS = {exec.exec_: exec.CommandParser}
+_PARSERS = dict.fromkeys((exec.exec_, train.run, train.resume, train.worker), CommandParser)
 _PANELS = {
     "Train": (train, exec, replay),
     "Look": (read, log, compare, explain, plot),

@@ -10,6 +10,7 @@ from inspect import Parameter, Signature, getdoc, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
+from typer.core import TyperCommand
 
 from evolvent.validation import DEFAULT_STORE as DEFAULT_STORE  # noqa: PLC0414 - for commands
 
@@ -30,6 +31,22 @@ AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 EXIT_ERROR, EXIT_UNKNOWN, EXIT_INTERRUPTED = 1, 3, 130
 """Of a failure of any kind, of a study or job that is not there, of Ctrl-C; 2 is wrong usage."""
+
+
+WORDS = "evolvent.words"
+"""Under this name a command finds in the `meta` of its context what came after `--`."""
+
+
+class CommandParser(TyperCommand):
+    """Keeps what comes after `--` from the parser of options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Here, before any parsing: the words have options of their own, and may have a `--` too.
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta[WORDS] = args[at + 1 :]
+            args = args[:at]
+        return super().parse_args(ctx, args)
 
 
 class Format(Enum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -10,6 +11,7 @@ import typer
 from evolvent.cli.options import (
     DEFAULT_STORE,
     EXIT_INTERRUPTED,
+    WORDS,
     AsJson,
     StoreUrl,
     StudyChoice,
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 TrainablePath: TypeAlias = Annotated[
     str | None,
     typer.Argument(
-        metavar="TRAINABLE", help="Import path package.module:name. \\[default: as the study knows]"
+        metavar="TRAINABLE",
+        help="Import path package.module:name, or file.py:name. \\[default: as the study knows]",
     ),
 ]
 
@@ -100,6 +103,7 @@ def demo(
 
 
 def run(
+    ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
     store: Annotated[
         str | None,
@@ -121,7 +125,7 @@ def run(
       mode = "max"                        # or "min"
       population = 8
       rounds = 20
-      trainable = "package.module:name"   # a function, or a Trainable class
+      trainable = "package.module:name"   # or "file.py:name"; a function or a class
       # and, if you like: seed, synchronous, target, max_failures, durability,
       # best (such as "mean of 3", of a noisy metric),
       # store, workers, devices, per_device, threads, wall_time_s
@@ -144,6 +148,7 @@ def run(
       evolvent run study.toml --workers 4
       evolvent run study.toml --devices cuda:0,cuda:1 --per-device 2
       evolvent run study.toml --json > result.json
+      evolvent run study.toml -- --epochs 3    what training finds in sys.argv
 
     Ctrl-C once finishes the running jobs, twice stops at once.
     The same command goes on from there, and from a kill or a crash.
@@ -160,10 +165,12 @@ def run(
     check_importable(study_file.trainable)
     study = study_file.open(store)
     options = {**study_file.running, **running, "progress": observer(as_json)}
+    give_arguments(ctx, study_file.trainable)
     show_result(study.run(study_file.trainable, **options), as_json=as_json)
 
 
 def resume(
+    ctx: typer.Context,
     study: StudyChoice,
     trainable: TrainablePath = None,
     *,
@@ -179,11 +186,13 @@ def resume(
     """
     opened = study.open()
     path = trainable_path(opened, trainable)
+    give_arguments(ctx, path)
     result = opened.run(path, progress=observer(as_json), **running)
     show_result(result, as_json=as_json)
 
 
 def worker(
+    ctx: typer.Context,
     store: Annotated[
         str | None,
         typer.Argument(metavar="STORE", help="URL of the store. \\[default: as --store]"),
@@ -194,8 +203,11 @@ def worker(
     latest: Annotated[bool, typer.Option("--latest", help="Join the newest study.")] = False,
     device: Annotated[str | None, typer.Option(help="Handed to training as job.device.")] = None,
     threads: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Threads of numeric libraries.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Of numeric libraries. \\[default: OMP_NUM_THREADS, or 1]"
+        ),
+    ] = None,
     lease: Annotated[
         float, typer.Option(metavar="SECONDS", help="Silence after which its job goes to another.")
     ] = 30.0,
@@ -205,7 +217,9 @@ def worker(
     [bold]Examples[/bold]
       evolvent worker --latest
       evolvent worker sqlite:////data/evolvent.db digits package.module:train
+      evolvent worker sqlite:////data/evolvent.db digits train.py:train -- --epochs 3
 
+    What comes after -- is the training code's sys.argv.
     Start as many as you like, on any machine that reaches the store, and kill
     them when you like: their jobs go back to the queue.
     """
@@ -215,12 +229,19 @@ def worker(
         raise typer.BadParameter("name a STORE and a STUDY, or say --latest")
     opened = StudyChoice(study, store or store_option).open()
     path = trainable_path(opened, trainable)
+    give_arguments(ctx, path)
     options = LocalOptions(
-        workers=1, devices=(device,) if device else (), threads=threads, lease_s=lease
-    )
+        workers=1, devices=(device,) if device else (), lease_s=lease,
+        threads=threads or 1, threads_given=threads is not None,
+    )  # fmt: skip
     result = opened.join(path, options=options, progress=observer(False))
     if result.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def give_arguments(ctx: typer.Context, path: str) -> None:
+    """Let training code find its own command line in `sys.argv`: what came after `--`."""
+    sys.argv[:] = [path.rpartition(":")[0], *ctx.meta.get(WORDS, ())]
 
 
 def trainable_path(study: Study, trainable: str | None) -> str:

@@ -13,6 +13,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from evolvent.engines.job import Context, Job
+from evolvent.engines.rerun import rerunning
+from evolvent.engines.script import (
+    is_installed,
+    is_script_path,
+    main_line,
+    running_script,
+    script_of,
+)
 from evolvent.errors import ConfigError
 from evolvent.store.records import Failure
 from evolvent.validation import check_path
@@ -59,6 +67,8 @@ AnyTrainable: TypeAlias = TrainFunction | type[Trainable]
 def import_trainable(path: str) -> AnyTrainable:
     """Import `package.module:name`, looking in the working directory too.
 
+    Of a script, `file.py:name`, the name is that of `__main__`, which must be that script.
+
     Raises:
         ConfigError: no such module or name, or it is neither a function nor a `Trainable` class.
     """
@@ -79,11 +89,14 @@ def import_path(trainable: Any) -> str | None:
     if isinstance(trainable, str):
         return trainable
     module, name = getattr(trainable, "__module__", None), getattr(trainable, "__qualname__", "")
-    if module in (None, "__main__"):
+    if module is None or getattr(sys.modules.get(module), name, None) is not trainable:
         return None
-    if getattr(sys.modules.get(module), name, None) is not trainable:
+    if module != "__main__":
+        return f"{module}:{name}"
+    script = running_script()
+    if script is None or not script.reruns(main_line()) or name not in script.names:
         return None
-    return f"{module}:{name}"
+    return f"{script.path}:{name}"
 
 
 def check_importable(path: str) -> None:
@@ -92,6 +105,9 @@ def check_importable(path: str) -> None:
     Raises:
         ConfigError: no such module, or the path is not of that form.
     """
+    if is_script_path(path):
+        script_of(path)
+        return
     module, _ = _split_path(path)
     try:
         found = find_spec(module)
@@ -132,10 +148,27 @@ def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
 
 def _split_path(path: str) -> tuple[str, str]:
     """Return module and name; the working directory is looked in, as for `python -m`."""
-    module, _, name = check_path("trainable", path).partition(":")
+    module, _, name = check_path("trainable", path).rpartition(":")
+    if is_script_path(path):
+        return _main_of(path), name
     if "" not in sys.path:
         sys.path.insert(0, "")
     return module, name
+
+
+def _main_of(path: str) -> str:
+    """Return `__main__` if it is the script of a path; a program of ours becomes that script."""
+    running, wanted = running_script(), script_of(path)
+    main = sys.modules["__main__"]
+    if running is None and is_installed(getattr(main, "__file__", None)):
+        with rerunning(wanted.path):
+            wanted.run()
+    elif getattr(main, "__file__", None) != wanted.path:
+        raise ConfigError(
+            f"trainable {path!r}: this process is another script already: let worker processes "
+            "run it (workers=1), or import it as a module"
+        )
+    return "__main__"
 
 
 def _accepts(code: Any, *arguments: object) -> bool:

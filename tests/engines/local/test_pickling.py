@@ -8,7 +8,7 @@ from pathlib import Path
 
 SCRIPT = """
 import functools, sys
-from evolvent.engines.local.pickling import pack
+from evolvent.engines.local.pickling import pack_code
 
 @functools.cache
 def squares(n):
@@ -21,9 +21,14 @@ def factorial(n):
 def train(n):
     return squares(n), factorial(n), factorial.cache_parameters()["maxsize"]
 
-sys.stdout.buffer.write(pack(train))
+sys.stdout.buffer.write(pack_code(train, None))
 """
-UNPACK = "import pickle, sys; print(pickle.load(sys.stdin.buffer)(4))"
+UNPACK = """
+import sys
+from evolvent.engines.local.pickling import unpack_code
+train, _ = unpack_code(sys.stdin.buffer.read())
+print(train(4))
+"""
 
 
 def test_cached_functions_of_a_script_are_sent_with_it(tmp_path: Path):

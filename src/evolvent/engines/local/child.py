@@ -3,7 +3,8 @@
 Standard input brings the task, then commands; its end means that the driver has died, and the
 worker goes with it at once, with all that it has started. `FD` takes a line a second (a sign of
 life) and, last, how it ended: a process that ends without a word has been ended by something else.
-Nothing of the user's script is run again here: the trainable comes pickled by cloudpickle.
+Of the user's script only the top level is run, where it has a guard (`script.py`); what that leaves
+out comes pickled (`pickling.py`).
 """
 
 from __future__ import annotations
@@ -67,8 +68,6 @@ def _take_pipes(status: int) -> tuple[io.BufferedReader, io.FileIO]:
 def _read_task(control: io.BufferedReader) -> dict[str, Any]:
     size = int.from_bytes(control.read(8), "little")
     task: dict[str, Any] = pickle.loads(control.read(size))  # from our own driver
-    # Before the trainable is unpacked: it is imported from where the driver would.
-    sys.path[:] = task["sys_path"]
     return task
 
 
@@ -98,13 +97,18 @@ def _send(status: io.FileIO, message: dict[str, str]) -> None:
 
 
 def _work(task: dict[str, Any], drain: threading.Event) -> None:
-    from evolvent.engines.worker import Worker, WorkerOptions  # noqa: PLC0415 - after sys.path
+    # Before anything else is imported, for the user's script may be what says how; and from now on
+    # modules are found where the driver would.
+    task["place"].enter()
+    trainable, algorithm = _unpickle(task)
+    task["place"].settle()
+
+    from evolvent.engines.worker import Worker, WorkerOptions  # noqa: PLC0415 - see above
     from evolvent.store import open_store  # noqa: PLC0415
     from evolvent.store.checkpoints.hashes import HASHES  # noqa: PLC0415
 
     if task["hashes"] is not None:
         HASHES.share(task["hashes"])
-    trainable, algorithm = _unpickle(task)
     options = WorkerOptions(**task["options"], drain=drain, on_hang=_exit_hung)
     store = open_store(task["store"])
     if algorithm is not None:
@@ -114,10 +118,11 @@ def _work(task: dict[str, Any], drain: threading.Event) -> None:
 
 
 def _unpickle(task: dict[str, Any]) -> tuple[Any, Any]:
+    from evolvent.engines.local.pickling import unpack_code  # noqa: PLC0415 - see above
     from evolvent.engines.trainable import import_trainable  # noqa: PLC0415
 
     try:
-        trainable, algorithm = pickle.loads(task["pickled"])  # from our own driver
+        trainable, algorithm = unpack_code(task["pickled"])
     except Exception as e:
         message = f"the trainable cannot be loaded in a worker: {type(e).__name__}: {e}"
         raise errors.WorkerError(message) from e

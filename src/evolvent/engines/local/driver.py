@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import sys
 import time
 from typing import Any
 
@@ -16,7 +15,9 @@ from evolvent.engines.local.inline import run_inline
 from evolvent.engines.local.lifecycle import collect_leftovers, release_dead, try_stop
 from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
 from evolvent.engines.local.pickling import pack_code
+from evolvent.engines.local.place import Place
 from evolvent.engines.local.process import WorkerProcess
+from evolvent.engines.local.shared_models import warn_of_shared_models
 from evolvent.engines.observer import Observer
 from evolvent.engines.signals import handle_interrupts
 from evolvent.engines.trainable import AnyTrainable
@@ -26,13 +27,6 @@ from evolvent.store.connect import secret_url
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, StudyState
 
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 _TICK_S, _CHECK_EVERY_S = 0.05, 0.25
 _LEAST_SILENCE_S = 10.0  # at least so long without a sign of life, which comes once a second
 _EXTRA_CRASHES, _MAX_KILLS = 5, 25  # in a row, with no job finished in between
@@ -55,6 +49,7 @@ def run_local(
     """
     release_dead(store, study)
     collect_leftovers(store, study)
+    warn_of_shared_models(trainable)
     observer.start(store.status(study))
     if options.workers == 0:
         return run_inline(store, study, trainable, options, observer)
@@ -71,15 +66,18 @@ class _Driver:
         observer: Observer,
     ) -> None:
         self._store, self._study, self._options, self._observer = store, study, options, observer
-        record = store.status(study).record
+        record, place = store.status(study).record, Place.of(trainable)
+        self._place = place
         self._task: dict[str, Any] = {
             "store": secret_url(store),
             "study": study,
-            "sys_path": [os.path.abspath(p) for p in sys.path],
-            "pickled": pack_code(trainable, record.algorithm),
+            "place": place,
+            "pickled": pack_code(
+                trainable, record.algorithm, known=place.names, rebound=place.rebound
+            ),
         }
         # In the environment, because libraries read these when they are loaded and never again.
-        self._env = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(options.threads))}
+        self._env = {**os.environ, **options.thread_variables()}
         self._workers: list[WorkerProcess] = []
         self._selector = selectors.DefaultSelector()
         self._error: EvolventError | None = None

@@ -65,7 +65,7 @@ def run_inline(
         drain=drain,
     )
     code = import_trainable(trainable) if isinstance(trainable, str) else trainable
-    with handle_interrupts(on_interrupt), _torch_threads(options.threads):
+    with handle_interrupts(on_interrupt), _torch_threads(options):
         Worker(store, study, code, worker_options).work()
     if outcome is RunOutcome.TIME:
         try_stop(store, study, reason=out_of_time(options.wall_time_s))
@@ -73,17 +73,18 @@ def run_inline(
 
 
 @contextlib.contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
+def _torch_threads(options: LocalOptions) -> Iterator[None]:
     """Give PyTorch, if the user has loaded it, the threads that a worker process would have."""
     torch: Any = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else 0
-    if torch:
-        torch.set_num_threads(threads)
+    if torch is None or options.leaves_threads:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(options.threads)
     try:
         yield
     finally:
-        if torch:
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)
 
 
 def run_one_job(

@@ -12,6 +12,14 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import ConfigError
 from evolvent.validation import check_count, check_number
 
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
 
 class RunOutcome(Enum):
     """Why a run returned."""
@@ -29,6 +37,7 @@ class LocalOptions:
         workers: processes to start; 0 runs in this process.
         devices: names dealt to the workers in turn; empty for none.
         threads: threads each worker's numeric libraries may use.
+        threads_given: the user has said so; else variables of the environment that are set hold.
         lease_s: seconds after which the job of a silent worker is given to another.
         hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang; None: any.
         wall_time_s: hand out no more jobs after so many seconds; None: no limit.
@@ -37,12 +46,25 @@ class LocalOptions:
     workers: int
     devices: tuple[str, ...] = ()
     threads: int = 1
+    threads_given: bool = False
     lease_s: float = 30.0
     hang_s: float | None = 600.0
     wall_time_s: float | None = None
 
     def device(self, slot: int) -> str | None:
         return self.devices[slot % len(self.devices)] if self.devices else None
+
+    @property
+    def leaves_threads(self) -> bool:
+        """Whether the environment says how many threads there are to be."""
+        return not self.threads_given and "OMP_NUM_THREADS" in os.environ
+
+    def thread_variables(self) -> dict[str, str]:
+        """Return the environment variables of numeric libraries, as workers are to have them."""
+        environment = {} if self.threads_given else os.environ
+        # The others follow OpenMP's, as the libraries themselves would.
+        others = environment.get("OMP_NUM_THREADS", str(self.threads))
+        return {name: environment.get(name, others) for name in _THREAD_VARIABLES}
 
 
 def local_options(
@@ -61,7 +83,8 @@ def local_options(
         workers: one for every device slot or core by default, at most one for every member.
         devices: names of accelerators.
         per_device: how many workers share one.
-        threads: by default the cores are shared out; a synchronous study takes 1.
+        threads: by default the cores are shared out, and a synchronous study takes 1, where the
+            environment does not say it (`OMP_NUM_THREADS` and the like).
         seconds: `lease_s`, `hang_s`, `wall_time_s`.
 
     Raises:
@@ -89,6 +112,7 @@ def local_options(
         workers=n,
         devices=slots,
         threads=shared if threads is None else check_count("threads", threads, least=1),
+        threads_given=threads is not None,
         **checked,  # type: ignore[arg-type]  # lease_s is never None
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,11 +16,13 @@ from typing import Any
 
 from evolvent import errors
 from evolvent.engines.local.child import DRAIN, EXIT_HUNG
-from evolvent.engines.local.pickling import pack
 from evolvent.engines.signals import killed_from_outside, signal_name
 from evolvent.engines.worker_name import worker_name
 from evolvent.store.records import FailureKind
 
+# As the script's own, such as -O: what Python's own spawned processes are given.
+_INTERPRETER = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+_CHILD = "evolvent.engines.local.child"
 _LAST_LINES = 20
 _CHUNK = 65536
 _CHUNKS_AT_ONCE = 16  # a worker that never stops printing must not keep its driver busy
@@ -50,12 +53,12 @@ class WorkerProcess:
         shared = [] if task["hashes"] is None else [task["hashes"]]
         try:
             self._process = subprocess.Popen(  # our own module
-                [sys.executable, "-P", "-m", "evolvent.engines.local.child", str(child_end)],
+                [sys.executable, *_INTERPRETER, "-u", "-P", "-m", _CHILD, str(child_end)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(child_end, *shared),
-                env={**env, "PYTHONUNBUFFERED": "1"},
+                env=env,
                 # Ctrl-C in the terminal does not reach it, and one signal ends all that it starts.
                 start_new_session=True,
             )
@@ -74,7 +77,7 @@ class WorkerProcess:
         self._said_over = False
         self._partial = dict.fromkeys(self.pipes, b"")
         self._lines: deque[str] = deque(maxlen=_LAST_LINES)
-        packed = pack({**task, "options": {**task["options"], "name": self.name}})
+        packed = pickle.dumps({**task, "options": {**task["options"], "name": self.name}})
         self._send(len(packed).to_bytes(8, "little") + packed)
 
     def read(self) -> list[str]:

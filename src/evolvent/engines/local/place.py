@@ -1,0 +1,204 @@
+"""The place in which a round runs: what a worker process takes over from the user's script."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+import warnings
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import process
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+from evolvent.engines.rerun import rerunning
+from evolvent.engines.script import Script, is_script_path, main_line, running_script, script_of
+from evolvent.errors import WorkerError
+
+_logger = logging.getLogger("evolvent")
+_MOST_NAMED = 3
+_Filter: TypeAlias = tuple[str, str, tuple[str, str], str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a script has started a run, as far as it can be carried to another process.
+
+    The environment and the working directory of the start come to a process from outside.
+
+    Attributes:
+        argv: the command line, as the script has it now.
+        path: where modules are looked for.
+        started_in: directory in which the script was started.
+        directory: the one in which it is now.
+        script: None in a notebook, a shell, or a program that is installed.
+        reruns: whether workers run the top level of the script, as its guard allows.
+        filters: of warnings.
+        log: levels of loggers, and what shows the records.
+    """
+
+    argv: list[str]
+    path: list[str]
+    started_in: str
+    directory: str
+    script: Script | None
+    reruns: bool
+    filters: list[_Filter]
+    log: LogSetup
+
+    @classmethod
+    def of(cls, trainable: Any) -> Place:
+        """Return the place of this process as it is now; says what workers will not see of it.
+
+        Of a trainable that is the path of another script, workers run that one.
+        """
+        script: Script | None
+        if is_script_path(trainable):
+            script, reruns = script_of(trainable), True
+        else:
+            script, line = running_script(), main_line()
+            reruns = script is not None and script.reruns(line)
+            if script is not None and not reruns:
+                _warn_of_unseen(script, line)
+        return cls(
+            argv=list(sys.argv),
+            path=[os.path.abspath(p) for p in sys.path],
+            started_in=getattr(process, "ORIGINAL_DIR", None) or os.getcwd(),
+            directory=os.getcwd(),
+            script=script,
+            reruns=reruns,
+            filters=_warning_filters(),
+            log=LogSetup.here(),
+        )
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of `__main__` that a worker has by itself."""
+        return self.script.names if self.script is not None and self.reruns else frozenset()
+
+    @property
+    def rebound(self) -> frozenset[str]:
+        """Those that it has with the value of the top level, which was changed since."""
+        return self.script.rebound if self.script is not None and self.reruns else frozenset()
+
+    def enter(self) -> None:
+        """Make this process such a place, before any of the user's code is unpickled.
+
+        Raises:
+            WorkerError: the top level of the script raised.
+        """
+        sys.path[:] = self.path
+        sys.argv[:] = self.argv
+        if self.script is not None and self.reruns:
+            # From where the script began: its top level may go elsewhere, by a relative path.
+            with contextlib.suppress(OSError):
+                os.chdir(self.started_in)
+            _rerun(self.script)
+        elif self.script is not None:
+            self.script.install()
+        with contextlib.suppress(OSError):  # it has been removed: training will say so
+            os.chdir(self.directory)
+
+    def settle(self) -> None:
+        """Let warnings and logging be as they are there; after all that imports or sets them."""
+        warnings.resetwarnings()
+        for action, message, category, module, line in self.filters:
+            with contextlib.suppress(ImportError, AttributeError):
+                kind = attrgetter(category[1])(import_module(category[0]))
+                warnings.filterwarnings(action, message, kind, module, line, append=True)  # type: ignore[arg-type]
+        self.log.apply()
+
+
+@dataclass(frozen=True, slots=True)
+class LogSetup:
+    """How a process logs.
+
+    Attributes:
+        levels: of the loggers that have one, by name; the root's is "".
+        disabled: all up to this level are silent.
+        handlers: of the root logger: a file, or None for the terminal; level; format, format of
+            times, style.
+    """
+
+    levels: dict[str, int]
+    disabled: int
+    handlers: tuple[tuple[str | None, int, tuple[Any, ...] | None], ...]
+
+    @classmethod
+    def here(cls) -> LogSetup:
+        loggers = {
+            name: logger
+            for name, logger in logging.Logger.manager.loggerDict.items()
+            if isinstance(logger, logging.Logger)
+        }
+        levels = {name: logger.level for name, logger in loggers.items() if logger.level}
+        handlers: list[tuple[str | None, int, tuple[Any, ...] | None]] = []
+        for handler in logging.root.handlers:
+            # Handlers of other kinds (of a queue, of a network) are this process's own.
+            file = handler.baseFilename if type(handler) is logging.FileHandler else None
+            if file is not None or isinstance(handler, logging.StreamHandler):
+                handlers.append((file, handler.level, _format(handler.formatter)))
+        return cls(
+            {"": logging.root.level, **levels}, logging.root.manager.disable, tuple(handlers)
+        )
+
+    def apply(self) -> None:
+        """Log so from now on; handlers which the script's top level has made stay."""
+        for name, level in self.levels.items():
+            logging.getLogger(name).setLevel(level)
+        logging.disable(self.disabled)
+        if logging.root.handlers:
+            return
+        for file, level, form in self.handlers:
+            handler = logging.FileHandler(file) if file else logging.StreamHandler()
+            handler.setLevel(level)
+            if form is not None:
+                handler.setFormatter(logging.Formatter(*form))
+            logging.root.addHandler(handler)
+
+
+def _format(formatter: logging.Formatter | None) -> tuple[Any, ...] | None:
+    if formatter is None:
+        return None
+    style = {logging.StrFormatStyle: "{", logging.StringTemplateStyle: "$"}
+    return formatter._fmt, formatter.datefmt, style.get(type(formatter._style), "%")
+
+
+def _warning_filters() -> list[_Filter]:
+    found: list[_Filter] = []
+    for action, message, category, module, line in warnings.filters:
+        kind: Any = category  # named: the worker may have to import it
+        texts = (_pattern(message), (kind.__module__, kind.__qualname__), _pattern(module))
+        found.append((action, *texts, line))
+    return found
+
+
+def _pattern(expression: Any) -> str:
+    return getattr(expression, "pattern", expression) or ""
+
+
+def _rerun(script: Script) -> None:
+    try:
+        with rerunning(script.path):
+            script.run()
+    except BaseException as e:
+        e.__traceback__ = e.__traceback__ and e.__traceback__.tb_next  # begins in the script
+        raise WorkerError(
+            f"the top level of {script.path}, which workers run too, has raised in a worker; what "
+            'only the script itself is to do belongs under `if __name__ == "__main__":`\n'
+            + "".join(traceback.format_exception(e))
+        ) from e
+
+
+def _warn_of_unseen(script: Script, line: int | None) -> None:
+    unseen = [] if line is None else script.unseen(line)
+    if unseen:
+        more = f" and {len(unseen) - _MOST_NAMED} more" if len(unseen) > _MOST_NAMED else ""
+        _logger.warning(
+            "workers will not see what %s does at its top: %s%s: put the run under "
+            '`if __name__ == "__main__":`, and they do it too',
+            os.path.basename(script.path), "; ".join(unseen[:_MOST_NAMED]), more,
+        )  # fmt: skip

@@ -1,0 +1,62 @@
+"""Models in globals: those who train in one process would all train the same one."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from evolvent.engines.script import globals_of, is_installed
+
+_WEIGHTS = ("load_state_dict", "set_weights")  # of PyTorch's modules and optimizers, of Keras
+_logger = logging.getLogger("evolvent")
+
+
+def warn_of_shared_models(trainable: Any) -> None:
+    """Name the globals with weights that training code uses: members would share them."""
+    for name, kind in shared_models(trainable).items():
+        _logger.warning(
+            "the global %r (%s) is one for all members that train in one process: unless training "
+            "leaves it as it is, build it in the training code, from job.checkpoint", name, kind,
+        )  # fmt: skip
+
+
+def shared_models(trainable: Any) -> dict[str, str]:
+    """Return the globals with weights which the user's code uses, each with its type."""
+    found: dict[str, str] = {}
+    seen: set[int] = set()
+    left = [trainable]
+    while left:
+        for function in _functions(left.pop()):
+            if id(function) in seen or is_installed(function.__code__.co_filename):
+                continue
+            seen.add(id(function))
+            for name in globals_of(function.__code__):
+                value = function.__globals__.get(name)
+                if isinstance(value, (types.FunctionType, type)):
+                    left.append(value)
+                elif any(callable(getattr(value, method, None)) for method in _WEIGHTS):
+                    found[name] = type(value).__name__
+    return found
+
+
+def _functions(code: Any) -> Iterator[types.FunctionType]:
+    """Yield the functions that a function, a class, a method or a partial consists of."""
+    if isinstance(code, str):  # imported in the worker; said by whoever runs it there
+        return
+    while isinstance(code, functools.partial):
+        code = code.func
+    if isinstance(code, type):
+        home = sys.modules.get(code.__module__)
+        if is_installed(getattr(home, "__file__", None)):
+            return
+        parts = [part for kind in code.__mro__ for part in vars(kind).values()]
+    else:
+        parts = [code]
+    for part in parts:
+        inner = getattr(part, "__wrapped__", getattr(part, "__func__", part))
+        if isinstance(inner, types.FunctionType):
+            yield inner

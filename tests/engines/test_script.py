@@ -1,0 +1,134 @@
+"""What a script does at its top level, and what of it a worker can do too."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from evolvent.engines.script import Script, is_installed, running_script
+
+GUARDED = """
+import torch
+SETTINGS = {"lr": 1}
+args = None
+if True:
+    BOTH = 1
+
+class Net:
+    pass
+
+def main():
+    global args
+    args = 3
+
+if __name__ == "__main__":
+    SETTINGS = {}
+    RESULT = Net()
+    main()
+else:
+    IMPORTED = True
+"""
+
+
+def script(text: str) -> Script:
+    return Script("/home/user/train.py", text)
+
+
+def run(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    for name in ("__main__", "__mp_main__"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    script(text).run()
+    return vars(sys.modules["__main__"])
+
+
+def test_names_bound_at_the_top_only_are_known_to_a_worker() -> None:
+    found = script(GUARDED)
+    assert found.guarded
+    assert found.names == {"torch", "BOTH", "Net", "main", "IMPORTED"}
+    assert found.rebound == {"SETTINGS", "args"}
+
+
+def test_what_stands_under_the_guard_does_not_run_and_classes_are_of_main(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = run(
+        "class Net: pass\nif __name__ == '__main__': raise SystemExit\n"
+        "if '__main__' != __name__: there = __file__\ntry:\n    if __name__ == '__main__': 1 / 0\n"
+        "finally:\n    done = True\n",
+        monkeypatch,
+    )
+    net = names["Net"]
+    assert isinstance(net, type)
+    assert (net.__module__, names["__name__"]) == ("__main__", "__main__")
+    assert names["there"] == "/home/user/train.py"
+    assert names["done"] is True
+    assert names["__builtins__"] is builtins
+
+
+def test_a_guard_within_a_function_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = run("def main():\n    return __name__ == '__main__'\n", monkeypatch)
+    main = names["main"]
+    assert isinstance(main, types.FunctionType)
+    assert main() is True
+    assert not script("def main():\n    return __name__ == '__main__'\n").guarded
+
+
+def test_a_run_beside_the_guard_would_be_reached_again() -> None:
+    text = "x = 1\nstudy.run()\nif __name__ == '__main__':\n    pass\n"
+    assert not script(text).reruns(2)
+    assert script(text).reruns(4)
+    assert script(text).reruns(None), "called from a thread, whose line is not known"
+    assert not script("study.run()").reruns(None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch.set_default_dtype(torch.float64)",
+        "torch.backends.cudnn.benchmark = True",
+        "np.random.seed(3)",
+        "setup()",
+        "with torch.device('cuda'):\n    torch.manual_seed(1)",
+        "@torch.library.register('x')\ndef op(): ...",
+        "setattr(torch, 'x', 1)",
+    ],
+)
+def test_what_workers_would_lack_is_named_with_its_line(line: str) -> None:
+    text = f"import torch, numpy as np\ndef setup(): ...\n{line}\nstudy.run(train)\nnp.abs(3)\n"
+    (unseen,) = script(text).unseen(text.splitlines().index("study.run(train)") + 1)
+    assert "(line " in unseen
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "K = 3",
+        "NAMES = [n.upper() for n in ('a', 'b')]",
+        "parser = argparse.ArgumentParser(); parser.add_argument('--lr')",
+        "print('hello')",
+        "study = ev.create_study('s')",
+        "os.environ['X'] = '1'",
+        "sys.path.insert(0, 'lib')",
+        "logging.basicConfig(level=10)",
+        "'''a comment'''",
+        "if K: K = 4",
+        "SETTINGS['a'] = 1",
+        "@dataclasses.dataclass\nclass A: ...",
+    ],
+)
+def test_what_is_carried_or_changes_nothing_is_not_named(line: str) -> None:
+    top = (
+        "import argparse, dataclasses, logging, os, sys\nimport evolvent as ev\nSETTINGS, K = {}, 1"
+    )
+    assert script(f"{top}\n{line}\nstudy.run(train)\n").unseen(99) == []
+
+
+def test_a_program_that_is_installed_is_no_script(tmp_path: Path) -> None:
+    assert is_installed(pytest.__file__)
+    assert is_installed(types.__file__)
+    assert not is_installed(str(tmp_path / "train.py"))
+    assert running_script() is None, "this is pytest"
