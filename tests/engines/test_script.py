@@ -35,7 +35,7 @@ else:
 
 
 def script(text: str) -> Script:
-    return Script("/home/user/train.py", text)
+    return Script("train.py", text)
 
 
 def run(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
@@ -64,7 +64,7 @@ def test_what_stands_under_the_guard_does_not_run_and_classes_are_of_main(
     net = names["Net"]
     assert isinstance(net, type)
     assert (net.__module__, names["__name__"]) == ("__main__", "__main__")
-    assert names["there"] == "/home/user/train.py"
+    assert names["there"] == "train.py"
     assert names["done"] is True
     assert names["__builtins__"] is builtins
 

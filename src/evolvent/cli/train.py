@@ -125,7 +125,7 @@ def run(
       mode = "max"                        # or "min"
       population = 8
       rounds = 20
-      trainable = "package.module:name"   # or "file.py:name"; a function or a class
+      trainable = "package.module:name"   # a function or class; or "file.py:name"
       # and, if you like: seed, synchronous, target, max_failures, durability,
       # best (such as "mean of 3", of a noisy metric),
       # store, workers, devices, per_device, threads, wall_time_s

@@ -71,7 +71,7 @@ class Place:
             script=script,
             reruns=reruns,
             filters=_warning_filters(),
-            log=LogSetup.here(),
+            log=LogSetup.of_process(),
         )
 
     @property
@@ -128,7 +128,7 @@ class LogSetup:
     handlers: tuple[tuple[str | None, int, tuple[Any, ...] | None], ...]
 
     @classmethod
-    def here(cls) -> LogSetup:
+    def of_process(cls) -> LogSetup:
         loggers = {
             name: logger
             for name, logger in logging.Logger.manager.loggerDict.items()
