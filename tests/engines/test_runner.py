@@ -130,3 +130,42 @@ def test_an_exit_while_a_broken_trainable_is_closed_ends_no_worker(tmp_path: Pat
     runner = Runner(ExitsInClose)
     with pytest.raises(RuntimeError, match=r"sys\.exit\(3\)"):
         runner.run(make_job(tmp_path / "a", JobId(0, 0)), parent=None)
+
+
+class Pops(Climb):
+    """Takes everything out of whatever it is given."""
+
+    def setup(self, hyperparameters, context) -> None:
+        self.seen = [hyperparameters["net"]["sizes"].pop(), hyperparameters.pop("step")]
+        self.job.hyperparameters.clear()
+        super().setup(hyperparameters, context)
+
+    def apply(self, hyperparameters) -> None:
+        assert hyperparameters == {"step": 1.0, "net": {"sizes": [64, 32]}}
+        super().apply(hyperparameters)
+        hyperparameters["net"]["sizes"].clear()
+
+
+def test_setup_apply_and_the_job_have_values_of_their_own(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "a", JobId(0, 0))
+    job.hyperparameters = {"step": 1.0, "net": {"sizes": [64, 32]}}
+    assert Runner(Pops).run(job, parent=None)["at"] == 1.0
+
+
+def test_another_attempt_has_all_values_again(tmp_path: Path) -> None:
+    seen = []
+
+    def train(job: ev.Job) -> dict[str, float]:
+        seen.append({name: dict(values) for name, values in job.hyperparameters.items()})
+        job.hyperparameters["net"].clear()
+        if job.attempt == 1:
+            raise RuntimeError("first attempt")
+        return {"at": 1.0}
+
+    study = ev.create_study(
+        "s", metric="at", mode="max", population=1, rounds=2, store="memory://",
+        space={"net": {"size": ev.Constant(4)}},
+    )  # fmt: skip
+    study.run(train, workers=0)
+    assert seen == [{"net": {"size": 4}}] * 4
+    assert [job.hyperparameters for job in study.jobs()] == [{"net": {"size": 4}}] * 2

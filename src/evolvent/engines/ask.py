@@ -13,6 +13,7 @@ from evolvent.engines.lease import LeaseKeeper
 from evolvent.engines.polling import PollBackoff
 from evolvent.engines.runner import failure_of, judge
 from evolvent.engines.worker_name import worker_name
+from evolvent.engines.working_directory import WorkingDirectory
 from evolvent.errors import EvolventError, LeaseLost
 from evolvent.store.protocol import Store
 from evolvent.store.records import Lease, StudyState, Wait
@@ -28,10 +29,12 @@ class AskedJob(Job):
     Set `job.metrics` inside the block. At its end the content of `job.directory` becomes the
     checkpoint and the job is done. An exception inside marks the attempt as failed and goes on
     its way; but when the lease is lost the block just ends, with a warning in the log, for another
-    attempt counts. When the process dies, or lets go of the job, it is given out again.
+    attempt counts. When the process dies, or lets go of the job, it is given out again. After the
+    block the working directory is that of the claim.
     """
 
     _attempt: Attempt
+    _place: WorkingDirectory
 
     def start(self, attempt: Attempt) -> None:
         """Find the checkpoint to start from; if there is none to be had, give the job back.
@@ -39,7 +42,7 @@ class AskedJob(Job):
         Raises:
             LeaseLost: this attempt no longer counts, also because it was failed here.
         """
-        self._attempt = attempt
+        self._attempt, self._place = attempt, WorkingDirectory()
         attempt.keeper.__enter__()
         try:
             self.checkpoint = attempt.load()
@@ -51,6 +54,7 @@ class AskedJob(Job):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        self._place.restore()
         try:
             if error is None:
                 self._attempt.finish(self, judge(self.metrics, self._attempt.study))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -59,7 +60,8 @@ class Attempt:
             id=self._id,
             study=self.study.name,
             attempt=self.lease.job.attempt,
-            hyperparameters=self.study.space.nest(self.lease.job.hyperparameters),
+            # A copy, as training code may change it, and the log is to keep what it was.
+            hyperparameters=copy.deepcopy(self.study.space.nest(self.lease.job.hyperparameters)),
             checkpoint=None,
             directory=self.directory,
             seed=training_seed(self.study.seed, self._id.member, self._id.round),

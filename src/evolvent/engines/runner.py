@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import traceback
@@ -12,6 +13,7 @@ from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
 from evolvent.engines.job import Context, Job, numbers
 from evolvent.engines.trainable import AnyTrainable, Trainable
+from evolvent.engines.working_directory import WorkingDirectory
 from evolvent.errors import EvolventError, TrainableError
 from evolvent.store.records import Failure, FailureKind
 
@@ -42,11 +44,13 @@ class Runner:
 
         Whatever training code raises comes out as it is, and the live trainable is thrown away;
         only `sys.exit` is turned into an error, for it is not the worker's end that was meant.
+        The working directory is the same afterwards.
         """
         try:
-            if not isinstance(self._trainable, type):
-                return self._trainable(job)
-            return self._run_round(self._trainable, job, parent=parent)
+            with WorkingDirectory():
+                if not isinstance(self._trainable, type):
+                    return self._trainable(job)
+                return self._run_round(self._trainable, job, parent=parent)
         except SystemExit as e:
             raise RuntimeError(f"training called sys.exit({e.code!r})") from e
 
@@ -57,16 +61,19 @@ class Runner:
         if live is None:
             return
         try:
-            live.close()
+            with WorkingDirectory():
+                live.close()
         except Exception:
             _logger.warning("%s.close() failed", type(live).__name__, exc_info=True)
 
     def _run_round(
         self, kind: type[Trainable], job: Job, *, parent: JobId | None
     ) -> Mapping[str, Any]:
+        # Copied before `setup` and `job` let anybody at them: who pops one there still applies it.
+        values = copy.deepcopy(job.hyperparameters)
         try:
             live = self._prepare(kind, job, parent=parent)
-            live.apply(job.hyperparameters)
+            live.apply(values)
             metrics = live.train()
             live.save(job.directory)
         except BaseException:
@@ -84,7 +91,7 @@ class Runner:
         self._live = live = kind()  # from now on to be closed, whatever happens
         live.job = job
         live.setup(
-            job.hyperparameters,
+            copy.deepcopy(job.hyperparameters),
             Context(study=job.study, member=job.member, seed=job.seed, device=job.device),
         )
         if job.checkpoint is not None:
