@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,15 @@ from evolvent.core.distributions import Uniform
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
+from evolvent.display.failures import FailuresObserver
 from evolvent.display.progress import Progress, progress_line
 from evolvent.display.table import study_table
 from evolvent.display.words import compact, duration, size
+from evolvent.engines.observer import Observer
 from evolvent.store.records import MemberView, StudyState, StudyStatus
+from evolvent.studies import create_study
+from evolvent.study import Study
+from tests import trainables
 
 DONE, FAILED, QUEUED, RUNNING = (
     JobState.DONE, JobState.FAILED, JobState.QUEUED, JobState.RUNNING,
@@ -322,3 +328,53 @@ def test_best_by_a_mean_is_told_as_such() -> None:
     assert progress_line(there).endswith("  best accuracy 0.2500, mean of the last 2 (member 1)")
     there = replace(there, best_scores=1)
     assert progress_line(there).endswith("  best accuracy 0.2500, one score (member 1)")
+
+
+def test_every_attempt_that_fails_during_a_run_is_told_in_one_line(tmp_path: Path) -> None:
+    study = created(tmp_path)
+    study.run(trainables.stumble, workers=0, progress=False)
+    study.extend(3)
+    clock, lines = Clock(), Lines()
+    observer = FailuresObserver(lines, study.store, study.id, clock=clock)
+    observer.start(study.status())  # what failed before is not told again
+    study.run(trainables.stumble, workers=0, progress=False)
+    observer.update(study.status(), study.members)  # too soon to look again
+    assert lines == []
+    clock.now = 1.0
+    observer.update(study.status(), study.members)
+    at = "RuntimeError: a stone on the way (trainables.py:"
+    assert [line.rpartition(at)[0] for line in lines] == [
+        "m1r2 failed: ",
+        "m1r2 failed at attempt 2: ",
+    ]
+    observer.finish(study.status(), "over")
+    assert len(lines) == 2
+
+
+def test_run_shows_failures_that_came_after_its_last_look(tmp_path: Path) -> None:
+    lines = Lines()
+    created(tmp_path).run(trainables.stumble, workers=0, progress=lines)
+    assert [line.split()[0] for line in lines] == ["m1r0", "m1r0", "m1r1", "m1r1"]
+
+
+def test_failures_faster_than_can_be_shown_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+    lines = Lines()
+    study = created(tmp_path, max_failures=60)
+    study.run(trainables.stumble, workers=0, progress=lines)
+    assert lines[0] == "attempts fail faster than they can be shown; the last 50:"
+    assert len(lines) == 51
+
+
+class Lines(list[str], Observer):
+    """An observer that keeps the lines."""
+
+    def line(self, text: str) -> None:
+        self.append(text)
+
+
+def created(home: Path, **changes: Any) -> Study:
+    settings: dict[str, Any] = {
+        "metric": "height", "mode": "max", "space": {"step": Uniform(0.1, 1.0)}, "population": 4,
+        "rounds": 2, "max_failures": 1,
+    }  # fmt: skip
+    return create_study("hill", store=f"sqlite:///{home}/study.db", **(settings | changes))

@@ -198,7 +198,7 @@ class Study:
             wall_time_s=wall_time_s,
         )
         self._check_run(trainable, options)
-        observer = with_loggers(_observer(progress), self.store, self.id, loggers)
+        observer = with_loggers(self._observer(progress), self.store, self.id, loggers)
         open_for_run(self.store, self.status(), trainable=import_path(trainable))
         return self._train(trainable, options, observer, warns=bool(progress))
 
@@ -211,7 +211,7 @@ class Study:
     ) -> Result:
         """Work on the study as it stands: as `run`, but a stopped study stays stopped."""
         self._check_run(trainable, options)
-        return self._train(trainable, options, _observer(progress))
+        return self._train(trainable, options, self._observer(progress))
 
     def _train(
         self,
@@ -408,6 +408,17 @@ class Study:
 
         return Result(status, self.store, interrupted)
 
+    def _observer(self, progress: bool | Observer) -> Observer:
+        if progress is False:
+            return NullObserver()
+        from evolvent.display.failures import FailuresObserver
+
+        if progress is True:
+            from evolvent.display.progress import Progress
+
+            progress = Progress()
+        return FailuresObserver(progress, self.store, self.id)
+
     def _repr_html_(self) -> str:
         from evolvent.analysis.html import study_html
 
@@ -415,16 +426,6 @@ class Study:
 
     def __repr__(self) -> str:
         return f"<Study {self.name!r} in {self.store.url}>"
-
-
-def _observer(progress: bool | Observer) -> Observer:
-    if progress is False:
-        return NullObserver()
-    if progress is True:
-        from evolvent.display.progress import Progress
-
-        return Progress()
-    return progress
 
 
 def _summary(status: StudyStatus, outcome: RunOutcome) -> str:

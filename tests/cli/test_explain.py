@@ -95,6 +95,11 @@ def test_a_study_without_a_finished_job_has_no_best_to_explain() -> None:
 def test_a_failed_member_is_explained() -> None:
     trained_study(train=trainables.stumble, max_failures=0, rounds=2, algorithm=ev.PBT())
     assert "m1r0 had failed (RuntimeError: a stone on the way)" in fine("explain", "m1r1")
+    lines = fine("explain", "m1r0").splitlines()
+    assert any(
+        line.startswith("Attempt 1 by ") and "(raised at trainables.py:" in line for line in lines
+    )
+    assert '      raise RuntimeError("a stone on the way")' in lines
 
 
 # --- lineage -------------------------------------------------------------------------------------

@@ -77,7 +77,11 @@ def test_show_has_a_row_for_every_member() -> None:
 
 def test_show_tells_the_last_failure() -> None:
     trained_study(train=trainables.stumble, max_failures=0)
-    assert "a stone on the way" in fine("show")
+    shown = fine("show")
+    assert (
+        "last failure: m1r1, attempt 1: RuntimeError: a stone on the way (trainables.py:" in shown
+    )
+    assert '\n      raise RuntimeError("a stone on the way")\n' in shown
 
 
 def test_show_warns_where_noise_decides() -> None:

@@ -12,6 +12,7 @@ from evolvent.cli.render.output import (
     job_as_json,
     output_console,
     print_json,
+    print_lines,
     print_prose,
     print_rows,
 )
@@ -20,7 +21,7 @@ from evolvent.display.words import local_time
 
 if TYPE_CHECKING:
     from evolvent.cli.render.fields import Fields
-    from evolvent.store.records import MemberView, StudyStatus
+    from evolvent.store.records import FailedAttempt, MemberView, StudyStatus
     from evolvent.study import Study
 
 
@@ -83,10 +84,11 @@ def show(
 
 
 def _watch(study: Study, *, every_s: float) -> None:
+    from evolvent.display.failures import FailuresObserver
     from evolvent.display.progress import Progress
     from evolvent.store.records import StudyState
 
-    progress = Progress()
+    progress = FailuresObserver(Progress(), study.store, study.id)
     try:
         status = study.status()
         progress.start(status)
@@ -115,10 +117,15 @@ def _print_study(study: Study) -> None:
     _print_warning(study, status)
     failures = [f for f in study.failures() if f.failure.kind is not FailureKind.RETURNED]
     if failures:
-        last = failures[-1]
-        text = f"last failure: {last.job}, attempt {last.attempt}: {last.failure.message}"
-        wide = not console.is_terminal
-        console.print(text, style="red", markup=False, soft_wrap=wide)
+        _print_failure(failures[-1])
+
+
+def _print_failure(last: FailedAttempt) -> None:
+    from evolvent.analysis.explain.tracebacks import failure_line, last_lines
+
+    head = f"last failure: {last.job}, attempt {last.attempt}: {failure_line(last.failure)}"
+    print_prose([head], style="red")
+    print_lines(last_lines(last.failure.traceback))
 
 
 def _print_warning(study: Study, status: StudyStatus) -> None:

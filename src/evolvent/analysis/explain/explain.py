@@ -12,6 +12,7 @@ from evolvent.analysis.explain.log_lines import LogLines, find_job
 from evolvent.analysis.explain.redecide import Redecision, decide_again
 from evolvent.analysis.explain.rules import Case, case_of
 from evolvent.analysis.explain.snapshot import PopulationSnapshot
+from evolvent.analysis.explain.tracebacks import last_lines
 from evolvent.core.records import Cause, JobId, JobRecord, JobState
 from evolvent.core.space import short
 from evolvent.core.study import StudyRecord
@@ -76,11 +77,16 @@ class Explanation:
     copies: tuple[JobId, ...] = ()
     checkpoint: CheckpointFate | None = None
 
+    @property
+    def error_lines(self) -> list[str]:
+        """The end of the traceback of a failed job, or of what its command printed, by line."""
+        return last_lines(self.job.error)
+
     def __str__(self) -> str:
         head = f"{self.job.id} of study {self.study!r}: {self.job.state}"
-        return "\n".join(
-            [head, *self.why, *map(_change_line, self.changes), *self.after, self.check]
-        )
+        changes = map(_change_line, self.changes)
+        error = [f"  {line}" for line in self.error_lines]
+        return "\n".join(filter(None, [head, *self.why, *changes, *self.after, *error, self.check]))
 
 
 @dataclass(frozen=True, slots=True)

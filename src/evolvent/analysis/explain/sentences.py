@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from evolvent.analysis.explain.redecide import Redecision
 from evolvent.analysis.explain.rules import Case, rule_sentences
+from evolvent.analysis.explain.tracebacks import place_of
 from evolvent.core.exploit import NoExploit
 from evolvent.core.heads import first_head
 from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
@@ -113,10 +114,10 @@ def of_outcome(
 ) -> Iterator[str]:
     """Say what became of a job, its failed attempts first."""
     for failed in failures:
-        yield (
-            f"Attempt {failed.attempt} by {failed.worker or 'a worker'} "
-            f"({failed.failure.kind}): {failed.failure.message}"
-        )
+        place = place_of(failed.failure.traceback)
+        how = f"{failed.failure.kind}{f' at {place}' if place else ''}"
+        by = failed.worker or "a worker"
+        yield f"Attempt {failed.attempt} by {by} ({how}): {failed.failure.message}"
     match job.state:
         case JobState.DONE:
             yield f"{_trained(record, job, parent)}."

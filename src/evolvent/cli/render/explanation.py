@@ -11,7 +11,7 @@ from rich.text import Text
 
 from evolvent.analysis.explain.changes import Change
 from evolvent.analysis.explain.explain import Explanation
-from evolvent.cli.render.output import job_as_json, output_console, print_prose
+from evolvent.cli.render.output import job_as_json, output_console, print_lines, print_prose
 from evolvent.core.records import Cause
 from evolvent.core.space import Space
 from evolvent.display.columns import Column, as_table, short_names
@@ -37,6 +37,7 @@ def print_explanation(explanation: Explanation) -> None:
     if explanation.after:
         console.print()
         print_prose(explanation.after)
+        print_lines(explanation.error_lines)
     if explanation.check:
         console.print()
         style = "dim" if explanation.agrees else "yellow"

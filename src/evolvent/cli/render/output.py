@@ -109,6 +109,15 @@ def print_prose(sentences: Iterable[str], *, indent: int = 2, style: str = "") -
             console.print(Padding(line, (0, 0, 0, indent if number else 0)))
 
 
+def print_lines(lines: Iterable[str], *, style: str = "dim") -> None:
+    """Print what a program has written, indented and line by line; in a terminal it is cut."""
+    from rich.text import Text
+
+    console = output_console()
+    for line in lines:
+        console.print(Text(f"  {line}", style=style), no_wrap=True, overflow="ellipsis")
+
+
 def output_console() -> Console:
     """Return a console on standard output; into a pipe or file, lines are as long as they need."""
     from rich.console import Console
