@@ -10,6 +10,7 @@ import pytest
 
 import evolvent as ev
 from evolvent.core.records import JobRecord
+from evolvent.engines.observer import Observer
 from evolvent.study import Study
 from tests.crash.processes import create
 
@@ -41,10 +42,17 @@ def add_a_file(checkpoint: Path) -> None:
 DAMAGES = [flip_a_bit, cut_a_file, remove_a_file, add_a_file, shutil.rmtree]
 
 
-def run(study: Study, rounds: int, *, workers: int = 0) -> None:
+def run(study: Study, rounds: int, *, workers: int = 0, progress: bool | Observer = False) -> None:
     if study.status().record.rounds < rounds:
         study.extend(rounds)
-    study.run(QUICK, workers=workers, progress=False)
+    study.run(QUICK, workers=workers, progress=progress)
+
+
+class Lines(list[str], Observer):
+    """An observer that keeps the lines."""
+
+    def line(self, text: str) -> None:
+        self.append(text)
 
 
 def victim(study: Study) -> JobRecord:
@@ -71,7 +79,9 @@ def damaged_study(home: Path, damage: Callable[[Path], None], *, pinned: bool) -
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__)
-def test_damaged_checkpoint_is_answered_by_the_nearest_sound_ancestor(damage, tmp_path: Path):
+def test_damaged_checkpoint_is_answered_by_the_nearest_sound_ancestor(
+    damage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     id = damaged_study(tmp_path, damage, pinned=True)
     study = ev.load_study(store=f"sqlite:///{tmp_path}/study.db")
     lost = study.job(id)
@@ -82,6 +92,7 @@ def test_damaged_checkpoint_is_answered_by_the_nearest_sound_ancestor(damage, tm
     assert after.parent_checkpoint == ancestor.checkpoint
     assert "nearest sound ancestor" in after.reason
     assert ancestor.id in after.reason
+    assert f"started from {ancestor.id}, the nearest sound ancestor" in caplog.text
     assert study.status().state == "finished"
 
 
@@ -114,6 +125,10 @@ def test_worker_processes_fall_back_too(tmp_path: Path):
     id = damaged_study(tmp_path, flip_a_bit, pinned=True)
     study = ev.load_study(store=f"sqlite:///{tmp_path}/study.db")
     ancestor = study.lineage(id)[-2]
-    run(study, 4, workers=2)
+    lines = Lines()
+    run(study, 4, workers=2, progress=lines)
     lost = study.job(id)
-    assert study.job(f"m{lost.member}r{lost.round + 1}").parent == ancestor.id
+    next_job = study.job(f"m{lost.member}r{lost.round + 1}")
+    assert next_job.parent == ancestor.id
+    told = f"started from {ancestor.id}, the nearest sound ancestor"
+    assert any(f"job {next_job.id}: " in line and line.endswith(told) for line in lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +29,7 @@ from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.records import Failure, FailureKind, Lease, Point, Report
 
 _J = TypeVar("_J", bound=Job)
+_logger = logging.getLogger("evolvent")
 _GRACE_S = 60.0
 
 
@@ -152,6 +154,7 @@ class Attempt:
                 continue
             reason = f"{damage}; started from {ancestor.id}, the nearest sound ancestor"
             self.lease = self._store.reparent(self.lease, parent=ancestor.id, reason=reason)
+            _logger.warning("job %s: %s", self._id, reason)
             return directory
         message = f"{damage}; no ancestor of {parent} has a sound checkpoint left"
         self.fail(Failure(FailureKind.DAMAGED, message))
