@@ -19,7 +19,7 @@ import evolvent as ev
 from evolvent.analysis.schedule.segments import Segment
 from evolvent.core.space import Space
 from evolvent.result import Result
-from evolvent.store.records import Report
+from evolvent.store.records import Failure, FailureKind, Report
 from evolvent.study import Study
 from tests.contract.crew import INVALID, Crew
 from tests.needs import needs
@@ -218,6 +218,10 @@ def test_a_best_by_a_mean_has_its_own_value_and_the_mean():
     assert (best.job.id, best.value, best.score) == ("m0r2", 0.25, -0.25)
     assert (best.mean, best.n_scores) == (1.75 / 3, 3)
     assert repr(found).endswith(", best accuracy 0.583333, mean of the last 3>")
+    assert (
+        str(found).splitlines()[1].startswith("best accuracy 0.583333, mean of the last 3 (m0r2)")
+    )
+    assert repr(best) == "<Best: m0r2, accuracy 0.25 (mean of the last 3: 0.583333)>"
     assert ["best accuracy", "0.58333, mean of the last 3 (m0r2)"] in Page(found._repr_html_()).rows
     shown = Page(best._repr_html_()).text
     assert shown.startswith("Best: m0r2 0.25 (mean of the last 3: 0.583333)")
@@ -235,6 +239,56 @@ def test_a_result_without_a_finished_job_has_a_view_too():
     assert ["jobs", "0 of 12 finished, 3 queued"] in page.rows
 
 
+def test_what_is_printed_of_a_result_is_short():
+    made = crew(population=2, rounds=2)
+    assert str(result(made)) == "study digits: open, 0 of 4 jobs"
+    made.train(0.25, member=0)
+    made.fail(made.claim_of(1), INVALID)
+    found = result(made)
+    assert str(found).splitlines() == [
+        "study digits: open, 2 of 4 jobs, 1 of them failed",
+        "best accuracy 0.25 (m0r0): see `result.best`",
+    ]
+    lines = str(found.best).splitlines()
+    assert lines[0] == "m0r0: accuracy 0.25"
+    assert lines[1].startswith("hyperparameters  lr ")
+    assert lines[2:] == [
+        "schedule         1 round unchanged",
+        f"checkpoint       {found.best.checkpoint}",
+    ]
+    assert repr(found.best) == "<Best: m0r0, accuracy 0.25>"
+    assert repr(found.explain("m1r0")) == "<Explanation of m1r0 of study 'digits': failed>"
+    assert repr(found.family_tree()) == "<FamilyTree of 'digits': 2 jobs, 0 of them copies>"
+    assert max(len(repr(x)) for x in (found, found.best, found.diversity())) < 80
+
+
+def test_an_explanation_in_a_notebook_says_what_its_text_says():
+    made = crew(population=2, rounds=2)
+    made.train(0.25, member=0)
+    made.fail(made.claim_of(1), Failure(FailureKind.INVALID, "no", 'File "<x>", line 1\nno'))
+    explained = result(made).explain("m1r0")
+    page = Page(explained._repr_html_())
+    for sentence in (*explained.why, *explained.after, *explained.error_lines, explained.check):
+        assert sentence in page.text
+    made.train(0.5, member=0)
+    page = Page(result(made).explain("m1r1")._repr_html_())
+    assert ["2", "m1r0", "failed", "this member"] in page.rows
+    assert "lr" in [row[0] for row in page.rows]
+
+
+def test_a_family_tree_in_a_notebook_has_its_branches():
+    made = crew(population=3, rounds=2)
+    for _ in range(6):
+        made.train(0.5)
+    tree = result(made).family_tree()
+    page = Page(tree._repr_html_())
+    assert page.text.startswith("Family tree of digits 3 members descend from ")
+    assert page.rows[0] == ["", "jobs", "copies", "members", "accuracy"]
+    assert sum(int(row[1]) for row in page.rows[1:]) == len(tree)
+    empty = Page(result(crew()).family_tree()._repr_html_())
+    assert "no job is done yet" in empty.text
+
+
 def test_names_and_values_cannot_put_anything_into_a_page():
     space = Space.of({ODD: ev.Choice([ODD]), "lr": 0.5})
     made = crew(name=ODD, metric=ODD, space=space, population=1, rounds=1)
@@ -244,6 +298,8 @@ def test_names_and_values_cannot_put_anything_into_a_page():
         Study(made.store, made.id)._repr_html_(),
         result(made)._repr_html_(),
         result(made).best._repr_html_(),
+        result(made).explain("m0r0")._repr_html_(),
+        result(made).family_tree()._repr_html_(),
     )
     for html in views:
         assert "<script" not in html

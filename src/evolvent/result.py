@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolvent.core.records import JobRecord, JobState
+from evolvent.core.space import Space, short
 from evolvent.errors import EvolventError
 from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.checkpoints.transfer import require
@@ -36,6 +37,7 @@ class Best:
         mean: in a study with `best="mean of N"` what it was chosen by: the mean of the metric over
             the last `n_scores` jobs of its lineage; None where the highest score chooses.
         n_scores: of how many jobs; fewer than N where no lineage has more, 1 without a mean.
+        metric: what `value` and `mean` are of.
         hyperparameters: what the job trained with, nested as the space is.
         directory: where what the job saved is, or would be if it were still there.
         lineage: the job and its ancestors, round 0 first.
@@ -53,6 +55,7 @@ class Best:
     files: CheckpointStore = field(repr=False, compare=False)
     mean: float | None = None
     n_scores: int = 1
+    metric: str = "metric"
 
     @property
     def checkpoint(self) -> Path:
@@ -85,6 +88,23 @@ class Best:
         return html.framed(
             f"Best: {self.job.id}", f"{self.value:.6g}{self._mean}", html.facts(values), schedule
         )
+
+    def __str__(self) -> str:
+        from evolvent.analysis.comparison.text import counted
+
+        values = Space.flatten(self.hyperparameters)
+        n = len(self.schedule.segments)
+        parts = "unchanged" if n == 1 else f"in {n} parts, see `best.schedule`"
+        lines = [
+            f"{self.job.id}: {self.metric} {self.value:.6g}{self._mean}",
+            f"hyperparameters  {'  '.join(f'{name} {short(v)}' for name, v in values.items())}",
+            f"schedule         {counted(self.schedule.rounds, 'round')} {parts}",
+            f"checkpoint       {self.directory}{'' if self.kept else '  (not there)'}",
+        ]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Best: {self.job.id}, {self.metric} {self.value:.6g}{self._mean}>"
 
     @property
     def _mean(self) -> str:
@@ -141,6 +161,7 @@ class Result:
             files=files,
             mean=None if record.best_window == 1 else status.best_value,
             n_scores=status.best_scores,
+            metric=record.metric,
         )
 
     def jobs(self, state: JobState | str | None = None, *, engine: Engine = "pandas") -> Any:
@@ -294,6 +315,21 @@ class Result:
         note = html.note(f"The schedule that made {best.job.id}:")
         schedule = as_html(best.schedule.segments, unit=best.schedule.unit)
         return html.framed(title, state, known, note, schedule)
+
+    def __str__(self) -> str:
+        from evolvent.analysis.comparison.text import counted
+
+        status, metric = self.status, self.status.record.metric
+        failed = f", {status.n_failed} of them failed" if status.n_failed else ""
+        why = f" ({status.stopped})" if status.stopped else ""
+        head = (
+            f"study {self.name}: {status.state}{why}, "
+            f"{status.n_finished} of {counted(status.n_total, 'job')}{failed}"
+        )
+        if status.best_value is None:
+            return head
+        best = f"best {metric} {status.best_value:.6g}{status.best_note}"
+        return f"{head}\n{best} ({status.best}): see `result.best`"
 
     def __repr__(self) -> str:
         status = self.status

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import evolvent as ev
-from evolvent.cli.render.family import _tree_lines
+from evolvent.analysis.lineage.family_tree import tree_lines
 from tests import trainables
 from tests.cli.commands import evolvent, fine, new_study, trained_study
 
@@ -166,6 +166,6 @@ def test_tree_warns_of_copies_that_explore_nothing() -> None:
 
 
 def test_lines_of_a_tree_lead_from_stem_to_branch() -> None:
-    assert _tree_lines([0, 1, 2, 2, 1, 2, 0, 1]) == [
+    assert tree_lines([0, 1, 2, 2, 1, 2, 0, 1]) == [
         "", "├─", "│ ├─", "│ └─", "└─", "  └─", "", "└─",
     ]  # fmt: skip

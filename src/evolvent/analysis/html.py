@@ -25,6 +25,7 @@ _STYLE = """<style>
 .evolvent .best td { font-weight: 700; }
 .evolvent .failed td { opacity: 0.55; }
 .evolvent .note { opacity: 0.7; }
+.evolvent pre { font-size: 0.9em; color: inherit; background: none; }
 </style>"""
 
 
@@ -64,6 +65,17 @@ def rows(
 def note(text: str) -> str:
     """Return a line of small print."""
     return f"<div class='note'>{escape(text)}</div>"
+
+
+def words(sentences: Iterable[str]) -> str:
+    """Return sentences, a line each."""
+    return "".join(f"<div>{escape(sentence)}</div>" for sentence in sentences)
+
+
+def output(lines: Iterable[str]) -> str:
+    """Return what a program has written, as it is; "" for nothing."""
+    text = "\n".join(lines)
+    return f"<pre>{escape(text)}</pre>" if text else ""
 
 
 def study_facts(status: StudyStatus) -> dict[str, Any]:

@@ -77,3 +77,19 @@ def test_end_of_a_traceback_leaves_out_what_only_underlines() -> None:
     assert last_lines("one\n\n  two(x)\n      ^\nthree\n") == ["one", "  two(x)", "three"]
     assert last_lines("\n".join("abcdef"), most=2) == ["  …", "e", "f"]
     assert last_lines(None) == []
+
+
+def test_end_of_a_traceback_begins_with_the_users_code() -> None:
+    lines = last_lines(failure(outer).traceback)
+    assert [line.partition("test_tracebacks.py")[2] for line in lines[-5::2]] == [
+        f'", line {outer.__code__.co_firstlineno + 1}, in outer',
+        f'", line {inner.__code__.co_firstlineno + 1}, in inner',
+        "",
+    ]
+    engine = '  File "/x/site-packages/evolvent/engines/runner.py", line 1, in run\n    f()\n'
+    user = '  File "/x/train.py", line 2, in train\n    g()\n'
+    head = "Traceback (most recent call last):\n"
+    assert last_lines(f"{head}{engine}{user}ValueError: no\n") == [
+        *user.splitlines(),
+        "ValueError: no",
+    ]

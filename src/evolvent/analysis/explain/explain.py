@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, assert_never
 
+from evolvent.analysis import html
 from evolvent.analysis.explain import sentences
 from evolvent.analysis.explain.changes import STATIC, Change, traced_changes, untraced_changes
 from evolvent.analysis.explain.log_lines import LogLines, find_job
@@ -87,6 +88,29 @@ class Explanation:
         changes = map(_change_line, self.changes)
         error = [f"  {line}" for line in self.error_lines]
         return "\n".join(filter(None, [head, *self.why, *changes, *self.after, *error, self.check]))
+
+    def __repr__(self) -> str:
+        return f"<Explanation of {self.job.id} of study {self.study!r}: {self.job.state}>"
+
+    def _repr_html_(self) -> str:
+        rivals = [
+            [r.rank, r.job, "failed" if r.value is None else f"{r.value:.6g}", r.role]
+            for r in self.rivals
+        ]
+        classes = ["best" if r.role == "this member" else "" for r in self.rivals]
+        changes = [
+            [c.name, short(c.before), short(c.base), short(c.after), c.how] for c in self.changes
+        ]
+        return html.framed(
+            f"{self.job.id} of {self.study}",
+            str(self.job.state),
+            html.words(self.why),
+            html.rows(["rank", "job", self.metric, ""], rivals, classes=classes) if rivals else "",
+            html.rows(["", "before", "donor's", "now", ""], changes) if changes else "",
+            html.words(self.after),
+            html.output(self.error_lines),
+            html.note(self.check) if self.check else "",
+        )
 
 
 @dataclass(frozen=True, slots=True)

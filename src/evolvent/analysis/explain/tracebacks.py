@@ -24,11 +24,9 @@ def place_of(traceback: str | None) -> str | None:
 
     That is the innermost frame outside libraries, or the innermost of all; None without frames.
     """
-    # Of exceptions that were raised from one another, the last one ended the job.
-    frames = list(_FRAME.finditer((traceback or "").rpartition(_LAST)[2]))
+    frames, theirs = _frames(traceback)
     if not frames:
         return None
-    theirs = [frame for frame in frames if not _NOT_THE_USERS.search(frame["file"])]
     frame = (theirs or frames)[-1]
     return f"{PurePath(frame['file']).name}:{frame['line']} in {frame['name']}"
 
@@ -42,7 +40,20 @@ def failure_line(failure: Failure) -> str:
 
 
 def last_lines(error: str | None, *, most: int = _LAST_LINES) -> list[str]:
-    """Return the end of a traceback, or of the output of a command; of a longer one "…" first."""
+    """Return the end of a traceback, or of the output of a command; of a longer one "…" first.
+
+    What calls the user's code is left out.
+    """
+    text, (_, theirs) = error or "", _frames(error)
+    end = text[theirs[0].start() :] if theirs else text
     # Without blank ones, and without those that only underline a part of the line above.
-    lines = [line for line in (error or "").splitlines() if line.strip(" ^~")]
+    lines = [line for line in end.splitlines() if line.strip(" ^~")]
     return lines if len(lines) <= most else ["  …", *lines[-most:]]
+
+
+def _frames(traceback: str | None) -> tuple[list[re.Match[str]], list[re.Match[str]]]:
+    """Return the frames of a traceback, and those of them that are of the user's code."""
+    text = traceback or ""
+    # Of exceptions that were raised from one another, the last one ended the job.
+    frames = list(_FRAME.finditer(text, max(0, text.rfind(_LAST))))
+    return frames, [frame for frame in frames if not _NOT_THE_USERS.search(frame["file"])]

@@ -94,6 +94,9 @@ class Diversity:
         shown: list[int] = evenly(np.flatnonzero(self.populated), _LINES).tolist()
         return shown
 
+    def __repr__(self) -> str:
+        return f"<Diversity of {len(self.round)} rounds: print it>"
+
     def __str__(self) -> str:
         counts = (self.round, self.members, self.founders, self.ancestors)
         rows = [["round", "members", "founders", "ancestors", *self.spread]]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evolvent.analysis import html
 from evolvent.analysis.columns import Flags, Rows
 from evolvent.analysis.log import Log
 from evolvent.core.records import JobId
@@ -178,6 +179,27 @@ class FamilyTree:
             lines.append(f"last common ancestor: {common}")
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        name, copies = self.log.status.record.name, int(self.copied.sum())
+        return f"<FamilyTree of {name!r}: {len(self)} jobs, {copies} of them copies>"
+
+    def _repr_html_(self) -> str:
+        title, stems = f"Family tree of {self.log.status.record.name}", branches(self)
+        lines = [line for stem in stems for line in stem.walk()]
+        shown = largest(lines, html.MOST_ROWS)
+        guides = tree_lines([depth for depth, _ in shown])
+        best = self.log.status.best
+        rows = [
+            [guide.replace(" ", "\u00a0") + b.span, b.jobs, b.copies, b.members, b.value]
+            for guide, (_, b) in zip(guides, shown, strict=True)
+        ]
+        classes = ["best" if b.last == best else "" for _, b in shown]
+        titles = ["", "jobs", "copies", "members", self.log.status.record.metric]
+        table = html.rows(titles, rows, classes=classes)
+        more = len(lines) - len(shown)
+        note = html.note(f"{more} more branches") if more else ""
+        return html.framed(title, descent(self, stems), table, note)
+
 
 def population_rows(log: Log) -> Rows:
     """Return int64 [members, rounds]: the row of a member's done job as of a round, or -1."""
@@ -304,6 +326,11 @@ class Branch:
     newest: bool
     branches: tuple[Branch, ...]
 
+    @property
+    def span(self) -> str:
+        """Its first and its last job in one text."""
+        return self.first if self.jobs == 1 else f"{self.first} … {self.last}"
+
     def walk(self) -> Iterator[tuple[int, Branch]]:
         """Yield this and all that grows from it, each after its stem, with its depth from 0."""
         stack: list[tuple[int, Branch]] = [(0, self)]
@@ -344,3 +371,33 @@ def branches(tree: FamilyTree) -> tuple[Branch, ...]:
 
 def _sorted(found: list[Branch]) -> tuple[Branch, ...]:
     return tuple(sorted(found, key=lambda b: (-b.members, b.first.round, b.first.member)))
+
+
+def descent(tree: FamilyTree, stems: Sequence[Branch]) -> str:
+    """Say how many members descend from how many founders, and where all of them meet."""
+    if not stems:
+        return "no job is done yet"
+    left = sum(stem.members for stem in stems)
+    members = "1 member descends" if left == 1 else f"{left} members descend"
+    founders = f"{len(stems)} founder{'s' if len(stems) > 1 else ''}"
+    common = tree.common_ancestor()
+    meet = "" if common is None else f"; their last common ancestor is {common}"
+    return f"{members} from {founders} of {tree.n_founders}{meet}"
+
+
+def largest(lines: list[tuple[int, Branch]], most: int | None) -> list[tuple[int, Branch]]:
+    """Return so many branches with the most members; their stems have more, so are among them."""
+    order = sorted(range(len(lines)), key=lambda i: -lines[i][1].members)
+    return [lines[i] for i in sorted(order[:most])]
+
+
+def tree_lines(depths: Sequence[int]) -> list[str]:
+    """Return the lines that lead to branches of these depths, each given after its stem."""
+    guides: list[str] = []
+    more: list[bool] = []  # by depth: whether another follows on the same stem
+    for depth in reversed(depths):
+        more = [*more, *[False] * (depth + 1 - len(more))][: depth + 1]
+        above = "".join("│ " if more[d] else "  " for d in range(1, depth))
+        guides.append(above + ("" if not depth else "├─" if more[depth] else "└─"))
+        more[depth] = True
+    return guides[::-1]

@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from evolvent.analysis.lineage.diversity import Diversity
-from evolvent.analysis.lineage.family_tree import Branch, FamilyTree
+from evolvent.analysis.lineage.family_tree import Branch, FamilyTree, descent, largest, tree_lines
 from evolvent.cli.render.output import output_console, print_prose
 from evolvent.display.columns import Column, as_table, fitting, short_names
 
@@ -22,13 +22,14 @@ def print_family(
     At most `most` lines of branches; None for all.
     """
     console, status = output_console(), tree.log.status
+    gap = "  " if stems else ": "
+    head = Text.assemble((status.record.name, "bold"), f"{gap}{descent(tree, stems)}")
+    console.print(head, soft_wrap=not console.is_terminal)
     if not stems:
-        console.print(f"{status.record.name}: no job is done yet", soft_wrap=True)
         return
-    console.print(_headline(tree, stems), soft_wrap=not console.is_terminal)
     console.print()
     lines = [line for stem in stems for line in stem.walk()]
-    shown = _largest(lines, most)
+    shown = largest(lines, most)
     console.print(_branch_table(shown, tree))
     if len(shown) < len(lines):
         console.print(f"+{len(lines) - len(shown)} more branches: --all draws them", style="dim")
@@ -77,30 +78,11 @@ def _branch_as_json(tree: FamilyTree, branch: Branch) -> dict[str, Any]:
     }
 
 
-def _headline(tree: FamilyTree, stems: Sequence[Branch]) -> Text:
-    status = tree.log.status
-    left = sum(stem.members for stem in stems)
-    founders = f"{len(stems)} founder{'s' if len(stems) > 1 else ''}"
-    text = Text.assemble((status.record.name, "bold"))
-    members = "1 member descends" if left == 1 else f"{left} members descend"
-    text.append(f"  {members} from {founders} of {tree.n_founders}")
-    if (common := tree.common_ancestor()) is not None:
-        text.append(f"; their last common ancestor is {common}")
-    return text
-
-
-def _largest(lines: list[tuple[int, Branch]], most: int | None) -> list[tuple[int, Branch]]:
-    """Return so many branches with the most members; their stems have more, so are among them."""
-    order = sorted(range(len(lines)), key=lambda i: -lines[i][1].members)
-    return [lines[i] for i in sorted(order[:most])]
-
-
 def _branch_table(lines: Sequence[tuple[int, Branch]], tree: FamilyTree) -> Any:
     metric, best = tree.log.status.record.metric, tree.log.status.best
-    rows, guides = [branch for _, branch in lines], _tree_lines([depth for depth, _ in lines])
-    spans = [b.first if b.jobs == 1 else f"{b.first} … {b.last}" for b in rows]
+    rows, guides = [branch for _, branch in lines], tree_lines([depth for depth, _ in lines])
     columns = [
-        Column("", [guide + span for guide, span in zip(guides, spans, strict=True)], "left"),
+        Column("", [guide + b.span for guide, b in zip(guides, rows, strict=True)], "left"),
         Column("jobs", [str(b.jobs) for b in rows]),
         Column("copies", [str(b.copies) for b in rows]),
         Column("members", [str(b.members) for b in rows]),
@@ -109,18 +91,6 @@ def _branch_table(lines: Sequence[tuple[int, Branch]], tree: FamilyTree) -> Any:
     ]  # fmt: skip
     styles = ["bold green" if b.last == best else "" for b in rows]
     return as_table(columns, row_styles=styles)
-
-
-def _tree_lines(depths: Sequence[int]) -> list[str]:
-    """Return the lines that lead to branches of these depths, each given after its stem."""
-    guides: list[str] = []
-    more: list[bool] = []  # by depth: whether another follows on the same stem
-    for depth in reversed(depths):
-        more = [*more, *[False] * (depth + 1 - len(more))][: depth + 1]
-        above = "".join("│ " if more[d] else "  " for d in range(1, depth))
-        guides.append(above + ("" if not depth else "├─" if more[depth] else "└─"))
-        more[depth] = True
-    return guides[::-1]
 
 
 def _diversity_table(diversity: Diversity, *, width: int) -> Any:
