@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -135,9 +136,15 @@ def test_the_same_settings_find_the_same_study(tmp_path: Path) -> None:
         target=7,
     )
     study = ev.create_study("s", **given)
-    with pytest.raises(ev.StudyExists, match="'s'"):
+    with pytest.raises(ev.StudyExists, match="'s'") as caught:
         ev.create_study("s", **given)
+    # Both ways out in one line, and no second traceback.
+    for way in ("resume=True", f"`evolvent rm s --store {given['store']}`"):
+        assert way in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__suppress_context__
     assert ev.create_study("s", **given, resume=True).id == study.id
+    assert ev.create_study("s", **given, exist_ok=True).id == study.id
 
 
 @pytest.mark.parametrize(
@@ -154,6 +161,25 @@ def test_another_setting_is_refused_by_its_name(tmp_path: Path, changes: dict[st
     ev.create_study("s", **settings(tmp_path))
     with pytest.raises(ev.StudyExists, match=f"another {next(iter(changes))}"):
         ev.create_study("s", **settings(tmp_path, **changes), resume=True)
+
+
+def test_what_differs_deep_within_a_setting_is_named(tmp_path: Path) -> None:
+    def refused(first: dict[str, Any], then: dict[str, Any]) -> str:
+        name = f"s{next(numbers)}"
+        ev.create_study(name, **{**given, **first})
+        with pytest.raises(ev.StudyExists) as caught:
+            ev.create_study(name, **{**given, **then}, resume=True)
+        return str(caught.value).partition(" exists with another ")[2].partition(";")[0]
+
+    given, numbers = settings(tmp_path), itertools.count()
+    narrow, wide = ({"space": {"a": {"step": ev.Uniform(0.1, x)}}} for x in (1.0, 2.0))
+    assert refused(narrow, wide) == "space.a.step.high: it has 1.0, got 2.0"
+    chains = ([ev.Resample(0.25), ev.Perturb((0.5, x))] for x in (2.0, 3.0))
+    one, other = ({"algorithm": ev.PBT(explore=chain)} for chain in chains)
+    assert refused(one, other) == "algorithm.explore[1].factors[1]: it has 2.0, got 3.0"
+    assert refused(one, {"algorithm": ev.RandomSearch()}) == (
+        "algorithm: it has 'PBT', got 'RandomSearch'"
+    )
 
 
 def test_more_rounds_extend_and_fewer_do_not_shorten(tmp_path: Path) -> None:

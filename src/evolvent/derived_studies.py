@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from shlex import quote
+from typing import Any
 
 from evolvent.core.algorithms import RandomSearch
 from evolvent.core.records import JobId
@@ -11,7 +13,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import StudyExists, UnknownStudy
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyState, StudyStatus
-from evolvent.validation import check_name
+from evolvent.validation import check_name, short_repr
 
 
 def find_or_create(store: Store, *records: StudyRecord) -> list[int]:
@@ -37,11 +39,25 @@ def check_same(existing: StudyRecord, wanted: StudyRecord) -> None:
     old, new = existing.to_json(), wanted.to_json()
     for field in old:
         if old[field] != new[field] and field not in ("rounds", "target", "trainable"):
+            where, has, got = _difference(field, old[field], new[field])
             raise StudyExists(
-                f"study {existing.name!r} exists with another {field}: it has {old[field]!r:.300}, "
-                f"got {new[field]!r:.300}; choose another name, remove it (`evolvent rm`), or "
-                "ev.load_study it as it is"
+                f"study {existing.name!r} exists with another {where}: it has {short_repr(has)}, "
+                f"got {short_repr(got)}; choose another name, remove it "
+                f"(`evolvent rm {quote(existing.name)}`), or ev.load_study it as it is"
             )
+
+
+def _difference(path: str, old: Any, new: Any) -> tuple[str, Any, Any]:
+    """Return where two settings that differ do so first, and both values there."""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        i = next(i for i in range(len(old)) if old[i] != new[i])
+        return _difference(f"{path}[{i}]", old[i], new[i])
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return path, old, new
+    if old.get("type") != new.get("type"):
+        return path, old.get("type", old), new.get("type", new)
+    name = next(name for name in {**old, **new} if old.get(name) != new.get(name))
+    return _difference(f"{path}.{name}", old.get(name), new.get(name))
 
 
 def control_record(store: Store, status: StudyStatus, *, name: str | None) -> StudyRecord:

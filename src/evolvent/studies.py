@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from evolvent.core.algorithms import PBT, Algorithm
@@ -43,6 +44,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
     trainable: str | None = None,
     best: str = "score",
     resume: bool = False,
+    exist_ok: bool = False,
 ) -> Study:
     """Write a new study into a store.
 
@@ -67,13 +69,14 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
             to 100, for noisy metrics: the highest mean of the last N scores along its lineage.
         resume: load the study of this name if there is one with the same settings; more `rounds`
             extend it, another `target` replaces its own.
+        exist_ok: the same as `resume`, by the name that `pathlib` has for it.
 
     Raises:
         ConfigError: names the argument, what came and what was wanted; nothing has been written.
         StudyExists: the name is taken, or, with `resume`, a setting differs.
     """
-    check_flag("resume", resume)
-    resume = resume or is_rerun()  # a worker meets at the top of a script what that has made
+    goes_on = check_flag("resume", resume) | check_flag("exist_ok", exist_ok)
+    goes_on |= is_rerun()  # a worker meets at the top of a script what that has made
     given = initial or ()
     if isinstance(given, (str, Mapping)) or not isinstance(given, Sequence):
         raise ConfigError(f"initial: got {given!r:.80}, wanted a list of dicts")
@@ -97,7 +100,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
     ).checked()
     record.algorithm.validate(record.space, record.population)
     opened = _open(store, create=True)
-    record = _create(opened, record, given_algorithm, resume=resume)
+    record = _create(opened, record, given_algorithm, resume=goes_on)
     study = Study(opened, opened.find_study(name).id)
     # Functions of a script cannot be read back from the store: this process decides with its own.
     opened.use_algorithm(study.id, record.algorithm)
@@ -170,12 +173,13 @@ def _create(store: Store, record: StudyRecord, given: Algorithm, *, resume: bool
     try:
         store.create_study(record)
         return record
-    except StudyExists as e:
+    except StudyExists:
         if not resume:
+            where = "" if store.url == DEFAULT_STORE else f" --store {quote(store.url)}"
             raise StudyExists(
-                f"name: there is a study {record.name!r} already: go on with it by resume=True, "
-                "remove it by ev.load_study(...).delete() or `evolvent rm`, or choose another name"
-            ) from e
+                f"name: study {record.name!r} is in {store.url} already: resume=True goes on with "
+                f"it, `evolvent rm {quote(record.name)}{where}` removes it; or choose another name"
+            ) from None
         existing = store.find_study(record.name)
     except Forbidden as e:  # a worker's token makes no study, and may go on with one
         if not resume:

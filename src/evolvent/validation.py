@@ -33,6 +33,12 @@ def invalid(field: str, problem: str, *, within: str = "") -> ConfigError:
     return ConfigError(f"{within}{field}: {problem}", field=field)
 
 
+def short_repr(value: Any, longest: int = 80) -> str:
+    """Return what came as Python writes it; if that is cut, it ends in "…"."""
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line outside evolvent that led here, however many calls lie between."""
     level = 1
