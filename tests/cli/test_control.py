@@ -123,6 +123,26 @@ def test_extended_study_goes_on() -> None:
     assert [view.newest.round for view in study.members() if view.newest] == [3, 3, 3]
 
 
+@pytest.mark.parametrize(
+    "arguments", [["5"], ["hill", "5"], ["-r", "5"], ["hill", "--rounds", "5"], ["5", "hill"]]
+)
+def test_rounds_may_stand_at_the_end(arguments: list[str]) -> None:
+    study = new_study()
+    result = evolvent("extend", *arguments)
+    if arguments[-1] == "hill":
+        assert (result.exit_code, "got 'hill', wanted a whole number" in result.stderr) == (2, True)
+    else:
+        assert result.stdout == "study hill has 5 rounds\n"
+        assert study.record.rounds == 5
+
+
+@pytest.mark.parametrize("arguments", [[], ["0"], ["a", "b", "5"], ["a", "b", "-r", "5"]])
+def test_extend_without_a_number_of_rounds_is_wrong_usage(arguments: list[str]) -> None:
+    new_study()
+    result = evolvent("extend", *arguments)
+    assert (result.exit_code, "ROUNDS" in result.stderr) == (2, True)
+
+
 def test_study_cannot_be_made_shorter_than_what_was_trained() -> None:
     trained_study()
     assert evolvent("extend", "--rounds", "1").exit_code == 1

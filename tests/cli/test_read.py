@@ -9,7 +9,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+from rich.console import Console
+
 import evolvent as ev
+from evolvent.cli.render import output
 from tests import trainables
 from tests.cli.commands import evolvent, fine, new_study, trained_study
 
@@ -59,6 +63,18 @@ def test_store_is_taken_from_the_environment(monkeypatch: Any) -> None:
     trained_study(store="sqlite:///elsewhere.db")
     monkeypatch.setenv("EVOLVENT_STORE", "sqlite:///elsewhere.db")
     assert "hill" in fine("studies")
+
+
+def test_studies_fit_a_terminal_and_are_whole_when_piped(monkeypatch: pytest.MonkeyPatch) -> None:
+    new_study("n" * 100, metric="m" * 40)
+    assert "n" * 100 in fine("studies")
+    terminal = Console(width=100, force_terminal=True, color_system=None)
+    monkeypatch.setattr(output, "output_console", lambda: terminal)
+    with terminal.capture() as shown:
+        fine("studies")
+    lines = shown.get().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[-1].split()[:4] == ["n" * 24 + "…", "open", "0", "6"]
 
 
 def test_show_takes_the_newest_study_when_none_is_named() -> None:

@@ -93,19 +93,38 @@ def stop(
 
 
 def extend(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STUDY] ROUNDS", help="Name of the study; rounds of every member, in all."
+        ),
+    ] = None,
     rounds: Annotated[
-        int, typer.Option("--rounds", "-r", min=1, metavar="N", help="Of every member, in all.")
-    ],
-    study: StudyChoice,
+        int | None, typer.Option("--rounds", "-r", min=1, metavar="N", help="The same as ROUNDS.")
+    ] = None,
+    store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Set the number of rounds of a study; a finished one then goes on with `resume`.
 
     [bold]Examples[/bold]
-      evolvent extend digits --rounds 40 && evolvent resume digits
+      evolvent extend 40                        the newest study
+      evolvent extend digits 40 && evolvent resume digits
     """
-    opened = study.open()
-    opened.extend(rounds)
-    print(f"study {opened.name} has {rounds} rounds")
+    study, n = _study_and_rounds(names or [], rounds)
+    opened = StudyChoice(study, store).open()
+    opened.extend(n)
+    print(f"study {opened.name} has {n} rounds")
+
+
+def _study_and_rounds(names: list[str], rounds: int | None) -> tuple[str | None, int]:
+    if rounds is None and names:
+        *names, last = names
+        if not last.isdecimal() or not int(last):
+            raise typer.BadParameter(f"ROUNDS: got {last!r}, wanted a whole number, 1 or more")
+        rounds = int(last)
+    if rounds is None or len(names) > 1:
+        raise typer.BadParameter("wanted [STUDY] ROUNDS, such as: evolvent extend digits 40")
+    return (names[0] if names else None), rounds
 
 
 def pin(names: StudyAndJob, store: StoreUrl = DEFAULT_STORE) -> None:

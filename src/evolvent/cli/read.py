@@ -39,18 +39,18 @@ def studies(store: StoreUrl = DEFAULT_STORE, form: Format = Format.TABLE) -> Non
 
 
 _STUDY_TITLES = (
-    "name", "state", "done", "jobs", "metric", "mode", "best", "best_job", "best_by",
-    "members", "rounds", "synchronous", "seed", "stopped", "created_at",
+    "name", "state", "done", "jobs", "best", "metric", "created_at", "best_job", "stopped",
+    "mode", "best_by", "members", "rounds", "synchronous", "seed",
 )  # fmt: skip
 
 
 def _study_row(status: StudyStatus) -> dict[str, Any]:
     record = status.record
     values = (
-        record.name, str(status.state), status.n_finished, status.n_total, record.metric,
-        record.mode, status.best_value, None if status.best is None else str(status.best),
-        record.best, status.members, record.rounds, record.synchronous, record.seed, status.stopped,
-        local_time(status.created_at),
+        record.name, str(status.state), status.n_finished, status.n_total, status.best_value,
+        record.metric, local_time(status.created_at),
+        None if status.best is None else str(status.best), status.stopped, record.mode,
+        record.best, status.members, record.rounds, record.synchronous, record.seed,
     )  # fmt: skip
     return dict(zip(_STUDY_TITLES, values, strict=True))
 

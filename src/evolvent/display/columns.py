@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rich import box
@@ -49,6 +49,13 @@ def fitting(columns: Sequence[Column], width: int) -> list[Column]:
         if sum(column.width for column in shown) <= width:
             return shown
     return [_count(len(columns), columns[0])] if columns else []
+
+
+def cut_words(column: Column, longest: int) -> Column:
+    """Return a column of words with cells of at most `longest` characters; numbers stay whole."""
+    if column.justify == "right":
+        return column
+    return replace(column, cells=[shortened(cell, longest) for cell in column.cells])
 
 
 def as_table(columns: Sequence[Column], *, row_styles: Sequence[str] = ()) -> Table:

@@ -68,10 +68,12 @@ def text_columns(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[C
 
 
 def print_table(columns: Sequence[Column]) -> None:
-    """Print a table; in a terminal, columns that do not fit are counted."""
-    from evolvent.display.columns import as_table, fitting
+    """Print a table; in a terminal too narrow for it, words are cut and then columns counted."""
+    from evolvent.display.columns import as_table, cut_words, fitting
 
     console = output_console()
+    if sum(column.width for column in columns) > console.width:
+        columns = [cut_words(column, console.width // 4) for column in columns]
     console.print(as_table(fitting(columns, console.width)))
 
 
