@@ -14,7 +14,7 @@ _HOMES = {
     "evolvent.core.algorithms": "PBT RandomSearch SmallPopulation",
     "evolvent.core.exploit": "BinaryTournament CopyBest NoExploit TTest Truncation",
     "evolvent.core.explore": "CustomExplore Gaussian NoExplore NothingExplored Perturb Resample "
-    "Shift ZeroTrap",
+    "Shift UnrepeatableExplore ZeroTrap",
     "evolvent.core.distributions": "Choice Constant IntUniform LogIntUniform LogUniform Normal "
     "Ordinal Uniform",
     "evolvent.core.records": "Copy JobRecord Keep Member Stop",
@@ -23,8 +23,8 @@ _HOMES = {
     "evolvent.comparing": "compare",
     "evolvent.engines.job": "Context Job",
     "evolvent.engines.trainable": "Trainable",
-    "evolvent.errors": "AllMembersFailed ArchiveError CheckpointError ConfigError EvolventError "
-    "LeaseLost StoreError StudyExists TrainableError UnknownJob UnknownStudy",
+    "evolvent.errors": "AllMembersFailed ArchiveError CheckpointError ConfigError DecisionError "
+    "EvolventError LeaseLost StoreError StudyExists TrainableError UnknownJob UnknownStudy",
     "evolvent.plotting": "plot",
     "evolvent.result": "Result",
     "evolvent.store": "open_store",
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from evolvent.core.explore import Perturb as Perturb
     from evolvent.core.explore import Resample as Resample
     from evolvent.core.explore import Shift as Shift
+    from evolvent.core.explore import UnrepeatableExplore as UnrepeatableExplore
     from evolvent.core.explore import ZeroTrap as ZeroTrap
     from evolvent.core.population import Population as Population
     from evolvent.core.records import Copy as Copy
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from evolvent.errors import ArchiveError as ArchiveError
     from evolvent.errors import CheckpointError as CheckpointError
     from evolvent.errors import ConfigError as ConfigError
+    from evolvent.errors import DecisionError as DecisionError
     from evolvent.errors import EvolventError as EvolventError
     from evolvent.errors import LeaseLost as LeaseLost
     from evolvent.errors import StoreError as StoreError

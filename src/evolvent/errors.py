@@ -119,6 +119,14 @@ class TrainableError(EvolventError):
     """
 
 
+class DecisionError(EvolventError):
+    """Code of the user's that decides, such as a custom explore, raised or left the space.
+
+    What has been trained is in the log; the study is stopped with this as its reason, and goes on
+    with the next run once the code is mended.
+    """
+
+
 class AllMembersFailed(EvolventError):
     """No member has a usable checkpoint left and none is running; shows the last traceback."""
 

@@ -179,7 +179,8 @@ class Study:
                 training.
 
         Raises:
-            ConfigError: an argument is not usable; nothing has been started.
+            ConfigError: an argument or an explore function is not usable; nothing has been started.
+            DecisionError: that function failed later; mend it and run again, no round is lost.
             TrainableError: training code broke its contract; mend it and run again.
             AllMembersFailed: no member is left; shows the last traceback.
         """
@@ -243,10 +244,12 @@ class Study:
             observer.close()
         if status.state is StudyState.FAILED:
             raise AllMembersFailed(_last_failure(self))
+        status.raise_failed_decision()
         return self._result(status, interrupted=outcome is RunOutcome.INTERRUPTED)
 
     def _check_run(self, trainable: AnyTrainable | str, options: LocalOptions) -> None:
         refuse_in_rerun("run")
+        self.record.check_code()
         if not isinstance(trainable, str):
             check_trainable(trainable)
         if options.workers > 0 and self.store.url.startswith("memory:"):
@@ -437,7 +440,7 @@ def _summary(status: StudyStatus, outcome: RunOutcome) -> str:
     if outcome is RunOutcome.TIME and status.state is StudyState.OPEN:
         return f"out of time after {jobs}; the study is left open to other workers"
     if status.state is StudyState.STOPPED:
-        return f"stopped after {jobs}: {status.stopped}"
+        return f"stopped after {jobs}: {status.stop_line}"
     return f"{status.state} after {jobs}"
 
 

@@ -12,7 +12,7 @@ from evolvent.core.exploit import CopyBest
 from evolvent.core.explore import NoExplore
 from evolvent.core.population import Population
 from evolvent.core.records import Cause, Copy, Decision, JobId, JobState, Keep, Member
-from evolvent.errors import CheckpointMissing, StoreError
+from evolvent.errors import CheckpointMissing, DecisionError, StoreError
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.protocol import Store
 from evolvent.store.records import Point, Report, StudyState
@@ -28,7 +28,7 @@ class ReportsContract:
     @pytest.fixture
     def told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let a store that passes all on tell of the algorithms of these tests."""
-        for kind in (_Broken, _CopyZero, _Watching):
+        for kind in (_Broken, _CopyZero, _Failing, _Watching):
             monkeypatch.setitem(ALGORITHMS, kind.__name__, kind)
 
     def test_reported_job_is_in_the_log_with_all_it_had(self, store: Store) -> None:
@@ -117,6 +117,42 @@ class ReportsContract:
         store.report(lease, report)
         assert crew.status().best == M0R0
         assert crew.open(0).parent_checkpoint == report.checkpoint
+
+    @pytest.mark.usefixtures("told")
+    @pytest.mark.parametrize("synchronous", [False, True])
+    @pytest.mark.parametrize("stopped", [False, True])
+    def test_decision_that_fails_stops_the_study_and_is_taken_once_it_is_mended(
+        self, store: Store, home: Store, synchronous: bool, stopped: bool
+    ) -> None:
+        crew = Crew(store, population=2, synchronous=synchronous)
+        reports = [crew.report(crew.claim_of(0), 0.5)]
+        home.use_algorithm(crew.id, _Failing())
+        reports.append(crew.report(crew.claim_of(1), 0.25))
+        assert crew.nothing_to_claim()
+        status = crew.status()
+        assert (status.state, status.stopped_by) == (StudyState.STOPPED, "decision")
+        assert status.stopped == _Failing.MESSAGE
+        done = store.jobs(crew.id, states=[JobState.DONE])
+        assert [job.score for job in done] == [0.5, 0.25]
+        if stopped:  # its members are still to be decided for
+            store.stop(crew.id, reason="by hand, too")
+        home.use_algorithm(crew.id, RandomSearch())
+        store.resume(crew.id)
+        jobs = sorted((crew.claim().job for _ in range(2)), key=lambda job: job.id)
+        assert [(job.id, job.attempt) for job in jobs] == [("m0r1", 1), ("m1r1", 1)]
+        assert [job.parent_checkpoint for job in jobs] == [it.checkpoint for it in reports]
+        assert crew.status().stopped is None
+
+    @pytest.mark.usefixtures("told")
+    def test_decision_that_fails_again_keeps_the_study_stopped(
+        self, store: Store, home: Store
+    ) -> None:
+        crew = Crew(store, population=1, synchronous=True)
+        home.use_algorithm(crew.id, _Failing())
+        crew.report(crew.claim(), 0.5)
+        with pytest.raises((DecisionError, StoreError)):
+            store.resume(crew.id)
+        assert crew.status().stopped_by == "decision"
 
     @pytest.mark.usefixtures("told")
     def test_algorithm_of_this_process_decides(self, store: Store, home: Store) -> None:
@@ -344,6 +380,16 @@ class _Broken:
         raise ZeroDivisionError
 
     def validate(self, *_: object, **__: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Failing(_Broken):
+    """An algorithm with code of its user's that fails."""
+
+    MESSAGE: ClassVar[str] = "step() raised KeyError: 'lr'\n  in line 3"
+
+    def decide(self, *_: object, **__: object) -> Decision:
+        raise DecisionError(self.MESSAGE)
 
 
 @dataclass(frozen=True)

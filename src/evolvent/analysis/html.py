@@ -98,7 +98,7 @@ def study_facts(status: StudyStatus) -> dict[str, Any]:
 
 def state_of(status: StudyStatus) -> str:
     """Return the state of a study with why it was stopped."""
-    return f"{status.state} ({status.stopped})" if status.stopped else str(status.state)
+    return f"{status.state} ({status.stop_line})" if status.stopped else str(status.state)
 
 
 def study_html(status: StudyStatus, members: Iterable[MemberView], url: str) -> str:

@@ -139,7 +139,7 @@ def _stop_note(status: StudyStatus) -> str:
     from evolvent.store.records import StudyState
 
     over = status.state in (StudyState.FINISHED, StudyState.FAILED)
-    return f" ({status.stopped})" if status.stopped and not over else ""
+    return f" ({status.stop_line})" if status.stopped and not over else ""
 
 
 def _print_members(study: Study, form: Format) -> None:

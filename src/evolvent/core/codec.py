@@ -40,7 +40,7 @@ def decode(data: Any, table: Mapping[str, type[_T]], *, what: str, within: str =
         ConfigError: names the unknown type, the unknown or missing field, or the wrong value.
     """
     cls, given = named(data, table, what=what, within=within)
-    known: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # tables hold dataclasses
+    known: dict[str, Field[Any]] = {f.name: f for f in fields(cls) if f.init}  # type: ignore[arg-type]  # tables hold dataclasses
     unknown = [name for name in given if name not in known]
     if unknown:
         raise invalid(

@@ -80,6 +80,15 @@ class StudyRecord:
         if isinstance(self.algorithm, PBT):
             object.__setattr__(self, "algorithm", self.algorithm.for_rounds(self.rounds))
 
+    def check_code(self) -> None:
+        """Try what the algorithm has of the user's own code on draws from the space.
+
+        Raises:
+            ConfigError: it cannot be imported, raises, or returns what is not in the space.
+        """
+        if isinstance(self.algorithm, PBT):
+            self.algorithm.explore_strategy.validate(self.space)
+
     def checked(self) -> StudyRecord:
         """Return the settings with the types they must have, such as a float given as 1.
 

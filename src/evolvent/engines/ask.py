@@ -93,10 +93,11 @@ def ask(store: Store, study: int, *, wait: bool, timeout_s: float | None = None)
             if job is not None:
                 return job
             continue
-        if not wait or time.monotonic() >= deadline:
-            return None
-        if backoff.should_check_status() and store.status(study).state is not StudyState.OPEN:
-            return None
+        if not wait or time.monotonic() >= deadline or backoff.should_check_status():
+            status = store.status(study)
+            status.raise_failed_decision()
+            if not wait or status.state is not StudyState.OPEN or time.monotonic() >= deadline:
+                return None
         time.sleep(backoff.next_pause_s())
 
 

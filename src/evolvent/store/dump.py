@@ -10,14 +10,11 @@ from evolvent.core.heads import Head
 from evolvent.core.records import JobId, JobRecord
 from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, UnknownJob
-from evolvent.store.records import FailedAttempt, Point
+from evolvent.store.records import FailedAttempt, Point, StoppedBy
 
 Chosen: TypeAlias = Literal["best", "kept", "pinned", "none"] | Sequence[JobId]
 """Which checkpoints come along: the best job's; all that the study keeps, so that it can go on;
 those of pinned jobs; none; or those of the jobs named."""
-
-StoppedBy: TypeAlias = Literal["hand", "target", "import"]
-"""Who stopped a study; `"import"`: checkpoints it needs to go on did not come along."""
 
 _MAX_NAMED = 5
 

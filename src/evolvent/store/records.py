@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 
 from evolvent.core.records import JobId, JobRecord, JobState, Metrics
 from evolvent.core.study import StudyRecord
-from evolvent.errors import UnknownStudy
+from evolvent.errors import DecisionError, UnknownStudy
 from evolvent.validation import check_choice
 
 MAX_LOSSES = 25
@@ -21,6 +21,10 @@ PUSHED_BY, PUSHED_REASON = "by hand", "given by hand, trained already"
 """The worker and the reason of a job that was pushed with its metrics and its checkpoint."""
 
 RESTARTED_REASON = "starts again: all members had failed"
+
+StoppedBy: TypeAlias = Literal["hand", "target", "decision", "import"]
+"""Who stopped a study; `"decision"`: code of the user's that decides has failed; `"import"`:
+checkpoints it needs to go on did not come along."""
 
 JobColumn: TypeAlias = Literal[
     "member",
@@ -161,6 +165,7 @@ class StudyStatus:
         stopped: why it was stopped; None when it was not.
         created_at, started_at, changed_at: seconds since 1970 on the store's clock; `changed_at`
             is the newest report.
+        stopped_by: who did; None when nobody did, or the service is an older one.
         best_scores: how many scores `best_score` is the mean of: fewer than wanted where no lineage
             has more; 1 where the best is that of the highest score.
     """
@@ -177,6 +182,17 @@ class StudyStatus:
     started_at: float | None
     changed_at: float | None
     best_scores: int = 1
+    stopped_by: StoppedBy | None = None
+
+    @property
+    def stop_line(self) -> str:
+        """Why it was stopped, in a line: of what a decision raised, without the traceback."""
+        return (self.stopped or "").partition("\n")[0]
+
+    def raise_failed_decision(self) -> None:
+        """Raise a DecisionError if one has stopped the study, unless that is at its target."""
+        if self.stopped_by == "decision" and not self.at_target:
+            raise DecisionError(f"study {self.record.name!r} is stopped: {self.stopped}")
 
     @property
     def n_finished(self) -> int:

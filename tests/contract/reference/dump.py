@@ -18,7 +18,7 @@ from evolvent.store.checkpoints.transfer import (
     publish_dir,
     staging_area,
 )
-from evolvent.store.dump import Chosen, JobPoint, MemberDump, StoppedBy, StudyDump, not_done
+from evolvent.store.dump import Chosen, JobPoint, MemberDump, StudyDump, not_done
 from evolvent.store.sql.idempotency import fingerprint
 from tests.contract.reference.studies import Studies
 from tests.contract.reference.study import ReferenceStudy, Slot
@@ -62,6 +62,7 @@ def _whole(
     study.on_disk = study.needed
     study.stopped, by = dump.stopped_for(study.missing())
     study.at_target, study.incomplete = by == "target", by == "import"
+    study.undecided = by == "decision"
     return study
 
 
@@ -83,21 +84,13 @@ def _dump(study: ReferenceStudy) -> StudyDump:
         created_at=study.created_at,
         started_at=study.started_at,
         stopped=study.stopped,
-        stopped_by=_stopped_by(study),
+        stopped_by=study.stopped_by,
         pins=sorted(study.pins, key=lambda job: (job.member, job.round)),
         members=map(_member, study.slots),
         jobs=iter(study.log.values()),
         points=_points(study),
         failures=iter(study.failed),
     )
-
-
-def _stopped_by(study: ReferenceStudy) -> StoppedBy | None:
-    if study.stopped is None:
-        return None
-    if study.incomplete:
-        return "import"
-    return "target" if study.at_target else "hand"
 
 
 def _member(slot: Slot) -> MemberDump:

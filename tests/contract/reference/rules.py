@@ -21,7 +21,7 @@ from evolvent.core.heads import (
 )
 from evolvent.core.population import Population
 from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
-from evolvent.errors import CheckpointMissing, LeaseLost, UnknownJob
+from evolvent.errors import CheckpointMissing, DecisionError, LeaseLost, UnknownJob
 from evolvent.store.dump import cannot_go_on
 from evolvent.store.records import (
     MAX_LOSSES,
@@ -53,7 +53,11 @@ def claim(
         slot = min(free, key=lambda s: (s.head.round, s.head.member != prefer, s.head.member))
         if slot.head.state is HeadState.QUEUED:
             if slot.head.cause is Cause.UNDECIDED:
-                _decide(study, [slot])
+                try:
+                    _decide(study, [slot])
+                except DecisionError as e:
+                    study.stopped, study.undecided = str(e), True
+                    return None
             if slot.head.state is not HeadState.QUEUED:
                 continue  # it waits for a donor, or was stopped
             slot.key = key
@@ -168,7 +172,8 @@ def resume(study: ReferenceStudy) -> None:
                     reason=RESTARTED_REASON,
                     cause=Cause.RESTARTED,
                 )
-    study.stopped, study.at_target = None, False
+    study.stopped, study.at_target, study.undecided = None, False, False
+    _settle(study)
 
 
 def extend(study: ReferenceStudy, rounds: int) -> None:
@@ -272,7 +277,10 @@ def _finish(study: ReferenceStudy, slot: Slot, row: JobRecord, *, parent: JobId 
     waiting = replace(slot.head, round=row.round + 1, state=HeadState.WAITING, parent=parent)
     fresh = study.slots[row.member] = Slot(waiting, row)
     _go_on(study, fresh)
-    _settle(study)
+    try:
+        _settle(study)
+    except DecisionError as e:
+        study.stopped, study.undecided = str(e), True
 
 
 def _go_on(study: ReferenceStudy, slot: Slot) -> None:

@@ -291,6 +291,7 @@ def _status(study: ReferenceStudy) -> StudyStatus:
         started_at=study.started_at,
         changed_at=study.changed_at,
         best_scores=n_scores or 1,
+        stopped_by=study.stopped_by,
     )
 
 

@@ -18,7 +18,7 @@ from evolvent.core.records import JobId, JobRecord, JobState, Member
 from evolvent.core.study import StudyRecord
 from evolvent.errors import LeaseLost, UnknownJob
 from evolvent.store.checkpoints.local import LocalCheckpoints
-from evolvent.store.records import FailedAttempt, JobColumn, Lease, Point, StudyState
+from evolvent.store.records import FailedAttempt, JobColumn, Lease, Point, StoppedBy, StudyState
 
 _ACTIVE = {HeadState.QUEUED, HeadState.RUNNING}
 _CELLS: Mapping[JobColumn, Callable[[JobRecord], Any]] = {
@@ -78,6 +78,7 @@ class ReferenceStudy:
     changed_at: float | None = None
     stopped: str | None = None
     at_target: bool = False
+    undecided: bool = False  # stopped by a decision that failed
     incomplete: bool = False  # imported without checkpoints that it needs to go on
     best: JobRecord | None = None
     log: dict[JobId, JobRecord] = field(default_factory=dict)
@@ -102,11 +103,20 @@ class ReferenceStudy:
 
     @property
     def state(self) -> StudyState:
-        if not any(slot.active for slot in self.slots):
+        waits = any(slot.head.state is HeadState.WAITING for slot in self.slots)
+        if not any(slot.active for slot in self.slots) and not (self.undecided and waits):
             # Nothing is left that could report, so members that wait would wait for ever.
             healthy = any(slot.healthy for slot in self.slots)
             return StudyState.FINISHED if healthy else StudyState.FAILED
         return StudyState.OPEN if self.stopped is None else StudyState.STOPPED
+
+    @property
+    def stopped_by(self) -> StoppedBy | None:
+        if self.stopped is None:
+            return None
+        if self.incomplete:
+            return "import"
+        return "decision" if self.undecided else "target" if self.at_target else "hand"
 
     @property
     def population(self) -> Population:

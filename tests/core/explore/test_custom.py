@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from functools import partial
 from typing import Any
 
@@ -9,10 +10,15 @@ import pytest
 
 import __main__
 from evolvent.core.distributions import Choice, IntUniform, Uniform
-from evolvent.core.explore import CustomExplore, explore_from_json, explore_to_json
+from evolvent.core.explore import (
+    CustomExplore,
+    UnrepeatableExplore,
+    explore_from_json,
+    explore_to_json,
+)
 from evolvent.core.rng import deferred
 from evolvent.core.space import Space
-from evolvent.errors import ConfigError, OutOfSpace
+from evolvent.errors import ConfigError, DecisionError
 from tests.core.builders import seeded
 from tests.core.explore import functions
 
@@ -46,17 +52,17 @@ def test_what_it_returns_is_typed_and_clipped() -> None:
         ({"lr": "high"}, "hyperparameter lr: got 'high', wanted a number from"),
         ({"lr": float("nan")}, "hyperparameter lr: got nan"),
         ({"momentum": 1}, "hyperparameter momentum: not in the space"),
-        (None, "hyperparameters: got None, wanted a dict"),
+        ([0.5], r"hyperparameters: got \[0.5\], wanted a dict"),
     ],
 )
 def test_what_does_not_fit_is_an_error_that_names_the_function(returned: Any, message: str) -> None:
-    with pytest.raises(OutOfSpace, match=f"(?s)CustomExplore.*returned.*{message}"):
+    with pytest.raises(DecisionError, match=f"(?s)CustomExplore.*returned.*{message}"):
         explored(lambda h, rng: returned)
 
 
 def test_a_category_outside_its_list_is_an_error() -> None:
     space = Space({"lr": Choice([0.25, 0.5])})
-    with pytest.raises(OutOfSpace, match=r"lr: got 0\.3"):
+    with pytest.raises(DecisionError, match=r"lr: got 0\.3"):
         explored(lambda h, rng: {"lr": 0.3}, space)
 
 
@@ -81,17 +87,39 @@ def test_a_function_of_a_module_is_stored_by_its_path(fn: Any, path: str) -> Non
     assert explore_to_json(strategy) == {"type": "CustomExplore", "fn": path}
     assert explore_from_json(explore_to_json(strategy)) == strategy
     assert pickle.loads(pickle.dumps(strategy)) == strategy
-    strategy.validate(SPACE)
+    strategy.validate(SPACE.only({"lr"}))
+
+
+class Halving:
+    def __call__(self, h: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        return {name: value / 2 for name, value in h.items()}
+
+    def method(self, h: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        return self(h, rng)
+
+
+HERE = __name__
 
 
 @pytest.mark.parametrize(
-    "fn", [lambda h, rng: h, functions.make_nested(), partial(functions.double)]
+    ("fn", "name"),
+    [
+        (lambda h, rng: h, f"{HERE}:<lambda>"),
+        (functions.make_nested(), f"{PATH}:make_nested.<locals>.nested"),
+        (partial(functions.double), f"{PATH}:double(...)"),
+        (Halving(), f"{HERE}:Halving(...)"),
+        (Halving().method, f"{HERE}:Halving.method(...)"),
+    ],
 )
-def test_a_function_without_a_path_works_here_but_cannot_be_stored(fn: Any) -> None:
-    CustomExplore(fn).validate(SPACE)
-    assert explored(fn, SPACE.only({"lr"}))["lr"] in {0.25, 0.5}
-    with pytest.raises(ConfigError, match="define it with `def` at the top of a module"):
-        explore_to_json(CustomExplore(fn))
+def test_a_function_without_a_path_works_here_and_is_stored_by_name(fn: Any, name: str) -> None:
+    given = CustomExplore(fn)
+    given.validate(SPACE.only({"lr"}))
+    assert explored(fn, SPACE.only({"lr"}))["lr"] in {0.125, 0.25, 0.5}
+    assert explore_to_json(given) == {"type": "CustomExplore", "fn": name}
+    stored = explore_from_json(explore_to_json(given))
+    assert (stored, hash(stored), repr(stored)) == (given, hash(given), f"CustomExplore({name!r})")
+    with pytest.raises(ConfigError, match=r"made while a script runs: give it again by .*resume"):
+        stored.validate(SPACE)
 
 
 def test_a_function_of_a_script_travels_itself_and_is_stored_by_its_name_there(
@@ -109,7 +137,7 @@ def test_a_function_of_a_script_travels_itself_and_is_stored_by_its_name_there(
     assert stored == given
     assert hash(stored) == hash(given)
     monkeypatch.delattr(__main__, "mine")
-    with pytest.raises(ConfigError, match=r"cannot import '__main__:mine'.*move it to a module"):
+    with pytest.raises(ConfigError, match=r"cannot import '__main__:mine'.*give it again by"):
         stored.validate(SPACE)
 
 
@@ -131,3 +159,87 @@ def test_a_path_is_read_without_importing_and_checked_before_work_starts(path: s
     strategy = explore_from_json({"type": "CustomExplore", "fn": path})
     with pytest.raises(ConfigError, match=r"CustomExplore\.fn"):
         strategy.validate(SPACE)
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        ({"lr": np.float32(0.5)}, {"lr": 0.5, "net.width": 3}),
+        ({"lr": np.array(0.5)}, {"lr": 0.5, "net.width": 3}),
+        ({"net": {"width": np.array(6)}}, {"lr": 0.25, "net.width": 6}),
+        ({"net.width": np.float64(6.5)}, {"lr": 0.25, "net.width": 6}),
+    ],
+)
+def test_values_of_numpy_are_taken_as_plain_ones(
+    returned: dict[str, Any], found: dict[str, Any]
+) -> None:
+    new = explored(lambda h, rng: returned)
+    assert new == found
+    assert [type(value) for value in new.values()] == [float, int]
+
+
+def test_the_dict_that_was_handed_in_may_be_changed_instead() -> None:
+    def change(h: dict[str, Any], rng: np.random.Generator) -> None:
+        h["net"]["width"] = 5
+        del h["lr"]
+
+    CustomExplore(change).validate(SPACE)
+    assert explored(change) == {"lr": 0.25, "net.width": 5}
+
+
+def sometimes(h: dict[str, Any], rng: np.random.Generator) -> None:
+    if rng.random() < 0.5:
+        h["lr"] = 0.5
+
+
+def test_one_that_changes_the_dict_only_now_and_then_is_fine() -> None:
+    CustomExplore(sometimes).validate(SPACE)
+
+
+def slips(h: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    return {"lr": h["learning_rate"]}
+
+
+@pytest.mark.parametrize(
+    ("fn", "message"),
+    [
+        (slips, "(?s)tried on .*lr.*slips.*raised KeyError: 'learning_rate'.*in slips"),
+        (lambda h, rng: {**h, "wd": 0.1}, "hyperparameter wd: not in the space, wanted lr"),
+        (lambda h, rng: {"lr": float("nan")}, "lr: got nan"),
+        (lambda h, rng: None, "returned None and left the hyperparameters as they were"),
+        (lambda h: h, r"takes \(h\): too many positional arguments; .*\(hyperparameters, rng\)"),
+        (lambda h, rng, scale: h, "takes .*missing a required argument: 'scale'"),
+        (lambda h, rng: h if rng.random() < 0.7 else {}["x"], "raised KeyError: 'x'"),
+    ],
+)
+def test_a_function_is_tried_before_work_starts(fn: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        CustomExplore(fn).validate(SPACE)
+
+
+def with_python(h: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    return {"lr": random.random()}
+
+
+def with_numpy(h: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    return {"lr": np.random.uniform()}  # noqa: NPY002 - what is warned of
+
+
+def count(h: dict[str, Any], rng: np.random.Generator, made: list[int] = []) -> dict[str, Any]:  # noqa: B006 - what is warned of
+    made.append(1)
+    return {"lr": 1 / len(made)}
+
+
+@pytest.mark.parametrize("fn", [with_python, with_numpy, count])
+def test_a_function_that_draws_from_elsewhere_is_warned_of(fn: Any) -> None:
+    with pytest.warns(UnrepeatableExplore, match="two results for the same hyperparameters"):
+        CustomExplore(fn).validate(SPACE)
+
+
+def test_a_failure_later_shows_where() -> None:
+    with pytest.raises(DecisionError) as caught:
+        explored(slips)
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"CustomExplore('{HERE}:slips') raised KeyError: 'learning_rate'"
+    assert any("in slips" in line for line in lines)
+    assert not any("custom.py" in line for line in lines if "test_custom.py" not in line)

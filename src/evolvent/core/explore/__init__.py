@@ -13,7 +13,7 @@ from evolvent.core.explore.combined import (
     as_explore,
     explored_names,
 )
-from evolvent.core.explore.custom import CustomExplore
+from evolvent.core.explore.custom import CustomExplore, UnrepeatableExplore
 from evolvent.core.explore.default import ROUNDS, default_explore, is_default_explore
 from evolvent.core.explore.gaussian import Gaussian
 from evolvent.core.explore.no_explore import NoExplore
@@ -38,6 +38,7 @@ __all__ = [
     "Perturb",
     "Resample",
     "Shift",
+    "UnrepeatableExplore",
     "ZeroTrap",
     "as_explore",
     "default_explore",

@@ -3,119 +3,220 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import reduce
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial, reduce
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from evolvent.core.records import Hyperparameters, Value
-from evolvent.core.rng import realised
+from evolvent.core.rng import realised, stream
 from evolvent.core.space import Space
-from evolvent.errors import ConfigError, OutOfSpace
-from evolvent.validation import invalid
+from evolvent.errors import ConfigError, DecisionError, OutOfSpace
+from evolvent.validation import invalid, warn
+
+_TRIALS = 16
+"""So many draws a function is tried on."""
+_REPEATED = 4
+"""On so many of them twice."""
+
+_Function: TypeAlias = Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any] | None]
 
 
-@dataclass(frozen=True, slots=True)
+class UnrepeatableExplore(UserWarning):
+    """An explore function gives two results for the same hyperparameters and generator."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class CustomExplore:
     """Call `fn(hyperparameters, rng)` and take the hyperparameters it returns.
 
-    The function gets a dict of its own, nested as the space is, and a NumPy generator. What it
-    leaves out stays as it was; numbers beyond the bounds are clipped; anything else that does not
-    fit the space is an error.
+    The function gets a dict of its own, nested as the space is, and a NumPy generator. It returns a
+    dict, or changes the one that it got and returns nothing. What it leaves out stays as it was;
+    numbers may be those of NumPy, those beyond the bounds are clipped, and for an integer any
+    number is rounded to the nearest one. Anything else that does not fit the space is an error: an
+    unknown name, NaN, a value that is not in a list.
 
-    With the study only the import path of the function is stored, and workers import it from
-    there. A function of a script or notebook (of `__main__`) reaches the workers that this script
-    starts, but no others: those need it in a module.
+    All that is drawn is to come from `rng`: a function that uses `random`, `np.random` or a state
+    of its own does not give the same study for the same seed, and is warned of.
+
+    It is tried on a few draws from the space when a study is created and when a run begins. Where
+    it fails later, no finished round is lost: the study stops, `run` raises a DecisionError with
+    the traceback, and goes on with the next `run` once the function is mended.
+
+    Functions, lambdas, closures, `functools.partial` and objects that can be called reach the
+    workers that a script starts. With the study only a name is stored: whoever goes on with it
+    imports the function by that, or, where it has no import path, gives it again by
+    `create_study(..., resume=True)`. Other programs, such as `evolvent worker`, need a path.
 
     Attributes:
         fn: a function, or its path such as `"package.module:function"`.
     """
 
-    fn: Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]] | str
+    fn: _Function | str
+    _stored: str = field(init=False, default="", compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.fn, str):
-            if not all(self.fn.partition(":")):
+        fn = self.fn
+        if isinstance(fn, str):
+            if not all(fn.partition(":")):
                 raise invalid(
-                    "CustomExplore.fn", f"got {self.fn!r:.120}, wanted a path 'module:function'"
+                    "CustomExplore.fn", f"got {fn!r:.120}, wanted a path 'module:function'"
                 )
-        elif not callable(self.fn):
+            stored = fn
+        elif not callable(fn):
             raise invalid(
-                "CustomExplore.fn", f"got {self.fn!r:.80}, wanted a function or its import path"
+                "CustomExplore.fn", f"got {fn!r:.80}, wanted a function or its import path"
             )
-        elif not (path := _path(self.fn) or "__main__:").startswith("__main__:"):
-            object.__setattr__(self, "fn", path)
+        else:
+            stored = _stored_name(fn)
+            if _is_path(stored) and not stored.startswith("__main__:"):
+                object.__setattr__(self, "fn", stored)
+        # Here and once: in a worker, `__main__` is another module.
+        object.__setattr__(self, "_stored", stored)
 
     def __call__(
         self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
     ) -> dict[str, Value]:
-        mine = {name: hyperparameters[name] for name in space}
-        function = self._function()
-        try:
-            returned = function(space.nest(mine), realised(rng))
-        except Exception as e:
-            raise ConfigError(f"{self!r} raised {type(e).__name__}: {e}") from e
-        try:
-            return {**mine, **space.clip(returned)}
-        except OutOfSpace as e:
-            raise OutOfSpace(f"{self!r} returned {returned!r:.200}: {e}") from e
+        return self._move({name: hyperparameters[name] for name in space}, space, rng)[0]
 
     def validate(self, space: Space) -> None:
-        """Import the function.
+        """Import the function, and try it on a few draws from the space.
 
         Raises:
-            ConfigError: there is none at that path.
+            ConfigError: there is none at that path; it cannot be called with hyperparameters and
+                `rng`; it raises, or returns nothing or what is not in the space.
         """
-        self._function()
+        self._check_arguments()
+        tried = [self._try(space, i) for i in range(_TRIALS)]
+        if not any(answered for _, answered in tried):
+            raise invalid(
+                "explore",
+                f"{self!r} returned None and left the hyperparameters as they were, wanted a dict "
+                "of them, or changes to the one that it was given",
+            )
+        # What it draws from elsewhere, or counts, has gone on meanwhile.
+        again = [self._try(space, i) for i in range(_REPEATED)]
+        if again != tried[:_REPEATED]:
+            warn(
+                f"{self!r} gave two results for the same hyperparameters and the same rng: draw "
+                "from rng only, not from random or np.random, or the same seed will not give the "
+                "same study",
+                UnrepeatableExplore,
+            )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the strategy as JSON.
+        """Return the strategy as JSON: of the function, its name."""
+        return {"type": "CustomExplore", "fn": self._stored}
 
-        Raises:
-            ConfigError: the function has no import path.
-        """
-        path = self._name()
-        if not isinstance(path, str):
-            raise invalid(
-                "CustomExplore.fn",
-                f"{self.fn!r:.120} cannot be stored: define it with `def` at the "
-                "top of a module or script, so that workers can have it",
-            )
-        return {"type": "CustomExplore", "fn": path}
+    def __repr__(self) -> str:
+        return f"CustomExplore({self._stored!r})"
 
     def __eq__(self, other: object) -> bool:
-        """Return whether both are stored alike: as a function of a script or as its path."""
-        return isinstance(other, CustomExplore) and self._name() == other._name()
+        """Return whether both are stored alike."""
+        return isinstance(other, CustomExplore) and self._stored == other._stored
 
     def __hash__(self) -> int:
-        return hash(self._name())
+        return hash(self._stored)
 
-    def _name(self) -> object:
-        return self.fn if isinstance(self.fn, str) else _path(self.fn) or self.fn
-
-    def _function(self) -> Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]:
+    def _function(self) -> _Function:
         return _resolve(self.fn) if isinstance(self.fn, str) else self.fn
 
+    def _move(
+        self, mine: dict[str, Value], space: Space, rng: np.random.Generator
+    ) -> tuple[dict[str, Value], bool]:
+        """Return the new values, and whether the function has returned or changed anything."""
+        function, given = self._function(), space.nest(mine)
+        try:
+            returned = function(given, realised(rng))
+        except Exception as e:
+            raise DecisionError(f"{self!r} raised {_describe(e)}") from e
+        new = _plain(given if returned is None else returned)
+        try:
+            moved = {**mine, **space.clip(new)}
+        except OutOfSpace as e:
+            raise DecisionError(f"{self!r} returned {new!r:.200}: {e}", field=e.field) from e
+        return moved, returned is not None or space.nest(mine) != given
 
-def _path(fn: Callable[..., Any]) -> str | None:
-    """Return the import path of a function; None when the path leads elsewhere."""
-    path = f"{getattr(fn, '__module__', '')}:{getattr(fn, '__qualname__', '')}"
+    def _try(self, space: Space, draw: int) -> tuple[dict[str, Value], bool]:
+        rng = stream(0, "try explore", draw, 0)
+        mine = space.sample(rng=rng)
+        try:
+            return self._move(mine, space, rng)
+        except DecisionError as e:
+            problem = f"tried on {space.nest(mine)!r:.300}: {e}"
+            raise invalid("explore", problem) from e.__cause__
+
+    def _check_arguments(self) -> None:
+        try:
+            signature = inspect.signature(self._function())
+        except (TypeError, ValueError):  # of a function written in C
+            return
+        try:
+            signature.bind({}, None)
+        except TypeError as e:
+            wanted = "wanted a function that is called with (hyperparameters, rng)"
+            raise invalid("explore", f"{self!r} takes {signature}: {e}; {wanted}") from None
+
+
+def _describe(error: Exception) -> str:
+    """Return an error in a line, and below it where in the function it was raised."""
+    own = error.__traceback__
+    inside = own.tb_next if own is not None and own.tb_next is not None else own
+    lines = "".join(traceback.format_exception(type(error), error, inside)).rstrip()
+    return f"{type(error).__name__}: {error}\n{lines}"
+
+
+def _plain(value: Any) -> Any:
+    """Return scalars of NumPy, arrays without dimensions too, as Python's own."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    return value
+
+
+def _stored_name(fn: Callable[..., Any]) -> str:
+    """Return the import path of a function, or a name that is none.
+
+    What is made while a script runs has `<` or `(` in its name: `pkg.mod:make.<locals>.step`,
+    `pkg.mod:Explorer(...)`.
+    """
+    if isinstance(fn, partial):
+        return f"{_stored_name(fn.func)}(...)"
+    named = fn if hasattr(fn, "__qualname__") else type(fn)
+    path = f"{named.__module__ or 'builtins'}:{named.__qualname__}"
     try:
-        return path if _resolve(path) is fn else None
+        found = None if "<" in path else _resolve(path)
     except ConfigError:
-        return None
+        found = None
+    return path if found is fn or "<" in path else f"{path}(...)"
 
 
-def _resolve(path: str) -> Callable[..., Any]:
+def _is_path(name: str) -> bool:
+    return not {"<", "("} & set(name)
+
+
+def _resolve(path: str) -> _Function:
     module, _, name = path.partition(":")
+    if not _is_path(path):
+        raise invalid(
+            "CustomExplore.fn",
+            f"cannot import {path!r}, which is made while a script runs: give it again by "
+            "create_study(..., resume=True), or use a function at the top of a module",
+        )
     try:
         found: Any = reduce(getattr, name.split("."), importlib.import_module(module))
     except (ImportError, AttributeError, ValueError) as e:
         advice = ""
         if module == "__main__":
-            advice = ": it was defined in a script; move it to a module that workers can import"
+            advice = (
+                ": it was defined in a script; give it again by create_study(..., resume=True), or "
+                "move it to a module that workers can import"
+            )
         raise invalid("CustomExplore.fn", f"cannot import {path!r} ({e}){advice}") from e
     if not callable(found):
         raise invalid("CustomExplore.fn", f"{path!r} is {found!r:.80}, wanted a function")

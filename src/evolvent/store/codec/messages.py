@@ -37,7 +37,7 @@ from evolvent.store.codec.fields import (
     wrong,
 )
 from evolvent.store.codec.file_list import FILES
-from evolvent.store.codec.study import RECORD
+from evolvent.store.codec.study import RECORD, STOPPER
 from evolvent.store.records import (
     Failure,
     Lease,
@@ -110,7 +110,7 @@ STATUS = message(
         "started_at": nullable(NUMBER),
         "changed_at": nullable(NUMBER),
     },
-    optional={"best_scores": COUNT},
+    optional={"best_scores": COUNT, "stopped_by": nullable(STOPPER)},
 )
 
 

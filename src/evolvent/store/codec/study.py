@@ -24,7 +24,8 @@ from evolvent.store.codec.fields import (
     object_,
     text,
 )
-from evolvent.store.dump import StoppedBy, StudyDump
+from evolvent.store.dump import StudyDump
+from evolvent.store.records import StoppedBy
 
 _KNOWN = {field.name: field for field in fields(StudyRecord)}
 _SINCE = {"best"}
@@ -86,7 +87,7 @@ RECORD = Field(
 """The settings of a study; those that have a default may be left out."""
 _WHOLE_RECORD = replace(RECORD, read=lambda value, name: record_from_json(object_(value, name)))
 _STOPPERS = get_args(StoppedBy)
-_STOPPER = text(" or ".join(map(repr, _STOPPERS)), _STOPPERS.__contains__, enum=[*_STOPPERS])
+STOPPER = text(" or ".join(map(repr, _STOPPERS)), _STOPPERS.__contains__, enum=[*_STOPPERS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class StudySettings:
     created_at: Annotated[float, NUMBER]
     started_at: Annotated[float | None, nullable(NUMBER)]
     stopped: Annotated[str | None, nullable(TEXT)]
-    stopped_by: Annotated[StoppedBy | None, nullable(_STOPPER)]
+    stopped_by: Annotated[StoppedBy | None, nullable(STOPPER)]
     pins: Annotated[Sequence[JobId], list_of(JOB_NAME)]
 
     def __post_init__(self) -> None:

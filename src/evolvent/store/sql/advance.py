@@ -11,7 +11,8 @@ from evolvent.core.heads import Head, HeadState, decided_head, next_head, round_
 from evolvent.core.population import Population
 from evolvent.core.records import Cause, JobId, JobState, Member
 from evolvent.core.study import mean_score
-from evolvent.store.records import JOB_COLUMNS
+from evolvent.errors import ConfigError, DecisionError
+from evolvent.store.records import JOB_COLUMNS, StoppedBy
 from evolvent.store.sql import rows
 from evolvent.store.sql.population import lineage_scores
 from evolvent.store.sql.rows import ID_STRIDE, HeadRow, LazyHyperparameters
@@ -23,7 +24,7 @@ SET best_member = :member, best_round = :round, best_score = :score, best_scores
     best_checkpoint = :checkpoint
 WHERE id = :study
 """
-_STOP = "UPDATE study SET stopped = :why, stopped_by = 'target' WHERE id = :study"
+_STOP = "UPDATE study SET stopped = :why, stopped_by = :by WHERE id = :study"
 NO_ROUND = 2**62
 """A round that nobody reaches."""
 # What a job takes over from its head has the same name there, but for the checkpoint that it
@@ -84,6 +85,19 @@ def finish_job(work: UnitOfWork, head: HeadRow, result: JobResult) -> None:
     if score is not None:
         _note_best(work, me.job, score, result.checkpoint)
     if work.row.has_waiting or new.state is HeadState.WAITING:
+        try:
+            _decide_waiting(work)
+        except (ConfigError, DecisionError) as e:  # the job is in the log all the same
+            _stop(work, str(e), by="decision")
+
+
+def decide_waiting(work: UnitOfWork) -> None:
+    """Decide for the members whose decision failed when it was due, if there are any.
+
+    Raises:
+        DecisionError: it fails again.
+    """
+    if work.row.has_waiting:
         _decide_waiting(work)
 
 
@@ -102,9 +116,13 @@ def decide(work: UnitOfWork, head: HeadRow) -> dict[str, Any] | None:
 
     Returns:
         What changes of the head, by column, not written yet; None when its member was stopped,
-        which is.
+        or the study because the decision failed, which is.
     """
-    new, address = _decided(work, head)
+    try:
+        new, address = _decided(work, head)
+    except DecisionError as e:
+        _stop(work, str(e), by="decision")
+        return None
     if new.state is not HeadState.QUEUED:
         _write_head(work, new, address)
         return None
@@ -147,7 +165,11 @@ def _note_best(work: UnitOfWork, job: JobId, score: float, checkpoint: str | Non
         work.drop_ref(row.best_checkpoint)
         work.add_ref(checkpoint)
     if row.stopped is None and work.record.reached(score, n_scores):
-        work.execute(_STOP, {"study": work.study, "why": f"{job} reached the target"})
+        _stop(work, f"{job} reached the target", by="target")
+
+
+def _stop(work: UnitOfWork, why: str, *, by: StoppedBy) -> None:
+    work.execute(_STOP, {"study": work.study, "why": rows.storable_text(why), "by": by})
 
 
 def _decide_waiting(work: UnitOfWork) -> None:

@@ -17,10 +17,11 @@ from evolvent.store.records import (
     RESTARTED_REASON,
     Lease,
     Report,
+    StoppedBy,
     StudyState,
 )
 from evolvent.store.sql import rows
-from evolvent.store.sql.advance import resume_members
+from evolvent.store.sql.advance import decide_waiting, resume_members
 from evolvent.store.sql.database import ConnectionLost, Transaction
 from evolvent.store.sql.dump import PARENTS, missing
 from evolvent.store.sql.idempotency import fingerprint, run_idempotent
@@ -44,7 +45,8 @@ VALUES (:id, :study, :member, {", ".join(f":{column}" for column in rows.HEAD_CO
 _TABLES = ("member", "job", "point", "failure", "pin")
 _STOP = """
 UPDATE study
-SET stopped = :reason, stopped_by = CASE stopped_by WHEN 'import' THEN 'import' ELSE 'hand' END
+SET stopped = :reason,
+    stopped_by = CASE WHEN stopped_by IN ('import', 'decision') THEN stopped_by ELSE 'hand' END
 WHERE id = :study
 """
 _REOPEN = "UPDATE study SET stopped = NULL, stopped_by = NULL WHERE id = :study"
@@ -153,7 +155,7 @@ class SqlControl:
     def resume(self, study: int) -> None:
         with self._session.loaded(study) as work:
             values = {"study": study, "rounds": work.record.rounds}
-            state = study_state(work, study, work.row.stopped)
+            state = study_state(work, study, work.row)
             if work.row.stopped_by == "import":
                 if state is StudyState.FINISHED:
                     return
@@ -164,6 +166,7 @@ class SqlControl:
                 why = {"reason": RESTARTED_REASON, "cause": Cause.RESTARTED.value}
                 work.execute(_RESTART, {**values, **why})
             work.execute(_REOPEN, values)
+            decide_waiting(work)
 
     @retry
     def extend(self, study: int, *, rounds: int) -> None:
@@ -246,7 +249,7 @@ def insert_study(
     created_at: float,
     started_at: float | None = None,
     stopped: str | None = None,
-    stopped_by: str | None = None,
+    stopped_by: StoppedBy | None = None,
 ) -> int:
     """Write a study without members; return its number.
 

@@ -40,6 +40,7 @@ _ACTIVE = """
 SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'queued')
     OR EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'running')
 """
+_WAITS = "SELECT EXISTS (SELECT 1 FROM member WHERE study = :study AND state = 'waiting')"
 _HEALTHY = """
 SELECT EXISTS (
     SELECT 1 FROM member m JOIN job j
@@ -200,12 +201,15 @@ class SqlReader:
             return [_status(tx, row, decoded(row[0], row[1])) for row in found]
 
 
-def study_state(tx: Transaction, study: int, stopped: str | None) -> StudyState:
+def study_state(tx: Transaction, study: int, row: StudyRow) -> StudyState:
     """Return where a study stands: nobody waits for a member that can never go on."""
-    if not tx.execute(_ACTIVE, {"study": study}).fetchone()[0]:
+    values = {"study": study}
+    # A decision that failed leaves members that wait for it to be taken again.
+    waits = row.stopped_by == "decision" and tx.execute(_WAITS, values).fetchone()[0]
+    if not waits and not tx.execute(_ACTIVE, values).fetchone()[0]:
         healthy = tx.execute(_HEALTHY, {"study": study}).fetchone()[0]
         return StudyState.FINISHED if healthy else StudyState.FAILED
-    return StudyState.OPEN if stopped is None else StudyState.STOPPED
+    return StudyState.OPEN if row.stopped is None else StudyState.STOPPED
 
 
 def _job(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> JobRecord:
@@ -230,12 +234,13 @@ def _status(tx: Transaction, row: Row, record: StudyRecord) -> StudyStatus:
     return StudyStatus(
         id=study,
         record=record,
-        state=study_state(tx, study, current.stopped),
+        state=study_state(tx, study, current),
         counts=counts + Counter(finished),
         members=n_members,
         best=current.best,
         best_score=current.best_score,
         stopped=current.stopped,
+        stopped_by=current.stopped_by,
         created_at=created_at,
         started_at=current.started_at,
         changed_at=changed_at,

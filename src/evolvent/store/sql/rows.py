@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from evolvent.core.heads import Head, HeadState
 from evolvent.core.records import Cause, JobId, JobRecord, JobState, Value
 from evolvent.core.study import StudyRecord
-from evolvent.store.records import JOB_COLUMNS, FailedAttempt, Failure, FailureKind
+from evolvent.store.records import JOB_COLUMNS, FailedAttempt, Failure, FailureKind, StoppedBy
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -72,7 +72,7 @@ class StudyRow(NamedTuple):
 
     epoch: int
     stopped: str | None
-    stopped_by: str | None
+    stopped_by: StoppedBy | None
     best_member: int | None
     best_round: int | None
     best_score: float | None
