@@ -32,10 +32,10 @@ ARMS: Mapping[str, str] = {
     "default": "PBT()",
     "paper": "PBT.paper()",
     "ray": "PBT.ray()",
-    "wide": "PBT(Truncation(0.25), [Perturb((0.5, 2)), Resample(0.1)])",
-    "wide25": "PBT(Truncation(0.25), [Perturb((0.5, 2)), Resample(0.25)])",
-    "tournament": "PBT(BinaryTournament(), Perturb((0.5, 2)))",
-    "twothirds": "PBT(Truncation(0.25), [Perturb((2 / 3, 1.5)), Resample(0.1)])",
+    "wide": "PBT(Truncation(0.25), [Perturb(factors=(0.5, 2)), Resample(0.1)])",
+    "wide25": "PBT(Truncation(0.25), [Perturb(factors=(0.5, 2)), Resample(0.25)])",
+    "tournament": "PBT(BinaryTournament(), Perturb(factors=(0.5, 2)))",
+    "twothirds": "PBT(Truncation(0.25), [Perturb(factors=(2 / 3, 1.5)), Resample(0.1)])",
 }
 CONTROLS: Mapping[str, str] = {"random": "RandomSearch()", "constant": "constant"}
 """Always there. `constant` is the best of a grid of constants, which no search knows."""
@@ -69,7 +69,7 @@ class Arm:
     """A named algorithm.
 
     Attributes:
-        expression: what makes it, such as `PBT(Truncation(0.25), Perturb((0.5, 2)))`; or
+        expression: what makes it, such as `PBT(Truncation(0.25), Perturb(factors=(0.5, 2)))`; or
             `constant`.
     """
 

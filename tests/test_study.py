@@ -193,7 +193,7 @@ def test_more_rounds_extend_and_fewer_do_not_shorten(tmp_path: Path) -> None:
 def test_the_default_is_stored_with_the_steps_of_its_rounds(tmp_path: Path) -> None:
     study = ev.create_study("s", **settings(tmp_path, rounds=10))
     assert study.record.algorithm == ev.PBT(
-        ev.Truncation(0.25), [ev.Perturb((0.622, 1.607)), ev.Resample(0.25)]
+        ev.Truncation(0.25), [ev.Perturb(factors=(0.622, 1.607)), ev.Resample(0.25)]
     )
 
 
@@ -213,8 +213,8 @@ def test_more_rounds_leave_the_steps_of_the_default_as_they_are(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("first", "then"),
     [
-        (ev.PBT(explore=ev.Perturb((0.622, 1.607))), ev.PBT()),
-        (ev.PBT(), ev.PBT(explore=[ev.Perturb((0.622, 1.607)), ev.Resample(0.25)])),
+        (ev.PBT(explore=ev.Perturb(factors=(0.622, 1.607))), ev.PBT()),
+        (ev.PBT(), ev.PBT(explore=[ev.Perturb(factors=(0.622, 1.607)), ev.Resample(0.25)])),
         (ev.PBT(), ev.PBT(ev.CopyBest())),
         (ev.PBT(), ev.RandomSearch()),
         (ev.RandomSearch(), ev.PBT()),

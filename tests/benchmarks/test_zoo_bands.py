@@ -35,7 +35,7 @@ def ends(
 
 
 def truncation(low: float, high: float, *, fraction: float) -> Algorithm:
-    return ev.PBT(ev.Truncation(fraction), ev.Perturb((low, high)))
+    return ev.PBT(ev.Truncation(fraction), ev.Perturb(factors=(low, high)))
 
 
 def test_grid_of_figure_2_ends_where_it_must():
@@ -123,7 +123,7 @@ def test_noisy_quadratic_of_which_scores_are_noisy(exploit: Any, noise: float, e
     """The figures are of means of ten scores a decision."""
     train = partial(train_quadratic, noise=noise / math.sqrt(10))
     task = replace(TASKS["nqm"], train=train)
-    found = ends(task, ev.PBT(exploit, ev.Perturb((0.8, 1.2))), 20, 10, seeds=12)
+    found = ends(task, ev.PBT(exploit, ev.Perturb(factors=(0.8, 1.2))), 20, 10, seeds=12)
     assert -mean(found) == pytest.approx(expected, abs=4 * 0.007 / math.sqrt(12) + 0.001)
 
 

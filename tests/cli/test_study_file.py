@@ -78,7 +78,7 @@ def test_file_can_say_everything(tmp_path: Path) -> None:
         "max_failures": 1,
         "trainable": "package.module:train",
         "best": "mean of 3",
-        "algorithm": ev.PBT(ev.BinaryTournament(), ev.Perturb(0.5, 2.0)),
+        "algorithm": ev.PBT(ev.BinaryTournament(), ev.Perturb(low=0.5, high=2.0)),
         "initial": [{"lr": 0.1}, {"lr": 0.2, "optimizer": {"momentum": 0.9}}],
     }
     assert running == {

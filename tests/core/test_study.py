@@ -20,7 +20,9 @@ def test_a_study_survives_json_exactly() -> None:
     there = study(
         mode="min",
         space=Space.of({"net": {"width": Ordinal([16, 32])}, "lr": LogUniform(1e-5, 1)}),
-        algorithm=PBT(TTest(5), {"net.width": Shift(), "lr": [Resample(), Perturb(0.5, 2)]}),
+        algorithm=PBT(
+            TTest(5), {"net.width": Shift(), "lr": [Resample(), Perturb(low=0.5, high=2)]}
+        ),
         initial=({"lr": 0.1}, {}),
         synchronous=True,
         target=0.01,
@@ -31,7 +33,7 @@ def test_a_study_survives_json_exactly() -> None:
 def test_what_follows_the_rounds_is_written_out_and_then_stays() -> None:
     default = PBT(copies="weights")
     there = study(algorithm=default, rounds=10)
-    explore = [Perturb((0.622, 1.607)), Resample(0.25)]
+    explore = [Perturb(factors=(0.622, 1.607)), Resample(0.25)]
     written = PBT(Truncation(0.25), explore, copies="weights")
     assert there.algorithm == there.checked().algorithm == written
     assert replace(there, rounds=50).algorithm == written
@@ -44,7 +46,7 @@ def test_json_without_strategies_is_the_default_of_the_rounds(algorithm: Any) ->
     plain = {**study(rounds=50).to_json(), "algorithm": algorithm}
     read = StudyRecord.from_json(plain)
     assert read.algorithm == PBT(
-        Truncation(probability=0.792), [Perturb((0.809, 1.236)), Resample(0.05)]
+        Truncation(probability=0.792), [Perturb(factors=(0.809, 1.236)), Resample(0.05)]
     )
     assert read == study(rounds=50)
 

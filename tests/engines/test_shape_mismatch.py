@@ -36,7 +36,7 @@ CURE = (
 
 
 def test_a_copy_that_does_not_fit_names_what_changed_and_the_cure() -> None:
-    study = new_study(ev.Perturb((2.0,)))
+    study = new_study(ev.Perturb(factors=(2.0,)))
     study.run(Layered, workers=0, progress=False)
     [failed] = study.failures()
     assert failed.failure.message == f"ValueError: shape mismatch: (4,) into (8,)\n{CURE}"
@@ -45,14 +45,14 @@ def test_a_copy_that_does_not_fit_names_what_changed_and_the_cure() -> None:
 
 
 def test_the_cure_cures() -> None:
-    study = new_study({"step": ev.Perturb((2.0,))})
+    study = new_study({"step": ev.Perturb(factors=(2.0,))})
     study.run(Layered, workers=0, progress=False)
     assert study.failures() == []
     assert study.job("m1r1").hyperparameters["layers"] == 4
 
 
 def test_who_asks_for_jobs_is_told_too() -> None:
-    study = new_study(ev.Perturb((2.0,)))
+    study = new_study(ev.Perturb(factors=(2.0,)))
 
     def train() -> None:
         while job := study.next_job():

@@ -27,7 +27,7 @@ from evolvent.validation import DEFAULT_STORE
 
 TRAINABLE = "evolvent.demo.digits:Digits"
 SPACE = {"lr": LogUniform(1e-5, 1.0), "momentum": Uniform(0.1, 0.99), "dropout": Uniform(0.0, 0.8)}
-FACTORS = Perturb((0.8, 1.2))
+FACTORS = Perturb(factors=(0.8, 1.2))
 BREEDING = PBT(
     exploit=Truncation(0.25),
     # dropout may be 0, which no factor can leave: take steps instead

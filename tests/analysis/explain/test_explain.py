@@ -29,7 +29,7 @@ SPACE = Space.of(
 )
 EXPLORES: list[Any] = [
     ev.Perturb(),
-    [ev.Resample(0.25), ev.Perturb(0.5, 2.0)],
+    [ev.Resample(0.25), ev.Perturb(low=0.5, high=2.0)],
     ev.Gaussian(0.3, choices=True),
     [ev.Perturb(), {"act": ev.Resample(0.5)}],
     {"lr": ev.Perturb(), "depth": ev.Shift(), "units": [ev.Shift(), ev.Resample(0.5)]},
@@ -378,7 +378,9 @@ def test_half_a_copy_says_which_half(copies: Any, deed: str) -> None:
 
 
 def test_a_value_that_hits_the_bound_is_called_clipped() -> None:
-    busy = crew(ev.PBT(explore=ev.Perturb((10, 100))), initial=tuple({"lr": 0.5} for _ in range(4)))
+    busy = crew(
+        ev.PBT(explore=ev.Perturb(factors=(10, 100))), initial=tuple({"lr": 0.5} for _ in range(4))
+    )
     [change] = why(trained(busy, [0.5, 0.9, 0.7, 0.1]), "m3r1").changes
     assert change.clipped
     assert change.how in ("x10, clipped at 1", "x100, clipped at 1")
@@ -387,8 +389,16 @@ def test_a_value_that_hits_the_bound_is_called_clipped() -> None:
 @pytest.mark.parametrize(
     ("explore", "how", "line"),
     [
-        (ev.Perturb((2.0,)), "stays with the weights", " (the donor's b stays with the weights)"),
-        ({"lr": ev.Perturb((2.0,)), "kind": ev.Resample(1.0)}, "drawn anew", " (the donor's b "),
+        (
+            ev.Perturb(factors=(2.0,)),
+            "stays with the weights",
+            " (the donor's b stays with the weights)",
+        ),
+        (
+            {"lr": ev.Perturb(factors=(2.0,)), "kind": ev.Resample(1.0)},
+            "drawn anew",
+            " (the donor's b ",
+        ),
     ],
 )
 def test_a_choice_stays_with_the_weights_and_says_so(explore: Any, how: str, line: str) -> None:

@@ -159,7 +159,7 @@ def test_a_healthy_study_is_not_warned_of_whatever_its_length(rounds: int, popul
 
 @pytest.mark.parametrize("population", [4, 8, 32])
 def test_a_study_that_does_not_explore_is_warned_of(population: int) -> None:
-    stuck = climbed(ev.Perturb(0.9999, 1.0001), population=population, rounds=60)
+    stuck = climbed(ev.Perturb(low=0.9999, high=1.0001), population=population, rounds=60)
     assert "nothing is explored any more" in str(stuck.warning)
 
 

@@ -39,7 +39,7 @@ def two(*scores: float | None) -> Population:
 
 
 def test_a_copy_takes_weights_and_hyperparameters_and_explores_them() -> None:
-    decision = decide(PBT(explore=Perturb((2.0,))), 0, two())
+    decision = decide(PBT(explore=Perturb(factors=(2.0,))), 0, two())
     assert decision == Copy(
         1,
         {"lr": 0.8, "width": 40},
@@ -48,7 +48,7 @@ def test_a_copy_takes_weights_and_hyperparameters_and_explores_them() -> None:
 
 
 def test_outside_of_a_study_the_default_takes_the_steps_of_20_rounds() -> None:
-    written = PBT(Truncation(0.25), [Perturb((0.715, 1.399)), Resample(0.125)])
+    written = PBT(Truncation(0.25), [Perturb(factors=(0.715, 1.399)), Resample(0.125)])
     assert PBT().for_rounds(20) == written != PBT()
     for seed in range(20):
         assert decide(PBT(), 0, two(), seed=seed) == decide(written, 0, two(), seed=seed)
@@ -74,7 +74,7 @@ def test_without_a_copy_nothing_is_explored() -> None:
 
 
 def test_weights_alone_leave_the_own_hyperparameters_to_be_explored() -> None:
-    decision = decide(PBT(explore=Perturb((2.0,)), copies="weights"), 0, two())
+    decision = decide(PBT(explore=Perturb(factors=(2.0,)), copies="weights"), 0, two())
     assert decision == Copy(
         1,
         {"lr": 0.4, "width": 20},
@@ -84,7 +84,7 @@ def test_weights_alone_leave_the_own_hyperparameters_to_be_explored() -> None:
 
 
 def test_hyperparameters_alone_leave_the_own_weights() -> None:
-    decision = decide(PBT(explore=Perturb((2.0,)), copies="hyperparameters"), 0, two())
+    decision = decide(PBT(explore=Perturb(factors=(2.0,)), copies="hyperparameters"), 0, two())
     assert isinstance(decision, Keep)
     assert decision.hyperparameters == {"lr": 0.8, "width": 40}
     assert "took the hyperparameters of member 1" in decision.reason
@@ -99,7 +99,7 @@ def test_hyperparameters_alone_leave_the_own_weights() -> None:
     ],
 )
 def test_static_hyperparameters_go_with_the_weights(copies: Any, expected: Any) -> None:
-    algorithm = PBT(explore={"lr": Perturb((2.0,))}, copies=copies)
+    algorithm = PBT(explore={"lr": Perturb(factors=(2.0,))}, copies=copies)
     decision = decide(algorithm, 0, two())
     assert isinstance(decision, (Copy, Keep))
     assert decision.hyperparameters == expected
@@ -136,7 +136,7 @@ def test_a_failed_member_without_a_donor_waits() -> None:
 
 
 def test_without_exploit_everybody_explores_its_own_values() -> None:
-    decision = decide(PBT(NoExploit(), Perturb((2.0,))), 1, two())
+    decision = decide(PBT(NoExploit(), Perturb(factors=(2.0,))), 1, two())
     assert decision == Keep(
         "copies nobody: explores, lr 0.4 -> 0.8, width 20 -> 40", {"lr": 0.8, "width": 40}
     )

@@ -21,8 +21,8 @@ from evolvent.errors import ConfigError
 ALL = (
     PBT(),
     PBT().for_rounds(10),
-    PBT(Truncation(0.4, min_gap=0.1, burn_in=3), Perturb(0.5, 2, bounds="reflect")),
-    PBT(TTest(5, 0.1), [Resample(0.25), Perturb((0.8, 1.25))], copies="weights"),
+    PBT(Truncation(0.4, min_gap=0.1, burn_in=3), Perturb(low=0.5, high=2, bounds="reflect")),
+    PBT(TTest(5, 0.1), [Resample(0.25), Perturb(factors=(0.8, 1.25))], copies="weights"),
     PBT(NoExploit(), {"lr": Gaussian(0.1), "net": {"depth": [Shift(), NoExplore()]}}),
     RandomSearch(),
     Replay(("lr", "act"), (0, 3), ((0.1, "relu"), (0.01, "tanh"))),
@@ -39,7 +39,7 @@ def test_an_algorithm_survives_json_and_pickle_exactly(algorithm: Any) -> None:
 
 
 def test_the_stored_form_is_readable() -> None:
-    assert algorithm_to_json(PBT(Truncation(0.2), {"lr": Perturb(0.5, 2)})) == {
+    assert algorithm_to_json(PBT(Truncation(0.2), {"lr": Perturb(low=0.5, high=2)})) == {
         "type": "PBT",
         "exploit": {
             "type": "Truncation",
@@ -75,7 +75,7 @@ def test_a_study_file_may_be_short() -> None:
 @pytest.mark.parametrize(
     ("name", "preset"),
     [
-        ("PBT.paper", PBT(Truncation(0.2), Perturb((0.8, 1.2), choices=True))),
+        ("PBT.paper", PBT(Truncation(0.2), Perturb(factors=(0.8, 1.2), choices=True))),
         ("PBT.ray", PBT(Truncation(0.25), [Perturb(), Resample(0.25, choices=True)])),
     ],
 )

@@ -31,7 +31,7 @@ from evolvent.core.explore import (
     ],
 )
 def test_steps_by_rounds(rounds: int, factors: tuple[float, float], probability: float) -> None:
-    assert default_explore(rounds) == Chain((Perturb(factors), Resample(probability)))
+    assert default_explore(rounds) == Chain((Perturb(factors=factors), Resample(probability)))
 
 
 @pytest.mark.parametrize("rounds", [2, 7, 33, 99, 100, 999, 9_999, 10_000, 123_456, 2**31 - 1])
@@ -54,17 +54,17 @@ def test_the_default_is_known_again(rounds: int) -> None:
     "explore",
     [
         Perturb(),
-        Perturb((0.622, 1.607)),
-        [Perturb((0.622, 1.607)), Resample(0.2)],
-        [Perturb((0.622, 1.607)), Resample(0.25, choices=True)],
-        [Perturb((0.622, 1.607), bounds="reflect"), Resample(0.25)],
-        [Perturb((0.8, 1.2)), Resample(0.25)],
-        [Perturb((1.0000001, 1.0000002)), Resample(0.25)],
-        [Perturb((0.9999999, 1.0000001)), Resample(0.25)],
-        [Perturb(0.5, 2), Resample(0.25)],
-        [Perturb((0.5, 1, 2)), Resample(0.25)],
-        [Resample(0.25), Perturb((0.622, 1.607))],
-        {"lr": [Perturb((0.622, 1.607)), Resample(0.25)]},
+        Perturb(factors=(0.622, 1.607)),
+        [Perturb(factors=(0.622, 1.607)), Resample(0.2)],
+        [Perturb(factors=(0.622, 1.607)), Resample(0.25, choices=True)],
+        [Perturb(factors=(0.622, 1.607), bounds="reflect"), Resample(0.25)],
+        [Perturb(factors=(0.8, 1.2)), Resample(0.25)],
+        [Perturb(factors=(1.0000001, 1.0000002)), Resample(0.25)],
+        [Perturb(factors=(0.9999999, 1.0000001)), Resample(0.25)],
+        [Perturb(low=0.5, high=2), Resample(0.25)],
+        [Perturb(factors=(0.5, 1, 2)), Resample(0.25)],
+        [Resample(0.25), Perturb(factors=(0.622, 1.607))],
+        {"lr": [Perturb(factors=(0.622, 1.607)), Resample(0.25)]},
         Gaussian(0.1),
     ],
 )

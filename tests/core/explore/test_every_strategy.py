@@ -28,8 +28,8 @@ from tests.core.builders import integer_distributions, seeded, spaces
 
 ALL: tuple[Any, ...] = (
     Perturb(),
-    Perturb(0.5, 2.0, bounds="reflect"),
-    Perturb((0.1, 10.0), bounds="reflect"),
+    Perturb(low=0.5, high=2.0, bounds="reflect"),
+    Perturb(factors=(0.1, 10.0), bounds="reflect"),
     Resample(0.5),
     Gaussian(0.7),
     Gaussian(5.0, bounds="reflect"),
@@ -38,7 +38,14 @@ ALL: tuple[Any, ...] = (
     [Resample(0.25, choices=True), Perturb(choices=True), Gaussian(0.1, choices=True)],
 )
 CHOICE = Choice(["relu", "gelu", "tanh"])
-MOVING = (Perturb(), Perturb(0.5, 0.9), Gaussian(0.01), Gaussian(9), Shift(), Perturb((0.01, 99)))
+MOVING = (
+    Perturb(),
+    Perturb(low=0.5, high=0.9),
+    Gaussian(0.01),
+    Gaussian(9),
+    Shift(),
+    Perturb(factors=(0.01, 99)),
+)
 
 
 @given(st.sampled_from(ALL), spaces(), st.integers(0, 2**32))
@@ -86,7 +93,7 @@ def test_an_integer_at_a_bound_moves_inwards_or_stays(strategy: Any, value: int)
     [
         Perturb(bounds="reflect"),
         Gaussian(0.01, bounds="reflect"),
-        Perturb((2, 3), bounds="reflect"),
+        Perturb(factors=(2, 3), bounds="reflect"),
     ],
 )
 @given(integer_distributions(), st.data())
@@ -100,7 +107,7 @@ def test_a_reflected_integer_moves_even_at_its_bounds(
 
 
 @pytest.mark.parametrize(
-    "strategy", [Perturb(), Perturb(0.5, 2.0), Gaussian(0.1), Resample(0.5), Shift()]
+    "strategy", [Perturb(), Perturb(low=0.5, high=2.0), Gaussian(0.1), Resample(0.5), Shift()]
 )
 def test_hyperparameters_move_independently(strategy: Any) -> None:
     if isinstance(strategy, Shift):
@@ -120,7 +127,7 @@ def test_an_ordinal_moves_one_place_either_way(strategy: Any) -> None:
     assert ends == {64, 128}
 
 
-FOR_ALL = (Perturb(), Perturb(0.5, 0.9), Gaussian(0.1), Resample(1.0))
+FOR_ALL = (Perturb(), Perturb(low=0.5, high=0.9), Gaussian(0.1), Resample(1.0))
 
 
 def found(explore: Any, space: Space) -> dict[str, set[Any]]:
@@ -228,6 +235,6 @@ def test_a_strategy_that_is_not_ours_cannot_be_stored() -> None:
 
 def test_an_unbounded_number_stays_finite() -> None:
     space = Space({"x": Normal(0, 1)})
-    assert Perturb((1e300, 1e300))({"x": 1e300}, space, rng=seeded(0)) == {
+    assert Perturb(factors=(1e300, 1e300))({"x": 1e300}, space, rng=seeded(0)) == {
         "x": 1.7976931348623157e308
     }

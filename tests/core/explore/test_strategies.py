@@ -34,11 +34,11 @@ def test_perturbing_multiplies_by_either_factor_alike() -> None:
 
 
 def test_perturbing_multiplies_the_value_itself_on_a_logarithmic_scale() -> None:
-    assert set(moves(Perturb((0.5, 2)), LogUniform(1e-5, 1), 0.01)) == {0.005, 0.02}
+    assert set(moves(Perturb(factors=(0.5, 2)), LogUniform(1e-5, 1), 0.01)) == {0.005, 0.02}
 
 
 def test_perturbing_in_a_range_draws_factors_evenly() -> None:
-    found = np.array(moves(Perturb(0.5, 1.5), Uniform(0, 10), 2.0))
+    found = np.array(moves(Perturb(low=0.5, high=1.5), Uniform(0, 10), 2.0))
     assert found.min() > 1.0
     assert found.max() < 3.0
     assert found.mean() == pytest.approx(2.0, abs=4 * 2 / math.sqrt(12 * 2000))
@@ -65,11 +65,11 @@ def test_perturbed_integers_move_by_one_at_least(value: int, found: set[int]) ->
 def test_a_perturbed_integer_goes_where_the_factor_points(
     factor: float, value: int, found: int
 ) -> None:
-    assert set(moves(Perturb((factor,)), IntUniform(-9, 9), value)) == {found}
+    assert set(moves(Perturb(factors=(factor,)), IntUniform(-9, 9), value)) == {found}
 
 
 def test_a_factor_of_one_leaves_an_integer_alone() -> None:
-    assert set(moves(Perturb((1.0, 2.0)), IntUniform(1, 100), 7)) == {7, 14}
+    assert set(moves(Perturb(factors=(1.0, 2.0)), IntUniform(1, 100), 7)) == {7, 14}
 
 
 def test_a_negative_float_keeps_its_sign() -> None:
@@ -126,14 +126,16 @@ def test_no_explore_changes_nothing() -> None:
 
 
 def test_a_chain_applies_one_strategy_after_the_other() -> None:
-    chain = [Perturb((2.0,)), Perturb((3.0,))]
+    chain = [Perturb(factors=(2.0,)), Perturb(factors=(3.0,))]
     assert isinstance(as_explore(chain), Chain)
     assert set(moves(chain, Uniform(0, 100), 5.0)) == {30.0}
 
 
 def test_each_hyperparameter_may_have_its_own_strategy() -> None:
     space = Space.of({"a": Uniform(0, 9), "net": {"n": IntUniform(0, 9)}, "c": Uniform(0, 9)})
-    explore = as_explore({"net": {"n": Shift()}, "a": [Perturb((2.0,)), Perturb((0.5, 0.5))]})
+    explore = as_explore(
+        {"net": {"n": Shift()}, "a": [Perturb(factors=(2.0,)), Perturb(factors=(0.5, 0.5))]}
+    )
     explore.validate(space)
     found = explore({"a": 3.0, "net.n": 5, "c": 7.0}, space, rng=seeded(0))
     assert found["a"] == 3.0
@@ -156,20 +158,30 @@ def test_a_strategy_for_an_unknown_hyperparameter_is_refused() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Perturb(1.2, 0.8), r"Perturb: got low=1\.2, high=0\.8, wanted low below high"),
-        (lambda: Perturb(0.8), r"Perturb\.high: got None"),
+        (
+            lambda: Perturb(low=1.2, high=0.8),
+            r"Perturb: got low=1\.2, high=0\.8, wanted low below high",
+        ),
+        (lambda: Perturb(low=0.8), r"Perturb\.high: got None"),
         (lambda: Perturb(high=1.2), r"Perturb\.low: got None"),
-        (lambda: Perturb(-1, 1), r"Perturb\.low: got -1, wanted a finite number above 0"),
-        (lambda: Perturb((0.8, 0)), r"Perturb\.factors: got 0, wanted a finite number above 0"),
-        (lambda: Perturb(()), r"Perturb\.factors: got \(\), wanted one or more factors"),
+        (lambda: Perturb(low=-1, high=1), r"Perturb\.low: got -1, wanted a finite number above 0"),
+        (
+            lambda: Perturb(factors=(0.8, 0)),
+            r"Perturb\.factors: got 0, wanted a finite number above 0",
+        ),
+        (lambda: Perturb(factors=()), r"Perturb\.factors: got \(\), wanted one or more factors"),
         (lambda: Perturb(factors="ab"), r"Perturb\.factors: got 'ab'"),
         (lambda: Perturb(factors=0.8), r"Perturb\.factors: got 0\.8"),
         (
-            lambda: Perturb(0.8, 1.2, factors=(1, 2)),
+            lambda: Perturb(low=0.8, high=1.2, factors=(1, 2)),
             r"high=1\.2 and factors=\(1, 2\), wanted a range",
         ),
-        (lambda: Perturb((1, 2), factors=(1, 2)), "wanted a range or factors"),
-        (lambda: Perturb((1, 2), 3), r"Perturb\.low: got \(1, 2\)"),
+        (
+            lambda: Perturb(0.5, 2),
+            r"got 0\.5, 2, wanted Perturb\(factors=\(0\.5, 2\)\) .*Perturb\(low=0\.5, high=2\)",
+        ),
+        (lambda: Perturb([0.5, 2]), r"got \[0\.5, 2\], wanted Perturb\(factors=\(0\.5, 2\)\) "),
+        (lambda: Perturb(0.8), r"got 0\.8, wanted Perturb\(factors=\(0\.8, 1\.2\)\) "),
         (lambda: Perturb(bounds="wrap"), r"Perturb\.bounds: got 'wrap', wanted 'clip' or"),
         (lambda: Gaussian(0), r"Gaussian\.sigma: got 0"),
         (lambda: Gaussian(1, bounds="wrap"), r"Gaussian\.bounds: got 'wrap'"),
@@ -185,8 +197,17 @@ def test_bad_settings_are_refused(make: Any, message: str) -> None:
         make()
 
 
-def test_a_list_of_factors_may_come_first() -> None:
-    assert Perturb([0.5, 2]) == Perturb(factors=(0.5, 2.0))
-    assert repr(Perturb()) == (
-        "Perturb(low=None, high=None, factors=(0.8, 1.2), bounds='clip', choices=False)"
-    )
+@pytest.mark.parametrize(
+    ("strategy", "text"),
+    [
+        (Perturb(), "Perturb(factors=(0.8, 1.2))"),
+        (Perturb(low=0.5, high=2), "Perturb(low=0.5, high=2.0)"),
+        (
+            Perturb(factors=[2], bounds="reflect", choices=True),
+            "Perturb(factors=(2.0,), bounds='reflect', choices=True)",
+        ),
+    ],
+)
+def test_perturb_says_whether_it_has_factors_or_a_range(strategy: Perturb, text: str) -> None:
+    assert repr(strategy) == text
+    assert eval(text) == strategy

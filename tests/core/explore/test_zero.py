@@ -20,7 +20,9 @@ def warns(explore: Any, distribution: Any) -> bool:
 
 
 @pytest.mark.parametrize("distribution", [Uniform(0, 1), Uniform(-1, 1), Normal(0, 1)])
-@pytest.mark.parametrize("explore", [Perturb(), {"x": Perturb(0.5, 2)}, [Perturb(), NoExplore()]])
+@pytest.mark.parametrize(
+    "explore", [Perturb(), {"x": Perturb(low=0.5, high=2)}, [Perturb(), NoExplore()]]
+)
 def test_zero_that_is_only_multiplied_is_warned_of(explore: Any, distribution: Any) -> None:
     assert warns(explore, distribution)
 

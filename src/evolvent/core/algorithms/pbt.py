@@ -62,7 +62,7 @@ class PBT:
 
     @classmethod
     def paper(cls) -> PBT:
-        """Return the settings of the paper: `PBT(Truncation(0.2), Perturb((0.8, 1.2)))`.
+        """Return the settings of the paper: `PBT(Truncation(0.2), Perturb(factors=(0.8, 1.2)))`.
 
         The worst fifth copies the best fifth, and every hyperparameter of a copy is multiplied by
         0.8 or 1.2. The paper explores numbers only; a Choice is drawn anew in every copy here
@@ -71,24 +71,25 @@ class PBT:
 
         Source: Jaderberg et al. 2017, arXiv:1711.09846, section 4.1.1.
         """
-        return cls(Truncation(0.2), Perturb((0.8, 1.2), choices=True))
+        return cls(Truncation(0.2), Perturb(factors=(0.8, 1.2), choices=True))
 
     @classmethod
     def ray(cls) -> PBT:
         """Return the defaults of Ray Tune's scheduler `PopulationBasedTraining`.
 
-        They are `PBT(Truncation(0.25), [Perturb((0.8, 1.2)), Resample(0.25, choices=True)])`. The
-        worst quarter copies the best quarter; each hyperparameter of a copy is drawn anew with
-        probability 0.25, else multiplied by 0.8 or 1.2, and in a list that is an Ordinal here it
-        moves to a neighbour. What differs: Ray rounds the quarter up, here it is rounded down and
-        is one member at least; Ray lets factors lead out of the space and rounds integers towards
-        0, here they are clipped, and an integer moves by one at least; to Ray every list has an
-        order, a Choice here has none and is drawn anew with probability 0.25, else stays.
+        They are `[Perturb(factors=(0.8, 1.2)), Resample(0.25, choices=True)]` after
+        `Truncation(0.25)`. The worst quarter copies the best quarter; each hyperparameter of a copy
+        is drawn anew with probability 0.25, else multiplied by 0.8 or 1.2, and in a list that is an
+        Ordinal here it moves to a neighbour. What differs: Ray rounds the quarter up, here it is
+        rounded down and is one member at least; Ray lets factors lead out of the space and rounds
+        integers towards 0, here they are clipped, and an integer moves by one at least; to Ray
+        every list has an order, a Choice here has none and is drawn anew with probability 0.25,
+        else stays.
 
         Source: ray.tune.schedulers.PopulationBasedTraining, `quantile_fraction`,
         `resample_probability` and `perturbation_factors` by default.
         """
-        return cls(Truncation(0.25), [Perturb((0.8, 1.2)), Resample(0.25, choices=True)])
+        return cls(Truncation(0.25), [Perturb(factors=(0.8, 1.2)), Resample(0.25, choices=True)])
 
     def __post_init__(self) -> None:
         explores = tuple(EXPLORE.values())
@@ -118,11 +119,11 @@ class PBT:
 
         | rounds | `Truncation(0.25, probability=…)` | explore |
         |---|---|---|
-        | 5 | 1 | `[Perturb((0.511, 1.956)), Resample(0.25)]` |
-        | 10 | 1 | `[Perturb((0.622, 1.607)), Resample(0.25)]` |
-        | 20 | 1 | `[Perturb((0.715, 1.399)), Resample(0.125)]` |
-        | 50 | 0.792 | `[Perturb((0.809, 1.236)), Resample(0.05)]` |
-        | 200 | 0.396 | `[Perturb((0.8994, 1.1119)), Resample(0.0125)]` |
+        | 5 | 1 | `[Perturb(factors=(0.511, 1.956)), Resample(0.25)]` |
+        | 10 | 1 | `[Perturb(factors=(0.622, 1.607)), Resample(0.25)]` |
+        | 20 | 1 | `[Perturb(factors=(0.715, 1.399)), Resample(0.125)]` |
+        | 50 | 0.792 | `[Perturb(factors=(0.809, 1.236)), Resample(0.05)]` |
+        | 200 | 0.396 | `[Perturb(factors=(0.8994, 1.1119)), Resample(0.0125)]` |
 
         So a lineage that moves in every round comes as far in few rounds as in many, typically to
         4.5 times its value or the 4.5th part, and is drawn anew twice or three times, which is the

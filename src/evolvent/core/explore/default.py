@@ -28,11 +28,11 @@ ROUNDS = 20
 
 @lru_cache(maxsize=128)
 def default_explore(rounds: int) -> Chain:
-    """Return `[Perturb((1 / factor, factor)), Resample(probability)]` for so many rounds.
+    """Return `[Perturb(factors=(1 / f, f)), Resample(probability)]` for so many rounds.
 
-    A random walk of n steps of size s comes s * sqrt(n) far: the factor is exp(1.5 / sqrt(rounds)),
-    so that a lineage comes as far in few large steps as in many small ones. The probability is
-    2.5 / rounds, at most 0.25. For 5, 10, 20, 50 rounds: factors of 1.956, 1.607, 1.399, 1.236;
+    A random walk of n steps of size s comes s * sqrt(n) far: f is exp(1.5 / sqrt(rounds)), so that
+    a lineage comes as far in few large steps as in many small ones. The probability is 2.5 /
+    rounds, at most 0.25. For 5, 10, 20, 50 rounds: factors of 1.956, 1.607, 1.399, 1.236;
     probabilities of 0.25, 0.25, 0.125, 0.05.
 
     They are rounded, so that they read well and are the same on every machine.
@@ -47,7 +47,7 @@ def default_explore(rounds: int) -> Chain:
     decimals = 3 + (len(str(rounds)) - 1) // 2
     factors = round(math.exp(-step), decimals), round(math.exp(step), decimals)
     probability = float(f"{min(MOST_RESAMPLED, RESAMPLINGS / rounds):.3g}")
-    return Chain((Perturb(factors), Resample(probability)))
+    return Chain((Perturb(factors=factors), Resample(probability)))
 
 
 def is_default_explore(explore: Explore) -> bool:

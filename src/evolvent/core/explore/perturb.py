@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, fields
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -17,15 +17,15 @@ from evolvent.core.space import Space
 from evolvent.validation import check_choice, check_flag, check_number, invalid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Perturb:
     """Multiply every number by a factor of its own, then bring it back inside the space.
 
-    `Perturb()` draws one of the factors 0.8 and 1.2, `Perturb((0.5, 2))` one of these, and
-    `Perturb(0.8, 1.2)` one evenly between the two. The value itself is multiplied, on a logarithmic
-    scale too. An integer moves by one at least, in the direction of the factor, when there is room;
-    an ordinal moves one place either way, a constant stays. A Choice has no next value: it stays
-    with the weights, and is drawn anew where it is given a strategy by name
+    `Perturb()` draws one of the factors 0.8 and 1.2, `Perturb(factors=(0.5, 2))` one of these, and
+    `Perturb(low=0.8, high=1.2)` one evenly between the two. The value itself is multiplied, on a
+    logarithmic scale too. An integer moves by one at least, in the direction of the factor, when
+    there is room; an ordinal moves one place either way, a constant stays. A Choice has no next
+    value: it stays with the weights, and is drawn anew where it is given a strategy by name
     (`explore={"optimizer": Perturb()}`) or with `choices=True`.
 
     What a factor comes to depends on the scale:
@@ -45,18 +45,28 @@ class Perturb:
     Source: Jaderberg et al. 2017, arXiv:1711.09846, section 4.1.1.
     """
 
-    low: float | Sequence[float] | None = None
+    factors: Sequence[float] | None = None
+    low: float | None = None
     high: float | None = None
-    factors: Sequence[float] | None = field(default=None, kw_only=True)
-    bounds: Bounds = field(default="clip", kw_only=True)
-    choices: bool = field(default=False, kw_only=True)
+    bounds: Bounds = "clip"
+    choices: bool = False
+
+    def __new__(cls, *given: object, **_: object) -> Self:
+        """Refuse what is given without a name: elsewhere two numbers are two factors, or a range.
+
+        Raises:
+            ConfigError: says both ways to write it.
+        """
+        if given:
+            low, high = ends if len(ends := _numbers(given)) == 2 else (0.8, 1.2)
+            wanted = f"Perturb(factors=({low}, {high})) for one of these factors, or "
+            wanted += f"Perturb(low={low}, high={high}) for one evenly between the two"
+            raise invalid("Perturb", f"got {', '.join(map(repr, given))}, wanted {wanted}")
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         check_choice("Perturb.bounds", self.bounds, BOUNDS)
         check_flag("Perturb.choices", self.choices)
-        if isinstance(self.low, (tuple, list)) and self.high is None and self.factors is None:
-            object.__setattr__(self, "factors", self.low)
-            object.__setattr__(self, "low", None)
         if self.low is None and self.high is None:
             factors = (0.8, 1.2) if self.factors is None else self.factors
             object.__setattr__(self, "factors", _checked(factors))
@@ -72,6 +82,11 @@ class Perturb:
                 raise invalid("Perturb", f"got low={low}, high={high}, wanted low below high")
             object.__setattr__(self, "low", low)
             object.__setattr__(self, "high", high)
+
+    def __repr__(self) -> str:
+        """Return how it can be written: with its factors or its range, and what is not default."""
+        given = [(f.name, getattr(self, f.name), f.default) for f in fields(self)]
+        return f"Perturb({', '.join(f'{n}={x!r}' for n, x, default in given if x != default)})"
 
     def __call__(
         self, hyperparameters: Hyperparameters, space: Space, *, rng: np.random.Generator
@@ -98,6 +113,11 @@ class Perturb:
             return self.factors[draw_index(rng, len(self.factors))]
         low, high = cast(float, self.low), cast(float, self.high)
         return low + rng.random() * (high - low)
+
+
+def _numbers(given: Sequence[object]) -> Sequence[object]:
+    """Return what was given one by one or in one sequence."""
+    return given[0] if len(given) == 1 and isinstance(given[0], (list, tuple)) else given
 
 
 def _checked(factors: Any) -> tuple[float, ...]:
