@@ -198,8 +198,8 @@ class Simulation:
 def _trained(skill: float, head: Head, rounds: int) -> float:
     """Return the skill after a round: much is gained near the learning rate of the hour."""
     values = head.hyperparameters
-    off = math.log10(float(values["lr"] or 1.0)) + 1.5 + 2.0 * head.round / rounds
-    pace = math.exp(-(off**2)) * float(values["momentum"] or 0.0) * 4.0 / rounds
+    off = math.log10(float(values["lr"] or 1.0)) + 1.5 + 2.0 * head.round / rounds  # type: ignore[arg-type]  # a number
+    pace = math.exp(-(off**2)) * float(values["momentum"] or 0.0) * 4.0 / rounds  # type: ignore[arg-type]  # a number
     return skill + pace * (1.0 - skill)
 
 

@@ -346,7 +346,7 @@ class Study:
         self,
         hyperparameters: Mapping[str, Any],
         *,
-        metrics: Mapping[str, float] | None = None,
+        metrics: Mapping[str, Any] | None = None,
         checkpoint: str | Path | None = None,
     ) -> JobId:
         """Add a member with hyperparameters given by hand; what they leave out is drawn.

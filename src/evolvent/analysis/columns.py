@@ -23,6 +23,7 @@ Rows: TypeAlias = NDArray[np.int64]
 _Key = TypeVar("_Key", bound=Hashable)
 _Chunk = TypeVar("_Chunk")
 
+_NUMBER_KINDS = {int, float, bool, type(None)}
 _PAGE = 1_000  # rows that stay in the nearest cache while they are turned into columns
 
 
@@ -117,19 +118,36 @@ class ValueColumns(_Chunks[Column]):
         return {name: joined_mixed(chunks) for name, chunks in self._chunks.items()}
 
 
-class NumberColumns(_Chunks[tuple[Numbers, Flags]]):
-    """Columns of mappings to numbers."""
+class NumberColumns(_Chunks[tuple[Numbers, Flags, Column | None]]):
+    """Columns of mappings to numbers, among which there may be other values."""
 
     def __init__(self) -> None:
         super().__init__(_numbers)
 
     def columns(self) -> dict[str, Numbers]:
-        """Return by name; NaN where it is missing, too."""
-        return {n: np.concatenate([c for c, _ in chunks]) for n, chunks in self._chunks.items()}
+        """Return those that have a number; NaN where there is none."""
+        numbers = {n: np.concatenate([c[0] for c in chunks]) for n, chunks in self._chunks.items()}
+        return {name: numbers[name] for name, there in self._present().items() if there.any()}
 
     def present(self) -> dict[str, Flags]:
-        """Return by name whether a value was there."""
-        return {n: np.concatenate([c for _, c in chunks]) for n, chunks in self._chunks.items()}
+        """Return of the same ones whether a number was there."""
+        return {name: there for name, there in self._present().items() if there.any()}
+
+    def others(self) -> dict[str, Column]:
+        """Return object [n] of those that have other values: these, None elsewhere."""
+        return {
+            name: np.concatenate(
+                [
+                    np.full(len(numbers), None) if other is None else other
+                    for numbers, _, other in chunks
+                ]
+            )
+            for name, chunks in self._chunks.items()
+            if any(other is not None for _, _, other in chunks)
+        }
+
+    def _present(self) -> dict[str, Flags]:
+        return {n: np.concatenate([c[1] for c in chunks]) for n, chunks in self._chunks.items()}
 
 
 def columns_by_name(mappings: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
@@ -152,9 +170,7 @@ def typed(values: Sequence[Any]) -> Column:
             return np.array(values, np.int64)
         if bool not in kinds and all(issubclass(kind, (int, float)) for kind in kinds):
             return np.array(values, np.float64)
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column
+    return np.fromiter(values, object, len(values))  # not by [:]: lists would be spread over rows
 
 
 def evenly(rows: Rows, most: int) -> Rows:
@@ -171,7 +187,12 @@ def joined_mixed(chunks: Sequence[Column]) -> Column:
     return np.concatenate(chunks) if chunks else np.zeros(0, object)
 
 
-def _numbers(values: Sequence[float | None]) -> tuple[Numbers, Flags]:
-    """Return numbers, with NaN for None, and whether they were there."""
+def _numbers(values: Sequence[Any]) -> tuple[Numbers, Flags, Column | None]:
+    """Return numbers, NaN for anything else, whether they were there, and what else there is."""
+    kinds, other = set(map(type, values)), None
+    if not kinds <= _NUMBER_KINDS:
+        rest = (None if type(value) in _NUMBER_KINDS else value for value in values)
+        other = np.fromiter(rest, object, len(values))
+        values = [value if type(value) in _NUMBER_KINDS else None for value in values]
     present = [value is not None for value in values] if None in values else True
-    return np.array(values, np.float64), np.full(len(values), present, np.bool_)
+    return np.array(values, np.float64), np.full(len(values), present, np.bool_), other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,9 +50,11 @@ class Log:
         started_at, finished_at: float64 [n], seconds since 1970 on the store's clock.
         hyperparameters: by flat name: int64 [n] or float64 [n] where all are numbers, else
             object [n].
-        metrics: by name: float64 [n]; NaN where training did not report it.
-        reported: by name of the metric: bool [n], whether training reported it (NaN included).
+        metrics: those that have a number, by name: float64 [n]; NaN where training did not report
+            one.
+        reported: by the same names: bool [n], whether training reported a number (NaN included).
         rows: int64 [members, rounds]: the row of a member's round; -1 where there is none.
+        others: by name: object [n], what training reported that is no number; None elsewhere.
     """
 
     status: StudyStatus
@@ -68,6 +70,7 @@ class Log:
     metrics: Mapping[str, Numbers]
     reported: Mapping[str, Flags]
     rows: Rows
+    others: Mapping[str, Column] = field(default_factory=dict)
 
     @classmethod
     def read(cls, store: Store, study: int) -> Log:
@@ -223,6 +226,7 @@ def _build_log(
         hyperparameters=_in_space_order(status.record.space, hyperparameters),
         metrics=metrics.columns(),
         reported=metrics.present(),
+        others=metrics.others(),
         rows=rows,
         **columns,
     )

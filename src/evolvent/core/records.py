@@ -7,17 +7,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from evolvent.errors import UnknownJob
 
-Value: TypeAlias = float | int | str | bool | None
-"""One hyperparameter: a JSON scalar."""
+Value: TypeAlias = float | int | str | bool | None | list[Any] | tuple[Any, ...] | dict[str, Any]
+"""One hyperparameter: a JSON scalar, or a list or dict of them; in a log no tuple, but a list."""
 
 Hyperparameters: TypeAlias = Mapping[str, Value]
 """Flat: nested names of the space are joined with dots (`optimizer.lr`)."""
 
-Metrics: TypeAlias = Mapping[str, float]
+Metrics: TypeAlias = Mapping[str, Any]
+"""Numbers by flat name, and beside them what training reported that is none: None, texts, lists of
+anything that JSON has. NaN and infinities are numbers."""
 
 _JOB_ID = re.compile(r"m([0-9]{1,10})r([0-9]{1,10})")
 

@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Any
 
+from evolvent.core.values import text_of
+
 NOTHING = "-"
 _LONGEST = 14
 _SPELLED_OUT = 1e6  # from here on, powers of ten are easier to read than digits
@@ -26,7 +28,7 @@ def compact(value: Any, *, digits: int = 3) -> str:
         return str(value) if abs(value) < _SPELLED_OUT else _rounded(float(value), digits)
     if isinstance(value, float):
         return _rounded(value, digits)
-    return shortened(str(value))
+    return shortened(text_of(value))
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evolvent.core.records import JobId
+from evolvent.engines.metrics import kept_numbers, plain_number
 from evolvent.errors import LeaseLost, TrainableError
 from evolvent.store.records import Point
 
@@ -69,7 +70,7 @@ class Job:
         self.directory = directory
         self.seed = seed
         self.device = device
-        self.metrics: Mapping[str, float] | None = None
+        self.metrics: Mapping[str, Any] | None = None
         self.last_beat: float | None = None
         self.lost: str | None = None
         self._points: list[Point] = []
@@ -86,22 +87,21 @@ class Job:
         if self.lost is not None:
             raise LeaseLost(self.lost)
 
-    def log(self, *, step: float, **values: float) -> None:
+    def log(self, *, step: float, **values: Any) -> None:
         """Keep a point of a curve within this round; counts as a heartbeat.
 
         Args:
             step: where on the axis, in the unit you like (batches, samples, environment steps).
-            values: numbers by name.
+            values: numbers by name; what is none is left out, with a warning.
 
         Raises:
-            TrainableError: a value is not a number, or the step is not finite.
+            TrainableError: the step is no finite number.
             LeaseLost: the job was given to another worker; let it pass.
         """
-        where = f"job.log(step={step!r:.80})"
-        at = float(_number("step", step, where=where))
-        if not math.isfinite(at):
-            raise TrainableError(f"{where}: the step must be a finite number")
-        self._points.append(Point(at, numbers(values, where=where)))
+        at = plain_number(step)
+        if at is None or not math.isfinite(at):
+            raise TrainableError(f"job.log(step={step!r:.80}): the step must be a finite number")
+        self._points.append(Point(float(at), kept_numbers(values, study=self.study)))
         self.heartbeat()
 
     def logged(self, *, after: int = 0, most: int | None = None) -> list[Point]:
@@ -110,32 +110,3 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<Job {self.id} of {self.study!r}, attempt {self.attempt}>"
-
-
-def numbers(values: Mapping[Any, Any], *, where: str) -> dict[str, float]:
-    """Turn metrics into plain numbers: int, float, NumPy scalars, one-element tensors.
-
-    Raises:
-        TrainableError: names the key, what came and what was wanted.
-    """
-    plain: dict[str, float] = {}
-    for name, value in values.items():
-        if not isinstance(name, str):
-            got = f"{where} {dict(values)!r:.120}"
-            raise TrainableError(f"{got}: names must be strings, got {name!r}")
-        plain[name] = _number(name, value, where=where)
-    return plain
-
-
-def _number(name: str, value: Any, *, where: str) -> float:
-    convert: Callable[[], Any] | None = getattr(value, "item", None)
-    if convert is not None:
-        try:
-            value = convert()
-        except (RuntimeError, ValueError, TypeError) as e:
-            raise TrainableError(f"{where}: metric {name!r} has more than one element") from e
-    if isinstance(value, (bool, int, float)):
-        return value
-    raise TrainableError(
-        f"{where}: metric {name!r} must be a number, got {type(value).__name__} {value!r:.80}"
-    )

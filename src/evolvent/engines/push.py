@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.core.records import JobId
-from evolvent.engines.job import numbers
 from evolvent.engines.runner import judge
 from evolvent.errors import CheckpointMissing, ConfigError, TrainableError
 from evolvent.store.checkpoints import files as tree
@@ -24,7 +23,7 @@ def push_done(
     store: Store,
     study: int,
     hyperparameters: Mapping[str, Any],
-    metrics: Mapping[str, float] | None,
+    metrics: Mapping[str, Any] | None,
     checkpoint: str | Path | None,
 ) -> JobId:
     """Copy a model into a study and add the member it belongs to; see `Study.push`.
@@ -44,9 +43,10 @@ def push_done(
     record, directory = store.status(study).record, Path(checkpoint)
     values = record.space.check(hyperparameters)
     try:
-        verdict = judge(numbers(metrics, where="metrics"), record)
+        verdict = judge(metrics, record)
     except TrainableError as e:
-        raise ConfigError(f"metrics: {str(e).removeprefix('training returned ')}") from e
+        problem = str(e).removeprefix("training returned").lstrip(": ")
+        raise ConfigError(f"metrics: {problem}") from e
     if isinstance(verdict, Failure):
         raise ConfigError(f"metrics: {verdict.message}, wanted a finite number")
     _check_directory(directory)
@@ -60,7 +60,7 @@ def _push(
     store: Store,
     study: int,
     hyperparameters: Mapping[str, Any],
-    verdict: tuple[float, dict[str, float]],
+    verdict: tuple[float, dict[str, Any]],
     directory: Path,
 ) -> JobId:
     checkpoints = store.checkpoints(study)

@@ -11,13 +11,14 @@ from typing import Any, TypeAlias
 
 from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
-from evolvent.engines.job import Context, Job, numbers
+from evolvent.engines.job import Context, Job
+from evolvent.engines.metrics import kept_metrics
 from evolvent.engines.trainable import AnyTrainable, Trainable
 from evolvent.engines.working_directory import WorkingDirectory
 from evolvent.errors import EvolventError, TrainableError
 from evolvent.store.records import Failure, FailureKind
 
-Verdict: TypeAlias = tuple[float, dict[str, float]] | Failure
+Verdict: TypeAlias = tuple[float, dict[str, Any]] | Failure
 """What a job came to: its score and metrics, or how it failed."""
 
 _logger = logging.getLogger("evolvent")
@@ -103,17 +104,16 @@ def judge(returned: Any, study: StudyRecord) -> Verdict:
     """Turn what training returned into (score, metrics); a metric not finite, into a failure.
 
     Raises:
-        TrainableError: no metrics, a metric that is no number, or the objective is missing.
+        TrainableError: no metrics, or the objective is missing or no number.
     """
     if isinstance(returned, Failure):  # of a command: it says itself how it failed
         return returned
-    wanted = f"wanted a dict of numbers with {study.metric!r}, the metric of study {study.name!r}"
+    wanted = f"wanted a dict with the metric of study {study.name!r}: {{{study.metric!r}: value}}"
     if not isinstance(returned, Mapping):
-        got = (
-            "nothing (None)" if returned is None else f"{type(returned).__name__} {returned!r:.80}"
-        )
+        kind = type(returned).__name__
+        got = "nothing (None)" if returned is None else f"{kind} {returned!r:.80}"
         raise TrainableError(f"training returned {got}: {wanted}")
-    metrics = numbers(returned, where="training returned")
+    metrics = kept_metrics(returned, study=study.name, objective=study.metric)
     if study.metric not in metrics:
         names = ", ".join(map(repr, metrics)) or "an empty dict"
         raise TrainableError(f"training returned {names}: {wanted}")

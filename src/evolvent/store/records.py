@@ -84,7 +84,7 @@ class Point:
     """What training code logged within a round: `job.log(step=…, **values)`."""
 
     step: float
-    values: Metrics
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from typing import Any
 from evolvent.core.records import JobId
 from evolvent.core.rng import stream, training_seed
 from evolvent.core.space import Space
-from evolvent.engines.job import Job, numbers
+from evolvent.engines.job import Job
+from evolvent.engines.metrics import kept_metrics
 from evolvent.engines.runner import Runner
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import ConfigError, TrainableError
@@ -157,7 +158,11 @@ class Lab:
                 "wanted a dict of numbers"
             )
         try:
-            return numbers(returned, where="training returned")
+            found = kept_metrics(returned, study="check")
+            numbers = {n: x for n, x in found.items() if isinstance(x, (float, int))}
+            if found and not numbers:  # one of them should be the objective: say why it is none
+                kept_metrics(returned, study="check", objective=next(iter(found)))
+            return numbers
         except TrainableError as e:
             raise TrainingRaised(str(e)) from e
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from evolvent.core.heads import Head, HeadState
 from evolvent.core.records import Cause, JobId, JobRecord, JobState
+from evolvent.store.codec import fields, records
 from evolvent.store.codec import messages as m
-from evolvent.store.codec import records
 from evolvent.store.codec.fields import Field, Malformed, number
 from evolvent.store.codec.strict_json import encode, strict_json
 from evolvent.store.codec.study import SETTINGS, StudySettings
@@ -41,16 +41,30 @@ TIMES = st.none() | NUMBERS
 WORKERS = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20)
 ADDRESSES = st.text("0123456789abcdef", min_size=64, max_size=64)
 JOB_IDS = st.builds(JobId, st.integers(0, 10**9 - 1), st.integers(0, 10**9 - 1))
-METRICS = st.dictionaries(TEXTS, NUMBERS | st.sampled_from([math.inf, -math.inf]), max_size=3)
-VALUES = st.dictionaries(
-    TEXTS, st.none() | st.booleans() | st.integers() | NUMBERS | TEXTS, max_size=3
+POINT_VALUES = st.dictionaries(TEXTS, NUMBERS | st.sampled_from([math.inf, -math.inf]), max_size=3)
+
+
+def _nested(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        scalars,
+        lambda x: st.lists(x, max_size=3) | st.dictionaries(TEXTS, x, max_size=2),
+        max_leaves=4,
+    )
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | NUMBERS | TEXTS
+VALUES = st.dictionaries(TEXTS, _nested(SCALARS), max_size=3)
+# The words for what is not finite are numbers in a metric, and so never its texts.
+_METRIC = SCALARS.filter(lambda x: x not in fields.NOT_FINITE) | st.sampled_from(
+    [math.inf, -math.inf]
 )
+METRICS = st.dictionaries(TEXTS, _nested(_METRIC), max_size=3)
 JOBS = st.builds(
     JobRecord, st.integers(0, 10**9 - 1), st.integers(0, 10**9 - 1), st.sampled_from(JobState),
     VALUES, st.none() | JOB_IDS, TIMES, METRICS, st.none() | ADDRESSES, st.none() | ADDRESSES,
     COUNTS, TEXTS, st.none() | TEXTS, st.none() | TEXTS, TIMES, TIMES, st.sampled_from(Cause),
 )  # fmt: skip
-POINTS = st.builds(Point, NUMBERS, METRICS)
+POINTS = st.builds(Point, NUMBERS, POINT_VALUES)
 SOME_POINTS = st.lists(POINTS, max_size=3)
 FAILURES = st.builds(Failure, st.sampled_from(FailureKind), TEXTS, st.none() | TEXTS)
 FAILED = st.builds(FailedAttempt, JOB_IDS, COUNTS, FAILURES, TEXTS, NUMBERS)
@@ -189,7 +203,7 @@ def test_what_is_no_object_is_refused(kind: Field[Any], value: Any) -> None:
         (m.JOB_NAME, f"m{2**31}r0", "a job such as 'm3r12'"),
         (m.JOB_NAME, f"m{'9' * 5000}r0", "a job such as 'm3r12'"),
         (m.ADDRESS, "A" * 64, "64 hexadecimal digits in lower case"),
-        (m.METRICS, {"loss": "nan"}, "a number, or NaN, Infinity, -Infinity"),
+        (fields.NUMBERS, {"loss": "nan"}, "a number, or NaN, Infinity, -Infinity"),
         (m.KEY, "", "1 to 100 printable ASCII characters"),
         (m.KEY, "ä", "1 to 100 printable ASCII characters"),
     ],

@@ -113,8 +113,8 @@ def _table(log: Log, heads: Log, jobs: Sequence[JobRecord], texts: Mapping[str, 
 
 def _metrics(log: Log) -> list[str]:
     """Return the metrics; that of the study is one even when no job has reported it."""
-    metric = log.status.record.metric
-    return [*log.metrics] if metric in log.metrics else [metric, *log.metrics]
+    metric, names = log.status.record.metric, dict.fromkeys([*log.metrics, *log.others])
+    return [*names] if metric in names else [metric, *names]
 
 
 def _metric(log: Log, heads: Log, name: str) -> Cells:
@@ -122,7 +122,12 @@ def _metric(log: Log, heads: Log, name: str) -> Cells:
     known = np.zeros(len(values), np.bool_)
     if name in log.metrics:
         values[: len(log)], known[: len(log)] = log.metrics[name], log.reported[name]
-    return table.number(values, ~known)
+    if name not in log.others:
+        return table.number(values, ~known)
+    mixed = np.full(len(values), None)
+    mixed[: len(log)] = log.others[name]
+    mixed[known] = values[known]
+    return table.scalars(mixed)
 
 
 def _hyperparameter(log: Log, heads: Log, name: str) -> Cells:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from evolvent.analysis.columns import Column, Flags, Numbers, factorize, typed
+from evolvent.core.values import identity, texts_of
 
 
 class ColumnKind(Enum):
@@ -69,8 +70,7 @@ def time(seconds: Numbers) -> Cells:
 
 def text(values: Sequence[str | None] | Column) -> Cells:
     """Return texts."""
-    column = np.empty(len(values), object)
-    column[:] = values
+    column = np.fromiter(values, object, len(values))
     return Cells(ColumnKind.TEXT, column, _is_none(column))
 
 
@@ -87,7 +87,7 @@ def coded(codes: Column, categories: Sequence[str]) -> Cells:
 
 
 def scalars(values: Column, known: Sequence[Any] = ()) -> Cells:
-    """Return numbers, booleans, texts or a mixture of them, which becomes text.
+    """Return numbers, booleans, texts or a mixture of them, which becomes text; lists as JSON.
 
     Args:
         values: int64, float64 or object.
@@ -101,8 +101,11 @@ def scalars(values: Column, known: Sequence[Any] = ()) -> Cells:
         return Cells(ColumnKind.FLAG, values.astype(np.bool_), missing)
     numbers = typed(there)
     if numbers.dtype == object:
-        listed = [str(value) for value in known if value is not None]
-        return category([None if v is None else str(v) for v in values.tolist()], listed)
+        listed = [value for value in known if value is not None]
+        different = {identity(value): value for value in (*listed, *there)}
+        texts = dict(zip(different, texts_of([*different.values()]), strict=True))
+        named = [None if v is None else texts[identity(v)] for v in values.tolist()]
+        return category(named, [texts[identity(value)] for value in listed])
     filled = np.zeros(len(values), numbers.dtype)
     filled[~missing] = numbers
     return whole(filled, missing) if numbers.dtype.kind == "i" else number(filled, missing)

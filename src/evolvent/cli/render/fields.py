@@ -14,6 +14,7 @@ from evolvent.analysis.explain.sentences import last_line
 from evolvent.analysis.tables.jobs import JOB_FIELDS, field_names
 from evolvent.core.records import JobRecord
 from evolvent.core.space import Space
+from evolvent.core.values import text_of
 from evolvent.display.words import local_time
 
 
@@ -51,7 +52,7 @@ class Fields:
     """The fields that the jobs of one study have.
 
     Attributes:
-        texts: hyperparameters that have, in some job, a value that is no number.
+        texts: hyperparameters and metrics that have, in some job, a value that is no number.
     """
 
     hyperparameters: tuple[str, ...]
@@ -62,7 +63,8 @@ class Fields:
     def of(cls, hyperparameters: Iterable[str], jobs: Iterable[JobRecord]) -> Fields:
         seen = list(jobs)
         metrics = dict.fromkeys(name for job in seen for name in job.metrics)
-        values = (item for job in seen for item in Space.flatten(job.hyperparameters).items())
+        groups = (group for job in seen for group in (job.metrics, job.hyperparameters))
+        values = (item for group in groups for item in Space.flatten(group).items())
         texts = frozenset(name for name, value in values if not _is_number(value))
         return cls(tuple(hyperparameters), tuple(metrics), texts)
 
@@ -104,8 +106,8 @@ class Fields:
 
     def _is_numeric(self, name: str) -> bool:
         group, found = self._resolve(name)
-        texts = self.texts if group == "hyperparameters" else set(_OWN) - set(_NUMBERS)
-        return group == "metrics" or found not in texts
+        texts = set(_OWN) - set(_NUMBERS) if group == "own" else self.texts
+        return found not in texts
 
     def condition(self, text: str) -> Callable[[JobRecord], bool]:
         """Return the test that a condition such as `score>0.9` describes.
@@ -124,6 +126,7 @@ class Fields:
 
         def holds(job: JobRecord) -> bool:
             value = read(job)
+            value = text_of(value) if isinstance(value, (list, dict)) else value
             if compare in (operator.eq, operator.ne):
                 return bool(compare(value, wanted))
             comparable = _is_number(value) == _is_number(wanted)

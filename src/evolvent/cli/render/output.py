@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evolvent.cli.options import Format
 from evolvent.core.records import JobRecord
+from evolvent.core.values import text_of
 from evolvent.display.words import compact, shortened
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def print_csv(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print CSV with a line of titles; what is missing is empty."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(titles)
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow([text_of(v) if isinstance(v, (list, dict)) else v for v in row])
 
 
 def print_rows(titles: Sequence[str], rows: Sequence[Sequence[Any]], form: Format) -> None:

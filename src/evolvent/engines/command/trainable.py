@@ -24,9 +24,6 @@ from evolvent.store.records import Failure, FailureKind
 
 METRICS_FILE = "metrics.json"
 
-_NOT_FINITE = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""What stands for them where JSON has no number for them; null is what JavaScript writes."""
-
 _BARE_WORD = re.compile(r":\s*(?P<minus>-?)(?P<word>nan|inf|infinity)\b", re.IGNORECASE)
 """How C, awk, Lua and many others print them."""
 
@@ -143,7 +140,8 @@ class Command:
                 f'such as {{"{self._metric}": 0.5}} as its last line, or as {METRICS_FILE} in its '
                 f"directory ({{directory}}, ${variable('directory')})"
             )
-        return {name: _number(value) for name, value in found.items()}
+        # JSON has no NaN: null is what JavaScript writes for it.
+        return {**found, self._metric: math.nan} if found.get(self._metric, 0) is None else found
 
     def _warn_of_nothing_saved(self, job: Job) -> None:
         if self._warned or any(job.directory.iterdir()):
@@ -196,7 +194,3 @@ def _parse_object(text: str) -> dict[str, Any] | None:
 
 def _to_json_word(bare: re.Match[str]) -> str:
     return ": NaN" if bare["word"].lower() == "nan" else f": {bare['minus']}Infinity"
-
-
-def _number(value: Any) -> Any:
-    return _NOT_FINITE.get(value, value) if value is None or isinstance(value, str) else value

@@ -158,7 +158,8 @@ class SettingValues:
     def of(self, entry: Entry) -> dict[str, float]:
         """Return metrics, hyperparameters and marks; of a category, its place in its list."""
         now = entry.job.hyperparameters
-        numbers = {name: float(value) for name, value in entry.job.metrics.items()}
+        metrics = entry.job.metrics.items()
+        numbers = {name: float(x) for name, x in metrics if isinstance(x, (float, int))}
         numbers |= {HYPERPARAMETERS + n: self._number(n, now[n]) for n in self.varied if n in now}
         numbers |= {ROUND: float(entry.job.round + 1), AGE: float(entry.age)}
         if entry.copied is not None:

@@ -247,7 +247,8 @@ def _reparent(request: ApiRequest) -> Lease:
 def _score(record: StudyRecord, body: m.ReportBody) -> float:
     """Return the score that the metrics of a report come to."""
     value = body.metrics.get(record.metric)
-    if value is None or not abs(value) <= sys.float_info.max:  # integers can be larger
+    # Integers can be larger than any float.
+    if not isinstance(value, (float, int)) or not abs(value) <= sys.float_info.max:
         got = "none" if value is None else f"{value!r:.80}"
         raise invalid(
             "metrics",

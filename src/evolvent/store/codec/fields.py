@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from operator import attrgetter
-from types import NoneType
 from typing import Any, Generic, TypeAlias, TypeVar, get_type_hints
 
 from evolvent.core.records import Hyperparameters, JobId, Metrics
@@ -21,7 +20,10 @@ from evolvent.validation import MOST
 
 Schema: TypeAlias = Mapping[str, Any]
 
-_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""What stands for numbers that JSON has none for."""
+DEEPEST = 20
+"""How many lists and objects may be within each other in a value or metric."""
 _LARGEST = sys.float_info.max
 _MOST_COUNTED = 2**62 - 1
 _ADDRESS_DIGITS = 64
@@ -290,37 +292,60 @@ def message_of(record: type[_T], **inline: Field[Any]) -> Field[_T]:
     )
 
 
-def _read_metrics(value: Any, name: str) -> Metrics:
+def _read_numbers(value: Any, name: str) -> Mapping[str, float]:
     values = object_(value, name)
     for key, number in values.items():
         if not isinstance(number, (float, int)):
-            if not isinstance(number, str) or number not in _NOT_FINITE:
-                wanted = f"a number, or {', '.join(_NOT_FINITE)}"
+            if not isinstance(number, str) or number not in NOT_FINITE:
+                wanted = f"a number, or {', '.join(NOT_FINITE)}"
                 raise wrong(name, number, wanted, part=f": {key}")
-            values[key] = _NOT_FINITE[number]
+            values[key] = NOT_FINITE[number]
     return values
 
 
+def _read_metrics(value: Any, name: str) -> Metrics:
+    _check_depth(values := object_(value, name), name)
+    return {key: _from_words(inner) for key, inner in values.items()}
+
+
 def _write_metrics(values: Metrics) -> dict[str, Any]:
-    return {name: x if abs(x) <= _LARGEST else _word(x) for name, x in values.items()}
+    return {name: _to_words(value) for name, value in values.items()}
 
 
-def _word(value: float) -> float | str:
-    if isinstance(value, int):
-        return value  # of hundreds of digits
+def _from_words(value: Any) -> Any:
+    if isinstance(value, str):
+        return NOT_FINITE.get(value, value)
+    if isinstance(value, list):
+        return list(map(_from_words, value))
+    if isinstance(value, dict):
+        return {key: _from_words(inner) for key, inner in value.items()}
+    return value
+
+
+def _to_words(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return list(map(_to_words, value))
+    if isinstance(value, Mapping):
+        return _write_metrics(value)
+    if not isinstance(value, float) or abs(value) <= _LARGEST:
+        return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _read_hyperparameters(value: Any, name: str) -> Hyperparameters:
     values = object_(value, name)
     for key, given in values.items():
-        if not isinstance(given, (float, int, str, NoneType)):
-            raise Malformed(
-                f"hyperparameter {key}: got {given!r:.80}, wanted a string, a number, a boolean "
-                "or null",
-                field=f"{name}.{key}",
-            )
+        if isinstance(given, (list, dict)):
+            _check_depth(given, f"{name}.{key}")
     return values
+
+
+def _check_depth(value: Any, name: str, depth: int = 1) -> None:
+    """Refuse lists and objects within each other beyond reason, which nothing here could walk."""
+    check(depth <= DEEPEST, name, value, f"at most {DEEPEST} levels of lists and objects")
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, (list, dict)):
+            _check_depth(inner, name, depth + 1)
 
 
 def _read_job(value: Any, name: str) -> JobId:
@@ -348,10 +373,15 @@ ADDRESS = text(
 JOB_NAME = Field(
     {"type": "string", "pattern": "^m[0-9]{1,9}r[0-9]{1,9}$", "examples": ["m3r12"]}, _read_job
 )
-_METRIC: Schema = {"anyOf": [NUMBER.schema, {"enum": [*_NOT_FINITE]}]}
-METRICS = Field({"type": "object", "additionalProperties": _METRIC}, _read_metrics, _write_metrics)
+_NUMBER: Schema = {"anyOf": [NUMBER.schema, {"enum": [*NOT_FINITE]}]}
+NUMBERS: Field[Mapping[str, float]] = Field(
+    {"type": "object", "additionalProperties": _NUMBER}, _read_numbers, _write_metrics
+)
 """Numbers by name; those that are not finite are strings in JSON."""
-_VALUE: Schema = {"type": ["string", "number", "boolean", "null"]}
+METRICS: Field[Metrics] = Field(
+    {"type": "object", "additionalProperties": True}, _read_metrics, _write_metrics
+)
+"""Numbers by name, and beside them anything that JSON has; numbers as in `NUMBERS`."""
 HYPERPARAMETERS: Field[Hyperparameters] = Field(
-    {"type": "object", "additionalProperties": _VALUE}, _read_hyperparameters, dict
+    {"type": "object", "additionalProperties": True}, _read_hyperparameters, dict
 )

@@ -19,6 +19,7 @@ from evolvent.store.codec.fields import (
     JOB_NAME,
     METRICS,
     NUMBER,
+    NUMBERS,
     TEXT,
     check,
     choice,
@@ -100,7 +101,7 @@ HEAD = message(
 )
 """A member with what concerns its open job."""
 
-POINT = message(Point, {"step": NUMBER, "values": METRICS})
+POINT = message(Point, {"step": NUMBER, "values": NUMBERS})
 JOB_POINT = message(JobPoint, {"job": JOB_NAME}, inline={"point": POINT})
 FAILURE = message(
     Failure, {"kind": choice(FailureKind), "message": TEXT}, optional={"traceback": nullable(TEXT)}

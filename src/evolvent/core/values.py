@@ -1,0 +1,159 @@
+"""Values of hyperparameters: scalars, and lists and dicts of them, as JSON can hold them.
+
+Space and training code know tuples; the log, files and the wire have lists, as JSON does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from evolvent.core.records import Value
+from evolvent.validation import check_number, invalid
+
+MOST = 10_000
+"""So many characters of JSON one value may have: every job of a study is stored with it."""
+
+_DEEPEST = 10
+_TUPLE = "$tuple"
+
+
+def checked_value(owner: str, given: Any) -> Value:
+    """Return a value of types of Python alone: arrays as lists, tuples as they are.
+
+    Raises:
+        ConfigError: it has what JSON cannot hold, or is too large; says what to do instead.
+    """
+    if _is_scalar(given):
+        return _scalar(owner, given)
+    value: Value = _checked(owner, given, depth=0)
+    if len(json.dumps(value)) > MOST:
+        raise invalid(
+            owner,
+            f"got a {type(given).__name__} of more than {MOST} characters, but every job is stored "
+            "with it: give it a name, and look it up in the training code",
+        )
+    return value
+
+
+def stored(value: Value) -> Value:
+    """Return a value as the log has it: a copy, with lists for tuples."""
+    if isinstance(value, (list, tuple)):
+        return [stored(inner) for inner in value]
+    if isinstance(value, dict):
+        return {name: stored(inner) for name, inner in value.items()}
+    return value
+
+
+def copied(value: Value) -> Value:
+    """Return a copy with tuples and lists as they are: whoever changes it changes no other."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(copied, value))
+    if isinstance(value, dict):
+        return {name: copied(inner) for name, inner in value.items()}
+    return value
+
+
+def identity(value: Any) -> Hashable:
+    """Return what equal values share: 2 and 2.0, tuple and list; not 1 and True, nor 1 and "1"."""
+    if isinstance(value, (list, tuple)):
+        return list, tuple(map(identity, value))
+    if isinstance(value, Mapping):
+        return dict, frozenset((name, identity(inner)) for name, inner in value.items())
+    return _kind(value), value
+
+
+def to_json(value: Any) -> Any:
+    """Return a value, or a tuple of values, as JSON that tells tuples from lists."""
+    if isinstance(value, tuple):
+        return {_TUPLE: [to_json(inner) for inner in value]}
+    if isinstance(value, list):
+        return [to_json(inner) for inner in value]
+    if isinstance(value, dict):
+        return {name: to_json(inner) for name, inner in value.items()}
+    return value
+
+
+def from_json(value: Any) -> Any:
+    """Undo `to_json`."""
+    if isinstance(value, list):
+        return [from_json(inner) for inner in value]
+    if isinstance(value, dict):
+        if [*value] == [_TUPLE] and isinstance(value[_TUPLE], list):
+            return tuple(from_json(value[_TUPLE]))
+        return {name: from_json(inner) for name, inner in value.items()}
+    return value
+
+
+def text_of(value: Any) -> str:
+    """Return a value as text: `str` of a scalar, JSON of a list or a dict."""
+    nested = isinstance(value, (list, tuple, dict))
+    return json.dumps(value, ensure_ascii=False) if nested else str(value)
+
+
+def texts_of(values: Sequence[Any]) -> list[str]:
+    """Return `text_of` different values; a text that reads like another value is in quotes."""
+    texts = list(map(text_of, values))
+    n = Counter(texts)
+    return [
+        json.dumps(value) if isinstance(value, str) and n[value] > 1 else text
+        for value, text in zip(values, texts, strict=True)
+    ]
+
+
+def is_number(value: Any) -> bool:
+    """Return whether the value is a real number, of NumPy or not; a bool is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_scalar(given: Any) -> bool:
+    return given is None or isinstance(given, (bool, str, Real))
+
+
+def _scalar(owner: str, given: Any) -> Value:
+    if given is None or isinstance(given, bool):
+        return given
+    if isinstance(given, str):
+        return str(given)
+    return int(given) if isinstance(given, Integral) else check_number(owner, float(given))
+
+
+def _checked(owner: str, given: Any, *, depth: int) -> Any:
+    if _is_scalar(given):
+        return _scalar(owner, given)
+    if depth > _DEEPEST:
+        raise invalid(owner, f"got {given!r:.80}, wanted at most {_DEEPEST} levels")
+    if isinstance(given, (np.ndarray, np.generic)):
+        return _checked(owner, given.tolist(), depth=depth)
+    if isinstance(given, (list, tuple)):
+        inner = [_checked(owner, x, depth=depth + 1) for x in given]
+        return tuple(inner) if isinstance(given, tuple) else inner
+    if isinstance(given, Mapping):
+        if not all(isinstance(name, str) for name in given) or _TUPLE in given:
+            raise invalid(owner, f"got {given!r:.80}, wanted names that are strings")
+        return {str(name): _checked(owner, x, depth=depth + 1) for name, x in given.items()}
+    raise invalid(owner, f"got {given!r:.80}, {_remedy(given)}")
+
+
+def _remedy(given: Any) -> str:
+    """Return what to do instead of a value that no log can hold."""
+    if isinstance(given, (set, frozenset)):
+        return "which has no order: wanted a list"
+    if callable(given):
+        return (
+            f"a {'class' if isinstance(given, type) else 'function'}: give it a name as text and "
+            "look it up in the training code, which may also compute what depends on other values"
+        )
+    return "wanted strings, numbers, booleans, None, or lists and dicts of them"
+
+
+def _kind(value: Any) -> type:
+    """Return the type, with all numbers taken as one."""
+    if is_number(value):
+        return float
+    return str if isinstance(value, str) else type(value)

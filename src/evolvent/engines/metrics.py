@@ -1,0 +1,193 @@
+"""What training reports, in every form of it: numbers, and beside them what JSON can hold."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from evolvent.errors import TrainableError
+from evolvent.store.codec.fields import DEEPEST, NOT_FINITE
+
+MOST = 2**16
+"""So many characters of JSON one report may hold beside its numbers."""
+
+_warned: set[tuple[str, str]] = set()
+_logger = logging.getLogger("evolvent")
+
+
+class _Unfit(Exception):
+    """A value cannot be kept; says why."""
+
+
+def kept_metrics(
+    values: Mapping[Any, Any], *, study: str, objective: str | None = None
+) -> dict[str, Any]:
+    """Return metrics as the log keeps them; what it cannot keep is left out, with one warning.
+
+    Nested dicts become names with dots. Numbers are those of Python, of NumPy, and arrays and
+    tensors of one element. None, texts, lists, and larger arrays as lists are kept as they are, up
+    to `MOST` characters a report.
+
+    Args:
+        values: what training returned.
+        study: the name of the study: a warning comes once for each name in it.
+        objective: a name whose value has to be a number.
+
+    Raises:
+        TrainableError: that value is none.
+    """
+    found: dict[str, Any] = {}
+    room = MOST
+    for name, value in _flat(values, study=study):
+        try:
+            plain = _plain(value)
+            if name == objective and not isinstance(plain, (float, int)):
+                raise _Unfit(_described(value, plain))
+            if name in found:
+                raise _Unfit("there is another of this name")
+            if isinstance(plain, (str, list, dict)):
+                room -= (size := len(json.dumps(plain)))
+                if room < 0:
+                    room += size
+                    raise _Unfit(f"more than {MOST // 1024} KiB of values that are no numbers")
+            found[name] = plain
+        except _Unfit as e:
+            if name == objective:
+                what = f"training returned: metric {name!r} must be a number, {e}"
+                raise TrainableError(what) from e
+            _warn(study, name, str(e))
+    return found
+
+
+def kept_numbers(values: Mapping[Any, Any], *, study: str) -> dict[str, float]:
+    """Return the numbers among metrics; the others are left out, with one warning for each name."""
+    found = {}
+    for name, value in kept_metrics(values, study=study).items():
+        if isinstance(value, (float, int)):
+            found[name] = value
+        else:
+            _warn(study, name, f"a point takes numbers, got {value!r:.80}")
+    return found
+
+
+def plain_number(value: Any) -> float | None:
+    """Return a number of Python for one of any library; None when the value is none."""
+    with suppress(_Unfit):
+        plain = _plain(value)
+        return plain if isinstance(plain, (float, int)) else None
+    return None
+
+
+def _flat(values: Mapping[Any, Any], *, study: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        text = _key(key)
+        name = f"{prefix}{text}"
+        if text is None:
+            _warn(study, f"{prefix}{key!r:.80}", "a name must be a text or a number")
+        elif not isinstance(value, Mapping) or not value:
+            yield name, value
+        elif name.count(".") >= DEEPEST:
+            _warn(study, name, "nested too deep")
+        else:
+            yield from _flat(value, study=study, prefix=f"{name}.")
+
+
+def _key(key: Any) -> str | None:
+    if isinstance(key, str):
+        return str(key)
+    number = key is None or isinstance(key, (Real, np.bool_))
+    return str(_item(key)) if number else None
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Return a value as JSON holds it, but for NaN and infinities, which stay what they are."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return NOT_FINITE.get(value, str(value))
+    if isinstance(value, (Real, Decimal)):
+        return _number(value)
+    if isinstance(value, (Mapping, list, tuple)):
+        return _nested(value, depth)
+    return _plain(_of_array(value), depth + 1)
+
+
+def _nested(value: Any, depth: int) -> Any:
+    if depth > DEEPEST - 2:  # the lists and the metrics they are in
+        raise _Unfit("nested too deep")
+    if len(value) > MOST:
+        raise _Unfit(f"too large: {len(value)} elements")
+    if not isinstance(value, Mapping):
+        return [_plain(inner, depth + 1) for inner in value]
+    if None in map(_key, value):
+        raise _Unfit("a name in it is neither a text nor a number")
+    return {_key(key): _plain(inner, depth + 1) for key, inner in value.items()}
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, int):
+        try:
+            float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
+        return int(value)
+    try:
+        return _number(_item(value) if hasattr(value, "item") else float(value))
+    except (ArithmeticError, ValueError, TypeError) as e:
+        raise _Unfit(f"got {type(value).__name__} {value!r:.80}") from e
+
+
+def _of_array(value: Any) -> Any:
+    """Return what an array or tensor of any library holds: a number, or lists."""
+    kind = type(value)
+    if isinstance(value, (bytes, bytearray, memoryview, type)):
+        raise _Unfit(f"got {kind.__name__}")
+    try:
+        shape = getattr(value, "shape", None)
+        n = math.prod(map(int, shape)) if shape is not None else 1
+        if n > MOST:
+            raise _Unfit(f"too large: {kind.__name__} with {n} elements")
+        if n == 1 and hasattr(value, "item"):
+            return _known(value.item())
+        if hasattr(value, "tolist"):
+            return _known(value.tolist())
+        if hasattr(value, "__array__"):
+            array = np.asarray(value)
+            return _known(array.item() if array.size == 1 else array.tolist())
+    except (RuntimeError, ValueError, TypeError, AttributeError) as e:
+        raise _Unfit(f"{kind.__name__} cannot be read: {e}") from e
+    raise _Unfit(f"got {kind.__name__}")
+
+
+def _item(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _known(value: Any) -> Any:
+    """Return what came out of an array, if it is something that JSON has."""
+    if value is None or isinstance(value, (str, Real, Decimal, list)):
+        return value
+    raise _Unfit(f"got {type(value).__name__}")
+
+
+def _described(value: Any, plain: Any) -> str:
+    got = f"got {type(value).__name__} {value!r:.80}"
+    if plain is None:
+        return f"{got}: where there is none, return NaN, and only this member has failed"
+    return got if isinstance(value, (str, list, tuple, dict)) else f"{got}, more than one element"
+
+
+def _warn(study: str, name: str, why: str) -> None:
+    if (study, name) not in _warned:
+        _warned.add((study, name))
+        _logger.warning("study %r: metric %r is left out: %s", study, name, why)
