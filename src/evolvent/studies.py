@@ -14,7 +14,7 @@ from evolvent.core.explore import is_default_explore
 from evolvent.core.space import Space
 from evolvent.core.study import Durability, Mode, StudyRecord
 from evolvent.derived_studies import check_same
-from evolvent.engines.rerun import is_rerun
+from evolvent.engines.place.rerun import is_rerun
 from evolvent.errors import ConfigError, Forbidden, StudyExists, UnknownStudy
 from evolvent.store import open_store
 from evolvent.store.protocol import Store

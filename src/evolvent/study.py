@@ -11,7 +11,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.derived_studies import control_record, find_or_create
 from evolvent.engines.local.options import LocalOptions, RunOutcome, local_options
 from evolvent.engines.observer import NullObserver, Observer
-from evolvent.engines.rerun import refuse_in_rerun
+from evolvent.engines.place.rerun import refuse_in_rerun
 from evolvent.engines.trainable import AnyTrainable, check_importable, check_trainable, import_path
 from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
 from evolvent.store.checkpoints.transfer import require

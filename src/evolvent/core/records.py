@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from evolvent.errors import UnknownJob
 
-Value: TypeAlias = float | int | str | bool | None | list[Any] | tuple[Any, ...] | dict[str, Any]
+Value: TypeAlias = float | int | str | bool | list[Any] | tuple[Any, ...] | dict[str, Any] | None
 """One hyperparameter: a JSON scalar, or a list or dict of them; in a log no tuple, but a list."""
 
 Hyperparameters: TypeAlias = Mapping[str, Value]

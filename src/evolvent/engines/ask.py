@@ -10,10 +10,10 @@ import time
 from evolvent.engines.attempt import Attempt
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper
+from evolvent.engines.place.working_directory import WorkingDirectory
 from evolvent.engines.polling import PollBackoff
 from evolvent.engines.runner import failure_of, judge
 from evolvent.engines.worker_name import worker_name
-from evolvent.engines.working_directory import WorkingDirectory
 from evolvent.errors import EvolventError, LeaseLost
 from evolvent.store.protocol import Store
 from evolvent.store.records import Lease, StudyState, Wait

@@ -13,8 +13,8 @@ from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
 from evolvent.engines.job import Context, Job
 from evolvent.engines.metrics import kept_metrics
+from evolvent.engines.place.working_directory import WorkingDirectory
 from evolvent.engines.trainable import AnyTrainable, Trainable
-from evolvent.engines.working_directory import WorkingDirectory
 from evolvent.errors import EvolventError, TrainableError
 from evolvent.store.records import Failure, FailureKind
 

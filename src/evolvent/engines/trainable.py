@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from evolvent.engines.job import Context, Job
-from evolvent.engines.rerun import rerunning
-from evolvent.engines.script import (
+from evolvent.engines.place.rerun import rerunning
+from evolvent.engines.place.script import (
     is_installed,
     is_script_path,
     main_line,

@@ -15,10 +15,10 @@ from evolvent.engines.local.inline import run_inline
 from evolvent.engines.local.lifecycle import collect_leftovers, release_dead, try_stop
 from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
 from evolvent.engines.local.pickling import pack_code
-from evolvent.engines.local.place import Place
 from evolvent.engines.local.process import WorkerProcess
-from evolvent.engines.local.shared_models import warn_of_shared_models
 from evolvent.engines.observer import Observer
+from evolvent.engines.place.carried import Place
+from evolvent.engines.place.shared_models import warn_of_shared_models
 from evolvent.engines.signals import handle_interrupts
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import EvolventError, WorkerError

@@ -14,7 +14,7 @@ from typing import Any
 
 import cloudpickle
 
-from evolvent.engines.script import globals_of
+from evolvent.engines.place.script import globals_of
 from evolvent.errors import ConfigError
 
 _MAIN = "__main__"

@@ -14,8 +14,14 @@ from multiprocessing import process
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from evolvent.engines.rerun import rerunning
-from evolvent.engines.script import Script, is_script_path, main_line, running_script, script_of
+from evolvent.engines.place.rerun import rerunning
+from evolvent.engines.place.script import (
+    Script,
+    is_script_path,
+    main_line,
+    running_script,
+    script_of,
+)
 from evolvent.errors import WorkerError
 
 _logger = logging.getLogger("evolvent")

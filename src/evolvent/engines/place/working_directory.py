@@ -19,7 +19,8 @@ class WorkingDirectory:
     """
 
     def __init__(self) -> None:
-        self._descriptor, self._identity, self._path = -1, (0, 0), ""
+        self._descriptor, self._path = -1, ""
+        self._identity: tuple[int, int] | None = None
         # The directory itself and not only its path: it may be renamed or removed meanwhile, and
         # another one may take its place.
         with suppress(OSError):

@@ -11,8 +11,8 @@ import pytest
 
 import evolvent as ev
 from evolvent.core.records import JobId
+from evolvent.engines.place.working_directory import WorkingDirectory
 from evolvent.engines.runner import Runner
-from evolvent.engines.working_directory import WorkingDirectory
 from tests.engines.test_runner import make_job
 from tests.engines.trainables import Climb
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evolvent.engines.script import Script, is_installed, running_script
+from evolvent.engines.place.script import Script, is_installed, running_script
 
 GUARDED = """
 import torch

@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from evolvent.engines.script import globals_of, is_installed
+from evolvent.engines.place.script import globals_of, is_installed
 
 _WEIGHTS = ("load_state_dict", "set_weights")  # of PyTorch's modules and optimizers, of Keras
 _logger = logging.getLogger("evolvent")

@@ -1,0 +1,1 @@
+"""The place in which a round runs: the script, its module state, its working directory."""
