@@ -174,7 +174,7 @@ def test_what_differs_deep_within_a_setting_is_named(tmp_path: Path) -> None:
     given, numbers = settings(tmp_path), itertools.count()
     narrow, wide = ({"space": {"a": {"step": ev.Uniform(0.1, x)}}} for x in (1.0, 2.0))
     assert refused(narrow, wide) == "space.a.step.high: it has 1.0, got 2.0"
-    chains = ([ev.Resample(0.25), ev.Perturb((0.5, x))] for x in (2.0, 3.0))
+    chains = ([ev.Resample(0.25), ev.Perturb(factors=(0.5, x))] for x in (2.0, 3.0))
     one, other = ({"algorithm": ev.PBT(explore=chain)} for chain in chains)
     assert refused(one, other) == "algorithm.explore[1].factors[1]: it has 2.0, got 3.0"
     assert refused(one, {"algorithm": ev.RandomSearch()}) == (
