@@ -10,7 +10,7 @@ from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.derived_studies import control_record, find_or_create
 from evolvent.engines.local.options import LocalOptions, RunOutcome, local_options
-from evolvent.engines.observer import NullObserver, Observer
+from evolvent.engines.observer import NullObserver, Observer, guarded
 from evolvent.engines.place.rerun import refuse_in_rerun
 from evolvent.engines.trainable import AnyTrainable, check_importable, check_trainable, import_path
 from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
@@ -174,7 +174,8 @@ class Study:
             wall_time_s: hand out no more jobs after so many seconds; with a worker's token, none to
                 this run.
             progress: show a table and a bar (plain lines when piped), and at the end what the log
-                warns of (see `Result.diversity`); or an observer of your own.
+                warns of (see `Result.diversity`); or an observer of your own. Neither stops
+                training: where nothing can be shown any more, it is switched off.
             loggers: such as `[ev.tensorboard.Logger("runs")]`; they follow the log and never stop
                 training.
 
@@ -420,7 +421,7 @@ class Study:
             from evolvent.display.progress import Progress
 
             progress = Progress()
-        return FailuresObserver(progress, self.store, self.id)
+        return FailuresObserver(guarded(progress), self.store, self.id)
 
     def _repr_html_(self) -> str:
         from evolvent.analysis.html import study_html

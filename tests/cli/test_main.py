@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import subprocess
@@ -14,7 +16,7 @@ from typer.main import get_command
 
 import evolvent as ev
 from evolvent.cli.main import app
-from tests.cli.commands import evolvent, fine
+from tests.cli.commands import evolvent, fine, trained_study
 
 COMMANDS: dict[str, TyperCommand] = get_command(app).commands  # type: ignore[attr-defined]  # a group
 EXAMPLES = {
@@ -90,3 +92,25 @@ def test_command_can_be_run_as_a_module() -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert result.stdout == f"evolvent {ev.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", ["--help", "show", "best --json"])
+def test_a_reader_that_is_gone_ends_a_command_silently(arguments: str) -> None:
+    trained_study()
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "evolvent", *arguments.split()]
+    ran = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(writer)
+    assert (ran.returncode, ran.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("arguments", ["show", "best --json", "jobs"])
+def test_names_are_printed_on_a_terminal_that_lacks_their_letters(arguments: str) -> None:
+    trained_study("épreuve 训练", metric="é", train=lambda _: {"é": 1.0})
+    command = [sys.executable, "-m", "evolvent", *arguments.split()]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    if "--json" in arguments:
+        assert json.loads(ran.stdout)["study"] == "épreuve 训练"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import warnings
 from shutil import get_terminal_size
@@ -122,4 +124,26 @@ app.add_typer(token.tokens, name="token", rich_help_panel="Serve")
 def main() -> None:
     """Run the command line."""
     warnings.formatwarning = lambda message, *_, **__: _broken(f"warning: {message}") + "\n"
-    app()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what its encoding lacks ends nothing
+    try:
+        app()
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write what is still to be written: Python would complain in words of its own that it failed.
+
+    Raises:
+        SystemExit: it could not be written; silent where nobody reads any more.
+    """
+    if sys.stdout is None or sys.stdout.closed:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as e:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush
+        if not isinstance(e, BrokenPipeError):
+            _print_error(f"error: standard output: {e.strerror}")
+        raise SystemExit(EXIT_ERROR) from None

@@ -265,11 +265,10 @@ def trainable_path(study: Study, trainable: str | None) -> str:
 
 def observer(as_json: bool) -> Progress:
     """Return what shows a run; beside JSON it goes to stderr."""
-    from rich.console import Console
-
     from evolvent.display.progress import Progress
+    from evolvent.display.stream import SafeConsole
 
-    return Progress(Console(stderr=as_json, highlight=False))
+    return Progress(SafeConsole("stderr" if as_json else "stdout", highlight=False))
 
 
 def show_result(result: Result, *, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from evolvent.display.stream import SafeConsole
 from evolvent.display.table import SCORE_DIGITS, study_table
 from evolvent.display.words import compact, duration
 from evolvent.store.records import MemberView, StudyStatus
@@ -36,7 +37,7 @@ class Progress:
         self, console: Console | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Show runs on a console, by default on standard output; `clock` counts seconds."""
-        self._console = console if console is not None else Console()
+        self._console = console if console is not None else SafeConsole()
         self._clock = clock
         self._live: Live | None = None
         self._members: Members | None = None

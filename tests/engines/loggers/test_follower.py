@@ -135,6 +135,20 @@ def test_a_logger_that_fails_is_told_once_and_nothing_is_missing_in_the_end() ->
 
 
 @pytest.mark.usefixtures("_often")
+def test_a_logger_that_leaves_is_told_and_tried_again() -> None:
+    left: list[bool] = []
+
+    def leave() -> None:  # as rich does when nobody reads what it prints
+        if not left:
+            left.append(True)
+            raise SystemExit(1)
+
+    notebook = Notebook(leave)
+    assert "a notebook: SystemExit: 1; training goes on without it" in run(new_study(), notebook)
+    assert len(notebook.jobs) == ALL
+
+
+@pytest.mark.usefixtures("_often")
 def test_a_logger_that_always_fails_is_told_once_and_at_the_end() -> None:
     healthy = Notebook()
     study = new_study()

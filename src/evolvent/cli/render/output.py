@@ -27,7 +27,8 @@ _WIDEST = 88  # prose is no easier to read on a wider screen
 
 def print_json(value: Any) -> None:
     """Print strict JSON: what JSON has no number for (NaN, infinities) becomes null."""
-    print(json.dumps(_strict(value), indent=2, ensure_ascii=False))
+    unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    print(json.dumps(_strict(value), indent=2, ensure_ascii=not unicode))
 
 
 def print_csv(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

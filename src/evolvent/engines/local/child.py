@@ -39,6 +39,9 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     faulthandler.enable()
     control, status = _take_pipes(int(sys.argv[1]))
+    for stream in (sys.stdout, sys.stderr):
+        # Its driver reads UTF-8, whatever the terminal of that can show.
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     # Whoever has freed a large block keeps memory for blocks of that size. Before, glibc would hand
     # the model of a few megabytes back whenever a member changes, and take it again page by page.
     bytes(_KEPT_BYTES)

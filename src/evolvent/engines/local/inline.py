@@ -12,6 +12,7 @@ from typing import Any
 from evolvent.core.records import JobId
 from evolvent.engines.local.lifecycle import release_dead, try_stop
 from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
+from evolvent.engines.local.output import lasting_output
 from evolvent.engines.observer import Observer
 from evolvent.engines.signals import handle_interrupts
 from evolvent.engines.trainable import AnyTrainable, import_trainable
@@ -65,7 +66,7 @@ def run_inline(
         drain=drain,
     )
     code = import_trainable(trainable) if isinstance(trainable, str) else trainable
-    with handle_interrupts(on_interrupt), _torch_threads(options):
+    with handle_interrupts(on_interrupt), _torch_threads(options), lasting_output():
         Worker(store, study, code, worker_options).work()
     if outcome is RunOutcome.TIME:
         try_stop(store, study, reason=out_of_time(options.wall_time_s))

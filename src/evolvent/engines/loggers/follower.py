@@ -81,7 +81,7 @@ class LogFollower:
                 self.n_copies += sum(entry.copied is not None for entry in page)
                 if until():
                     return
-        except Exception:
+        except BaseException:
             # How much of the page was written is not known: begin with what the logger finds.
             self._reader = None
             raise
@@ -135,7 +135,7 @@ class LoggerThread(threading.Thread):
     def _try(self, do: Callable[[], None]) -> bool:
         try:
             do()
-        except Exception as e:  # noqa: BLE001 - whatever a logger does, training goes on
+        except (Exception, SystemExit) as e:  # noqa: BLE001 - whatever it does, training goes on
             if not self._failing:
                 message = f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
                 self._send_message(
