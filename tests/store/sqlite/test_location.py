@@ -15,7 +15,8 @@ from evolvent.errors import (
     StoreUnavailable,
 )
 from evolvent.store.connect import open_store
-from evolvent.store.sqlite.location import check_place, translate_error
+from evolvent.store.sqlite.location import check_place, filesystem, translate_error
+from tests.contract.crew import Crew
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -61,8 +62,92 @@ def test_network_file_systems_are_refused(
     mounts.write_text(MOUNTS)
     monkeypatch.setattr(Path, "is_dir", lambda path: str(path) == directory)
     monkeypatch.setattr(os, "access", lambda *_: True)
-    with pytest.raises(StoreUnavailable, match="network file system"):
+    with pytest.raises(StoreUnavailable, match=r"\((nfs4|cifs)\) .* network file system .* serve"):
         check_place(Path(directory) / "log.db", create=True, mounts=mounts)
+
+
+SHARED = """nfs cifs smb3 ceph lustre gpfs beegfs 9p virtiofs drvfs wekafs orangefs panfs gfs2 ocfs2
+    vboxsf afs fakeowner autofs fuse fuse.sshfs fuse.glusterfs fuse.s3fs fuse.rclone fuse.juicefs
+    fuse.mergerfs fuse.grpcfuse fuse.vmhgfs-fuse not-invented-yet"""
+LOCAL = "ext4 xfs btrfs zfs overlay fuse.fuse-overlayfs tmpfs fuseblk apfs squashfs iso9660"
+
+
+def mounted(kind: str, directory: Path) -> Path:
+    """A table of mounts that says that a directory is of a kind of file system."""
+    mounts = directory / "mountinfo"
+    mounts.write_text(f"36 35 98:0 / {directory} rw - {kind} server:/x rw\n")
+    return mounts
+
+
+@pytest.mark.parametrize("kind", SHARED.split())
+def test_what_is_not_known_to_be_local_is_refused(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match=rf"file system \({kind}\) .* not known .* local"):
+        check_place(tmp_path / "log.db", create=True, mounts=mounted(kind, tmp_path))
+
+
+@pytest.mark.parametrize("kind", LOCAL.split())
+def test_disks_memory_and_layers_over_them_are_local(kind: str, tmp_path: Path) -> None:
+    check_place(tmp_path / "log.db", create=True, mounts=mounted(kind, tmp_path))
+
+
+def test_who_knows_better_may_say_so_and_is_warned_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    mounts = mounted("lustre", tmp_path)
+    monkeypatch.setenv("EVOLVENT_ALLOW_NETWORK_FS", "0")
+    with pytest.raises(StoreUnavailable, match="set EVOLVENT_ALLOW_NETWORK_FS=1"):
+        check_place(tmp_path / "log.db", create=True, mounts=mounts)
+    monkeypatch.setenv("EVOLVENT_ALLOW_NETWORK_FS", "1")
+    for _ in range(2):
+        check_place(tmp_path / "log.db", create=True, mounts=mounts)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "(lustre)" in record.message
+
+
+@pytest.mark.parametrize(
+    ("directory", "kind"),
+    [
+        ("/", "ext4"),
+        ("/data/own", "nfs4"),  # the disk below is hidden
+        ("/data/own/deep", "nfs4"),
+        ("/cache", "tmpfs"),  # mounted twice: the last one counts
+        ("/net/one", "nfs"),  # once somebody has gone there
+        ("/net/two", "autofs"),
+    ],
+)
+def test_a_mount_that_another_hides_does_not_count(
+    directory: str, kind: str, tmp_path: Path
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "1 1 0:2 / / rw - rootfs rootfs rw\n"
+        "22 1 254:0 / / rw - ext4 /dev/vda rw\n"
+        "40 22 254:1 / /data/own rw - xfs /dev/vdb rw\n"
+        "41 22 0:40 / /data rw - nfs4 server:/data rw\n"
+        "43 42 0:42 / /cache rw - tmpfs tmpfs rw\n"
+        "42 22 0:41 / /cache rw - nfs4 server:/cache rw\n"
+        "50 22 0:50 / /net rw - autofs /etc/auto.net rw\n"
+        "51 50 0:51 / /net/one rw - nfs server:/one rw\n"
+    )
+    assert filesystem(Path(directory), mounts) == kind
+
+
+def test_this_machine_is_fine(tmp_path: Path) -> None:
+    check_place(tmp_path / "log.db", create=True)
+
+
+def test_a_link_to_a_file_is_that_file(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "log.db").symlink_to(tmp_path / "disk" / "real.db")
+    store = open_store(f"sqlite:///{tmp_path}/log.db")
+    Crew(store).train(0.5)
+    assert store.url == f"sqlite:///{tmp_path}/disk/real.db"
+    store.close()
+    assert {path.name for path in (tmp_path / "disk").iterdir()} == {
+        "real.db", "real.db.lock", "real.checkpoints",
+    }  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["log.db"]
 
 
 @pytest.mark.parametrize("directory", ["/home", "/mnt/share/local", "/mnt/shared"])

@@ -49,7 +49,8 @@ class SqliteDatabase:
             StoreDamaged: it is not a whole store.
             SchemaTooNew: it was written by a newer evolvent.
         """
-        self.path = path.absolute()
+        # Of a link, the file that it leads to: beside that are the log and the lock of all others.
+        self.path = path.resolve() if path.is_symlink() else path.absolute()
         if sqlite3.sqlite_version_info < _OLDEST:
             raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
         if self.durable:  # else its directory has just been made for it, and may be anywhere

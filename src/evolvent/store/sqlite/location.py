@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import sqlite3
 from pathlib import Path
 
@@ -15,7 +17,24 @@ from evolvent.errors import (
     StoreUnavailable,
 )
 
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "fuse.sshfs"})
+_ALLOW = "EVOLVENT_ALLOW_NETWORK_FS"
+# Those on which one kernel, and no other, sees every lock and every shared page of a file: disks,
+# memory, and layers over them. Shared folders of virtual machines (9p, virtiofs, drvfs, vboxsf, …)
+# are not, nor are clusters', nor what is mounted through a program whose other end is not known.
+_LOCAL = frozenset(
+    {
+        # disks
+        "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs",
+        "reiser4", "nilfs2", "ubifs", "jffs2", "minix", "udf", "ntfs", "ntfs3", "fuseblk", "vfat",
+        "exfat", "msdos", "apfs", "hfs", "hfsplus", "ufs", "lxfs", "wslfs",
+        # memory
+        "tmpfs", "ramfs", "rootfs", "devtmpfs",
+        # layers
+        "overlay", "fuse.fuse-overlayfs", "aufs", "ecryptfs",
+        # only to be read
+        "squashfs", "erofs", "iso9660", "cramfs", "romfs",
+    }
+)  # fmt: skip
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _ADVICE = {
@@ -26,6 +45,8 @@ _ADVICE = {
     sqlite3.SQLITE_PERM: "access was denied: check who owns it",
     sqlite3.SQLITE_AUTH: "access was denied: check who owns it",
 }
+
+_logger = logging.getLogger("evolvent")
 
 
 def check_place(path: Path, *, create: bool, mounts: Path = Path("/proc/self/mountinfo")) -> None:
@@ -48,25 +69,56 @@ def check_place(path: Path, *, create: bool, mounts: Path = Path("/proc/self/mou
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise StoreUnavailable(f"{path}: {_ADVICE[sqlite3.SQLITE_READONLY]}")
     kind = filesystem(directory, mounts)
-    if kind in _NETWORK:
+    if kind and kind not in _LOCAL:
+        _refuse(path, kind)
+
+
+def _refuse(path: Path, kind: str) -> None:
+    what = f"{path} is on a file system ({kind}) that is not known to be a local disk"
+    if os.environ.get(_ALLOW, "") in ("", "0"):
         raise StoreUnavailable(
-            f"{path} is on a network file system ({kind}), where SQLite loses data:"
-            " put it on a local disk"
+            f"{what}, and on a network file system SQLite loses data: put it on a local disk, use"
+            " PostgreSQL, or let `evolvent serve` on one machine keep it for all; where no other"
+            f" machine ever opens it and its locks work, set {_ALLOW}=1"
         )
+    if path not in _warned:
+        _warned.add(path)
+        _logger.warning("%s: as %s says, it is used all the same", what, _ALLOW)
+
+
+_warned: set[Path] = set()
 
 
 def filesystem(directory: Path, mounts: Path) -> str:
-    """Return the type of the file system that holds `directory`; empty if it is not known."""
+    """Return the type of the file system that holds `directory`; empty if it is not known.
+
+    Args:
+        directory: may be reached by links.
+        mounts: the kernel's table: number of a mount, of the one it lies on, and where; its type.
+    """
     try:
         table = mounts.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    real, best, kind = directory.resolve(), -1, ""
+    real = directory.resolve()
+    found = []
     for line in table.splitlines():
         fields, _, source = line.partition(" - ")
-        point = Path(fields.split()[4].replace("\\040", " "))
-        if real.is_relative_to(point) and len(point.parts) >= best:
-            best, kind = len(point.parts), source.split()[0]
+        number, below, _, _, point, *_ = fields.split()
+        place = Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), point))
+        if real.is_relative_to(place):
+            # The first of all lies on itself.
+            found.append(
+                (len(place.parts), number, "" if below == number else below, source.split()[0])
+            )
+    # As the kernel walks: onto the next mount on the way that lies on the one where it is. One that
+    # another has been mounted over, wherever on the way, is not met.
+    numbers = {number for _, number, _, _ in found}
+    here, kind = None, ""
+    while onto := sorted(
+        mount for mount in found if (mount[2] == here if here else mount[2] not in numbers)
+    ):
+        _, here, _, kind = onto[0]
     return kind
 
 
