@@ -31,6 +31,10 @@ class OutOfSpace(ConfigError):
     """A hyperparameter lies outside its distribution, is missing, or is unknown to the space."""
 
 
+class UnknownName(ConfigError, LookupError):
+    """There is no field, metric, hyperparameter or file of that name."""
+
+
 class UnknownStudy(EvolventError, LookupError):
     """No study of that name in this store."""
 
@@ -59,6 +63,10 @@ class StoreBusy(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be opened, read or written: path, permission, space or network."""
+
+
+class StoreMissing(StoreUnavailable, LookupError):
+    """There is no such file: nobody has made a study there."""
 
 
 class StoreDamaged(StoreError):

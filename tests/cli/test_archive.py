@@ -78,7 +78,7 @@ def test_study_without_its_checkpoints_says_so_and_does_not_go_on() -> None:
         (("export", "-o", "a.zip", "--checkpoints", "all"), 1, "'kept'"),
         (("export", "nobody", "-o", "a.zip"), 3, "nobody"),
         (("export", "hill"), 2, "--output"),
-        (("import", "nothing.zip"), 1, "nothing.zip"),
+        (("import", "nothing.zip"), 3, "nothing.zip"),
         (("import", "evolvent.db"), 1, "is no archive of a study"),
         (("import", "evolvent.db", "--name", " "), 1, "name"),
     ],

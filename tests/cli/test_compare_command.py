@@ -59,7 +59,7 @@ def test_csv_has_a_row_for_every_mean_and_difference() -> None:
     [
         (["pbt-1", "nobody"], 3, "no study 'nobody'"),
         (["no-*"], 3, "no study fits the pattern 'no-*'"),
-        (["pbt-1", "--test", "top5"], 1, "reports no metric 'top5', it has height, depth"),
+        (["pbt-1", "--test", "top5"], 3, "reports no metric 'top5', it has height, depth"),
         (["pbt-1", "--test-mode", "up"], 1, "test_mode: got 'up'"),
         (["pbt-1", "vs"], 2, "either side of 'vs'"),
         ([], 2, "Missing argument"),

@@ -26,7 +26,7 @@ def test_push_goes_to_the_newest_study_when_none_is_named() -> None:
     ("given", "code", "told"),
     [
         (("step=7",), 1, "step"),
-        (("pace=1",), 1, "pace"),
+        (("pace=1",), 3, "pace"),
         (("step=fast",), 1, "fast"),
         (("step=nan",), 1, "nan"),
         (("optimizer.lr=2",), 1, "optimizer.lr"),

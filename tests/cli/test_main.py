@@ -114,3 +114,35 @@ def test_names_are_printed_on_a_terminal_that_lacks_their_letters(arguments: str
     assert (ran.returncode, ran.stderr) == (0, b"")
     if "--json" in arguments:
         assert json.loads(ran.stdout)["study"] == "épreuve 训练"
+
+
+@pytest.mark.parametrize(
+    ("command", "there"),
+    [
+        ("show nobody", "there is 'hill'"),
+        ("pin hill m9r0", "members 0 to 2"),
+        ("unpin hill m9r0", "members 0 to 2"),
+        ("explain hill m0r9", "round"),
+        ("jobs hill --member 9", "it has 0 to 2"),
+        ("jobs hill --sort speed", "there are id, member"),
+        ("push hill speed=1", "it has step, optimizer.lr"),
+        ("plot hill scores -m speed -o a.svg", "it has height, depth"),
+        ("schedule hill --only speed", "there are step, optimizer.lr"),
+        ("schedule --from-ray none.txt", "none.txt: No such file"),
+        ("import none.zip", "there is no such file"),
+        ("run none.toml", "none.toml: cannot be read: No such file"),
+        ("check --file none.toml", "none.toml: cannot be read: No such file"),
+        ("best --store sqlite:///none.db", "there is no such file"),
+        ("best --store sqlite:///none/none.db", "there is no directory"),
+        ("token revoke nobody", "none is active"),
+    ],
+)
+def test_a_name_of_what_is_not_there_has_one_exit_code_and_one_line(
+    command: str, there: str
+) -> None:
+    trained_study()
+    result = evolvent(*command.split())
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert there in result.stderr

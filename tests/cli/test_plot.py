@@ -79,7 +79,7 @@ def test_unknown_study_exits_with_3():
 def test_unknown_names_are_told_with_those_there_are():
     trained_study()
     result = evolvent("plot", "scores", "-m", "speed", "-o", "figure.svg")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "it has height, depth" in result.stderr
     assert "it has step, optimizer.lr" in evolvent(
         "plot", "schedule", "-p", "speed", "-o", "figure.svg"

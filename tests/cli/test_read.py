@@ -54,7 +54,7 @@ def test_store_without_studies_lists_none() -> None:
 
 def test_looking_does_not_make_a_store(tmp_path: Path) -> None:
     result = evolvent("studies")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "evolvent.db" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -200,10 +200,10 @@ def test_json_has_no_numbers_that_json_has_not() -> None:
     assert [job["metrics"]["loss"] for job in jobs] == [None] * 6
 
 
-def test_unknown_field_is_a_usage_error_that_names_the_fields() -> None:
+def test_unknown_field_is_refused_with_the_fields_there_are() -> None:
     trained_study()
     result = evolvent("jobs", "--fields", "id,speed")
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert "'speed'" in result.stderr
     assert "optimizer.lr" in result.stderr
 

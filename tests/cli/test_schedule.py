@@ -109,9 +109,9 @@ def test_the_length_of_a_log_without_results_is_asked_for(tmp_path: Path) -> Non
     [
         (("nope",), 3, "nope"),
         (("--job", "m9r9"), 3, "m9r9"),
-        (("--only", "lr"), 1, "no hyperparameter 'lr', there are step, optimizer.lr"),
+        (("--only", "lr"), 3, "no hyperparameter 'lr', there are step, optimizer.lr"),
         (("-o", "s.yaml"), 1, "ends in .json or .csv"),
-        (("--from-ray", "none.txt"), 1, "cannot read none.txt: No such file"),
+        (("--from-ray", "none.txt"), 3, "cannot read none.txt: No such file"),
         (("hill", "--from-ray", "x.txt"), 2, "--from-ray reads a file: leave out STUDY"),
         (("--from-ray", str(RAY / "pbt_global.txt")), 1, "lineage with --trial"),
         (("--trial", "3"), 2, "belong to --from-ray"),

@@ -93,13 +93,13 @@ def test_a_revoked_token_opens_nothing_and_stays_in_the_list() -> None:
 def test_revoking_what_is_not_there_says_what_is() -> None:
     fine("token", "create", "--role", "admin")
     result = evolvent("token", "revoke", "nothing")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert f"there is {listed()[0]['id']}" in result.stderr
 
 
 def test_a_store_that_is_not_there_is_not_made_by_looking() -> None:
     result = evolvent("token", "list")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "no study has been created there" in result.stderr
 
 

@@ -10,6 +10,7 @@ import typer
 
 from evolvent.cli.options import DEFAULT_STORE, StoreUrl, StudyChoice
 from evolvent.display.words import size
+from evolvent.errors import UnknownName
 
 StudyAndJob: TypeAlias = Annotated[
     list[str], typer.Argument(metavar="[STUDY] JOB", help="Name of the study, and a job: m3r12.")
@@ -52,7 +53,14 @@ def push(
     pairs = _pairs(values if name is None else values[1:], "lr=0.1")
     reached = _pairs(metrics or [], "accuracy=0.9")
     study = StudyChoice(name, store).open()
-    hyperparameters = {name: study.record.space.parse(name, text) for name, text in pairs.items()}
+    space = study.record.space
+    for name in pairs:
+        if not any(known == name or known.startswith(f"{name}.") for known in space):
+            there = ", ".join(space)
+            raise UnknownName(
+                f"study {study.name!r} has no hyperparameter {name!r}; it has {there}"
+            )
+    hyperparameters = {name: space.parse(name, text) for name, text in pairs.items()}
     if metrics is None and checkpoint is None:
         job = study.push(hyperparameters)
         print(f"member {job.member} is queued as {job}")
@@ -134,8 +142,11 @@ def pin(names: StudyAndJob, store: StoreUrl = DEFAULT_STORE) -> None:
       evolvent pin m3r12
       evolvent pin digits m3r12
     """
+    from evolvent.analysis.explain.log_lines import find_job
+
     study, job = _study_and_job(names)
     opened = StudyChoice(study, store).open()
+    find_job(opened.store, opened.status(), job)  # if it is not there, this says what is
     opened.pin(job)
     print(f"{job} is pinned", file=sys.stderr)
     print(opened.checkpoint(job))
@@ -143,8 +154,12 @@ def pin(names: StudyAndJob, store: StoreUrl = DEFAULT_STORE) -> None:
 
 def unpin(names: StudyAndJob, store: StoreUrl = DEFAULT_STORE) -> None:
     """Let a pinned checkpoint go when nothing else needs it."""
+    from evolvent.analysis.explain.log_lines import find_job
+
     study, job = _study_and_job(names)
-    StudyChoice(study, store).open().unpin(job)
+    opened = StudyChoice(study, store).open()
+    find_job(opened.store, opened.status(), job)
+    opened.unpin(job)
     print(f"{job} is pinned no longer")
 
 

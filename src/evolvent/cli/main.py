@@ -31,7 +31,7 @@ from evolvent.cli import (
     train,
 )
 from evolvent.cli.options import EXIT_ERROR, EXIT_UNKNOWN, CommandParser, add_command
-from evolvent.errors import EvolventError, UnknownJob, UnknownStudy
+from evolvent.errors import ArchiveError, ConfigError, EvolventError, UnknownName
 
 _EPILOG = """
 [bold]Examples[/bold]
@@ -46,7 +46,7 @@ _EPILOG = """
   0    fine
   1    an error, told on stderr
   2    wrong usage
-  3    no such study or job
+  3    no such study, job, member, field, metric, token, store or file
   130  interrupted"""
 
 
@@ -59,8 +59,14 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except EvolventError as e:
             _print_error(f"error: {e}")
-            unknown = isinstance(e, (UnknownStudy, UnknownJob))
-            raise typer.Exit(EXIT_UNKNOWN if unknown else EXIT_ERROR) from e
+            raise typer.Exit(EXIT_UNKNOWN if _is_unknown(e) else EXIT_ERROR) from e
+
+
+def _is_unknown(error: EvolventError) -> bool:
+    """Whether a name was given of what is not there: study, job, field, metric, file."""
+    given = isinstance(error, (ConfigError, ArchiveError))
+    missing = given and isinstance(error.__cause__, (FileNotFoundError, UnknownName))
+    return missing or isinstance(error, LookupError)
 
 
 app = typer.Typer(

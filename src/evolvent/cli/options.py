@@ -30,7 +30,7 @@ StudyName: TypeAlias = Annotated[
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 EXIT_ERROR, EXIT_UNKNOWN, EXIT_INTERRUPTED = 1, 3, 130
-"""Of a failure of any kind, of a study or job that is not there, of Ctrl-C; 2 is wrong usage."""
+"""Of a failure of any kind, of a name of what is not there, of Ctrl-C; 2 is wrong usage."""
 
 
 WORDS = "evolvent.words"

@@ -18,6 +18,7 @@ from evolvent.cli.render.output import (
 )
 from evolvent.core.records import JobRecord, JobState
 from evolvent.display.words import local_time
+from evolvent.errors import UnknownJob
 
 if TYPE_CHECKING:
     from evolvent.cli.render.fields import Fields
@@ -210,6 +211,8 @@ def jobs(
 
     opened = study.open()
     everything = opened.jobs()
+    if member is not None and not 0 <= member < (n := opened.status().members):
+        raise UnknownJob(f"study {opened.name!r} has no member {member}: it has 0 to {n - 1}")
     known = Fields.of(opened.record.space, everything)
     chosen = _filtered(everything, known, state=state, member=member, where=where or [])
     if sort is not None:

@@ -15,7 +15,7 @@ import secrets
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
-from evolvent.errors import ConfigError, Unauthenticated
+from evolvent.errors import ConfigError, Unauthenticated, UnknownName
 from evolvent.store.sql.database import Database
 from evolvent.store.sql.retry import retry
 from evolvent.validation import check_choice, check_name, check_number
@@ -173,14 +173,14 @@ class Tokens:
             named: its id, or the token itself (of which only the id is used).
 
         Raises:
-            ConfigError: there is none of that id; names those that are active.
+            UnknownName: there is none of that id; names those that are active.
         """
         id = id_of(named) if _SECRET.fullmatch(named) else named
         found = self._find(id)
         if found is None:
             ids = [token.id for token in self.active()]
             there = f"there is {', '.join(ids[-5:])}" if ids else "none is active"
-            raise ConfigError(f"id: got {id[:_ID_LENGTH]!r}, which no token has: {there}")
+            raise UnknownName(f"id: got {id[:_ID_LENGTH]!r}, which no token has: {there}")
         # Also forgets who signed in with it.
         self._write((_REVOKE, {"id": id}), (_SIGN_OUT_ALL, {"id": id}), synced=True)
         return found[0]

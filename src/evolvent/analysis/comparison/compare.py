@@ -15,7 +15,7 @@ from evolvent.analysis.comparison.statistics import difference
 from evolvent.analysis.log import Log
 from evolvent.core.algorithms import Replay
 from evolvent.core.study import Mode, StudyRecord
-from evolvent.errors import ConfigError
+from evolvent.errors import ConfigError, UnknownName
 from evolvent.store.records import StudyState
 
 _BAND = (0.05, 0.95)
@@ -161,7 +161,7 @@ def _check_test(logs: Sequence[Log], test: str) -> None:
         if test not in log.metrics:
             present = ", ".join(log.metrics) or "none"
             name = log.status.record.name
-            raise ConfigError(f"test: study {name!r} reports no metric {test!r}, it has {present}")
+            raise UnknownName(f"test: study {name!r} reports no metric {test!r}, it has {present}")
 
 
 def _window(logs: Sequence[Log]) -> int:

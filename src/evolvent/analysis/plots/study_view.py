@@ -10,8 +10,7 @@ import numpy as np
 from evolvent.analysis.columns import Column, Numbers, Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.axis import Axis
-from evolvent.errors import ConfigError
-from evolvent.validation import invalid
+from evolvent.errors import ConfigError, UnknownName
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +35,7 @@ class StudyView:
         """Look at a log.
 
         Raises:
-            ConfigError: no job has reported that metric; names those there are.
+            UnknownName: no job has reported that metric; names those there are.
         """
         objective = log.status.record.metric
         name = objective if metric is None else metric
@@ -100,7 +99,7 @@ class StudyView:
         """Return the axes of some hyperparameters; of those that vary, when none are named.
 
         Raises:
-            ConfigError: the study has no such hyperparameter; names those it has.
+            UnknownName: the study has no such hyperparameter; names those it has.
         """
         if names:
             return [Axis.of_hyperparameter(self.log, self._full_name(name)) for name in names]
@@ -123,10 +122,10 @@ class StudyView:
         return full
 
 
-def unknown(what: str, name: str, there: Iterable[str], log: Log) -> ConfigError:
+def unknown(what: str, name: str, there: Iterable[str], log: Log) -> UnknownName:
     """Return the error for a name that is not there."""
-    listed = ", ".join(dict.fromkeys(there))
-    return invalid(what, f"study {log.status.record.name!r} has no {name!r}; it has {listed}")
+    listed, study = ", ".join(dict.fromkeys(there)), log.status.record.name
+    return UnknownName(f"{what}: study {study!r} has no {name!r}; it has {listed}", field=what)
 
 
 def legs(rounds: Column) -> Rows:

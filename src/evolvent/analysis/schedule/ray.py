@@ -19,7 +19,7 @@ from typing import Any
 
 from evolvent.analysis.schedule.files import read_text, strict_json, write_text
 from evolvent.analysis.schedule.segments import Segment, joined
-from evolvent.errors import ConfigError
+from evolvent.errors import ConfigError, UnknownName
 from evolvent.validation import check_count
 
 _FIELDS = "trial, donor, iteration of the trial, iteration of the donor, old config, new config"
@@ -128,7 +128,7 @@ def _tag_of(trial: str, copies: Sequence[_PolicyCopy]) -> str:
         return trial
     numbered = [tag for tag in tags if trial.isdecimal() and _number(tag) == _number(trial)]
     if len(numbered) != 1:
-        raise ConfigError(f"no trial {trial!r}, there are {', '.join(map(repr, tags))}")
+        raise UnknownName(f"no trial {trial!r}, there are {', '.join(map(repr, tags))}")
     return numbered[0]
 
 

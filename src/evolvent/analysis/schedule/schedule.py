@@ -25,7 +25,7 @@ from evolvent.analysis.schedule.segments import (
 )
 from evolvent.core.records import JobRecord
 from evolvent.core.space import Space
-from evolvent.errors import ConfigError, OutOfSpace
+from evolvent.errors import ConfigError, OutOfSpace, UnknownName
 from evolvent.validation import check_choice, check_count, warn
 
 _FORMS = {".json": (files.to_json, files.from_json), ".csv": (files.to_csv, files.from_csv)}
@@ -122,13 +122,13 @@ class Schedule:
             name: dotted where the space is nested.
 
         Raises:
-            ConfigError: a segment does not have it; lists those it has.
+            UnknownName: a segment does not have it; lists those it has.
         """
         found = []
         for i, segment in enumerate(self.segments):
             known = Space.flatten(segment.hyperparameters)
             if name not in known:
-                raise ConfigError(
+                raise UnknownName(
                     f"{self._place(i)}: no hyperparameter {name!r}, there are {', '.join(known)}"
                 )
             found.append(known[name])
@@ -138,7 +138,7 @@ class Schedule:
         """Return the schedule of some hyperparameters; segments that no longer differ are joined.
 
         Raises:
-            ConfigError: a segment has no such hyperparameter.
+            UnknownName: a segment has no such hyperparameter.
         """
         columns = [self.values(name) for name in names]
         return Schedule(

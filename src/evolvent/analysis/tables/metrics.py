@@ -9,7 +9,7 @@ import numpy as np
 from evolvent.analysis.columns import Column, decode_all
 from evolvent.analysis.log import Log
 from evolvent.analysis.tables.table import Table, coded, number, whole
-from evolvent.errors import ConfigError
+from evolvent.errors import UnknownName
 from evolvent.store.protocol import Store
 
 
@@ -21,7 +21,7 @@ def metrics_table(store: Store, study: int, names: Sequence[str] = ()) -> Table:
     attempts that failed do not count. With `names`, only those metrics.
 
     Raises:
-        ConfigError: there is no such metric; names those there are.
+        UnknownName: there is no such metric; names those there are.
     """
     log = Log.read(store, study)
     places = {name: place for place, name in enumerate(log.metrics)}
@@ -70,5 +70,5 @@ def _wanted(names: Sequence[str], places: Mapping[str, int]) -> list[int]:
     for name in names:
         if name not in places:
             there = ", ".join(places) or "none yet"
-            raise ConfigError(f"metrics: got {name!r}, but there are: {there}")
+            raise UnknownName(f"metrics: got {name!r}, but there are: {there}")
     return [places[name] for name in names]

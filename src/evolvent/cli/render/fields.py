@@ -16,6 +16,7 @@ from evolvent.core.records import JobRecord
 from evolvent.core.space import Space
 from evolvent.core.values import text_of
 from evolvent.display.words import local_time
+from evolvent.errors import UnknownName
 
 
 def _reader(name: str) -> Callable[[JobRecord], Any]:
@@ -78,7 +79,7 @@ class Fields:
         """Return what reads a field from a job: by its name, or `lr` for `optimizer.lr`.
 
         Raises:
-            typer.BadParameter: no such field; names those there are.
+            UnknownName: no such field; names those there are.
         """
         group, found = self._resolve(name)
         match group:
@@ -102,7 +103,7 @@ class Fields:
         alike = [n for n in self.hyperparameters if n.rpartition(".")[2] == name]
         if len(alike) == 1:
             return "hyperparameters", alike[0]
-        raise typer.BadParameter(f"no field {name!r}; there are {', '.join(self.names)}")
+        raise UnknownName(f"no field {name!r}; there are {', '.join(self.names)}")
 
     def _is_numeric(self, name: str) -> bool:
         group, found = self._resolve(name)
@@ -115,7 +116,8 @@ class Fields:
         A field without a value meets no condition but `!=` and `=none`.
 
         Raises:
-            typer.BadParameter: it has no comparison, or no such field.
+            typer.BadParameter: it has no comparison.
+            UnknownName: no such field; names those there are.
         """
         match = _CONDITION.fullmatch(text)
         if match is None:

@@ -14,6 +14,7 @@ from evolvent.errors import (
     StoreBusy,
     StoreDamaged,
     StoreError,
+    StoreMissing,
     StoreUnavailable,
 )
 
@@ -61,9 +62,10 @@ def check_place(path: Path, *, create: bool, mounts: Path = Path("/proc/self/mou
     if path.is_dir():
         raise StoreUnavailable(f"{path} is a directory: name a file in it, such as evolvent.db")
     if not directory.is_dir():
-        raise StoreUnavailable(f"{path}: there is no directory {directory}: make it first")
+        missing = StoreUnavailable if create else StoreMissing
+        raise missing(f"{path}: there is no directory {directory}: make it first")
     if not path.exists() and not create:
-        raise StoreUnavailable(f"{path}: there is no such file: no study has been created there")
+        raise StoreMissing(f"{path}: there is no such file: no study has been created there")
     if not os.access(directory, os.W_OK):
         raise StoreUnavailable(f"{path}: directory {directory} is read-only for this user")
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
