@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -67,7 +66,7 @@ def _push(
     staged = checkpoints.stage("pushed", spare_s=_SPARE_S)
     try:
         try:
-            shutil.copytree(directory, staged, copy_function=shutil.copyfile, dirs_exist_ok=True)
+            tree.copy_tree(directory, staged)
         except OSError as e:
             raise tree.translate_error(e, doing="copy", path=directory) from e
         address = checkpoints.seal(staged)
@@ -80,7 +79,7 @@ def _check_directory(directory: Path) -> None:
     if not directory.is_dir():
         raise ConfigError(f"checkpoint: got {directory}, wanted a directory with the model's files")
     try:
-        found = tree.listing(directory)  # refuses links, by the user's names
+        found = tree.listing(directory)  # refuses links that lead out, by the user's names
     except OSError as e:
         raise tree.translate_error(e, doing="read", path=directory) from e
     if not found:

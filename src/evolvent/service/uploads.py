@@ -286,7 +286,7 @@ class Upload:
             CheckpointError: the disk is full; says where.
         """
         entries = self.entries()
-        if index >= len(entries) or entries[index].name.endswith("/"):
+        if index >= len(entries) or not entries[index].is_file:
             message = f"files: got number {index}, wanted that of a file of the list"
             raise UploadConflict(message, field="files")
         if not self._tree.is_dir():
@@ -308,8 +308,7 @@ class Upload:
             CheckpointDamaged: names the file that has other bytes than its hash promised.
             CheckpointError: the disk is full or fails; says where.
         """
-        # A client whose answer was lost asks again while the first call still hashes: it gets the
-        # same answer, and no byte is read twice.
+        # Who asks again while the first call still hashes gets its answer: no byte is read twice.
         with _lock:
             running = _sealing.get(self._directory)
             future = _sealing[self._directory] = Future() if running is None else running
@@ -352,6 +351,7 @@ class Upload:
                 raise _gone(self.number)
             for entry in entries:
                 self._check_complete(entry)
+            tree.make_links(self._tree, entries)
             found = self._checkpoints.freeze(self._tree)
         except CheckpointError:
             if self._checkpoints.touch_if_intact(manifest.address_of(entries)):
@@ -409,7 +409,7 @@ class Upload:
         try:
             if entry.name.endswith("/"):
                 path.mkdir(parents=True, exist_ok=True)
-            elif entry.size == 0:
+            elif entry.size == 0 and entry.is_file:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
         except OSError as e:
@@ -421,7 +421,7 @@ class Upload:
         """Throw away what is wrong, so that it can be sent again; say what it is."""
         listed = {entry.name: entry for entry in wanted}
         for entry in found:
-            if listed.get(entry.name) != entry:
+            if listed.get(entry.name) != entry or entry.link is not None:  # to write through none
                 (self._tree / entry.name).unlink(missing_ok=True)
         return CheckpointDamaged(f"files: {manifest.difference(listed, found)}", field="files")
 

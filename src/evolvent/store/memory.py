@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 from evolvent.errors import StoreUnavailable
+from evolvent.store.checkpoints import files as tree
 from evolvent.store.sqlite.database import SqliteDatabase
 
 
@@ -59,7 +60,8 @@ class _Directory:
 
 def _remove(directory: Path, owner: int) -> None:
     if os.getpid() == owner:  # not in a forked child, whose parent goes on
-        shutil.rmtree(directory, ignore_errors=True)
+        with suppress(OSError):
+            tree.remove(directory)  # what is sealed in there is read-only
 
 
 _directories: dict[str, _Directory] = {}

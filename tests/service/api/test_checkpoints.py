@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import os
 import select
 import socket
 import time
@@ -289,6 +290,36 @@ def test_name_that_could_leave_the_directory_is_refused_before_anything_is_made(
     assert status == 422
     assert told["error"]["field"].startswith("files[2]")
     assert "name" in told["error"]["message"]
+    assert under_way(home) == []
+
+
+LINK = {"name": "latest", "size": 0, "sha256": hashlib.sha256().hexdigest()}
+
+
+def test_link_is_made_when_all_files_are_there_and_nothing_is_sent_through_it(
+    client: Client, home: LocalCheckpoints
+):
+    body = {"key": "one", "files": [*listed({"z": b"weights"}), {**LINK, "link": "z"}]}
+    upload = f"/uploads/{client.told('POST', '/uploads', body)[1]['upload']}"
+    assert client.told("PUT", f"{upload}/files/0", b"")[0] == 409
+    assert client.told("POST", f"{upload}/seal")[0] == 409
+    assert [p for p in home.root.rglob("*") if p.is_symlink()] == []
+    client.told("PUT", f"{upload}/files/1", b"weights")
+    status, told = client.told("POST", f"{upload}/seal")
+    assert status == 200
+    path = home.verify(told["address"])
+    assert os.readlink(path / "latest") == "z"
+    files = client.told("GET", f"/checkpoints/{told['address']}")[1]["files"]
+    assert files == [{**LINK, "link": "z"}, *listed({"z": b"weights"})]
+    assert client.told("GET", f"/checkpoints/{told['address']}/files/0")[0] == 404
+
+
+@pytest.mark.parametrize("link", ["/etc/passwd", "../../../log.db", "z/../../up", ""])
+def test_link_that_may_lead_out_is_refused_before_anything_is_made(
+    client: Client, home: LocalCheckpoints, link: str
+):
+    status, told = client.told("POST", "/uploads", {"files": [{**LINK, "link": link}]})
+    assert (status, told["error"]["field"]) == (422, "files[0]")
     assert under_way(home) == []
 
 

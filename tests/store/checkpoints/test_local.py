@@ -37,7 +37,9 @@ def sealed(checkpoints: LocalCheckpoints, files: Mapping[str, bytes] = FILES) ->
 
 def overwrite(path: Path, content: bytes) -> None:
     path.chmod(0o644)
+    before = path.stat().st_mtime_ns
     path.write_bytes(content)
+    os.utime(path, ns=(before, before))  # as if the disk had lost it
 
 
 def leftovers(checkpoints: LocalCheckpoints) -> list[str]:
@@ -162,12 +164,8 @@ def test_empty_directories_are_part_of_the_contents(checkpoints: LocalCheckpoint
         checkpoints.verify(address)
 
 
-def test_links_and_special_files_are_refused_by_name(checkpoints: LocalCheckpoints) -> None:
+def test_special_files_are_refused_by_name(checkpoints: LocalCheckpoints) -> None:
     directory = staged(checkpoints)
-    (directory / "latest").symlink_to("model.pt")
-    with pytest.raises(CheckpointError, match=r"latest is a symbolic link.*save a copy"):
-        checkpoints.seal(directory)
-    (directory / "latest").unlink()
     os.mkfifo(directory / "pipe")
     with pytest.raises(CheckpointError, match=r"pipe is a special file"):
         checkpoints.seal(directory)
@@ -216,7 +214,7 @@ def damage_by_adding(path: Path) -> None:
 
 
 def damage_by_linking(path: Path) -> None:
-    (path / "extra").symlink_to("model.pt")
+    (path / "extra").symlink_to("/etc/passwd")
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,15 @@ def folder(name: str) -> dict[str, Any]:
     return item(name, size=0, sha256=NOTHING)
 
 
+def link(name: str, to: Any) -> dict[str, Any]:
+    return {**folder(name), "link": to}
+
+
 def test_files_come_back_in_the_order_of_their_names():
-    entries = [FileEntry("a/b", 4, SOME), FileEntry("a/c/", 0, NOTHING), FileEntry("ä.pt", 4, SOME)]
+    entries = [
+        FileEntry("a/b", 4, SOME), FileEntry("a/c/", 0, NOTHING),
+        FileEntry("latest", 0, NOTHING, "a/b"), FileEntry("ä.pt", 4, SOME),
+    ]  # fmt: skip
     assert files_from_json(list(reversed(files_to_json(entries)))) == entries
 
 
@@ -72,7 +79,16 @@ def test_name_that_could_leave_the_directory_or_none_at_all_is_refused(name: Any
         (item("a", sha256=SOME.upper()), r"'a': sha256: got"),
         (item("a", size=0), r"'a': sha256: got .* that of no bytes"),
         (item("a/", size=4), r"'a/': size: got 4"),
-        (item("a", link="/etc/passwd"), r"'a': got \['link'\]"),
+        (item("a", mode=0o4755), r"'a': got \['mode'\]"),
+        (item("a", link="b"), r"'a': size: got 4, wanted 0"),
+        (link("a", "/etc/passwd"), r"'a': link: got '/etc/passwd'"),
+        (link("a", "../up"), r"'a': link: got"),
+        (link("a/b", "c/../../../up"), r"'a/b': link: got"),
+        (link("a", "n" * 1025), r"'a': link: got"),
+        (link("a", "half \ud800"), r"'a': link: got"),
+        (link("a/", "b"), r"'a/': link: got"),
+        (link("a", 7), r"link: got 7"),
+        (item("a", size=0, sha256=SOME, link="b"), r"'a': sha256: got"),
         ("a", r"files\[0\]: got 'a'"),
     ],
 )
@@ -90,6 +106,9 @@ def test_entry_that_is_no_file_is_refused(entry: Any, says: str):
         [folder("a/"), item("a/b")],
         [folder("a/"), folder("a/b/")],
         [item("x/a"), item("x/a/b/c")],
+        [link("a", "b"), item("a/b")],
+        [link("a", "b"), link("a/b/c", "../..")],
+        [link("a", "b"), item("a")],
     ],
 )
 def test_names_that_stand_for_two_things_are_refused(entries: list[dict[str, Any]]):
@@ -106,6 +125,8 @@ def test_what_is_no_list_of_files_and_too_many_are_refused(data: Any):
 def test_files_that_cannot_be_sent_are_named_before_anything_is():
     with pytest.raises(CheckpointError, match="back"):
         files_to_json([FileEntry("back\\slash", 4, SOME)])
+    with pytest.raises(CheckpointError, match=r"'to nowhere', a link to '\.\.'"):
+        files_to_json([FileEntry("to nowhere", 0, NOTHING, "..")])
     with pytest.raises(CheckpointError, match="udcff"):
         files_to_json([FileEntry("no text \udcff", 4, SOME)])
     with pytest.raises(CheckpointTooLarge, match="10001"):

@@ -123,6 +123,20 @@ def test_what_one_machine_seals_another_loads(
     assert list(there.root.glob("staging/*")) == []
 
 
+def test_links_inside_arrive_as_links(
+    here: HttpCheckpoints, there: HttpCheckpoints, home: LocalCheckpoints
+):
+    staged = saved(here)
+    (staged / "latest").symlink_to("parts/deep")
+    (staged / "parts" / "up").symlink_to("../weights.pt")
+    address = here.seal(staged)
+    for path in (home.verify(address), there.verify(address)):
+        assert os.readlink(path / "latest") == "parts/deep"
+        assert (path / "parts" / "up").read_bytes() == CONTENT
+    assert there.files(address) == home.files(address)
+    assert here.verify(address) == here.path(address)
+
+
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the files that are read to be hashed, where changes show at once."""

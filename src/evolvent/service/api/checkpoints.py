@@ -51,7 +51,7 @@ def _open(request: ApiRequest) -> FileResponse:
     """Open one file of a checkpoint; it can be read to its end though it be collected meanwhile."""
     directory = _directory(request)
     entries, index = _entries(directory), request.path["index"]
-    if index >= len(entries) or entries[index].name.endswith("/"):
+    if index >= len(entries) or not entries[index].is_file:
         message = f"file: got {index}, wanted the number of a file in the list"
         raise HttpError(404, message, field="file")
     return FileResponse(_open_file(directory, entries[index]), entries[index])

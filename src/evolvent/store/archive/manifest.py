@@ -8,15 +8,16 @@ finite it is the string "NaN", "Infinity" or "-Infinity".
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
 from urllib.parse import quote
 
-from evolvent.store.checkpoints.files import FileEntry
-from evolvent.store.checkpoints.manifest import address_of
+from evolvent.store.checkpoints.files import FileEntry, leads_out
+from evolvent.store.checkpoints.manifest import address_of, to_json
 from evolvent.store.codec.fields import (
     COUNT,
     TEXT,
@@ -31,7 +32,7 @@ from evolvent.store.codec.fields import (
 
 MEDIA_TYPE = "application/zip"
 FORMAT = "evolvent study"
-VERSION = 2
+VERSION = 3
 """Grows when an older evolvent could not read, or would misread, what a newer one writes."""
 
 MANIFEST, STUDY = "manifest.json", "study.json"
@@ -48,7 +49,7 @@ class PackedCheckpoint:
 
     Attributes:
         jobs: whose it is; jobs with equal contents share one.
-        files: by name, with empty directories, whose names end with a slash.
+        files: by name, with links, and empty directories, whose names end with a slash.
     """
 
     jobs: Sequence[str]
@@ -77,7 +78,7 @@ class Manifest:
     def entries(self) -> dict[str, FileEntry]:
         """All entries of the archive but the manifest, by their names in there."""
         files = {
-            entry_name(address, name): file
+            entry_name(address, name): as_packed(file)
             for address, packed in self.checkpoints.items()
             for name, file in packed.files.items()
         }
@@ -101,7 +102,7 @@ class Manifest:
             "checkpoints": {
                 address: {
                     "jobs": list(packed.jobs),
-                    "files": {f.name: [f.size, f.sha256] for f in packed.files.values()},
+                    "files": {file.name: to_json(file) for file in packed.files.values()},
                 }
                 for address, packed in self.checkpoints.items()
             },
@@ -160,19 +161,38 @@ def entry_name(address: str, name: str) -> str:
     return f"checkpoints/{address}/{name if plain else quote(os.fsencode(name), safe='/')}"
 
 
+def as_packed(file: FileEntry) -> FileEntry:
+    """Return a file as it is packed: a link as zip has it, with what it says for bytes."""
+    if file.link is None:
+        return file
+    content = os.fsencode(file.link)
+    return replace(file, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
 def _packed(address: str, data: Any) -> PackedCheckpoint:
     given = object_(object_(data, address).get("files"), "files")
     files = {name: _file(name, given[name]) for name in sorted(given)}
+    for name in files:
+        above = [name[:at] for at, char in enumerate(name) if char == "/"]
+        below = [folder for folder in above if folder in files]
+        check(not below, "file name", name, "no file below another, or below a link")
     if address_of(files.values()) != address:
         raise Malformed(f"checkpoint {address:.80}: the address is not that of its files")
     return PackedCheckpoint(_JOBS.from_json(data.get("jobs"), "jobs"), files)
 
 
-def _file(name: str, size_and_hash: Any) -> FileEntry:
+def _file(name: str, known: Any) -> FileEntry:
     parts = name.removesuffix("/").split("/")
     sound = all(part not in {"", ".", ".."} for part in parts) and "\0" not in name
     check(sound and len(name) <= _LONGEST_NAME, "file name", name, "one inside the checkpoint")
-    if not isinstance(size_and_hash, list) or len(size_and_hash) != 2:
-        raise wrong(name, size_and_hash, "size and SHA-256")
-    size, sha256 = size_and_hash
-    return FileEntry(name, COUNT.from_json(size, "size"), TEXT.from_json(sha256, "sha256"))
+    if not isinstance(known, list) or not 2 <= len(known) <= 3:
+        raise wrong(name, known, "size and SHA-256, and what a link says")
+    size, sha256 = COUNT.from_json(known[0], "size"), TEXT.from_json(known[1], "sha256")
+    if len(known) == 2:
+        return FileEntry(name, size, sha256)
+    link = TEXT.from_json(known[2], "link")
+    sound = not leads_out(name, link) and not name.endswith("/") and len(link) <= _LONGEST_NAME
+    check(sound, name, link, "a link that cannot lead out of the checkpoint")
+    file = FileEntry.empty(name, link=link)
+    check((size, sha256) == (file.size, file.sha256), name, known, "a link without bytes")
+    return file

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from evolvent.errors import NO_SPACE, ArchiveError, StorageFull
-from evolvent.store.archive.manifest import MANIFEST, Manifest, entry_name
+from evolvent.store.archive.manifest import MANIFEST, Manifest, as_packed, entry_name
+from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec.fields import Malformed, check
 from evolvent.store.codec.strict_json import strict_json
@@ -24,7 +25,7 @@ _LONGEST_LINE = 1 << 26
 _LARGEST_MANIFEST = 1 << 28
 _HARMLESS = 1 << 26
 _MOST_RATIO = 200  # deflate reaches 1,000 on zeros, the JSON of a log nothing like it
-_PLAIN = {0, stat.S_IFREG, stat.S_IFDIR}
+_KINDS = {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
 _START = b"PK\x03\x04"
@@ -86,8 +87,11 @@ class ArchiveReader:
         """
         with self._as_archive_error(f"checkpoint {address}"):
             directory.mkdir(exist_ok=True)
-        for name in self.manifest.checkpoints[address].files:
+        files = self.manifest.checkpoints[address].files
+        for name, file in files.items():
             entry, target = entry_name(address, name), directory / name
+            if file.link is not None:
+                continue
             with self._as_archive_error(entry):
                 if name.endswith("/"):
                     target.mkdir(parents=True)
@@ -95,11 +99,12 @@ class ArchiveReader:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("xb") as out:  # never over a file that is there
                     out.writelines(self._blocks(entry))
+        tree.make_links(directory, files.values())
 
     def check_files(self, address: str) -> None:
         """Refuse a checkpoint of which a file has other bytes than the manifest says."""
         for name, file in self.manifest.checkpoints[address].files.items():
-            deque(self._checked_blocks(entry_name(address, name), file), maxlen=0)
+            deque(self._checked_blocks(entry_name(address, name), as_packed(file)), maxlen=0)
 
     def error(self, entry: str, what: object) -> ArchiveError:
         return self._error(f": {entry}: {what}")
@@ -167,6 +172,9 @@ class ArchiveReader:
         if gone := sorted(wanted.keys() - there):
             raise self.error(gone[0], "missing")
         for name, entry in wanted.items():
+            is_link = stat.S_ISLNK(self._entries[name].external_attr >> 16)
+            if is_link != (entry.link is not None):
+                raise self.error(name, f"{MANIFEST} says otherwise whether it is a link")
             size = self._entries[name].file_size
             if size != entry.size:
                 raise self.error(name, f"{size} bytes instead of {entry.size}")
@@ -201,8 +209,8 @@ def is_archive(path: Path) -> bool:
 
 
 def _why_suspicious(info: zipfile.ZipInfo) -> str | None:
-    if stat.S_IFMT(info.external_attr >> 16) not in _PLAIN:
-        return "a link or special file: wanted plain files only"
+    if stat.S_IFMT(info.external_attr >> 16) not in _KINDS:
+        return "a special file: wanted plain files, directories and links"
     if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
         return "encrypted, or packed by a method that we never use"
     stored = info.compress_type == zipfile.ZIP_STORED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import stat
 import zipfile
 from collections import deque
@@ -26,6 +27,7 @@ from evolvent.store.codec.study import SETTINGS, StudySettings
 from evolvent.store.dump import StudyDump
 
 _BLOCK = 1 << 20
+_LINK = stat.S_IFLNK | 0o777
 _LINES = 1000
 _LEVEL = 3  # of deflate: half the time of the usual 6, for a few more bytes
 
@@ -129,8 +131,13 @@ class _ArchiveWriter:
         except OSError as e:
             raise files.translate_error(e, doing="read the checkpoint at", path=directory) from e
         entries = {}
-        for name in names:
-            entries[name] = yield from self._file(address, directory, name)
+        for name, link in names.items():
+            if link is None:
+                entries[name] = yield from self._file(address, directory, name)
+                continue
+            with self._open(entry_name(address, name), zipfile.ZIP_STORED, _LINK) as out:
+                out.write(os.fsencode(link))  # as zip has it
+            entries[name] = FileEntry.empty(name, link=link)
         # Checked while it is written, at no cost: damage must not travel on under a new checksum.
         if address_of(entries.values()) != address:
             raise CheckpointDamaged(
@@ -150,8 +157,8 @@ class _ArchiveWriter:
                 yield
         return FileEntry(name, size, digest.hexdigest())
 
-    def _open(self, name: str, method: int) -> IO[bytes]:
-        kind = stat.S_IFDIR | 0o755 if name.endswith("/") else stat.S_IFREG | 0o644
+    def _open(self, name: str, method: int, kind: int = stat.S_IFREG | 0o644) -> IO[bytes]:
+        kind = stat.S_IFDIR | 0o755 if name.endswith("/") else kind
         info = zipfile.ZipInfo(name)  # of 1980: what is in it tells when it was
         info.compress_type, info._compresslevel = method, _LEVEL  # type: ignore[attr-defined]  # public from 3.13 on
         info.external_attr = kind << 16

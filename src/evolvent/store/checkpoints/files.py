@@ -9,10 +9,11 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from evolvent.errors import NO_SPACE, CheckpointError, StorageFull
@@ -21,6 +22,7 @@ from evolvent.store.checkpoints.hashes import HASHES
 _READ_ONLY = ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
 _THREADS = 8
 _WORTH_A_POOL = 1 << 23  # bytes: below, two threads of one interpreter cost more than they hide
+_AT_ONCE, _COPIED = 1 << 30, 1 << 20
 _BEGIN_WRITING = 2  # SYNC_FILE_RANGE_WRITE of Linux
 _LIBC = ctypes.CDLL(None)
 _OF_NOTHING = hashlib.sha256().hexdigest()
@@ -37,17 +39,40 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file, or an empty directory when the name ends with a slash.
+    """A file, a symbolic link, or an empty directory when the name ends with a slash.
 
     Attributes:
         name: relative, with slashes.
-        size: in bytes.
-        sha256: hexadecimal; of no bytes for a directory.
+        size: in bytes; 0 for a link or directory.
+        sha256: hexadecimal; of no bytes for a link or directory.
+        link: what a link says; None for what is none.
     """
 
     name: str
     size: int
     sha256: str
+    link: str | None = None
+
+    @property
+    def is_file(self) -> bool:
+        return self.link is None and not self.name.endswith("/")
+
+    @classmethod
+    def empty(cls, name: str, *, link: str | None = None) -> FileEntry:
+        """Return a link or an empty directory."""
+        return cls(name, 0, _OF_NOTHING, link)
+
+
+def leads_out(name: str, link: str) -> bool:
+    """Whether a link of this name may lead out of its checkpoint, whatever else is in there.
+
+    Only its first steps may go up: after the name of another link, `..` is not where it seems.
+    Nothing may lie below a link by name, or its own folder is not where it seems either.
+    """
+    steps = [step for step in link.split("/") if step not in {"", "."}]
+    up = len(list(takewhile("..".__eq__, steps)))
+    absolute = not link or link.startswith("/") or "\0" in link
+    return absolute or up > name.count("/") or ".." in steps[up:]
 
 
 def translate_error(error: OSError, *, doing: str, path: Path) -> CheckpointError:
@@ -61,7 +86,7 @@ def read(directory: Path) -> list[FileEntry]:
     """Hash every file below `directory`; sorted by name.
 
     Raises:
-        CheckpointError: there is a link or a special file; named.
+        CheckpointError: there is a link that leads out or a special file; named.
         OSError: as it came.
     """
     return _hashed(directory, listing(directory))
@@ -70,7 +95,7 @@ def read(directory: Path) -> list[FileEntry]:
 def freeze(directory: Path, *, sync: bool) -> list[FileEntry]:
     """As `read`, and make every file read-only and, if asked, durable together with its name."""
     names = listing(directory)
-    paths = [f"{directory}/{name}" for name in names if not name.endswith("/")]
+    paths = [f"{directory}/{name}" for name in names if _is_file(name, names)]
     # Before they are hashed: a new mode is a change, after which no hash would be known.
     n_bytes = sum(map(_make_read_only, paths))
     if not sync:
@@ -93,6 +118,82 @@ def freeze(directory: Path, *, sync: bool) -> list[FileEntry]:
     for folder in sorted(_folders(names), reverse=True):
         sync_path(directory / folder)
     return entries
+
+
+def protect(directory: str | Path, names: Iterable[str]) -> None:
+    """Let the owner add and remove nothing in the folders of these names, below `directory`."""
+    for folder in _folders(names) - {""}:
+        forbid_writing(f"{directory}/{folder}")
+
+
+def forbid_writing(directory: str | Path) -> None:
+    """Let the owner add and remove nothing in it.
+
+    What a group may do stays: where several users share a store, each collects what others saved.
+    """
+    os.chmod(directory, stat.S_IMODE(os.stat(directory).st_mode) & ~stat.S_IWUSR)
+
+
+def rename(source: str | Path, target: str | Path) -> None:
+    """Rename a directory, also one that its owner may not write to."""
+    try:
+        os.rename(source, target)
+    except PermissionError:  # into another folder the system asks for it, for the sake of its ".."
+        os.chmod(source, stat.S_IMODE(os.stat(source).st_mode) | stat.S_IRWXU)
+        os.rename(source, target)
+
+
+def make_links(directory: Path, entries: Iterable[FileEntry]) -> None:
+    """Make the links among these files, once all the others are there.
+
+    So no file is ever written through one, whatever a stranger has listed.
+
+    Raises:
+        CheckpointError: one cannot be made; says where.
+    """
+    for entry in entries:
+        if entry.link is None:
+            continue
+        place = directory / entry.name
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # made before; if not, it is found to be another
+                os.symlink(entry.link, place)
+        except OSError as e:
+            raise translate_error(e, doing="make the link", path=place) from e
+
+
+def copy_tree(source: str | Path, target: str | Path) -> None:
+    """Copy what is in a directory into another one, where its owner may write to all of it.
+
+    Modes other than that, and times, are those of the source; links stay links.
+
+    Raises:
+        OSError: as it came.
+    """
+    os.makedirs(target, exist_ok=True)
+    with os.scandir(source) as found:
+        entries = list(found)
+    for entry in entries:
+        place = os.path.join(target, entry.name)
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.path), place)
+        elif entry.is_dir():
+            copy_tree(entry.path, place)
+        else:
+            _copy_file(entry.path, place)
+
+
+def _copy_file(source: str, target: str) -> None:
+    with open(source, "rb", buffering=0) as old, open(target, "wb", buffering=0) as new:
+        try:  # within the kernel; Btrfs, XFS and others share the blocks and copy nothing
+            while os.copy_file_range(old.fileno(), new.fileno(), _AT_ONCE):
+                pass
+        except (AttributeError, OSError):  # macOS; across file systems. On from where it stopped.
+            shutil.copyfileobj(old, new, _COPIED)
+        info = os.fstat(old.fileno())
+        os.fchmod(new.fileno(), stat.S_IMODE(info.st_mode) | stat.S_IWUSR)
+    os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
 def sync_path(path: str | Path) -> None:
@@ -141,7 +242,8 @@ def remove(path: str | Path) -> int:
             _unlink(path, info)
             return info.st_size
         if info.st_mode & stat.S_IRWXU != stat.S_IRWXU:
-            os.chmod(path, stat.S_IRWXU)  # training code had protected it
+            with suppress(PermissionError):  # another user's, which a group may write to
+                os.chmod(path, stat.S_IRWXU)  # sealed, or protected by training code
         with os.scandir(path) as found:
             inside = [entry.path for entry in found]
     except FileNotFoundError:
@@ -207,49 +309,67 @@ def changed_ns(path: Path) -> int:
         return time.time_ns()
 
 
-def listing(directory: Path) -> list[str]:
-    """Return the relative names of all files below, and of empty directories with a slash."""
-    names: list[str] = []
+def listing(directory: Path) -> dict[str, str | None]:
+    """Return relative names, in their order: files, links with what they say, empty directories.
+
+    A directory's name ends with a slash.
+    """
+    names: dict[str, str | None] = {}
     _list_into(names, directory, "")
-    return sorted(names)
+    return dict(sorted(names.items()))
 
 
-def _list_into(names: list[str], directory: str | Path, prefix: str) -> None:
+def _list_into(names: dict[str, str | None], directory: str | Path, prefix: str) -> None:
     # Listed before any is looked into, so that no more than one directory is open at a time.
     with os.scandir(directory) as found:
         entries = list(found)
     if not entries and prefix:
-        names.append(prefix)
+        names[prefix] = None
     for entry in entries:
         if entry.is_file(follow_symlinks=False):
-            names.append(prefix + entry.name)
+            names[prefix + entry.name] = None
         elif entry.is_dir(follow_symlinks=False):
             _list_into(names, entry.path, f"{prefix}{entry.name}/")
+        elif entry.is_symlink():
+            names[prefix + entry.name] = _inner_link(entry.path, prefix + entry.name)
         else:
-            kind = "a symbolic link" if entry.is_symlink() else "a special file"
             raise CheckpointError(
-                f"{entry.path} is {kind}: a checkpoint holds plain files and directories only, "
-                "so that it means the same anywhere; save a copy of the file"
+                f"{entry.path} is a special file: a checkpoint holds plain files, directories and "
+                "links among them, so that it means the same anywhere; save a copy of the file"
             )
 
 
-def _hashed(directory: Path, names: Sequence[str]) -> list[FileEntry]:
+def _inner_link(path: str, name: str) -> str:
+    link = os.readlink(path)
+    if leads_out(name, link):
+        raise CheckpointError(
+            f"{path} is a symbolic link to {link!r:.200}, which may lead out of the checkpoint: "
+            "link to what is in there by a relative path with .. at its beginning only, or save "
+            "a copy of the file"
+        )
+    return link
+
+
+def _is_file(name: str, listed: Mapping[str, str | None]) -> bool:
+    return not name.endswith("/") and listed[name] is None
+
+
+def _hashed(directory: Path, names: Mapping[str, str | None]) -> list[FileEntry]:
     def entry(name: str) -> FileEntry:
-        if name.endswith("/"):
-            return FileEntry(name, 0, _OF_NOTHING)
+        if not _is_file(name, names):
+            return FileEntry.empty(name, link=names[name])
         return FileEntry(name, *HASHES.hash(f"{directory}/{name}"))
 
-    if len(names) < 2 or sum(os.stat(directory / n).st_size for n in names) < _WORTH_A_POOL:
+    if len(names) < 2 or sum(os.lstat(directory / n).st_size for n in names) < _WORTH_A_POOL:
         return list(map(entry, names))
     with ThreadPoolExecutor(min(len(names), os.cpu_count() or 1, _THREADS)) as pool:
         return list(pool.map(entry, names))
 
 
-def _folders(names: Sequence[str]) -> set[str]:
-    """Return the relative names of the folders that these names are in."""
+def _folders(names: Iterable[str]) -> set[str]:
+    """Return the relative names of the folders that these names are in, or stand for."""
     folders = {""}
-    for name in names:
-        folder = name.rstrip("/")
+    for folder in names:
         while folder := folder.rpartition("/")[0]:
             folders.add(folder)
     return folders

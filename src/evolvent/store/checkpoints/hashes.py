@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,6 +27,7 @@ _BLOCK = 1 << 17  # one buffer for a file: a fresh megabyte costs as much time a
 _MOST_KEPT = 1 << 14
 _COARSE_NS = 2_000_000_000  # the coarsest clock of a file system still in use
 _CHANGES = 4
+_FOLDERS_TRIED = 6
 
 _STATE = struct.Struct("=5Q")
 _MOST_NS = (1 << 64) - 1
@@ -171,8 +173,11 @@ class HashCache:
         """Whether nobody writes, and any change from now on will show in the time of change."""
         blind_ns = self._blind_ns.get(info.st_dev)
         if blind_ns is None:
-            with suppress(OSError):  # the folder is read-only, or cannot hold a file without name
-                blind_ns = self._blind_ns[info.st_dev] = _blind_ns(Path(path).parent)
+            for folder in islice(Path(path).parents, _FOLDERS_TRIED):
+                with suppress(OSError):  # it is sealed, or cannot hold a file without name
+                    if os.stat(folder).st_dev == info.st_dev:
+                        blind_ns = self._blind_ns[info.st_dev] = _blind_ns(folder)
+                        break
         if blind_ns is None or time.time_ns() - info.st_ctime_ns < blind_ns:
             return False
         return _has_no_writer(descriptor)

@@ -33,7 +33,8 @@ class LocalCheckpoints:
     A job writes into a private staging directory. `seal` hashes it, syncs it if asked, and renames
     it to its content address: whatever has an address is whole. Equal contents share an address.
     The address is a SHA-256 over names, sizes and hashes of the files, so it needs no manifest to
-    be verified; the manifest beside several files only names the one that is damaged.
+    be verified; the manifest beside several files only names the one that is damaged. What is
+    sealed its owner may not write to, unless that is root.
 
     Any number of processes may call any method at the same time. A crash at any instant leaves
     nothing but directories in `staging` and `trash`, which `sweep` removes. What `CheckpointStore`
@@ -79,7 +80,7 @@ class LocalCheckpoints:
 
         Raises:
             CheckpointMissing: the staged directory is gone.
-            CheckpointError: a link or special file, or the disk fails: says where.
+            CheckpointError: a link that leads out or special file, or the disk fails: says where.
         """
         if not staged.is_dir():
             raise CheckpointMissing(f"{staged} is gone: nothing to save; train the round again")
@@ -149,8 +150,11 @@ class LocalCheckpoints:
         """Return the sizes in bytes of its files by relative name."""
         path = self.path(address)
         try:
-            names = [name for name in tree.listing(path) if not name.endswith("/")]
-            return {name: (path / name).stat().st_size for name in names}
+            return {
+                name: (path / name).stat().st_size if link is None else 0
+                for name, link in tree.listing(path).items()
+                if not name.endswith("/")
+            }
         except (FileNotFoundError, NotADirectoryError) as e:
             raise CheckpointMissing(f"checkpoint {address} is not at {path}") from e
         except OSError as e:
@@ -221,8 +225,7 @@ class LocalCheckpoints:
             return CheckpointDamaged(f"checkpoint {address}: {e.filename or path}: {e.strerror}")
         if manifest.address_of(entries) == address:
             return None
-        found = manifest.difference(manifest.read(path.with_suffix(".json")), entries)
-        return CheckpointDamaged(f"checkpoint {address} at {path}: {found}")
+        return CheckpointDamaged(manifest.damage(path, entries))
 
     def _rename_to_address(self, staged: Path, address: str, entries: Sequence[FileEntry]) -> None:
         """Give the staged directory its address, unless sound equal contents have it already."""
@@ -235,12 +238,16 @@ class LocalCheckpoints:
             if not os.path.isdir(self._objects):
                 tree.make_directory(self._objects, sync=self.sync)
             tree.make_directory(Path(bucket), sync=False)
-        while not self._try_rename(staged, location):
+        while not self._try_rename(staged, location, entries):
             if self.touch_if_intact(address):
                 break
         else:
-            if len(entries) > 1:  # of a single file the address says all
-                manifest.write(Path(f"{location}.json"), entries)
+            # Only now, as a rename needs the right to write. A crash in between does no harm: who
+            # writes there is found out all the same.
+            with suppress(FileNotFoundError):  # discarded already
+                tree.forbid_writing(location)
+            if len(entries) > 1:  # of a single file the address says nearly all
+                manifest.write(f"{location}.json", entries)
         if self.sync:
             tree.sync_path(bucket)
             # Once also what others have made: they may not have come so far yet.
@@ -249,14 +256,15 @@ class LocalCheckpoints:
         # Only now: other threads take the name of a known one for durable.
         self._known_buckets.add(bucket)
 
-    def _try_rename(self, staged: Path, location: str) -> bool:
+    def _try_rename(self, staged: Path, location: str, entries: Sequence[FileEntry]) -> bool:
         """Give the staged directory its name; False if something has that already."""
         try:
+            tree.protect(staged, [entry.name for entry in entries])
             # Before it has an address: a sweep at the very next moment must find it young.
             self._make_young(staged)
             # After the syncs of its files and before that of its name: whatever a power cut
             # leaves, an address is of whole contents.
-            os.rename(staged, location)
+            tree.rename(staged, location)
         except OSError as e:
             if e.errno not in _OCCUPIED and not os.path.lexists(location):
                 raise
@@ -290,10 +298,10 @@ class LocalCheckpoints:
         target = f"{self._trash}/{address}-{secrets.token_hex(4)}"
         with suppress(FileNotFoundError):  # somebody else did it
             try:
-                os.rename(location, target)
+                tree.rename(location, target)
             except FileNotFoundError:  # or it is the first to go
                 tree.make_directory(self._trash, sync=False)
-                os.rename(location, target)
+                tree.rename(location, target)
             os.unlink(f"{location}.json")
         return target
 

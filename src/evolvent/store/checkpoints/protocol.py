@@ -34,7 +34,7 @@ class CheckpointStore(Protocol):
 
         Raises:
             CheckpointMissing: the staged directory is gone.
-            CheckpointError: a link or special file, or no room: says where.
+            CheckpointError: a link that leads out, a special file, or no room: says where.
         """
         ...
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 from evolvent.errors import CheckpointError, CheckpointTooLarge
-from evolvent.store.checkpoints.files import FileEntry
+from evolvent.store.checkpoints.files import FileEntry, leads_out
 from evolvent.store.codec.fields import (
     ADDRESS,
     COUNT,
@@ -16,18 +15,25 @@ from evolvent.store.codec.fields import (
     Malformed,
     check,
     message,
+    nullable,
     wrong,
 )
 
-MOST_FILES = 10_000
+MOSTFILES = 10_000
 LONGEST_NAME, LONGEST_PART, DEEPEST = 1024, 255, 32
 
-_NOTHING = hashlib.sha256().hexdigest()
-
-FILE = message(FileEntry, {"name": TEXT, "size": COUNT, "sha256": ADDRESS})
+FILE = message(
+    FileEntry,
+    {"name": TEXT, "size": COUNT, "sha256": ADDRESS},
+    optional={"link": nullable(TEXT)},
+)
 _NAME = (
     "a relative name in UTF-8 with slashes, without '.', '..', backslashes and NUL, of at most "
     f"{LONGEST_NAME} bytes ({LONGEST_PART} a part) and {DEEPEST} parts"
+)
+_LINK = (
+    "a relative path in UTF-8, '..' at its beginning only, that cannot lead out of the checkpoint, "
+    f"of at most {LONGEST_NAME} bytes"
 )
 
 
@@ -40,13 +46,23 @@ def files_to_json(entries: Sequence[FileEntry]) -> list[dict[str, Any]]:
     for entry in entries:
         if not _is_name(entry.name):
             raise CheckpointError(f"cannot send a file of the name {entry.name!r}: wanted {_NAME}")
-    if len(entries) > MOST_FILES:
+        if entry.link is not None and not _is_link(entry.name, entry.link):
+            raise CheckpointError(
+                f"cannot send {entry.name!r}, a link to {entry.link!r}: wanted {_LINK}"
+            )
+    if len(entries) > MOSTFILES:
         raise CheckpointTooLarge(
-            f"files: {len(entries)} of them, above the limit, {MOST_FILES}: "
-            "save fewer, larger ones",
+            f"files: {len(entries)} of them, above the limit, {MOSTFILES}: save fewer, larger ones",
             field="files",
         )
-    return list(map(FILE.to_json, entries))
+    return list(map(_file_to_json, entries))
+
+
+def _file_to_json(entry: FileEntry) -> dict[str, Any]:
+    data: dict[str, Any] = FILE.to_json(entry)
+    if entry.link is None:  # nearly always
+        del data["link"]
+    return data
 
 
 def files_from_json(data: Any, name: str = "files") -> list[FileEntry]:
@@ -55,9 +71,9 @@ def files_from_json(data: Any, name: str = "files") -> list[FileEntry]:
     Raises:
         Malformed: names the entry.
     """
-    if not isinstance(data, list) or len(data) > MOST_FILES:
+    if not isinstance(data, list) or len(data) > MOSTFILES:
         got = len(data) if isinstance(data, list) else data
-        raise wrong(name, got, f"a list of up to {MOST_FILES} files")
+        raise wrong(name, got, f"a list of up to {MOSTFILES} files")
     entries = sorted((_entry(item, i) for i, item in enumerate(data)), key=lambda e: e.name)
     _check_together(entries)
     return entries
@@ -72,13 +88,26 @@ def _entry(item: Any, index: int) -> FileEntry:
         named = f" {item['name']!r:.80}" if e.field == "sha256" else ""
         raise Malformed(f"{where}{named}: {e}", field=where) from e
     name, size, sha256 = entry.name, entry.size, entry.sha256
-    extra = sorted(item.keys() - FILE.schema["properties"].keys())  # such as the target of a link
-    check(not extra, where, extra[:1], "name, size and sha256, and no more", part=f" {name!r:.80}")
+    extra = sorted(item.keys() - FILE.schema["properties"].keys())  # such as a mode
+    wanted = "name, size, sha256 and link, and no more"
+    check(not extra, where, extra[:1], wanted, part=f" {name!r:.80}")
     check(_is_name(name), where, name, _NAME, part=": name")
-    if size == 0 or name.endswith("/"):
-        check(size == 0, where, size, "0 for a directory", part=f" {name!r:.80}: size")
-        check(sha256 == _NOTHING, where, sha256, "that of no bytes", part=f" {name!r:.80}: sha256")
+    if entry.link is not None:
+        sound = _is_link(name, entry.link)
+        check(sound, where, entry.link, _LINK, part=f" {name!r:.80}: link")
+    if size == 0 or name.endswith("/") or entry.link is not None:
+        nothing = FileEntry.empty(name).sha256
+        check(size == 0, where, size, "0 for a directory or link", part=f" {name!r:.80}: size")
+        check(sha256 == nothing, where, sha256, "that of no bytes", part=f" {name!r:.80}: sha256")
     return entry
+
+
+def _is_link(name: str, link: str) -> bool:
+    try:
+        n_bytes = len(link.encode())
+    except UnicodeEncodeError:
+        return False
+    return n_bytes <= LONGEST_NAME and not name.endswith("/") and not leads_out(name, link)
 
 
 def _is_name(name: str) -> bool:
@@ -115,5 +144,5 @@ def _check_together(entries: Sequence[FileEntry]) -> None:
 
 
 FILES: Field[list[FileEntry]] = Field(
-    {"type": "array", "items": FILE.schema, "maxItems": MOST_FILES}, files_from_json, files_to_json
+    {"type": "array", "items": FILE.schema, "maxItems": MOSTFILES}, files_from_json, files_to_json
 )

@@ -167,6 +167,8 @@ def download(transport: Transport, path: str, target: Path, entries: Sequence[Fi
     for index, entry in enumerate(entries):
         file_path = target / entry.name
         try:
+            if entry.link is not None:
+                continue
             if entry.name.endswith("/"):
                 file_path.mkdir(parents=True)
                 continue
@@ -178,6 +180,7 @@ def download(transport: Transport, path: str, target: Path, entries: Sequence[Fi
                 HASHES.put(file_path, entry.sha256)  # of what has just been written
         except OSError as e:
             raise tree.translate_error(e, doing="write", path=file_path) from e
+    tree.make_links(target, entries)
 
 
 class _File:
