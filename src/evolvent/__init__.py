@@ -21,7 +21,7 @@ _HOMES = {
     "evolvent.core.population": "Population",
     "evolvent.analysis.schedule.schedule": "Schedule",
     "evolvent.comparing": "compare",
-    "evolvent.engines.job": "Context Job",
+    "evolvent.engines.job": "Context Job WorkerContext",
     "evolvent.engines.trainable": "Trainable",
     "evolvent.errors": "AllMembersFailed ArchiveError CheckpointError ConfigError DecisionError "
     "EvolventError LeaseLost StoreError StudyExists TrainableError UnknownJob UnknownStudy",
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from evolvent.core.records import Stop as Stop
     from evolvent.engines.job import Context as Context
     from evolvent.engines.job import Job as Job
+    from evolvent.engines.job import WorkerContext as WorkerContext
     from evolvent.engines.trainable import Trainable as Trainable
     from evolvent.errors import AllMembersFailed as AllMembersFailed
     from evolvent.errors import ArchiveError as ArchiveError

@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING, Any
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.derived_studies import control_record, find_or_create
-from evolvent.engines.local.options import LocalOptions, RunOutcome, local_options
-from evolvent.engines.observer import NullObserver, Observer, guarded
-from evolvent.engines.place.rerun import refuse_in_rerun
-from evolvent.engines.trainable import AnyTrainable, check_importable, check_trainable, import_path
-from evolvent.errors import AllMembersFailed, ConfigError, UnknownJob
+from evolvent.engines.local.options import LocalOptions, local_options
+from evolvent.engines.observer import Observer
+from evolvent.engines.trainable import AnyTrainable, check_importable, import_path, with_params
+from evolvent.errors import ConfigError, UnknownJob
 from evolvent.store.checkpoints.transfer import require
 from evolvent.store.protocol import Store
 from evolvent.store.records import (
     FailedAttempt,
     MemberView,
     Point,
-    StudyState,
     StudyStatus,
     check_state,
     nested,
 )
-from evolvent.validation import DEFAULT_STORE, MOST, check_choice, check_count, check_number
+from evolvent.validation import MOST, check_choice, check_count, check_number
 
 if TYPE_CHECKING:
     # Who makes a study need not run it, and who runs it need not read it: each imports what it
@@ -151,6 +149,8 @@ class Study:
         lease_s: float = 30.0,
         hang_s: float | None = 600.0,
         wall_time_s: float | None = None,
+        params: Mapping[str, Any] | None = None,
+        keep_alive: int = 1,
         progress: bool | Observer = True,
         loggers: Sequence[Logger] = (),
     ) -> Result:
@@ -173,6 +173,11 @@ class Study:
             hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang.
             wall_time_s: hand out no more jobs after so many seconds; with a worker's token, none to
                 this run.
+            params: arguments by name for the training code: of its function, or of `setup` of its
+                class. They go to every worker: give the path of data and not the data.
+            keep_alive: how many objects of a class a worker keeps, each with a model. With one it
+                is moved from member to member by `load`; with as many as members, each goes on
+                where it was. 0: an object is set up whenever another member is trained.
             progress: show a table and a bar (plain lines when piped), and at the end what the log
                 warns of (see `Result.diversity`); or an observer of your own. Neither stops
                 training: where nothing can be shown any more, it is switched off.
@@ -187,6 +192,7 @@ class Study:
         """
         from evolvent.engines.local.lifecycle import open_for_run
         from evolvent.engines.loggers.follower import with_loggers
+        from evolvent.running import check_run, observer_of, train
 
         check_choice("engine", engine, ("local",))
         options = local_options(
@@ -198,66 +204,31 @@ class Study:
             lease_s=lease_s,
             hang_s=hang_s,
             wall_time_s=wall_time_s,
+            keep_alive=keep_alive,
         )
-        self._check_run(trainable, options)
-        observer = with_loggers(self._observer(progress), self.store, self.id, loggers)
-        open_for_run(self.store, self.status(), trainable=import_path(trainable))
-        return self._train(trainable, options, observer, warns=bool(progress))
+        code = with_params(trainable, params)
+        check_run(self.store, self.record, code, options)
+        observer = with_loggers(
+            observer_of(self.store, self.id, progress), self.store, self.id, loggers
+        )
+        open_for_run(self.store, self.status(), trainable=import_path(code))
+        return train(self.store, self.id, code, options, observer, warns=bool(progress))
 
     def join(
         self,
         trainable: AnyTrainable | str,
         *,
         options: LocalOptions,
+        params: Mapping[str, Any] | None = None,
         progress: bool | Observer = True,
     ) -> Result:
         """Work on the study as it stands: as `run`, but a stopped study stays stopped."""
-        self._check_run(trainable, options)
-        return self._train(trainable, options, self._observer(progress))
+        from evolvent.running import check_run, observer_of, train
 
-    def _train(
-        self,
-        trainable: AnyTrainable | str,
-        options: LocalOptions,
-        observer: Observer,
-        *,
-        warns: bool = False,
-    ) -> Result:
-        from evolvent.engines.local.driver import run_local
-
-        outcome = RunOutcome.OVER
-        try:
-            if self.status().state is StudyState.OPEN:
-                outcome = run_local(
-                    self.store, self.id, trainable, options=options, observer=observer
-                )
-            status = self.status()
-            observer.finish(status, _summary(status, outcome))
-            if warns:
-                from evolvent.analysis.lineage.diversity import last_warnings
-
-                for line in last_warnings(self.store, status):
-                    observer.line(line)
-        except KeyboardInterrupt:  # the second one: all jobs are back in the queue
-            observer.finish(self.status(), "stopped at once; run or resume it to go on")
-            raise
-        finally:
-            observer.close()
-        if status.state is StudyState.FAILED:
-            raise AllMembersFailed(_last_failure(self))
-        status.raise_failed_decision()
-        return self._result(status, interrupted=outcome is RunOutcome.INTERRUPTED)
-
-    def _check_run(self, trainable: AnyTrainable | str, options: LocalOptions) -> None:
-        refuse_in_rerun("run")
-        self.record.check_code()
-        if not isinstance(trainable, str):
-            check_trainable(trainable)
-        if options.workers > 0 and self.store.url.startswith("memory:"):
-            raise ConfigError(
-                f"workers: got {options.workers} with store {self.store.url!r}, which lives in "
-                f"this process only: use workers=0, or a store such as {DEFAULT_STORE}"
-            )
+        code = with_params(trainable, params)
+        check_run(self.store, self.record, code, options)
+        observer = observer_of(self.store, self.id, progress)
+        return train(self.store, self.id, code, options, observer)
 
     def replay(
         self,
@@ -412,17 +383,6 @@ class Study:
 
         return Result(status, self.store, interrupted)
 
-    def _observer(self, progress: bool | Observer) -> Observer:
-        if progress is False:
-            return NullObserver()
-        from evolvent.display.failures import FailuresObserver
-
-        if progress is True:
-            from evolvent.display.progress import Progress
-
-            progress = Progress()
-        return FailuresObserver(guarded(progress), self.store, self.id)
-
     def _repr_html_(self) -> str:
         from evolvent.analysis.html import study_html
 
@@ -430,26 +390,3 @@ class Study:
 
     def __repr__(self) -> str:
         return f"<Study {self.name!r} in {self.store.url}>"
-
-
-def _summary(status: StudyStatus, outcome: RunOutcome) -> str:
-    jobs = f"{status.counts.get(JobState.DONE, 0)} jobs"
-    if status.n_failed:
-        jobs += f" ({status.n_failed} more failed: `evolvent show` says why)"
-    if outcome is RunOutcome.INTERRUPTED and status.state is StudyState.OPEN:
-        return f"interrupted after {jobs}; run or resume it to go on"
-    if outcome is RunOutcome.TIME and status.state is StudyState.OPEN:
-        return f"out of time after {jobs}; the study is left open to other workers"
-    if status.state is StudyState.STOPPED:
-        return f"stopped after {jobs}: {status.stop_line}"
-    return f"{status.state} after {jobs}"
-
-
-def _last_failure(study: Study) -> str:
-    failures = study.failures()
-    message = f"study {study.name!r}: all {study.status().members} members have failed"
-    if not failures:
-        return message
-    last = failures[-1]
-    detail = last.failure.traceback or last.failure.message
-    return f"{message}; the last was {last.job}:\n{detail}"

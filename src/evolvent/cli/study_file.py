@@ -23,7 +23,7 @@ _SETTINGS = (
     "name", "metric", "mode", "population", "rounds", "seed", "synchronous", "durability",
     "target", "max_failures", "trainable", "best",
 )  # fmt: skip
-_RUNNING = ("workers", "devices", "per_device", "threads", "wall_time_s")
+_RUNNING = ("workers", "devices", "per_device", "threads", "wall_time_s", "keep_alive")
 _TABLES = ("study", "space", "algorithm", "initial")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -34,6 +35,25 @@ TrainablePath: TypeAlias = Annotated[
 ]
 
 
+PARAM = typer.Option(
+    "--param", metavar="NAME=VALUE", help="An argument of the training code; as JSON or text."
+)
+
+
+def parsed_params(given: list[str] | None) -> dict[str, Any] | None:
+    """Return arguments for training code of `name=value`; None where there are none."""
+    params: dict[str, Any] = {}
+    for item in given or ():
+        name, equals, text = item.partition("=")
+        if not equals or not name.isidentifier():
+            raise typer.BadParameter(f"--param: got {item!r:.80}, wanted NAME=VALUE")
+        try:
+            params[name] = json.loads(text)
+        except ValueError:  # a path, a word
+            params[name] = text
+    return params or None
+
+
 class RunOptions(dict[str, Any]):
     """The options of a run that were given, as arguments of `Study.run`."""
 
@@ -64,6 +84,11 @@ class RunOptions(dict[str, Any]):
             float | None,
             typer.Option(metavar="SECONDS", help="Start no more jobs after so long."),
         ] = None,
+        keep_alive: Annotated[
+            int | None,
+            typer.Option(min=0, metavar="N", help="Objects of a class that a worker keeps alive."),
+        ] = None,
+        param: Annotated[list[str] | None, PARAM] = None,
     ) -> RunOptions:  # fmt: skip
         options = {
             "workers": workers,
@@ -71,6 +96,8 @@ class RunOptions(dict[str, Any]):
             "per_device": per_device,
             "threads": threads,
             "wall_time_s": wall_time,
+            "keep_alive": keep_alive,
+            "params": parsed_params(param),
         }
         return cls((name, value) for name, value in options.items() if value is not None)
 
@@ -211,6 +238,10 @@ def worker(
     lease: Annotated[
         float, typer.Option(metavar="SECONDS", help="Silence after which its job goes to another.")
     ] = 30.0,
+    keep_alive: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Objects of a class that it keeps alive.")
+    ] = 1,
+    param: Annotated[list[str] | None, PARAM] = None,
 ) -> None:
     """Join a study that exists, train what is to be trained, and end with it.
 
@@ -232,9 +263,10 @@ def worker(
     give_arguments(ctx, path)
     options = LocalOptions(
         workers=1, devices=(device,) if device else (), lease_s=lease,
-        threads=threads or 1, threads_given=threads is not None,
+        threads=threads or 1, threads_given=threads is not None, keep_alive=keep_alive,
     )  # fmt: skip
-    result = opened.join(path, options=options, progress=observer(False))
+    params = parsed_params(param)
+    result = opened.join(path, options=options, params=params, progress=observer(False))
     if result.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
 

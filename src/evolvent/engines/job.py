@@ -16,20 +16,29 @@ from evolvent.store.records import Point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What stays the same while a trainable lives.
+class WorkerContext:
+    """What stays the same while a worker lives.
 
     Attributes:
         study: name of the study.
-        member: number of the member, from 0.
-        seed: `job.seed` of the job for which the trainable was set up: use it for initial weights.
         device: such as `"cuda:1"`; None when no devices were given.
     """
 
     study: str
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context(WorkerContext):
+    """What a trainable is set up for; it may be moved to another member, whose `job` it then has.
+
+    Attributes:
+        member: number of the member, from 0, for which it was set up.
+        seed: `job.seed` of that job: use it for initial weights.
+    """
+
     member: int
     seed: int
-    device: str | None = None
 
 
 class Job:

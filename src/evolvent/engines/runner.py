@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 import math
 import traceback
 from collections.abc import Mapping
@@ -11,34 +9,43 @@ from typing import Any, TypeAlias
 
 from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
-from evolvent.engines.job import Context, Job
+from evolvent.engines.job import Job
+from evolvent.engines.live import LiveObjects
 from evolvent.engines.metrics import kept_metrics
 from evolvent.engines.place.working_directory import WorkingDirectory
-from evolvent.engines.trainable import AnyTrainable, Trainable
+from evolvent.engines.trainable import AnyTrainable, class_of
 from evolvent.errors import EvolventError, TrainableError
 from evolvent.store.records import Failure, FailureKind
 
 Verdict: TypeAlias = tuple[float, dict[str, Any]] | Failure
 """What a job came to: its score and metrics, or how it failed."""
 
-_logger = logging.getLogger("evolvent")
-
 
 class Runner:
     """Load, apply, train, save, in this order, always.
 
-    A function is called afresh for every job. Of a class one object is kept alive: when the next
-    job starts from what the object saved last, it goes on without a load.
+    A function is called afresh for every job. Of a class some objects are kept alive: see
+    `LiveObjects`.
     """
 
-    def __init__(self, trainable: AnyTrainable) -> None:
-        self._trainable = trainable
-        self._live: Trainable | None = None
-        self._holds: JobId | None = None
+    def __init__(
+        self, trainable: AnyTrainable, record: StudyRecord | None = None, *, keep_alive: int = 1
+    ) -> None:
+        """Run a trainable; `record` and `keep_alive` are those of `LiveObjects`."""
+        kind, params = class_of(trainable)
+        self._function = trainable
+        self._live = (
+            None if kind is None else LiveObjects(kind, params, record, keep_alive=keep_alive)
+        )
 
     def holds(self, job: JobId | None) -> bool:
-        """Whether the live trainable is in the state that `job` saved."""
-        return job is not None and job == self._holds
+        """Whether there is a live trainable in the state that `job` saved."""
+        return self._live is not None and self._live.holds(job)
+
+    def distrust(self, job: JobId) -> None:
+        """What `job` has saved here is in no log: it is to be loaded. May come from any thread."""
+        if self._live is not None:
+            self._live.distrust(job)
 
     def run(self, job: Job, *, parent: JobId | None) -> Mapping[str, Any] | Failure:
         """Train one round and save it into `job.directory`; return what training returned.
@@ -49,55 +56,16 @@ class Runner:
         """
         try:
             with WorkingDirectory():
-                if not isinstance(self._trainable, type):
-                    return self._trainable(job)
-                return self._run_round(self._trainable, job, parent=parent)
+                if self._live is not None:
+                    return self._live.run(job, parent=parent)
+                return self._function(job)  # type: ignore[call-arg,return-value]  # no class
         except SystemExit as e:
             raise RuntimeError(f"training called sys.exit({e.code!r})") from e
 
-    def forget(self) -> None:
-        """Throw the live trainable away. That it cannot be closed is no fault of any job."""
-        # Forgotten first: should `close` raise, the object is not taken for a live one again.
-        live, self._live, self._holds = self._live, None, None
-        if live is None:
-            return
-        try:
-            with WorkingDirectory():
-                live.close()
-        except Exception:
-            _logger.warning("%s.close() failed", type(live).__name__, exc_info=True)
-
-    def _run_round(
-        self, kind: type[Trainable], job: Job, *, parent: JobId | None
-    ) -> Mapping[str, Any]:
-        # Copied before `setup` and `job` let anybody at them: who pops one there still applies it.
-        values = copy.deepcopy(job.hyperparameters)
-        try:
-            live = self._prepare(kind, job, parent=parent)
-            live.apply(values)
-            metrics = live.train()
-            live.save(job.directory)
-        except BaseException:
-            self.forget()
-            raise
-        self._holds = job.id
-        return metrics
-
-    def _prepare(self, kind: type[Trainable], job: Job, *, parent: JobId | None) -> Trainable:
-        if self._live is not None and self.holds(parent):
-            self._live.job = job
-            self._holds = None  # from its first step on it is in the state of no job
-            return self._live
-        self.forget()
-        self._live = live = kind()  # from now on to be closed, whatever happens
-        live.job = job
-        live.setup(
-            copy.deepcopy(job.hyperparameters),
-            Context(study=job.study, member=job.member, seed=job.seed, device=job.device),
-        )
-        if job.checkpoint is not None:
-            live.load(job.checkpoint)
-        return live
+    def close(self) -> None:
+        """Throw the live trainables away."""
+        if self._live is not None:
+            self._live.close()
 
 
 def judge(returned: Any, study: StudyRecord) -> Verdict:

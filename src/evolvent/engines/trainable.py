@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import abc
+import functools
 import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from evolvent.engines.job import Context, Job
+from evolvent.engines.job import Context, Job, WorkerContext
 from evolvent.engines.place.rerun import rerunning
 from evolvent.engines.place.script import (
     is_installed,
@@ -27,18 +29,42 @@ from evolvent.validation import check_path
 
 
 class Trainable(abc.ABC):
-    """One model of the population, alive in a worker for as long as it trains the same member.
+    """One model of the population; a live object, which a worker moves from member to member.
 
     The worker calls, in this order: `setup` once; `load` if the job starts from a checkpoint that
     this object does not hold already; `apply`; `train`; `save`. In all of them `self.job` is the
     running job: `self.job.seed`, `self.job.heartbeat()`, `self.job.log(step=…, …)`.
+
+    An object that was set up for one member trains another one after a `load` of its checkpoint,
+    if both have the same static hyperparameters: those that explore leaves alone, which may shape
+    the program. So `load` has to bring back all that `train` depends on, and `apply` to put in
+    force all that explore changes. With `study.run(…, keep_alive=0)` each member gets an object
+    that was set up for it.
     """
 
     job: Job
 
+    @classmethod  # noqa: B027 - optional
+    def setup_worker(cls, context: WorkerContext, **params: Any) -> None:
+        """Load what all members share, such as data, and keep it on the class.
+
+        Called once in every worker, before the first `setup`. `params` are those of `study.run`.
+        """
+
     @abc.abstractmethod
     def setup(self, hyperparameters: Mapping[str, Any], context: Context) -> None:
-        """Build the model with fresh weights."""
+        """Build the model with fresh weights.
+
+        With `study.run(…, params={"data_dir": …})` it takes `data_dir`, too.
+        """
+
+    def reset(self, hyperparameters: Mapping[str, Any]) -> None:
+        """Make the weights fresh, of `self.job.seed`, as `setup` would have done for this job.
+
+        Optional: without it a member that begins gets a new object. The static hyperparameters
+        are those of the set-up.
+        """
+        raise NotImplementedError
 
     @abc.abstractmethod
     def apply(self, hyperparameters: Mapping[str, Any]) -> None:
@@ -64,6 +90,51 @@ TrainFunction: TypeAlias = Callable[[Job], Mapping[str, float] | Failure]
 AnyTrainable: TypeAlias = TrainFunction | type[Trainable]
 
 
+@dataclass(frozen=True, slots=True)
+class PathWithParams:
+    """An import path, and the keyword arguments for what is found there."""
+
+    path: str
+    params: Mapping[str, Any]
+
+
+def with_params(trainable: Any, params: Mapping[str, Any] | None) -> Any:
+    """Return a trainable that gets keyword arguments: of its function, or of its `setup`.
+
+    Raises:
+        ConfigError: they are no dict with names.
+    """
+    if params is None:
+        return trainable
+    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+        raise ConfigError(f"params: got {params!r:.80}, wanted a dict of arguments by name")
+    if isinstance(trainable, str):
+        return PathWithParams(trainable, dict(params))
+    return functools.partial(trainable, **params)
+
+
+def class_of(trainable: Any) -> tuple[type[Trainable] | None, dict[str, Any]]:
+    """Return the class of a trainable, None for a function, and the arguments of its `setup`."""
+    params: dict[str, Any] = {}
+    while isinstance(trainable, functools.partial):
+        params = {**trainable.keywords, **params}
+        trainable = trainable.func
+    is_class = isinstance(trainable, type) and issubclass(trainable, Trainable)
+    return (trainable, params) if is_class else (None, params)
+
+
+def load_trainable(trainable: Any) -> AnyTrainable:
+    """Return a trainable that was given itself, or by its import path.
+
+    Raises:
+        ConfigError: as `import_trainable`.
+    """
+    if isinstance(trainable, PathWithParams):
+        found = with_params(import_trainable(trainable.path), trainable.params)
+        return check_trainable(found, trainable.path)
+    return import_trainable(trainable) if isinstance(trainable, str) else trainable
+
+
 def import_trainable(path: str) -> AnyTrainable:
     """Import `package.module:name`, looking in the working directory too.
 
@@ -86,6 +157,8 @@ def import_trainable(path: str) -> AnyTrainable:
 
 def import_path(trainable: Any) -> str | None:
     """Return the `module:name` by which other processes import it; None if there is none."""
+    if isinstance(trainable, PathWithParams):
+        return trainable.path
     if isinstance(trainable, str):
         return trainable
     module, name = getattr(trainable, "__module__", None), getattr(trainable, "__qualname__", "")
@@ -125,16 +198,10 @@ def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
     Raises:
         ConfigError: it is neither a function nor a `Trainable` class with all five methods.
     """
-    if isinstance(trainable, type) and issubclass(trainable, Trainable):
-        missing = sorted(getattr(trainable, "__abstractmethods__", ()))
-        if missing:
-            raise ConfigError(f"{name}: class {trainable.__name__} lacks {', '.join(missing)}")
-        if not _accepts(trainable):
-            raise ConfigError(
-                f"{name}: the __init__ of class {trainable.__name__} wants arguments, but the "
-                "worker gives none: take what you need in setup(hyperparameters, context)"
-            )
-        return trainable
+    kind, params = class_of(trainable)
+    if kind is not None:
+        _check_class(kind, params, name)
+        return trainable  # type: ignore[no-any-return]  # the class, or a partial of it
     if isinstance(trainable, type):
         raise ConfigError(f"{name}: class {trainable.__name__} must derive from ev.Trainable")
     if not callable(trainable):
@@ -142,8 +209,30 @@ def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
             f"{name}: wanted a function or an ev.Trainable class, got {trainable!r:.80}"
         )
     if not _accepts(trainable, None):
-        raise ConfigError(f"{name}: wanted a function of one argument, the job; got {trainable!r}")
+        raise ConfigError(
+            f"{name}: wanted a function of one argument, the job; got {trainable!r}: others come "
+            "by name from run(…, params={…})"
+        )
     return trainable  # type: ignore[no-any-return]  # any callable taking a job
+
+
+def _check_class(kind: type[Trainable], params: Mapping[str, Any], name: str) -> None:
+    missing = sorted(getattr(kind, "__abstractmethods__", ()))
+    if missing:
+        raise ConfigError(f"{name}: class {kind.__name__} lacks {', '.join(missing)}")
+    if not _accepts(kind):
+        raise ConfigError(
+            f"{name}: the __init__ of class {kind.__name__} wants arguments, but the worker "
+            "gives none: take what you need in setup(hyperparameters, context), other values by "
+            "name from run(…, params={…})"
+        )
+    for method, arguments in (("setup", (None, {}, None)), ("setup_worker", (None,))):
+        if not _accepts(getattr(kind, method), *arguments, **params):
+            given = f", and {', '.join(params)} of params" if params else ""
+            raise ConfigError(
+                f"{name}: {kind.__name__}.{method} does not take what it is given: "
+                f"{'hyperparameters, context' if method == 'setup' else 'context'}{given}"
+            )
 
 
 def _split_path(path: str) -> tuple[str, str]:
@@ -171,10 +260,13 @@ def _main_of(path: str) -> str:
     return "__main__"
 
 
-def _accepts(code: Any, *arguments: object) -> bool:
+def _accepts(code: Any, *arguments: object, **named: object) -> bool:
     """Whether it can be called with these arguments; as far as it says what it takes."""
+    while isinstance(code, functools.partial):
+        arguments, named = (*code.args, *arguments), {**code.keywords, **named}
+        code = code.func
     try:
-        inspect.signature(code).bind(*arguments)
+        inspect.signature(code).bind(*arguments, **named)
     except TypeError:
         return False
     except ValueError:  # written in C, without a signature

@@ -42,6 +42,7 @@ class WorkerOptions:
         device: handed to training code as `job.device`.
         lease_s: seconds after which the job of a silent worker is given to another.
         hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang; None: any.
+        keep_alive: so many live objects of a class; 0: one, which is not moved between members.
         overlap: seal and report a job while the next one trains, where that takes long and one
             report more or less does not matter to who decides.
         on_job: called with the id of every job that was reported or failed.
@@ -53,6 +54,7 @@ class WorkerOptions:
     device: str | None = None
     lease_s: float = 30.0
     hang_s: float | None = 600.0
+    keep_alive: int = 1
     overlap: bool = True
     on_job: Callable[[JobId], None] = lambda _: None
     on_hang: Callable[[Job], None] = lambda _: None
@@ -74,10 +76,10 @@ class Worker:
         self._record = record = store.status(study).record
         few = not record.synchronous and record.population < _OVERLAP_FROM_MEMBERS
         self._overlaps = options.overlap and not few
-        self._runner = Runner(trainable)
+        self._runner = Runner(trainable, record, keep_alive=options.keep_alive)
         self._checkpoints = store.checkpoints(study)
         self._last_member: int | None = None
-        self._pending: Future[bool] | None = None
+        self._pending: Future[None] | None = None
         self._finish_s = math.inf  # how long it took last to seal and report
 
     def work(self) -> None:
@@ -102,7 +104,7 @@ class Worker:
                 self._release_all(e)
                 raise
             finally:
-                self._runner.forget()
+                self._runner.close()
 
     def _next_lease(self) -> Lease | None:
         """Wait for the next job; None when the study is over or the worker is to end."""
@@ -152,10 +154,8 @@ class Worker:
             finally:  # should the one before have failed, this one is still reported
                 self._pending = submitted
             return
-        reported = self._finish(attempt, job, verdict)
+        self._finish(attempt, job, verdict)
         self._await_report()
-        if not reported:
-            self._runner.forget()
 
     def _train(self, attempt: Attempt, job: Job) -> Verdict:
         parent = attempt.lease.job.parent
@@ -169,28 +169,28 @@ class Worker:
             raise
         return judge(returned, self._record)
 
-    def _finish(self, attempt: Attempt, job: Job, verdict: Verdict) -> bool:
-        """Seal and report; False when the lease was lost. May run in the background."""
+    def _finish(self, attempt: Attempt, job: Job, verdict: Verdict) -> None:
+        """Seal and report, unless the lease was lost. May run in the background."""
         started_at = time.monotonic()
         try:
             attempt.finish(job, verdict)
         except LeaseLost:
-            return False
+            self._runner.distrust(job.id)
+            return
         finally:
             attempt.close(job)
         self._finish_s = time.monotonic() - started_at
         self._options.on_job(job.id)
-        return True
 
     def _await_report(self) -> None:
         """Wait for the report in the background, if there is one, and let its errors out."""
         pending, self._pending = self._pending, None
-        if pending is not None and not pending.result():
-            self._runner.forget()
+        if pending is not None:
+            pending.result()
 
     def _fail(self, attempt: Attempt, error: BaseException) -> None:
         """Note what training raised; what is no fault of this one job ends the worker too."""
-        self._runner.forget()
+        self._runner.distrust(attempt.lease.job.id)
         if not isinstance(error, Exception):
             raise error
         with contextlib.suppress(LeaseLost):  # another attempt counts: this failure does not

@@ -114,7 +114,7 @@ class Lab:
         for round_ in range(first, first + self.rounds):
             run = self._round(own, JobId(0, round_), hyperparameters, run)
         if runner is None:
-            own.forget()
+            own.close()
         assert run is not None  # there is at least one round
         return run
 

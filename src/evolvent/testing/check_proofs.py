@@ -207,7 +207,7 @@ class Proofs:
         except TrainingRaised as e:
             return failed(name, str(e))
         finally:
-            runner.forget()
+            runner.close()
         way, other_way, advice = "train, train", "train, save, load, train", _SAVE_ALL
         if first != second:
             way, other_way, advice = "train with a, then b", "with a load between", _SAME_LIVE

@@ -74,7 +74,7 @@ def test_every_form_ends_where_it_began(
     with suppress(RuntimeError):
         runner.run(make_job(tmp_path / "a", JobId(0, 0)), parent=None)
     assert Path.cwd() == home
-    runner.forget()
+    runner.close()
     assert Path.cwd() == home
 
 

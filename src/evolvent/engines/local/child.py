@@ -122,16 +122,14 @@ def _work(task: dict[str, Any], drain: threading.Event) -> None:
 
 def _unpickle(task: dict[str, Any]) -> tuple[Any, Any]:
     from evolvent.engines.local.pickling import unpack_code  # noqa: PLC0415 - see above
-    from evolvent.engines.trainable import import_trainable  # noqa: PLC0415
+    from evolvent.engines.trainable import load_trainable  # noqa: PLC0415
 
     try:
         trainable, algorithm = unpack_code(task["pickled"])
     except Exception as e:
         message = f"the trainable cannot be loaded in a worker: {type(e).__name__}: {e}"
         raise errors.WorkerError(message) from e
-    if isinstance(trainable, str):
-        trainable = import_trainable(trainable)
-    return trainable, algorithm
+    return load_trainable(trainable), algorithm
 
 
 def _exit_hung(job: Job) -> None:

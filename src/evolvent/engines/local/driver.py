@@ -114,6 +114,7 @@ class _Driver:
             "device": self._options.device(slot),
             "lease_s": self._options.lease_s,
             "hang_s": self._options.hang_s,
+            "keep_alive": self._options.keep_alive,
         }
         worker = WorkerProcess(slot, {**self._task, "options": options}, env=self._env)
         self._workers.append(worker)

@@ -15,7 +15,7 @@ from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, o
 from evolvent.engines.local.output import lasting_output
 from evolvent.engines.observer import Observer
 from evolvent.engines.signals import handle_interrupts
-from evolvent.engines.trainable import AnyTrainable, import_trainable
+from evolvent.engines.trainable import AnyTrainable, load_trainable
 from evolvent.engines.worker import Worker, WorkerOptions
 from evolvent.store.protocol import Store
 
@@ -60,12 +60,13 @@ def run_inline(
         device=options.device(0),
         lease_s=options.lease_s,
         hang_s=options.hang_s,
+        keep_alive=options.keep_alive,
         overlap=False,  # all in this thread: `on_job` shows, and a debugger sees one thing
         on_job=on_job,
         on_hang=on_hang,
         drain=drain,
     )
-    code = import_trainable(trainable) if isinstance(trainable, str) else trainable
+    code = load_trainable(trainable)
     with handle_interrupts(on_interrupt), _torch_threads(options), lasting_output():
         Worker(store, study, code, worker_options).work()
     if outcome is RunOutcome.TIME:

@@ -41,6 +41,7 @@ class LocalOptions:
         lease_s: seconds after which the job of a silent worker is given to another.
         hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang; None: any.
         wall_time_s: hand out no more jobs after so many seconds; None: no limit.
+        keep_alive: live objects of a class that each worker keeps.
     """
 
     workers: int
@@ -50,6 +51,7 @@ class LocalOptions:
     lease_s: float = 30.0
     hang_s: float | None = 600.0
     wall_time_s: float | None = None
+    keep_alive: int = 1
 
     def device(self, slot: int) -> str | None:
         return self.devices[slot % len(self.devices)] if self.devices else None
@@ -74,6 +76,7 @@ def local_options(
     devices: Sequence[str] | None = None,
     per_device: int = 1,
     threads: int | None = None,
+    keep_alive: int = 1,
     **seconds: float | None,
 ) -> LocalOptions:
     """Check what a user asks of a run and fill in what is left open; see `Study.run`.
@@ -85,6 +88,7 @@ def local_options(
         per_device: how many workers share one.
         threads: by default the cores are shared out, and a synchronous study takes 1, where the
             environment does not say it (`OMP_NUM_THREADS` and the like).
+        keep_alive: as above.
         seconds: `lease_s`, `hang_s`, `wall_time_s`.
 
     Raises:
@@ -113,6 +117,7 @@ def local_options(
         devices=slots,
         threads=shared if threads is None else check_count("threads", threads, least=1),
         threads_given=threads is not None,
+        keep_alive=check_count("keep_alive", keep_alive, least=0),
         **checked,  # type: ignore[arg-type]  # lease_s is never None
     )
 

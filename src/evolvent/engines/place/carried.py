@@ -62,8 +62,9 @@ class Place:
         Of a trainable that is the path of another script, workers run that one.
         """
         script: Script | None
-        if is_script_path(trainable):
-            script, reruns = script_of(trainable), True
+        path = getattr(trainable, "path", trainable)  # of one with params
+        if is_script_path(path):
+            script, reruns = script_of(path), True
         else:
             script, line = running_script(), main_line()
             reruns = script is not None and script.reruns(line)
