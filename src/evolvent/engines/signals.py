@@ -2,12 +2,88 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+_REPEATED_S = {signal.SIGINT: 0.03, signal.SIGTERM: 1.0}
+"""The signals that ask for an end, and within how many seconds one more of them is the same one:
+what signals all processes of a job (a terminal, `timeout`, a queue) often has a launcher among
+them that passes on what all have got already."""
 
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+_LOOK_S = 0.05  # how often who waits looks
+
+
+class Drain(threading.Event):
+    """An event that a handler of signals may set.
+
+    An `Event` would wait for ever for its own lock, if the signal came while the main thread is
+    about to wait for it: so this one has none, and who waits looks again and again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = False
+
+    def is_set(self) -> bool:
+        return self._asked
+
+    def set(self) -> None:
+        self._asked = True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self._asked:
+            left = _LOOK_S if until is None else until - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(left, _LOOK_S))
+        return self._asked
+
+
+class _Handler:
+    """Ours for one signal, and the one that was there before."""
+
+    def __init__(self, number: signal.Signals, handle: Callable[[], None]) -> None:
+        self._number, self._handle = number, handle
+        self._handled_at = -math.inf
+        self._before: Any = signal.signal(number, self)
+
+    def __call__(self, *_: object) -> None:
+        now = time.monotonic()
+        if now - self._handled_at >= _REPEATED_S[self._number]:
+            self._handled_at = now
+            self._handle()
+
+    def remove(self) -> None:
+        if self._before is not None:  # it was none of Python's
+            signal.signal(self._number, self._before)
+
+    def remove_in_child(self) -> None:
+        # What training code has put in its place meanwhile is what its children are to have.
+        if signal.getsignal(self._number) is self:
+            signal.signal(self._number, self._before or signal.SIG_DFL)
+
+
+_handlers: list[_Handler] = []  # in place, the newest last
+_forking = threading.local()
+
+
+def catch_interrupts(handle: Callable[[], None]) -> list[_Handler]:
+    """Call `handle` for SIGINT and SIGTERM from now on; for the main thread only.
+
+    Programs that this one starts, and processes that are forked from it, do not inherit that.
+    """
+    ours = [_Handler(number, handle) for number in _REPEATED_S]
+    _handlers.extend(ours)
+    return ours
 
 
 @contextmanager
@@ -17,21 +93,69 @@ def handle_interrupts(handle: Callable[[], None]) -> Iterator[None]:
         yield
         return
 
-    before = {
-        number: signal.signal(number, lambda *_: handle())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    ours = catch_interrupts(handle)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            if handler is not None:  # it was none of Python's
-                signal.signal(number, handler)
+        for handler in reversed(ours):
+            handler.remove()
+            with contextlib.suppress(ValueError):  # in a forked child there are none any more
+                _handlers.remove(handler)
+
+
+def hold_interrupts(numbers: Iterable[int] = tuple(_REPEATED_S)) -> set[int]:
+    """Let SIGINT and SIGTERM wait, here and in what is started meanwhile; return what did before.
+
+    Both have to call `release_interrupts`.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    except BaseException:  # of a handler that was called just now
+        release_interrupts(before)
+        raise
+    return before
+
+
+def release_interrupts(before: Iterable[int] = ()) -> None:
+    """Let SIGINT and SIGTERM through, but for those that were held before."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, set(_REPEATED_S).difference(before))
+
+
+# A SIGTERM to a child that is just being forked would be taken by our handler there, and be lost,
+# and who sent it, such as the end of a pool, would wait for ever. So it waits until the child has
+# what it is to have. Not so a SIGINT: what its handler raises would be lost here, too.
+def _before_fork() -> None:
+    _forking.held_before = None
+    if _handlers:
+        _forking.held_before = hold_interrupts({signal.SIGTERM})
+
+
+def _after_fork() -> None:
+    if _forking.held_before is not None:
+        release_interrupts(_forking.held_before)
+
+
+def _after_fork_in_child() -> None:
+    while _handlers:
+        _handlers.pop().remove_in_child()
+    _after_fork()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+)
 
 
 def killed_from_outside(code: int) -> bool:
     """Whether an exit code, negative for a signal, says that not the process itself ended it."""
     return code < 0 and -code not in _CRASHES
+
+
+def asked_to_end(code: int) -> bool:
+    """Whether an exit code says that a process has ended because SIGINT or SIGTERM asked it to."""
+    # 128 and the number: a shell says so of what it ran, and programs that first clean up.
+    return -code in _REPEATED_S or code - 128 in _REPEATED_S
 
 
 def signal_name(number: int) -> str:

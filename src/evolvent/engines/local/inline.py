@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +13,7 @@ from evolvent.engines.local.lifecycle import release_dead, try_stop
 from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
 from evolvent.engines.local.output import lasting_output
 from evolvent.engines.observer import Observer
-from evolvent.engines.signals import handle_interrupts
+from evolvent.engines.signals import Drain, handle_interrupts
 from evolvent.engines.trainable import AnyTrainable, load_trainable
 from evolvent.engines.worker import Worker, WorkerOptions
 from evolvent.store.protocol import Store
@@ -30,7 +29,7 @@ def run_inline(
     observer: Observer,
 ) -> RunOutcome:
     """Run until the study is over, interrupted, or out of time; as `run_local`."""
-    drain = threading.Event()
+    drain = Drain()
     until = deadline(options.wall_time_s)
     outcome, updated_at = RunOutcome.OVER, 0.0
 
@@ -115,7 +114,7 @@ def run_one_job(
         KeyboardInterrupt: twice, or while it waited for a job.
     """
     release_dead(store, study)
-    drain, finished = threading.Event(), list[JobId]()
+    drain, finished = Drain(), list[JobId]()
     interrupted = False
 
     def on_job(job: JobId) -> None:
