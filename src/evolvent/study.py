@@ -156,8 +156,10 @@ class Study:
     ) -> Result:
         """Start the study or go on with it, until it is over; return what it has come to.
 
-        Ctrl-C once (or SIGTERM) finishes the running jobs and returns; twice stops at once. Both,
-        and kill -9, can be followed by another `run`. A study that has reached its target is over.
+        Ctrl-C once (or SIGTERM, to this process or to all) finishes the running jobs and returns;
+        twice stops at once. Both, and kill -9, can be followed by another `run`. A worker ends as
+        any program does, with its `atexit` hooks, for up to ten seconds. A study that has reached
+        its target is over.
 
         Args:
             trainable: a function of a `Job`, a `Trainable` class, or `"module:name"` of either.

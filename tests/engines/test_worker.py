@@ -9,6 +9,7 @@ import pytest
 
 import evolvent as ev
 from evolvent.engines.worker import Worker, WorkerOptions
+from tests.engines.local.test_driver import new_study
 
 MAIN = threading.main_thread().name
 
@@ -49,3 +50,16 @@ def test_of_two_members_each_decides_when_the_other_has_reported(tmp_path: Path)
     reasons = [job.reason for job in study.jobs() if job.round]
     assert len(reasons) == 4
     assert all("of 2" in reason for reason in reasons)
+
+
+def test_what_breaks_once_the_worker_is_to_end_is_handed_back(tmp_path: Path) -> None:
+    study = new_study(tmp_path, max_failures=0)
+    options = WorkerOptions()
+
+    def breaks(job: ev.Job) -> dict[str, float]:
+        options.drain.set()
+        raise RuntimeError("no helper any more")
+
+    Worker(study.store, study.id, breaks, options).work()
+    assert [failed.failure.kind for failed in study.failures()] == ["returned"]
+    assert {str(job.state) for job in study.jobs()} == {"queued"}

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 from evolvent.core.records import JobId
@@ -139,6 +139,8 @@ class Worker:
         job = attempt.open(Job, device=self._options.device)
         try:
             verdict = self._train(attempt, job)
+            if isinstance(verdict, Failure):
+                verdict = self._excused(verdict)
         except BaseException as e:  # noqa: BLE001 - noted, and raised again by _fail where due
             # Closed before it is failed: points under way would be refused once it has failed.
             attempt.close(job, flush=isinstance(e, Exception))
@@ -194,11 +196,18 @@ class Worker:
         if not isinstance(error, Exception):
             raise error
         with contextlib.suppress(LeaseLost):  # another attempt counts: this failure does not
-            attempt.fail(failure_of(error))
+            attempt.fail(self._excused(failure_of(error)))
         # A broken contract, a full disk, a store that is gone: the next job would end the same way.
         if isinstance(error, EvolventError):
             raise error
         self._options.on_job(attempt.lease.job.id)
+
+    def _excused(self, failure: Failure) -> Failure:
+        """Return how it counts: not at all, once the worker has been asked to end."""
+        # The signal that asked us may have ended processes that training leans on.
+        if failure.kind is FailureKind.RAISED and self._options.drain.is_set():
+            return replace(failure, kind=FailureKind.RETURNED)
+        return failure
 
     def _release_all(self, error: BaseException) -> None:
         """Before the worker ends by an error: finish the report under way, return the other job."""

@@ -2,15 +2,19 @@
 
 Standard input brings the task, then commands; its end means that the driver has died, and the
 worker goes with it at once, with all that it has started. `FD` takes a line a second (a sign of
-life) and, last, how it ended: a process that ends without a word has been ended by something else.
-Of the user's script only the top level is run, where it has a guard (`script.py`); what that leaves
-out comes pickled (`pickling.py`).
+life) and, last, how its work has ended: a process that ends without a word has been ended by
+something else. After it the interpreter ends as any does, with what training has left to be done
+then; the driver sees to it that this does not take for ever.
+Of the user's script only the top level is run, where it has a guard (`place/script.py`); what that
+leaves out comes pickled (`pickling.py`).
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import faulthandler
+import gc
 import io
 import json
 import os
@@ -20,15 +24,17 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 from evolvent import errors
 from evolvent.engines.job import Job
+from evolvent.engines.signals import Drain, catch_interrupts, release_interrupts
 
 EXIT_ERROR = 3
 EXIT_HUNG = 75
 DRAIN = b"drain\n"
 _KEPT_BYTES = 1 << 24
+_LONGEST_JOIN_S = 3.0
 
 # Two threads write to the driver: a line must not come in the middle of another.
 _status_lock = threading.Lock()
@@ -36,8 +42,12 @@ _status_lock = threading.Lock()
 
 def main() -> int:
     """Work until the study is over; 0, or EXIT_ERROR after sending the driver what is wrong."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    # Not the driver's alone: a queue or an init sends them to all processes of a job.
+    drain = Drain()
+    catch_interrupts(drain.set)
+    release_interrupts()
     faulthandler.enable()
+    atexit.register(_flush_files)  # the first to be registered is the last to be called
     control, status = _take_pipes(int(sys.argv[1]))
     for stream in (sys.stdout, sys.stderr):
         # Its driver reads UTF-8, whatever the terminal of that can show.
@@ -47,7 +57,6 @@ def main() -> int:
     bytes(_KEPT_BYTES)
     try:
         task = _read_task(control)
-        drain = threading.Event()
         threading.Thread(target=_read_commands, args=(control, drain), daemon=True).start()
         threading.Thread(target=_send_signs_of_life, args=(status,), daemon=True).start()
         _work(task, drain)
@@ -55,6 +64,10 @@ def main() -> int:
         field = {} if e.field is None else {"field": e.field}
         _send(status, {"error": type(e).__name__, "message": str(e), **field})
         return EXIT_ERROR
+    except BaseException:  # noqa: BLE001 - shown; the exit code says that it was not foreseen
+        _send(status, {"broken": ""})
+        traceback.print_exc()
+        return 1
     _send(status, {"over": ""})
     return 0
 
@@ -74,7 +87,7 @@ def _read_task(control: io.BufferedReader) -> dict[str, Any]:
     return task
 
 
-def _read_commands(control: io.BufferedReader, drain: threading.Event) -> None:
+def _read_commands(control: io.BufferedReader, drain: Drain) -> None:
     for command in control:
         if command == DRAIN:
             drain.set()
@@ -99,7 +112,7 @@ def _send(status: io.FileIO, message: dict[str, str]) -> None:
         os._exit(EXIT_ERROR)
 
 
-def _work(task: dict[str, Any], drain: threading.Event) -> None:
+def _work(task: dict[str, Any], drain: Drain) -> None:
     # Before anything else is imported, for the user's script may be what says how; and from now on
     # modules are found where the driver would.
     task["place"].enter()
@@ -132,6 +145,16 @@ def _unpickle(task: dict[str, Any]) -> tuple[Any, Any]:
     return load_trainable(trainable), algorithm
 
 
+def _flush_files() -> None:
+    """Write out what is left in buffers of files that training has not closed."""
+    # At the end of a program they are closed with the module that holds them. What is unpacked here
+    # is in no module: found in a cycle, a file is closed from either end, and may lose its buffer.
+    for file in gc.get_objects():
+        if issubclass(type(file), (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
+            with contextlib.suppress(OSError, ValueError):  # closed, or its disk is full
+                file.flush()
+
+
 def _exit_hung(job: Job) -> None:
     """End a process whose training hangs: nothing else can end it."""
     try:
@@ -142,17 +165,22 @@ def _exit_hung(job: Job) -> None:
         os._exit(EXIT_HUNG)
 
 
-def _exit(code: int) -> None:
-    """End now: threads of user code must not keep a worker alive that has nothing to do."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # training may have closed it
-            stream.flush()
-    os._exit(code)
+def _end(code: int) -> NoReturn:
+    """End as any program does, with what is left to be done then; in bounded time."""
+    _flush_files()  # now, too: what comes next may hang
+    begun = threading.Event()
+    atexit.register(begun.set)  # the last to be registered is the first to be called
+    threading.Thread(target=_end_beside_threads, args=(code, begun), daemon=True).start()
+    sys.exit(code)
+
+
+def _end_beside_threads(code: int, begun: threading.Event) -> None:
+    """Do what is left to be done at exit although threads that training has started go on."""
+    # An interpreter waits for them first, for ever if need be.
+    if not begun.wait(_LONGEST_JOIN_S):
+        atexit._run_exitfuncs()
+        os._exit(code)
 
 
 if __name__ == "__main__":
-    try:
-        _exit(main())
-    except BaseException:  # noqa: BLE001 - shown; the exit code says that it was not foreseen
-        traceback.print_exc()
-        _exit(1)
+    _end(main())

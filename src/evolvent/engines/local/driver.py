@@ -138,8 +138,12 @@ class _Driver:
 
     def _check_worker(self, worker: WorkerProcess) -> None:
         self._print(worker)
+        if worker.error is not None and self._error is None:
+            self._abort(worker.error)  # the others may end while it does
         if worker.has_ended():
             self._handle_exit(worker)
+        elif worker.work_ended is not None:
+            worker.kill_if_overdue()
         # Suspended, or starved of memory: its lease runs out, but its slot would stay empty.
         elif time.monotonic() - worker.seen > max(3 * self._options.lease_s, _LEAST_SILENCE_S):
             self._observer.line(f"worker {worker.slot} is silent: replacing it")
@@ -151,6 +155,8 @@ class _Driver:
         # A job that came through says that workers can work: deaths are counted in a row.
         if status.n_finished != self._finished:
             self._finished, self._deaths = status.n_finished, 0
+        if status.state is not StudyState.OPEN:  # over: the workers come to their ends
+            return
         if until is not None and time.monotonic() > until and self._outcome is RunOutcome.OVER:
             self._outcome = RunOutcome.TIME
             reason = out_of_time(self._options.wall_time_s)
@@ -162,10 +168,15 @@ class _Driver:
         self._print(worker)  # its last lines may still be in the pipe
         self._close(worker)
         self._workers.remove(worker)
+        exit_text = f"worker {worker.slot} {worker.describe_exit()}"
         if worker.clean:
+            if not worker.exited_well:
+                self._observer.line(exit_text)
+            if not self._draining and self._store.status(self._study).state is StudyState.OPEN:
+                # It alone was sent a signal that asks it to end.
+                self._replace(worker, f"worker {worker.slot} was asked to end by a signal")
             return
         # Its job is given back now: the lease would let others wait until it runs out.
-        exit_text = f"worker {worker.slot} {worker.describe_exit()}"
         self._store.release(
             self._study, worker=worker.name, failure=Failure(worker.failure_kind(), exit_text)
         )

@@ -16,7 +16,12 @@ from typing import Any
 
 from evolvent import errors
 from evolvent.engines.local.child import DRAIN, EXIT_HUNG
-from evolvent.engines.signals import killed_from_outside, signal_name
+from evolvent.engines.signals import (
+    hold_interrupts,
+    killed_from_outside,
+    release_interrupts,
+    signal_name,
+)
 from evolvent.engines.worker_name import worker_name
 from evolvent.store.records import FailureKind
 
@@ -28,6 +33,7 @@ _CHUNK = 65536
 _CHUNKS_AT_ONCE = 16  # a worker that never stops printing must not keep its driver busy
 _LONGEST_LINE = 16 * _CHUNK
 _EXIT_S = 0.02
+_LONGEST_END_S = 10.0  # from the end of its work to that of its process
 
 
 class WorkerProcess:
@@ -38,6 +44,7 @@ class WorkerProcess:
         name: how the log calls it.
         error: what it said went wrong; None while nothing did.
         seen: when it last gave a sign of life, on the monotonic clock.
+        work_ended: when it said that its work has ended, on that clock; None before.
         at_end: those of its pipes on which nothing can come any more.
     """
 
@@ -51,6 +58,7 @@ class WorkerProcess:
         """
         status, child_end = os.pipe()
         shared = [] if task["hashes"] is None else [task["hashes"]]
+        before = hold_interrupts()  # until it can take them: they would end it at its start
         try:
             self._process = subprocess.Popen(  # our own module
                 [sys.executable, *_INTERPRETER, "-u", "-P", "-m", _CHILD, str(child_end)],
@@ -64,17 +72,19 @@ class WorkerProcess:
             )
         finally:
             os.close(child_end)  # held by us too, the pipe would not end when the child does
+            release_interrupts(before)
         self.slot = slot
         self.name = worker_name(str(slot), pid=self._process.pid)
         self.error: errors.EvolventError | None = None
         self.seen = time.monotonic()
+        self.work_ended: float | None = None
         assert self._process.stdout is not None  # opened as a pipe above
         self.pipes = (self._process.stdout.fileno(), status)
         # A worker that hangs in the middle of a line must not hold up the others.
         for fd in self.pipes:
             os.set_blocking(fd, False)
         self.at_end: set[int] = set()
-        self._said_over = False
+        self._said_over = self._overdue = False
         self._partial = dict.fromkeys(self.pipes, b"")
         self._lines: deque[str] = deque(maxlen=_LAST_LINES)
         packed = pickle.dumps({**task, "options": {**task["options"], "name": self.name}})
@@ -100,6 +110,12 @@ class WorkerProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def kill_if_overdue(self) -> None:
+        """End a process that, its work done, does not come to an end by itself."""
+        if self.work_ended is not None and time.monotonic() - self.work_ended > _LONGEST_END_S:
+            self._overdue = True
+            self.kill()
+
     def has_ended(self) -> bool:
         # Its pipes end a moment before it does, and nothing wakes its driver after that.
         if len(self.at_end) == len(self.pipes):
@@ -109,9 +125,15 @@ class WorkerProcess:
 
     @property
     def clean(self) -> bool:
-        """Whether it ended because its work was done, and said so."""
-        # An exit code of 0 is not enough: training may have called `os._exit(0)`.
-        return self._said_over and self._process.returncode == 0
+        """Whether its work was done, and it said so."""
+        # What happens afterwards, in what training has left to be done at exit, is no job's fault.
+        # An exit code of 0 says nothing: training may have called `os._exit(0)`.
+        return self._said_over
+
+    @property
+    def exited_well(self) -> bool:
+        """Whether its process came to its end by itself, and without an error."""
+        return self._process.returncode == 0
 
     @property
     def killed(self) -> bool:
@@ -130,6 +152,11 @@ class WorkerProcess:
     def describe_exit(self) -> str:
         """Say in words how it ended."""
         code = self._process.returncode
+        if self._overdue:
+            return (
+                f"was ended, {_LONGEST_END_S:g} s after its work: a thread, a process or an atexit "
+                "hook of training goes on for longer"
+            )
         if code == EXIT_HUNG:
             return "hung: no heartbeat for too long"
         if code is not None and code < 0:
@@ -174,6 +201,8 @@ class WorkerProcess:
             content = json.loads(message)
         except ValueError:
             return  # torn: it was killed while it wrote
+        if content and self.work_ended is None:  # else it is no more than a sign of life
+            self.work_ended = time.monotonic()
         self._said_over = self._said_over or "over" in content
         if "error" in content:
             kind = getattr(errors, content["error"], errors.WorkerError)
