@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -139,3 +140,58 @@ class ClosesBadly(Climb):
 class WantsArguments(Climb):
     def __init__(self, width: int) -> None:
         self.width = width
+
+
+def forks_and_exits(job: ev.Job) -> dict[str, float]:
+    if _is_child(exits_with=7):
+        sys.exit(7)
+    return climb(job)
+
+
+def forks_and_returns(job: ev.Job) -> dict[str, float]:
+    return {"at": -1.0} if _is_child(exits_with=0) else climb(job)
+
+
+def forks_and_raises(job: ev.Job) -> dict[str, float]:
+    if _is_child(exits_with=1):
+        raise RuntimeError("in the child alone")
+    return climb(job)
+
+
+class ForksAndExits(Climb):
+    """Its child must not close what the parent goes on with."""
+
+    def train(self) -> dict[str, float]:
+        self.process = os.getpid()
+        if _is_child(exits_with=1):
+            sys.exit("with words")
+        return super().train()
+
+    def close(self) -> None:
+        if os.getpid() != self.process:
+            os._exit(99)
+
+
+def _is_child(*, exits_with: int) -> bool:
+    """Fork; in the parent, wait for the child and see how it has ended."""
+    pid = os.fork()
+    if pid == 0:
+        return True
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code != exits_with:
+        raise RuntimeError(f"the child ended with {code}, not with {exits_with}")
+    return False
+
+
+def terminates_helpers(job: ev.Job) -> dict[str, float]:
+    """End helpers as soon as they are there, as a pool does at the end of its block."""
+    for _ in range(5):
+        helper = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        helper.start()
+        helper.terminate()
+        helper.join()
+    program = subprocess.Popen(["sleep", "60"])
+    program.send_signal(signal.SIGINT)
+    if (helper.exitcode, program.wait()) != (-signal.SIGTERM, -signal.SIGINT):
+        raise RuntimeError(f"ended with {helper.exitcode} and {program.returncode}")
+    return climb(job)

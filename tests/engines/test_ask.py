@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,25 @@ def test_a_job_that_is_dropped_goes_back_to_the_queue(study: ev.Study) -> None:
     ask(study)
     wait_until(lambda: study.job("m0r0").state == "queued")
     assert "without" in study.failures()[-1].failure.message
+
+
+FORKS = """
+import os, sys
+import evolvent as ev
+study = ev.load_study(store=sys.argv[1])
+job = study.next_job()
+with job:
+    pid = os.fork()
+    if pid == 0:
+        sys.exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    job.metrics = {"at": 1.0}
+"""
+
+
+def test_a_forked_process_that_leaves_the_block_ends_no_job(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    script = [sys.executable, "-W", "ignore", "-c", FORKS, study.store.url]
+    subprocess.run(script, check=True, timeout=60)
+    assert [(job.id, job.attempt) for job in study.jobs("done")] == [("m0r0", 1)]
+    assert study.failures() == []

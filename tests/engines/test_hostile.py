@@ -66,6 +66,11 @@ def test_the_worker_is_replaced(tmp_path: Path, trainable: Any) -> None:
         hostile.wanders_off,
         hostile.has_helpers,
         hostile.ClosesBadly,
+        hostile.forks_and_exits,
+        hostile.forks_and_returns,
+        hostile.forks_and_raises,
+        hostile.ForksAndExits,
+        hostile.terminates_helpers,
     ],
 )
 def test_nothing_is_wrong(tmp_path: Path, trainable: Any) -> None:
@@ -73,6 +78,7 @@ def test_nothing_is_wrong(tmp_path: Path, trainable: Any) -> None:
     study.run(trainable, workers=1, progress=watcher)
     assert study.status().state == "finished"
     assert study.failures() == []
+    assert [job.attempt for job in study.jobs()] == [1] * 12
     assert not any("replacing" in line for line in watcher.lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import time
 
 from evolvent.engines.attempt import Attempt
@@ -35,6 +36,7 @@ class AskedJob(Job):
 
     _attempt: Attempt
     _place: WorkingDirectory
+    _process: int
 
     def start(self, attempt: Attempt) -> None:
         """Find the checkpoint to start from; if there is none to be had, give the job back.
@@ -42,7 +44,8 @@ class AskedJob(Job):
         Raises:
             LeaseLost: this attempt no longer counts, also because it was failed here.
         """
-        self._attempt, self._place = attempt, WorkingDirectory()
+        self._attempt, self._process = attempt, os.getpid()
+        self._place = WorkingDirectory()
         attempt.keeper.__enter__()
         try:
             self.checkpoint = attempt.load()
@@ -54,6 +57,8 @@ class AskedJob(Job):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if os.getpid() != self._process:
+            return False  # a process that training has forked leaves the block: the job goes on
         self._place.restore()
         try:
             if error is None:

@@ -17,6 +17,7 @@ from evolvent.core.records import JobId
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
 from evolvent.engines.job import Context, Job, WorkerContext
+from evolvent.engines.place.forks import forked_children_end
 from evolvent.engines.place.working_directory import WorkingDirectory
 from evolvent.engines.trainable import Trainable
 from evolvent.errors import EvolventError
@@ -84,10 +85,11 @@ class LiveObjects:
         values = copy.deepcopy(job.hyperparameters)
         self._in_use = None
         try:
-            live = self._prepare(job, parent)
-            live.object.apply(values)
-            metrics = live.object.train()
-            live.object.save(job.directory)
+            with forked_children_end():
+                live = self._prepare(job, parent)
+                live.object.apply(values)
+                metrics = live.object.train()
+                live.object.save(job.directory)
         except BaseException:
             self._discard_in_use()
             raise

@@ -12,6 +12,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.engines.job import Job
 from evolvent.engines.live import LiveObjects
 from evolvent.engines.metrics import kept_metrics
+from evolvent.engines.place.forks import forked_children_end
 from evolvent.engines.place.working_directory import WorkingDirectory
 from evolvent.engines.trainable import AnyTrainable, class_of
 from evolvent.errors import EvolventError, TrainableError
@@ -58,7 +59,8 @@ class Runner:
             with WorkingDirectory():
                 if self._live is not None:
                     return self._live.run(job, parent=parent)
-                return self._function(job)  # type: ignore[call-arg,return-value]  # no class
+                with forked_children_end():
+                    return self._function(job)  # type: ignore[call-arg,return-value]  # no class
         except SystemExit as e:
             raise RuntimeError(f"training called sys.exit({e.code!r})") from e
 

@@ -118,6 +118,7 @@ def _work(task: dict[str, Any], drain: Drain) -> None:
     task["place"].enter()
     trainable, algorithm = _unpickle(task)
     task["place"].settle()
+    catch_interrupts(drain.set)  # again: the top level of a script may have put its own in place
 
     from evolvent.engines.worker import Worker, WorkerOptions  # noqa: PLC0415 - see above
     from evolvent.store import open_store  # noqa: PLC0415
