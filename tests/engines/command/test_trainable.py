@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import evolvent as ev
@@ -367,6 +369,28 @@ def test_ctrl_c_lets_the_command_finish(tmp_path: Path) -> None:
     assert process.returncode == 0, errors
     assert 1 <= len(study.jobs("done")) < 12
     assert not study.jobs("running")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("trap", ["", "trap 'exit 143' TERM; "])
+def test_a_signal_to_every_process_hands_the_jobs_of_commands_back(
+    tmp_path: Path, workers: int, trap: str
+) -> None:
+    study = new_study(tmp_path, max_failures=0)
+    script = f"{trap}echo >> {tmp_path}/started; while :; do sleep 0.05; done"
+    process = driver(study, script, workers=workers)
+    started, n = tmp_path / "started", max(1, workers)
+    wait_until(lambda: started.exists() and len(started.read_text()) >= n)
+    # The newest first: a command has ended before its worker knows that it should, too.
+    for one in reversed(psutil.Process(process.pid).children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert [failed.failure.kind for failed in study.failures()] == ["lost"] * n
+    assert {str(job.state) for job in study.jobs()} == {"queued"}
+    assert len(started.read_text()) == n, "none is started again"
 
 
 def test_device_is_dealt_out(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import NamedTemporaryFile
@@ -18,11 +19,12 @@ from evolvent.core.study import StudyRecord
 from evolvent.engines.command.process_group import ProgramExit, run_program
 from evolvent.engines.command.template import JOB_VALUES, Template, variable
 from evolvent.engines.job import Job
-from evolvent.engines.signals import killed_from_outside, signal_name
+from evolvent.engines.signals import asked_to_end, killed_from_outside, signal_name
 from evolvent.errors import ConfigError, TrainableError
 from evolvent.store.records import Failure, FailureKind
 
 METRICS_FILE = "metrics.json"
+_ONE_BY_ONE_S = 0.2
 
 _BARE_WORD = re.compile(r":\s*(?P<minus>-?)(?P<word>nan|inf|infinity)\b", re.IGNORECASE)
 """How C, awk, Lua and many others print them."""
@@ -42,7 +44,8 @@ class Command:
     A command that ends with an exit code other than 0, crashes or hangs fails its job, which is
     tried again as after an exception; killed from outside, the job is lost and given out again.
     After `max_failures` of these without a job done in between, one more counts against nobody: it
-    ends the worker, for then it is rather the command that is broken than a member.
+    ends the worker, for then it is rather the command that is broken than a member. Those that
+    SIGINT or SIGTERM has ended are not counted.
 
     Args:
         words: the program and its arguments, with placeholders; no shell reads them.
@@ -86,6 +89,11 @@ class Command:
                 hang_s=self._hang_s,
             )
         failure = self._failure(ended)
+        if failure is not None and asked_to_end(ended.code):
+            # Whoever ends all processes of a job, one by one, may have yet to come to ours, which
+            # then starts nothing more.
+            time.sleep(_ONE_BY_ONE_S)
+            return failure
         if failure is not None:
             return self._count_failure(job, failure)
         metrics = self._metrics(job, ended)
@@ -102,7 +110,8 @@ class Command:
             what = f"the command ended with exit code {ended.code}"
         else:
             return None
-        lost = killed_from_outside(ended.code) and not ended.hung  # the signal was ours then
+        outside = killed_from_outside(ended.code) or asked_to_end(ended.code)
+        lost = outside and not ended.hung  # the signal was ours then
         kind = FailureKind.LOST if lost else FailureKind.RAISED
         lines = [line for line in ended.tail if line.strip()]
         if not lines:
