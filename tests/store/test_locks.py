@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import queue
+import re
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from evolvent.store import locks
 from evolvent.store.locks import Lock, exclusive, shared, try_exclusive
 
 TAKEN = "sys.exit(try_exclusive(Path(sys.argv[1])) is None)"
@@ -72,6 +75,29 @@ def test_who_waits_gets_it_in_the_end(tmp_path: Path, take: Callable[[Path], Loc
     first.release()
     assert got.wait(30)
     waiting.join()
+
+
+def test_who_waits_long_says_for_whom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = queue.Queue[str]()
+    monkeypatch.setattr(locks, "SAYS_AFTER_S", 0.01)
+    monkeypatch.setattr(locks._logger, "warning", lambda text, *values: said.put(text % values))
+    path = tmp_path / "lock"
+    quick = acquired(Lock(path))
+    waiting = threading.Thread(target=lambda: acquired(Lock(path)).release())
+    waiting.start()
+    message = said.get(timeout=30)
+    quick.release()
+    waiting.join(30)
+    assert said.empty()
+    assert re.fullmatch(rf"waiting for {path}, which .* holds: until that lets go .*", message)
+    if Path("/proc/locks").exists():
+        assert f"process {os.getpid()} holds" in message
+
+
+def test_who_gets_it_soon_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_say", lambda _: pytest.fail("it was free"))
+    monkeypatch.setattr(locks, "SAYS_AFTER_S", 0.0)
+    acquired(Lock(tmp_path / "lock")).release()
 
 
 def acquired(lock: Lock) -> Lock:

@@ -6,12 +6,21 @@ The kernel lets go of it however the holder dies, and hands it to whoever has wa
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+SAYS_AFTER_S = 5.0
+"""So long a lock is waited for in silence; then a line says for which one."""
 
 _PAUSES_S = (0.002, 0.004, 0.008, 0.016, 0.032)
 _MODE = 0o666  # less what the umask takes
+
+_logger = logging.getLogger("evolvent")
 
 
 class Lock:
@@ -41,7 +50,8 @@ class Lock:
             if self.try_acquire():
                 return
             time.sleep(pause)
-        fcntl.flock(self._open(), fcntl.LOCK_EX)
+        with _said(self.path):
+            fcntl.flock(self._open(), fcntl.LOCK_EX)
 
     def try_acquire(self) -> bool:
         """Take it if nobody has it; return whether that was so."""
@@ -125,3 +135,34 @@ def _locked(path: Path, operation: int) -> Lock:
         # Its holder has removed the file while we waited for it: whoever comes now locks another
         # one of this name, and would not see us. So do we.
         lock.release()
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """Say what is waited for, should it take long."""
+    timer = threading.Timer(SAYS_AFTER_S, _say, (path,))
+    timer.daemon = True
+    with suppress(RuntimeError):  # no thread can be started, as when Python ends
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _say(path: Path) -> None:
+    _logger.warning(
+        "waiting for %s, which %s holds: until that lets go of it, or ends", path, _holder(path)
+    )
+
+
+def _holder(path: Path) -> str:
+    """Return who holds the lock, as far as the system tells."""
+    with suppress(OSError, ValueError):
+        stat = path.stat()
+        file = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, kind, _, _, pid, locked, *_ = line.split()  # of who waits, "->" stands before
+            if (kind, locked) == ("FLOCK", file) and int(pid) > 0:
+                return f"process {pid}"
+    return "another process"
