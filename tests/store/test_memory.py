@@ -16,7 +16,7 @@ import pytest
 from evolvent.errors import StoreError, StoreUnavailable, UnknownStudy
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
-from evolvent.store.sqlite import database, location
+from evolvent.store.sqlite import connections, location
 from tests.contract.crew import Crew
 from tests.contract.moving import moved
 from tests.settings import study_record
@@ -137,7 +137,7 @@ print(*sorted(status.record.name for status in store.studies()))
 
 def test_nothing_is_synced_for_it_dies_with_its_process(monkeypatch: pytest.MonkeyPatch):
     synced = []
-    for module, name in ((os, "fsync"), (os, "fdatasync"), (database, "_sync")):
+    for module, name in ((os, "fsync"), (os, "fdatasync"), (connections, "_sync")):
         monkeypatch.setattr(module, name, synced.append)
     with closing(open_store("memory://")) as store:
         crew = Crew(store, durability="power")

@@ -1,9 +1,12 @@
 """Many processes and threads on one SQLite file; commits that fail."""
 
 import gc
+import logging.handlers
+import queue
 import sqlite3
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from evolvent.errors import CheckpointError, LeaseLost, StoreBusy, StoreError, S
 from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import Report
-from evolvent.store.sqlite import database as sqlite_database
+from evolvent.store.sqlite import connections as sqlite_connections
 from evolvent.store.sqlite.database import SqliteDatabase
 from tests.contract.crew import Crew
 from tests.settings import study_record
@@ -75,7 +78,7 @@ def test_threads_share_one_store(store: Store) -> None:
 def test_another_program_that_keeps_the_file_locked_is_told_apart(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_database, "_WAITS_S", 0.01)
+    monkeypatch.setattr(sqlite_connections, "_WAITS_S", 0.01)
     store = open_store(f"sqlite:///{path}")
     crew = Crew(store)
     foreign = sqlite3.connect(path, isolation_level=None)
@@ -87,6 +90,37 @@ def test_another_program_that_keeps_the_file_locked_is_told_apart(
     foreign.close()
     crew.train(0.5)
     store.close()
+
+
+@pytest.mark.parametrize("use", ["claim", "stop", "open"])
+def test_what_another_program_keeps_locked_is_said_and_waited_for(
+    use: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = logging.handlers.QueueHandler(queue.Queue())
+    monkeypatch.setattr(sqlite_connections, "SAYS_AFTER_S", 0.01)
+    monkeypatch.setattr(sqlite_connections._logger, "handlers", [said])
+    crew = Crew(open_store(f"sqlite:///{path}"))
+    foreign = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    foreign.execute("BEGIN IMMEDIATE")
+    do: dict[str, Callable[[], object]] = {
+        "claim": crew.claim,
+        "stop": lambda: crew.store.stop(crew.id, reason="by hand"),
+        "open": lambda: open_store(f"sqlite:///{path}").close(),
+    }
+    waiting = threading.Thread(target=do[use])
+    waiting.start()
+    message = said.queue.get(timeout=30).getMessage()
+    assert message == (
+        f"{path} is locked by another program, such as a database browser: waiting for it for up to"
+        " 30 s more"
+    )
+    assert waiting.is_alive()
+    foreign.execute("ROLLBACK")
+    waiting.join(30)
+    assert not waiting.is_alive()
+    assert said.queue.empty()
+    foreign.close()
+    crew.store.close()
 
 
 # --- commits that fail ---------------------------------------------------------------------------
@@ -198,7 +232,7 @@ def test_a_log_that_cannot_be_synced_is_not_acknowledged_and_may_be_repeated(
     crew = Crew(store, study_record(durability="power"))
     lease, report = crew.claim(), Report(0.5, {"accuracy": 0.5}, crew.save())
     with monkeypatch.context() as broken:
-        broken.setattr(sqlite_database, "_sync", no_disk)
+        broken.setattr(sqlite_connections, "_sync", no_disk)
         with pytest.raises(StoreUnavailable, match=r"log\.db: .*Input/output error"):
             store.report(lease, report)
     store.report(lease, report)
@@ -216,7 +250,7 @@ def test_power_syncs_once_a_report_and_process_never(
     crew = Crew(store, study_record(durability=durability))
     lease, report = crew.claim(), Report(0.5, {"accuracy": 0.5}, crew.save())
     synced: list[int] = []
-    monkeypatch.setattr(sqlite_database, "_sync", synced.append)
+    monkeypatch.setattr(sqlite_connections, "_sync", synced.append)
     store.report(lease, report)
     assert len(synced) == syncs
 
@@ -258,9 +292,9 @@ def test_a_store_that_is_collected_within_a_transaction_waits_for_its_turn(path:
     with database.write(synced=False):
         forgotten.clear()
         gc.collect()
-        assert len(sqlite_database._RETIRED) == 1
+        assert len(sqlite_connections._RETIRED) == 1
     open_store(store.url)
-    assert not sqlite_database._RETIRED
+    assert not sqlite_connections._RETIRED
     database.close()
 
 

@@ -35,6 +35,7 @@ class PostgresDatabase:
 
     durable = True
     is_remote = True
+    read_only = False
 
     def __init__(self, url: str, *, create: bool = True) -> None:
         """Connect, and bring the tables to the newest version.

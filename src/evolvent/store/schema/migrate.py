@@ -52,11 +52,36 @@ def migrate(connection: Executes, kind: Kind = "sqlite") -> None:
     tables = {name for (name,) in connection.execute(_TABLES[kind])}
     if not tables:
         create(connection, kind)
-    elif "schema_version" not in tables:
+        return
+    _check_ours(tables)
+    upgrade(connection, kind, to=VERSION)
+
+
+def check_newest(connection: Executes) -> None:
+    """Refuse a SQLite file that could only be read after something has been written to it.
+
+    Raises:
+        StoreUnavailable: there is nothing in it yet, or an older evolvent has written it.
+        SchemaTooNew, StoreDamaged: as with `migrate`.
+    """
+    tables = {name for (name,) in connection.execute(_TABLES["sqlite"])}
+    if not tables:
+        raise StoreUnavailable("it is empty: no study has been created there")
+    _check_ours(tables)
+    (version,) = connection.execute(_READ).fetchone()
+    if version < VERSION:
+        raise StoreUnavailable(
+            f"the store has schema version {version}, this evolvent reads {VERSION}, and it cannot"
+            " be brought up where nothing may be written: copy it, and its checkpoints if you need"
+            " them, to a directory where you may write, and open it there"
+        )
+    upgrade(connection, to=VERSION)
+
+
+def _check_ours(tables: set[str]) -> None:
+    if "schema_version" not in tables:
         some = ", ".join(sorted(tables)[:3])
         raise StoreDamaged(f"it belongs to another program (tables: {some}): name another")
-    else:
-        upgrade(connection, kind, to=VERSION)
 
 
 def create(connection: Executes, kind: Kind = "sqlite") -> None:

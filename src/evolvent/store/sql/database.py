@@ -86,6 +86,10 @@ class Database(Protocol):
         """Whether an answer may get lost on its way from there."""
 
     @property
+    def read_only(self) -> bool:
+        """Whether it can only be read here: `write`, `exclusive` and `autocommit` raise."""
+
+    @property
     def durable(self) -> bool:
         """Whether it outlives this process; else it is not worth syncing, nor are checkpoints."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from evolvent.core.algorithms import Algorithm
 from evolvent.core.records import JobId
@@ -115,7 +115,10 @@ class SqlStore(SqlReader, SqlControl):
         self, study: int, *, checkpoints: Chosen
     ) -> Iterator[tuple[StudyDump, HeldCheckpoints]]:
         with ExitStack() as stack:
-            lock = self._session.database.exclusive(study, max_wait_s=MAX_FILES_S)
+            database = self._session.database
+            lock: AbstractContextManager[object] = nullcontext()
+            if not database.read_only:
+                lock = database.exclusive(study, max_wait_s=MAX_FILES_S)
             # Exclusive only while the files are linked: then nobody can discard what the snapshot
             # names, and the long reading that follows holds up nobody.
             with lock:

@@ -66,13 +66,29 @@ def check_place(path: Path, *, create: bool, mounts: Path = Path("/proc/self/mou
         raise missing(f"{path}: there is no directory {directory}: make it first")
     if not path.exists() and not create:
         raise StoreMissing(f"{path}: there is no such file: no study has been created there")
-    if not os.access(directory, os.W_OK):
-        raise StoreUnavailable(f"{path}: directory {directory} is read-only for this user")
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise StoreUnavailable(f"{path}: {_ADVICE[sqlite3.SQLITE_READONLY]}")
+    if not path.exists() and not os.access(directory, os.W_OK):
+        raise StoreUnavailable(_read_only_directory(path))
+    if path.exists() and not os.access(path, os.R_OK):
+        raise StoreUnavailable(f"{path}: {_ADVICE[sqlite3.SQLITE_PERM]}")
     kind = filesystem(directory, mounts)
     if kind and kind not in _LOCAL:
         _refuse(path, kind)
+
+
+def why_read_only(path: Path) -> str | None:
+    """Return why nothing can be written to the store in this file; None if it can, or is not there.
+
+    It can be read all the same.
+    """
+    if not path.exists():
+        return None
+    if not os.access(path.parent, os.W_OK):  # where the log and the lock lie
+        return _read_only_directory(path)
+    return None if os.access(path, os.W_OK) else f"{path}: {_ADVICE[sqlite3.SQLITE_READONLY]}"
+
+
+def _read_only_directory(path: Path) -> str:
+    return f"{path}: directory {path.parent} is read-only for this user"
 
 
 def _refuse(path: Path, kind: str) -> None:
