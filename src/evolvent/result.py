@@ -61,10 +61,14 @@ class Best:
     def checkpoint(self) -> Path:
         """Directory with what the job saved, read-only; brought here if a service keeps it.
 
+        Every byte is checked; what this process has hashed is not read again while nobody touches
+        it.
+
         Raises:
             CheckpointMissing: it is not there: the study was imported without it.
+            CheckpointDamaged: names the file that is missing, added, or has other bytes.
         """
-        return require(self.files, self.job.id, self.directory.name)
+        return require(self.files, self.job.id, self.directory.name, verify=True)
 
     @property
     def kept(self) -> bool:

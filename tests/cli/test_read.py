@@ -236,6 +236,19 @@ def test_best_of_a_study_that_minimises_shows_the_metric_as_it_was_reported() ->
     assert f"depth {study.result().best.value:.6g}" in fine("best")
 
 
+def test_best_that_is_damaged_is_an_error_that_names_the_file() -> None:
+    directory = trained_study().result().best.checkpoint
+    assert fine("best", "--path").strip() == str(directory)
+    file = next(path for path in directory.rglob("*") if path.is_file())
+    file.chmod(0o644)
+    file.write_bytes(b"other")
+    for form in ((), ("--path",), ("--json",)):
+        result = evolvent("best", *form)
+        assert result.exit_code == 1
+        assert f"{file.name!r} is not what was saved" in result.stderr
+        assert bool(result.stdout) == (not form)  # for people all else is told, too
+
+
 def test_best_by_a_mean_shows_its_own_value_and_the_mean() -> None:
     best = trained_study(best="mean of 2").result().best
     assert best.mean is not None

@@ -119,6 +119,8 @@ def test_damaged_checkpoint_is_never_handed_out(damage, tmp_path: Path):
     damage(best.checkpoint)
     with pytest.raises(ev.CheckpointError, match=best.job.checkpoint):
         study.checkpoint(best.job.id)
+    with pytest.raises(ev.CheckpointError, match=best.job.checkpoint):
+        _ = best.checkpoint
 
 
 def test_worker_processes_fall_back_too(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,10 +19,11 @@ from evolvent.cli.render.output import (
 )
 from evolvent.core.records import JobRecord, JobState
 from evolvent.display.words import local_time
-from evolvent.errors import UnknownJob
+from evolvent.errors import CheckpointMissing, UnknownJob
 
 if TYPE_CHECKING:
     from evolvent.cli.render.fields import Fields
+    from evolvent.result import Result
     from evolvent.store.records import FailedAttempt, MemberView, StudyStatus
     from evolvent.study import Study
 
@@ -265,6 +267,8 @@ def best(
 ) -> None:
     """Show the best model: score, hyperparameters, checkpoint, and the schedule that made it.
 
+    Every byte of the checkpoint is checked; a damaged one is an error.
+
     [bold]Examples[/bold]
       evolvent best digits
       cp -r "$(evolvent best --path)" best_model
@@ -276,9 +280,19 @@ def best(
     if path:
         print(result.best.checkpoint)
     elif as_json:
+        _verify_best(result)
         print_json(best_as_json(result))
     else:
         print_best(result)
+        _verify_best(result)
+
+
+def _verify_best(result: Result) -> None:
+    """Check every byte of the best checkpoint, if it is on this machine."""
+    # A better one may come, and this one be collected, while we look: that is no damage.
+    with suppress(CheckpointMissing):
+        if result.status.best is not None and result.best.directory.is_dir():
+            _ = result.best.checkpoint
 
 
 COMMANDS = (studies, show, jobs, best)
