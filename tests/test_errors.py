@@ -53,6 +53,8 @@ def test_a_value_that_is_refused_is_named() -> None:
     with pytest.raises(ConfigError, match="rounds: got 0, wanted") as refused:
         check_count("rounds", 0, least=1)
     assert refused.value.field == "rounds"
+    with pytest.raises(ConfigError, match=r"rounds: got 'x{79}…, wanted a whole number"):
+        check_count("rounds", "x" * 79 + "y" * 9, least=1)
     with pytest.raises(Malformed, match="score: got 'x', wanted a finite number") as malformed:
         NUMBER.from_json("x", "score")
     assert malformed.value.field == "score"

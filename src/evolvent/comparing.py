@@ -15,7 +15,7 @@ from evolvent.core.study import Mode
 from evolvent.errors import ConfigError, UnknownStudy
 from evolvent.store import open_store
 from evolvent.store.protocol import Store
-from evolvent.validation import DEFAULT_STORE, check_choice
+from evolvent.validation import DEFAULT_STORE, check_choice, cut
 
 _WILD = frozenset("*?[")
 
@@ -117,7 +117,7 @@ def _study_of(study: Any) -> tuple[Store, int, str]:
         status = status()
     if status is None or not hasattr(study, "store"):
         raise ConfigError(
-            f"compare: got {type(study).__name__} {study!r:.80}, wanted a Study, the name of one, "
+            f"compare: got {type(study).__name__} {cut(study)}, wanted a Study, the name of one, "
             "a pattern, or a list of these"
         )
     return study.store, status.id, status.record.name

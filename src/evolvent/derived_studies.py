@@ -13,7 +13,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import StudyExists, UnknownStudy
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyState, StudyStatus
-from evolvent.validation import check_name, short_repr
+from evolvent.validation import check_name, cut
 
 
 def find_or_create(store: Store, *records: StudyRecord) -> list[int]:
@@ -41,8 +41,8 @@ def check_same(existing: StudyRecord, wanted: StudyRecord) -> None:
         if old[field] != new[field] and field not in ("rounds", "target", "trainable"):
             where, has, got = _difference(field, old[field], new[field])
             raise StudyExists(
-                f"study {existing.name!r} exists with another {where}: it has {short_repr(has)}, "
-                f"got {short_repr(got)}; choose another name, remove it "
+                f"study {existing.name!r} exists with another {where}: it has {cut(has)}, "
+                f"got {cut(got)}; choose another name, remove it "
                 f"(`evolvent rm {quote(existing.name)}`), or ev.load_study it as it is"
             )
 

@@ -22,7 +22,7 @@ from evolvent.errors import AllMembersFailed, ConfigError
 from evolvent.result import Result
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyState, StudyStatus
-from evolvent.validation import check_count, check_flag, check_name
+from evolvent.validation import check_count, check_flag, check_name, cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def _schedule(store: Store, status: StudyStatus, wanted: Schedule | str | Path |
         return wanted
     if not isinstance(wanted, (str, Path)):
         raise ConfigError(
-            f"schedule: got {type(wanted).__name__} {wanted!r:.80}, wanted a Schedule or a file"
+            f"schedule: got {type(wanted).__name__} {cut(wanted)}, wanted a Schedule or a file"
         )
     if Path(wanted).suffix != ".txt":  # what Ray writes
         return Schedule.load(wanted)

@@ -20,7 +20,7 @@ from evolvent.store import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
 from evolvent.study import Study
-from evolvent.validation import DEFAULT_STORE, check_count, check_flag, check_name
+from evolvent.validation import DEFAULT_STORE, check_count, check_flag, check_name, cut
 
 _MAX_POPULATION = 1_000_000
 
@@ -79,7 +79,7 @@ def create_study(  # noqa: PLR0913 - the settings of a study, all by name
     goes_on |= is_rerun()  # a worker meets at the top of a script what that has made
     given = initial or ()
     if isinstance(given, (str, Mapping)) or not isinstance(given, Sequence):
-        raise ConfigError(f"initial: got {given!r:.80}, wanted a list of dicts")
+        raise ConfigError(f"initial: got {cut(given)}, wanted a list of dicts")
     given_algorithm = PBT() if algorithm is None else _check_algorithm(algorithm)
     record = StudyRecord(
         name=name,
@@ -159,7 +159,7 @@ def _open(store: str | Store, *, create: bool) -> Store:
         return open_store(store, create=create)
     if not hasattr(store, "create_study"):
         raise ConfigError(
-            f"store: got {type(store).__name__} {store!r:.80}, wanted a URL such as "
+            f"store: got {type(store).__name__} {cut(store)}, wanted a URL such as "
             f"{DEFAULT_STORE!r}, or an open store"
         )
     return store
@@ -214,7 +214,7 @@ def _with_stored_defaults(
 
 def _check_algorithm(algorithm: Any) -> Algorithm:
     if isinstance(algorithm, type) or not hasattr(algorithm, "decide"):
-        raise ConfigError(f"algorithm: got {algorithm!r:.80}, wanted one such as ev.PBT()")
+        raise ConfigError(f"algorithm: got {cut(algorithm)}, wanted one such as ev.PBT()")
     checked: Algorithm = algorithm
     return checked
 

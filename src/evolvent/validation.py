@@ -33,8 +33,8 @@ def invalid(field: str, problem: str, *, within: str = "") -> ConfigError:
     return ConfigError(f"{within}{field}: {problem}", field=field)
 
 
-def short_repr(value: Any, longest: int = 80) -> str:
-    """Return what came as Python writes it; if that is cut, it ends in "…"."""
+def cut(value: Any, longest: int = 80) -> str:
+    """Return what came as Python writes it, at most so much of it; cut, it ends in "…"."""
     text = repr(value)
     return text if len(text) <= longest else f"{text[:longest]}…"
 
@@ -51,11 +51,11 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 def check_name(argument: str, value: Any) -> str:
     """Return a name of 1 to 100 printable characters, without blanks around it."""
     if not isinstance(value, str):
-        raise invalid(argument, f"got {type(value).__name__} {value!r:.80}, wanted a string")
+        raise invalid(argument, f"got {type(value).__name__} {cut(value)}, wanted a string")
     if not 1 <= len(value) <= _MAX_NAME or value != value.strip() or not value.isprintable():
         raise invalid(
             argument,
-            f"got {value!r:.120}, wanted 1 to {_MAX_NAME} printable characters "
+            f"got {cut(value, 120)}, wanted 1 to {_MAX_NAME} printable characters "
             "without blanks around them",
         )
     return value
@@ -64,7 +64,7 @@ def check_name(argument: str, value: Any) -> str:
 def check_path(argument: str, value: Any) -> str:
     """Return an import path `package.module:name`."""
     if not isinstance(value, str) or not all(value.partition(":")):
-        raise invalid(argument, f"got {value!r:.80}, wanted 'package.module:name'")
+        raise invalid(argument, f"got {cut(value)}, wanted 'package.module:name'")
     return value
 
 
@@ -73,17 +73,17 @@ def check_choice(argument: str, value: Any, choices: tuple[_Text, ...]) -> _Text
     for choice in choices:
         if value == choice:
             return choice
-    raise invalid(argument, f"got {value!r:.80}, wanted {' or '.join(map(repr, choices))}")
+    raise invalid(argument, f"got {cut(value)}, wanted {' or '.join(map(repr, choices))}")
 
 
 def check_count(argument: str, value: Any, *, least: int, most: int | None = None) -> int:
     """Return a whole number of at least `least`, and at most `most` if that is given."""
     wanted = f"{least} or more" if most is None else f"{least} to {most}"
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise invalid(argument, f"got {value!r:.80}, wanted a whole number, {wanted}")
+        raise invalid(argument, f"got {cut(value)}, wanted a whole number, {wanted}")
     count = int(value.__index__())
     if count < least or (most is not None and count > most):
-        raise invalid(argument, f"got {value!r:.80}, wanted a whole number, {wanted}")
+        raise invalid(argument, f"got {cut(value)}, wanted a whole number, {wanted}")
     return count
 
 
@@ -92,7 +92,7 @@ def check_number(argument: str, value: Any, *, above: float | None = None) -> fl
     wanted = "a finite number" + ("" if above is None else f" above {above:g}")
     finite = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
     if not finite or (above is not None and value <= above):
-        raise invalid(argument, f"got {value!r:.80}, wanted {wanted}")
+        raise invalid(argument, f"got {cut(value)}, wanted {wanted}")
     return float(value)
 
 
@@ -100,4 +100,4 @@ def check_flag(argument: str, value: Any) -> bool:
     """Return True or False."""
     if isinstance(value, bool):
         return value
-    raise invalid(argument, f"got {value!r:.80}, wanted True or False")
+    raise invalid(argument, f"got {cut(value)}, wanted True or False")

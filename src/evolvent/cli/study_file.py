@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from evolvent.core.algorithms import algorithm_from_json
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError
-from evolvent.validation import DEFAULT_STORE
+from evolvent.validation import DEFAULT_STORE, cut
 
 if TYPE_CHECKING:
     from evolvent.study import Study
@@ -106,7 +106,7 @@ def _table(tables: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any
     if name not in tables:
         raise ConfigError(f"{path}: lacks the table [{name}]")
     if not isinstance(tables[name], Mapping):
-        raise ConfigError(f"{path}: {name}: got {tables[name]!r:.80}, wanted a table [{name}]")
+        raise ConfigError(f"{path}: {name}: got {cut(tables[name])}, wanted a table [{name}]")
     table: Mapping[str, Any] = tables[name]
     return table
 

@@ -7,7 +7,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
 
 from evolvent.errors import ConfigError
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 _T = TypeVar("_T")
 
@@ -19,7 +19,7 @@ def encode(value: Any, table: Mapping[str, type], *, what: str) -> dict[str, Any
         ConfigError: its type is none of `table`; arguments as `decode`.
     """
     if type(value) not in table.values():
-        raise invalid(what, f"{value!r:.80} cannot be stored, only {', '.join(table)} can")
+        raise invalid(what, f"{cut(value)} cannot be stored, only {', '.join(table)} can")
     plain = {f.name: getattr(value, f.name) for f in fields(value)}
     return {
         "type": type(value).__name__,
@@ -64,11 +64,11 @@ def named(
     if isinstance(data, str):
         data = {"type": data}
     if not isinstance(data, Mapping):
-        raise invalid(what, f"got {data!r:.80}, wanted one of {', '.join(table)}", within=within)
+        raise invalid(what, f"got {cut(data)}, wanted one of {', '.join(table)}", within=within)
     kind = data.get("type")
     if not isinstance(kind, str) or kind not in table:
         raise invalid(
-            what, f"got type {kind!r:.80}, wanted one of {', '.join(table)}", within=within
+            what, f"got type {cut(kind)}, wanted one of {', '.join(table)}", within=within
         )
     return table[kind], {name: value for name, value in data.items() if name != "type"}
 

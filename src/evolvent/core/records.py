@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from evolvent.errors import UnknownJob
+from evolvent.validation import cut
 
 Value: TypeAlias = float | int | str | bool | list[Any] | tuple[Any, ...] | dict[str, Any] | None
 """One hyperparameter: a JSON scalar, or a list or dict of them; in a log no tuple, but a list."""
@@ -48,7 +49,7 @@ class JobId(str):
         """
         match = _JOB_ID.fullmatch(text) if isinstance(text, str) else None
         if match is None:
-            raise UnknownJob(f"job: got {text!r:.80}, wanted member and round such as 'm3r12'")
+            raise UnknownJob(f"job: got {cut(text)}, wanted member and round such as 'm3r12'")
         return cls(int(match[1]), int(match[2]))
 
 

@@ -25,7 +25,7 @@ from evolvent.engines.place.script import (
 )
 from evolvent.errors import ConfigError
 from evolvent.store.records import Failure
-from evolvent.validation import check_path
+from evolvent.validation import check_path, cut
 
 
 class Trainable(abc.ABC):
@@ -206,7 +206,7 @@ def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
         raise ConfigError(f"{name}: class {trainable.__name__} must derive from ev.Trainable")
     if not callable(trainable):
         raise ConfigError(
-            f"{name}: wanted a function or an ev.Trainable class, got {trainable!r:.80}"
+            f"{name}: wanted a function or an ev.Trainable class, got {cut(trainable)}"
         )
     if not _accepts(trainable, None):
         raise ConfigError(

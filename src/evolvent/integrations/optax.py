@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.errors import ConfigError, MissingExtra
+from evolvent.validation import cut
 
 try:
     import jax
@@ -48,7 +49,7 @@ def schedule(schedule: Schedule, name: str) -> optax.Schedule:
     for segment, value in zip(schedule.segments, values, strict=True):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ConfigError(
-                f"{name}: got {value!r:.80} in {schedule.unit} {segment.span}, wanted a number: "
+                f"{name}: got {cut(value)} in {schedule.unit} {segment.span}, wanted a number: "
                 "read what is no number with schedule.at(step)"
             )
     starts = jnp.asarray([min(segment.start, _MOST) for segment in schedule.segments])

@@ -22,6 +22,7 @@ import numpy as np
 from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.core.space import Space
 from evolvent.errors import CheckpointError, ConfigError, MissingExtra
+from evolvent.validation import cut
 
 try:
     import torch
@@ -305,7 +306,7 @@ def _prove(optimizer: torch.optim.Optimizer, setting: str, value: Any) -> None:
 
 def _wrong_type(what: str, got: Any, wanted: str) -> ConfigError:
     """Return the error for an argument of another type."""
-    return ConfigError(f"{what}: got {type(got).__name__} {got!r:.80}, wanted {wanted}")
+    return ConfigError(f"{what}: got {type(got).__name__} {cut(got)}, wanted {wanted}")
 
 
 def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:

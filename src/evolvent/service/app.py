@@ -27,6 +27,7 @@ from evolvent.service.web.security_headers import HEADERS, SecurityHeaders
 from evolvent.service.web.threads import StoreThreads
 from evolvent.store.protocol import Store
 from evolvent.store.tokens import Tokens
+from evolvent.validation import cut
 
 
 def create_app(store: Store, *, tokens: Tokens, settings: ServiceSettings) -> Starlette:
@@ -81,7 +82,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if status != 404:
         message = f"method: got {request.method}, wanted {headers.get('Allow', 'another')}"
         return to_response(HttpError(status, message, field="method", headers=headers))
-    missing = HttpError(404, f"there is nothing at {request.url.path!r:.200}", field="path")
+    missing = HttpError(404, f"there is nothing at {cut(request.url.path, 200)}", field="path")
     return error_page(request, missing) if _wants_page(request) else to_response(missing)
 
 

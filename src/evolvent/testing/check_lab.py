@@ -18,6 +18,7 @@ from evolvent.engines.metrics import kept_metrics
 from evolvent.engines.runner import Runner
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import ConfigError, TrainableError
+from evolvent.validation import cut
 
 _DRAWS = 101
 _LONGEST = 600
@@ -154,7 +155,7 @@ class Lab:
             raise TrainingRaised(_describe(e)) from e
         if not isinstance(returned, Mapping):
             raise TrainingRaised(
-                f"training returned {type(returned).__name__} {returned!r:.80}: "
+                f"training returned {type(returned).__name__} {cut(returned)}: "
                 "wanted a dict of numbers"
             )
         try:

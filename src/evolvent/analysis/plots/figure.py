@@ -12,7 +12,7 @@ from evolvent.analysis.log import Log
 from evolvent.analysis.plots import KINDS
 from evolvent.analysis.plots.theme import DARK, LIGHT, Theme
 from evolvent.errors import ConfigError
-from evolvent.validation import check_count, check_flag, invalid
+from evolvent.validation import check_count, check_flag, cut, invalid
 
 if TYPE_CHECKING:
     from evolvent.analysis.plots.drawing import ChartType
@@ -54,14 +54,14 @@ class Options:
     def __post_init__(self) -> None:
         check_flag("dark", self.dark)
         if self.metric is not None and not isinstance(self.metric, str):
-            raise invalid("metric", f"got {self.metric!r:.80}, wanted the name of one")
+            raise invalid("metric", f"got {cut(self.metric)}, wanted the name of one")
         for name in ("width", "height"):
             value = getattr(self, name)
             if value is not None:
                 check_count(name, value, least=_LEAST, most=_MOST)
         names = self.hyperparameters
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise invalid("hyperparameters", f"got {names!r:.80}, wanted a list of names")
+            raise invalid("hyperparameters", f"got {cut(names)}, wanted a list of names")
 
     @property
     def theme(self) -> Theme:

@@ -13,7 +13,7 @@ from evolvent.analysis.atomic_write import replacing
 from evolvent.analysis.schedule.segments import UNITS, Segment, Unit, check_segments
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError
-from evolvent.validation import check_choice, check_count
+from evolvent.validation import check_choice, check_count, cut
 
 _FORMAT, _VERSION = "evolvent schedule", 1
 _FIELDS = ("format", "version", "unit", "total", "segments")
@@ -51,13 +51,13 @@ def from_json(text: str) -> tuple[tuple[Segment, ...], Unit]:
     except json.JSONDecodeError as e:
         raise ConfigError(f"line {e.lineno}: no JSON: {e.msg} at column {e.colno}") from e
     if data["format"] != _FORMAT:
-        raise ConfigError(f"format: got {data['format']!r:.80}, wanted {_FORMAT!r}")
+        raise ConfigError(f"format: got {cut(data['format'])}, wanted {_FORMAT!r}")
     if check_count("version", data["version"], least=1) > _VERSION:
         raise ConfigError(
             f"version: got {data['version']}, wanted {_VERSION}: a newer evolvent wrote this"
         )
     if not isinstance(data["segments"], list):
-        raise ConfigError(f"segments: got {data['segments']!r:.80}, wanted a list")
+        raise ConfigError(f"segments: got {cut(data['segments'])}, wanted a list")
     objects = [_object(f"segment {i}", x, _SEGMENT) for i, x in enumerate(data["segments"])]
     segments = tuple(Segment(**{field: x[field] for field in _SEGMENT}) for x in objects)
     check_segments(segments)
@@ -99,7 +99,7 @@ def from_csv(text: str) -> tuple[tuple[Segment, ...], Unit]:
     unit = next((unit for unit in UNITS if titles[:3] == ["start", unit, "member"]), None)
     if unit is None:
         raise ConfigError(
-            f"line 1: got {','.join(titles)!r:.80}, wanted titles: start, rounds (or steps), "
+            f"line 1: got {cut(','.join(titles))}, wanted titles: start, rounds (or steps), "
             "member, and the names of hyperparameters, separated by commas"
         )
     names = titles[3:]
@@ -138,13 +138,13 @@ def _row(line: int, cells: Sequence[str], titles: Sequence[str]) -> Segment:
 def _check_names(names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         if not all(part.strip() for part in name.split(".")):
-            raise ConfigError(f"line 1: got the name {name!r:.80} in column {i + 4}")
+            raise ConfigError(f"line 1: got the name {cut(name)} in column {i + 4}")
         if name in names[:i]:
-            raise ConfigError(f"line 1: {name!r:.80} is given twice")
+            raise ConfigError(f"line 1: {cut(name)} is given twice")
         inside = [other for other in names if other.startswith(f"{name}.")]
         if inside:
             raise ConfigError(
-                f"line 1: {name!r:.80} is a hyperparameter and a group with {inside[0]!r:.80} in it"
+                f"line 1: {cut(name)} is a hyperparameter and a group with {cut(inside[0])} in it"
             )
 
 
@@ -174,13 +174,13 @@ def _value(what: str, cell: str) -> Any:
 
 def _count(what: str, cell: str) -> Any:
     if not (cell.isascii() and cell.isdecimal() and len(cell) < 19):  # fits into 64 bits
-        raise ConfigError(f"{what}: got {cell!r:.80}, wanted a whole number, 0 or more")
+        raise ConfigError(f"{what}: got {cut(cell)}, wanted a whole number, 0 or more")
     return int(cell)
 
 
 def _object(what: str, data: Any, fields: Iterable[str]) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{what}: got {data!r:.80}, wanted an object with {', '.join(fields)}")
+        raise ConfigError(f"{what}: got {cut(data)}, wanted an object with {', '.join(fields)}")
     for field in fields:
         if field not in data:
             raise ConfigError(f"{what}: lacks the field {field!r}")

@@ -20,7 +20,7 @@ from typing import Any
 from evolvent.analysis.schedule.files import read_text, strict_json, write_text
 from evolvent.analysis.schedule.segments import Segment, joined
 from evolvent.errors import ConfigError, UnknownName
-from evolvent.validation import check_count
+from evolvent.validation import check_count, cut
 
 _FIELDS = "trial, donor, iteration of the trial, iteration of the donor, old config, new config"
 _GLOBAL, _POLICY = "pbt_global", "pbt_policy_"
@@ -87,14 +87,14 @@ def _copies(path: Path) -> list[_PolicyCopy]:
 
 def _copy(row: Any) -> _PolicyCopy:
     if not isinstance(row, list) or len(row) != 6:
-        raise ConfigError(f"got {row!r:.80}, wanted a list of {_FIELDS}")
+        raise ConfigError(f"got {cut(row)}, wanted a list of {_FIELDS}")
     trial, donor, _, step, old, new = row
     for what, tag in (("trial", trial), ("donor", donor)):
         if not isinstance(tag, str):
-            raise ConfigError(f"{what}: got {tag!r:.80}, wanted a tag")
+            raise ConfigError(f"{what}: got {cut(tag)}, wanted a tag")
     for what, config in (("old config", old), ("new config", new)):
         if not isinstance(config, Mapping):
-            raise ConfigError(f"{what}: got {config!r:.80}, wanted an object of names")
+            raise ConfigError(f"{what}: got {cut(config)}, wanted an object of names")
     return _PolicyCopy(trial, donor, check_count("iteration of the donor", step, least=0), old, new)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from evolvent.analysis.html import MOST_ROWS, note, rows
 from evolvent.core.space import Space, short
 from evolvent.errors import ConfigError
-from evolvent.validation import check_count
+from evolvent.validation import check_count, cut
 
 Unit = Literal["rounds", "steps"]
 UNITS: tuple[Unit, ...] = ("rounds", "steps")
@@ -49,7 +49,7 @@ def check_segments(segments: Sequence[Segment]) -> None:
     end = 0
     for i, segment in enumerate(segments):
         if not isinstance(segment, Segment):
-            raise ConfigError(f"segment {i}: got {segment!r:.80}, wanted a Segment")
+            raise ConfigError(f"segment {i}: got {cut(segment)}, wanted a Segment")
         start = check_count(f"segment {i}: start", segment.start, least=0)
         if start != end:
             raise ConfigError(
@@ -58,7 +58,7 @@ def check_segments(segments: Sequence[Segment]) -> None:
         end += check_count(f"segment {i}: length", segment.length, least=1)
         if not isinstance(segment.hyperparameters, Mapping):
             raise ConfigError(
-                f"segment {i}: hyperparameters: got {segment.hyperparameters!r:.80}, "
+                f"segment {i}: hyperparameters: got {cut(segment.hyperparameters)}, "
                 "wanted a dict of names"
             )
         if segment.member is not None:

@@ -13,7 +13,7 @@ from evolvent.core.algorithms.small_population import SmallPopulation
 from evolvent.core.codec import by_name, decode, encode, named
 from evolvent.core.exploit import exploit_from_json, exploit_to_json
 from evolvent.core.explore import as_explore, explore_from_json, explore_to_json
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 __all__ = [
     "ALGORITHMS",
@@ -62,7 +62,7 @@ def algorithm_from_json(data: Any) -> Algorithm:
         data = {**preset, **own, "type": "PBT"}
     elif isinstance(kind, str) and kind not in ALGORITHMS:
         wanted = ", ".join([*ALGORITHMS, *PRESETS])
-        raise invalid("algorithm", f"got type {kind!r:.80}, wanted one of {wanted}")
+        raise invalid("algorithm", f"got type {cut(kind)}, wanted one of {wanted}")
     cls, given = named(data, ALGORITHMS, what="algorithm")
     readers = {"exploit": exploit_from_json, "explore": explore_from_json} if cls is PBT else {}
     read = {name: readers[name](x) if name in readers else x for name, x in given.items()}

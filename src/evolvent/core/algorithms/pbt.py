@@ -26,7 +26,7 @@ from evolvent.core.explore import (
 from evolvent.core.population import Population
 from evolvent.core.records import Copy, Decision, Hyperparameters, Keep, Member, Stop, Value
 from evolvent.core.space import Space, short
-from evolvent.validation import MOST, check_choice, check_count, invalid
+from evolvent.validation import MOST, check_choice, check_count, cut, invalid
 
 Copies: TypeAlias = Literal["both", "weights", "hyperparameters"]
 _ACTIONS: dict[Copies, str] = {
@@ -98,10 +98,10 @@ class PBT:
             mistaken = isinstance(exploit, (*explores, Mapping, list, tuple))
             hint = "; what changes copies goes into explore=" if mistaken else ""
             wanted = f"wanted a strategy such as Truncation(0.25){hint}"
-            raise invalid("exploit", f"got {exploit!r:.80}, {wanted}")
+            raise invalid("exploit", f"got {cut(exploit)}, {wanted}")
         if isinstance(self.explore, tuple(EXPLOIT.values())):
             wanted = "wanted a strategy such as Perturb(); whom to copy goes into exploit="
-            raise invalid("explore", f"got {self.explore!r:.80}, {wanted}")
+            raise invalid("explore", f"got {cut(self.explore)}, {wanted}")
         if self.explore is not None:
             object.__setattr__(self, "explore", as_explore(self.explore))
         check_choice("copies", self.copies, tuple(_ACTIONS))

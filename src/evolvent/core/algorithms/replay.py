@@ -13,7 +13,7 @@ from evolvent.core.population import Population
 from evolvent.core.records import Decision, Hyperparameters, Keep, Member, Stop, Value
 from evolvent.core.space import Space
 from evolvent.errors import OutOfSpace
-from evolvent.validation import check_count, invalid
+from evolvent.validation import check_count, cut, invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Replay:
         if starts[:1] != [0] or starts != sorted(set(starts)):
             raise invalid(
                 "starts",
-                f"got segments from rounds {starts!r:.80}, wanted the first to start at 0 "
+                f"got segments from rounds {cut(starts)}, wanted the first to start at 0 "
                 "and every other later than the one before",
             )
         if len(self.values) != len(starts):
@@ -106,5 +106,5 @@ class Replay:
 
 def _as_tuple(field: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
-        raise invalid(field, f"got {value!r:.80}, wanted a list")
+        raise invalid(field, f"got {cut(value)}, wanted a list")
     return tuple(value)

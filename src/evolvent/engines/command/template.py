@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.errors import ConfigError
+from evolvent.validation import cut
 
 JOB_VALUES = (
     "checkpoint", "directory", "seed", "round", "member", "job", "study", "attempt", "device",
@@ -113,7 +114,7 @@ def _parse_word(word: str, names: Collection[str]) -> _Word:
     for part in _PART.finditer(word):
         if part["lone"]:
             raise ConfigError(
-                f"command: {word!r:.80}: a lone {part['lone']!r}: write {part['lone'] * 2!r} "
+                f"command: {cut(word)}: a lone {part['lone']!r}: write {part['lone'] * 2!r} "
                 "for a brace"
             )
         if part["name"] is not None:
@@ -124,7 +125,7 @@ def _parse_word(word: str, names: Collection[str]) -> _Word:
             parts.append(part["text"] or part["brace"][0])
     if Placeholder(ALL) in parts and len(parts) > 1:
         raise ConfigError(
-            f"command: {word!r:.80}: {{{ALL}}} becomes several arguments: wanted it as one of its "
+            f"command: {cut(word)}: {{{ALL}}} becomes several arguments: wanted it as one of its "
             "own"
         )
     return tuple(parts)
@@ -135,7 +136,7 @@ def _resolve(name: str, word: str, names: Collection[str]) -> str:
     full = name.removeprefix(f"{ALL}.")
     if name in names and (name in JOB_VALUES or name == ALL):
         raise ConfigError(
-            f"command: {word!r:.80}: {{{name}}} is a hyperparameter and the job's {name}: write "
+            f"command: {cut(word)}: {{{name}}} is a hyperparameter and the job's {name}: write "
             f"{{{ALL}.{name}}} for the first; the other is in ${variable(name)}"
         )
     if full in names:
@@ -143,7 +144,7 @@ def _resolve(name: str, word: str, names: Collection[str]) -> str:
     if name == ALL or name in JOB_VALUES:
         return name
     raise ConfigError(
-        f"command: {word!r:.80}: unknown placeholder {{{name}}}: hyperparameters are "
+        f"command: {cut(word)}: unknown placeholder {{{name}}}: hyperparameters are "
         f"{', '.join(names)}; {ALL} is all of them; a job has {', '.join(JOB_VALUES)}; "
         "write {{ and }} for braces"
     )

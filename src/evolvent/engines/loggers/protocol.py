@@ -25,7 +25,7 @@ from evolvent.core.study import StudyRecord, mean_score
 from evolvent.errors import ConfigError, EvolventError
 from evolvent.store.locks import Lock, try_exclusive
 from evolvent.store.records import Point, StudyStatus
-from evolvent.validation import check_choice, check_count
+from evolvent.validation import check_choice, check_count, cut
 
 By: TypeAlias = Literal["member", "lineage"]
 
@@ -278,9 +278,9 @@ def local_directory(directory: str | Path) -> Path:
         ConfigError: it is none.
     """
     if not isinstance(directory, (str, Path)) or not str(directory).strip():
-        raise ConfigError(f"directory: got {directory!r:.80}, wanted the path of a directory")
+        raise ConfigError(f"directory: got {cut(directory)}, wanted the path of a directory")
     if "://" in str(directory):
-        raise ConfigError(f"directory: got {str(directory)!r:.80}, wanted one on this machine")
+        raise ConfigError(f"directory: got {cut(str(directory))}, wanted one on this machine")
     return Path(directory)
 
 
@@ -321,7 +321,7 @@ def check_loggers(loggers: Sequence[Logger]) -> list[Logger]:
     """
     if isinstance(loggers, (str, Mapping)) or not isinstance(loggers, Sequence):
         raise ConfigError(
-            f"loggers: got {loggers!r:.80}, wanted a list such as [ev.tensorboard.Logger('runs')]"
+            f"loggers: got {cut(loggers)}, wanted a list such as [ev.tensorboard.Logger('runs')]"
         )
     for logger in loggers:
         # Not by the protocol at runtime: Python 3.11 would ask for `place`, later ones not see what
@@ -330,7 +330,7 @@ def check_loggers(loggers: Sequence[Logger]) -> list[Logger]:
         whole = all(hasattr(type(logger), name) or hasattr(logger, name) for name in names)
         if isinstance(logger, type) or not whole:
             raise ConfigError(
-                f"loggers: got {logger!r:.80}, wanted a logger such as "
+                f"loggers: got {cut(logger)}, wanted a logger such as "
                 "ev.tensorboard.Logger('runs'), ev.mlflow.Logger() or ev.wandb.Logger()"
             )
     return list(loggers)

@@ -13,7 +13,7 @@ from evolvent.store.codec import messages as m
 from evolvent.store.codec.fields import SMALL, Schema
 from evolvent.store.protocol import Store
 from evolvent.store.records import JOB_COLUMNS, MemberView, Point
-from evolvent.validation import MOST, invalid
+from evolvent.validation import MOST, cut, invalid
 
 PAGE, MOST_ON_PAGE = 100, 10_000
 _BATCH, _MANY = 1000, 10_000
@@ -58,7 +58,7 @@ def _states(request: ApiRequest) -> frozenset[JobState]:
         return frozenset(map(JobState, _words(request, "state")))
     except ValueError as e:
         wanted, got = ", ".join(JobState), request.query.getlist("state")
-        raise invalid("state", f"got {got!r:.80}, wanted some of {wanted}") from e
+        raise invalid("state", f"got {cut(got)}, wanted some of {wanted}") from e
 
 
 def _jobs_page(request: ApiRequest) -> m.LogPage[JobRecord]:
@@ -135,7 +135,7 @@ def _scan(request: ApiRequest) -> Iterator[tuple[Any, ...]]:
     unknown = [name for name in names if name not in JOB_COLUMNS]
     if unknown or not 0 < len(names) <= len(JOB_COLUMNS):
         got = unknown[0] if unknown else f"{len(names)} of them"
-        raise invalid("columns", f"got {got!r:.80}, wanted some of {', '.join(JOB_COLUMNS)}")
+        raise invalid("columns", f"got {cut(got)}, wanted some of {', '.join(JOB_COLUMNS)}")
     columns = [column for name in names for column in JOB_COLUMNS if column == name]
     at, left = request.count("after"), request.count("limit", MOST)
     while True:

@@ -27,7 +27,7 @@ from evolvent.store.codec.fields import Field, Malformed, Schema
 from evolvent.store.codec.messages import ClaimBody
 from evolvent.store.protocol import Store
 from evolvent.store.records import Lease
-from evolvent.validation import MOST, invalid
+from evolvent.validation import MOST, cut, invalid
 
 Method: TypeAlias = Literal["GET", "POST", "PUT", "DELETE"]
 
@@ -80,13 +80,13 @@ def study_number(text: str) -> int:
         UnknownStudy: it is none that a study could have.
     """
     if not is_whole(text) or int(text) > MOST:
-        raise UnknownStudy(f"no study of number {text!r:.80}: wanted the number of a study")
+        raise UnknownStudy(f"no study of number {cut(text)}: wanted the number of a study")
     return int(text)
 
 
 def _member(text: str) -> int:
     if not is_whole(text, most_digits=len(str(MOST)) - 1):
-        raise invalid("member", f"got {text!r:.80}, wanted the number of a member")
+        raise invalid("member", f"got {cut(text)}, wanted the number of a member")
     return int(text)
 
 
@@ -106,7 +106,7 @@ def _address(text: str) -> str:
 
 def _index(text: str) -> int:
     if not is_whole(text, most_digits=_MOST_INDEX_DIGITS):
-        message = f"file: got {text!r:.80}, wanted its number in the list"
+        message = f"file: got {cut(text)}, wanted its number in the list"
         raise HttpError(404, message, field="file")
     return int(text)
 
@@ -156,7 +156,7 @@ class ApiRequest:
         if value is None:
             return default
         if not is_whole(value) or int(value) > most:
-            raise invalid(name, f"got {value!r:.80}, wanted a whole number, 0 to {most}")
+            raise invalid(name, f"got {cut(value)}, wanted a whole number, 0 to {most}")
         return int(value)
 
 

@@ -14,7 +14,7 @@ from evolvent.service.web.threads import ThreadKind
 from evolvent.store.codec import messages as m
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus, named
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 MOST_MEMBERS = 100_000
 _STUDY = "/studies/{study}"
@@ -58,7 +58,7 @@ def refuse_foreign(algorithm: Algorithm) -> None:
     for field, path in _paths(algorithm_to_json(algorithm), "algorithm"):
         raise invalid(
             field,
-            f"got {path!r:.120}, code that this service does not import: wanted one of "
+            f"got {cut(path, 120)}, code that this service does not import: wanted one of "
             "the built-in strategies; a study with code of its own needs a store that its workers "
             "reach directly (SQLite or PostgreSQL)",
         )

@@ -26,7 +26,7 @@ from evolvent.service.web.threads import StoreThreads
 from evolvent.store.codec import messages as m
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, Report, StudyState
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 LOOK_S = 0.5
 """How often the store is asked for what others have changed: expired leases, other services."""
@@ -249,7 +249,7 @@ def _score(record: StudyRecord, body: m.ReportBody) -> float:
     value = body.metrics.get(record.metric)
     # Integers can be larger than any float.
     if not isinstance(value, (float, int)) or not abs(value) <= sys.float_info.max:
-        got = "none" if value is None else f"{value!r:.80}"
+        got = "none" if value is None else cut(value)
         raise invalid(
             "metrics",
             f"got {got} for {record.metric!r}, wanted a finite number: it is the "

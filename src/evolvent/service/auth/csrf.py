@@ -15,7 +15,7 @@ from starlette.types import Message, Receive
 
 from evolvent.errors import Forbidden
 from evolvent.service.web.body import read_body
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 HEADER = "x-csrf-token"
 FIELD = "csrf"
@@ -41,10 +41,10 @@ def check_origin(headers: Headers) -> None:
     # Only browsers set the first, and over plain HTTP they set none: then the second counts.
     if site is not None:
         if site != "same-origin":
-            message = f"Sec-Fetch-Site: got {site!r:.80}, wanted a request of our own page"
+            message = f"Sec-Fetch-Site: got {cut(site)}, wanted a request of our own page"
             raise Forbidden(message, field="Sec-Fetch-Site")
     elif origin is not None and origin.partition("://")[2] != headers.get("host"):
-        message = f"Origin: got {origin!r:.80}, wanted a request of our own page"
+        message = f"Origin: got {cut(origin)}, wanted a request of our own page"
         raise Forbidden(message, field="Origin")
 
 

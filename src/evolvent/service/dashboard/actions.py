@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from evolvent.service.api.operations import JsonCall, is_whole
 from evolvent.service.api.studies import OPERATIONS
 from evolvent.store.records import StudyStatus
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 Form: TypeAlias = Mapping[str, str]
 
@@ -36,7 +36,7 @@ def _reason(form: Form, _: StudyStatus) -> dict[str, Any]:
 def _rounds(form: Form, _: StudyStatus) -> dict[str, Any]:
     text = form.get("rounds", "").strip()
     if not is_whole(text, most_digits=9):
-        raise invalid("rounds", f"got {text!r:.80}, wanted a whole number from 1")
+        raise invalid("rounds", f"got {cut(text)}, wanted a whole number from 1")
     return {"rounds": int(text)}
 
 
@@ -58,7 +58,7 @@ def _confirmed(form: Form, status: StudyStatus) -> dict[str, Any]:
     typed = form.get("confirm", "").strip()
     if typed != status.record.name.strip():
         raise invalid(
-            "confirm", f"got {typed!r:.120}, wanted the name of the study: nothing was deleted"
+            "confirm", f"got {cut(typed, 120)}, wanted the name of the study: nothing was deleted"
         )
     return {}
 

@@ -22,7 +22,7 @@ from evolvent.errors import MissingExtra
 from evolvent.store.codec.strict_json import encode
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 SHOWN: Mapping[str, str] = {
     "scores": "Scores", "hyperparameters": "Hyperparameters", "family": "Family tree",
@@ -72,7 +72,7 @@ class Figures:
             MissingExtra: Altair is not installed.
         """
         if kind not in SHOWN:
-            raise invalid("figure", f"got {kind!r:.80}, wanted one of {', '.join(SHOWN)}")
+            raise invalid("figure", f"got {cut(kind)}, wanted one of {', '.join(SHOWN)}")
         counts = tuple(sorted(status.counts.items()))
         version = (status.id, status.created_at, status.changed_at, status.record.rounds, counts)
         with self._lock:

@@ -11,7 +11,7 @@ from starlette.datastructures import QueryParams
 
 from evolvent.core.records import JobState
 from evolvent.service.api.operations import is_whole
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 Order: TypeAlias = Literal["ascending", "descending"]
 
@@ -69,9 +69,9 @@ class Query:
         """
         state, page = query.get("state", ""), query.get("page") or "1"
         if state and state not in list(JobState):
-            raise invalid("state", f"got {state!r:.80}, wanted one of {', '.join(JobState)}")
+            raise invalid("state", f"got {cut(state)}, wanted one of {', '.join(JobState)}")
         if not is_whole(page) or not 1 <= int(page) <= _MOST_PAGE:
-            raise invalid("page", f"got {page!r:.80}, wanted a whole number from 1")
+            raise invalid("page", f"got {cut(page)}, wanted a whole number from 1")
         return cls(
             search=query.get("q", "").strip()[:MOST_TEXT],
             state=state,

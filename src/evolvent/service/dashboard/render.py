@@ -19,6 +19,7 @@ from evolvent.display.words import NOTHING, compact, duration, size
 from evolvent.errors import MissingExtra
 from evolvent.service.auth.roles import Role, current_identity
 from evolvent.service.web.errors import HttpError, to_response
+from evolvent.validation import cut
 
 try:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -100,7 +101,7 @@ def static_file(name: str) -> Response:
     """
     content = _files()[1].get(name)
     if content is None:
-        raise HttpError(404, f"there is no file {name!r:.80}", field="path")
+        raise HttpError(404, f"there is no file {cut(name)}", field="path")
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     kind = "text/javascript" if name.endswith(".js") else kind
     return Response(content, media_type=kind, headers={"Cache-Control": _FOREVER})

@@ -22,7 +22,7 @@ from evolvent.service.dashboard.column_cache import Columns, search_text
 from evolvent.service.dashboard.query import PLAIN, Order, Query, TableColumn
 from evolvent.store.protocol import Store
 from evolvent.store.records import JobColumn, StudyStatus
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 ROWS = 50
 _MOST_DEFAULT = 6  # hyperparameters shown unless others are chosen
@@ -200,9 +200,9 @@ class Table:
 def _chosen(query: Query, choices: Sequence[TableColumn]) -> list[TableColumn]:
     known = {column.key: column for column in choices}
     if unknown := [key for key in query.columns if key not in known]:
-        raise invalid("columns", f"got {unknown[0]!r:.80}, wanted some of {', '.join(known)}")
+        raise invalid("columns", f"got {cut(unknown[0])}, wanted some of {', '.join(known)}")
     if query.sort and query.sort not in known:
-        raise invalid("sort", f"got {query.sort!r:.80}, wanted one of {', '.join(known)}")
+        raise invalid("sort", f"got {cut(query.sort)}, wanted one of {', '.join(known)}")
     if query.columns:
         return [column for column in choices if column.key in query.columns]
     own = [key for key in known if key.startswith(_H)][:_MOST_DEFAULT]

@@ -32,7 +32,7 @@ from evolvent.service.dashboard.table import Table, cell, csv_blocks, csv_name
 from evolvent.service.web.errors import to_response
 from evolvent.service.web.streaming import StreamedResponse
 from evolvent.store.records import StudyStatus
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 _Handler = Callable[[Request], Awaitable[Response]]
 _MOST_FIELDS = 1000  # of a form: one for every hyperparameter
@@ -147,7 +147,7 @@ class DashboardViews:
         name = request.path_params["action"]
         action = ACTIONS.get(name)
         if action is None:
-            raise invalid("action", f"got {name!r:.80}, wanted one of {', '.join(ACTIONS)}")
+            raise invalid("action", f"got {cut(name)}, wanted one of {', '.join(ACTIONS)}")
         check_role(current_identity(request), action.operation.role)
         form = form_fields(await read_form(request.headers, request.receive), most=_MOST_FIELDS)
         try:
@@ -223,7 +223,7 @@ def _with_errors(handler: _Handler) -> _Handler:
 def _size(request: Request) -> dict[str, Any]:
     text, (least, most) = request.query_params.get("width", "760"), WIDTHS
     if not is_whole(text, most_digits=5):
-        raise invalid("width", f"got {text!r:.80}, wanted pixels, {least} to {most}")
+        raise invalid("width", f"got {cut(text)}, wanted pixels, {least} to {most}")
     width = min(max(int(text), least), most)
     return {"width": width // _STEP * _STEP, "dark": request.query_params.get("dark") == "1"}
 

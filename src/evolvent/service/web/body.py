@@ -18,7 +18,7 @@ from evolvent.service.web.errors import HttpError
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.codec.fields import Malformed
 from evolvent.store.codec.strict_json import strict_json
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 BODY_S = 30.0
 """A body that takes longer to arrive is given up."""
@@ -104,7 +104,7 @@ def check_type(headers: Headers, wanted: str) -> None:
     """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != wanted:
-        message = f"Content-Type: got {kind!r:.80}, wanted {wanted!r}"
+        message = f"Content-Type: got {cut(kind)}, wanted {wanted!r}"
         raise HttpError(415, message, field="Content-Type")
 
 

@@ -17,7 +17,7 @@ from evolvent.store.archive.writer import write_archive
 from evolvent.store.checkpoints import files
 from evolvent.store.dump import Chosen
 from evolvent.store.protocol import Store
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 _CHOICES = get_args(get_args(Chosen)[0])
 
@@ -81,5 +81,5 @@ def parse_choice(choice: str | Iterable[str]) -> Chosen:
     except (UnknownJob, TypeError) as e:
         words = ", ".join(map(repr, _CHOICES))
         raise invalid(
-            "checkpoints", f"got {choice!r:.80}, wanted {words}, or jobs such as 'm3r12,m0r7'"
+            "checkpoints", f"got {cut(choice)}, wanted {words}, or jobs such as 'm3r12,m0r7'"
         ) from e

@@ -29,6 +29,7 @@ from evolvent.store.codec.fields import (
     object_,
     wrong,
 )
+from evolvent.validation import cut
 
 MEDIA_TYPE = "application/zip"
 FORMAT = "evolvent study"
@@ -143,7 +144,7 @@ def check_version(data: Any) -> None:
     version = COUNT.from_json(data.get("version"), "version")
     if version > VERSION:
         raise Malformed(
-            f"written in format {version} by {data.get('written_by')!r:.40}, this evolvent reads "
+            f"written in format {version} by {cut(data.get('written_by'))}, this evolvent reads "
             f"formats up to {VERSION}: install a newer one"
         )
 

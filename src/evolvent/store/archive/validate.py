@@ -10,6 +10,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.store.codec.fields import check, wrong
 from evolvent.store.dump import JobPoint, MemberDump
 from evolvent.store.records import FailedAttempt
+from evolvent.validation import cut
 
 _Entry = TypeVar("_Entry", JobPoint, FailedAttempt)
 
@@ -75,7 +76,7 @@ class Consistency:
     def _check_names(self, values: Hyperparameters) -> None:
         if values.keys() != self._names:
             raise wrong(
-                "hyperparameters", [*values], f"those of the space, {[*self._names]!r:.120}"
+                "hyperparameters", [*values], f"those of the space, {cut([*self._names], 120)}"
             )
 
     def _check_done(self, field: str, job: JobId | None) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, get_type_hints
 
 from evolvent.core.records import Hyperparameters, JobId, Metrics
 from evolvent.errors import UnknownJob
-from evolvent.validation import MOST
+from evolvent.validation import MOST, cut
 
 Schema: TypeAlias = Mapping[str, Any]
 
@@ -47,7 +47,7 @@ class Malformed(ValueError):
 
 def wrong(field: str, got: Any, wanted: str, *, part: str = "") -> Malformed:
     """Return the error for a field that is not as it should be; `part` says where in it."""
-    return Malformed(f"{field}{part}: got {got!r:.80}, wanted {wanted}", field=field)
+    return Malformed(f"{field}{part}: got {cut(got)}, wanted {wanted}", field=field)
 
 
 def check(holds: bool, field: str, got: Any, wanted: str, *, part: str = "") -> None:

@@ -18,8 +18,9 @@ from evolvent.store.codec.fields import (
     nullable,
     wrong,
 )
+from evolvent.validation import cut
 
-MOSTFILES = 10_000
+MOST_FILES = 10_000
 LONGEST_NAME, LONGEST_PART, DEEPEST = 1024, 255, 32
 
 FILE = message(
@@ -50,9 +51,9 @@ def files_to_json(entries: Sequence[FileEntry]) -> list[dict[str, Any]]:
             raise CheckpointError(
                 f"cannot send {entry.name!r}, a link to {entry.link!r}: wanted {_LINK}"
             )
-    if len(entries) > MOSTFILES:
+    if len(entries) > MOST_FILES:
         raise CheckpointTooLarge(
-            f"files: {len(entries)} of them, above the limit, {MOSTFILES}: save fewer, larger ones",
+            f"files: {len(entries)} of them, above the limit, {MOST_FILES}: save fewer, larger ones",
             field="files",
         )
     return list(map(_file_to_json, entries))
@@ -71,9 +72,9 @@ def files_from_json(data: Any, name: str = "files") -> list[FileEntry]:
     Raises:
         Malformed: names the entry.
     """
-    if not isinstance(data, list) or len(data) > MOSTFILES:
+    if not isinstance(data, list) or len(data) > MOST_FILES:
         got = len(data) if isinstance(data, list) else data
-        raise wrong(name, got, f"a list of up to {MOSTFILES} files")
+        raise wrong(name, got, f"a list of up to {MOST_FILES} files")
     entries = sorted((_entry(item, i) for i, item in enumerate(data)), key=lambda e: e.name)
     _check_together(entries)
     return entries
@@ -85,20 +86,20 @@ def _entry(item: Any, index: int) -> FileEntry:
     try:
         entry = FILE.from_json(item, where)
     except Malformed as e:
-        named = f" {item['name']!r:.80}" if e.field == "sha256" else ""
+        named = f" {cut(item['name'])}" if e.field == "sha256" else ""
         raise Malformed(f"{where}{named}: {e}", field=where) from e
     name, size, sha256 = entry.name, entry.size, entry.sha256
     extra = sorted(item.keys() - FILE.schema["properties"].keys())  # such as a mode
     wanted = "name, size, sha256 and link, and no more"
-    check(not extra, where, extra[:1], wanted, part=f" {name!r:.80}")
+    check(not extra, where, extra[:1], wanted, part=f" {cut(name)}")
     check(_is_name(name), where, name, _NAME, part=": name")
     if entry.link is not None:
         sound = _is_link(name, entry.link)
-        check(sound, where, entry.link, _LINK, part=f" {name!r:.80}: link")
+        check(sound, where, entry.link, _LINK, part=f" {cut(name)}: link")
     if size == 0 or name.endswith("/") or entry.link is not None:
         nothing = FileEntry.empty(name).sha256
-        check(size == 0, where, size, "0 for a directory or link", part=f" {name!r:.80}: size")
-        check(sha256 == nothing, where, sha256, "that of no bytes", part=f" {name!r:.80}: sha256")
+        check(size == 0, where, size, "0 for a directory or link", part=f" {cut(name)}: size")
+        check(sha256 == nothing, where, sha256, "that of no bytes", part=f" {cut(name)}: sha256")
     return entry
 
 
@@ -137,12 +138,12 @@ def _check_together(entries: Sequence[FileEntry]) -> None:
             taken.add(plain)
         if clash := names & taken:
             raise Malformed(
-                f"files: got {min(clash)!r:.80} and {entry.name!r:.80}, wanted names that are "
+                f"files: got {cut(min(clash))} and {cut(entry.name)}, wanted names that are "
                 "either a file, or a directory with files, or one without",
                 field="files",
             )
 
 
 FILES: Field[list[FileEntry]] = Field(
-    {"type": "array", "items": FILE.schema, "maxItems": MOSTFILES}, files_from_json, files_to_json
+    {"type": "array", "items": FILE.schema, "maxItems": MOST_FILES}, files_from_json, files_to_json
 )

@@ -6,6 +6,7 @@ import json
 from typing import Any, NoReturn
 
 from evolvent.store.codec.fields import Malformed
+from evolvent.validation import cut
 
 encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 """Strict JSON in one line of ASCII; numbers come back bit for bit.
@@ -36,7 +37,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"got {twice!r:.80}, wanted every field once")
+        raise ValueError(f"got {cut(twice)}, wanted every field once")
     return found
 
 

@@ -16,6 +16,7 @@ from threading import Event
 from urllib.parse import SplitResult, urlsplit
 
 from evolvent.errors import ConfigError
+from evolvent.validation import cut
 
 _PORTS = {"http": 80, "https": 443}
 _TICK_S = 0.2
@@ -42,7 +43,7 @@ class Origin:
 
 
 def _parts(url: str) -> SplitResult:
-    wrong = ConfigError(f"store: got {url!r:.200}, wanted {_FORM}")
+    wrong = ConfigError(f"store: got {cut(url, 200)}, wanted {_FORM}")
     if not url.isascii() or not url.isprintable() or " " in url:
         raise wrong
     try:

@@ -41,7 +41,7 @@ from evolvent.store.records import (
     StudyStatus,
     Wait,
 )
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 _JSON = {"Content-Type": "application/json"}
 _NO_WAIT = Wait(0.0)
@@ -101,7 +101,7 @@ class HttpStore:
         if _stored(algorithm) != _stored(self.status(study).record.algorithm):
             raise invalid(
                 "algorithm",
-                f"got {algorithm!r:.120}, which {self.url} cannot decide with: it takes "
+                f"got {cut(algorithm, 120)}, which {self.url} cannot decide with: it takes "
                 "the decisions itself, and imports no code of others: wanted a built-in one",
             )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from evolvent.errors import ConfigError, MissingExtra
+from evolvent.validation import cut
 
 try:
     import psycopg
@@ -83,7 +84,7 @@ def parse(url: str) -> PostgresUrl:
     checkpoints = Path(place).expanduser().absolute()
     schema = ours.get("schema", DEFAULT_SCHEMA)
     if not _SCHEMA.fullmatch(schema):
-        raise ConfigError(f"schema: got {schema!r:.80}, wanted lower-case letters, digits and _")
+        raise ConfigError(f"schema: got {cut(schema)}, wanted lower-case letters, digits and _")
     own_query = [("checkpoints", str(checkpoints))]
     own_query += [("schema", schema)] if schema != DEFAULT_SCHEMA else []
     shown = [(name, value) for name, value in theirs if name not in _SECRET]
@@ -101,7 +102,7 @@ def _check_names(query: list[tuple[str, str]]) -> None:
     for name, _ in query:
         if name not in known:
             raise ConfigError(
-                f"store: unknown parameter {name!r:.80} of a PostgreSQL URL: wanted "
+                f"store: unknown parameter {cut(name)} of a PostgreSQL URL: wanted "
                 f"{' or '.join(_OUR_PARAMETERS)}, or one of libpq, such as sslmode"
             )
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from evolvent.core.study import StudyRecord
 from evolvent.store.sql.database import Transaction
 from evolvent.store.sql.rows import decode, encode
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 KEPT_S = 3600.0
 """For so long a store knows the keys of calls; whoever has lost an answer asks again sooner."""
@@ -77,7 +77,7 @@ def check_same(key: str, first: str, call: str) -> None:
     if first != call:
         had, name = first.partition(" ")[0], call.partition(" ")[0]
         had = f"a {name} of something else" if had == name else had
-        raise invalid("key", f"got {key!r:.80} for {name}, which {had} had: wanted a new one")
+        raise invalid("key", f"got {cut(key)} for {name}, which {had} had: wanted a new one")
 
 
 def _plain(value: object) -> object:
