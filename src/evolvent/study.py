@@ -310,7 +310,9 @@ class Study:
             timeout_s: wait at most so many seconds.
 
         Returns:
-            The job, to be used in a `with` block; None when there is none (left).
+            The job, to be used in a `with` block; None when there is none. With `wait` and without
+            `timeout_s` that is the end. Else it may mean later: others train what the next round
+            waits for. As long as `study.status().state` is `"open"` there is more to come.
         """
         from evolvent.engines.ask import ask
 
