@@ -17,7 +17,9 @@ from tests.engines.trainables import Climb
 from tests.settings import study_record
 
 SPACE = {"step": ev.Uniform(0.0, 9.0), "width": ev.Choice([8, 16])}
-STUDY = study_record(space=Space.of(SPACE), algorithm=ev.PBT())  # the choice goes with the weights, the step is explored
+STUDY = study_record(
+    space=Space.of(SPACE), algorithm=ev.PBT()
+)  # the choice goes with the weights, the step is explored
 
 
 class Bench:

@@ -79,6 +79,9 @@ def exec_(
     with its value (--load {checkpoint}); any other argument is empty.
     All this is also in the environment as EVOLVENT_CHECKPOINT, EVOLVENT_SEED, …,
     and as JSON, with the hyperparameters, in the file $EVOLVENT_JOB_FILE.
+    To go on in the files of the checkpoint, begin with a copy: cp -R
+    "$EVOLVENT_CHECKPOINT/." "$EVOLVENT_DIRECTORY" and then chmod -R u+w
+    "$EVOLVENT_DIRECTORY", as the copy is read-only like what was copied.
 
     [bold]Metrics[/bold]
       The last line of standard output that is a JSON object, such as

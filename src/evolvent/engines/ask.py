@@ -11,6 +11,7 @@ import time
 from evolvent.engines.attempt import Attempt
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper
+from evolvent.engines.place.copies import WritableCopies
 from evolvent.engines.place.working_directory import WorkingDirectory
 from evolvent.engines.polling import PollBackoff
 from evolvent.engines.runner import failure_of, judge
@@ -37,6 +38,7 @@ class AskedJob(Job):
     _attempt: Attempt
     _place: WorkingDirectory
     _process: int
+    _copies: WritableCopies
 
     def start(self, attempt: Attempt) -> None:
         """Find the checkpoint to start from; if there is none to be had, give the job back.
@@ -46,6 +48,7 @@ class AskedJob(Job):
         """
         self._attempt, self._process = attempt, os.getpid()
         self._place = WorkingDirectory()
+        self._copies = WritableCopies(self.directory)
         attempt.keeper.__enter__()
         try:
             self.checkpoint = attempt.load()
@@ -60,6 +63,7 @@ class AskedJob(Job):
         if os.getpid() != self._process:
             return False  # a process that training has forked leaves the block: the job goes on
         self._place.restore()
+        self._copies.close()
         try:
             if error is None:
                 self._attempt.finish(self, judge(self.metrics, self._attempt.study))

@@ -12,6 +12,7 @@ from typing import TypeVar
 from evolvent.core.records import JobId
 from evolvent.core.rng import training_seed
 from evolvent.core.study import StudyRecord
+from evolvent.engines import copies
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper, send_points
 from evolvent.engines.runner import Verdict
@@ -161,11 +162,13 @@ class Attempt:
         raise LeaseLost(f"job {self._id}: {message}")
 
     def _with_cure(self, failure: Failure) -> Failure:
-        job = self.lease.job
+        job, parent = self.lease.job, self.parent_path()
+        if parent is not None and copies.is_denied(failure, (self.directory, parent)):
+            return copies.with_cure(failure)
         if job.parent is not None and is_mismatch(failure):
             with contextlib.suppress(EvolventError):  # the failure is what counts
-                parent = self._store.job(self.lease.study, job.parent)
-                return with_cure(failure, self.study, job, parent.hyperparameters)
+                trained = self._store.job(self.lease.study, job.parent).hyperparameters
+                return with_cure(failure, self.study, job, trained)
         return failure
 
     def _seal(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from evolvent.core.records import JobId
 from evolvent.engines.metrics import kept_numbers, plain_number
 from evolvent.errors import LeaseLost, TrainableError
+from evolvent.store.checkpoints.files import copy_tree
 from evolvent.store.records import Point
 
 
@@ -51,7 +52,8 @@ class Job:
         attempt: 1, or more when earlier attempts at this job came to nothing.
         study: name of the study.
         hyperparameters: values for this round, nested as the space is.
-        checkpoint: directory to start from, read-only; None for fresh weights.
+        checkpoint: directory to start from, read-only; None for fresh weights. Training code that
+            goes on in the files it finds, begins with `copy_checkpoint`.
         directory: empty directory whose content becomes the checkpoint when the job is reported.
         seed: 0 to 2**31 - 1; the same for every attempt at this job, another for every job.
         device: such as `"cuda:1"`; None when no devices were given.
@@ -83,6 +85,20 @@ class Job:
         self.last_beat: float | None = None
         self.lost: str | None = None
         self._points: list[Point] = []
+
+    def copy_checkpoint(self) -> Path | None:
+        """Copy the checkpoint into `directory`, and return that; None where there is none to copy.
+
+        For training code that goes on in one folder: appends to a log, keeps what it does not
+        write anew. All files and directories of the copy may be written to; links stay links.
+
+        Raises:
+            OSError: the disk is full, or a file of that name is in the way.
+        """
+        if self.checkpoint is None:
+            return None
+        copy_tree(self.checkpoint, self.directory)
+        return self.directory
 
     def heartbeat(self, *_: object) -> None:
         """Say that training goes on. Cheap: call it for every batch; arguments are ignored.

@@ -12,6 +12,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.engines.job import Job
 from evolvent.engines.live import LiveObjects
 from evolvent.engines.metrics import kept_metrics
+from evolvent.engines.place.copies import WritableCopies
 from evolvent.engines.place.forks import forked_children_end
 from evolvent.engines.place.working_directory import WorkingDirectory
 from evolvent.engines.trainable import AnyTrainable, class_of
@@ -56,7 +57,7 @@ class Runner:
         The working directory is the same afterwards.
         """
         try:
-            with WorkingDirectory():
+            with WorkingDirectory(), WritableCopies(job.directory):
                 if self._live is not None:
                     return self._live.run(job, parent=parent)
                 with forked_children_end():

@@ -1,0 +1,107 @@
+"""Copies that training code makes of the checkpoint it starts from, to write on in them.
+
+A checkpoint is read-only, and whoever copies a file with its modes gets a read-only copy.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evolvent.store.records import Failure
+
+_DENIED = os.strerror(errno.EACCES)
+
+_CURE = (
+    "A checkpoint is read-only, and so is a copy that keeps its modes. Begin with "
+    "job.copy_checkpoint(), which gives job.directory a copy to write to; in a shell with "
+    '`cp -R "$EVOLVENT_CHECKPOINT/." "$EVOLVENT_DIRECTORY" && chmod -R u+w "$EVOLVENT_DIRECTORY"`'
+)
+
+_lock = threading.RLock()  # a finalizer may come in between
+_open: list[str] = []
+_copystat, _copymode = shutil.copystat, shutil.copymode
+
+
+class WritableCopies:
+    """As long as it is open, what `shutil` copies into a directory may be written to.
+
+    Its copies have the modes of what was copied, so those of a checkpoint would be read-only.
+    Meanwhile two functions stand in for the ones of `shutil` that copy modes. An audit hook could
+    do it too, but would stay for good, and cost every `id()` a third of a microsecond. Nothing is
+    done for root, who may write to anything.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = os.path.realpath(directory)
+        self._is_open = os.geteuid() != 0
+        if self._is_open:
+            with _lock:
+                _open.append(self._directory)
+                _stand_in(_copystat_writable, _copymode_writable)
+
+    def __enter__(self) -> WritableCopies:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Do no more for this directory."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        with _lock:
+            _open.remove(self._directory)
+            # Somebody else may stand in for them by now, and call ours, which then do nothing.
+            if not _open and shutil.copystat is _copystat_writable:
+                _stand_in(_copystat, _copymode)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def is_denied(failure: Failure, places: Collection[Path]) -> bool:
+    """Return whether a failure reads as if something in one of these places were read-only.
+
+    A path in it may also be relative to one of them.
+    """
+    message = failure.message
+    named = any(str(place) in message for place in places)
+    return _DENIED in message and (named or "'/" not in message)
+
+
+def with_cure(failure: Failure) -> Failure:
+    """Return the failure with what lets training code write to a copy."""
+    told = None if failure.traceback is None else f"{failure.traceback.rstrip()}\n{_CURE}\n"
+    return replace(failure, message=f"{failure.message}\n{_CURE}", traceback=told)
+
+
+def _stand_in(copystat: Any, copymode: Any) -> None:
+    vars(shutil).update(copystat=copystat, copymode=copymode)
+
+
+def _copystat_writable(src: Any, dst: Any, *, follow_symlinks: bool = True) -> None:
+    _copystat(src, dst, follow_symlinks=follow_symlinks)
+    _allow_writing(dst)
+
+
+def _copymode_writable(src: Any, dst: Any, *, follow_symlinks: bool = True) -> None:
+    _copymode(src, dst, follow_symlinks=follow_symlinks)
+    _allow_writing(dst)
+
+
+def _allow_writing(copied: Any) -> None:
+    with suppress(OSError, TypeError, ValueError):  # a descriptor; it is gone
+        # Where it really is: a link may lead to what is nobody's copy.
+        place = os.path.realpath(os.fsdecode(copied))
+        if any(place == folder or place.startswith(f"{folder}/") for folder in list(_open)):
+            os.chmod(place, stat.S_IMODE(os.stat(place).st_mode) | stat.S_IWUSR)
