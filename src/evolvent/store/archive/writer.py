@@ -19,7 +19,7 @@ from evolvent.store.archive import manifest as layout
 from evolvent.store.archive.manifest import Manifest, PackedCheckpoint, entry_name, written_by
 from evolvent.store.checkpoints import files
 from evolvent.store.checkpoints.files import FileEntry
-from evolvent.store.checkpoints.manifest import address_of
+from evolvent.store.checkpoints.manifest import address_of, damage
 from evolvent.store.checkpoints.transfer import HeldCheckpoints
 from evolvent.store.codec import records
 from evolvent.store.codec.strict_json import encode
@@ -141,8 +141,8 @@ class _ArchiveWriter:
         # Checked while it is written, at no cost: damage must not travel on under a new checksum.
         if address_of(entries.values()) != address:
             raise CheckpointDamaged(
-                f"the checkpoint of {', '.join(jobs) or 'the study'} ({address}) is damaged: its "
-                "files are not those that were saved: leave it out"
+                f"the checkpoint of {', '.join(jobs) or 'the study'} ({address}) is damaged: "
+                f"{damage(directory, address, list(entries.values()))}: leave it out"
             )
         return PackedCheckpoint(jobs, entries)
 

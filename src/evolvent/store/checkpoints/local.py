@@ -225,7 +225,8 @@ class LocalCheckpoints:
             return CheckpointDamaged(f"checkpoint {address}: {e.filename or path}: {e.strerror}")
         if manifest.address_of(entries) == address:
             return None
-        return CheckpointDamaged(manifest.damage(path, entries))
+        found = manifest.damage(path, address, entries)
+        return CheckpointDamaged(f"checkpoint {address} at {path}: {found}")
 
     def _rename_to_address(self, staged: Path, address: str, entries: Sequence[FileEntry]) -> None:
         """Give the staged directory its address, unless sound equal contents have it already."""

@@ -82,19 +82,18 @@ def of(directory: Path) -> list[FileEntry]:
     except OSError as e:
         raise translate_error(e, doing="read the checkpoint at", path=directory) from e
     if address_of(entries) != address:
-        raise CheckpointDamaged(damage(directory, entries))
+        found = damage(directory, address, entries)
+        raise CheckpointDamaged(f"checkpoint {address} at {directory}: {found}")
     return entries
 
 
-def damage(directory: Path, found: Sequence[FileEntry]) -> str:
+def damage(directory: Path, address: str, found: Sequence[FileEntry]) -> str:
     """Say in words what is wrong with a checkpoint in which other files were found than saved."""
-    address = directory.name
     wanted = read(directory.with_suffix(".json"))
     # A single file has no list: it is the one that leads to the address without the others.
     wanted = wanted or {entry.name: entry for entry in found if address_of([entry]) == address}
     suspects = _changed(wanted, found) if wanted else [entry.name for entry in found]
-    late = _late_writer(directory, found, suspects)
-    return f"checkpoint {address} at {directory}: {difference(wanted, found)}{late}"
+    return difference(wanted, found) + _late_writer(directory, found, suspects)
 
 
 def difference(wanted: Mapping[str, FileEntry], found: Sequence[FileEntry]) -> str:

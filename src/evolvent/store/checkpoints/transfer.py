@@ -97,6 +97,8 @@ def require(
 def _linked(source: Path, target: Path) -> Path:
     try:
         tree.link_tree(source, target)
+        with suppress(OSError):  # the list beside it, should it be damaged: there may be none
+            os.link(f"{source}.json", f"{target}.json")
     except OSError as e:  # of copytree's own kind, too, which tells many at once
         raise tree.translate_error(e, doing="hold the checkpoint at", path=source) from e
     return target
