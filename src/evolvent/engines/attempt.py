@@ -162,9 +162,8 @@ class Attempt:
         raise LeaseLost(f"job {self._id}: {message}")
 
     def _with_cure(self, failure: Failure) -> Failure:
-        job, parent = self.lease.job, self.parent_path()
-        if parent is not None and copies.is_denied(failure, (self.directory, parent)):
-            return copies.with_cure(failure)
+        job = self.lease.job
+        failure = copies.explained(failure, self.parent_path(), self.directory)
         if job.parent is not None and is_mismatch(failure):
             with contextlib.suppress(EvolventError):  # the failure is what counts
                 trained = self._store.job(self.lease.study, job.parent).hyperparameters

@@ -12,6 +12,7 @@ import pytest
 
 import evolvent as ev
 from evolvent.core.records import JobId
+from evolvent.engines.command.trainable import Command
 from evolvent.engines.place.copies import WritableCopies
 from tests.engines.test_runner import make_job
 
@@ -130,10 +131,10 @@ def trains_in_place(job: ev.Job) -> dict[str, float]:
     return {"Q": len(log.read_text().split())}
 
 
-def denied(job: ev.Job) -> dict[str, float]:
+def denied(job: ev.Job, relative: bool = False) -> dict[str, float]:
     if job.checkpoint:
-        shutil.copyfile(job.checkpoint / "x", job.directory / "x")
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(job.directory / "x"))
+        place = Path("run/x") if relative else job.directory / "x"
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
     (job.directory / "x").write_text("x")
     return {"Q": 1.0}
 
@@ -166,15 +167,29 @@ def test_training_in_place_goes_on_in_a_loop_of_ones_own() -> None:
     assert shutil.copystat is COPYSTAT
 
 
-def test_who_meets_a_read_only_copy_is_told_the_cure() -> None:
+@pytest.mark.parametrize("relative", [False, True])
+def test_who_meets_a_read_only_copy_is_told_the_cure(relative: bool) -> None:
     study = new_study()
     with pytest.raises(ev.EvolventError):
-        study.run(denied, workers=0)
+        study.run(lambda job: denied(job, relative), workers=0)
     failure = study.failures()[-1].failure
     assert "job.copy_checkpoint()" in failure.message
     assert "chmod -R u+w" in failure.message
     assert failure.traceback is not None
     assert "job.copy_checkpoint()" in failure.traceback
+
+
+def test_a_command_that_meets_a_read_only_copy_is_told_the_cure_where_it_ends() -> None:
+    study = new_study()
+    script = (
+        '[ -z "$EVOLVENT_CHECKPOINT" ] || '
+        '{{ echo "sh: cannot create $EVOLVENT_DIRECTORY/log: Permission denied" >&2; exit 2; }}; '
+        'echo "{{\\"Q\\": 1}}"'
+    )
+    command = Command(["sh", "-c", script], study.record)
+    with pytest.raises(ev.TrainableError, match=r"chmod -R u\+w"):
+        study.run(command, workers=0)
+    assert study.failures()[-1].failure.message.count("chmod -R u+w") == 1
 
 
 def test_who_is_denied_something_else_is_told_nothing_of_copies() -> None:

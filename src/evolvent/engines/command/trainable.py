@@ -16,6 +16,7 @@ from typing import Any
 
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
+from evolvent.engines import copies
 from evolvent.engines.command.process_group import ProgramExit, run_program
 from evolvent.engines.command.template import JOB_VALUES, Template, variable
 from evolvent.engines.job import Job
@@ -95,6 +96,8 @@ class Command:
             time.sleep(_ONE_BY_ONE_S)
             return failure
         if failure is not None:
+            # Here too, as the last of several ends the worker with its words.
+            failure = copies.explained(failure, job.checkpoint, job.directory)
             return self._count_failure(job, failure)
         metrics = self._metrics(job, ended)
         self._failures_in_a_row = 0

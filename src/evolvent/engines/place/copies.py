@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 import threading
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from evolvent.store.records import Failure
 
+_ABSOLUTE = re.compile(r"(?<![^\s'\"`:=(])/")
 _DENIED = os.strerror(errno.EACCES)
 
 _CURE = (
@@ -69,20 +70,25 @@ class WritableCopies:
         self.close()
 
 
-def is_denied(failure: Failure, places: Collection[Path]) -> bool:
-    """Return whether a failure reads as if something in one of these places were read-only.
+def explained(failure: Failure, checkpoint: Path | None, directory: Path) -> Failure:
+    """Return the failure, with the cure where it reads as if a copy were read-only.
 
-    A path in it may also be relative to one of them.
+    Args:
+        failure: may name files by paths relative to one of these.
+        checkpoint: that training started from; without one there is no copy.
+        directory: that training saved into.
     """
     message = failure.message
-    named = any(str(place) in message for place in places)
-    return _DENIED in message and (named or "'/" not in message)
-
-
-def with_cure(failure: Failure) -> Failure:
-    """Return the failure with what lets training code write to a copy."""
-    told = None if failure.traceback is None else f"{failure.traceback.rstrip()}\n{_CURE}\n"
-    return replace(failure, message=f"{failure.message}\n{_CURE}", traceback=told)
+    if checkpoint is None or _DENIED not in message or _CURE in message:
+        return failure
+    if (
+        _ABSOLUTE.search(message)
+        and str(directory) not in message
+        and str(checkpoint) not in message
+    ):
+        return failure
+    traceback = None if failure.traceback is None else f"{failure.traceback.rstrip()}\n{_CURE}\n"
+    return replace(failure, message=f"{message}\n{_CURE}", traceback=traceback)
 
 
 def _stand_in(copystat: Any, copymode: Any) -> None:

@@ -53,7 +53,8 @@ def files_to_json(entries: Sequence[FileEntry]) -> list[dict[str, Any]]:
             )
     if len(entries) > MOST_FILES:
         raise CheckpointTooLarge(
-            f"files: {len(entries)} of them, above the limit, {MOST_FILES}: save fewer, larger ones",
+            f"files: {len(entries)} of them, above the limit, {MOST_FILES}: "
+            "save fewer, larger ones",
             field="files",
         )
     return list(map(_file_to_json, entries))
