@@ -42,9 +42,9 @@ class WritableCopies:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = os.path.realpath(directory)
         self._is_open = os.geteuid() != 0
         if self._is_open:
+            self._directory = os.path.realpath(directory)
             with _lock:
                 _open.append(self._directory)
                 _stand_in(_copystat_writable, _copymode_writable)

@@ -186,11 +186,11 @@ def copy_tree(source: str | Path, target: str | Path) -> None:
 
 def _copy_file(source: str, target: str) -> None:
     with open(source, "rb", buffering=0) as old, open(target, "wb", buffering=0) as new:
-        try:  # within the kernel; Btrfs, XFS and others share the blocks and copy nothing
+        # Within the kernel: Btrfs, XFS and others share the blocks, and copy nothing.
+        with suppress(AttributeError, OSError):  # macOS; across file systems
             while os.copy_file_range(old.fileno(), new.fileno(), _AT_ONCE):
                 pass
-        except (AttributeError, OSError):  # macOS; across file systems. On from where it stopped.
-            shutil.copyfileobj(old, new, _COPIED)
+        shutil.copyfileobj(old, new, _COPIED)  # what it has left, mostly nothing
         info = os.fstat(old.fileno())
         os.fchmod(new.fileno(), stat.S_IMODE(info.st_mode) | stat.S_IWUSR)
     os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
