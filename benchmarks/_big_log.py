@@ -8,7 +8,7 @@ import math
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,9 +197,9 @@ class Simulation:
 
 def _trained(skill: float, head: Head, rounds: int) -> float:
     """Return the skill after a round: much is gained near the learning rate of the hour."""
-    values = head.hyperparameters
-    off = math.log10(float(values["lr"] or 1.0)) + 1.5 + 2.0 * head.round / rounds  # type: ignore[arg-type]  # a number
-    pace = math.exp(-(off**2)) * float(values["momentum"] or 0.0) * 4.0 / rounds  # type: ignore[arg-type]  # a number
+    values: Mapping[str, Any] = head.hyperparameters
+    off = math.log10(float(values["lr"] or 1.0)) + 1.5 + 2.0 * head.round / rounds
+    pace = math.exp(-(off**2)) * float(values["momentum"] or 0.0) * 4.0 / rounds
     return skill + pace * (1.0 - skill)
 
 

@@ -18,6 +18,7 @@ _HOMES = {
     "evolvent.core.distributions": "Choice Constant IntUniform LogIntUniform LogUniform Normal "
     "Ordinal Uniform",
     "evolvent.core.records": "Copy JobRecord Keep Member Stop",
+    "evolvent.core.space": "LooksLikeRange",
     "evolvent.core.population": "Population",
     "evolvent.analysis.schedule.schedule": "Schedule",
     "evolvent.comparing": "compare",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from evolvent.core.records import Keep as Keep
     from evolvent.core.records import Member as Member
     from evolvent.core.records import Stop as Stop
+    from evolvent.core.space import LooksLikeRange as LooksLikeRange
     from evolvent.engines.job import Context as Context
     from evolvent.engines.job import Job as Job
     from evolvent.engines.job import WorkerContext as WorkerContext

@@ -10,6 +10,7 @@ from typing import Any
 from evolvent.core.algorithms import RandomSearch
 from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
+from evolvent.core.values import identity
 from evolvent.errors import StudyExists, UnknownStudy
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyState, StudyStatus
@@ -38,7 +39,8 @@ def check_same(existing: StudyRecord, wanted: StudyRecord) -> None:
     """
     old, new = existing.to_json(), wanted.to_json()
     for field in old:
-        if old[field] != new[field] and field not in ("rounds", "target", "trainable"):
+        same = identity(old[field]) == identity(new[field])  # tuples as lists; True is not 1
+        if not same and field not in ("rounds", "target", "trainable"):
             where, has, got = _difference(field, old[field], new[field])
             raise StudyExists(
                 f"study {existing.name!r} exists with another {where}: it has {cut(has)}, "
@@ -50,14 +52,16 @@ def check_same(existing: StudyRecord, wanted: StudyRecord) -> None:
 def _difference(path: str, old: Any, new: Any) -> tuple[str, Any, Any]:
     """Return where two settings that differ do so first, and both values there."""
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        i = next(i for i in range(len(old)) if old[i] != new[i])
+        i = next(i for i in range(len(old)) if identity(old[i]) != identity(new[i]))
         return _difference(f"{path}[{i}]", old[i], new[i])
     if not isinstance(old, dict) or not isinstance(new, dict):
         return path, old, new
     if old.get("type") != new.get("type"):
         return path, old.get("type", old), new.get("type", new)
-    name = next(name for name in {**old, **new} if old.get(name) != new.get(name))
-    return _difference(f"{path}.{name}", old.get(name), new.get(name))
+    for name in {**old, **new}:
+        if identity(old.get(name)) != identity(new.get(name)):
+            return _difference(f"{path}.{name}", old.get(name), new.get(name))
+    return path, old, new
 
 
 def control_record(store: Store, status: StudyStatus, *, name: str | None) -> StudyRecord:

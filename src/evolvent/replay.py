@@ -96,7 +96,7 @@ def _fit(schedule: Schedule, record: StudyRecord, rounds: int | None) -> Schedul
     fixed = {name: d.value for name, d in record.space.items() if isinstance(d, Constant)}
     segments = []
     for s in schedule.segments:
-        values = record.space.nest({**fixed, **record.space.flatten(s.hyperparameters)})
+        values = record.space.nest({**fixed, **record.space.flat(s.hyperparameters)})
         segments.append(replace(s, hyperparameters=values))
     completed = Schedule(tuple(segments), schedule.unit).check(record.space)
     if (rounds, "rounds") == (completed.total, completed.unit):
@@ -110,7 +110,7 @@ def _arm_record(record: StudyRecord, schedule: Schedule, request: ReplayRequest)
     The seeds are new ones, but the same for every replay of a study: arms can be compared seed by
     seed, and none gets the initial weights that the original was lucky with.
     """
-    flat = [(s.start, record.space.flatten(s.hyperparameters)) for s in schedule.segments]
+    flat = [(s.start, record.space.flat(s.hyperparameters)) for s in schedule.segments]
     algorithm, seeds = Replay.of(flat), check_count("seeds", request.seeds, least=1)
     algorithm.validate(record.space, seeds)
     name = request.name if request.name is not None else f"{record.name}-replay"

@@ -90,6 +90,7 @@ def check_count(argument: str, value: Any, *, least: int, most: int | None = Non
 def check_number(argument: str, value: Any, *, above: float | None = None) -> float:
     """Return a finite number, greater than `above` if that is given."""
     wanted = "a finite number" + ("" if above is None else f" above {above:g}")
+    value = unboxed(value)
     finite = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
     if not finite or (above is not None and value <= above):
         raise invalid(argument, f"got {cut(value)}, wanted {wanted}")
@@ -98,6 +99,13 @@ def check_number(argument: str, value: Any, *, above: float | None = None) -> fl
 
 def check_flag(argument: str, value: Any) -> bool:
     """Return True or False."""
+    value = unboxed(value)
     if isinstance(value, bool):
         return value
     raise invalid(argument, f"got {cut(value)}, wanted True or False")
+
+
+def unboxed(value: Any) -> Any:
+    """Return what a scalar of NumPy, or an array or tensor without dimensions, stands for."""
+    boxed = getattr(value, "shape", None) == () and hasattr(value, "item")
+    return value.item() if boxed else value

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evolvent.core.distributions import Choice, Constant, IntUniform, LogUniform, Ordinal, Uniform
-from evolvent.core.space import Space
+from evolvent.core.space import LooksLikeRange, Space
 from evolvent.errors import ConfigError, OutOfSpace
 from tests.core.builders import seeded, spaces
 
@@ -166,3 +168,63 @@ def test_hyperparameters_are_drawn_independently() -> None:
     space = Space.of({"a": Uniform(0, 1), "b": Uniform(0, 1)})
     drawn = space.sample(rng=seeded(1))
     assert drawn["a"] != drawn["b"]
+
+
+LISTS = {
+    "betas": (0.9, 0.999),
+    "hidden": Choice([(64, 64), (400, 300)]),
+    "net": {"act": Choice([["relu"], ["tanh", {"gain": 2}]]), "drop": {}},
+    "optimizer": Choice([{"name": "sgd", "lr": 0.1}, {"name": "adam"}]),
+}
+
+
+def test_nested_values_are_lists_in_the_log_and_as_given_in_training() -> None:
+    space = Space.of(LISTS)
+    flat = {
+        "betas": [0.9, 0.999], "hidden": [400, 300], "net.act": ["tanh", {"gain": 2}],
+        "net.drop": {}, "optimizer": {"name": "adam"},
+    }  # fmt: skip
+    nested = space.given(flat)
+    assert nested == {
+        "betas": (0.9, 0.999), "hidden": (400, 300),
+        "net": {"act": ["tanh", {"gain": 2}], "drop": {}}, "optimizer": {"name": "adam"},
+    }  # fmt: skip
+    assert space.check(nested) == space.clip(flat) == flat
+    nested["net"]["act"].append("changed")
+    assert space.given(flat)["net"]["act"] == ["tanh", {"gain": 2}]
+
+
+def test_a_space_of_nested_values_comes_back_from_json_with_its_tuples() -> None:
+    space = Space.of(LISTS)
+    back = Space.from_json(json.loads(json.dumps(space.to_json())))
+    assert back == space
+    assert repr(back) == repr(space)
+
+
+def test_scalars_of_numpy_are_constants() -> None:
+    space = Space.of({"a": np.float32(0.5), "b": np.int64(3), "c": np.bool_(True)})
+    assert space == Space.of({"a": 0.5, "b": 3, "c": True})
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        ([30, 60], r"ev\.Constant\(values\) is the list"),
+        (np.array([16, 32]), r"ev\.Choice\(values\)"),
+        (lambda: 0.1, "computed in the training code"),
+        (dict, r"ev\.Choice\(\['sgd', 'adam'\]\)"),
+        (Uniform, r"such as ev\.Uniform\("),
+        (object(), "or a single value"),
+    ],
+)
+def test_what_is_no_value_is_told_what_to_write(value: Any, remedy: str) -> None:
+    with pytest.raises(ConfigError, match=f"space: x: got .*{remedy}"):
+        Space.of({"x": value})
+
+
+def test_a_tuple_that_looks_like_a_range_is_named() -> None:
+    with pytest.warns(LooksLikeRange, match=r"lr: the tuple \(0.0001, 0.1\) is one value"):
+        Space.of({"lr": (1e-4, 1e-1)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Space.of({"betas": (0.9, 0.999), "lr": Constant((1e-4, 1e-1)), "size": (224, 224)})

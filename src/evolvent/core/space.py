@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import ItemsView, Iterable, Iterator, Mapping
+from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping
 from contextlib import suppress
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from evolvent.core.codec import decode, encode
-from evolvent.core.distributions import DISTRIBUTIONS, Constant, Distribution
+from evolvent.core.distributions import DISTRIBUTIONS, Constant, Distribution, Listed
 from evolvent.core.records import Hyperparameters, Value
-from evolvent.errors import OutOfSpace
-from evolvent.validation import invalid
+from evolvent.core.values import copied, is_number, text_of, to_json
+from evolvent.errors import ConfigError, OutOfSpace
+from evolvent.validation import invalid, warn
 
 _KINDS = tuple(DISTRIBUTIONS.values())
+_EMPTY_GROUP = Constant({})
+_WIDE = 5.0
+"""From this ratio on two numbers are rather a range than a pair such as Adam's betas."""
+
+
+class LooksLikeRange(UserWarning):
+    """A tuple of two numbers in a space is one value, and may have been meant as a range."""
 
 
 class Space(Mapping[str, Distribution]):
@@ -32,18 +41,15 @@ class Space(Mapping[str, Distribution]):
         for name, distribution in fields.items():
             _check_name(name, fields)
             if not isinstance(distribution, _KINDS):
-                raise invalid(
-                    name,
-                    f"got {distribution!r:.80}, wanted a distribution "
-                    f"({', '.join(DISTRIBUTIONS)}) or a single value; of several values make a "
-                    "Choice or an Ordinal",
-                    within="space: ",
-                )
+                problem = f"got {distribution!r:.80}, {_remedy(distribution)}"
+                raise invalid(name, problem, within="space: ")
         self._fields = dict(fields)
 
     @classmethod
     def of(cls, nested: Mapping[str, Any]) -> Space:
         """Return the space of a nested dict of distributions; plain values are constants.
+
+        So are tuples, `betas=(0.9, 0.999)`; a list may mean several things, and is refused.
 
         Raises:
             ConfigError: names the hyperparameter, what came and what was wanted.
@@ -52,7 +58,9 @@ class Space(Mapping[str, Distribution]):
             return nested
         if not isinstance(nested, Mapping):
             raise invalid("space", f"got {nested!r:.80}, wanted a dict of names")
-        return cls({name: _distribution(name, value) for name, value in _walk(nested, whole=True)})
+        fields = {name: _distribution(name, value) for name, value in _walk(nested, whole=True)}
+        there = any(type(d) is not Constant or d != _EMPTY_GROUP for d in fields.values())
+        return cls(fields if there else {})
 
     def sample(self, *, rng: np.random.Generator) -> dict[str, Value]:
         """Draw flat hyperparameters, each independently."""
@@ -68,7 +76,7 @@ class Space(Mapping[str, Distribution]):
         Raises:
             OutOfSpace: names the hyperparameter, what came and what was wanted.
         """
-        checked = self._each("check", self.flatten(values))
+        checked = self._each("check", self.flat(values))
         missing = [name for name in self._fields if name not in checked]
         if missing and not partial:
             expected = self._fields[missing[0]].expected
@@ -81,7 +89,7 @@ class Space(Mapping[str, Distribution]):
         Raises:
             OutOfSpace: a name is unknown, a number is none, a category is not in its list.
         """
-        return self._each("clip", self.flatten(values))
+        return self._each("clip", self.flat(values))
 
     def parse(self, name: str, text: str) -> Any:
         """Return what a person means by a text: the first of JSON, a number, and text that fits.
@@ -106,9 +114,20 @@ class Space(Mapping[str, Distribution]):
         part._fields = {name: d for name, d in self._fields.items() if name in wanted}
         return part
 
+    def given(self, flat: Hyperparameters) -> dict[str, Any]:
+        """Return flat hyperparameters as training code gets them: nested, and a copy.
+
+        What was given as a tuple is one, where a log has lists.
+        """
+        return self.nest({name: self._given(name, value) for name, value in flat.items()})
+
+    def flat(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `flatten` of values, but for dicts that are the value of one hyperparameter."""
+        return self.flatten(values, leaves=self._fields)
+
     @staticmethod
     def nest(flat: Hyperparameters) -> dict[str, Any]:
-        """Return flat hyperparameters as training code gets them: nested at the dots."""
+        """Return flat hyperparameters nested at the dots."""
         nested: dict[str, Any] = {}
         for name, value in flat.items():
             *groups, last = name.split(".")
@@ -119,8 +138,8 @@ class Space(Mapping[str, Distribution]):
         return nested
 
     @staticmethod
-    def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
-        """Undo `nest`; what is flat already stays so.
+    def flatten(nested: Mapping[str, Any], *, leaves: Container[str] = ()) -> dict[str, Any]:
+        """Undo `nest`; what is flat already stays so, and so do dicts of the names in `leaves`.
 
         Raises:
             OutOfSpace: `nested` is no mapping, or gives a name twice.
@@ -131,7 +150,7 @@ class Space(Mapping[str, Distribution]):
                 field="hyperparameters",
             )
         flat: dict[str, Any] = {}
-        for name, value in _walk(nested, whole=False):
+        for name, value in _walk(nested, whole=False, leaves=leaves):
             if name in flat:
                 raise _outside(name, "given twice, nested and with dots")
             flat[name] = value
@@ -139,7 +158,7 @@ class Space(Mapping[str, Distribution]):
 
     def to_json(self) -> dict[str, Any]:
         """Return the space as flat JSON."""
-        return {name: encode(d, DISTRIBUTIONS, what=name) for name, d in self._fields.items()}
+        return {name: _to_json(name, d) for name, d in self._fields.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Space:
@@ -148,7 +167,7 @@ class Space(Mapping[str, Distribution]):
             raise invalid("space", f"got {data!r:.80}, wanted names with distributions")
         fields: dict[str, Any] = {}
         for name, value in _walk_json(data):
-            if isinstance(value, Mapping):
+            if isinstance(value, Mapping) and value:
                 fields[name] = decode(value, DISTRIBUTIONS, what=name, within="space: ")
             else:
                 fields[name] = _distribution(name, value)
@@ -177,6 +196,13 @@ class Space(Mapping[str, Distribution]):
     def __repr__(self) -> str:
         return f"Space({self._fields!r})"
 
+    def _given(self, name: str, value: Any) -> Any:
+        distribution = self._fields.get(name)
+        if isinstance(value, (list, dict)) and isinstance(distribution, Listed):
+            with suppress(OutOfSpace):  # of another space, such as that of an older schedule
+                return distribution.given(value)
+        return copied(value)
+
     def _each(self, method: str, flat: Mapping[str, Any]) -> dict[str, Value]:
         unknown = [name for name in flat if name not in self._fields]
         if unknown:
@@ -196,7 +222,7 @@ def short(value: Any, digits: int = 4) -> str:
     """Return a hyperparameter in a few characters: floats to so many digits, `true` and `false`."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else text_of(value)
 
 
 def _outside(name: str, problem: str) -> OutOfSpace:
@@ -211,8 +237,59 @@ def _distribution(name: str, value: Any) -> Any:
             f"ev.Uniform(0, 1); if the text is meant: ev.Constant({value!r})",
             within="space: ",
         )
-    plain = value is None or isinstance(value, (str, int, float))
-    return Constant(value) if plain else value
+    plain = value is None or isinstance(value, (str, bool, Real, np.generic, tuple))
+    if plain or (isinstance(value, Mapping) and not value):
+        _warn_of_range(name, value)
+        try:
+            return Constant(value)
+        except ConfigError as e:
+            raise invalid(name, str(e), within="space: ") from e
+    return value
+
+
+def _warn_of_range(name: str, value: Any) -> None:
+    """Warn of two numbers that look as if they were the bounds of a distribution."""
+    if not isinstance(value, tuple) or len(value) != len("ab") or not all(map(is_number, value)):
+        return
+    low, high = value
+    if low < high and (low <= 0 or high / low >= _WIDE):
+        warn(
+            f"space: {name}: the tuple {value!r:.80} is one value, which every member gets: if a "
+            "range is meant, write ev.Uniform(low, high) or ev.LogUniform(low, high); if not, "
+            f"ev.Constant({value!r:.80})",
+            LooksLikeRange,
+        )
+
+
+def _remedy(value: Any) -> str:
+    """Return what to write for what is no distribution and no single value."""
+    if isinstance(value, (list, np.ndarray)):
+        return (
+            "wanted a distribution, for a list may mean several: ev.Choice(values) or, if they "
+            "have an order, ev.Ordinal(values) is one of them, ev.Constant(values) is the list as "
+            "it is, and ev.Uniform(low, high) or ev.LogUniform(low, high) is a range"
+        )
+    if isinstance(value, type) and issubclass(value, _KINDS):
+        return f"wanted one with its arguments, such as ev.{value.__name__}(…)"
+    if callable(value):
+        return (
+            "wanted a distribution, from which evolvent draws; what depends on other "
+            "hyperparameters is computed in the training code, and classes and functions are "
+            "looked up there by their names: ev.Choice(['sgd', 'adam'])"
+        )
+    return (
+        f"wanted a distribution ({', '.join(DISTRIBUTIONS)}) or a single value; of several values "
+        "make a Choice or an Ordinal"
+    )
+
+
+def _to_json(name: str, distribution: Distribution) -> dict[str, Any]:
+    data = encode(distribution, DISTRIBUTIONS, what=name)
+    if isinstance(distribution, Constant):
+        data["value"] = to_json(distribution.value)
+    elif isinstance(distribution, Listed):
+        data["values"] = list(map(to_json, distribution.values))
+    return data
 
 
 def _check_name(name: Any, fields: Mapping[str, Any]) -> None:
@@ -225,8 +302,13 @@ def _check_name(name: Any, fields: Mapping[str, Any]) -> None:
             raise invalid("space", f"{group} is a hyperparameter and a group with {name} in it")
 
 
-def _walk(nested: Mapping[str, Any], *, whole: bool, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted names with values; with `whole`, refuse names that have dots themselves."""
+def _walk(
+    nested: Mapping[str, Any], *, whole: bool, prefix: str = "", leaves: Container[str] = ()
+) -> Iterator[tuple[str, Any]]:
+    """Yield dotted names with values; with `whole`, refuse names that have dots themselves.
+
+    A dict is a value if it is empty, or if its name is one of `leaves`.
+    """
     for name, value in nested.items():
         if not isinstance(name, str) or not name or (whole and "." in name):
             raise invalid(
@@ -234,15 +316,15 @@ def _walk(nested: Mapping[str, Any], *, whole: bool, prefix: str = "") -> Iterat
                 f"got the name {name!r:.80}, wanted a string that is not empty and has no "
                 "dots (nest dicts instead)",
             )
-        if isinstance(value, Mapping):
-            yield from _walk(value, whole=whole, prefix=f"{prefix}{name}.")
+        if isinstance(value, Mapping) and value and prefix + name not in leaves:
+            yield from _walk(value, whole=whole, prefix=f"{prefix}{name}.", leaves=leaves)
         else:
             yield prefix + name, value
 
 
 def _walk_json(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in data.items():
-        if isinstance(value, Mapping) and not isinstance(value.get("type"), str):
+        if isinstance(value, Mapping) and value and not isinstance(value.get("type"), str):
             yield from _walk_json(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -61,6 +61,10 @@ def copied(value: Value) -> Value:
 
 def identity(value: Any) -> Hashable:
     """Return what equal values share: 2 and 2.0, tuple and list; not 1 and True, nor 1 and "1"."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, Mapping) and [*value] == [_TUPLE]:  # as `to_json` writes it
+        value = value[_TUPLE]
     if isinstance(value, (list, tuple)):
         return list, tuple(map(identity, value))
     if isinstance(value, Mapping):
@@ -69,7 +73,7 @@ def identity(value: Any) -> Hashable:
 
 
 def to_json(value: Any) -> Any:
-    """Return a value, or a tuple of values, as JSON that tells tuples from lists."""
+    """Return a value as JSON that tells tuples from lists; `checked_value` reads it."""
     if isinstance(value, tuple):
         return {_TUPLE: [to_json(inner) for inner in value]}
     if isinstance(value, list):
@@ -79,26 +83,20 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def from_json(value: Any) -> Any:
-    """Undo `to_json`."""
-    if isinstance(value, list):
-        return [from_json(inner) for inner in value]
-    if isinstance(value, dict):
-        if [*value] == [_TUPLE] and isinstance(value[_TUPLE], list):
-            return tuple(from_json(value[_TUPLE]))
-        return {name: from_json(inner) for name, inner in value.items()}
-    return value
-
-
 def text_of(value: Any) -> str:
     """Return a value as text: `str` of a scalar, JSON of a list or a dict."""
     nested = isinstance(value, (list, tuple, dict))
     return json.dumps(value, ensure_ascii=False) if nested else str(value)
 
 
-def texts_of(values: Sequence[Any]) -> list[str]:
-    """Return `text_of` different values; a text that reads like another value is in quotes."""
-    texts = list(map(text_of, values))
+def as_cell(value: Any) -> Any:
+    """Return `text_of` a list or a dict, and any other value as it is."""
+    return text_of(value) if isinstance(value, (list, tuple, dict)) else value
+
+
+def texts_of(values: Sequence[Any], text: Callable[[Any], str] = text_of) -> list[str]:
+    """Return different values as texts; one that reads like another value is in quotes."""
+    texts = list(map(text, values))
     n = Counter(texts)
     return [
         json.dumps(value) if isinstance(value, str) and n[value] > 1 else text
@@ -134,6 +132,8 @@ def _checked(owner: str, given: Any, *, depth: int) -> Any:
         inner = [_checked(owner, x, depth=depth + 1) for x in given]
         return tuple(inner) if isinstance(given, tuple) else inner
     if isinstance(given, Mapping):
+        if [*given] == [_TUPLE] and isinstance(given[_TUPLE], list):  # as `to_json` writes them
+            return tuple(_checked(owner, x, depth=depth + 1) for x in given[_TUPLE])
         if not all(isinstance(name, str) for name in given) or _TUPLE in given:
             raise invalid(owner, f"got {given!r:.80}, wanted names that are strings")
         return {str(name): _checked(owner, x, depth=depth + 1) for name, x in given.items()}
@@ -143,7 +143,7 @@ def _checked(owner: str, given: Any, *, depth: int) -> Any:
 def _remedy(given: Any) -> str:
     """Return what to do instead of a value that no log can hold."""
     if isinstance(given, (set, frozenset)):
-        return "which has no order: wanted a list"
+        return "which has no order, wanted a list"
     if callable(given):
         return (
             f"a {'class' if isinstance(given, type) else 'function'}: give it a name as text and "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +63,7 @@ class Attempt:
             study=self.study.name,
             attempt=self.lease.job.attempt,
             # A copy, as training code may change it, and the log is to keep what it was.
-            hyperparameters=copy.deepcopy(self.study.space.nest(self.lease.job.hyperparameters)),
+            hyperparameters=self.study.space.given(self.lease.job.hyperparameters),
             checkpoint=None,
             directory=self.directory,
             seed=training_seed(self.study.seed, self._id.member, self._id.round),

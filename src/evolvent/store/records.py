@@ -250,7 +250,7 @@ class MemberView:
 
 def nested(job: JobRecord, status: StudyStatus) -> JobRecord:
     """Return a job of the log with its hyperparameters nested as the space is."""
-    return replace(job, hyperparameters=status.record.space.nest(job.hyperparameters))
+    return replace(job, hyperparameters=status.record.space.given(job.hyperparameters))
 
 
 def check_state(state: JobState | str | None) -> JobState | None:

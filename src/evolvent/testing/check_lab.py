@@ -10,9 +10,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from evolvent.core.distributions import Constant
 from evolvent.core.records import JobId
 from evolvent.core.rng import stream, training_seed
 from evolvent.core.space import Space
+from evolvent.core.values import identity
 from evolvent.engines.job import Job
 from evolvent.engines.metrics import kept_metrics
 from evolvent.engines.runner import Runner
@@ -35,7 +37,7 @@ class ProbeValues:
 
     a: dict[str, Any]
     b: dict[str, Any]
-    nest: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    given: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
     @classmethod
     def of(
@@ -46,19 +48,19 @@ class ProbeValues:
             space = Space.of(given)
             apart = {name: _far_apart(d, name, seed) for name, d in space.items()}
             a, b = ({name: pair[i] for name, pair in apart.items()} for i in (0, 1))
-            return cls(a, b, space.nest)
+            return cls(a, b, space.given)
         if len(given) != 2:
             raise ConfigError(
                 f"space_or_sets: wanted a space or two sets of hyperparameters, got {len(given)}"
             )
-        spaces = [Space.of(values) for values in given]
-        a, b = (space.flatten(values) for space, values in zip(spaces, given, strict=True))
+        a, b = map(Space.flatten, given)
+        spaces = [Space({name: Constant(x) for name, x in values.items()}) for values in (a, b)]
         if a.keys() != b.keys():
             raise ConfigError(
                 f"space_or_sets: both sets must name the same hyperparameters, got {sorted(a)} "
                 f"and {sorted(b)}"
             )
-        return cls(a, b, spaces[0].nest)
+        return cls(a, b, spaces[0].given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class Lab:
             id=job_id,
             study="check",
             attempt=1,
-            hyperparameters=self.values.nest(hyperparameters),
+            hyperparameters=self.values.given(hyperparameters),
             checkpoint=None if start is None or runner.holds(parent) else start.directory,
             directory=directory,
             seed=training_seed(self.seed, 0, job_id.round),
@@ -189,7 +191,8 @@ def _describe(e: Exception) -> str:
 def _far_apart(distribution: Any, name: str, seed: int) -> tuple[Any, Any]:
     """Return two typical values: at the ends of a space training diverges or stands still."""
     rng = stream(seed, f"check {name}", 0, 0)
-    values = list(dict.fromkeys(distribution.sample(rng) for _ in range(_DRAWS)))
+    drawn = (distribution.sample(rng) for _ in range(_DRAWS))
+    values = list({identity(value): value for value in drawn}.values())
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
         return values[0], values[-1]
     values.sort()

@@ -15,6 +15,7 @@ from evolvent.analysis.lineage.family_tree import FamilyTree, population_rows, s
 from evolvent.analysis.lineage.noise import noise_warning
 from evolvent.analysis.log import Log
 from evolvent.core.distributions import Choice, Constant, Distribution, Logarithmic, Normal, Ordinal
+from evolvent.core.values import identity
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
 
@@ -160,6 +161,10 @@ def _share(column: Column, rows: Rows, values: list[object]) -> Numbers:
     """Return how many listed values somebody has beside one, as a share of what may be."""
     there = rows >= 0
     found = np.zeros(rows.shape[1])
+    if column.dtype == object:  # a list would be compared with every row at once
+        places = {identity(value): place for place, value in enumerate(values)}
+        column = np.array([places.get(identity(x), -1) for x in column.tolist()], np.int64)
+        values = [*range(len(values))]
     for value in values:
         found += (there & (column == value)[rows]).any(axis=0) if len(column) else 0
     return np.where(there.any(axis=0), (found - 1) / max(1, len(values) - 1), np.nan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from evolvent.analysis.log import Log
 from evolvent.analysis.plots.drawing import alt
 from evolvent.core.distributions import Choice, Constant, Distribution, Logarithmic, Ordinal
 from evolvent.core.space import short
+from evolvent.core.values import identity, texts_of
 
 _LISTED_FROM_TEXT = 40  # more different texts than that are no axis: the rest is not drawn
 NUMBERS = (
@@ -45,9 +47,9 @@ class Axis:
         column, distribution = log.hyperparameters[name], log.status.record.space.get(name)
         listed = _listed(column, distribution)
         if listed is not None:
-            places = {_key(value): float(place) for place, value in enumerate(listed)}
-            found = [places.get(_key(value), np.nan) for value in column.tolist()]
-            texts = tuple(short(value, digits=8) for value in listed)
+            places = {identity(value): float(place) for place, value in enumerate(listed)}
+            found = [places.get(identity(value), np.nan) for value in column.tolist()]
+            texts = tuple(texts_of(listed, partial(short, digits=8)))
             return cls(name, "ordinal", np.array(found, np.float64), texts)
         numbers = _numbers(column)
         wanted = isinstance(distribution, Logarithmic)
@@ -142,7 +144,8 @@ def _listed(column: Column, distribution: Distribution | None) -> Sequence[Any] 
         return [distribution.value]
     if column.dtype != object or all(v is None or _is_number(v) for v in column.tolist()):
         return None
-    return list(dict.fromkeys(column.tolist()))[:_LISTED_FROM_TEXT]
+    different = {identity(value): value for value in column.tolist()}
+    return [*different.values()][:_LISTED_FROM_TEXT]
 
 
 def _numbers(column: Column) -> Numbers:
@@ -153,7 +156,3 @@ def _numbers(column: Column) -> Numbers:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _key(value: Any) -> tuple[bool, Any]:
-    return isinstance(value, bool), value  # True == 1, and has the same hash

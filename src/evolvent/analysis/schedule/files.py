@@ -76,7 +76,7 @@ def to_csv(segments: Sequence[Segment], unit: Unit) -> str:
     rows = [Space.flatten(segment.hyperparameters) for segment in segments]
     names = list(dict.fromkeys(name for row in rows for name in row))
     for segment, row in zip(segments, rows, strict=True):
-        if Space.nest(row) != segment.hyperparameters:
+        if Space.nest(row) != segment.hyperparameters or {} in row.values():
             raise ConfigError("a CSV holds no names with dots and no empty groups: save as .json")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

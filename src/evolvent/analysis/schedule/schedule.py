@@ -25,6 +25,7 @@ from evolvent.analysis.schedule.segments import (
 )
 from evolvent.core.records import JobRecord
 from evolvent.core.space import Space
+from evolvent.core.values import stored
 from evolvent.errors import ConfigError, OutOfSpace, UnknownName
 from evolvent.validation import check_choice, check_count, warn
 
@@ -59,7 +60,8 @@ class Schedule:
         count. Neighbours with equal hyperparameters are one segment, also across a copy; then it
         has no member, and "several" is printed.
         """
-        return cls(joined(Segment(0, 1, job.hyperparameters, job.member) for job in lineage))
+        # As the log has them, so that a schedule is the same when it comes out of a file.
+        return cls(joined(Segment(0, 1, _as_logged(job), job.member) for job in lineage))
 
     @classmethod
     def piecewise(
@@ -289,3 +291,7 @@ def _form(path: str | Path) -> tuple[Any, Any]:
     if ending not in _FORMS:
         raise ConfigError(f"path: got {str(path)!r}, wanted a name that ends in .json or .csv")
     return _FORMS[ending]
+
+
+def _as_logged(job: JobRecord) -> dict[str, Any]:
+    return {name: stored(value) for name, value in job.hyperparameters.items()}

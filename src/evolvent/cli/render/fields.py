@@ -14,7 +14,7 @@ from evolvent.analysis.explain.sentences import last_line
 from evolvent.analysis.tables.jobs import JOB_FIELDS, field_names
 from evolvent.core.records import JobRecord
 from evolvent.core.space import Space
-from evolvent.core.values import text_of
+from evolvent.core.values import as_cell
 from evolvent.display.words import local_time
 from evolvent.errors import UnknownName
 
@@ -62,12 +62,12 @@ class Fields:
 
     @classmethod
     def of(cls, hyperparameters: Iterable[str], jobs: Iterable[JobRecord]) -> Fields:
-        seen = list(jobs)
+        seen, names = list(jobs), tuple(hyperparameters)
         metrics = dict.fromkeys(name for job in seen for name in job.metrics)
-        groups = (group for job in seen for group in (job.metrics, job.hyperparameters))
-        values = (item for group in groups for item in Space.flatten(group).items())
+        flat = (Space.flatten(job.hyperparameters, leaves=names) for job in seen)
+        values = (item for group in (*flat, *(j.metrics for j in seen)) for item in group.items())
         texts = frozenset(name for name, value in values if not _is_number(value))
-        return cls(tuple(hyperparameters), tuple(metrics), texts)
+        return cls(names, tuple(metrics), texts)
 
     @property
     def names(self) -> list[str]:
@@ -86,7 +86,8 @@ class Fields:
             case "own":
                 return _OWN[found]
             case "hyperparameters":
-                return lambda job: Space.flatten(job.hyperparameters).get(found)
+                leaves = self.hyperparameters
+                return lambda job: Space.flatten(job.hyperparameters, leaves=leaves).get(found)
             case _:
                 return lambda job: job.metrics.get(found)
 
@@ -127,8 +128,7 @@ class Fields:
             raise typer.BadParameter(f"got {text!r}, but {match[1]} is compared with numbers")
 
         def holds(job: JobRecord) -> bool:
-            value = read(job)
-            value = text_of(value) if isinstance(value, (list, dict)) else value
+            value = as_cell(read(job))
             if compare in (operator.eq, operator.ne):
                 return bool(compare(value, wanted))
             comparable = _is_number(value) == _is_number(wanted)

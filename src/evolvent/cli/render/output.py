@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evolvent.cli.options import Format
 from evolvent.core.records import JobRecord
-from evolvent.core.values import text_of
+from evolvent.core.values import as_cell
 from evolvent.display.words import compact, shortened
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def print_csv(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(titles)
     for row in rows:
-        writer.writerow([text_of(v) if isinstance(v, (list, dict)) else v for v in row])
+        writer.writerow(map(as_cell, row))
 
 
 def print_rows(titles: Sequence[str], rows: Sequence[Sequence[Any]], form: Format) -> None:

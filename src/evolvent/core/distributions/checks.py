@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 from evolvent.core.records import Value
+from evolvent.core.values import is_number
 from evolvent.errors import OutOfSpace
+from evolvent.validation import unboxed
 
 
 class Checked:
@@ -32,16 +33,12 @@ class Checked:
         return True
 
 
-def is_number(value: Any) -> bool:
-    """Return whether the value is a real number, of NumPy or not; a bool is none."""
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
 def as_number(value: Any, expected: str) -> float:
     """Return a number, perhaps infinite; OutOfSpace when the value is none."""
     if type(value) is int:
         return value
-    number = float(value) if is_number(value) else float("nan")
+    plain = unboxed(value)
+    number = float(plain) if is_number(plain) else float("nan")
     if number != number:  # noqa: PLR0124 - that is how one asks for NaN
         raise OutOfSpace(f"got {value!r:.80}, wanted {expected}")
     return number

@@ -6,14 +6,14 @@ from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from evolvent.core.distributions.checks import Checked, is_number
+from evolvent.core.distributions.checks import Checked
 from evolvent.core.records import Value
 from evolvent.core.rng import draw_index
+from evolvent.core.values import checked_value, copied, identity, stored
 from evolvent.errors import OutOfSpace
 from evolvent.validation import check_number, invalid
 
@@ -32,36 +32,55 @@ class _Exact(Checked):
         return self.check(value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Listed(_Exact):
-    """One of a few values: strings, numbers, booleans or None."""
+    """One of a few values: strings, numbers, booleans, None, or lists and dicts of them.
+
+    Equal are those whose values are, tuples and lists alike.
+    """
 
     values: Sequence[Value]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", _scalars(type(self).__name__, self.values))
+        object.__setattr__(self, "values", _listed(type(self).__name__, self.values))
 
     def sample(self, rng: np.random.Generator) -> Value:
-        """Draw one value."""
-        return self.values[draw_index(rng, len(self.values))]
+        """Draw one value, as the log has it: with lists for tuples."""
+        return stored(self.values[draw_index(rng, len(self.values))])
 
     def check(self, value: Any) -> Value:
-        """Return the value as it stands in the list; OutOfSpace when it is not there."""
-        return self.values[self.place(value)]
+        """Return the value as the log has it; OutOfSpace when it is not in the list."""
+        return stored(self.values[self.place(value)])
+
+    def given(self, value: Any) -> Value:
+        """Return a copy of the value as it was given: a list or a tuple; likewise."""
+        return copied(self.values[self.place(value)])
 
     def place(self, value: Any) -> int:
         """Return where in the list the value stands; 2 finds 2.0 but 1 does not find True."""
+        wanted = identity(value)
         for place, there in enumerate(self.values):
-            if there == value and _kind(there) is _kind(value):
+            if identity(there) == wanted:
                 return place
         raise OutOfSpace(f"got {value!r:.80}, wanted {self.expected}")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[Any, ...]:
+        return type(self), identity(self.values)
 
     @property
     def expected(self) -> str:
         return f"one of {', '.join(map(repr, self.values))}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Choice(_Listed):
     """One of `values`, which have no order; with `weights` some are likelier."""
 
@@ -85,7 +104,10 @@ class Choice(_Listed):
         if self.weights is None:
             return _Listed.sample(self, rng)
         total = list(accumulate(self.weights))
-        return self.values[bisect(total, rng.random() * total[-1])]
+        return stored(self.values[bisect(total, rng.random() * total[-1])])
+
+    def _identity(self) -> tuple[Any, ...]:
+        return *_Listed._identity(self), self.weights
 
 
 class Ordinal(_Listed):
@@ -94,51 +116,54 @@ class Ordinal(_Listed):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Constant(_Exact):
-    """Always `value`."""
+    """Always `value`: a string, a number, a boolean, None, or a list or dict of them.
+
+    Equal are those whose values are, tuples and lists alike.
+    """
 
     value: Value
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", _scalars("Constant", (self.value,))[0])
+        object.__setattr__(self, "value", checked_value("Constant", self.value))
 
     def sample(self, rng: np.random.Generator) -> Value:
-        """Return the value."""
-        return self.value
+        """Return the value, as the log has it: with lists for tuples."""
+        return stored(self.value)
 
     def check(self, value: Any) -> Value:
-        """Return the constant; OutOfSpace when `value` is another."""
-        if value != self.value or _kind(value) is not _kind(self.value):
+        """Return the constant as the log has it; OutOfSpace when `value` is another."""
+        return stored(self.given(value))
+
+    def given(self, value: Any) -> Value:
+        """Return a copy of the constant as it was given: a list or a tuple; likewise."""
+        if identity(value) != identity(self.value):
             raise OutOfSpace(f"got {value!r:.80}, wanted {self.expected}")
-        return self.value
+        return copied(self.value)
 
     @property
     def expected(self) -> str:
-        return f"the constant {self.value!r}"
+        return f"the constant {self.value!r:.80}"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Constant:
+            return NotImplemented
+        return identity(self.value) == identity(other.value)
+
+    def __hash__(self) -> int:
+        return hash(identity(self.value))
 
 
-def _scalars(owner: str, values: Any) -> tuple[Value, ...]:
+def _listed(owner: str, values: Any) -> tuple[Value, ...]:
+    if hasattr(values, "tolist"):  # of NumPy, pandas and others
+        values = values.tolist()
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-        raise invalid(f"{owner}.values", f"got {values!r:.80}, wanted a list of one or more values")
-    plain = tuple(_scalar(owner, value) for value in values)
-    if len({(isinstance(value, bool), value) for value in plain}) < len(plain):
+        order = ", which has no order" if isinstance(values, (set, frozenset)) else ""
+        raise invalid(
+            f"{owner}.values", f"got {values!r:.80}{order}, wanted a list of one or more values"
+        )
+    plain = tuple(checked_value(owner, value) for value in values)
+    if len(set(map(identity, plain))) < len(plain):
         raise invalid(f"{owner}.values", f"got {values!r:.80}, wanted each value once")
     return plain
-
-
-def _scalar(owner: str, value: Any) -> Value:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return str(value)
-    if is_number(value):
-        return int(value) if isinstance(value, Integral) else check_number(owner, float(value))
-    raise invalid(owner, f"got {value!r:.80}, wanted strings, numbers, booleans or None")
-
-
-def _kind(value: Any) -> type:
-    """Return the type, with all numbers taken as one."""
-    if is_number(value):
-        return float
-    return str if isinstance(value, str) else type(value)

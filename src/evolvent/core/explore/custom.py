@@ -129,7 +129,7 @@ class CustomExplore:
         self, mine: dict[str, Value], space: Space, rng: np.random.Generator
     ) -> tuple[dict[str, Value], bool]:
         """Return the new values, and whether the function has returned or changed anything."""
-        function, given = self._function(), space.nest(mine)
+        function, given = self._function(), space.given(mine)
         try:
             returned = function(given, realised(rng))
         except Exception as e:
@@ -139,7 +139,7 @@ class CustomExplore:
             moved = {**mine, **space.clip(new)}
         except OutOfSpace as e:
             raise DecisionError(f"{self!r} returned {new!r:.200}: {e}", field=e.field) from e
-        return moved, returned is not None or space.nest(mine) != given
+        return moved, returned is not None or space.given(mine) != given
 
     def _try(self, space: Space, draw: int) -> tuple[dict[str, Value], bool]:
         rng = stream(0, "try explore", draw, 0)

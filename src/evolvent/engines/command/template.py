@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from evolvent.core.records import Hyperparameters, Value
+from evolvent.core.values import text_of
 from evolvent.errors import ConfigError
 from evolvent.validation import cut
 
@@ -90,7 +91,7 @@ class Template:
 def options(hyperparameters: Hyperparameters) -> list[str]:
     """Return hyperparameters as `--name value`, with hyphens for underscores.
 
-    Nulls are left out; true is `--name`, false is `--no-name`.
+    Nulls are left out; true is `--name`, false is `--no-name`; lists and dicts are JSON.
     """
     words: list[str] = []
     for name, value in hyperparameters.items():
@@ -98,15 +99,15 @@ def options(hyperparameters: Hyperparameters) -> list[str]:
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")
         elif value is not None:
-            words += [f"--{option}", str(value)]
+            words += [f"--{option}", text_of(value)]
     return words
 
 
 def text(value: Value) -> str | None:
-    """Return one value as text: numbers to the last bit, `true`, `false`; None for null."""
+    """Return one value as text: numbers to the last bit, `true`, JSON of a list; None for null."""
     if value is None or isinstance(value, str):
         return value
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else text_of(value)
 
 
 def _parse_word(word: str, names: Collection[str]) -> _Word:

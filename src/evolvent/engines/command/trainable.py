@@ -68,7 +68,7 @@ class Command:
     ) -> None:
         self._template = check_command(words, record.space)
         self._hang_s = hang_s
-        self._metric = record.metric
+        self._metric, self._space = record.metric, record.space
         self._max_failures = math.inf if ignore_errors else record.max_failures
         self._failures_in_a_row = 0
         self._warned = False
@@ -80,7 +80,7 @@ class Command:
             TrainableError: it wrote no metrics, cannot be started, or fails again and again.
             LeaseLost: the job was given to another; the command has been killed.
         """
-        hyperparameters = Space.flatten(job.hyperparameters)
+        hyperparameters = self._space.flat(job.hyperparameters)
         with _as_text(job) as values:
             variables = {variable(name): value or "" for name, value in values.items()}
             ended = run_program(

@@ -18,10 +18,10 @@ from typing import Any, Literal, Protocol, TypeAlias
 from urllib.parse import quote
 
 from evolvent.core.distributions import Choice, Constant, Ordinal
-from evolvent.core.distributions.checks import is_number
 from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState, Metrics, Value
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord, mean_score
+from evolvent.core.values import is_number
 from evolvent.errors import ConfigError, EvolventError
 from evolvent.store.locks import Lock, try_exclusive
 from evolvent.store.records import Point, StudyStatus

@@ -14,7 +14,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from evolvent.core.values import text_of
+from evolvent.core.values import as_cell
 from evolvent.display.words import NOTHING, compact, duration, size
 from evolvent.errors import MissingExtra
 from evolvent.service.auth.roles import Role, current_identity
@@ -119,8 +119,9 @@ def number(value: Any) -> str:
     """Return a value of a hyperparameter or metric; nothing as a dash."""
     if value is None:
         return "\N{EN DASH}"
-    if isinstance(value, (str, list, dict)):
-        return text_of(value)
+    value = as_cell(value)
+    if isinstance(value, str):
+        return value
     text = compact(value, digits=_DIGITS)
     return "NaN" if text == NOTHING else text.replace("-", "\N{MINUS SIGN}")
 

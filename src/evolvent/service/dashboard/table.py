@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.core.values import text_of
+from evolvent.core.values import as_cell
 from evolvent.service.dashboard.column_cache import Columns, search_text
 from evolvent.service.dashboard.query import PLAIN, Order, Query, TableColumn
 from evolvent.store.protocol import Store
@@ -302,7 +302,7 @@ def csv_name(study: str) -> str:
 
 def _plain(value: Any) -> Any:
     """Return a cell; a text that a spreadsheet would run is marked as text."""
-    value = text_of(value) if isinstance(value, (list, dict)) else value
+    value = as_cell(value)
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
     return "" if value is None else value
