@@ -150,7 +150,7 @@ def _original(store: Store, status: StudyStatus, *, schedule: Schedule) -> Origi
         job=status.best,
         value=best.value,
         rounds=made_by.total,
-        jobs=status.counts.get(JobState.DONE, 0),
+        jobs=status.counts[JobState.DONE],
         own=schedule == made_by,
     )
 

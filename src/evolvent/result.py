@@ -337,7 +337,7 @@ class Result:
 
     def __repr__(self) -> str:
         status = self.status
-        done = status.counts.get(JobState.DONE, 0)
+        done = status.counts[JobState.DONE]
         best = ""
         if status.best_value is not None:
             best = f", best {status.record.metric} {status.best_value:.6g}{status.best_note}"

@@ -103,7 +103,7 @@ def train(
 
 
 def _summary(status: StudyStatus, outcome: RunOutcome) -> str:
-    jobs = f"{status.counts.get(JobState.DONE, 0)} jobs"
+    jobs = f"{status.counts[JobState.DONE]} jobs"
     if status.n_failed:
         jobs += f" ({status.n_failed} more failed: `evolvent show` says why)"
     if outcome is RunOutcome.INTERRUPTED and status.state is StudyState.OPEN:

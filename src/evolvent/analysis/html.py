@@ -84,7 +84,7 @@ def study_facts(status: StudyStatus) -> dict[str, Any]:
     best = None
     if status.best_value is not None:
         best = f"{_short(status.best_value)}{status.best_note} ({status.best})"
-    others = [f"{counts[s]} {s}" for s in JobState if s not in _FINISHED and counts.get(s)]
+    others = [f"{counts[s]} {s}" for s in JobState if s not in _FINISHED and counts[s]]
     failed = [f"{status.n_failed} of them failed"] if status.n_failed else []
     jobs = f"{status.n_finished} of {status.n_total} finished"
     return {

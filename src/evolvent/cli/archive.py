@@ -71,7 +71,7 @@ def import_(
 
     study = import_study(file, store=store, name=name)
     status = study.status()
-    done = counted(status.counts.get(JobState.DONE, 0), "done job")
+    done = counted(status.counts[JobState.DONE], "done job")
     if status.state is StudyState.OPEN:
         there = "" if store == DEFAULT_STORE else f" --store {quote(study.store.url)}"
         outlook = f"`evolvent resume {quote(study.name)}{there}` goes on with it"

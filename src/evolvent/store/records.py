@@ -157,7 +157,8 @@ class StudyStatus:
     Attributes:
         id: number of the study in this store.
         record: its settings, with `rounds` as they are now.
-        counts: jobs by state; queued and running are heads, cancelled are heads of stopped members.
+        counts: jobs by state, all states, in their order; queued and running are heads, cancelled
+            are heads of stopped members.
         members: how many members there are, pushed ones included.
         best: the job with the best score, or mean of its last scores, as the setting `best` says;
             of equal ones the lowest round, then the lowest member.
@@ -194,15 +195,19 @@ class StudyStatus:
         if self.stopped_by == "decision" and not self.at_target:
             raise DecisionError(f"study {self.record.name!r} is stopped: {self.stopped}")
 
+    def __post_init__(self) -> None:
+        counts = {state: self.counts.get(state, 0) for state in JobState}
+        object.__setattr__(self, "counts", counts)
+
     @property
     def n_finished(self) -> int:
         """How many jobs are done or have failed."""
-        return self.counts.get(JobState.DONE, 0) + self.n_failed
+        return self.counts[JobState.DONE] + self.n_failed
 
     @property
     def n_failed(self) -> int:
         """How many jobs have failed."""
-        return self.counts.get(JobState.FAILED, 0)
+        return self.counts[JobState.FAILED]
 
     @property
     def n_total(self) -> int:

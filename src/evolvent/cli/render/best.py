@@ -36,7 +36,7 @@ def best_as_json(result: Result) -> dict[str, Any]:
     head = {
         "study": result.name,
         "state": str(status.state),
-        "jobs": {str(state): n for state, n in status.counts.items()},
+        "jobs": {str(state): n for state, n in status.counts.items() if n},
     }
     if status.best is None:
         return {**head, "best": None}

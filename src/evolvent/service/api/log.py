@@ -67,7 +67,7 @@ def _jobs_page(request: ApiRequest) -> m.LogPage[JobRecord]:
     store, study = request.store, request.study
     status = store.status(study)
     n_finished = status.n_finished
-    total = sum(status.counts.get(state, 0) for state in wanted)
+    total = sum(status.counts[state] for state in wanted)
     # A page of few among many ends here, perhaps empty: `next` says where to go on.
     end = min(n_finished, after + _MOST_LOOKED_AT)
     finished = wanted.intersection(_FINISHED)

@@ -37,7 +37,7 @@ class StudySummary:
         return "running" if training else self.status.state.value
 
     def count(self, state: str) -> int:
-        return self.status.counts.get(JobState(state), 0)
+        return self.status.counts[JobState(state)]
 
     @property
     def words(self) -> str:

@@ -82,7 +82,7 @@ class Table:
     def __init__(self, store: Store, status: StudyStatus, columns: Columns) -> None:
         self.store, self.status, self.columns = store, status, columns
         self.finished = status.n_finished
-        wanted = [state for state in _OPEN if status.counts.get(state)]
+        wanted = [state for state in _OPEN if status.counts[state]]
         self.open = store.jobs(status.id, states=wanted) if wanted else []
         self.open.sort(key=lambda job: (_OPEN.index(job.state), job.round, job.member))
 
