@@ -242,7 +242,6 @@ def test_as_in_ray_a_copy_is_drawn_anew_or_multiplied_and_never_both() -> None:
     [
         (Truncation(), 2, True),
         (Truncation(0.5), 3, True),
-        (Truncation(), 1, False),
         (Truncation(), 4, False),
         (BinaryTournament(), 2, False),
     ],
@@ -259,6 +258,14 @@ def test_truncation_of_two_or_three_members_is_warned_of(
         and "use BinaryTournament(), or a larger population" in str(w.message)
         for w in seen
     )
+
+
+def test_a_population_of_one_is_warned_of_unless_it_explores_by_itself() -> None:
+    with pytest.warns(SmallPopulation, match="a population of 1 has nobody to copy"):
+        PBT(BinaryTournament()).validate(SPACE_WITHOUT_ZERO, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PBT(NoExploit()).validate(SPACE_WITHOUT_ZERO, 1)
 
 
 def test_most_decisions_of_truncation_draw_nothing() -> None:

@@ -1,19 +1,26 @@
-"""A population so small that truncation leaves it one donor."""
+"""A population so small that nobody is there to be copied, or under truncation one alone."""
 
 from __future__ import annotations
 
-from evolvent.core.exploit import Exploit, Truncation
+from evolvent.core.exploit import Exploit, NoExploit, Truncation
 from evolvent.validation import warn
 
 _FEW = (2, 3)
 
 
 class SmallPopulation(UserWarning):
-    """Under truncation a population of two or three has one donor and one member that copies."""
+    """A population of one copies nobody; under truncation two or three have one donor."""
 
 
 def warn_of_small_population(exploit: Exploit, population: int) -> None:
-    """Warn of a population of two or three under truncation, whatever its fraction."""
+    """Warn of a population of one, and of two or three under truncation, whatever its fraction."""
+    if population == 1 and not isinstance(exploit, NoExploit):
+        warn(
+            "a population of 1 has nobody to copy, and what nobody copies is not explored: one "
+            "model is trained, with the hyperparameters it began with; use a larger population, 8 "
+            "or more, or NoExploit() to explore after every round",
+            SmallPopulation,
+        )
     if isinstance(exploit, Truncation) and population in _FEW:
         warn(
             f"a population of {population} under Truncation has one donor and one member that "
