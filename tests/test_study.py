@@ -210,6 +210,24 @@ def test_more_rounds_leave_the_steps_of_the_default_as_they_are(tmp_path: Path) 
     assert all(again.explain(job).agrees for job in copied)
 
 
+@pytest.mark.filterwarnings("ignore::evolvent.StepsTooLarge")  # of the steps of before
+@pytest.mark.parametrize("first", [None, ev.PBT().for_rounds(3)])
+def test_a_narrow_interval_takes_steps_that_fit_it_and_keeps_them(
+    tmp_path: Path, first: Any
+) -> None:
+    space = {"step": ev.Uniform(0.9, 0.999)}
+    study = ev.create_study("s", **settings(tmp_path, space=space, algorithm=first))
+    began = study.record.algorithm
+    assert began == (first or ev.PBT().for_rounds(3, study.record.space))
+    again = ev.create_study("s", **settings(tmp_path, space=space, rounds=9), resume=True)
+    assert again.record.algorithm == began
+    copied = [job for job in trained(again).jobs("done") if job.donor is not None]
+    assert copied
+    at_a_bound = [job for job in copied if job.hyperparameters["step"] in {0.9, 0.999}]
+    assert bool(at_a_bound) is (first is not None)
+    assert all(again.explain(job.id).agrees for job in copied)
+
+
 @pytest.mark.parametrize(
     ("first", "then"),
     [

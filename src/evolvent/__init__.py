@@ -14,9 +14,9 @@ _HOMES = {
     "evolvent.core.algorithms": "PBT RandomSearch SmallPopulation",
     "evolvent.core.exploit": "BinaryTournament CopyBest NoExploit TTest Truncation",
     "evolvent.core.explore": "CustomExplore Gaussian NoExplore NothingExplored Perturb Resample "
-    "Shift UnrepeatableExplore ZeroTrap",
+    "Shift StepsTooLarge UnrepeatableExplore ZeroTrap",
     "evolvent.core.distributions": "Choice Constant IntUniform LogIntUniform LogUniform Normal "
-    "Ordinal Uniform",
+    "Ordinal ReverseLogUniform Uniform",
     "evolvent.core.records": "Copy JobRecord Keep Member Stop",
     "evolvent.core.space": "LooksLikeRange",
     "evolvent.core.population": "Population",
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from evolvent.core.distributions import LogUniform as LogUniform
     from evolvent.core.distributions import Normal as Normal
     from evolvent.core.distributions import Ordinal as Ordinal
+    from evolvent.core.distributions import ReverseLogUniform as ReverseLogUniform
     from evolvent.core.distributions import Uniform as Uniform
     from evolvent.core.exploit import BinaryTournament as BinaryTournament
     from evolvent.core.exploit import CopyBest as CopyBest
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from evolvent.core.explore import Perturb as Perturb
     from evolvent.core.explore import Resample as Resample
     from evolvent.core.explore import Shift as Shift
+    from evolvent.core.explore import StepsTooLarge as StepsTooLarge
     from evolvent.core.explore import UnrepeatableExplore as UnrepeatableExplore
     from evolvent.core.explore import ZeroTrap as ZeroTrap
     from evolvent.core.population import Population as Population

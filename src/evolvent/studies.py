@@ -207,7 +207,7 @@ def _with_stored_defaults(
     algorithm = given
     if given.exploit is None and is_default_exploit(stored.exploit_strategy):
         algorithm = replace(algorithm, exploit=stored.exploit)
-    if given.explore is None and is_default_explore(stored.explore_strategy):
+    if given.explore is None and is_default_explore(stored.explore_strategy, record.space):
         algorithm = replace(algorithm, explore=stored.explore)
     return replace(record, algorithm=algorithm)
 

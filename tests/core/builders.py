@@ -18,6 +18,7 @@ from evolvent.core.distributions import (
     LogUniform,
     Normal,
     Ordinal,
+    ReverseLogUniform,
     Uniform,
 )
 from evolvent.core.population import Population
@@ -95,6 +96,7 @@ def number_distributions() -> st.SearchStrategy[Distribution]:
     return st.one_of(
         _pairs(_finite).map(lambda p: Uniform(*p)),
         _pairs(_positive).map(lambda p: LogUniform(*p)),
+        _pairs(st.floats(1e-6, 1e6)).map(lambda p: ReverseLogUniform(1 - p[1], 1 - p[0])),
         integer_distributions(),
         st.tuples(_finite, _positive).map(lambda p: Normal(*p)),
     )

@@ -17,6 +17,7 @@ from evolvent.core.distributions import (
     LogUniform,
     Normal,
     Ordinal,
+    ReverseLogUniform,
     Uniform,
 )
 from evolvent.errors import ConfigError, OutOfSpace
@@ -54,11 +55,13 @@ def test_reflecting_mirrors_a_logarithmic_scale_on_the_logarithm() -> None:
     assert LogUniform(0.01, 1).reflect(2.0) == pytest.approx(0.5)
     assert LogUniform(0.01, 1).reflect(0.005) == pytest.approx(0.02)
     assert LogIntUniform(1, 100).reflect(200) == 50
+    assert ReverseLogUniform(0.9, 0.999).reflect(0.8) == pytest.approx(0.95)
 
 
 def test_reflecting_what_has_no_logarithm_ends_at_the_bound() -> None:
     assert LogUniform(0.01, 1).reflect(-3.0) == 0.01
     assert LogIntUniform(2, 8).reflect(0) == 2
+    assert ReverseLogUniform(0.9, 0.999).reflect(3.0) == 0.999
     assert Uniform(0, 1).reflect(math.inf) == 1.0
 
 
@@ -111,6 +114,7 @@ def test_a_value_outside_is_refused_with_what_was_wanted(
         (lambda: Uniform(0, math.nan), r"Uniform\.high: got nan"),
         (lambda: LogUniform(0, 1), r"LogUniform\.low: got 0, wanted a number above 0"),
         (lambda: LogIntUniform(0, 1), r"LogIntUniform\.low: got 0, wanted a number above 0"),
+        (lambda: ReverseLogUniform(0.9, 1), r"ReverseLogUniform\.high: got 1, wanted .* below 1"),
         (lambda: IntUniform(0, 1.5), r"IntUniform\.high: got 1\.5, wanted an integer"),
         (lambda: IntUniform(0, 2**60), r"at most 2\*\*53"),
         (lambda: Normal(0, 0), r"Normal\.sd: got 0, wanted a finite number above 0"),
@@ -152,6 +156,9 @@ def test_a_logarithmic_range_gives_every_factor_the_same_share() -> None:
     rng = seeded(0)
     floats = [LogUniform(1e-4, 1).sample(rng) for _ in range(4000)]
     assert abs(sum(x < 1e-2 for x in floats) - 2000) < 4 * math.sqrt(1000)
+    reverse = [ReverseLogUniform(0.9, 0.999).sample(rng) for _ in range(4000)]
+    assert abs(sum(x < 0.99 for x in reverse) - 2000) < 4 * math.sqrt(1000)
+    assert 0.9 <= min(reverse) < max(reverse) <= 0.999
     integers = Counter(LogIntUniform(1, 7).sample(rng) for _ in range(6000))
     assert abs(integers[1] - 2000) < 4 * math.sqrt(6000 * 2 / 9)  # log(2/1) of log(8/1): a third
     assert sorted(integers) == [1, 2, 3, 4, 5, 6, 7]

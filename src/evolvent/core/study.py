@@ -78,7 +78,9 @@ class StudyRecord:
         # Here, and not in `checked`: no record, wherever it comes from, is without its factors, so
         # that none can be stored without them and change with the rounds when it is extended.
         if isinstance(self.algorithm, PBT):
-            object.__setattr__(self, "algorithm", self.algorithm.for_rounds(self.rounds))
+            object.__setattr__(
+                self, "algorithm", self.algorithm.for_rounds(self.rounds, self.space)
+            )
 
     def check_code(self) -> None:
         """Try what the algorithm has of the user's own code on draws from the space.

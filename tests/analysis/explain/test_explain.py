@@ -31,6 +31,7 @@ EXPLORES: list[Any] = [
     ev.Perturb(),
     [ev.Resample(0.25), ev.Perturb(low=0.5, high=2.0)],
     ev.Gaussian(0.3, choices=True),
+    ev.Gaussian(0.3, relative_to="width"),
     [ev.Perturb(), {"act": ev.Resample(0.5)}],
     {"lr": ev.Perturb(), "depth": ev.Shift(), "units": [ev.Shift(), ev.Resample(0.5)]},
     ev.NoExplore(),

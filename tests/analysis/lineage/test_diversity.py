@@ -55,6 +55,7 @@ def test_founders_and_ancestors_are_counted_by_round() -> None:
         (ev.IntUniform(0, 4), [1, 1, 3, 3], 0.25),
         (ev.LogUniform(1e-4, 1), [1e-4, 1.0, 1e-4, 1.0], 0.5),
         (ev.LogIntUniform(1, 100), [1, 100, 10, 10], np.sqrt(0.125)),
+        (ev.ReverseLogUniform(0.9, 0.999), [0.9, 0.999, 0.9, 0.999], 0.5),
         (ev.Uniform(0, 1e300), [0.0, 1e300, 0.0, 1e300], 0.5),
         (ev.Normal(0, 2), [-2.0, 2.0, -2.0, 2.0], 1.0),
         (ev.Choice(("a", "b", "c")), ["a", "b", "a", "a"], 0.5),

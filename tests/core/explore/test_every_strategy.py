@@ -33,6 +33,7 @@ ALL: tuple[Any, ...] = (
     Resample(0.5),
     Gaussian(0.7),
     Gaussian(5.0, bounds="reflect"),
+    Gaussian(0.1, relative_to="width"),
     NoExplore(),
     [Resample(0.25), Perturb()],
     [Resample(0.25, choices=True), Perturb(choices=True), Gaussian(0.1, choices=True)],
@@ -180,6 +181,11 @@ def test_choices_may_be_drawn_anew_all_at_once(strategy: Any) -> None:
 def test_what_was_stored_before_choices_could_stay_is_read() -> None:
     assert explore_from_json({"type": "Resample", "probability": 0.5}) == Resample(0.5)
     assert explore_to_json(Resample(0.5)) == {"type": "Resample", "probability": 0.5}
+    plain = {"low": None, "high": None, "factors": [0.8, 1.2], "bounds": "clip"}
+    assert explore_to_json(Perturb()) == {"type": "Perturb", **plain}
+    assert explore_to_json(Gaussian(1.0)) == {"type": "Gaussian", "sigma": 1.0, "bounds": "clip"}
+    for one in (Perturb(scale="one_minus"), Gaussian(0.1, relative_to="width")):
+        assert explore_from_json(explore_to_json(one)) == one
 
 
 @pytest.mark.parametrize("strategy", ALL)

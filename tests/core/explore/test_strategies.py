@@ -11,7 +11,9 @@ from evolvent.core.distributions import (
     IntUniform,
     LogIntUniform,
     LogUniform,
+    Normal,
     Ordinal,
+    ReverseLogUniform,
     Uniform,
 )
 from evolvent.core.explore import Chain, Gaussian, NoExplore, Perturb, Resample, Shift, as_explore
@@ -211,3 +213,36 @@ def test_bad_settings_are_refused(make: Any, message: str) -> None:
 def test_perturb_says_whether_it_has_factors_or_a_range(strategy: Perturb, text: str) -> None:
     assert repr(strategy) == text
     assert eval(text) == strategy
+
+
+def test_a_factor_can_multiply_the_distance_from_one() -> None:
+    halved = Perturb(factors=(0.5,), scale="one_minus")
+    assert moves(halved, Uniform(0.9, 0.999), 0.98) == pytest.approx([0.99] * 2000)
+    assert moves(halved, Uniform(0.9, 0.999), 0.9985) == [0.999] * 2000
+    assert moves(Perturb(factors=(2,)), ReverseLogUniform(0.9, 0.999), 0.99) == pytest.approx(
+        [0.98] * 2000
+    )
+
+
+@pytest.mark.parametrize("distribution", [Uniform(0, 1), Normal(0, 1), IntUniform(-5, 0)])
+def test_a_distance_from_one_is_that_of_floats_below_it(distribution: Any) -> None:
+    with pytest.raises(ConfigError, match="Perturb\\(scale='one_minus'\\) cannot move x"):
+        Perturb(scale="one_minus").validate(Space({"x": distribution, "act": Choice([1, 2])}))
+
+
+@pytest.mark.parametrize(
+    ("distribution", "start", "sd"),
+    [(Uniform(2, 4), 3.0, 0.2), (Normal(0, 5), 1.0, 0.5), (Uniform(0.9, 0.95), 0.925, 0.005)],
+)
+def test_noise_can_be_relative_to_the_width(distribution: Any, start: float, sd: float) -> None:
+    found = moves(Gaussian(0.1, relative_to="width"), distribution, start)
+    assert np.std(found) == pytest.approx(sd, rel=0.2)
+
+
+def test_noise_relative_to_the_width_is_on_the_scale_of_the_distribution() -> None:
+    found = moves(Gaussian(0.1, relative_to="width"), LogUniform(1e-4, 1), 1e-2)
+    assert np.std(np.log(found)) == pytest.approx(0.1 * np.log(1e4), rel=0.2)
+    distances = 1 - np.array(
+        moves(Gaussian(0.1, relative_to="width"), ReverseLogUniform(0.9, 0.9999), 0.997)
+    )
+    assert np.std(np.log(distances)) == pytest.approx(0.1 * np.log(1e3), rel=0.2)

@@ -192,16 +192,20 @@ def _step_note(step: float) -> str:
 def _move_note(
     strategy: Perturb | Gaussian, distribution: Any, old: float, rng: np.random.Generator
 ) -> tuple[str, bool]:
-    """Say how a number was moved: the same step without bounds tells the factor or the noise."""
-    log = isinstance(strategy, Gaussian) and isinstance(distribution, distributions.Logarithmic)
-    # In a space without bounds the same draws give the step as it was before it was held back.
-    start = math.log(old) if log else old
-    end = float(strategy({"x": start}, Space({"x": Normal(0, 1)}), rng=rng)["x"])  # type: ignore[arg-type]
-    target = math.exp(end) if log else end
+    """Say how a number was moved, by drawing the step again."""
     if isinstance(strategy, Perturb):
-        note = f"x{_factor(strategy, old, target):.4g}"
+        step = strategy.draw(rng)
+        moved = "" if strategy.multiplies(distribution) else "1 - value "
+        note = f"{moved}x{step:.4g}"
     else:
-        note = f"x{math.exp(end - start):.4g} (noise)" if log else f"{end - start:+.4g} (noise)"
+        step = strategy.draw(distribution, rng)
+        if isinstance(distribution, distributions.Logarithmic):
+            note = f"x{math.exp(step):.4g} (noise)"
+        elif isinstance(distribution, distributions.ReverseLogUniform):
+            note = f"1 - value x{math.exp(-step):.4g} (noise)"
+        else:
+            note = f"{step:+.4g} (noise)"
+    target = strategy.target(distribution, old, step)
     if not isinstance(distribution, Normal) and not distribution.low <= target <= distribution.high:
         held = "clipped" if strategy.bounds == "clip" else "mirrored"
         bound = distribution.low if target < distribution.low else distribution.high
@@ -209,9 +213,3 @@ def _move_note(
     if isinstance(distribution, distributions.Integers):
         note += ", rounded"
     return note, False
-
-
-def _factor(strategy: Perturb, old: float, target: float) -> float:
-    if strategy.factors is not None and old:
-        return min(strategy.factors, key=lambda factor: abs(old * factor - target))
-    return target / old if old else 1.0

@@ -14,7 +14,15 @@ from evolvent.analysis.columns import Column, Flags, Numbers, Rows, evenly
 from evolvent.analysis.lineage.family_tree import FamilyTree, population_rows, surviving
 from evolvent.analysis.lineage.noise import noise_warning
 from evolvent.analysis.log import Log
-from evolvent.core.distributions import Choice, Constant, Distribution, Logarithmic, Normal, Ordinal
+from evolvent.core.distributions import (
+    Choice,
+    Constant,
+    Distribution,
+    Logarithmic,
+    Normal,
+    Ordinal,
+    ReverseLogUniform,
+)
 from evolvent.core.values import identity
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyStatus
@@ -39,7 +47,7 @@ class Diversity:
 
     The population as of round r is what each member came to at the end of its own round r (see
     `FamilyTree`). The spread of a number is its standard deviation over the members on its own
-    scale (logarithmic in LogUniform and LogIntUniform) as a share of the range of its
+    scale (logarithmic in LogUniform and the like) as a share of the range of its
     distribution, or of `sd` in Normal; drawn evenly from the space that is about 0.29. The spread
     of a Choice or Ordinal is 0 when all have the same of its values and 1 when each of them is
     there: how many are there beside the first, as a share of how many there may be.
@@ -140,8 +148,11 @@ def _spread(column: Column, rows: Rows, distribution: Distribution) -> Numbers:
     if isinstance(distribution, (Choice, Ordinal)):
         return _share(column, rows, list(distribution.values))
     there = rows >= 0
-    log = isinstance(distribution, Logarithmic)
-    numbers = np.log(column) if log else column.astype(np.float64)
+    numbers = column.astype(np.float64)
+    if isinstance(distribution, Logarithmic):
+        numbers = np.log(numbers)
+    elif isinstance(distribution, ReverseLogUniform):
+        numbers = -np.log1p(-numbers)
     values = np.zeros(rows.shape)
     values[there] = numbers[rows[there]]
     n = there.sum(axis=0)

@@ -20,6 +20,7 @@ from evolvent.core.explore import (
     as_explore,
     default_explore,
     explored_names,
+    warn_of_large_steps,
     warn_of_nothing_explored,
     warn_of_zero_traps,
 )
@@ -106,7 +107,7 @@ class PBT:
             object.__setattr__(self, "explore", as_explore(self.explore))
         check_choice("copies", self.copies, tuple(_ACTIONS))
 
-    def for_rounds(self, rounds: int) -> PBT:
+    def for_rounds(self, rounds: int, space: Space | None = None) -> PBT:
         """Return the same with `exploit` and `explore` written out, as far as they are None.
 
         A new study does so with its number of rounds, stores what comes out, and keeps it when it
@@ -130,8 +131,14 @@ class PBT:
         way out of a bound, of a 0, and of a basin that no step leads out of. What a factor means on
         which scale, `help(ev.Perturb)` says.
 
+        An interval of the space out of which most of these steps would lead takes others: from 0.9
+        to 0.999 the factors multiply the distance from 1, `Perturb(scale="one_minus")`; from 0.5 to
+        0.6 noise is added, `Gaussian(0.5 / sqrt(rounds), relative_to="width")`. Then `explore` is a
+        dict, in which all else has its usual steps.
+
         Args:
             rounds: how many rounds the study has, 1 or more.
+            space: its space, whose narrow intervals take steps that fit them.
 
         Raises:
             ConfigError: it is no such number.
@@ -142,7 +149,7 @@ class PBT:
             return self
         rounds = check_count("rounds", rounds, least=1, most=MOST)
         exploit = default_exploit(rounds) if self.exploit is None else self.exploit
-        explore = default_explore(rounds) if self.explore is None else self.explore
+        explore = default_explore(rounds, space) if self.explore is None else self.explore
         return replace(self, exploit=exploit, explore=explore)
 
     @property
@@ -186,6 +193,7 @@ class PBT:
         """
         self.explore_strategy.validate(space)
         warn_of_zero_traps(self.explore_strategy, space)
+        warn_of_large_steps(self.explore_strategy, space)
         warn_of_nothing_explored(self.explore_strategy, space)
         warn_of_small_population(self.exploit_strategy, population)
 

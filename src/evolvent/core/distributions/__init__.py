@@ -11,6 +11,7 @@ from evolvent.core.distributions.numbers import (
     LogIntUniform,
     LogUniform,
     Normal,
+    ReverseLogUniform,
     Uniform,
 )
 
@@ -22,21 +23,35 @@ __all__ = [
     "Floats",
     "IntUniform",
     "Integers",
+    "Intervals",
     "Listed",
     "LogIntUniform",
     "LogUniform",
     "Logarithmic",
     "Normal",
+    "Numbers",
     "Ordinal",
+    "ReverseLogUniform",
     "Uniform",
 ]
 
 Integers: TypeAlias = IntUniform | LogIntUniform
-Floats: TypeAlias = Uniform | LogUniform | Normal
+Floats: TypeAlias = Uniform | LogUniform | ReverseLogUniform | Normal
+Numbers: TypeAlias = Floats | Integers
+Intervals: TypeAlias = Uniform | LogUniform | ReverseLogUniform
+"""Floats with bounds."""
 Logarithmic: TypeAlias = LogUniform | LogIntUniform
 Listed: TypeAlias = Choice | Ordinal | Constant
 Distribution: TypeAlias = Floats | Integers | Listed
 
 DISTRIBUTIONS: dict[str, type[Distribution]] = by_name(
-    Uniform, LogUniform, IntUniform, LogIntUniform, Normal, Choice, Ordinal, Constant
+    Uniform,
+    LogUniform,
+    ReverseLogUniform,
+    IntUniform,
+    LogIntUniform,
+    Normal,
+    Choice,
+    Ordinal,
+    Constant,
 )

@@ -110,6 +110,30 @@ class LogUniform(_Interval):
     _log = True
 
 
+class ReverseLogUniform(_Interval):
+    """A float from `low` to `high`, both below 1: every factor of its distance from 1 is as likely.
+
+    For discounts, momenta and decays of averages, where 0.99 and 0.999 are as far apart as 0.9 and
+    0.99 are. Exploring steps on that scale, too: a factor of `Perturb` multiplies the distance.
+    """
+
+    __slots__ = ()
+
+    def scaled(self, value: float) -> float:
+        """Return the value on the scale on which the distribution is even."""
+        return -math.log(1 - value) if value < 1 else math.inf
+
+    def unscaled(self, x: float) -> float:
+        """Undo `scaled`."""
+        return -math.expm1(min(-x, _LOG_MAX))
+
+    def _bound(self, field: str, value: Any) -> float:
+        number = check_number(field, value)
+        if number >= 1:
+            raise invalid(field, f"got {value!r}, wanted a number below 1")
+        return number
+
+
 class IntUniform(_Interval):
     """An integer from `low` to `high`, both included, evenly."""
 

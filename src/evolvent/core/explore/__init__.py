@@ -22,6 +22,7 @@ from evolvent.core.explore.perturb import Perturb
 from evolvent.core.explore.protocol import Explore
 from evolvent.core.explore.resample import Resample
 from evolvent.core.explore.shift import Shift
+from evolvent.core.explore.too_large import StepsTooLarge, warn_of_large_steps
 from evolvent.core.explore.zero import ZeroTrap, warn_of_zero_traps
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Perturb",
     "Resample",
     "Shift",
+    "StepsTooLarge",
     "UnrepeatableExplore",
     "ZeroTrap",
     "as_explore",
@@ -46,6 +48,7 @@ __all__ = [
     "explore_to_json",
     "explored_names",
     "is_default_explore",
+    "warn_of_large_steps",
     "warn_of_nothing_explored",
     "warn_of_zero_traps",
 ]
@@ -70,9 +73,9 @@ def explore_to_json(strategy: Explore) -> Any:
             return strategy.to_json()
         case _:
             data = encode(strategy, EXPLORE, what="explore")
-            if data.get("choices") is False:  # written as it was before the field was there
-                del data["choices"]
-            return data
+            # Written as it was before these fields were there.
+            later = {"choices": False, "scale": "value", "relative_to": None}
+            return {name: x for name, x in data.items() if name not in later or x != later[name]}
 
 
 def explore_from_json(data: Any) -> Explore:

@@ -115,6 +115,17 @@ def explored_names(strategy: Explore, space: Space) -> frozenset[str]:
             return frozenset(space)
 
 
+def simple_strategies(strategy: Explore, name: str) -> list[Explore]:
+    """Return what changes a hyperparameter, one after the other, chains and dicts taken apart."""
+    match strategy:
+        case Chain(steps=steps):
+            return [simple for step in steps for simple in simple_strategies(step, name)]
+        case PerName(strategies=strategies):
+            return [s for n, one in strategies if n == name for s in simple_strategies(one, name)]
+        case _:
+            return [strategy]
+
+
 def _moving_choices(strategy: Explore) -> Explore:
     match strategy:
         case Chain(steps=steps):

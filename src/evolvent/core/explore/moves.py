@@ -27,16 +27,23 @@ def move_integer(
         bounds: what becomes of a target beyond the bounds. "clip" has no room at the bound,
             "reflect" has room on its other side.
     """
-    # Rounded it would stay where it is, and a small integer would never be explored.
-    step = 1 if up else -1
-    moved = value + step if abs(target - value) <= 0.5 else target
+    moved = whole_target(value, target, up=up)
     if bounds == "clip":
         return distribution.clip(moved)
     reflected = distribution.reflect(moved)
     if reflected != value:
         return reflected
+    step = 1 if up else -1
     onward = distribution.clip(value + step)
     return onward if onward != value else distribution.clip(value - step)
+
+
+def whole_target(value: float, target: float, *, up: bool) -> float:
+    """Return `target`, or the integer next to `value` where rounding would undo the move.
+
+    Else a small integer would never be explored.
+    """
+    return value + (1 if up else -1) if abs(target - value) <= 0.5 else target
 
 
 def move_listed(

@@ -8,9 +8,16 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from evolvent.core.distributions import Distribution, Integers, Listed
+from evolvent.core.distributions import (
+    Distribution,
+    Integers,
+    Intervals,
+    Listed,
+    Numbers,
+    ReverseLogUniform,
+)
 from evolvent.core.explore.moves import move_float, move_integer, move_listed
-from evolvent.core.explore.protocol import BOUNDS, Bounds
+from evolvent.core.explore.protocol import BOUNDS, SCALES, Bounds, Scale
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.rng import draw_index
 from evolvent.core.space import Space
@@ -36,8 +43,10 @@ class Perturb:
       bound, where many are clipped. The sign never changes, and 0 stays 0 for ever: draw anew now
       and then (`Resample`), or add noise (`Gaussian`).
     - What counts by its distance from 1, such as a momentum, a discount or a decay of averages:
-      a factor cannot tell 0.99 from 0.999, and leads from either to the bound or far below.
-      Search the distance, `LogUniform(0.001, 0.3)`, and train with 1 minus it.
+      a factor cannot tell 0.99 from 0.999, and leads from either to the bound or far below. With
+      `scale="one_minus"` it multiplies the distance instead, as it does in a `ReverseLogUniform`.
+    - An interval that is narrow beside the factors: most steps end at a bound, and are warned of;
+      `Gaussian(0.1, relative_to="width")` has steps that fit every interval.
     - `IntUniform`: as `Uniform`, but one at least, so of a value of 2 or 3 half or a third,
       however near to 1 the factor is.
     - `Ordinal`: one place, whatever the factor; with many rounds it goes from end to end.
@@ -50,6 +59,7 @@ class Perturb:
     high: float | None = None
     bounds: Bounds = "clip"
     choices: bool = False
+    scale: Scale = "value"
 
     def __new__(cls, *given: object, **_: object) -> Self:
         """Refuse what is given without a name: elsewhere two numbers are two factors, or a range.
@@ -67,6 +77,7 @@ class Perturb:
     def __post_init__(self) -> None:
         check_choice("Perturb.bounds", self.bounds, BOUNDS)
         check_flag("Perturb.choices", self.choices)
+        check_choice("Perturb.scale", self.scale, SCALES)
         if self.low is None and self.high is None:
             factors = (0.8, 1.2) if self.factors is None else self.factors
             object.__setattr__(self, "factors", _checked(factors))
@@ -94,25 +105,48 @@ class Perturb:
         return {name: self._moved(hyperparameters[name], d, rng) for name, d in space.items()}
 
     def validate(self, space: Space) -> None:
-        """Accept every space."""
+        """Accept every space; with `scale="one_minus"`, floats that are below 1, and lists.
+
+        Raises:
+            ConfigError: names the hyperparameter that has no such distance.
+        """
+        for name, distribution in space.items():
+            below = isinstance(distribution, Intervals) and distribution.high < 1
+            if self.scale == "one_minus" and not below and not isinstance(distribution, Listed):
+                raise invalid(
+                    "explore",
+                    f"Perturb(scale='one_minus') cannot move {name}, {distribution!r}: it takes "
+                    "floats with an upper bound below 1; give one strategy per hyperparameter, "
+                    f"such as {{{name!r}: Perturb()}}",
+                )
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw a factor."""
+        if self.factors is not None:
+            return self.factors[draw_index(rng, len(self.factors))]
+        low, high = cast(float, self.low), cast(float, self.high)
+        return low + rng.random() * (high - low)
+
+    def target(self, distribution: Numbers, number: float, factor: float) -> float:
+        """Return where a factor leads, perhaps out of the bounds; of an integer, not rounded."""
+        return number * factor if self.multiplies(distribution) else 1 - (1 - number) * factor
+
+    def multiplies(self, distribution: Distribution) -> bool:
+        """Return whether a factor multiplies the value itself, and not its distance from 1."""
+        return self.scale == "value" and not isinstance(distribution, ReverseLogUniform)
 
     def _moved(self, value: Value, distribution: Distribution, rng: np.random.Generator) -> Value:
         if isinstance(distribution, Listed):
             return move_listed(distribution, value, choices=self.choices, rng=rng)
         number: float = value  # type: ignore[assignment]  # the others are distributions of numbers
-        factor = self._draw(rng)
+        factor = self.draw(rng)
+        target = self.target(distribution, number, factor)
         if not isinstance(distribution, Integers):
-            return move_float(distribution, number * factor, bounds=self.bounds)
+            return move_float(distribution, target, bounds=self.bounds)
         if factor == 1:
             return value
         up = (factor > 1) == (number >= 0)
-        return move_integer(distribution, number, number * factor, up=up, bounds=self.bounds)
-
-    def _draw(self, rng: np.random.Generator) -> float:
-        if self.factors is not None:
-            return self.factors[draw_index(rng, len(self.factors))]
-        low, high = cast(float, self.low), cast(float, self.high)
-        return low + rng.random() * (high - low)
+        return move_integer(distribution, number, target, up=up, bounds=self.bounds)
 
 
 def _numbers(given: Sequence[object]) -> Sequence[object]:

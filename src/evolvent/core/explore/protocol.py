@@ -14,6 +14,11 @@ Bounds: TypeAlias = Literal["clip", "reflect"]
 
 BOUNDS: tuple[Bounds, ...] = ("clip", "reflect")
 
+Scale: TypeAlias = Literal["value", "one_minus"]
+"""What a factor multiplies: the value, or its distance from 1."""
+
+SCALES: tuple[Scale, ...] = ("value", "one_minus")
+
 
 class Explore(Protocol):
     """How to change what was copied: a frozen dataclass that is called once per decision."""

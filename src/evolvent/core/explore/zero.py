@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evolvent.core.distributions import Floats
-from evolvent.core.explore.combined import Chain, PerName
+from evolvent.core.explore.combined import simple_strategies
 from evolvent.core.explore.no_explore import NoExplore
 from evolvent.core.explore.perturb import Perturb
 from evolvent.core.explore.protocol import Explore
@@ -18,9 +18,10 @@ class ZeroTrap(UserWarning):
 def warn_of_zero_traps(explore: Explore, space: Space) -> None:
     """Warn of every float that may be 0 while exploring it only multiplies."""
     for name, distribution in space.items():
-        steps = _steps(explore, name)
+        steps = simple_strategies(explore, name)
         only_multiplied = any(isinstance(s, Perturb) for s in steps) and all(
-            isinstance(s, (Perturb, NoExplore)) for s in steps
+            isinstance(s, NoExplore) or (isinstance(s, Perturb) and s.multiplies(distribution))
+            for s in steps
         )
         if only_multiplied and isinstance(distribution, Floats) and distribution.contains(0):
             warn(
@@ -29,14 +30,3 @@ def warn_of_zero_traps(explore: Explore, space: Space) -> None:
                 "[Resample(0.25), Perturb()]",
                 ZeroTrap,
             )
-
-
-def _steps(explore: Explore, name: str) -> list[Explore]:
-    """Return the simple strategies that change this hyperparameter."""
-    match explore:
-        case Chain(steps=steps):
-            return [leaf for step in steps for leaf in _steps(step, name)]
-        case PerName(strategies=strategies):
-            return [leaf for n, s in strategies if n == name for leaf in _steps(s, name)]
-        case _:
-            return [explore]
