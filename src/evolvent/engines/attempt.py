@@ -11,9 +11,9 @@ from typing import TypeVar
 from evolvent.core.records import JobId
 from evolvent.core.rng import training_seed
 from evolvent.core.study import StudyRecord
-from evolvent.engines import copies
 from evolvent.engines.job import Job
 from evolvent.engines.lease import LeaseKeeper, send_points
+from evolvent.engines.place import copies
 from evolvent.engines.runner import Verdict
 from evolvent.engines.shape_mismatch import is_mismatch, with_cure
 from evolvent.errors import (

@@ -68,7 +68,8 @@ class _Handler:
 
     def remove_in_child(self) -> None:
         # What training code has put in its place meanwhile is what its children are to have.
-        if signal.getsignal(self._number) is self:
+        current: Any = signal.getsignal(self._number)
+        if current is self:
             signal.signal(self._number, self._before or signal.SIG_DFL)
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
-from evolvent.engines import copies
 from evolvent.engines.command.process_group import ProgramExit, run_program
 from evolvent.engines.command.template import JOB_VALUES, Template, variable
 from evolvent.engines.job import Job
+from evolvent.engines.place import copies
 from evolvent.engines.signals import asked_to_end, killed_from_outside, signal_name
 from evolvent.errors import ConfigError, TrainableError
 from evolvent.store.records import Failure, FailureKind
