@@ -139,7 +139,7 @@ def _late_writer(directory: Path, found: Sequence[FileEntry], suspects: Sequence
     if last_ns <= sealed_ns:
         return ""
     return (
-        f"; {name!r} was written {(last_ns - sealed_ns) / 1e9:.1f} s after it was saved, so"
+        f"; {name!r} was written {(last_ns - sealed_ns) / 1e9:.3g} s after it was saved, so"
         " something still wrote when training had returned: join threads and processes, and close"
         " files, before that"
     )
