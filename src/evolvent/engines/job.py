@@ -54,7 +54,8 @@ class Job:
         hyperparameters: values for this round, nested as the space is.
         checkpoint: directory to start from, read-only; None for fresh weights. Training code that
             goes on in the files it finds, begins with `copy_checkpoint`.
-        directory: empty directory whose content becomes the checkpoint when the job is reported.
+        directory: empty directory whose content becomes the checkpoint when the job is reported:
+            files, directories, and relative links among them.
         seed: 0 to 2**31 - 1; the same for every attempt at this job, another for every job.
         device: such as `"cuda:1"`; None when no devices were given.
         metrics: set by the ask/tell form; the other forms return them.
