@@ -39,6 +39,7 @@ ALGORITHMS: list[Algorithm] = [
     PBT(exploit=CopyBest(), explore=NoExplore()),
     PBT(exploit=TTest(3, 0.5), explore=Perturb()),
     PBT(exploit=NoExploit(), explore=Perturb()),
+    PBT(exploit=Truncation(0.5), explore=Perturb(), explore_all=True),
     RandomSearch(),
 ]
 WORKERS = st.sampled_from(["w0", "w1", "w2"])

@@ -117,8 +117,8 @@ def decided_head(
             cause = Cause.KEPT
             if me.failed:
                 state, cause = HeadState.WAITING, Cause.UNDECIDED
-            elif new is not None:
-                values = new
+            elif new is not None and dict(new) != dict(values):
+                values, cause = new, Cause.CHANGED
         case Copy(donor=donor, hyperparameters=values):
             own, cause = population.member(donor).job, Cause.COPIED
         case Stop():

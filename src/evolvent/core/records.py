@@ -74,6 +74,7 @@ class Cause(StrEnum):
     GIVEN_IN_PART = "given_in_part"  # round 0: some of them given by hand, the rest drawn
     PUSHED = "pushed"  # round 0, given by hand with its result: it was trained elsewhere
     KEPT = "kept"  # the algorithm lets its member go on from its own checkpoint
+    CHANGED = "changed"  # likewise, with other hyperparameters than it trained with
     COPIED = "copied"  # the algorithm lets its member go on from another's
     STOPPED = "stopped"  # the algorithm stopped its member: it is never trained
     RESTARTED = "restarted"  # all members had failed, and the study was resumed

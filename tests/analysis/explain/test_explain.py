@@ -104,7 +104,8 @@ def test_every_job_is_decided_again_and_the_same_comes_out(exploit: Any, synchro
     for number, copies in enumerate(["both", "weights", "hyperparameters"]):
         explore = EXPLORES[(EXPLOITS.index(exploit) + number) % len(EXPLORES)]
         busy = Crew(
-            open_store("memory://"), algorithm=ev.PBT(exploit, explore, copies=copies),  # type: ignore[arg-type]
+            open_store("memory://"),
+            algorithm=ev.PBT(exploit, explore, copies=copies, explore_all=number > 0),  # type: ignore[arg-type]
             space=SPACE, population=4, rounds=5, seed=number, synchronous=synchronous,
             max_failures=0,
         )  # fmt: skip
@@ -113,6 +114,20 @@ def test_every_job_is_decided_again_and_the_same_comes_out(exploit: Any, synchro
         assert len(jobs) > 10
         for job in jobs:
             check(busy, job, jobs)
+
+
+def test_members_that_explore_without_a_copy_are_explained() -> None:
+    algorithm = ev.PBT(ev.Truncation(0.25), ev.Perturb(factors=(2.0,)), explore_all=True)
+    busy = trained(crew(algorithm, rounds=2, synchronous=True), [0.1, 0.2, 0.3, 0.4])
+    busy.run(lucky(1))
+    jobs = [job for job in busy.store.jobs(busy.id) if job.round and job.donor is None]
+    assert {job.cause for job in jobs} == {Cause.CHANGED}
+    said = why(busy, jobs[0].id)
+    text = str(said)
+    assert "Members that copy nobody explore, too (explore_all)." in text
+    assert f"It goes on from its own checkpoint ({jobs[0].parent}) and explores." in text
+    assert said.changes[0].how == "x2"
+    check(busy, jobs[0], busy.store.jobs(busy.id))
 
 
 def test_reports_that_overtake_each_other_are_told_apart() -> None:

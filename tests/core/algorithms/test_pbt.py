@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,25 @@ def test_without_exploit_everybody_explores_its_own_values() -> None:
     )
 
 
+def test_members_that_do_not_copy_can_explore_too() -> None:
+    doubling = PBT(explore=Perturb(factors=(2.0,)), explore_all=True)
+    assert decide(doubling, 1, two()) == Keep(
+        "rank 1 of 2: explores, lr 0.4 -> 0.8, width 20 -> 40", {"lr": 0.8, "width": 40}
+    )
+    assert decide(doubling, 0, two()) == decide(replace(doubling, explore_all=False), 0, two())
+    only_lr = replace(doubling, explore={"lr": Perturb(factors=(2.0,))})
+    assert decide(only_lr, 1, two()) == Keep(
+        "rank 1 of 2: explores, lr 0.4 -> 0.8", {"lr": 0.8, "width": 20}
+    )
+    still = replace(doubling, explore=NoExplore())
+    assert decide(still, 1, two()) == Keep("rank 1 of 2: goes on")
+
+
+def test_a_failed_member_waits_where_all_explore() -> None:
+    algorithm = PBT(explore=Perturb(), explore_all=True)
+    assert decide(algorithm, 0, two(None, None)) == Keep("failed: waits for a healthy donor")
+
+
 def test_without_exploit_and_explore_it_is_a_grid_search() -> None:
     assert decide(PBT(NoExploit(), NoExplore()), 0, two()) == Keep("copies nobody: goes on")
 
@@ -162,13 +182,19 @@ def test_random_search_keeps_everything_and_stops_the_failed() -> None:
     st.sampled_from([Truncation(0.5), BinaryTournament(), CopyBest(), TTest(2, 0.5), NoExploit()]),
     st.sampled_from([Perturb(), Gaussian(0.3), [Resample(), Perturb()], {"width": Shift()}]),
     st.sampled_from(["both", "weights", "hyperparameters"]),
+    st.booleans(),
     st.lists(st.one_of(st.none(), st.integers(-3, 3).map(float)), min_size=1, max_size=12),
     st.randoms(use_true_random=False),
 )
 def test_decisions_depend_on_the_members_but_not_on_their_order(
-    exploit: Any, explore: Any, copies: Any, scores: list[float | None], random: Any
+    exploit: Any,
+    explore: Any,
+    copies: Any,
+    explore_all: bool,
+    scores: list[float | None],
+    random: Any,
 ) -> None:
-    algorithm = PBT(exploit, explore, copies=copies)
+    algorithm = PBT(exploit, explore, copies=copies, explore_all=explore_all)
     people = population(scores, hyperparameters=lambda i: {"lr": i / 20, "width": i + 1})
     shuffled = list(people)
     random.shuffle(shuffled)

@@ -24,6 +24,7 @@ ALL = (
     PBT(Truncation(0.4, min_gap=0.1, burn_in=3), Perturb(low=0.5, high=2, bounds="reflect")),
     PBT(TTest(5, 0.1), [Resample(0.25), Perturb(factors=(0.8, 1.25))], copies="weights"),
     PBT(NoExploit(), {"lr": Gaussian(0.1), "net": {"depth": [Shift(), NoExplore()]}}),
+    PBT(explore=Perturb(), explore_all=True),
     RandomSearch(),
     Replay(("lr", "act"), (0, 3), ((0.1, "relu"), (0.01, "tanh"))),
 )

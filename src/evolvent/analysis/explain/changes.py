@@ -80,7 +80,8 @@ def traced_changes(
     # Exploit draws before explore does: it has to be asked again, or explore would get its draws.
     exploit = algorithm.exploit_strategy
     if not isinstance(exploit, NoExploit):
-        explores = exploit(me, population, rng=trace.rng) is not None
+        copies = exploit(me, population, rng=trace.rng) is not None
+        explores = copies or (algorithm.explore_all and not me.failed)
         base = _explored_from(algorithm, record, me, population)
     traced = trace.walk(explore, base, record.space) if explores else {}
     if {**base, **traced} != dict(after):  # a strategy that does not give the same twice

@@ -88,6 +88,13 @@ def rule_sentences(case: Case) -> list[str]:
         return []
     if case.me.failed:
         return _failed(case)
+    sentences = _healthy(case, describe)
+    if case.pbt is not None and case.pbt.explore_all and case.donor is None:
+        sentences.append("Members that copy nobody explore, too (explore_all).")
+    return sentences
+
+
+def _healthy(case: Case, describe: Callable[[Any], list[str]]) -> list[str]:
     if burning_in(case.me, case.exploit.burn_in):
         return [
             f"{_name(case.exploit)} copies nobody in a member's first {case.exploit.burn_in} "

@@ -187,7 +187,7 @@ def _action_sentence(job: JobRecord, case: Case) -> str:
     explores = "" if case.pbt is None else " and explores"
     own = f"its own checkpoint ({JobId(job.member, job.round - 1)})"
     if case.donor is None:
-        if isinstance(case.exploit, NoExploit):
+        if isinstance(case.exploit, NoExploit) or (case.pbt is not None and case.pbt.explore_all):
             return f"It goes on from {own}{explores}."
         same = dict(job.hyperparameters) == dict(case.me.hyperparameters)
         return f"It goes on from {own} with {'unchanged' if same else 'new'} hyperparameters."

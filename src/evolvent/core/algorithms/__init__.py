@@ -45,6 +45,7 @@ def algorithm_to_json(algorithm: Algorithm) -> dict[str, Any]:
             **({} if exploit is None else {"exploit": exploit_to_json(exploit)}),
             **({} if explore is None else {"explore": explore_to_json(as_explore(explore))}),
             "copies": algorithm.copies,
+            **({"explore_all": True} if algorithm.explore_all else {}),  # later than the others
         }
     return encode(algorithm, ALGORITHMS, what="algorithm")
 

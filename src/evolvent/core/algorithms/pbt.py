@@ -27,7 +27,7 @@ from evolvent.core.explore import (
 from evolvent.core.population import Population
 from evolvent.core.records import Copy, Decision, Hyperparameters, Keep, Member, Stop, Value
 from evolvent.core.space import Space, short
-from evolvent.validation import MOST, check_choice, check_count, cut, invalid
+from evolvent.validation import MOST, check_choice, check_count, check_flag, cut, invalid
 
 Copies: TypeAlias = Literal["both", "weights", "hyperparameters"]
 _ACTIONS: dict[Copies, str] = {
@@ -53,6 +53,8 @@ class PBT:
             steps are the smaller the more rounds the study has.
         copies: what is taken from a donor. "weights" and "hyperparameters" alone are there to be
             compared with; the static hyperparameters always go with the weights.
+        explore_all: whether members that do not copy explore, too, each from its own
+            hyperparameters, in every round; else only copies do, as in the source.
 
     Source: Jaderberg et al. 2017, arXiv:1711.09846, algorithm 1.
     """
@@ -60,6 +62,7 @@ class PBT:
     exploit: Exploit | None = None
     explore: ExploreLike | None = None
     copies: Copies = field(default="both", kw_only=True)
+    explore_all: bool = field(default=False, kw_only=True)
 
     @classmethod
     def paper(cls) -> PBT:
@@ -106,6 +109,7 @@ class PBT:
         if self.explore is not None:
             object.__setattr__(self, "explore", as_explore(self.explore))
         check_choice("copies", self.copies, tuple(_ACTIONS))
+        check_flag("explore_all", self.explore_all)
 
     def for_rounds(self, rounds: int, space: Space | None = None) -> PBT:
         """Return the same with `exploit` and `explore` written out, as far as they are None.
@@ -167,12 +171,15 @@ class PBT:
     ) -> Decision:
         exploit = self.exploit_strategy
         if isinstance(exploit, NoExploit):
-            return self._explore_own(me, space, rng)
+            if me.failed:
+                return Stop("failed; without exploit it copies nobody")
+            return self._explore_own("copies nobody", me, space, rng)
         donor = exploit(me, population, rng=rng)
         if donor is None:
             if me.failed:
                 return Keep("failed: waits for a healthy donor")
-            return Keep(f"rank {population.rank(me) + 1} of {len(population)}: goes on")
+            rank = f"rank {population.rank(me) + 1} of {len(population)}"
+            return self._explore_own(rank, me, space, rng) if self.explore_all else _goes_on(rank)
         revived = me.failed and self.copies == "hyperparameters"  # it needs weights, too
         copies = "both" if revived else self.copies
         base = self._inherited(me, donor, copies, space)
@@ -197,14 +204,10 @@ class PBT:
         warn_of_nothing_explored(self.explore_strategy, space)
         warn_of_small_population(self.exploit_strategy, population)
 
-    def _explore_own(self, me: Member, space: Space, rng: np.random.Generator) -> Decision:
-        if me.failed:
-            return Stop("failed; without exploit it copies nobody")
+    def _explore_own(self, why: str, me: Member, space: Space, rng: np.random.Generator) -> Keep:
         new = {**me.hyperparameters, **self.explore_strategy(me.hyperparameters, space, rng=rng)}
         changed = _changes(me.hyperparameters, new)
-        if not changed:
-            return Keep("copies nobody: goes on")
-        return Keep(f"copies nobody: explores{changed}", new)
+        return Keep(f"{why}: explores{changed}", new) if changed else _goes_on(why)
 
     def _inherited(
         self, me: Member, donor: Member, copies: Copies, space: Space
@@ -218,6 +221,10 @@ class PBT:
             name: (of_values if name in explored else of_weights).hyperparameters[name]
             for name in me.hyperparameters
         }
+
+
+def _goes_on(why: str) -> Keep:
+    return Keep(f"{why}: goes on")
 
 
 def _describe_rank(me: Member, population: Population) -> str:
