@@ -143,3 +143,12 @@ def test_a_forked_process_that_leaves_the_block_ends_no_job(tmp_path: Path) -> N
     subprocess.run(script, check=True, timeout=60)
     assert [(job.id, job.attempt) for job in study.jobs("done")] == [("m0r0", 1)]
     assert study.failures() == []
+
+
+def test_code_that_saves_nothing_is_warned_of_once(
+    study: ev.Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    while job := study.next_job():
+        with job:
+            job.metrics = {"at": 1.0}
+    assert caplog.text.count("has saved nothing in job.directory") == 1

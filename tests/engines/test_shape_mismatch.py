@@ -16,7 +16,11 @@ from evolvent.store.records import Failure, FailureKind
 from tests.settings import study_record
 from tests.trainables import Layered
 
-SPACE = {"step": ev.Uniform(0.1, 1.0), "layers": ev.IntUniform(1, 9), "net": {"norm": "batch"}}
+SPACE = {
+    "step": ev.LogUniform(0.001, 100.0),
+    "layers": ev.LogIntUniform(1, 900),
+    "net": {"norm": "batch"},
+}
 
 
 def new_study(explore: Any) -> ev.Study:

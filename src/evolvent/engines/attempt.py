@@ -30,6 +30,10 @@ from evolvent.store.records import Failure, FailureKind, Lease, Point, Report
 
 _J = TypeVar("_J", bound=Job)
 _logger = logging.getLogger("evolvent")
+_SAVED_NOTHING = (
+    "has saved nothing in job.directory ({directory} of a command, $EVOLVENT_DIRECTORY): the next "
+    "round will find its checkpoint empty, and a copy copies nothing"
+)
 _GRACE_S = 60.0
 
 
@@ -110,6 +114,11 @@ class Attempt:
             self.keeper.drop(job, flush=True)
             self.fail(verdict)
             return
+        # Asked of one job of a study: it is said once, and code that saves does so in every job.
+        if self._id == JobId(0, 0) and self.study.rounds > 1:
+            with contextlib.suppress(FileNotFoundError):  # the lease was lost, and it was swept
+                if not any(self.directory.iterdir()):
+                    _logger.warning("job %s %s", self._id, _SAVED_NOTHING)
         address = self._seal()  # may take minutes, through which the lease is prolonged
 
         def send(points: Sequence[Point], offset: int) -> None:

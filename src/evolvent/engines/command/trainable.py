@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import re
@@ -29,8 +28,6 @@ _ONE_BY_ONE_S = 0.2
 
 _BARE_WORD = re.compile(r":\s*(?P<minus>-?)(?P<word>nan|inf|infinity)\b", re.IGNORECASE)
 """How C, awk, Lua and many others print them."""
-
-_logger = logging.getLogger("evolvent")
 
 
 class Command:
@@ -71,7 +68,6 @@ class Command:
         self._metric, self._space = record.metric, record.space
         self._max_failures = math.inf if ignore_errors else record.max_failures
         self._failures_in_a_row = 0
-        self._warned = False
 
     def __call__(self, job: Job) -> dict[str, Any] | Failure:
         """Run the command for a job; return its metrics, or how it failed.
@@ -101,7 +97,6 @@ class Command:
             return self._count_failure(job, failure)
         metrics = self._metrics(job, ended)
         self._failures_in_a_row = 0
-        self._warn_of_nothing_saved(job)
         return metrics
 
     def _failure(self, ended: ProgramExit) -> Failure | None:
@@ -154,15 +149,6 @@ class Command:
             )
         # JSON has no NaN: null is what JavaScript writes for it.
         return {**found, self._metric: math.nan} if found.get(self._metric, 0) is None else found
-
-    def _warn_of_nothing_saved(self, job: Job) -> None:
-        if self._warned or any(job.directory.iterdir()):
-            return
-        self._warned = True
-        _logger.warning(
-            "job %s: the command has saved nothing in its directory ({directory}, $%s): the next "
-            "round will find its checkpoint empty", job.id, variable("directory"),
-        )  # fmt: skip
 
 
 def check_command(words: Sequence[str], space: Space) -> Template:
