@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import evolvent as ev
-from evolvent.analysis.columns import ValueColumns, pages
+from evolvent.analysis.columns import NumberColumns, ValueColumns, pages
 from evolvent.analysis.log import Log
 from evolvent.core.algorithms import PBT
 from evolvent.core.exploit import BinaryTournament
@@ -237,3 +237,15 @@ def test_means_of_the_largest_scores_are_finite():
     for _ in range(3):
         made.train(1.7e308)
     assert np.isfinite(read(made).last_scores(3)[1]).all()
+
+
+def test_metrics_beside_numbers_are_no_columns_of_numbers():
+    columns = NumberColumns()
+    columns.add([{"x": 1, "note": "a"}, {"x": 10**400, "note": None}])
+    columns.add([{"x": "text"}, {"x": True, "map": [[1, 2]]}])
+    numbers, there, others = columns.columns(), columns.present(), columns.others()
+    assert (list(numbers), list(others)) == (["x"], ["x", "note", "map"])
+    assert np.array_equal(numbers["x"], [1, np.inf, np.nan, 1], equal_nan=True)
+    assert there["x"].tolist() == [True, True, False, True]
+    assert others["x"].tolist() == [None, None, "text", None]
+    assert others["map"].tolist() == [None, None, None, [[1, 2]]]

@@ -188,8 +188,19 @@ def test_what_is_not_finite_is_refused(field: str, word: str, client: Any) -> No
     assert refused(post(client, where, text.encode()))["field"] in {field, "body"}
 
 
-def test_a_metric_too_large_for_a_float_is_no_objective(client: Any) -> None:
-    body = {**FENCE, "metrics": {"score": 10**400}, "checkpoint": ADDRESS}
+@pytest.mark.parametrize(
+    "value", [10**400, "high", None, [1], {"a": 1}], ids=lambda x: type(x).__name__
+)
+def test_what_is_no_number_or_too_large_for_a_float_is_no_objective(
+    value: Any, client: Any
+) -> None:
+    body = {**FENCE, "metrics": {"score": value}, "checkpoint": ADDRESS}
+    assert refused(post(client, f"{STUDY}/report", body))["field"] == "metrics"
+
+
+def test_a_metric_nested_beyond_reason_is_refused(client: Any) -> None:
+    deep = json.loads("[" * 25 + "]" * 25)
+    body = {**FENCE, "metrics": {"score": 1, "deep": deep}, "checkpoint": ADDRESS}
     assert refused(post(client, f"{STUDY}/report", body))["field"] == "metrics"
 
 
@@ -350,7 +361,8 @@ def test_a_report_counts_once_and_an_older_attempt_never(running: Service, clien
     (staged / "model").write_bytes(b"1")
     report = {
         "member": lease["member"], "round": lease["round"], "attempt": lease["attempt"],
-        "worker": "w", "metrics": {"score": 1, "huge": 10**400, "<b>": "NaN"},
+        "worker": "w",
+        "metrics": {"score": 1, "huge": 10**400, "<b>": "NaN", "map": [[1, "<b>"]], "word": "w"},
         "checkpoint": checkpoints.seal(staged),
     }  # fmt: skip
     old = {**report, "attempt": late["attempt"], "worker": "late"}
@@ -365,7 +377,7 @@ def test_a_report_counts_once_and_an_older_attempt_never(running: Service, clien
         shown = client.get(page)
         assert shown.status_code == 200
         assert "<b>" not in shown.text
-    for column in ("m.huge", "m.<b>"):
+    for column in ("m.huge", "m.<b>", "m.map", "m.word"):
         sorted_by = client.get(f"/studies/{number}", params={"sort": column, "columns": column})
         assert sorted_by.status_code == 200
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import math
+import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -195,4 +197,12 @@ def _numbers(values: Sequence[Any]) -> tuple[Numbers, Flags, Column | None]:
         other = np.fromiter(rest, object, len(values))
         values = [value if type(value) in _NUMBER_KINDS else None for value in values]
     present = [value is not None for value in values] if None in values else True
+    if int in kinds:  # one of hundreds of digits, of a foreign client
+        values = [_bounded(x) if type(x) is int else x for x in values]
     return np.array(values, np.float64), np.full(len(values), present, np.bool_), other
+
+
+def _bounded(value: int) -> float:
+    if abs(value) <= sys.float_info.max:
+        return value
+    return math.inf if value > 0 else -math.inf
