@@ -93,8 +93,9 @@ def refused(*options: str, code: int = 1) -> str:
     return re.sub(r"[\s│]+", " ", result.stderr)
 
 
-def test_a_port_in_use_is_named(taken: int) -> None:
+def test_a_port_in_use_is_named_and_leaves_no_file(taken: int, tmp_path: Path) -> None:
     said = refused("--port", str(taken))
+    assert list(tmp_path.iterdir()) == []
     assert said.startswith(f"error: --port: {taken} on 127.0.0.1 is in use by another program")
 
 

@@ -210,3 +210,23 @@ def test_a_role_is_asked_for_before_the_route_does_anything() -> None:
     scope = {"type": "http", "method": "POST", "headers": [], "state": {"identity": who}}
     with pytest.raises(Forbidden, match="'lab' has the role worker: this needs admin"):
         asyncio.run(route.app(scope, None, None))  # type: ignore[arg-type]
+
+
+HTML = {"Accept": "text/html,application/xhtml+xml"}
+
+
+def test_a_form_that_is_refused_is_answered_with_a_page(place: Place) -> None:
+    path = f"/studies/{MINE}/stop"
+    refused = place.client.post(path, headers={**place.bearer("viewer"), **HTML})
+    assert (refused.status_code, refused.headers["content-type"][:9]) == (403, "text/html")
+    assert "this needs admin" in refused.text
+    secret, _ = place.tokens.create("admin")
+    place.client.post("/sign-in", data={"token": secret})
+    stale = place.client.post(path, data={"csrf": "0" * 64}, headers=HTML)
+    assert (stale.status_code, stale.headers["content-type"][:9]) == (403, "text/html")
+    assert "<html" in stale.text
+    plain = place.client.post(path, data={"csrf": "0" * 64})
+    assert plain.headers["content-type"] == "application/json"
+    api = place.client.post(f"/api/v1{path}", headers={**place.bearer("viewer"), **HTML})
+    assert (api.status_code, api.headers["content-type"]) == (403, "application/json")
+    assert place.store.status(MINE).stopped is None

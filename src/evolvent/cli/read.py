@@ -109,12 +109,16 @@ def _watch(study: Study, *, every_s: float) -> None:
 def _print_study(study: Study) -> None:
     from evolvent.display.progress import headline, progress_line
     from evolvent.display.table import study_table
+    from evolvent.display.words import settings
     from evolvent.store.records import FailureKind
 
     console, status = output_console(), study.status()
     console.print(headline(status), soft_wrap=True)
     console.print(f"{status.state}{_stop_note(status)}  {progress_line(status)}", soft_wrap=True)
     console.print(study_table(status, study.members(), width=console.width))
+    record = status.record
+    how = ", synchronous" if record.synchronous else ""
+    print_prose([f"algorithm: {settings(record.algorithm)}{how}"], style="dim")
     if pinned := study.store.pins(study.id):
         console.print(f"pinned: {', '.join(pinned)}", markup=False, soft_wrap=True)
     _print_warning(study, status)

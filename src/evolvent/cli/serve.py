@@ -71,6 +71,7 @@ def serve(
     running requests finish and end with 0; a second one ends at once. Nothing
     that was answered is lost, however it ends.
     """
+    from evolvent.service.server.run import check_certificate, listener
     from evolvent.service.server.run import serve as run
     from evolvent.service.settings import ServiceSettings
     from evolvent.store import open_store
@@ -89,6 +90,9 @@ def serve(
         format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr
     )
     logging.getLogger("uvicorn.access").setLevel(logging.INFO if access_log else logging.WARNING)
+    # Tried before the store is opened: who cannot listen leaves no empty file behind.
+    check_certificate(settings.certfile, settings.keyfile)
+    listener(settings).close()
     with closing(open_store(store)) as opened:
         tokens = tokens_of(opened)
         run(opened, settings, ready=lambda url: _welcome(url, opened.url, tokens, settings))

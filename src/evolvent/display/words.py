@@ -6,6 +6,7 @@ import math
 import re
 import sys
 import time
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from evolvent.core.values import text_of
@@ -34,6 +35,22 @@ def compact(value: Any, *, digits: int = 3) -> str:
 def shortened(text: str, longest: int = _LONGEST) -> str:
     """Cut a text to at most `longest` characters, saying that it was cut."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def settings(value: Any) -> str:
+    """Return a strategy as its call, without what is as by default: `Truncation(0.25)`."""
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(settings, value))})"
+    if not is_dataclass(value):
+        return f"{value:.6g}" if isinstance(value, float) else repr(value)
+    parts = []
+    for number, field in enumerate(fields(value)):
+        given = getattr(value, field.name)
+        if number == 0 and given is not None:
+            parts.append(settings(given))
+        elif number and given != field.default:
+            parts.append(f"{field.name}={settings(given)}")
+    return f"{type(value).__name__}({', '.join(parts)})"
 
 
 def duration(seconds: float) -> str:

@@ -56,7 +56,7 @@ def create_app(store: Store, *, tokens: Tokens, settings: ServiceSettings) -> St
         # The headers are outside: what authentication refuses has them, too.
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(AuthMiddleware, authenticator=authenticator),
+            Middleware(AuthMiddleware, authenticator=authenticator, refuse=_refusal),
         ],
         exception_handlers={
             HTTPException: _http_error,
@@ -92,8 +92,16 @@ def _wants_page(request: Request) -> bool:
     return not is_api and is_navigation(request) and hasattr(request.state, "identity")
 
 
-async def _error(_: Request, error: Exception) -> Response:
-    return to_response(error)
+async def _error(request: Request, error: Exception) -> Response:
+    return _refusal(request, error)
+
+
+def _refusal(request: Request, error: Exception) -> Response:
+    """Return an error as a page where a browser has sent a form, of somebody who has signed in."""
+    is_form = request.method == "POST" and "text/html" in request.headers.get("accept", "")
+    is_page = is_form and not request.url.path.startswith(routes.PREFIX)
+    known = hasattr(request.state, "identity")
+    return error_page(request, error) if is_page and known else to_response(error)
 
 
 async def _internal_error(_: Request, error: Exception) -> Response:

@@ -36,9 +36,15 @@ class AuthMiddleware:
     it raises Unauthenticated when the token has been revoked meanwhile.
     """
 
-    def __init__(self, app: ASGIApp, *, authenticator: Authenticator) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        authenticator: Authenticator,
+        refuse: Callable[[Request, Exception], Response] = lambda _, error: to_response(error),
+    ) -> None:
         self.app = app
-        self._authenticator = authenticator
+        self._authenticator, self._refuse = authenticator, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it."""
@@ -50,7 +56,8 @@ class AuthMiddleware:
             try:
                 receive = await self._admit(request, receive)
             except EvolventError as e:
-                await _refuse(e, request)(scope, receive, send)
+                answer = _sign_in(e, request) or self._refuse(request, e)
+                await answer(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
@@ -79,11 +86,12 @@ class AuthMiddleware:
         return await check_csrf(request.headers, receive, csrf=csrf)
 
 
-def _refuse(error: EvolventError, request: Request) -> Response:
-    if isinstance(error, Unauthenticated) and is_navigation(request):
-        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"{SIGN_IN}?next={quote(target, safe='')}", status_code=303)
-    return to_response(error)
+def _sign_in(error: EvolventError, request: Request) -> Response | None:
+    """Return the way to the page to sign in, for who may still do so."""
+    if not isinstance(error, Unauthenticated) or not is_navigation(request):
+        return None
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"{SIGN_IN}?next={quote(target, safe='')}", status_code=303)
 
 
 def is_navigation(request: Request) -> bool:

@@ -76,7 +76,7 @@ function later() {
 
 function lost() {
   failures += 1;
-  const at = since.toLocaleTimeString();
+  const at = since.toLocaleTimeString([], { hourCycle: "h23" });
   say(`Connection lost: what you see is from ${at}. Trying again…`, failures > 1 ? "Try now" : "");
 }
 
