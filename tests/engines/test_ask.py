@@ -151,4 +151,4 @@ def test_code_that_saves_nothing_is_warned_of_once(
     while job := study.next_job():
         with job:
             job.metrics = {"at": 1.0}
-    assert caplog.text.count("has saved nothing in job.directory") == 1
+    assert caplog.text.count("has saved nothing in its directory") == 1

@@ -31,8 +31,7 @@ from evolvent.store.records import Failure, FailureKind, Lease, Point, Report
 _J = TypeVar("_J", bound=Job)
 _logger = logging.getLogger("evolvent")
 _SAVED_NOTHING = (
-    "has saved nothing in job.directory ({directory} of a command, $EVOLVENT_DIRECTORY): the next "
-    "round will find its checkpoint empty, and a copy copies nothing"
+    "has saved nothing in its directory: its next round will begin anew, and a copy copies nothing"
 )
 _GRACE_S = 60.0
 
