@@ -8,6 +8,7 @@ from evolvent.core.records import JobState
 from evolvent.core.study import StudyRecord
 from evolvent.engines.local.driver import run_local
 from evolvent.engines.local.options import LocalOptions, RunOutcome
+from evolvent.engines.local.output import lasting_output
 from evolvent.engines.observer import NullObserver, Observer, guarded
 from evolvent.engines.place.rerun import refuse_in_rerun
 from evolvent.engines.trainable import PathWithParams, check_trainable
@@ -55,6 +56,7 @@ def observer_of(store: Store, study: int, progress: bool | Observer) -> Observer
     return FailuresObserver(guarded(progress), store, study)
 
 
+@lasting_output()
 def train(
     store: Store,
     study: int,

@@ -100,3 +100,33 @@ def test_none_at_all_ends_nothing(command: list[str], tmp_path: Path) -> None:
     )  # fmt: skip
     assert ran.returncode == 7
     assert finished(tmp_path) == 4
+
+
+TERMINAL = SCRIPT.replace(
+    "def train(job):",
+    """import pathlib, signal, time
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+
+def train(job):
+    while not pathlib.Path("gone").exists():
+        time.sleep(0.01)""",
+)
+
+
+def test_a_terminal_that_goes_away_ends_nothing(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(TERMINAL, encoding="utf-8")
+    ours, terminal = os.openpty()
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(TERM="xterm"), stdin=terminal, stdout=terminal,
+        stderr=subprocess.PIPE, start_new_session=True, text=True,
+    ) as running:  # fmt: skip
+        os.close(terminal)
+        assert os.read(ours, 1)  # it is shown
+        os.close(ours)
+        (tmp_path / "gone").touch()
+        _, errors = running.communicate(timeout=120)
+    assert finished(tmp_path) == 4, errors
+    assert "the display of this run: OSError: [Errno 5] Input/output error" in errors
+    assert "Traceback" not in errors
+    if command[-1] != "0":  # as above
+        assert running.returncode == 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,7 @@ def test_prints_of_training_code_go_on_when_they_cannot_be_written(
     with lasting_output():
         say("one")
         say("two")
+        sys.stdout.writelines(["three\n"])
         assert sys.stdout.encoding == "utf-8"
     assert sys.stdout is full
     (line,) = capsys.readouterr().err.splitlines()
@@ -146,6 +148,19 @@ def test_letters_that_the_terminal_lacks_are_printed_with_backslashes(
     with lasting_output():
         say("é ✓")
     assert data.getvalue() == b"\xe9 \\u2713\n"
+
+
+def test_it_is_the_terminal_to_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, terminal = os.openpty()
+    with open(terminal, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with lasting_output():
+            assert sys.stdout is not stdout
+            assert sys.stdout.isatty()
+            assert sys.stdout.fileno() == terminal
+            say("shown")
+        assert os.read(ours, 100) == b"shown\r\n"
+    os.close(ours)
 
 
 def test_what_training_code_puts_there_itself_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,8 +43,9 @@ class SafeStream:
         # While a live table is shown, rich has put itself in the place of both; while training runs
         # in this process, `engines.local.output` may have.
         stream = getattr(sys, self._name)
-        stream = getattr(stream, "rich_proxied_file", stream)
-        return getattr(stream, "lasting_file", stream)
+        for inner in ("rich_proxied_file", "lasting_file"):
+            stream = getattr(stream, inner, stream)
+        return stream
 
     def _write(self, stream: Any, data: bytes) -> None:
         # Only of Python's own kind is it known that nobody else wants to see what passes through.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,13 +13,17 @@ from evolvent.engines.observer import tell_stderr
 
 @contextmanager
 def lasting_output() -> Iterator[None]:
-    """Let no print of training code fail because of where it goes: in a worker it would not."""
+    """Let no print of training code fail because of where it goes: in a worker it would not.
+
+    Around what may put something in the place of standard output, and once more around training.
+    """
     before: Any = sys.stdout
-    # In a terminal and in a notebook others have put themselves in its place.
-    if type(before) is not io.TextIOWrapper:
+    # A live table's own takes what is printed to the same terminal. Others' are for them to judge.
+    if type(before) is not io.TextIOWrapper and not hasattr(before, "rich_proxied_file"):
         yield
         return
-    sys.stdout = lasting = _LastingOutput(before)
+    lasting: Any = _LastingOutput(before)
+    sys.stdout = lasting
     try:
         yield
     finally:
@@ -27,23 +31,19 @@ def lasting_output() -> Iterator[None]:
             sys.stdout = before
 
 
-class _LastingOutput(io.TextIOBase):
+class _LastingOutput:
     """Writes to a stream what that can show, and goes on when it is gone.
 
     Attributes:
         lasting_file: the stream itself.
     """
 
-    def __init__(self, stream: io.TextIOWrapper) -> None:
+    def __init__(self, stream: Any) -> None:
         self.lasting_file = stream
         self._lost = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.lasting_file, name)
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # of the base class, which has none
-        return self.lasting_file.encoding
 
     def write(self, text: str) -> int:
         try:
@@ -55,6 +55,10 @@ class _LastingOutput(io.TextIOBase):
         except (OSError, ValueError) as e:  # the latter: training has closed it
             self._note(e)
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
     def flush(self) -> None:
         try:
