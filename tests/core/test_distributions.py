@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -236,3 +237,44 @@ def test_a_value_that_is_changed_changes_no_other() -> None:
 def test_bounds_may_be_scalars_of_numpy() -> None:
     assert Uniform(np.float32(0.5), np.array(2)) == Uniform(0.5, 2.0)
     assert IntUniform(np.int64(1), np.int32(8)).check(np.array(3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("distribution", "starts"),
+    [
+        (LogUniform(1e-5, 1.0, initial=LogUniform(1e-4, 1e-2)), lambda x: 1e-4 <= x <= 1e-2),
+        (Uniform(0, 1, initial=1), lambda x: x == 1.0 and type(x) is float),
+        (IntUniform(1, 9, initial=Ordinal([2, 4])), lambda x: x in {2, 4}),
+        (Normal(0, 1, initial=Uniform(-0.1, 0.1)), lambda x: abs(x) <= 0.1),
+        (Choice(["a", "b", "c"], initial="b"), lambda x: x == "b"),
+        (Choice([(1, 2), (3,)], initial=[1, 2]), lambda x: x == [1, 2]),
+        (Ordinal([1, 2, 4, 8], initial=Choice([2, 4])), lambda x: x in {2, 4}),
+        (LogIntUniform(1, 100), lambda x: 1 <= x <= 100),
+    ],
+)
+def test_a_member_starts_within_the_initial_distribution(distribution: Any, starts: Any) -> None:
+    rng = seeded(0)
+    assert all(starts(distribution.sample_initial(rng)) for _ in range(50))
+    assert any(not starts(distribution.sample(rng)) for _ in range(200)) or not distribution.initial
+    assert eval(repr(distribution)) == distribution
+    assert distribution != replace(distribution, initial=None) or not distribution.initial
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Uniform(0, 1, initial=2), r"Uniform\.initial: got 2, wanted a number from 0"),
+        (lambda: Uniform(0, 1, initial=Uniform(0.5, 2)), r"Uniform\.initial: got 2\.0, wanted"),
+        (lambda: Uniform(0, 1, initial=Normal(0, 1)), "has no bounds, wanted a number from"),
+        (lambda: IntUniform(0, 9, initial=Uniform(1, 2)), "wanted one of integers"),
+        (lambda: IntUniform(0, 9, initial=2.5), r"got 2\.5, wanted an integer from 0"),
+        (lambda: Choice([1, 2], initial=3), r"Choice\.initial: got 3, wanted one of 1, 2"),
+        (
+            lambda: Uniform(0, 1, initial=Uniform(0, 1, initial=0.5)),
+            "wanted one without its own initial",
+        ),
+    ],
+)
+def test_an_initial_distribution_lies_within(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from evolvent.core.algorithms import PBT, RandomSearch
-from evolvent.core.distributions import Uniform
+from evolvent.core.distributions import LogUniform, Uniform
 from evolvent.core.exploit import CopyBest, NoExploit
-from evolvent.core.explore import Gaussian, NoExplore
+from evolvent.core.explore import Gaussian, NoExplore, Resample
 from evolvent.core.heads import (
     Head,
     HeadState,
@@ -20,7 +20,7 @@ from evolvent.core.heads import (
 from evolvent.core.population import Population
 from evolvent.core.records import Cause, JobId
 from evolvent.core.space import Space
-from tests.core.builders import population, study
+from tests.core.builders import population, seeded, study
 
 
 def after(me: int, people: Population, **settings: Any) -> Head:
@@ -124,3 +124,16 @@ def test_decisions_of_a_study_depend_on_its_seed_only() -> None:
     ]
     assert heads[0] == heads[1]
     assert heads[0].hyperparameters != heads[2].hyperparameters
+
+
+def test_members_start_from_the_initial_distribution_and_move_in_the_whole_one() -> None:
+    space = Space.of({"lr": LogUniform(1e-5, 1.0, initial=LogUniform(1e-3, 1e-2)), "fixed": 3})
+    started = [
+        head.hyperparameters["lr"] for head in first_heads(study(space=space, population=50))
+    ]
+    assert all(1e-3 <= lr <= 1e-2 for lr in started)  # type: ignore[operator]
+    assert len(set(started)) == 50
+    assert first_head(study(space=space), 9, {"lr": 0.5}).hyperparameters["lr"] == 0.5
+    anew = [Resample(1.0)({"lr": 1e-3, "fixed": 3}, space, rng=seeded(i))["lr"] for i in range(50)]
+    assert any(lr < 1e-3 for lr in anew)  # type: ignore[operator]
+    assert any(lr > 1e-2 for lr in anew)  # type: ignore[operator]

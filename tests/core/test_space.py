@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tomllib
 import warnings
 from typing import Any
 
@@ -228,3 +229,21 @@ def test_a_tuple_that_looks_like_a_range_is_named() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Space.of({"betas": (0.9, 0.999), "lr": Constant((1e-4, 1e-1)), "size": (224, 224)})
+
+
+def test_a_space_with_initial_distributions_is_stored_and_may_be_written_by_hand() -> None:
+    space = Space.of(
+        {
+            "lr": LogUniform(1e-5, 1.0, initial=LogUniform(1e-4, 1e-2)),
+            "act": Choice([[1, 2], "a"], initial=[1, 2]),
+            "depth": IntUniform(1, 9, initial=3),
+        }
+    )
+    assert Space.from_json(json.loads(json.dumps(space.to_json()))) == space
+    inner = '{type = "Uniform", low = 0.2, high = 0.3}'
+    text = f'lr = {{type = "Uniform", low = 0, high = 1, initial = {inner}}}'
+    read = Space.from_json(tomllib.loads(text))
+    assert read == Space.of({"lr": Uniform(0, 1, initial=Uniform(0.2, 0.3))})
+    with pytest.raises(ConfigError, match=r"space: lr\.initial: Uniform lacks the field 'high'"):
+        Space.from_json(tomllib.loads(text.replace(", high = 0.3", "")))
+    assert "initial" not in Space.of({"lr": Uniform(0, 1)}).to_json()["lr"]

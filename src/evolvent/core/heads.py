@@ -58,7 +58,7 @@ def first_head(study: StudyRecord, member: int, given: Hyperparameters | None = 
     """
     if given is None:
         given = study.initial[member] if member < len(study.initial) else {}
-    drawn = study.space.sample(rng=stream(study.seed, "initial", member, 0))
+    drawn = study.space.sample_initial(rng=stream(study.seed, "initial", member, 0))
     if not given:
         reason, cause = "drawn from the space", Cause.DRAWN
     elif len(given) == len(drawn):

@@ -66,6 +66,10 @@ class Space(Mapping[str, Distribution]):
         """Draw flat hyperparameters, each independently."""
         return {name: distribution.sample(rng) for name, distribution in self._fields.items()}
 
+    def sample_initial(self, *, rng: np.random.Generator) -> dict[str, Value]:
+        """Draw what a member starts with: likewise, from `initial` where a distribution has it."""
+        return {name: d.sample_initial(rng) for name, d in self._fields.items()}
+
     def check(self, values: Mapping[str, Any], *, partial: bool = False) -> dict[str, Value]:
         """Return flat hyperparameters with their own types (a float stays one when given as 1).
 
@@ -168,7 +172,7 @@ class Space(Mapping[str, Distribution]):
         fields: dict[str, Any] = {}
         for name, value in _walk_json(data):
             if isinstance(value, Mapping) and value:
-                fields[name] = decode(value, DISTRIBUTIONS, what=name, within="space: ")
+                fields[name] = _from_json(name, value)
             else:
                 fields[name] = _distribution(name, value)
         return cls(fields)
@@ -289,7 +293,22 @@ def _to_json(name: str, distribution: Distribution) -> dict[str, Any]:
         data["value"] = to_json(distribution.value)
     elif isinstance(distribution, Listed):
         data["values"] = list(map(to_json, distribution.values))
+    initial = distribution.initial
+    if isinstance(initial, _KINDS):
+        data["initial"] = _to_json(name, initial)
+    elif initial is not None:
+        data["initial"] = to_json(initial)
+    else:
+        data.pop("initial", None)  # written as it was before there was one
     return data
+
+
+def _from_json(name: str, data: Mapping[str, Any]) -> Distribution:
+    initial = data.get("initial")
+    if isinstance(initial, Mapping) and initial.get("type") in DISTRIBUTIONS:
+        kept = decode(initial, DISTRIBUTIONS, what=f"{name}.initial", within="space: ")
+        data = {**data, "initial": kept}
+    return decode(data, DISTRIBUTIONS, what=name, within="space: ")
 
 
 def _check_name(name: Any, fields: Mapping[str, Any]) -> None:

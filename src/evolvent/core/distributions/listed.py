@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -32,7 +32,7 @@ class _Exact(Checked):
         return self.check(value)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class _Listed(_Exact):
     """One of a few values: strings, numbers, booleans, None, or lists and dicts of them.
 
@@ -40,9 +40,15 @@ class _Listed(_Exact):
     """
 
     values: Sequence[Value]
+    initial: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", _listed(type(self).__name__, self.values))
+        self._check_initial()
+
+    def extremes(self) -> Sequence[Value]:
+        """Return all values."""
+        return self.values
 
     def sample(self, rng: np.random.Generator) -> Value:
         """Draw one value, as the log has it: with lists for tuples."""
@@ -73,14 +79,19 @@ class _Listed(_Exact):
         return hash(self._identity())
 
     def _identity(self) -> tuple[Any, ...]:
-        return type(self), identity(self.values)
+        initial = self.initial
+        return (
+            type(self),
+            identity(self.values),
+            initial if isinstance(initial, Checked) or initial is None else identity(initial),
+        )
 
     @property
     def expected(self) -> str:
         return f"one of {', '.join(map(repr, self.values))}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Choice(_Listed):
     """One of `values`, which have no order; with `weights` some are likelier."""
 
@@ -127,6 +138,15 @@ class Constant(_Exact):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", checked_value("Constant", self.value))
+
+    @property
+    def initial(self) -> None:
+        """There is no other value to start with."""
+        return None
+
+    def extremes(self) -> Sequence[Value]:
+        """Return the value."""
+        return (self.value,)
 
     def sample(self, rng: np.random.Generator) -> Value:
         """Return the value, as the log has it: with lists for tuples."""

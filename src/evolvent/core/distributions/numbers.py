@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from sys import float_info
 from typing import Any, ClassVar
 
@@ -19,12 +19,13 @@ _EXACT = 2**53
 _LOG_MAX = math.log(float_info.max)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Interval(Checked):
     """Numbers from `low` to `high`, both included."""
 
     low: float
     high: float
+    initial: Any = field(default=None, kw_only=True)
 
     _log: ClassVar[bool] = False
     _whole: ClassVar[bool] = False
@@ -39,6 +40,14 @@ class _Interval(Checked):
                 f"got low={self.low}, high={self.high}, wanted low below high and a "
                 "finite distance; a single value is a Constant",
             )
+
+        if self._whole and isinstance(self.initial, _Interval) and not self.initial._whole:
+            raise invalid(f"{owner}.initial", f"got {self.initial!r}, wanted one of integers")
+        self._check_initial()
+
+    def extremes(self) -> tuple[float, float]:
+        """Return the bounds."""
+        return self.low, self.high
 
     def sample(self, rng: np.random.Generator) -> float:
         """Draw one value."""
@@ -148,16 +157,18 @@ class LogIntUniform(_Interval):
     _log = _whole = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Normal(Checked):
     """A float around `mean` with standard deviation `sd`; it has no bounds."""
 
     mean: float
     sd: float
+    initial: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", check_number("Normal.mean", self.mean))
         object.__setattr__(self, "sd", check_number("Normal.sd", self.sd, above=0))
+        self._check_initial()
 
     def sample(self, rng: np.random.Generator) -> float:
         """Draw one value."""
