@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import evolvent as ev
+from evolvent.analysis.log import Log
+from evolvent.analysis.plots.axis import Axis
 
 SPACE = {
     "lr": ev.LogUniform(np.float32(1e-4), 1e-1),
@@ -76,5 +78,10 @@ def test_frames_and_explanations_tell_the_values_apart(tmp_path: Path) -> None:
     frame = result.jobs()
     assert set(frame["mix"].cat.categories) == {"1", '"1"', "True"}
     assert {tuple(json.loads(text)) for text in frame["hidden"]} <= {(64, 64), (400, 300)}
+    axes = {
+        n: Axis.of_hyperparameter(Log.read(study.store, study.id), n).categories
+        for n in ("mix", "hidden")
+    }
+    assert axes == {"mix": ("1", '"1"', "true"), "hidden": ("[64, 64]", "[400, 300]")}
     assert result.diversity().spread["hidden"][0] == 1.0
     assert all(str(result.explain(job.id)) for job in study.jobs())

@@ -23,7 +23,7 @@ class Consistency:
 
     def __init__(self, record: StudyRecord, pins: Iterable[JobId]) -> None:
         self._names = frozenset(record.space)
-        self._population = record.population
+        self._metric, self._population = record.metric, record.population
         self._pins = list(pins)
         self._rounds: list[int] = []
         self._parents: list[JobId | None] = []
@@ -48,6 +48,9 @@ class Consistency:
             raise wrong("job", job.id, f"round {len(done)} of this member, if it got so far")
         self._check_names(job.hyperparameters)
         self._check_done("parent", job.parent)
+        value = job.metrics.get(self._metric, job.score)
+        number = value is None or isinstance(value, (float, int))
+        check(number, "metrics", value, f"a number for {self._metric}, the objective")
         done.append(job.state is JobState.DONE)
         return job
 
