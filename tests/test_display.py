@@ -358,9 +358,11 @@ def test_run_shows_failures_that_came_after_its_last_look(tmp_path: Path) -> Non
 
 
 def test_failures_faster_than_can_be_shown_are_not_passed_over_in_silence(tmp_path: Path) -> None:
-    lines = Lines()
-    study = created(tmp_path, max_failures=60)
-    study.run(trainables.stumble, workers=0, progress=lines)
+    lines, study = Lines(), created(tmp_path, max_failures=60)
+    observer = FailuresObserver(lines, study.store, study.id, clock=Clock())
+    observer.start(study.status())
+    study.run(trainables.stumble, workers=0, progress=False)
+    observer.finish(study.status(), "over")
     assert lines[0] == "attempts fail faster than they can be shown; the last 50:"
     assert len(lines) == 51
 

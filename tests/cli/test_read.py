@@ -89,7 +89,7 @@ def test_show_has_a_row_for_every_member() -> None:
     lines = fine("show").splitlines()
     assert lines[1].startswith("finished  6/6 jobs  best height")
     assert [line.split()[:3] for line in lines[4:7]] == [[m, "2/2", "ended"] for m in "012"]
-    assert lines[7].startswith("algorithm: PBT(Truncation(0.25), explore=Chain((Perturb(factors=")
+    assert lines[7].startswith("algorithm: PBT(Truncation(0.25), explore=Chain((Perturb(")
 
 
 def test_show_tells_the_last_failure() -> None:

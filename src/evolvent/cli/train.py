@@ -248,7 +248,7 @@ def worker(
     [bold]Examples[/bold]
       evolvent worker --latest
       evolvent worker sqlite:////data/evolvent.db digits package.module:train
-      evolvent worker sqlite:////data/evolvent.db digits train.py:train -- --epochs 3
+      evolvent worker --latest -- --epochs 3
 
     What comes after -- is the training code's sys.argv.
     Start as many as you like, on any machine that reaches the store, and kill

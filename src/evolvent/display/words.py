@@ -9,8 +9,6 @@ import time
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from evolvent.core.values import text_of
-
 NOTHING = "-"
 _LONGEST = 14
 _SPELLED_OUT = 1e6  # from here on, powers of ten are easier to read than digits
@@ -29,6 +27,8 @@ def compact(value: Any, *, digits: int = 3) -> str:
         return str(value) if abs(value) < _SPELLED_OUT else _rounded(float(value), digits)
     if isinstance(value, float):
         return _rounded(value, digits)
+    from evolvent.core.values import text_of  # noqa: PLC0415 - NumPy, which --help does without
+
     return shortened(text_of(value))
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from evolvent.cli.options import Format
 from evolvent.core.records import JobRecord
-from evolvent.core.values import as_cell
 from evolvent.display.words import compact, shortened
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ def print_json(value: Any) -> None:
 
 def print_csv(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print CSV with a line of titles; what is missing is empty."""
+    from evolvent.core.values import as_cell  # NumPy, which `--help` does without
+
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(titles)
     for row in rows:
