@@ -6,8 +6,10 @@ from typing import Any
 
 from evolvent.core.algorithms import RandomSearch
 from evolvent.core.distributions import LogUniform, Uniform
+from evolvent.core.records import JobState
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
+from evolvent.store.records import StudyStatus
 
 SPACE = Space({"lr": LogUniform(1e-4, 1.0), "momentum": Uniform(0.1, 0.9)})
 
@@ -26,3 +28,8 @@ def study_record(**changes: Any) -> StudyRecord:
         "durability": "process",
     }
     return StudyRecord(**{**settings, **changes})
+
+
+def there_are(status: StudyStatus) -> dict[JobState, int]:
+    """Return how many jobs there are of each state, without those of which there are none."""
+    return {state: n for state, n in status.counts.items() if n}

@@ -13,6 +13,7 @@ from evolvent.core.records import JobState
 from evolvent.store.connect import open_store
 from tests.cli.commands import evolvent, fine, new_study
 from tests.service.threaded import Service, service
+from tests.settings import there_are
 
 CLIMB = """
 at=0; [ -z "$2" ] || at=$(cat "$2/deep/at")
@@ -48,7 +49,7 @@ def test_a_round_starts_from_what_the_round_before_it_left(
 ) -> None:
     text = fine("exec", running.url, "hill", "--workers", workers, "--", "sh", "-c", script, *WORDS)
     assert "finished after 6 jobs" in text
-    assert study.status().counts == {JobState.DONE: 6}
+    assert there_are(study.status()) == {JobState.DONE: 6}
     for job in study.jobs():
         parent = study.job(job.parent) if job.parent else None
         before = parent.metrics["height"] if parent else 0.0
@@ -63,7 +64,7 @@ def test_once_runs_one_job(running: Service, study: ev.Study) -> None:
     result = evolvent(*words)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout.splitlines()[1]) == study.job("m0r0").metrics
-    assert study.status().counts == {JobState.DONE: 1, JobState.QUEUED: 3}
+    assert there_are(study.status()) == {JobState.DONE: 1, JobState.QUEUED: 3}
 
 
 def test_a_command_that_fails_is_told_with_its_last_words(
@@ -72,7 +73,7 @@ def test_a_command_that_fails_is_told_with_its_last_words(
     result = evolvent("exec", running.url, "hill", "--", "sh", "-c", "echo no luck >&2; exit 3")
     assert result.exit_code == 1
     assert "no luck" in result.stderr
-    assert study.status().counts == {JobState.QUEUED: 3}
+    assert there_are(study.status()) == {JobState.QUEUED: 3}
 
 
 def test_without_a_token_nothing_is_claimed(

@@ -19,6 +19,7 @@ from evolvent.store.records import StudyStatus
 from tests import trainables
 from tests.cli.commands import fine, study_file
 from tests.service.threaded import Service, service
+from tests.settings import there_are
 
 
 class Listener(NullObserver):
@@ -64,7 +65,7 @@ def test_run_trains_to_the_end(
 ) -> None:
     with caplog.at_level(logging.DEBUG, "evolvent"):
         result = study.run(trainables.climb, workers=workers, progress=False)
-    assert result.status.counts == {JobState.DONE: 6}
+    assert there_are(result.status) == {JobState.DONE: 6}
     assert study.record.trainable is None  # others would import it: not for a worker to say
     (told,) = [record.message for record in caplog.records if "remember" in record.message]
     assert "'hill' does not remember 'tests.trainables:climb'" in told
@@ -75,14 +76,14 @@ def test_run_of_what_is_finished_returns_its_result(study: ev.Study) -> None:
     first = study.run(trainables.climb, workers=0, progress=False)
     again = study.run(trainables.climb, workers=0, progress=False)
     assert again.best.job == first.best.job
-    assert again.status.counts == {JobState.DONE: 6}
+    assert there_are(again.status) == {JobState.DONE: 6}
 
 
 def test_run_starts_nothing_again_that_was_stopped(running: Service, study: ev.Study) -> None:
     ev.load_study("hill", store=running.store).stop("lunch")
     with pytest.raises(Forbidden, match="this needs admin"):
         study.run(trainables.climb, workers=0, progress=False)
-    assert study.status().counts == {JobState.QUEUED: 3}
+    assert there_are(study.status()) == {JobState.QUEUED: 3}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -119,7 +120,7 @@ def test_an_admin_s_run_is_remembered_and_starts_what_was_stopped(
 def test_worker_command_trains_to_the_end(running: Service) -> None:
     study = new_study(running, trainable="tests.trainables:climb")
     fine("worker", running.url, "hill")
-    assert study.status().counts == {JobState.DONE: 6}
+    assert there_are(study.status()) == {JobState.DONE: 6}
 
 
 @pytest.mark.parametrize("command", ["run", "exec"])
@@ -130,7 +131,7 @@ def test_study_file_of_a_study_that_is_there_is_trained_to_the_end(
     script = """echo $1 > "$2/step"; echo '{{"height": '$1'}}'"""
     words = ("--", "sh", "-c", script, "sh", "{step}", "{directory}")
     fine(command, path, "--store", running.url, *(words if command == "exec" else ()))
-    assert study.status().counts == {JobState.DONE: 6}
+    assert there_are(study.status()) == {JobState.DONE: 6}
 
 
 def test_create_study_goes_on_with_none_but_the_same(running: Service) -> None:
