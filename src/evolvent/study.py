@@ -151,6 +151,8 @@ class Study:
         wall_time_s: float | None = None,
         params: Mapping[str, Any] | None = None,
         keep_alive: int = 1,
+        log_dir: str | Path | None = None,
+        isolate_devices: bool = False,
         progress: bool | Observer = True,
         loggers: Sequence[Logger] = (),
     ) -> Result:
@@ -180,6 +182,11 @@ class Study:
             keep_alive: how many objects of a class a worker keeps, each with a model. With one it
                 is moved from member to member by `load`; with as many as members, each goes on
                 where it was. 0: an object is set up whenever another member is trained.
+            log_dir: directory in which what worker 0 prints goes to the end of `worker-0.log`, and
+                so on; nothing of it is shown then.
+            isolate_devices: let the worker of `"cuda:1"` see no CUDA device but that one (by
+                `CUDA_VISIBLE_DEVICES`), under the name `"cuda:0"`: for JAX and TensorFlow, which
+                take all that they see.
             progress: show a table and a bar (plain lines when piped), and at the end what the log
                 warns of (see `Result.diversity`); or an observer of your own. Neither stops
                 training: where nothing can be shown any more, it is switched off.
@@ -207,6 +214,8 @@ class Study:
             hang_s=hang_s,
             wall_time_s=wall_time_s,
             keep_alive=keep_alive,
+            log_dir=log_dir,
+            isolate_devices=isolate_devices,
         )
         code = with_params(trainable, params)
         check_run(self.store, self.record, code, options)

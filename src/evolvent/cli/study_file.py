@@ -23,8 +23,10 @@ _SETTINGS = (
     "name", "metric", "mode", "population", "rounds", "seed", "synchronous", "durability",
     "target", "max_failures", "trainable", "best",
 )  # fmt: skip
-_RUNNING = ("workers", "devices", "per_device", "threads", "wall_time_s", "keep_alive")
-_TABLES = ("study", "space", "algorithm", "initial")
+_RUNNING = ("workers", "devices", "per_device", "threads", "wall_time_s", "keep_alive",
+    "log_dir", "isolate_devices",
+)  # fmt: skip
+_TABLES = ("study", "space", "algorithm", "initial", "params")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ def read_study_file(path: Path) -> StudyFile:
             raise ConfigError(f"{path}: initial: wanted tables [[initial]], one for each member")
         settings["initial"] = initial
     running = {key: study[key] for key in _RUNNING if key in study}
+    if "params" in tables:
+        running["params"] = _table(tables, "params", path)
     return StudyFile(path, settings, running, study.get("store"), study.get("trainable"))
 
 

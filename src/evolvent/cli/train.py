@@ -89,6 +89,14 @@ class RunOptions(dict[str, Any]):
             typer.Option(min=0, metavar="N", help="Objects of a class that a worker keeps alive."),
         ] = None,
         param: Annotated[list[str] | None, PARAM] = None,
+        log_dir: Annotated[
+            Path | None,
+            typer.Option(metavar="DIR", help="What workers print goes into files there."),
+        ] = None,
+        isolate_devices: Annotated[
+            bool | None,
+            typer.Option("--isolate-devices", help="A worker sees its own CUDA device only."),
+        ] = None,
     ) -> RunOptions:  # fmt: skip
         options = {
             "workers": workers,
@@ -98,6 +106,8 @@ class RunOptions(dict[str, Any]):
             "wall_time_s": wall_time,
             "keep_alive": keep_alive,
             "params": parsed_params(param),
+            "log_dir": log_dir,
+            "isolate_devices": isolate_devices,
         }
         return cls((name, value) for name, value in options.items() if value is not None)
 
@@ -170,6 +180,9 @@ def run(
 
       \[\[initial]]                         # first members, by hand; optional
       lr = 0.1
+
+      \[params]                            # of the training code; optional
+      data_dir = "data"
 
     [bold]Examples[/bold]
       evolvent run study.toml --workers 4

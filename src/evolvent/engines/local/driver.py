@@ -67,7 +67,6 @@ class _Driver:
     ) -> None:
         self._store, self._study, self._options, self._observer = store, study, options, observer
         record, place = store.status(study).record, Place.of(trainable)
-        self._place = place
         self._task: dict[str, Any] = {
             "store": secret_url(store),
             "study": study,
@@ -76,8 +75,6 @@ class _Driver:
                 trainable, record.algorithm, known=place.names, rebound=place.rebound
             ),
         }
-        # In the environment, because libraries read these when they are loaded and never again.
-        self._env = {**os.environ, **options.thread_variables()}
         self._workers: list[WorkerProcess] = []
         self._selector = selectors.DefaultSelector()
         self._error: EvolventError | None = None
@@ -116,7 +113,9 @@ class _Driver:
             "hang_s": self._options.hang_s,
             "keep_alive": self._options.keep_alive,
         }
-        worker = WorkerProcess(slot, {**self._task, "options": options}, env=self._env)
+        # In the environment, because libraries read these when they are loaded and never again.
+        environment = {**os.environ, **self._options.variables(slot)}
+        worker = WorkerProcess(slot, {**self._task, "options": options}, env=environment)
         self._workers.append(worker)
         if self._draining:  # started too late to claim anything
             worker.drain()
@@ -217,10 +216,24 @@ class _Driver:
             worker.drain()
 
     def _print(self, worker: WorkerProcess) -> None:
-        for line in worker.read():
-            self._observer.line(f"worker {worker.slot} | {line}")
+        lines = worker.read()
+        if self._options.log_dir is not None:
+            self._log(worker, lines)
+        else:
+            for line in lines:  # of a bar that redraws itself, how it stands
+                self._observer.line(f"worker {worker.slot} | {line.rpartition(chr(13))[2]}")
         for fd in worker.at_end & self._selector.get_map().keys():
             self._selector.unregister(fd)  # its end would wake us again and again
+
+    def _log(self, worker: WorkerProcess, lines: list[str]) -> None:
+        assert self._options.log_dir is not None  # asked by the caller
+        path = self._options.log_dir / f"worker-{worker.slot}.log"
+        try:
+            if lines:
+                with path.open("a", encoding="utf-8") as file:
+                    file.writelines(f"{line}\n" for line in lines)
+        except OSError as e:  # what cannot be written ends no training
+            self._observer.line(f"{path}: {e.strerror}: {len(lines)} lines are lost")
 
     def _close(self, worker: WorkerProcess) -> None:
         for fd in worker.pipes & self._selector.get_map().keys():

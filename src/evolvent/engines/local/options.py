@@ -7,10 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
+from typing import Any
 
 from evolvent.core.study import StudyRecord
 from evolvent.errors import ConfigError
-from evolvent.validation import check_count, check_number
+from evolvent.validation import check_count, check_flag, check_number, cut
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -42,6 +44,8 @@ class LocalOptions:
         hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang; None: any.
         wall_time_s: hand out no more jobs after so many seconds; None: no limit.
         keep_alive: live objects of a class that each worker keeps.
+        log_dir: where what each worker prints goes into a file; None: it is shown.
+        isolate_devices: let a worker see no CUDA device but its own, which is `cuda:0` for it.
     """
 
     workers: int
@@ -52,9 +56,25 @@ class LocalOptions:
     hang_s: float | None = 600.0
     wall_time_s: float | None = None
     keep_alive: int = 1
+    log_dir: Path | None = None
+    isolate_devices: bool = False
 
     def device(self, slot: int) -> str | None:
-        return self.devices[slot % len(self.devices)] if self.devices else None
+        """Return what a worker is to call its device."""
+        if not self.devices:
+            return None
+        return "cuda:0" if self.isolate_devices else self.devices[slot % len(self.devices)]
+
+    def variables(self, slot: int) -> dict[str, str]:
+        """Return the environment variables that are a worker's own."""
+        variables = self.thread_variables()
+        if self.isolate_devices:
+            number = int(self.devices[slot % len(self.devices)].removeprefix("cuda:"))
+            # A queue may have granted some only, by number or by name: we count among those.
+            granted = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+            names = [name.strip() for name in granted.split(",")] if granted else []
+            variables["CUDA_VISIBLE_DEVICES"] = names[number] if names else str(number)
+        return variables
 
     @property
     def leaves_threads(self) -> bool:
@@ -69,7 +89,7 @@ class LocalOptions:
         return {name: environment.get(name, others) for name in _THREAD_VARIABLES}
 
 
-def local_options(
+def local_options(  # noqa: PLR0913 - what a user may ask of a run, by name
     record: StudyRecord,
     *,
     workers: int | None = None,
@@ -77,6 +97,8 @@ def local_options(
     per_device: int = 1,
     threads: int | None = None,
     keep_alive: int = 1,
+    log_dir: str | Path | None = None,
+    isolate_devices: bool = False,
     **seconds: float | None,
 ) -> LocalOptions:
     """Check what a user asks of a run and fill in what is left open; see `Study.run`.
@@ -89,6 +111,8 @@ def local_options(
         threads: by default the cores are shared out, and a synchronous study takes 1, where the
             environment does not say it (`OMP_NUM_THREADS` and the like).
         keep_alive: as above.
+        log_dir: as above; made if it is not there.
+        isolate_devices: as above.
         seconds: `lease_s`, `hang_s`, `wall_time_s`.
 
     Raises:
@@ -118,8 +142,38 @@ def local_options(
         threads=shared if threads is None else check_count("threads", threads, least=1),
         threads_given=threads is not None,
         keep_alive=check_count("keep_alive", keep_alive, least=0),
+        log_dir=_checked_log_dir(log_dir, workers=n),
+        isolate_devices=_checked_isolation(isolate_devices, slots, workers=n),
         **checked,  # type: ignore[arg-type]  # lease_s is never None
     )
+
+
+def _checked_log_dir(given: Any, *, workers: int) -> Path | None:
+    if given is None:
+        return None
+    if workers == 0:
+        raise ConfigError("log_dir: got it with workers=0, which print in this process: wanted 1")
+    try:
+        directory = Path(given).absolute()
+        directory.mkdir(parents=True, exist_ok=True)
+    except (OSError, TypeError) as e:
+        raise ConfigError(f"log_dir: got {cut(given)}, wanted a directory: {e}") from e
+    return directory
+
+
+def _checked_isolation(given: Any, slots: Sequence[str], *, workers: int) -> bool:
+    if not check_flag("isolate_devices", given):
+        return False
+    granted = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    for name in slots:
+        kind, _, number = name.partition(":")
+        known = kind == "cuda" and number.isdigit()
+        if not known or (granted and int(number) >= len(granted)):
+            wanted = f"cuda:0 to cuda:{len(granted) - 1}" if granted else "one such as cuda:0"
+            raise ConfigError(f"isolate_devices: got device {cut(name)}, wanted {wanted}")
+    if not slots or workers == 0:
+        raise ConfigError("isolate_devices: wanted devices, and workers that are processes")
+    return True
 
 
 def _cores() -> int:
