@@ -94,7 +94,7 @@ from tests.settings import study_record
 stores = [open_store("memory://"), open_store("memory://named")]
 for store in stores:
     staged = store.checkpoints(store.create_study(study_record())).stage("m0r0")
-    print(staged)
+    print(staged, flush=True)  # or the child that is forked prints it, too
 if os.fork() == 0:
     raise SystemExit  # a forked child must leave what its parent still needs
 os.wait()

@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def look(place: Path, out: Path) -> dict[str, Any]:
         "studies": [status.record.name for status in ev.list_studies(url)],
         "jobs": [(str(job.id), job.score) for job in study.jobs()],
         "members": len(study.members()),
-        "frame": len(result.jobs()),
+        "frame": len(result.jobs()) if find_spec("pandas") else None,
         "best": (result.best.checkpoint / "weights").read_text(),
         "explanation": str(study.explain("m1r2")),
         "export": [str(job.id) for job in ev.import_study(export, store="memory://").jobs()],
