@@ -195,7 +195,7 @@ def test_data_is_loaded_once_and_params_reach_setup(tmp_path: Path) -> None:
     result = study.run(Data, params={"data_dir": "here", "k": 100}, workers=0, progress=False)
     assert Data.loads == ["here for s"]
     assert result.best.score > 100
-    assert study.record.trainable is None, "others could not know the params"
+    assert study.record.trainable == "tests.engines.test_live:Data"
 
 
 def _train(job: ev.Job, k: int = 1) -> dict[str, float]:

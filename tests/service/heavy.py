@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from pathlib import Path
 
 import numpy as np
 
@@ -21,3 +24,13 @@ def heavy(job: ev.Job) -> dict[str, float]:
     (job.directory / "weights.bin").write_bytes(weights)
     (job.directory / "state.json").write_text(json.dumps(state))
     return state
+
+
+def heavy_together(job: ev.Job) -> dict[str, float]:
+    """`heavy`, which begins when two workers have come: one alone might do all there is to do."""
+    meeting = Path(os.environ["EVOLVENT_TEST_MEETING"])
+    meeting.mkdir(exist_ok=True)
+    (meeting / str(os.getpid())).touch()
+    while len(list(meeting.iterdir())) < 2:
+        time.sleep(0.01)
+    return heavy(job)

@@ -10,7 +10,14 @@ import typer
 
 from evolvent.cli.options import DEFAULT_STORE, AsJson, Format, StoreUrl, StudyChoice
 from evolvent.cli.render.output import output_console, print_csv, print_json
-from evolvent.cli.train import RunOptions, TrainablePath, observer, show_result, trainable_path
+from evolvent.cli.train import (
+    RunOptions,
+    TrainablePath,
+    give_arguments,
+    observer,
+    show_result,
+    trainable_path,
+)
 
 if TYPE_CHECKING:
     from evolvent.analysis.comparison.comparison import Comparison
@@ -97,6 +104,7 @@ def print_verdicts(report: Comparison | ReplayReport) -> None:
 
 
 def control(
+    ctx: typer.Context,
     study: StudyChoice,
     trainable: TrainablePath = None,
     name: Annotated[
@@ -119,6 +127,7 @@ def control(
 
     opened = study.open()
     path = trainable_path(opened, trainable)
+    give_arguments(ctx, path)
     result = opened.control(name).run(path, progress=observer(as_json), **running)
     show_result(result, as_json=as_json)
     arms = opened.result(), result

@@ -112,7 +112,8 @@ def _broken(message: str) -> str:
     return "\n".join(lines)
 
 
-_PARSERS = dict.fromkeys((exec.exec_, train.run, train.resume, train.worker), CommandParser)
+_TRAINING = (exec.exec_, train.run, train.resume, train.worker, replay.replay, compare.control)
+_PARSERS = dict.fromkeys(_TRAINING, CommandParser)
 _PANELS = {
     "Train": (train, exec, replay),
     "Look": (read, log, compare, explain, plot),

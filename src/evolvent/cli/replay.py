@@ -9,10 +9,17 @@ import typer
 from evolvent.cli.compare import print_verdicts
 from evolvent.cli.options import EXIT_ERROR, EXIT_INTERRUPTED, AsJson, StudyChoice
 from evolvent.cli.render.output import print_json
-from evolvent.cli.train import RunOptions, TrainablePath, observer, trainable_path
+from evolvent.cli.train import (
+    RunOptions,
+    TrainablePath,
+    give_arguments,
+    observer,
+    trainable_path,
+)
 
 
 def replay(
+    ctx: typer.Context,
     study: StudyChoice,
     trainable: TrainablePath = None,
     schedule: Annotated[
@@ -60,9 +67,11 @@ def replay(
     a kill or a crash. A model that fails is told, and left out of the means.
     """
     opened = study.open()
+    path = trainable_path(opened, trainable)
+    give_arguments(ctx, path)
     report = opened.replay(
         schedule,
-        trainable_path(opened, trainable),
+        path,
         seeds=seeds,
         rounds=rounds,
         name=name,

@@ -28,7 +28,8 @@ class SafeStream:
 
     def isatty(self) -> bool:
         stream = self._stream()
-        return stream is not None and bool(stream.isatty())
+        isatty = getattr(stream, "isatty", None)  # what the user has put there may lack it
+        return isatty is not None and bool(isatty())
 
     def write(self, text: str) -> int:
         stream = self._stream()

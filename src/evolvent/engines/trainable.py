@@ -130,7 +130,7 @@ def load_trainable(trainable: Any) -> AnyTrainable:
         ConfigError: as `import_trainable`.
     """
     if isinstance(trainable, PathWithParams):
-        found = with_params(import_trainable(trainable.path), trainable.params)
+        found = with_params(_import(trainable.path), trainable.params)
         return check_trainable(found, trainable.path)
     return import_trainable(trainable) if isinstance(trainable, str) else trainable
 
@@ -143,20 +143,25 @@ def import_trainable(path: str) -> AnyTrainable:
     Raises:
         ConfigError: no such module or name, or it is neither a function nor a `Trainable` class.
     """
+    return check_trainable(_import(path), path)
+
+
+def _import(path: str) -> Any:
     module_name, name = _split_path(path)
     try:
-        found = attrgetter(name)(importlib.import_module(module_name))
+        return attrgetter(name)(importlib.import_module(module_name))
     except ModuleNotFoundError as e:
         raise ConfigError(
             f"trainable {path!r}: no module {e.name!r}: run where it lies, or install it"
         ) from e
     except AttributeError as e:
         raise ConfigError(f"trainable {path!r}: {e}") from e
-    return check_trainable(found, path)
 
 
 def import_path(trainable: Any) -> str | None:
     """Return the `module:name` by which other processes import it; None if there is none."""
+    while isinstance(trainable, functools.partial) and not trainable.args:
+        trainable = trainable.func  # whoever joins has to be given the same arguments
     if isinstance(trainable, PathWithParams):
         return trainable.path
     if isinstance(trainable, str):

@@ -321,3 +321,50 @@ def test_code_of_another_process_is_not_taken_for_ones_own() -> None:
     trainable, algorithm = pickling.unpack_code(pickling.pack_code(inner, None))
     assert trainable() == inner()
     assert algorithm is None
+
+
+def test_values_changed_by_main_are_those_of_the_script(tmp_path: Path) -> None:
+    said = run_script(
+        tmp_path,
+        """
+        import collections, dataclasses
+        import numpy as np
+
+        @dataclasses.dataclass
+        class Config:
+            k: int = 1
+            sizes: list = dataclasses.field(default_factory=list)
+
+        class Net:
+            width = 1
+            def steps(self):
+                return self.width
+
+        def double(x):
+            return 2 * x
+
+        CONFIG, ALIAS = Config(), None
+        ALIAS = [CONFIG]
+        ORDERED, COUNTS = collections.OrderedDict(a=1), collections.defaultdict(int)
+        TABLE, WEIGHTS = {"scale": 1.0, "by": None}, np.zeros(3)
+
+        def train(job):
+            seen = [CONFIG.k, len(CONFIG.sizes), ALIAS[0].k, Net().steps(), ORDERED["a"],
+                    COUNTS["a"], TABLE["by"](TABLE["scale"]), WEIGHTS.sum(), double.calls]
+            return {"Q": job.hyperparameters["lr"], "seen": [float(x) for x in seen]}
+
+        def main():
+            CONFIG.k, Net.width, double.calls = 2, 3, 4
+            CONFIG.sizes.append(64)
+            ORDERED["a"], COUNTS["a"] = 5, 6
+            TABLE.update(scale=3.5, by=double)
+            WEIGHTS[:] = 1.0
+            run(train, rounds=1)
+            print(ev.load_study(store="sqlite:///s.db").jobs()[0].metrics["seen"])
+
+        if __name__ == "__main__":
+            main()
+        """,
+    )
+    assert "6 jobs are the same" in said
+    assert "[2.0, 1.0, 2.0, 3.0, 5.0, 6.0, 7.0, 3.0, 4.0]" in said

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evolvent.engines.place.script import Script, is_installed, running_script
+from evolvent.engines.place.script import Script, is_installed, running_cells, running_script
 
 GUARDED = """
 import torch
@@ -132,3 +132,22 @@ def test_a_program_that_is_installed_is_no_script(tmp_path: Path) -> None:
     assert is_installed(types.__file__)
     assert not is_installed(str(tmp_path / "train.py"))
     assert running_script() is None, "this is pytest"
+
+
+def test_cells_of_a_notebook_that_were_run_before_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert running_cells() is None
+    cells = [
+        "",
+        "import torch",
+        "%matplotlib inline",
+        "torch.manual_seed(1)",
+        "torch.manual_seed(2)",
+    ]
+    vars(main).update(In=cells, get_ipython=object())
+    cells_run = running_cells()
+    assert cells_run is not None
+    assert cells_run.unseen(sys.maxsize) == ["torch.manual_seed(1) (line 3)"]

@@ -159,7 +159,7 @@ WORKER = """
 import sys
 import evolvent as ev
 study = ev.load_study("hill", store=sys.argv[1])
-study.run("tests.service.heavy:heavy", workers=1, progress=False)
+study.run("tests.service.heavy:heavy_together", workers=1, progress=False)
 """
 
 
@@ -183,6 +183,7 @@ def test_workers_on_machines_of_their_own_train_one_study(
                     **os.environ,
                     "EVOLVENT_TOKEN": token,
                     "EVOLVENT_CACHE": str(tmp_path / f"machine{n}"),
+                    "EVOLVENT_TEST_MEETING": str(tmp_path / "log.db") + "-meeting",
                 },
             )
             for n in range(2)

@@ -161,7 +161,7 @@ def test_of_a_single_file_too_damage_names_the_file_and_the_late_writer(
         checkpoints.verify(path.name)
     assert says in str(caught.value)
     assert re.search(
-        rf"'{name}' was written \S+ s after .* join threads and processes", str(caught.value)
+        rf"'{name}' was written \S+ s after .*join threads and processes", str(caught.value)
     )
 
 

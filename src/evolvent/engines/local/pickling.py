@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import argparse
 import functools
 import io
@@ -9,10 +10,15 @@ import logging
 import pickle
 import sys
 import types
-from collections.abc import Callable, Collection
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Collection, Mapping
+from dataclasses import is_dataclass
+from enum import Enum
+from pathlib import PurePath
 from typing import Any
 
 import cloudpickle
+import numpy as np
 
 from evolvent.engines.place.script import globals_of
 from evolvent.errors import ConfigError
@@ -20,6 +26,12 @@ from evolvent.errors import ConfigError
 _MAIN = "__main__"
 _LARGE_BYTES = 100_000_000
 _MOST_ITEMS = 10_000
+_SCALARS = (bool, int, float, complex, str, bytes)
+_MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
+_SEQUENCES = (list, tuple, set, frozenset, deque)
+_NAMESPACES = (argparse.Namespace, types.SimpleNamespace)
+_ATOMS = (Enum, PurePath, np.generic)
+_CODE = (type, types.FunctionType, types.BuiltinFunctionType)
 _Cached = functools._lru_cache_wrapper
 
 
@@ -55,7 +67,7 @@ def pack_code(
         sizes = {"the trainable itself": file.tell()}
         # Values may have been changed since the top level has set them, and as cheaply as this we
         # cannot know which of them are used: by a function in a registry, for instance.
-        pickler.wanted += [n for n in known if n in main and _is_plain(main[n])]
+        pickler.wanted += [name for name in _data_in(main, known) if name in known]
         for name in pickler.wanted:  # grows meanwhile: what is sent may use others
             if name in rebound and not _can_be_sent(main[name], main, known):
                 _logger.warning("workers begin with another value of the global %r", name)
@@ -64,6 +76,9 @@ def pack_code(
             what = f"trainable: its global {name!r}"
             _dump(pickler, (name, main[name]), what, "inside the function")
             sizes[f"the global {name!r}"] = file.tell() - start
+        for name in known:
+            if attributes := _attributes(main.get(name), known):
+                pickler.dump((name, _Attributes(attributes)))
         pickler.dump(None)
         for what, size in sizes.items():
             if size > _LARGE_BYTES:
@@ -81,8 +96,16 @@ def unpack_code(packed: bytes) -> tuple[Any, Any]:
     main = vars(sys.modules[_MAIN])
     while (entry := unpickler.load()) is not None:
         name, value = entry
-        main[name] = _updated(main.get(name), value)
+        if isinstance(value, _Attributes):
+            for attribute, of_ours in value.items():
+                setattr(main[name], attribute, of_ours)
+        else:
+            main[name] = _updated(main.get(name), value)
     return code
+
+
+class _Attributes(dict[str, Any]):
+    """Attributes of a class or function that the worker has by itself, as they are now."""
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
@@ -229,32 +252,81 @@ def _find(scope: dict[str, Any], qualname: str) -> Any:
     return found
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether a value is made of numbers, text and containers of them, and is not large."""
-    left = _MOST_ITEMS
+def _data_in(scope: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    """Return the names of data in a scope, but for functions and classes themselves."""
+    named = ((name, value) for name, value in scope.items() if not name.startswith("__"))
+    return [n for n, x in named if not isinstance(x, _CODE) and _is_data(x, known)]
 
-    def plain(value: Any) -> bool:
-        nonlocal left
-        left -= 1
-        if left < 0:
+
+def _attributes(owner: Any, known: Collection[str]) -> dict[str, Any]:
+    """Return the data among the attributes of a class or function of `__main__`."""
+    if not isinstance(owner, (type, types.FunctionType)) or owner.__module__ != _MAIN:
+        return {}
+    # Members of an enumeration, fields with slots and the like are the business of their class.
+    plain = isinstance(owner, types.FunctionType) or type(owner) in (type, abc.ABCMeta)
+    return {name: vars(owner)[name] for name in _data_in(vars(owner), known)} if plain else {}
+
+
+def _is_data(value: Any, known: Collection[str]) -> bool:
+    """Whether a value is made of numbers, text, arrays and containers of them, and is not large.
+
+    Objects of the script's own classes and of dataclasses are such containers, if they have
+    nothing to say about how they are pickled; functions and classes count where the worker has
+    them, too.
+    """
+    left, n_seen = [value], 0
+    while left and n_seen <= _MOST_ITEMS:
+        one, n_seen = left.pop(), n_seen + 1
+        if _is_atom(one, known):
+            continue
+        inner = _parts(one)
+        if inner is None:
             return False
-        if value is None or type(value) in (bool, int, float, complex, str, bytes):
-            return True
-        if type(value) in (argparse.Namespace, types.SimpleNamespace):
-            return plain(vars(value))
-        if type(value) is dict:
-            return all(plain(k) and plain(v) for k, v in value.items())
-        return type(value) in (list, tuple, set, frozenset) and all(map(plain, value))
+        left += inner
+    return not left  # else it is too large, or contains itself
 
-    return plain(value)
+
+def _is_atom(value: Any, known: Collection[str]) -> bool:
+    if isinstance(value, _CODE):
+        shared = value.__module__ != _MAIN or value.__qualname__.split(".")[0] in known
+        return shared and "<" not in value.__qualname__  # of a lambda, or within a function
+    if isinstance(value, np.ndarray):
+        return not value.dtype.hasobject and value.size <= _MOST_ITEMS
+    return value is None or type(value) in _SCALARS or isinstance(value, _ATOMS)
+
+
+def _parts(value: Any) -> list[Any] | None:
+    """Return what a container consists of; None if it is none."""
+    kind = type(value)
+    if kind in _SEQUENCES:
+        return list(value)
+    if kind in _MAPPINGS:
+        return [getattr(value, "default_factory", None), *value, *value.values()]
+    ours = kind in _NAMESPACES or kind.__module__ == _MAIN or is_dataclass(value)
+    simple = ours and hasattr(value, "__dict__") and not _pickles_itself(kind)
+    return [*vars(value).values()] if simple else None
+
+
+def _pickles_itself(kind: type) -> bool:
+    return any(
+        getattr(kind, name, None) is not getattr(object, name, None)
+        for name in ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
+    )
 
 
 def _updated(mine: Any, value: Any) -> Any:
-    """Return `value`, in the container that others may refer to already, if there is one."""
-    if type(mine) is not type(value) or not isinstance(mine, (dict, list, set)):
+    """Return `value`, in the object that others may refer to already, if there is one."""
+    if type(mine) is not type(value):
         return value
-    if mine != value:
+    if isinstance(mine, (dict, set)):
         mine.clear()
-        extend: Callable[[Any], None] = mine.extend if isinstance(mine, list) else mine.update
-        extend(value)
+        mine.update(value)
+    elif isinstance(mine, (list, deque)):
+        mine.clear()
+        mine.extend(value)
+    elif (type(mine).__module__ == _MAIN or is_dataclass(mine)) and hasattr(mine, "__dict__"):
+        vars(mine).clear()
+        vars(mine).update(vars(value))
+    else:
+        return value
     return mine

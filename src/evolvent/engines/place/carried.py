@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import process
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from evolvent.engines.place.rerun import rerunning
@@ -19,6 +20,7 @@ from evolvent.engines.place.script import (
     Script,
     is_script_path,
     main_line,
+    running_cells,
     running_script,
     script_of,
 )
@@ -68,7 +70,7 @@ class Place:
         else:
             script, line = running_script(), main_line()
             reruns = script is not None and script.reruns(line)
-            if script is not None and not reruns:
+            if not reruns:
                 _warn_of_unseen(script, line)
         return cls(
             argv=list(sys.argv),
@@ -200,12 +202,17 @@ def _rerun(script: Script) -> None:
         ) from e
 
 
-def _warn_of_unseen(script: Script, line: int | None) -> None:
-    unseen = [] if line is None else script.unseen(line)
+def _warn_of_unseen(script: Script | None, line: int | None) -> None:
+    cells = running_cells() if script is None else None
+    if cells is not None:
+        unseen = cells.unseen(sys.maxsize)
+        cure = "do it in the training code, too"
+    else:
+        unseen = [] if script is None or line is None else script.unseen(line)
+        cure = 'put the run under `if __name__ == "__main__":`, and they do it too'
     if unseen:
+        did = "the notebook has done" if script is None else f"{Path(script.path).name} does"
+        where = "" if script is None else " at its top"
         more = f" and {len(unseen) - _MOST_NAMED} more" if len(unseen) > _MOST_NAMED else ""
-        _logger.warning(
-            "workers will not see what %s does at its top: %s%s: put the run under "
-            '`if __name__ == "__main__":`, and they do it too',
-            os.path.basename(script.path), "; ".join(unseen[:_MOST_NAMED]), more,
-        )  # fmt: skip
+        named = "; ".join(unseen[:_MOST_NAMED])
+        _logger.warning("workers will not see what %s%s: %s%s: %s", did, where, named, more, cure)

@@ -12,6 +12,7 @@ import builtins
 import dis
 import functools
 import importlib.util
+import os
 import site
 import sys
 import sysconfig
@@ -148,6 +149,23 @@ def running_script() -> Script | None:
     return read_script(path, module=module)
 
 
+def running_cells() -> Script | None:
+    """Return the cells that a notebook has run before this one, as one script; None elsewhere."""
+    main = vars(sys.modules[_MAIN])
+    cells = main.get("In")
+    if not isinstance(cells, list) or "get_ipython" not in main:
+        return None
+    return Script("the notebook", "\n".join(filter(_is_python, cells[:-1])))
+
+
+def _is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError):  # a magic of IPython, a mistake
+        return False
+    return True
+
+
 def read_script(path: str, *, module: str | None = None) -> Script | None:
     """Return the script in a file; None when it cannot be read as Python."""
     try:
@@ -168,7 +186,8 @@ def script_of(path: str) -> Script:
     file = path.rpartition(":")[0]
     script = read_script(file)
     if script is None:
-        raise ConfigError(f"trainable {path!r}: {file} cannot be read as a Python script")
+        what = "cannot be read as Python" if os.path.exists(file) else "is not there"
+        raise ConfigError(f"trainable {path!r}: the script {os.path.abspath(file)} {what}")
     return script
 
 

@@ -11,7 +11,10 @@ from typing import Any
 
 from evolvent.engines.place.script import globals_of, is_installed
 
-_WEIGHTS = ("load_state_dict", "set_weights")  # of PyTorch's modules and optimizers, of Keras
+_WEIGHTS = {"load_state_dict", "set_weights"}  # of PyTorch's modules and optimizers, of Keras
+_ESTIMATOR = {"fit", "get_params"}  # of scikit-learn
+_METHODS = _WEIGHTS | _ESTIMATOR
+_MOST = 100  # so many parts of a container are looked at
 _logger = logging.getLogger("evolvent")
 
 
@@ -38,9 +41,25 @@ def shared_models(trainable: Any) -> dict[str, str]:
                 value = function.__globals__.get(name)
                 if isinstance(value, (types.FunctionType, type)):
                     left.append(value)
-                elif any(callable(getattr(value, method, None)) for method in _WEIGHTS):
-                    found[name] = type(value).__name__
+                elif kind := _trained_kind(value):
+                    found[name] = kind
     return found
+
+
+def _trained_kind(value: Any) -> str | None:
+    """Return the type of what has weights: the value, or what is in it."""
+    inner = [value]
+    if isinstance(value, dict):
+        inner += value.values()
+    elif isinstance(value, (list, tuple)):
+        inner += value
+    elif type(value).__module__ == "__main__":
+        inner += vars(value).values() if hasattr(value, "__dict__") else ()
+    for one in inner[:_MOST]:
+        methods = {name for name in _METHODS if callable(getattr(one, name, None))}
+        if not isinstance(one, type) and (methods & _WEIGHTS or methods >= _ESTIMATOR):
+            return type(one).__name__
+    return None
 
 
 def _functions(code: Any) -> Iterator[types.FunctionType]:

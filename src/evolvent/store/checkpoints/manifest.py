@@ -140,6 +140,7 @@ def _late_writer(directory: Path, found: Sequence[FileEntry], suspects: Sequence
         return ""
     return (
         f"; {name!r} was written {(last_ns - sealed_ns) / 1e9:.3g} s after it was saved, so"
-        " something still wrote when training had returned: join threads and processes, and close"
-        " files, before that"
+        " something still wrote when training had returned (join threads and processes, and close"
+        " files, before that), or a round wrote to job.checkpoint (job.copy_checkpoint() is to be"
+        " written to)"
     )
