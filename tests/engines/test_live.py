@@ -117,7 +117,12 @@ class AppliesOther(Climb):
         self.width = hyperparameters["width"]
 
 
-@pytest.mark.parametrize("kind", [AppliesNothing, AppliesOther])
+class HandsOn(AppliesOther):
+    def setup(self, hyperparameters: Any, context: ev.Context) -> None:
+        super().setup(dict(hyperparameters), context)
+
+
+@pytest.mark.parametrize("kind", [AppliesNothing, AppliesOther, HandsOn])
 def test_what_only_setup_puts_in_force_is_set_up(tmp_path: Path, kind: type) -> None:
     bench = Bench(tmp_path, kind)
     bench.job("m0r0")
@@ -152,6 +157,18 @@ def test_what_is_in_no_log_is_loaded_and_not_gone_on_with(tmp_path: Path) -> Non
     bench.runner.distrust(JobId(0, 0))
     assert not bench.runner.holds(JobId(0, 0))
     assert bench.job("m0r1", "m0r0") == ["load", "apply"]
+
+
+def test_an_earlier_attempt_is_not_gone_on_with_once_another_counts(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, keep=2)
+    bench.job("m0r0")
+    bench.job("m1r0")
+    bench.job("m0r1", "m0r0", step=7.0)
+    bench.runner.distrust(JobId(0, 1))  # another worker has lost it since: it comes back
+    (tmp_path / "m0r1").rename(tmp_path / "refused")
+    bench.job("m0r1", "m0r0")
+    bench.job("m0r2", "m0r1")
+    assert bench.metrics["at"] == 3.0
 
 
 class Hungry(Climb):

@@ -64,7 +64,6 @@ class LiveObjects:
         self._is_static = _static_names(kind, record)
         self._objects: list[_Live] = []  # the one that was used last at the end
         self._in_use: _Live | None = None
-        self._distrusted: set[JobId] = set()
         self._worker_is_set_up = False
 
     def holds(self, job: JobId | None) -> bool:
@@ -73,14 +72,16 @@ class LiveObjects:
 
     def distrust(self, job: JobId) -> None:
         """What `job` saved here is in no log: another attempt counts. May come from any thread."""
-        self._distrusted.add(job)
+        for live in list(self._objects):
+            if live.holds == job:
+                live.holds = None
 
     def run(self, job: Job, *, parent: JobId | None) -> Mapping[str, Any]:
         """Load if need be, apply, train and save; return what training returned.
 
         An object that raises is thrown away.
         """
-        self._distrusted.discard(job.id)
+        self.distrust(job.id)  # of an earlier attempt, whose report was refused
         # Copied before `setup` and `job` let anybody at them: who pops one there still applies it.
         values = copy.deepcopy(job.hyperparameters)
         self._in_use = None
@@ -174,9 +175,7 @@ class LiveObjects:
         self._in_use = live
 
     def _holder(self, job: JobId | None) -> _Live | None:
-        if job is None or job in self._distrusted:
-            return None
-        return next((live for live in self._objects if live.holds == job), None)
+        return next((live for live in self._objects if job is not None and live.holds == job), None)
 
     def _discard_in_use(self) -> None:
         if self._in_use is not None:
@@ -199,12 +198,18 @@ def _static_names(kind: type[Trainable], record: StudyRecord | None) -> Callable
     explored: frozenset[str] = frozenset()
     if record is not None and isinstance(record.algorithm, PBT):
         explored = explored_names(record.algorithm.explore_strategy, record.space)
-    set_up, _ = _uses(kind.setup)
+    set_up, hands_on = _uses(kind.setup)
     applied, whole = _uses(kind.apply)
     if not applied and not whole:  # an `apply` that applies nothing leaves all to `setup`
         explored = frozenset()
-    only_set_up = frozenset() if whole else set_up - applied
-    return lambda name: name not in explored or name.split(".")[0] in only_set_up
+
+    def is_static(name: str) -> bool:
+        first = name.split(".", maxsplit=1)[0]
+        # Of what `setup` hands on, it may use any name that `apply` does not.
+        only_set_up = not whole and first not in applied and (hands_on or first in set_up)
+        return name not in explored or only_set_up
+
+    return is_static
 
 
 def _uses(method: Callable[..., Any]) -> tuple[frozenset[str], bool]:
