@@ -10,12 +10,13 @@ import logging
 import pickle
 import sys
 import types
-from collections import Counter, OrderedDict, defaultdict, deque
+import weakref
+from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
 from collections.abc import Collection, Mapping
 from dataclasses import is_dataclass
 from enum import Enum
 from pathlib import PurePath
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 import numpy as np
@@ -69,7 +70,8 @@ def pack_code(
         # cannot know which of them are used: by a function in a registry, for instance.
         pickler.wanted += [name for name in _data_in(main, known) if name in known]
         for name in pickler.wanted:  # grows meanwhile: what is sent may use others
-            if name in rebound and not _can_be_sent(main[name], main, known):
+            ours = name in rebound or name in known
+            if ours and not _can_be_sent(main[name], main, known):
                 _logger.warning("workers begin with another value of the global %r", name)
                 continue
             start = file.tell()
@@ -97,8 +99,9 @@ def unpack_code(packed: bytes) -> tuple[Any, Any]:
     while (entry := unpickler.load()) is not None:
         name, value = entry
         if isinstance(value, _Attributes):
-            for attribute, of_ours in value.items():
-                setattr(main[name], attribute, of_ours)
+            owner = main[name]
+            for attribute, sent in value.items():
+                setattr(owner, attribute, _updated(getattr(owner, attribute, None), sent))
         else:
             main[name] = _updated(main.get(name), value)
     return code
@@ -114,6 +117,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
     Attributes:
         wanted: names of `__main__` to be sent too, in the order in which they were met.
     """
+
+    dispatch_table: ClassVar[ChainMap[type, Any]] = ChainMap(
+        {
+            # It has a lock before Python 3.12.
+            functools.cached_property: lambda p: (_make_cached_property, (p.func, p.attrname)),
+            weakref.WeakKeyDictionary: lambda d: (weakref.WeakKeyDictionary, (dict(d),)),
+        },
+        cloudpickle.Pickler.dispatch_table,
+    )
 
     def __init__(self, file: io.BytesIO, main: dict[str, Any], known: Collection[str]) -> None:
         super().__init__(file)
@@ -237,6 +249,12 @@ def _make_cached(function: Any, parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
 
 
+def _make_cached_property(function: Any, name: str | None) -> Any:
+    made: functools.cached_property[Any] = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
 def _content(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
@@ -302,9 +320,14 @@ def _parts(value: Any) -> list[Any] | None:
         return list(value)
     if kind in _MAPPINGS:
         return [getattr(value, "default_factory", None), *value, *value.values()]
-    ours = kind in _NAMESPACES or kind.__module__ == _MAIN or is_dataclass(value)
-    simple = ours and hasattr(value, "__dict__") and not _pickles_itself(kind)
+    simple = _holds_attributes(value) and not _pickles_itself(kind)
     return [*vars(value).values()] if simple else None
+
+
+def _holds_attributes(value: Any) -> bool:
+    kind = type(value)
+    ours = kind in _NAMESPACES or kind.__module__ == _MAIN or is_dataclass(value)
+    return ours and hasattr(value, "__dict__")
 
 
 def _pickles_itself(kind: type) -> bool:
@@ -324,7 +347,7 @@ def _updated(mine: Any, value: Any) -> Any:
     elif isinstance(mine, (list, deque)):
         mine.clear()
         mine.extend(value)
-    elif (type(mine).__module__ == _MAIN or is_dataclass(mine)) and hasattr(mine, "__dict__"):
+    elif _holds_attributes(mine):
         vars(mine).clear()
         vars(mine).update(vars(value))
     else:
