@@ -210,6 +210,28 @@ def test_a_script_without_a_guard_is_told_what_workers_lack(tmp_path: Path) -> N
     assert 'put the run under `if __name__ == "__main__":`' in line
 
 
+def test_workers_find_the_source_of_cells_and_of_a_script_that_is_edited(tmp_path: Path) -> None:
+    said = run_script(
+        tmp_path,
+        """
+        import inspect, linecache
+        CELL = (
+            "def train(job):\\n"
+            "    Path(__file__).write_text('# edited')\\n"
+            "    assert len(source(run)) == length\\n"
+            "    return {'Q': 1.0, 'n': len(source(train))}"
+        )
+        linecache.cache["<cell>"] = (len(CELL), None, CELL.splitlines(keepends=True), "<cell>")
+        exec(compile(CELL, "<cell>", "exec"))
+        source, length = inspect.getsource, len(inspect.getsource(run))
+
+        if __name__ == "__main__":
+            run(train, workers=(2,))
+        """,
+    )
+    assert "18 jobs are the same" in said
+
+
 def test_a_study_made_at_the_top_is_found_again_by_workers(tmp_path: Path) -> None:
     said = run_script(
         tmp_path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import linecache
 import logging
 import os
 import sys
@@ -44,6 +45,7 @@ class Place:
         directory: the one in which it is now.
         script: None in a notebook, a shell, or a program that is installed.
         reruns: whether workers run the top level of the script, as its guard allows.
+        sources: text of code that is in no file, such as that of a notebook's cells, by its name.
         filters: of warnings.
         log: levels of loggers, and what shows the records.
     """
@@ -54,6 +56,7 @@ class Place:
     directory: str
     script: Script | None
     reruns: bool
+    sources: dict[str, str]
     filters: list[_Filter]
     log: LogSetup
 
@@ -79,6 +82,7 @@ class Place:
             directory=os.getcwd(),
             script=script,
             reruns=reruns,
+            sources=_sources(script),
             filters=_warning_filters(),
             log=LogSetup.of_process(),
         )
@@ -101,6 +105,8 @@ class Place:
         """
         sys.path[:] = self.path
         sys.argv[:] = self.argv
+        for name, text in self.sources.items():  # for tracebacks, and who reads source at run time
+            linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
         if self.script is not None and self.reruns:
             # From where the script began: its top level may go elsewhere, by a relative path.
             with contextlib.suppress(OSError):
@@ -174,6 +180,16 @@ def _format(formatter: logging.Formatter | None) -> tuple[Any, ...] | None:
         return None
     style = {logging.StrFormatStyle: "{", logging.StringTemplateStyle: "$"}
     return formatter._fmt, formatter.datefmt, style.get(type(formatter._style), "%")
+
+
+def _sources(script: Script | None) -> dict[str, str]:
+    found = {
+        name: "".join(linecache.getlines(name))
+        for name in list(linecache.cache)
+        if not os.path.exists(name) and linecache.cache[name][-1] == name
+    }
+    # A script may be edited while it runs.
+    return found if script is None else found | {script.path: script.source}
 
 
 def _warning_filters() -> list[_Filter]:
