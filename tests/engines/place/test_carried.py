@@ -232,22 +232,52 @@ def test_workers_find_the_source_of_cells_and_of_a_script_that_is_edited(tmp_pat
     assert "18 jobs are the same" in said
 
 
-def test_a_study_made_at_the_top_is_found_again_by_workers(tmp_path: Path) -> None:
+def test_a_study_made_at_the_top_is_found_again_by_workers_and_helpers(tmp_path: Path) -> None:
     said = run_script(
         tmp_path,
         """
-        study = ev.create_study("s", metric="Q", mode="max", population=6, rounds=1,
+        import multiprocessing
+        study = ev.create_study("s", metric="Q", mode="max", population=1, rounds=1,
                                 space={"lr": ev.Uniform(0.1, 1)}, store="sqlite:///s.db")
 
         def train(job):
-            return {"Q": float(study.name == job.study)}
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                return {"Q": float(pool.apply(name) == study.name == job.study)}
+
+        def name():
+            return study.name
 
         if __name__ == "__main__":
             print(study.run(train, workers=1, progress=False).best.score)
             print(study.record.trainable)
         """,
     )
-    assert said.splitlines()[-2:] == ["1.0", f"{tmp_path}/train.py:train"]
+    assert said.splitlines()[:2] == ["1.0", f"{tmp_path}/train.py:train"]
+
+
+def test_a_helper_that_comes_to_the_run_does_not_run_it(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        TOP
+        + textwrap.dedent(
+            """
+            import multiprocessing
+            from concurrent.futures import ProcessPoolExecutor
+
+            def train(job):
+                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                    return {"Q": pool.submit(abs, 1).result()}
+
+            ev.create_study("s", metric="Q", mode="max", population=1, rounds=1, max_failures=0,
+                            space={"x": ev.Uniform(0, 1)}, store="sqlite:///s.db",
+                            exist_ok=True).run(train, workers=1)
+            """
+        )
+    )
+    command = [sys.executable, "train.py"]
+    done = subprocess.run(
+        command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert "a process that training code has spawned came to it" in done.stdout + done.stderr
 
 
 def test_a_top_level_that_raises_in_a_worker_is_shown(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""Whether this process is a worker that runs the top level of the user's script just now."""
+"""Whether this process runs the top level of the user's script again, for another one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import process
 
 from evolvent.errors import ConfigError
 
@@ -23,7 +24,7 @@ def rerunning(script: str) -> Iterator[None]:
 
 def is_rerun() -> bool:
     """Whether what the script makes at its top is there already: the script itself has made it."""
-    return _script is not None
+    return _rerunner() is not None
 
 
 def refuse_in_rerun(what: str) -> None:
@@ -32,8 +33,15 @@ def refuse_in_rerun(what: str) -> None:
     Raises:
         ConfigError: a worker has come to it at the top level of the script.
     """
+    who = _rerunner()
+    if who is not None:
+        raise ConfigError(f'{what}: {who}: put it under the guard, `if __name__ == "__main__":`')
+
+
+def _rerunner() -> str | None:
     if _script is not None:
-        raise ConfigError(
-            f"{what}: a worker came to it while it ran the top level of {_script}: put it under "
-            'the guard, `if __name__ == "__main__":`'
-        )
+        return f"a worker came to it while it ran the top level of {_script}"
+    # As `multiprocessing` itself asks; it would start processes that start processes.
+    if getattr(process.current_process(), "_inheriting", False):
+        return "a process that training code has spawned came to it at the top level of the script"
+    return None
