@@ -39,6 +39,11 @@ def cut(value: Any, longest: int = 80) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
+def utf8_text(text: str) -> str:
+    """Return a text as UTF-8 can hold it: of file names and outputs that are not, backslashes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line outside evolvent that led here, however many calls lie between."""
     level = 1

@@ -57,6 +57,14 @@ class FailuresContract:
         job = store.job(crew.id, M0R0)
         assert (job.state, job.error) == (JobState.FAILED, failure.message)
 
+    def test_what_utf8_cannot_hold_is_told_all_the_same(self, store: Store) -> None:
+        crew = Crew(store, population=2, max_failures=0)
+        name = b"caf\xe9.txt".decode("utf-8", "surrogateescape")  # as os.listdir gives it
+        crew.fail(crew.claim(), Failure(FailureKind.INVALID, f"no {name}", f"line 1: no {name}"))
+        assert store.job(crew.id, M0R0).error == r"line 1: no caf\udce9.txt"
+        store.stop(crew.id, reason=name)
+        assert store.status(crew.id).stopped == r"caf\udce9.txt"
+
     def test_returned_job_is_requeued_as_often_as_it_takes(self, store: Store) -> None:
         crew = Crew(store, population=1, max_failures=0)
         for _ in range(MAX_LOSSES + 5):

@@ -66,6 +66,13 @@ def test_nested_names_are_joined_with_dots_and_names_become_text() -> None:
     assert kept_metrics(nested, study="nested") == plain
 
 
+def test_what_utf8_cannot_hold_is_written_with_backslashes() -> None:
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    found = kept("bytes", **{name: 1.0, "file": name, "files": [name, {name: 2}]})
+    plain = r"caf\udce9"
+    assert found == {plain: 1.0, "file": plain, "files": [plain, {plain: 2}]}
+
+
 @pytest.mark.parametrize(
     "given",
     [object(), {1, 2}, b"raw", 1j, Path("x"), np.zeros(2, complex), [object()], {(1, 2): 0.1}],

@@ -15,6 +15,7 @@ import numpy as np
 
 from evolvent.errors import TrainableError
 from evolvent.store.codec.fields import DEEPEST, NOT_FINITE
+from evolvent.validation import utf8_text
 
 MOST = 2**16
 """So many characters of JSON one report may hold beside its numbers."""
@@ -102,7 +103,7 @@ def _flat(values: Mapping[Any, Any], *, study: str, prefix: str = "") -> Iterato
 
 def _key(key: Any) -> str | None:
     if isinstance(key, str):
-        return str(key)
+        return utf8_text(key)
     number = key is None or isinstance(key, (Real, np.bool_))
     return str(_item(key)) if number else None
 
@@ -112,7 +113,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return NOT_FINITE.get(value, str(value))
+        return NOT_FINITE.get(value) or utf8_text(value)
     if isinstance(value, (Real, Decimal)):
         return _number(value)
     if isinstance(value, (Mapping, list, tuple)):

@@ -36,7 +36,7 @@ from evolvent.store.records import (
     Report,
     StudyState,
 )
-from evolvent.validation import invalid
+from evolvent.validation import invalid, utf8_text
 from tests.contract.reference.study import ReferenceStudy, Slot
 
 
@@ -102,7 +102,7 @@ def fail(study: ReferenceStudy, slot: Slot, failure: Failure) -> None:
     """Note a failed attempt; requeue the job, or append it to the log as failed."""
     slot.failures += failure.kind is FailureKind.RAISED
     slot.losses += failure.kind is FailureKind.LOST
-    slot.error = failure.traceback or failure.message
+    slot.error = utf8_text(failure.traceback or failure.message)
     row = study.record_of(slot, JobState.FAILED)
     noted = FailedAttempt(row.id, slot.attempt, failure, slot.worker or "", time.time())
     study.failed.append(noted)

@@ -31,6 +31,7 @@ from evolvent.store.records import (
     named,
 )
 from evolvent.store.sql.idempotency import fingerprint
+from evolvent.validation import utf8_text
 from tests.contract.reference import rules
 from tests.contract.reference.dump import ReferenceArchive
 from tests.contract.reference.studies import Studies
@@ -142,7 +143,7 @@ class ReferenceStore(ReferenceArchive):
 
     def stop(self, study: int, *, reason: str) -> None:
         with self._open.change(study) as it:
-            it.stopped, it.at_target = reason, False
+            it.stopped, it.at_target = utf8_text(reason), False
 
     def resume(self, study: int) -> None:
         with self._open.change(study) as it:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -41,7 +42,7 @@ from evolvent.store.records import (
     StudyStatus,
     Wait,
 )
-from evolvent.validation import cut, invalid
+from evolvent.validation import cut, invalid, utf8_text
 
 _JSON = {"Content-Type": "application/json"}
 _NO_WAIT = Wait(0.0)
@@ -149,19 +150,19 @@ class HttpStore:
         self._send_fenced(lease, "report", m.REPORT, body)
 
     def fail(self, lease: Lease, failure: Failure) -> None:
-        self._send_fenced(lease, "fail", m.FAIL, m.FailBody(m.Fence.of(lease), failure))
+        self._send_fenced(lease, "fail", m.FAIL, m.FailBody(m.Fence.of(lease), _legible(failure)))
 
     def release(self, study: int, *, worker: str, failure: Failure) -> int:
-        body = m.ReleaseBody(worker, failure)
+        body = m.ReleaseBody(worker, _legible(failure))
         return self._post(f"/studies/{study}/release", m.RELEASE, body, m.RELEASED)
 
     def reparent(self, lease: Lease, *, parent: JobId, reason: str) -> Lease:
-        body = m.ReparentBody(m.Fence.of(lease), parent, reason)
+        body = m.ReparentBody(m.Fence.of(lease), parent, utf8_text(reason))
         data = self._send_fenced(lease, "reparent", m.REPARENT, body)
         return self._transport.read(m.LEASE, data)
 
     def stop(self, study: int, *, reason: str) -> None:
-        self._send(f"/studies/{study}/stop", m.STOP, m.StopBody(reason))
+        self._send(f"/studies/{study}/stop", m.STOP, m.StopBody(utf8_text(reason)))
 
     def resume(self, study: int) -> None:
         self._send(f"/studies/{study}/resume", m.NOTHING, {})
@@ -304,6 +305,11 @@ def _stored(algorithm: Algorithm) -> object:
         return algorithm_to_json(algorithm)
     except ConfigError:
         return algorithm
+
+
+def _legible(failure: Failure) -> Failure:
+    traceback = None if failure.traceback is None else utf8_text(failure.traceback)
+    return replace(failure, message=utf8_text(failure.message), traceback=traceback)
 
 
 def quoted(text: str) -> str:

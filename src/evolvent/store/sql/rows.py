@@ -11,6 +11,7 @@ from evolvent.core.heads import Head, HeadState
 from evolvent.core.records import Cause, JobId, JobRecord, JobState, Value
 from evolvent.core.study import StudyRecord
 from evolvent.store.records import JOB_COLUMNS, FailedAttempt, Failure, FailureKind, StoppedBy
+from evolvent.validation import utf8_text
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -29,7 +30,7 @@ def decode(text: str) -> Any:
 
 def storable_text(text: str) -> str:
     """Replace what a database cannot hold: zeros, and what UTF-8 has no bytes for."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    return utf8_text(text).replace("\0", "\\x00")
 
 
 def storable(value: Any) -> Any:
