@@ -69,6 +69,8 @@ def identity(value: Any) -> Hashable:
         return list, tuple(map(identity, value))
     if isinstance(value, Mapping):
         return dict, frozenset((name, identity(inner)) for name, inner in value.items())
+    if not isinstance(value, Hashable):  # a set; it equals nothing that a log can hold
+        return type(value), id(value)
     return _kind(value), value
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 import random
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,51 @@ def test_what_it_returns_is_typed_and_clipped() -> None:
 def test_what_does_not_fit_is_an_error_that_names_the_function(returned: Any, message: str) -> None:
     with pytest.raises(DecisionError, match=f"(?s)CustomExplore.*returned.*{message}"):
         explored(lambda h, rng: returned)
+
+
+class Lazy(dict[str, float]):
+    def items(self) -> Any:
+        raise KeyError("lost")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise AttributeError("no text")
+
+
+def raises(error: BaseException) -> Any:
+    def fail(h: dict[str, Any], rng: np.random.Generator) -> None:
+        raise error
+
+    return fail
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return reduce(lambda inner, _: {"lr": inner}, range(depth), {})
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda h, rng: {1: 0.5}, "returned {1: 0.5}: .*name 1"),
+        (lambda h, rng: {"net": {"width": {"of": {1, 2}}}}, "returned .*got {.of.: {1, 2}}"),
+        (lambda h, rng: Lazy(lr=1.0), "returned a Lazy that cannot be read: KeyError: 'lost'"),
+        (lambda h, rng: nested(5000), "returned a dict that cannot be read: RecursionError"),
+        (raises(Mute()), "raised Mute: it cannot be printed"),
+        (raises(SystemExit(3)), "raised SystemExit: 3"),
+    ],
+)
+def test_whatever_goes_wrong_is_one_kind_of_error_so_that_the_round_is_kept(
+    function: Any, message: str
+) -> None:
+    with pytest.raises(DecisionError, match=f"(?s)CustomExplore.*{message}"):
+        explored(function)
+
+
+def test_a_set_within_a_dict_is_none_of_a_list() -> None:
+    space = Space({"lr": Choice([{"layers": [1, 2]}, 0.5])})
+    with pytest.raises(DecisionError, match=r"lr: got .*wanted one of"):
+        explored(lambda h, rng: {"lr": {"layers": {1, 2}}}, space)
 
 
 def test_a_category_outside_its_list_is_an_error() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.rng import realised, stream
 from evolvent.core.space import Space
-from evolvent.errors import ConfigError, DecisionError, OutOfSpace
+from evolvent.errors import ConfigError, DecisionError
 from evolvent.validation import invalid, warn
 
 _TRIALS = 16
@@ -132,13 +132,18 @@ class CustomExplore:
         function, given = self._function(), space.given(mine)
         try:
             returned = function(given, realised(rng))
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             raise DecisionError(f"{self!r} raised {_describe(e)}") from e
-        new = _plain(given if returned is None else returned)
+        new: Any = given if returned is None else returned
         try:
+            new = _plain(new)
             moved = {**mine, **space.clip(new)}
-        except OutOfSpace as e:
+        except ConfigError as e:
             raise DecisionError(f"{self!r} returned {new!r:.200}: {e}", field=e.field) from e
+        except Exception as e:  # whatever reading it comes to, no finished round may be lost
+            kind = type(returned).__name__
+            problem = f"{self!r} returned a {kind} that cannot be read: {_describe(e)}"
+            raise DecisionError(problem) from e
         return moved, returned is not None or space.given(mine) != given
 
     def _try(self, space: Space, draw: int) -> tuple[dict[str, Value], bool]:
@@ -162,12 +167,16 @@ class CustomExplore:
             raise invalid("explore", f"{self!r} takes {signature}: {e}; {wanted}") from None
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     """Return an error in a line, and below it where in the function it was raised."""
     own = error.__traceback__
     inside = own.tb_next if own is not None and own.tb_next is not None else own
     lines = "".join(traceback.format_exception(type(error), error, inside)).rstrip()
-    return f"{type(error).__name__}: {error}\n{lines}"
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - its own `__str__` may fail, too
+        text = "it cannot be printed"
+    return f"{type(error).__name__}: {text}\n{lines}"
 
 
 def _plain(value: Any) -> Any:
