@@ -14,13 +14,14 @@ from rich.console import Console
 
 from evolvent.core.algorithms import PBT
 from evolvent.core.distributions import Uniform
+from evolvent.core.explore import CustomExplore, Perturb
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
 from evolvent.display.failures import FailuresObserver
 from evolvent.display.progress import Progress, progress_line
 from evolvent.display.table import study_table
-from evolvent.display.words import compact, duration, size
+from evolvent.display.words import compact, duration, settings, size
 from evolvent.engines.observer import Observer
 from evolvent.store.records import MemberView, StudyState, StudyStatus
 from evolvent.studies import create_study
@@ -30,6 +31,12 @@ from tests import trainables
 DONE, FAILED, QUEUED, RUNNING = (
     JobState.DONE, JobState.FAILED, JobState.QUEUED, JobState.RUNNING,
 )  # fmt: skip
+
+
+def test_a_strategy_is_shown_as_the_call_that_makes_it() -> None:
+    algorithm = PBT(explore=[Perturb(factors=(0.5, 2)), CustomExplore("pkg.mod:step")])
+    shown = "PBT(explore=Chain((Perturb(factors=(0.5, 2)), CustomExplore('pkg.mod:step'))))"
+    assert settings(algorithm) == shown
 
 
 def status(  # noqa: PLR0913 - a builder: one keyword a wish

@@ -44,11 +44,11 @@ def settings(value: Any) -> str:
     if not is_dataclass(value):
         return f"{value:.6g}" if isinstance(value, float) else repr(value)
     parts = []
-    for number, field in enumerate(fields(value)):
+    for number, field in enumerate(f for f in fields(value) if f.init):
         given = getattr(value, field.name)
-        if number == 0 and given is not None:
+        if number == 0 and not field.kw_only and given is not None:
             parts.append(settings(given))
-        elif number and given != field.default:
+        elif given != field.default:
             parts.append(f"{field.name}={settings(given)}")
     return f"{type(value).__name__}({', '.join(parts)})"
 
