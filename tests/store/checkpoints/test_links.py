@@ -123,6 +123,20 @@ def test_a_copy_has_the_links_and_may_be_written_to(
         assert not (path / name).stat().st_mode & 0o200
 
 
+def test_a_copy_may_be_made_anew_and_writes_through_no_link(
+    checkpoints: LocalCheckpoints, tmp_path: Path
+) -> None:
+    path, copy = checkpoints.path(checkpoints.seal(staged(checkpoints))), tmp_path / "copy"
+    copy_tree(path, copy)
+    (tmp_path / "other").write_text("mine")
+    (copy / "step_1" / "model").unlink()
+    (copy / "step_1" / "model").symlink_to(tmp_path / "other")
+    copy_tree(path, copy)
+    assert (tmp_path / "other").read_text() == "mine"
+    assert (copy / "step_1" / "model").read_text() == "weights 1"
+    assert os.readlink(copy / "latest") == "step_2"
+
+
 def test_links_are_made_behind_files_and_never_over_one(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("a file")
     make_links(tmp_path, [FileEntry.empty("there", link="x"), FileEntry.empty("a/b", link="../x")])

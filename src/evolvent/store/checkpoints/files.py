@@ -176,6 +176,8 @@ def copy_tree(source: str | Path, target: str | Path) -> None:
         entries = list(found)
     for entry in entries:
         place = os.path.join(target, entry.name)
+        if os.path.islink(place):  # of an earlier copy, or of the user: nothing is written through
+            os.unlink(place)
         if entry.is_symlink():
             os.symlink(os.readlink(entry.path), place)
         elif entry.is_dir():
