@@ -358,6 +358,24 @@ def test_every_attempt_that_fails_during_a_run_is_told_in_one_line(tmp_path: Pat
     assert len(lines) == 2
 
 
+def test_where_nothing_new_has_failed_no_tracebacks_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, asked = created(tmp_path), []
+    study.run(trainables.stumble, workers=0, progress=False)
+    failures = study.store.failures
+
+    def counted(study: int, *, limit: int) -> Any:
+        asked.append(limit)
+        return failures(study, limit=limit)
+
+    monkeypatch.setattr(study.store, "failures", counted)
+    observer = FailuresObserver(Lines(), study.store, study.id, clock=Clock())
+    observer.start(study.status())
+    observer.finish(study.status(), "over")
+    assert asked == [1, 1]
+
+
 def test_run_shows_failures_that_came_after_its_last_look(tmp_path: Path) -> None:
     lines = Lines()
     created(tmp_path).run(trainables.stumble, workers=0, progress=lines)

@@ -32,7 +32,7 @@ class FailuresObserver(Observer):
         self._looked_at = clock()
 
     def start(self, status: StudyStatus) -> None:
-        self._last = next(iter(self._store.failures(self._study, limit=1)), None)
+        self._last = self._newest()
         self._inner.start(status)
 
     def update(self, status: StudyStatus, members: Callable[[], list[MemberView]]) -> None:
@@ -50,8 +50,13 @@ class FailuresObserver(Observer):
     def close(self) -> None:
         self._inner.close()
 
+    def _newest(self) -> FailedAttempt | None:
+        return next(iter(self._store.failures(self._study, limit=1)), None)
+
     def _show(self) -> None:
-        newest = self._store.failures(self._study, limit=_MOST)
+        # Mostly there is nothing new, and each has its whole traceback.
+        is_new = self._newest() != self._last
+        newest = self._store.failures(self._study, limit=_MOST) if is_new else []
         self._looked_at = self._clock()
         seen = newest.index(self._last) + 1 if self._last in newest else 0
         if newest:
