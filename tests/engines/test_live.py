@@ -131,6 +131,16 @@ def test_what_only_setup_puts_in_force_is_set_up(tmp_path: Path, kind: type) -> 
     assert bench.metrics["at"] == 3.0
 
 
+@pytest.mark.parametrize("kind", [AppliesNothing, AppliesOther])
+def test_a_copy_of_who_was_trained_just_now_is_set_up_too(tmp_path: Path, kind: type) -> None:
+    bench = Bench(tmp_path, kind)
+    bench.job("m0r0", step=5.0)
+    assert not bench.runner.holds(JobId(0, 0), {"step": 2.0, "width": 8})
+    assert bench.runner.holds(JobId(0, 0), {"step": 5.0, "width": 8})
+    assert "setup" in bench.job("m1r1", "m0r0", step=2.0)
+    assert bench.metrics["at"] == 7.0
+
+
 class LoadsOnce(Climb):
     def load(self, directory: Path) -> None:
         if hasattr(self, "loaded"):

@@ -61,14 +61,18 @@ class LiveObjects:
         """
         self._kind, self._params, self._most = kind, params, max(1, keep_alive)
         self._moves = keep_alive > 0 and record is not None
+        self._checks_static = record is not None
         self._is_static = _static_names(kind, record)
         self._objects: list[_Live] = []  # the one that was used last at the end
         self._in_use: _Live | None = None
         self._worker_is_set_up = False
 
-    def holds(self, job: JobId | None) -> bool:
-        """Whether an object is in the state that `job` saved."""
-        return self._holder(job) is not None
+    def holds(self, job: JobId | None, hyperparameters: Mapping[str, Any] | None = None) -> bool:
+        """Whether an object is in the state that `job` saved, and can go on with these values."""
+        live = self._holder(job)
+        if live is None or hyperparameters is None:
+            return live is not None
+        return self._can_go_on(live, self._static_of(hyperparameters))
 
     def distrust(self, job: JobId) -> None:
         """What `job` saved here is in no log: another attempt counts. May come from any thread."""
@@ -103,11 +107,10 @@ class LiveObjects:
             self._discard(self._objects[0])
 
     def _prepare(self, job: Job, parent: JobId | None) -> _Live:
-        live = self._holder(parent)
-        if live is not None:
+        live, static = self._holder(parent), self._static_of(job.hyperparameters)
+        if live is not None and self._can_go_on(live, static):
             self._take(live, job)
             return live
-        static = {n: x for n, x in Space.flatten(job.hyperparameters).items() if self._is_static(n)}
         # A member that may get an object of its own, and then load nothing, is not moved into one.
         alike = [live for live in self._objects if live.static == static]
         can_move = job.checkpoint is not None or self._kind.reset is not Trainable.reset
@@ -116,6 +119,14 @@ class LiveObjects:
                 return alike[0]
             self._discard(alike[0])
         return self._set_up(job, static)
+
+    def _static_of(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        flat = Space.flatten(hyperparameters)
+        return {name: value for name, value in flat.items() if self._is_static(name)}
+
+    def _can_go_on(self, live: _Live, static: Mapping[str, Any]) -> bool:
+        # A copy whose donor was trained just now goes on in its object, with other values.
+        return live.static == static or not self._checks_static
 
     def _move(self, live: _Live, job: Job) -> bool:
         """Give an object the state that a job starts from; False if it cannot take it."""

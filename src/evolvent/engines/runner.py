@@ -40,9 +40,12 @@ class Runner:
             None if kind is None else LiveObjects(kind, params, record, keep_alive=keep_alive)
         )
 
-    def holds(self, job: JobId | None) -> bool:
-        """Whether there is a live trainable in the state that `job` saved."""
-        return self._live is not None and self._live.holds(job)
+    def holds(self, job: JobId | None, hyperparameters: Mapping[str, Any] | None = None) -> bool:
+        """Whether there is a live trainable in the state that `job` saved.
+
+        With hyperparameters: and one that can go on with them, so that nothing is loaded.
+        """
+        return self._live is not None and self._live.holds(job, hyperparameters)
 
     def distrust(self, job: JobId) -> None:
         """What `job` has saved here is in no log: it is to be loaded. May come from any thread."""

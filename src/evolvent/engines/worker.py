@@ -161,7 +161,7 @@ class Worker:
 
     def _train(self, attempt: Attempt, job: Job) -> Verdict:
         parent = attempt.lease.job.parent
-        live = self._runner.holds(parent)
+        live = self._runner.holds(parent, job.hyperparameters)
         job.checkpoint = attempt.parent_path() if live else attempt.load()
         try:
             returned = self._runner.run(job, parent=parent)
