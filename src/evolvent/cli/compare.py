@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from evolvent.analysis.comparison.replay_report import ReplayReport
 
 VERSUS = "vs"
-_VERDICTS = {"better": "bold green", "worse": "bold red", "noise": "yellow"}
+_VERDICTS = {
+    "better": "bold green", "worse": "bold red", "noise": "yellow",
+    "as good": "green", "undecided": "yellow",
+}  # fmt: skip
 
 
 def compare(

@@ -7,7 +7,13 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from evolvent.analysis.comparison.statistics import LEAST_TO_RESAMPLE, difference, mean_of, spread
+from evolvent.analysis.comparison.statistics import (
+    LEAST_TO_RESAMPLE,
+    SeedComparison,
+    difference,
+    mean_of,
+    spread,
+)
 
 
 def test_three_seeds_get_the_interval_of_students_t() -> None:
@@ -69,6 +75,21 @@ def test_a_bootstrap_follows_a_skew_that_t_does_not_see() -> None:
     assert found.low is not None
     assert found.high is not None
     assert found.high - found.value > 1.2 * (found.value - found.low)
+
+
+@pytest.mark.parametrize(
+    ("apart", "verdict", "needed"),
+    [
+        ([-180.0, -127.8], "undecided", 3),  # of a mean of 46.7 against 200.6
+        ([-1.0, -1.1], "undecided", 3),  # an interval of two leaves out 0: still a guess
+        ([0.0, 0.9, -0.8], "undecided", 7),
+        ([-1.0, -1.1, -1.2], "worse", None),
+        ([1.0, -1.0, 0.5, -0.5, 0.9, -0.9, 0.1, -0.1, 0.6, -0.6], "as good", None),
+    ],
+)
+def test_a_verdict_needs_an_interval_that_can_carry_it(apart, verdict, needed) -> None:
+    found = SeedComparison.of(mean_of(apart), apart, between=spread(apart), mode="max")
+    assert (found.verdict, found.needed) == (verdict, needed)
 
 
 @pytest.mark.slow

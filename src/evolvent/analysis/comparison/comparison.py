@@ -173,7 +173,7 @@ def _table(c: Comparison) -> Iterator[tuple[str, ...]]:
             yield (f"  {arm.name}", *text.mean_cells(mean, arm.sd(figure), digits))
         for d in between:
             name = "difference" if len(c.arms) == 2 else f"minus {d.other}"
-            yield (f"  {name}", *text.difference_cells(d.estimate, c.modes[figure], digits))
+            yield (f"  {name}", *text.difference_cells(d.estimate, d.verdict, digits))
 
 
 def _title(c: Comparison, figure: str) -> str:

@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from evolvent.analysis.comparison import text
-from evolvent.analysis.comparison.statistics import Estimate, Verdict, difference, mean_of, spread
+from evolvent.analysis.comparison.statistics import (
+    Estimate,
+    SeedComparison,
+    SeedVerdict,
+    difference,
+    mean_of,
+    spread,
+)
 from evolvent.analysis.schedule.schedule import Schedule
 from evolvent.core.records import JobId
 from evolvent.core.study import Mode
@@ -86,26 +93,41 @@ class ReplayReport:
     @property
     def against_original(self) -> Estimate | None:
         """The replay minus the original; None without either."""
-        value = self.original.value
-        if value is None or not self.replay.values:
-            return None
-        return mean_of([score - value for score in self.replay.values])
+        return mean_of(apart) if (apart := self._apart_from_original()) else None
 
     @property
     def against_last(self) -> Estimate | None:
         """The replay minus the last hyperparameters only, seed by seed; None without either."""
-        if self.last is None:
-            return None
-        both = [
-            (a, b)
-            for a, b in zip(self.replay.scores, self.last.scores, strict=True)
-            if a is not None and b is not None
-        ]
+        both = self._pairs()
         return difference(*map(list, zip(*both, strict=True)), paired=True) if both else None
+
+    @property
+    def judged(self) -> dict[str, SeedComparison]:
+        """What the seeds say of the differences to `original` and `last`, where there are any."""
+        apart = [a - b for a, b in self._pairs()]
+        found = {
+            "original": (self.against_original, self._apart_from_original()),
+            "last": (self.against_last, apart),
+        }
+        return {
+            name: SeedComparison.of(estimate, each, between=self.replay.sd, mode=self.mode)
+            for name, (estimate, each) in found.items()
+            if estimate is not None
+        }
+
+    def _apart_from_original(self) -> list[float]:
+        value = self.original.value
+        return [] if value is None else [score - value for score in self.replay.values]
+
+    def _pairs(self) -> list[tuple[float, float]]:
+        if self.last is None:
+            return []
+        scores = zip(self.replay.scores, self.last.scores, strict=True)
+        return [(a, b) for a, b in scores if a is not None and b is not None]
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON."""
-        differences = {"original": self.against_original, "last": self.against_last}
+        judged = self.judged
         return {
             "metric": self.metric,
             "mode": self.mode,
@@ -115,8 +137,14 @@ class ReplayReport:
             "replay": _arm_json(self.replay),
             "last": None if self.last is None else _arm_json(self.last),
             "minus": {
-                name: None if d is None else {**asdict(d), "verdict": d.verdict(self.mode)}
-                for name, d in differences.items()
+                name: None
+                if (found := judged.get(name)) is None
+                else {
+                    **asdict(found.estimate),
+                    "verdict": found.verdict,
+                    "seeds_needed": found.needed,
+                }
+                for name in ("original", "last")
             },
             "schedule": [
                 {"start": s.start, "length": s.length, "hyperparameters": s.hyperparameters}
@@ -144,14 +172,11 @@ def _table(r: ReplayReport) -> Iterator[tuple[str, ...]]:
     goal = "maximised" if r.mode == "max" else "minimised"
     arms = [("replay", r.replay), ("last hyperparameters only", r.last)]
     present = [(name, arm) for name, arm in arms if arm is not None]
-    against = [
-        ("replay minus original", r.against_original),
-        ("replay minus last only", r.against_last),
-    ]
-    found = [(name, d) for name, d in against if d is not None]
+    names = {"original": "replay minus original", "last": "replay minus last only"}
+    judged = r.judged
     digits = text.decimals(
         [r.original.value, *(value for _, arm in present for value in arm.scores)],
-        [*(arm.sd for _, arm in present), *(d.value for _, d in found)],
+        [*(arm.sd for _, arm in present), *(d.estimate.value for d in judged.values())],
     )
     yield (f"{r.metric}, {goal}", *text.TITLES)
     if r.original.value is not None:
@@ -159,22 +184,22 @@ def _table(r: ReplayReport) -> Iterator[tuple[str, ...]]:
         yield (f"original, {r.original.job}", value, "-", "", "1", "")
     for name, arm in present:
         yield (name, *text.mean_cells(arm.mean, arm.sd, digits))
-    for name, d in found:
-        yield (name, *text.difference_cells(d, r.mode, digits))
+    for name, d in judged.items():
+        yield (names[name], *text.difference_cells(d.estimate, d.verdict, digits))
 
 
 def _sentences(r: ReplayReport) -> Iterator[str]:
-    against_original, against_last = r.against_original, r.against_last
-    if against_original is not None:
-        yield from _verdict(_BESIDE_ORIGINAL, against_original, r)
+    judged = r.judged
+    if (beside := judged.get("original")) is not None:
+        yield from _verdict(_BESIDE_ORIGINAL, beside, r)
         if r.original.rounds != r.schedule.total:
             had, has = (text.counted(n, "round") for n in (r.original.rounds, r.schedule.total))
             yield f"Not the same training: the original had {had}, the replay has {has}."
     if len(r.schedule.segments) == 1:
         yield "The schedule is constant: its last hyperparameters are all there is to it."
-    if against_last is not None:
-        yield from _verdict(_BESIDE_LAST, against_last, r)
-    yield from _cautions(r, [d for d in (against_original, against_last) if d is not None])
+    if (beside := judged.get("last")) is not None:
+        yield from _verdict(_BESIDE_LAST, beside, r)
+    yield from _cautions(r, [d.estimate for d in judged.values()])
 
 
 def _cautions(r: ReplayReport, differences: list[Estimate]) -> Iterator[str]:
@@ -193,20 +218,26 @@ def _cautions(r: ReplayReport, differences: list[Estimate]) -> Iterator[str]:
         yield "Interrupted: the same command goes on."
 
 
-_BESIDE_ORIGINAL: Mapping[Verdict, str] = {
-    "noise": "The replay is as good as the original: what lies between them is noise.",
+_BESIDE_ORIGINAL: Mapping[SeedVerdict, str] = {
+    "as good": "The replay is as good as the original: they lie closer together than two seeds do.",
     "better": "The replay is better than the original.",
     "worse": "The replay is worse than the original, the best of {jobs} jobs: such a score is "
     "always partly luck.",
+    "undecided": "{seeds} cannot tell whether the replay is as good as the original: about "
+    "{needed} would (under another name).",
 }
-_BESIDE_LAST: Mapping[Verdict, str] = {
-    "noise": "What the schedule adds to its last hyperparameters is noise.",
+_BESIDE_LAST: Mapping[SeedVerdict, str] = {
+    "as good": "What the schedule adds to its last hyperparameters is less than what lies between "
+    "two seeds.",
     "better": "The schedule is better than its last hyperparameters alone.",
     "worse": "The schedule is worse than its last hyperparameters alone.",
+    "undecided": "{seeds} cannot tell whether the schedule is better than its last "
+    "hyperparameters alone: about {needed} would.",
 }
 
 
-def _verdict(words: Mapping[Verdict, str], found: Estimate, r: ReplayReport) -> Iterator[str]:
+def _verdict(words: Mapping[SeedVerdict, str], d: SeedComparison, r: ReplayReport) -> Iterator[str]:
     """Say what a difference means, if that is known."""
-    if sentence := words.get(found.verdict(r.mode)):
-        yield sentence.format(jobs=r.original.jobs)
+    if sentence := words.get(d.verdict):
+        seeds = text.counted(d.estimate.n, "seed")
+        yield sentence.format(jobs=r.original.jobs, seeds=seeds, needed=d.needed)

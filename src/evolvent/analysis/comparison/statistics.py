@@ -15,12 +15,15 @@ from evolvent.core.exploit.welch import student_tail
 from evolvent.core.study import Mode
 
 LEVEL = 0.95
+LEAST_FOR_VERDICT = 3
+"""With two seeds the spread is a guess, and an interval around it too."""
 LEAST_TO_RESAMPLE = 6
 """With fewer seeds no resampling reaches 95 %: of three, one time in four all lie on one side."""
 _RESAMPLES = 10_000
 _SEED = 0
 
 Verdict: TypeAlias = Literal["better", "worse", "noise", "unknown"]
+SeedVerdict: TypeAlias = Literal["better", "worse", "as good", "undecided", "unknown"]
 Method: TypeAlias = Literal["bootstrap", "t", "none"]
 
 
@@ -60,6 +63,55 @@ class Estimate:
         if not self.sure:
             return "noise"
         return "better" if (self.value > 0) == (mode == "max") else "worse"
+
+
+@dataclass(frozen=True, slots=True)
+class SeedComparison:
+    """What seeds can say of a difference.
+
+    Attributes:
+        estimate: the difference and its interval.
+        verdict: `"better"`, `"worse"`: the interval leaves out 0; `"as good"`: it lies within one
+            standard deviation between seeds; `"undecided"`: neither, or fewer than three seeds;
+            `"unknown"`: there is no interval.
+        needed: about how many seeds would decide, if they spread and differ as these do; None
+            where nothing is undecided.
+    """
+
+    estimate: Estimate
+    verdict: SeedVerdict
+    needed: int | None = None
+
+    @classmethod
+    def of(
+        cls, estimate: Estimate, differences: Sequence[float], *, between: float | None, mode: Mode
+    ) -> SeedComparison:
+        """Judge a difference.
+
+        Args:
+            estimate: it.
+            differences: that of each seed.
+            between: the standard deviation between seeds that are trained alike.
+            mode: whether more or less is better.
+        """
+        if estimate.low is None or estimate.high is None:
+            return cls(estimate, "unknown")
+        error = spread(differences) or 0.0
+        between = between or error
+        furthest = max(abs(estimate.low), abs(estimate.high))
+        if estimate.n >= LEAST_FOR_VERDICT and (estimate.sure or furthest < between):
+            found = estimate.verdict(mode)
+            return cls(estimate, found if found in ("better", "worse") else "as good")
+        size = abs(estimate.value)
+        return cls(estimate, "undecided", _seeds_until(error, max(size, between - size)))
+
+
+def _seeds_until(error: float, half: float) -> int:
+    """Return how many seeds make an interval narrower than `half` to either side."""
+    n = max(LEAST_FOR_VERDICT, math.floor((_student_quantile(1e6) * error / half) ** 2))
+    while _student_quantile(n - 1) * error / math.sqrt(n) >= half:
+        n += 1
+    return n
 
 
 def mean_of(values: Sequence[float]) -> Estimate:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from evolvent.analysis.comparison.statistics import LEVEL, Estimate
-from evolvent.core.study import Mode
 
 WIDTH = 80
 TITLES = ("mean", "sd", f"{LEVEL * 100:g} % interval", "seeds", "")
@@ -59,9 +58,8 @@ def mean_cells(mean: Estimate | None, sd: float | None, digits: int) -> tuple[st
     return number(mean.value, digits), number(sd, digits), _span(mean, digits), str(mean.n), ""
 
 
-def difference_cells(difference: Estimate, mode: Mode, digits: int) -> tuple[str, ...]:
+def difference_cells(difference: Estimate, verdict: str, digits: int) -> tuple[str, ...]:
     """Return a difference with its sign below `mean_cells`, and what it means if that is known."""
-    verdict = difference.verdict(mode)
     value, ends = number(difference.value, digits, plus=True), _span(difference, digits, plus=True)
     return value, "", ends, "", "" if verdict == "unknown" else verdict
 
