@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import pickle
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -58,12 +60,12 @@ def test_sound_code_passes_with_a_line_for_every_proof():
     report = check_trainable(Sound, SETS, metric="loss")
     assert report.ok
     assert [p.name for p in report.proofs] == [
-        "contract", "repeats", "lr", "momentum", "goes on", "goes on with b", "changes alive",
-        "checkpoints",
+        "contract", "repeats", "goes on", "lr", "momentum", "goes on with b", "changes alive",
+        "moves", "checkpoints",
     ]  # fmt: skip
-    assert {p.verdict for p in report.proofs} == {Verdict.OK}
+    assert {p.verdict for p in report.proofs if p.name != "moves"} == {Verdict.OK}
     assert "lr: 0.1 -> 0.01 in round 0: loss " in str(report)
-    assert str(report).endswith("8 proofs, none failed")
+    assert str(report).endswith("9 proofs, none failed")
 
 
 def test_two_sets_of_values_are_drawn_from_a_space():
@@ -132,17 +134,77 @@ def test_a_save_that_forgets_a_random_generator_is_found():
 
 class IgnoresMomentum(Sound):
     def apply(self, hyperparameters):
-        self.settings = dict(hyperparameters) | {"momentum": 0.5}
+        self.settings = {"lr": hyperparameters["lr"], "momentum": 0.5}
 
+
+def test_a_hyperparameter_that_is_never_read_is_ignored():
+    report = check_trainable(IgnoresMomentum, SETS)
+    assert failed(report) == ["momentum"]
+    assert "training ignores it" in report["momentum"].seen
+    assert report["momentum"].advice == "does training read hyperparameters['momentum']?"
+
+
+class OnlySavesMomentum(IgnoresMomentum):
     def state(self):
         # a saved copy of the value is not an effect
         return super().state() | {"seen": self.job.hyperparameters["momentum"]}
 
 
-def test_an_ignored_hyperparameter_is_found():
-    report = check_trainable(IgnoresMomentum, SETS)
-    assert failed(report) == ["momentum"]
-    assert "training ignores it" in report["momentum"].seen
+class ActsLater(Sound):
+    """Reads the momentum from the first round on; it is in force after a warm-up."""
+
+    def train(self):
+        if self.job.round < 50:
+            self.settings = self.settings | {"momentum": 0.0}
+        return super().train()
+
+
+@pytest.mark.parametrize("trainable", [OnlySavesMomentum, ActsLater])
+def test_what_is_read_and_not_seen_to_act_may_act_later(trainable):
+    report = check_trainable(trainable, SPACE)
+    assert report.ok
+    assert report["momentum"].verdict is Verdict.NOTE
+    assert report["momentum"].seen.startswith("not seen to act within 2 round(s): ")
+
+
+class Clipped(Sound):
+    """Its objective is at its limit, whatever happens, and its files differ from run to run."""
+
+    def train(self):
+        super().train()
+        return {"accuracy": min(1.0, 5.0 + float(self.theta @ self.theta))}
+
+
+class ClippedAndTimed(Clipped):
+    def state(self):
+        return {"when": str(time.perf_counter_ns())}
+
+    def load(self, directory):
+        pass
+
+
+class StandsStill(Sound):
+    """Obeys in round 0; then it has converged, to the last bit."""
+
+    def train(self):
+        if self.job.round > 0:
+            return {"loss": 0.0}
+        return super().train()
+
+
+def test_metrics_at_their_limit_prove_nothing_wrong():
+    report = check_trainable(Clipped, SETS, metric="accuracy")
+    assert report.ok
+    assert report["lr"].verdict is Verdict.OK  # the weights tell
+    report = check_trainable(ClippedAndTimed, SETS, metric="accuracy", only=["lr", "momentum"])
+    assert report.ok
+    assert "not seen to act" in report["lr"].seen
+
+
+def test_where_nothing_moves_after_a_load_no_value_is_said_to_have_come_back():
+    report = check_trainable(StandsStill, SETS, metric="loss", only=["lr", "momentum"])
+    assert report.ok
+    assert {report[name].verdict for name in SPACE} == {Verdict.NOTE}
 
 
 class OnlySetsUp(Sound):
@@ -183,11 +245,46 @@ class SavesTheTime(Sound):
         (directory / "when").write_text(str(time.perf_counter_ns()))
 
 
-def test_bytes_that_do_not_repeat_are_named_and_metrics_are_compared_instead():
-    report = check_trainable(SavesTheTime, SETS)
+class SavesZips(Sound):
+    """As many libraries do: an archive with times in it, beside a file of settings with one."""
+
+    def save(self, directory):
+        state = {name: np.asarray(value) for name, value in self.state().items()}
+        np.savez_compressed(directory / "state.npz", **state)
+        at = time.localtime(315532800 + 2 * next(Unseeded.counter))
+        with zipfile.ZipFile(directory / "model.zip", "w") as archive:
+            for name, value in state.items():
+                archive.writestr(zipfile.ZipInfo(name, at[:6]), pickle.dumps({"value": value}))
+        (directory / "args.json").write_text(json.dumps({"begun": time.perf_counter_ns()}))
+
+    def load(self, directory):
+        with zipfile.ZipFile(directory / "model.zip") as archive:
+            for name in archive.namelist():
+                setattr(self, name, pickle.loads(archive.read(name))["value"])
+
+
+@pytest.mark.parametrize(
+    ("trainable", "named"), [(SavesTheTime, "when"), (SavesZips, "args.json:begun")]
+)
+def test_times_in_files_are_named_and_the_rest_is_compared_by_value(trainable, named):
+    report = check_trainable(trainable, SETS)
+    assert report.ok
+    assert report["repeats"].seen.endswith(f"differs from run to run: {named}")
+    assert report["goes on"].verdict is report["lr"].verdict is Verdict.OK
+
+
+class SavesNoise(Sound):
+    def state(self):
+        return super().state() | {"noise": np.random.default_rng().normal(size=2)}
+
+    def load(self, directory):
+        super().load(directory)
+
+
+def test_arrays_that_do_not_repeat_are_a_fault():
+    report = check_trainable(SavesNoise, SETS)
     assert failed(report) == ["repeats"]
-    assert report["repeats"].seen.endswith("not the same: when")
-    assert report["goes on"].verdict is Verdict.OK
+    assert report["repeats"].seen.endswith("not the same: state.json:noise")
 
 
 class TellsTheTime(Sound):
@@ -198,7 +295,8 @@ class TellsTheTime(Sound):
 def test_a_clock_among_the_metrics_is_left_out_of_the_comparison():
     report = check_trainable(TellsTheTime, SETS, metric="loss")
     assert report.ok
-    assert "left out: seconds" in report["repeats"].seen
+    assert report["repeats"].seen.endswith("differs from run to run: seconds")
+    assert report["repeats"].verdict is Verdict.NOTE
 
 
 class Sized(Sound):
@@ -494,7 +592,7 @@ def silent(job: ev.Job):
 def test_without_any_metrics_the_saved_files_are_compared():
     report = check_trainable(silent, SETS)
     assert report["lr"].verdict is Verdict.OK
-    assert report["repeats"].seen == "the same job twice: no metrics, same bytes"
+    assert report["repeats"].seen == "the same job twice: no metrics, same files"
 
 
 def test_a_proof_that_was_not_tried_is_not_in_the_report():
@@ -502,18 +600,15 @@ def test_a_proof_that_was_not_tried_is_not_in_the_report():
         check_trainable(Unseeded, SETS)["goes on"]
 
 
-class ObeysEverySecondRound(Sound):
+class ObeysFromRound1(Sound):
     def train(self):
-        if self.job.round % 2 == 0:
+        if self.job.round == 0:
             self.settings["lr"] = 0.05
         return super().train()
 
 
-def test_several_rounds_can_be_trained_before_comparing():
-    report = check_trainable(ObeysEverySecondRound, SETS)
-    assert report["lr"].verdict is Verdict.NOTE
-    assert "no effect in round 0, but after a load" in report["lr"].seen
-    assert check_trainable(ObeysEverySecondRound, SETS, rounds=2)["lr"].verdict is Verdict.OK
+def test_what_acts_after_the_first_round_only_is_seen():
+    assert check_trainable(ObeysFromRound1, SETS, metric="loss")["lr"].verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(
@@ -530,6 +625,89 @@ def test_unusable_arguments_are_named(changes, message):
     arguments = {"trainable": Sound, "space_or_sets": SETS} | changes
     with pytest.raises(ConfigError, match=message):
         check_trainable(**arguments)
+
+
+class Counts(Sound):
+    """Keeps something of the member before, which neither load nor apply set."""
+
+    steps = 0
+
+    def train(self):
+        self.steps += 1
+        self.theta = self.theta + 0.01 * self.steps
+        return super().train()
+
+    def state(self):
+        return super().state() | {"steps": self.steps}
+
+
+class CountsOn(Counts):
+    def load(self, directory):
+        steps = self.steps
+        super().load(directory)
+        self.steps = max(steps, self.steps)
+
+
+class Resets(Sound):
+    def reset(self, hyperparameters):
+        self.theta = np.random.default_rng(self.job.seed).normal(size=3)
+        self.velocity = np.zeros(3)
+
+
+class ResetsHalf(Sound):
+    def reset(self, hyperparameters):
+        self.theta = np.random.default_rng(self.job.seed).normal(size=3)
+
+
+EXPLORES = ev.PBT(explore=ev.Perturb())
+
+
+def test_an_object_that_is_moved_to_another_member_trains_as_one_of_its_own():
+    assert check_trainable(Counts, SPACE, algorithm=EXPLORES)["moves"].verdict is Verdict.OK
+    report = check_trainable(CountsOn, SPACE, algorithm=EXPLORES, rounds=2)
+    assert "moves" in failed(report)
+    assert "load() must bring back all" in report["moves"].advice
+
+
+def test_a_reset_leaves_nothing_of_the_member_before():
+    assert check_trainable(Resets, SPACE, algorithm=EXPLORES)["resets"].verdict is Verdict.OK
+    report = check_trainable(ResetsHalf, SPACE, algorithm=EXPLORES)
+    assert failed(report) == ["resets"]
+
+
+def test_proofs_can_be_chosen_by_name():
+    report = check_trainable(Sound, SETS, only=["lr"])
+    assert [p.name for p in report.proofs] == ["contract", "repeats", "lr"]
+    names = [p.name for p in check_trainable(Sound, SETS, skip=["lr", "goes on"]).proofs]
+    assert "momentum" in names
+    assert not {"lr", "goes on"} & set(names)
+    with pytest.raises(ConfigError, match="no proof 'lrr': there are contract, repeats, goes on"):
+        check_trainable(Sound, SETS, only=["lrr"])
+
+
+def test_proofs_for_which_there_is_no_time_are_listed():
+    report = check_trainable(Sound, SETS, max_seconds=1e-9)
+    assert report["goes on"].verdict is report["lr"].verdict is Verdict.SKIPPED
+    assert report.summary == "3 proofs, none failed, 6 not done"
+
+
+def test_how_far_it_is_is_told_before_every_round():
+    told = []
+    check_trainable(Sound, SETS, on_progress=told.append)
+    assert [p.trained for p in told] == list(range(len(told)))
+    assert told[0].seconds_left is None
+    assert told[-1].planned == len(told)
+
+
+@pytest.mark.parametrize(("form", "words"), [(None, "job.checkpoint"), ("command", "{checkpoint}")])
+def test_advice_speaks_of_the_form_at_hand(form, words):
+    report = check_trainable(starts_anew, SETS, form=form)
+    assert f"load {words} when" in report["goes on"].advice
+    assert "apply()" not in str(report)
+
+
+def torch_zeros_like(tensor):
+    return __import__("torch").zeros_like(tensor)
 
 
 class TestPyTorch:
@@ -598,7 +776,37 @@ class TestPyTorch:
 
         report = check_trainable(Ignores, SETS, metric="loss")
         assert failed(report) == ["momentum"]
-        assert "training ignores it" in report["momentum"].seen
+        assert "the optimizer has momentum 0.5 whatever is given" in report["momentum"].seen
+
+    def test_an_optimizer_that_has_the_value_obeys_where_nothing_else_shows_it(self, net):
+        class Converged(net):
+            def train(self):
+                for group in self.optimizer.param_groups:
+                    for parameter in group["params"]:
+                        parameter.grad = torch_zeros_like(parameter)
+                self.optimizer.step()
+                return {"loss": 0.0}
+
+        report = check_trainable(Converged, SETS, metric="loss", only=["lr", "momentum"])
+        assert report["lr"].verdict is report["momentum"].verdict is Verdict.OK
+
+    def test_a_scheduler_that_brings_the_old_rate_back_is_found(self, net):
+        class Scheduled(net):
+            def setup(self, hyperparameters, context):
+                super().setup(hyperparameters, context)
+                torch = pytest.importorskip("torch")
+                self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda _: 1.0)
+                self.optimizer.register_step_post_hook(lambda *_: self.scheduler.step())
+
+            def save(self, directory):
+                ev.torch.save(directory, m=self.model, o=self.optimizer, s=self.scheduler)
+
+            def load(self, directory):
+                ev.torch.load(directory, m=self.model, o=self.optimizer, s=self.scheduler)
+
+        report = check_trainable(Scheduled, SETS, metric="loss", only=["lr"])
+        assert failed(report) == ["lr"]
+        assert "a scheduler brought it back" in report["lr"].seen
 
     def test_draws_from_the_global_generator_without_a_seed_are_found(self, net):
         class Unseeded(net):

@@ -74,6 +74,11 @@ class LiveObjects:
             return live is not None
         return self._can_go_on(live, self._static_of(hyperparameters))
 
+    @property
+    def newest(self) -> Trainable | None:
+        """The object that has trained last."""
+        return self._objects[-1].object if self._objects else None
+
     def distrust(self, job: JobId) -> None:
         """What `job` saved here is in no log: another attempt counts. May come from any thread."""
         for live in list(self._objects):

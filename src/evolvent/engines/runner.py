@@ -47,6 +47,11 @@ class Runner:
         """
         return self._live is not None and self._live.holds(job, hyperparameters)
 
+    @property
+    def live_object(self) -> object:
+        """The object of a class that has trained last; None where none is kept."""
+        return None if self._live is None else self._live.newest
+
     def distrust(self, job: JobId) -> None:
         """What `job` has saved here is in no log: it is to be loaded. May come from any thread."""
         if self._live is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +15,22 @@ from evolvent.core.distributions import Constant
 from evolvent.core.records import JobId
 from evolvent.core.rng import stream, training_seed
 from evolvent.core.space import Space
+from evolvent.core.study import StudyRecord
 from evolvent.core.values import identity
 from evolvent.engines.job import Job
 from evolvent.engines.metrics import kept_metrics
 from evolvent.engines.runner import Runner
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import ConfigError, TrainableError
+from evolvent.store.records import Failure
+from evolvent.testing.check_optimizers import OptimizerWatch, Settings
+from evolvent.testing.check_reads import RecordedReads
+from evolvent.testing.check_values import differing, has_arrays
 from evolvent.validation import cut
 
 _DRAWS = 101
+_NEAR, _FAR = (4, 6), (1, 9)
+"""Tenths of what a distribution draws, in order, at which its two values lie."""
 _LONGEST = 600
 """So much of a message is told: PyTorch's has the first parameters that do not fit, and shapes."""
 
@@ -33,22 +41,33 @@ class TrainingRaised(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProbeValues:
-    """Two sets of hyperparameters, flat, and how the trainable gets to see them."""
+    """Sets of hyperparameters, flat, and how the trainable gets to see them.
+
+    Attributes:
+        a, b: two sets from the middle of the space: at its ends training diverges or stands still.
+        wider: two that lie further apart; a and b where just these were given.
+        given: nests them as the space is.
+    """
 
     a: dict[str, Any]
     b: dict[str, Any]
+    wider: tuple[dict[str, Any], dict[str, Any]]
     given: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
     @classmethod
     def of(
         cls, given: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, seed: int
     ) -> ProbeValues:
-        """Take two sets as they are, or draw two from a space, far apart but not at its ends."""
+        """Take two sets as they are, or draw from a space."""
         if isinstance(given, Mapping):
             space = Space.of(given)
-            apart = {name: _far_apart(d, name, seed) for name, d in space.items()}
-            a, b = ({name: pair[i] for name, pair in apart.items()} for i in (0, 1))
-            return cls(a, b, space.given)
+            near, far = (
+                {name: _far_apart(d, name, seed, tenths) for name, d in space.items()}
+                for tenths in (_NEAR, _FAR)
+            )
+            a, b = ({name: pair[i] for name, pair in near.items()} for i in (0, 1))
+            c, d = ({name: pair[i] for name, pair in far.items()} for i in (0, 1))
+            return cls(a, b, (c, d), space.given)
         if len(given) != 2:
             raise ConfigError(
                 f"space_or_sets: wanted a space or two sets of hyperparameters, got {len(given)}"
@@ -60,7 +79,7 @@ class ProbeValues:
                 f"space_or_sets: both sets must name the same hyperparameters, got {sorted(a)} "
                 f"and {sorted(b)}"
             )
-        return cls(a, b, spaces[0].given)
+        return cls(a, b, (a, b), spaces[0].given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +91,58 @@ class Run:
         directory: what was saved at its end.
         files: hashes of what was saved, by relative name.
         job: the last job.
+        settings: those of the optimizers at work in the last round.
     """
 
     metrics: dict[str, float]
     directory: Path
     files: dict[str, str]
     job: JobId
+    settings: Settings
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether arrays or tensors were saved, as far as the files can be read."""
+        return has_arrays(self.files, self.directory)
+
+    def differs(self, other: Run) -> dict[str, bool]:
+        """Return what differs in the files, each with whether it is an array or tensor."""
+        if self.files == other.files:
+            return {}
+        return differing(self.files, other.files, self.directory, other.directory)
 
 
 @dataclass(slots=True)
 class Lab:
-    """Trains one member in stretches of `rounds` rounds, in directories of its own below `root`."""
+    """Trains members in stretches of `rounds` rounds, in directories of its own below `root`.
+
+    Attributes:
+        read: names of the hyperparameters that training code has read.
+        trained: how many rounds it has trained.
+        seconds: how long they took.
+        on_round: called before each.
+    """
 
     trainable: AnyTrainable
     values: ProbeValues
     root: Path
     rounds: int
     seed: int
+    record: StudyRecord | None = None
+    on_round: Callable[[], None] = lambda: None
+    read: set[str] = field(default_factory=set, init=False)
+    trained: int = field(default=0, init=False)
+    seconds: float = field(default=0.0, init=False)
     _runs: list[Run] = field(default_factory=list, init=False)
+
+    def runner(self) -> Runner:
+        """Return one that moves its live object from member to member, if the study is known."""
+        return Runner(self.trainable, self.record)
+
+    @property
+    def round_s(self) -> float:
+        """Seconds that one round takes."""
+        return self.seconds / max(1, self.trained)
 
     def train(
         self,
@@ -98,6 +151,8 @@ class Lab:
         start: Run | None = None,
         runner: Runner | None = None,
         first: int | None = None,
+        member: int = 0,
+        seed: int | None = None,
     ) -> Run:
         """Train one stretch.
 
@@ -106,6 +161,8 @@ class Lab:
             start: go on from there; None for fresh weights.
             runner: whoever ran `start`, to go on without a load; None for a new one, that loads.
             first: number of the first round; by default the one after `start`.
+            member: whose number the job has.
+            seed: of the study; that of the lab by default.
 
         Raises:
             TrainingRaised: training code did.
@@ -115,7 +172,12 @@ class Lab:
             first = 0 if start is None else start.job.round + 1
         run = start
         for round_ in range(first, first + self.rounds):
-            run = self._round(own, JobId(0, round_), hyperparameters, run)
+            self.on_round()
+            begun = time.monotonic()
+            seed_ = self.seed if seed is None else seed
+            run = self._round(own, JobId(member, round_), hyperparameters, run, seed_)
+            self.trained += 1
+            self.seconds += time.monotonic() - begun
         if runner is None:
             own.close()
         assert run is not None  # there is at least one round
@@ -129,7 +191,12 @@ class Lab:
         return sorted(altered)
 
     def _round(
-        self, runner: Runner, job_id: JobId, hyperparameters: Mapping[str, Any], start: Run | None
+        self,
+        runner: Runner,
+        job_id: JobId,
+        hyperparameters: Mapping[str, Any],
+        start: Run | None,
+        seed: int,
     ) -> Run:
         directory = Path(tempfile.mkdtemp(dir=self.root, prefix=f"{job_id}-"))
         parent = None if start is None else start.job
@@ -137,14 +204,16 @@ class Lab:
             id=job_id,
             study="check",
             attempt=1,
-            hyperparameters=self.values.given(hyperparameters),
+            hyperparameters=RecordedReads(self.values.given(hyperparameters), self.read),
             checkpoint=None if start is None or runner.holds(parent) else start.directory,
             directory=directory,
-            seed=training_seed(self.seed, 0, job_id.round),
+            seed=training_seed(seed, job_id.member, job_id.round),
         )
-        metrics = self._metrics(runner, job, parent)
+        with OptimizerWatch() as watch:
+            metrics = self._metrics(runner, job, parent)
+            watch.look_into(runner.live_object)
         # Hashed at once, before anybody can go on from there: `altered` compares with this.
-        run = Run(metrics, directory, hashes(directory), job_id)
+        run = Run(metrics, directory, hashes(directory), job_id, watch.settings)
         for name in run.files:
             (directory / name).chmod(0o444)  # as in a study
         self._runs.append(run)
@@ -155,6 +224,8 @@ class Lab:
             returned = runner.run(job, parent=parent)
         except Exception as e:
             raise TrainingRaised(_describe(e)) from e
+        if isinstance(returned, Failure):
+            raise TrainingRaised(returned.message)
         if not isinstance(returned, Mapping):
             raise TrainingRaised(
                 f"training returned {type(returned).__name__} {cut(returned)}: "
@@ -188,13 +259,13 @@ def _describe(e: Exception) -> str:
     return f"{type(e).__name__}: {message} ({where})"
 
 
-def _far_apart(distribution: Any, name: str, seed: int) -> tuple[Any, Any]:
-    """Return two typical values: at the ends of a space training diverges or stands still."""
+def _far_apart(distribution: Any, name: str, seed: int, tenths: tuple[int, int]) -> tuple[Any, Any]:
+    """Return two values that the distribution draws so far from its ends."""
     rng = stream(seed, f"check {name}", 0, 0)
     drawn = (distribution.sample(rng) for _ in range(_DRAWS))
     values = list({identity(value): value for value in drawn}.values())
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
         return values[0], values[-1]
     values.sort()
-    low, high = values[3 * len(values) // 10], values[7 * len(values) // 10]
+    low, high = (values[tenth * len(values) // 10] for tenth in tenths)
     return (low, high) if low != high else (values[0], values[-1])

@@ -1,91 +1,208 @@
-"""The proofs of `check_trainable`: each trains a few rounds two ways and compares the ends.
-
-Ends are compared by what was saved, byte by byte, and by the metrics. Two runs that differ only in
-one hyperparameter get one more stretch of training with equal hyperparameters before they are
-compared: a saved copy of the value differs too, but it is no effect on training.
-"""
+"""The proofs of `check_trainable`: each trains a few rounds two ways and compares the ends."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from evolvent.engines.runner import Runner
-from evolvent.engines.shape_mismatch import leave_out
+from evolvent.engines.trainable import Trainable, class_of
+from evolvent.errors import ConfigError
+from evolvent.testing.check_advice import Advice, Form
+from evolvent.testing.check_compare import BaselineRuns, Comparer
+from evolvent.testing.check_hyperparameters import HyperparameterProofs
 from evolvent.testing.check_lab import Lab, Run, TrainingRaised
-from evolvent.testing.check_report import Proof, Verdict, apart, failed, note, ok, short
+from evolvent.testing.check_report import Proof, Verdict, failed, listed, note, ok, skipped
 
-_SAVE_ALL = (
-    "save() must write everything that training needs to go on, and load() must read it back: "
-    "weights, the optimizer's state, counters, running averages, and the state of random "
-    "generators (or seed them from self.job.seed at the start of train(), then none is needed)"
-)
-_SAME_LIVE = (
-    "a live model and a loaded one must end up the same after apply(): write in apply() every "
-    "value that setup() takes from the hyperparameters"
-)
-_SEED = (
-    "draw everything random from generators seeded with job.seed (ev.torch.seed(job.seed) seeds "
-    "the global ones), and save no times, paths or sets: without this, studies cannot be repeated "
-    "and the proofs below cannot be exact"
-)
+_PREREQUISITES = ("contract", "repeats")
+_LONG_S = 60.0
+_WITH_B = {"goes on with b": (True, True), "changes alive": (False, True)}
+"""Whether the second set is in force, before the load and after it."""
+_AFTER_LOADS = 4  # stretches that a hyperparameter takes, if nothing is in doubt
 
 
 @dataclass(frozen=True, slots=True)
-class BaselineRuns:
-    """Three stretches of training with the same hyperparameters, with a load before each."""
+class Wanted:
+    """Which proofs are wanted, and what they may take.
 
-    base: Run
-    then: Run
-    after: Run
+    Attributes:
+        only: names of proofs; empty: all.
+        skip: names of those that are not wanted.
+        max_seconds: begin none that would take longer in all; None: no limit.
+    """
+
+    only: Collection[str] = ()
+    skip: Collection[str] = ()
+    max_seconds: float | None = None
+
+    def __contains__(self, name: str) -> bool:
+        return name not in self.skip and (not self.only or name in self.only)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a check is.
+
+    Attributes:
+        doing: the proof under way.
+        trained, planned: rounds; doubts take more than planned.
+        seconds_left: for the planned rest; None before the first round.
+    """
+
+    doing: str
+    trained: int
+    planned: int
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A proof to be tried, with how many stretches of training it takes."""
+
+    name: str
+    cost: int
+    prove: Callable[[], Proof | None] = field(compare=False)
 
 
 class Proofs:
     """Draws one conclusion after another; later ones build on the runs of earlier ones."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is to be proven, and how
         self,
         lab: Lab,
         metric: str | None,
-        moved: frozenset[str] | None = None,
+        moved: frozenset[str] | None,
+        wanted: Wanted,
         *,
+        form: Form | None = None,
         toml: bool = False,
+        on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        self._lab = lab
+        self._lab, self._metric, self._moved, self._wanted = lab, metric, moved, wanted
+        self._kind, _ = class_of(lab.trainable)
+        self._advice = Advice(form or ("function" if self._kind is None else "class"))
         self._toml = toml
-        self._metric = metric
-        self._moved = moved  # what copies change; None: nobody knows
-        self._by_files = True
-        self._unsteady: set[str] = set()  # metrics that differ between equal runs, such as seconds
+        self._comparer = Comparer(metric)
         self._static: set[str] = set()
+        self._goes_on = True
         self._baseline: BaselineRuns
+        self._hyperparameters: HyperparameterProofs
+        self._begun = time.monotonic()
+        self._doing, self._planned = "contract", 5 * lab.rounds
+        self._on_progress = on_progress
+        lab.on_round = self._tell
+        self._check_names()
 
     def all(self) -> Iterator[Proof]:
         """Yield every proof; stop early when nothing further can be told."""
         a = self._lab.values.a
         try:
-            pairs = [self._pair(), self._pair()]
-            after = self._lab.train(a, start=pairs[0][1])
+            base = self._lab.train(a)
+            yield from self._hint()
+            pairs = [(base, self._lab.train(a, start=base)), self._pair()]
+            after = self._lab.train(a, start=pairs[1][1])
         except TrainingRaised as e:
             yield failed("contract", f"training with a: {e}")
             return
-        self._baseline = BaselineRuns(*pairs[0], after)
-        contract = self._contract(self._baseline.base)
+        # The later pair: before, PyTorch may not have been there to be watched.
+        self._baseline = BaselineRuns(*pairs[1], after)
+        contract = self._contract(base)
         yield contract
         if contract.verdict is Verdict.FAILED:
             return
-        yield self._repeats(*pairs)
-        steady = self._by_files or self._baseline.base.metrics.keys() - self._unsteady
-        if self._metric in self._unsteady or not steady:
+        repeats = self._repeats(*pairs)
+        yield repeats
+        objective = self._metric or next(iter(base.metrics), None)
+        if objective in self._comparer.unsteady or (
+            repeats.verdict is Verdict.FAILED and not objective
+        ):
             yield note("the rest", "not tried: equal runs cannot be told from others")
             return
-        for name in a:
-            yield self._hyperparameter(name)
-        is_class = isinstance(self._lab.trainable, type)
-        yield from self._unbroken() if is_class else self._continues()
-        yield self._untouched()
+        self._hyperparameters = HyperparameterProofs(
+            self._lab, self._comparer, self._baseline, self._advice, self._moved, toml=self._toml
+        )
+        yield from self._steps()
+
+    def _steps(self) -> Iterator[Proof]:
+        plan = [step for step in self._plan() if step.name in self._wanted]
+        for i, step in enumerate(plan):
+            self._doing = step.name
+            left = sum(later.cost for later in plan[i:]) * self._lab.rounds
+            self._planned = self._lab.trained + left
+            if self._is_too_late(step):
+                yield skipped(step.name, f"not done: it would pass {self._wanted.max_seconds:g} s")
+            elif (proof := step.prove()) is not None:
+                yield proof
+
+    def _is_too_late(self, step: _Step) -> bool:
+        most = self._wanted.max_seconds
+        needed = step.cost * self._lab.rounds * self._lab.round_s
+        return most is not None and step.cost > 0 and self._spent_s + needed > most
+
+    @property
+    def _spent_s(self) -> float:
+        return time.monotonic() - self._begun
+
+    def _plan(self) -> list[_Step]:
+        """Return the proofs: those that take least and find most come first."""
+        a, b = self._lab.values.a, self._lab.values.b
+        hyperparameters = [
+            _Step(n, _AFTER_LOADS if a[n] != b[n] else 0, partial(self._prove, n))
+            for n in a
+        ]  # fmt: skip
+        untouched = _Step("checkpoints", 0, self._untouched)
+        if self._kind is None:
+            goes_on = _Step("goes on", 1, self._continues)
+            return [goes_on, *hyperparameters, _Step("saves all", 0, _unseen), untouched]
+        steps = [_Step("goes on", 3, partial(self._with_a_load, "goes on")), *hyperparameters]
+        if a != b:
+            steps += [
+                _Step(name, 3, partial(self._with_a_load, name, with_b=with_b))
+                for name, with_b in _WITH_B.items()
+            ]
+        steps.append(_Step("moves", 5, self._moves))
+        if self._kind.reset is not Trainable.reset:
+            steps.append(_Step("resets", 4, self._resets))
+        return [*steps, untouched]
+
+    def _prove(self, name: str) -> Proof:
+        return self._hyperparameters.prove(name)
+
+    def _check_names(self) -> None:
+        names = [*_PREREQUISITES, *(step.name for step in self._plan())]
+        for name in (*self._wanted.only, *self._wanted.skip):
+            if name not in names:
+                raise ConfigError(f"no proof {name!r}: there are {', '.join(names)}")
+
+    def _tell(self) -> None:
+        left = max(0, self._planned - self._lab.trained)
+        seconds = left * self._lab.round_s if self._lab.trained else None
+        planned = max(self._planned, self._lab.trained + 1)
+        self._on_progress(Progress(self._doing, self._lab.trained, planned, seconds))
+
+    def _hint(self) -> Iterator[Proof]:
+        rounds = (
+            4 + sum(s.cost for s in self._plan() if s.name in self._wanted)
+        ) * self._lab.rounds
+        self._planned = 1 + rounds
+        if (seconds := rounds * self._lab.round_s) > _LONG_S:
+            yield note(
+                "time",
+                f"one round takes {self._lab.round_s:.3g} s, all proofs about "
+                f"{seconds / 60:.0f} min",
+                "shorten it where the environment has EVOLVENT_CHECK=1, such as to a few batches; "
+                "or name what to prove (only, skip), or give it a time (max_seconds)",
+            )
+
+    @property
+    def _b(self) -> dict[str, Any]:
+        """The second set, but for what a loaded model cannot change."""
+        static = self._hyperparameters.static
+        return self._lab.values.a | {n: x for n, x in self._lab.values.b.items() if n not in static}
 
     def _pair(self) -> tuple[Run, Run]:
         a = self._lab.values.a
@@ -102,103 +219,38 @@ class Proofs:
         if bad:
             return failed(
                 "contract",
-                f"{bad[0]} is {run.metrics[bad[0]]} after training with a",
-                "give two sets of hyperparameters with which training works",
+                f"{bad[0]} is {run.metrics[bad[0]]} after training with a: "
+                f"{listed(self._lab.values.a)}",
+                "a study would drop this member: does training diverge there, or too early to "
+                "measure? Another --seed draws other values",
             )
         if not run.files:
-            return failed("contract", seen, "write the model into the directory that is given")
+            return failed("contract", seen, self._advice.save)
         return ok("contract", seen)
 
     def _repeats(self, first: tuple[Run, Run], second: tuple[Run, Run]) -> Proof:
-        pairs = list(zip(first, second, strict=True))
-        files = sorted({n for one, two in pairs for n in _differing(one.files, two.files)})
-        metrics = {n for one, two in pairs for n in _differing(one.metrics, two.metrics)}
-        self._unsteady, self._by_files = metrics, not files
-        one, two = pairs[-1]
-        if files or self._metric in metrics or (self._metric is None and metrics):
-            what = ", ".join([*sorted(metrics), *files])
-            seen = f"the same job twice: {self._difference(one, two)}; not the same: {what}"
-            return failed("repeats", seen, _SEED)
-        left_out = f"; left out: {', '.join(sorted(metrics))}" if metrics else ""
-        seen = f"the same job twice: {self._difference(one, two)}, same bytes{left_out}"
-        return ok("repeats", seen)
+        matters, harmless = self._comparer.note_unsteady(zip(first, second, strict=True))
+        one, two = first[1], second[1]
+        seen = f"the same job twice: {self._comparer.difference(one, two)}"
+        if matters:
+            return failed("repeats", f"{seen}; not the same: {_named(matters)}", self._advice.seed)
+        if harmless:
+            return note("repeats", f"{seen}; differs from run to run: {_named(harmless)}")
+        return ok("repeats", f"{seen}, same files")
 
     def _untouched(self) -> Proof:
-        altered = self._lab.altered()
-        if altered:
-            return failed(
-                "checkpoints",
-                f"training wrote into the checkpoint it started from: {', '.join(altered)}",
-                "write into job.directory only: other members start from the same checkpoint",
-            )
+        if altered := self._lab.altered():
+            seen = f"training wrote into the checkpoint it started from: {', '.join(altered)}"
+            return failed("checkpoints", seen, self._advice.own_directory)
         return ok("checkpoints", "left as they were saved")
 
-    def _hyperparameter(self, name: str) -> Proof:
-        a, baseline = self._lab.values.a, self._baseline
-        old, new = a[name], self._lab.values.b[name]
-        if old == new:
-            return note(name, f"always {short(old)}: nothing to compare")
-        change = f"{short(old)} -> {short(new)}"
-        changed = a | {name: new}
-        try:
-            fresh = self._lab.train(changed)
-        except TrainingRaised as e:
-            return failed(name, f"{change} in round 0: {e}")
-        try:
-            loaded = self._lab.train(changed, start=baseline.base)
-        except TrainingRaised as e:
-            self._static.add(name)
-            return self._cannot_change(name, f"{change} after a load: {e}")
-        at_setup = self._effect(fresh, baseline.base, then=baseline.then)
-        after_load = self._effect(loaded, baseline.then, then=baseline.after)
-        seen = f"{change} in round 0: {self._difference(baseline.base, fresh)}"
-        seen += f"; after a load: {self._difference(baseline.then, loaded)}"
-        if at_setup and not after_load and self._moved is not None and name not in self._moved:
-            self._static.add(name)
-            return note(name, f"static: {seen}", "fine: the study never changes it after a load")
-        return _effects(name, seen, at_setup=at_setup, after_load=after_load)
-
-    def _cannot_change(self, name: str, seen: str) -> Proof:
-        """Return what it means that training raises after a load with another value."""
-        if self._moved is None:
-            advice = "fine if it shapes the model: leave it without an explore strategy"
-            return note(name, f"static: {seen}", advice)
-        if name not in self._moved:
-            return note(name, f"static: {seen}", "fine: the study never changes it after a load")
-        others = [n for n in self._lab.values.a if n in self._moved and n not in self._static]
-        return failed(
-            name,
-            f"{seen}; and the study explores it: the first copy that changes it fails like this",
-            f"if it shapes the model, {leave_out(others, toml=self._toml)}",
-        )
-
-    def _effect(self, changed: Run, baseline: Run, *, then: Run) -> bool:
-        """Whether a run under another value went another way than `baseline`, under the old one.
-
-        Args:
-            changed: the run under another value.
-            baseline: the same run under the old value.
-            then: where the old value leads from `baseline` in one more stretch.
-        """
-        if self._metric in _differing(changed.metrics, baseline.metrics):
-            return True
-        try:
-            return not self._equal(self._lab.train(self._lab.values.a, start=changed), then)
-        except TrainingRaised:
-            return True  # what was saved cannot even be loaded under the old value
-
-    def _unbroken(self) -> Iterator[Proof]:
-        a, b = self._lab.values.a, self._lab.values.b
-        b = a | {name: value for name, value in b.items() if name not in self._static}
-        goes_on = self._with_a_load("goes on", a, a)
-        yield goes_on
-        if a == b or goes_on.verdict is Verdict.FAILED:
-            return  # the others would only repeat it
-        yield self._with_a_load("goes on with b", b, b)
-        yield self._with_a_load("changes alive", a, b)
-
-    def _with_a_load(self, name: str, first: dict[str, Any], second: dict[str, Any]) -> Proof:
-        """Train with and without a load between, under the same or other hyperparameters."""
+    def _with_a_load(
+        self, name: str, *, with_b: tuple[bool, bool] = (False, False)
+    ) -> Proof | None:
+        """Train with and without a load between, each time under the first set or the second."""
+        first, second = (self._b if b else self._lab.values.a for b in with_b)
+        if not self._goes_on:
+            return None  # it would only repeat what the first one has found
         runner = Runner(self._lab.trainable)
         try:
             start = self._lab.train(first, runner=runner)
@@ -208,79 +260,89 @@ class Proofs:
             return failed(name, str(e))
         finally:
             runner.close()
-        way, other_way, advice = "train, train", "train, save, load, train", _SAVE_ALL
+        way, other_way, advice = "train, train", "train, save, load, train", self._advice.save_all
         if first != second:
-            way, other_way, advice = "train with a, then b", "with a load between", _SAME_LIVE
-        seen = f"{way}: {self._describe(alive)}; {other_way}: {self._describe(loaded)}"
-        if self._equal(alive, loaded):
-            return ok(name, seen)
-        files = ", ".join(_differing(alive.files, loaded.files))
-        return failed(name, f"{seen}; not the same files: {files or 'none'}", advice)
+            way, other_way = "train with a, then b", "with a load between"
+            advice = self._advice.same_live
+        proof = self._alike(name, (way, alive), (other_way, loaded), advice)
+        self._goes_on = self._goes_on and (name != "goes on" or proof.verdict is not Verdict.FAILED)
+        return proof
 
-    def _continues(self) -> Iterator[Proof]:
+    def _moves(self) -> Proof | None:
+        """Move an object that one member was set up for to another one's checkpoint."""
+        return self._taken_over(
+            "moves", ("an object of another member, moved", "one of its own"), self._advice.moved,
+            start=True,
+        )  # fmt: skip
+
+    def _resets(self) -> Proof | None:
+        """Make the weights of an object fresh for a member that begins."""
+        ways = ("after reset()", "after setup()")
+        return self._taken_over("resets", ways, self._advice.reset, start=False)
+
+    def _taken_over(
+        self, name: str, ways: tuple[str, str], advice: str, *, start: bool
+    ) -> Proof | None:
+        """Let an object that has trained for one member train for another; hold it to a new one.
+
+        Args:
+            name: of the proof.
+            ways: words for the object that was taken over, and for one that was set up for it.
+            advice: if they differ.
+            start: the other member goes on from a checkpoint, and does not begin.
+        """
+        a, b = self._lab.values.a, self._b
+        if not self._goes_on:
+            return None
+        try:
+            other = self._lab.train(b, member=1) if start else None
+            own = self._lab.train(b, start=other, member=1)
+        except TrainingRaised:
+            return None  # another proof says so
+        runner = self._lab.runner()
+        try:
+            longer = self._lab.train(a, runner=runner)  # what stays of it is seen the better
+            self._lab.train(a, start=longer, runner=runner)
+            before = runner.live_object
+            taken = self._lab.train(b, start=other, runner=runner, member=1)
+            if runner.live_object is not before:
+                return note(name, "an object is set up for each member: none takes another's over")
+        except TrainingRaised as e:
+            return failed(name, str(e), advice)
+        finally:
+            runner.close()
+        return self._alike(name, (ways[0], taken), (ways[1], own), advice)
+
+    def _alike(self, name: str, one: tuple[str, Run], two: tuple[str, Run], advice: str) -> Proof:
+        describe = self._comparer.describe
+        seen = f"{one[0]}: {describe(one[1])}; {two[0]}: {describe(two[1])}"
+        if apart := self._comparer.apart(one[1], two[1]):
+            return failed(name, f"{seen}; not the same: {_named(apart)}", advice)
+        return ok(name, seen)
+
+    def _continues(self) -> Proof:
         base, then = self._baseline.base, self._baseline.then
         try:
             anew = self._lab.train(self._lab.values.a, first=base.job.round + 1)
         except TrainingRaised as e:
-            yield ok("goes on", f"without its checkpoint: {e}")
-        else:
-            seen = f"from the checkpoint: {self._describe(then)}; "
-            seen += f"from nothing: {self._describe(anew)}"
-            advice = "load job.checkpoint when it is not None: every round starts from nothing"
-            alike = self._equal(then, anew)
-            yield failed("goes on", seen, advice) if alike else ok("goes on", seen)
-        yield note(
-            "saves all",
-            "cannot be seen from outside: a function keeps nothing alive between rounds, so there "
-            "is no training without a break to compare with; ev.Trainable classes are checked",
-        )
-
-    def _equal(self, one: Run, two: Run) -> bool:
-        if self._by_files and one.files != two.files:
-            return False
-        return not set(_differing(one.metrics, two.metrics)) - self._unsteady
-
-    def _difference(self, one: Run, two: Run) -> str:
-        """Say what differs between two runs: the objective, another metric, or the files only."""
-        differing = _differing(one.metrics, two.metrics)
-        files = "" if differing or one.files == two.files else ", other files"
-        other = bool(differing) and self._metric not in differing
-        name = differing[0] if other else self._described_metric(one)
-        if name is None:
-            return f"no metrics{files}"
-        old, new = apart(one.metrics.get(name), two.metrics.get(name))
-        return f"{name} {old} vs {new}{files}"
-
-    def _describe(self, run: Run) -> str:
-        name = self._described_metric(run)
-        return "no metrics" if name is None else f"{name} {short(run.metrics[name])}"
-
-    def _described_metric(self, run: Run) -> str | None:
-        return self._metric or next(iter(run.metrics), None)
+            return ok("goes on", f"without its checkpoint: {e}")
+        describe = self._comparer.describe
+        seen = f"from the checkpoint: {describe(then)}; from nothing: {describe(anew)}"
+        if not self._comparer.equal(then, anew):
+            return ok("goes on", seen)
+        if not self._comparer.moves(base, then):
+            return note("goes on", f"{seen}; nothing moves in a round, so nothing can be seen")
+        return failed("goes on", seen, self._advice.load)
 
 
-def _effects(name: str, seen: str, *, at_setup: bool, after_load: bool) -> Proof:
-    if after_load and at_setup:
-        return ok(name, seen)
-    if after_load:
-        return note(name, f"{seen}; no effect in round 0, but after a load")
-    if at_setup:
-        return failed(
-            name,
-            f"{seen}; in force in round 0, but not after a load: what was loaded brought the old "
-            "value back",
-            f"set {name!r} again after every load, in apply(): for PyTorch "
-            "ev.torch.apply(optimizer, hyperparameters), elsewhere write it into the live "
-            "optimizer. If it cannot change in a live model, leave it without an explore strategy",
-        )
-    return failed(
-        name,
-        f"{seen}; no effect at all: training ignores it",
-        f"does training read hyperparameters[{name!r}]? If it acts only later, check more rounds "
-        "or values further apart",
+def _unseen() -> Proof:
+    return note(
+        "saves all",
+        "cannot be seen from outside: a function keeps nothing alive between rounds, so there "
+        "is no training without a break to compare with; ev.Trainable classes are checked",
     )
 
 
-def _differing(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
-    # by repr: a NaN is the same as a NaN here
-    return sorted(n for n in one.keys() | two.keys() if repr(one.get(n)) != repr(two.get(n)))
+def _named(names: Collection[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join([*names][:most])}{more}"

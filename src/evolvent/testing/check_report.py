@@ -15,6 +15,7 @@ class Verdict(StrEnum):
     OK = "ok"
     FAILED = "FAIL"
     NOTE = "note"  # nothing is proven wrong, but the reader must know
+    SKIPPED = "skip"  # not tried: there was no time for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,10 @@ class CheckReport:
     @property
     def summary(self) -> str:
         """How many proofs there are, and how many failed."""
-        return f"{len(self.proofs)} proofs, {len(self.failed) or 'none'} failed"
+        skipped = sum(proof.verdict is Verdict.SKIPPED for proof in self.proofs)
+        not_done = f", {skipped} not done" if skipped else ""
+        tried = len(self.proofs) - skipped
+        return f"{tried} proofs, {len(self.failed) or 'none'} failed{not_done}"
 
     def __str__(self) -> str:
         sets = f"a: {listed(self.first)}\nb: {listed(self.second)}"
@@ -83,6 +87,7 @@ class CheckReport:
 ok = partial(Proof, verdict=Verdict.OK)
 note = partial(Proof, verdict=Verdict.NOTE)
 failed = partial(Proof, verdict=Verdict.FAILED)
+skipped = partial(Proof, verdict=Verdict.SKIPPED)
 
 
 def listed(values: Mapping[str, Any]) -> str:

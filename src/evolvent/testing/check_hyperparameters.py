@@ -1,0 +1,264 @@
+"""Whether a hyperparameter takes effect, in round 0 and after a load.
+
+It is seen in two ways: by what training comes to under two values, and by what the optimizers at
+work have. Two runs that differ only in one hyperparameter get one more stretch of training with
+equal hyperparameters before they are compared: a saved copy of the value differs too, but it is no
+effect on training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from evolvent.engines.shape_mismatch import leave_out
+from evolvent.testing.check_advice import Advice
+from evolvent.testing.check_compare import BaselineRuns, Comparer
+from evolvent.testing.check_lab import Lab, Run, TrainingRaised
+from evolvent.testing.check_optimizers import Settings, setting_of
+from evolvent.testing.check_report import Proof, failed, note, ok, short
+
+_MORE_ROUNDS = 2
+_ALIASES = {"learning_rate": "lr", "wd": "weight_decay"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one attempt has shown.
+
+    Attributes:
+        change: `0.1 -> 0.01`.
+        in_words: what was compared.
+        at_setup, after_load: whether there was an effect, by either way of seeing.
+        conclusive: whether an effect after the load could have been seen: something moved.
+        brought_back: the setting that a fresh optimizer takes over and a loaded one does not.
+        rescheduled: the one that is in force at the first step after a load, and not at the last.
+    """
+
+    change: str
+    in_words: str
+    at_setup: bool
+    after_load: bool
+    conclusive: bool
+    brought_back: str | None
+    rescheduled: str | None
+
+
+class HyperparameterProofs:
+    """Draws a conclusion for each hyperparameter; doubts are followed up before a FAIL."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        comparer: Comparer,
+        baseline: BaselineRuns,
+        advice: Advice,
+        moved: frozenset[str] | None,
+        *,
+        toml: bool,
+    ) -> None:
+        self._lab, self._comparer, self._baseline = lab, comparer, baseline
+        self._advice, self._toml = advice, toml
+        self._moved = moved  # what copies change; None: nobody knows
+        self.static: set[str] = set()
+
+    def prove(self, name: str) -> Proof:
+        """Prove that one takes effect."""
+        a, b = self._lab.values.a, self._lab.values.b
+        if a[name] == b[name]:
+            return note(name, f"always {short(a[name])}: nothing to compare")
+        seen: list[_Seen] = []
+        try:
+            for attempt in self._attempts(name):
+                seen.append(attempt)
+                if attempt.rescheduled or (attempt.at_setup and attempt.after_load):
+                    break
+                if not self._changes(name) and attempt.at_setup and attempt.conclusive:
+                    break
+        except _Raised as e:
+            if e.in_round_0:
+                return failed(name, str(e))
+            self.static.add(name)
+            return self._cannot_change(name, str(e))
+        return self._conclusion(name, seen)
+
+    def _changes(self, name: str) -> bool:
+        return self._moved is None or name in self._moved
+
+    def _attempts(self, name: str) -> Iterator[_Seen]:
+        """Yield attempts: near the middle; with a larger step, another seed; both ways, longer."""
+        values, baseline = self._lab.values, self._baseline
+        yield self._attempt(name, values.a, values.b[name], baseline, seed=None)
+        low, high = (side[name] for side in values.wider)
+        for i, (old, new, stretches) in enumerate([(low, high, 1), (high, low, _MORE_ROUNDS)], 1):
+            seed = self._lab.seed + i
+            try:
+                there = self._baseline_of({**values.a, name: old}, seed, stretches)
+                yield self._attempt(name, {**values.a, name: old}, new, there, seed=seed)
+            except (TrainingRaised, _Raised):
+                return  # at the ends of a space training may break: the first one counts
+
+    def _baseline_of(self, a: dict[str, Any], seed: int, stretches: int) -> BaselineRuns:
+        base = self._lab.train(a, seed=seed)
+        for _ in range(stretches - 1):
+            base = self._lab.train(a, start=base, seed=seed)
+        then = self._lab.train(a, start=base, seed=seed)
+        return BaselineRuns(base, then, self._lab.train(a, start=then, seed=seed), stretches)
+
+    def _attempt(
+        self, name: str, a: dict[str, Any], new: Any, baseline: BaselineRuns, *, seed: int | None
+    ) -> _Seen:
+        changed, change = {**a, name: new}, f"{short(a[name])} -> {short(new)}"
+        try:
+            fresh = self._lab.train(changed, seed=seed)
+            for _ in range(baseline.stretches - 1):
+                fresh = self._lab.train(changed, start=fresh, seed=seed)
+        except TrainingRaised as e:
+            raise _Raised(f"{change} in round 0: {e}", in_round_0=True) from e
+        try:
+            loaded = self._lab.train(changed, start=baseline.base, seed=seed)
+        except TrainingRaised as e:
+            raise _Raised(f"{change} after a load: {e}", in_round_0=False) from e
+        base, then, after = baseline.base, baseline.then, baseline.after
+        by_setup, by_load = _apart(fresh, base), _apart(loaded, then)
+        lasting = [key for key in by_setup if fresh.settings[key][1] != base.settings[key][1]]
+        first_only = [
+            key for key in by_load
+            if key in lasting and loaded.settings[key][1] == then.settings[key][1]
+            and then.settings[key][1] == base.settings[key][1]
+        ]  # fmt: skip
+        comparer = self._comparer
+        words = f"{change} in round 0: {comparer.difference(base, fresh)}"
+        words += f"; after a load: {comparer.difference(then, loaded)}"
+        return _Seen(
+            change,
+            words,
+            at_setup=bool(by_setup) or self._effect(fresh, base, a, then=then, seed=seed),
+            after_load=bool(by_load) or self._effect(loaded, then, a, then=after, seed=seed),
+            conclusive=comparer.moves(base, then),
+            brought_back=next((k for k in by_setup if k in then.settings), None)
+            if by_setup and not by_load
+            else None,
+            rescheduled=next(iter(first_only), None) if by_load == first_only else None,
+        )
+
+    def _effect(
+        self, changed: Run, baseline: Run, a: dict[str, Any], *, then: Run, seed: int | None
+    ) -> bool:
+        """Whether a run under another value went another way than `baseline`, under the old one.
+
+        Args:
+            changed: the run under another value.
+            baseline: the same run under the old value.
+            a: the hyperparameters with the old value.
+            then: where they lead from `baseline` in one more stretch.
+            seed: of the runs.
+        """
+        if self._comparer.objective_differs(changed, baseline):
+            return True
+        try:
+            further = self._lab.train(a, start=changed, seed=seed)
+        except TrainingRaised:
+            return True  # what was saved cannot even be loaded under the old value
+        return not self._comparer.equal(further, then)
+
+    def _conclusion(self, name: str, seen: list[_Seen]) -> Proof:
+        best = next((s for s in seen if s.at_setup and s.after_load), seen[0])
+        at_setup, after_load = (
+            any(getattr(s, k) for s in seen) for k in ("at_setup", "after_load")
+        )
+        words = best.in_words
+        if again := next((s.rescheduled for s in seen if s.rescheduled), None):
+            return failed(
+                name,
+                f"{words}; in force at the first step after a load, but at the last one the "
+                f"optimizer had the {setting_of(again)} of before: a scheduler brought it back",
+                f"give the scheduler the new {name!r} too (for PyTorch its base_lrs, and "
+                "initial_lr of every group), or build it anew after every load",
+            )
+        if at_setup and after_load:
+            return ok(name, words)
+        if after_load:
+            return note(name, f"{words}; no effect in round 0, but after a load")
+        if at_setup:
+            return self._not_after_load(name, words, seen)
+        return self._no_effect(name, words, seen)
+
+    def _not_after_load(self, name: str, words: str, seen: list[_Seen]) -> Proof:
+        if not self._changes(name):
+            self.static.add(name)
+            return note(name, f"static: {words}", "fine: the study never changes it after a load")
+        if setting := next((s.brought_back for s in seen if s.brought_back), None):
+            return failed(
+                name,
+                f"{words}; in force in round 0, but not after a load: the optimizer has the "
+                f"{setting_of(setting)} of before, what was loaded brought the old value back",
+                self._advice.apply(name),
+            )
+        if not any(s.conclusive for s in seen if s.at_setup):
+            return note(
+                name,
+                f"{words}; after a load nothing moves any more, so nothing can be seen",
+                "a metric at its limit, or weights that stand still: check earlier or shorter "
+                "rounds",
+            )
+        return failed(
+            name,
+            f"{words}; in force in round 0, but not after a load: what was loaded brought the old "
+            "value back, or only a fresh model obeys",
+            self._advice.apply(name),
+        )
+
+    def _no_effect(self, name: str, words: str, seen: list[_Seen]) -> Proof:
+        if not any(read == name or read.startswith(f"{name}.") for read in self._lab.read):
+            return failed(
+                name, f"{words}; no effect at all: training ignores it, it reads others only",
+                self._advice.read(name),
+            )  # fmt: skip
+        wanted = name.rpartition(".")[2]
+        wanted = _ALIASES.get(wanted, wanted)
+        settings = {
+            _ALIASES.get(s, s): k for k in self._baseline.then.settings for s in [setting_of(k)]
+        }
+        if wanted in settings:
+            has = self._baseline.then.settings[settings[wanted]][1]
+            return failed(
+                name,
+                f"{words}; no effect at all: training ignores it, the optimizer has {wanted} {has} "
+                "whatever is given",
+                self._advice.apply(name),
+            )
+        tried = ", ".join(s.change for s in seen)
+        rounds = self._lab.rounds * _MORE_ROUNDS if len(seen) > 2 else self._lab.rounds
+        return note(
+            name,
+            f"not seen to act within {rounds} round(s): {tried}: {self._comparer.nothing}",
+            f"{self._advice.read(name)} If it acts only later, check with more --rounds",
+        )
+
+    def _cannot_change(self, name: str, seen: str) -> Proof:
+        """Return what it means that training raises after a load with another value."""
+        if self._moved is None:
+            advice = "fine if it shapes the model: leave it without an explore strategy"
+            return note(name, f"static: {seen}", advice)
+        if name not in self._moved:
+            return note(name, f"static: {seen}", "fine: the study never changes it after a load")
+        others = [n for n in self._lab.values.a if n in self._moved and n not in self.static]
+        return failed(
+            name,
+            f"{seen}; and the study explores it: the first copy that changes it fails like this",
+            f"if it shapes the model, {leave_out(others, toml=self._toml)}",
+        )
+
+
+class _Raised(Exception):
+    def __init__(self, message: str, *, in_round_0: bool) -> None:
+        super().__init__(message)
+        self.in_round_0 = in_round_0
+
+
+def _apart(one: Run, two: Run) -> list[str]:
+    """Return the settings of optimizers which both runs have, with other values."""
+    there: Settings = two.settings
+    return [key for key, values in one.settings.items() if there.get(key, values) != values]

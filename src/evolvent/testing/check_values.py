@@ -1,0 +1,195 @@
+"""Compares what two runs have saved: arrays and tensors by value, not the bytes of the files.
+
+Zip archives hold times, pickles depend on which of their strings are one object: files of equal
+content differ. Files are read only where their bytes differ. They are the checkpoints of a moment
+ago, written by the very code that runs in this process: reading a pickle of its own runs nothing
+that has not been run already.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import pickle
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from hashlib import sha256
+from numbers import Real
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+import numpy as np
+
+_DEEPEST = 16
+_LONGEST_HEADER = 100_000_000
+_NUMBERED = re.compile(r"\d{4,}")
+"""Times and process ids in the names of files, which are others in every run."""
+
+
+class _Opaque(Exception):
+    """The bytes say nothing to us."""
+
+
+def differing(one: Mapping[str, str], two: Mapping[str, str], *places: Path) -> dict[str, bool]:
+    """Return what differs between two directories, each with whether it is an array or tensor.
+
+    Args:
+        one: the hash of every file by relative name.
+        two: likewise.
+        places: where the two directories are.
+    """
+    sides: list[dict[str, list[tuple[str, bool]]]] = []
+    for files, other, place in zip((one, two), (two, one), places, strict=True):
+        side: dict[str, list[tuple[str, bool]]] = {}
+        for name, digest in files.items():
+            if other.get(name) != digest:
+                for leaf, found, is_array in _leaves_of_file(digest, place / name):
+                    key = _NUMBERED.sub("#", f"{name}{leaf}")
+                    side.setdefault(key, []).append((found, is_array))
+        sides.append(side)
+    first, second = sides
+    return {
+        name: any(is_array for _, is_array in [*first.get(name, ()), *second.get(name, ())])
+        for name in sorted(first.keys() | second.keys())
+        if first.get(name) != second.get(name)
+    }
+
+
+def has_arrays(files: Mapping[str, str], place: Path) -> bool:
+    """Whether there are arrays in any of the files."""
+    return any(
+        is_array
+        for name, digest in files.items()
+        for _, _, is_array in _leaves_of_file(digest, place / name)
+    )
+
+
+@lru_cache(maxsize=256)
+def _leaves_of_file(digest: str, path: Path) -> tuple[tuple[str, str, bool], ...]:
+    """Return the name of each value in a file, its hash, and whether it is an array."""
+    try:
+        content = _parsed(path.read_bytes())
+        return tuple(_leaves(content, ""))
+    except Exception:  # noqa: BLE001 - whatever its reader raises: what remains are the bytes
+        return (("", digest, False),)
+
+
+def _parsed(data: bytes) -> Any:
+    for magic, read in _READERS.items():
+        if data.startswith(magic):
+            return read(data)
+    if data[8:9] == b"{" and int.from_bytes(data[:8], "little") < _LONGEST_HEADER:
+        return _of_safetensors(data)
+    try:
+        return json.loads(data)
+    except ValueError:
+        raise _Opaque from None
+
+
+def _of_zip(data: bytes) -> Any:
+    torch = sys.modules.get("torch")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        if torch is not None and any(name.endswith("data.pkl") for name in names):
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
+        return {name: _or_bytes(archive.read(name)) for name in names}
+
+
+def _or_bytes(data: bytes) -> Any:
+    try:
+        return _parsed(data)
+    except Exception:  # noqa: BLE001 - as above
+        return data
+
+
+def _of_hdf5(data: bytes) -> Any:
+    h5py: Any = sys.modules.get("h5py")
+    if h5py is None:
+        raise _Opaque
+    found: dict[str, Any] = {}
+    with h5py.File(io.BytesIO(data)) as file:
+        file.visititems(
+            lambda name, item: found.update({name: item[()]} if hasattr(item, "shape") else {})
+        )
+    return found
+
+
+def _of_pickle(data: bytes) -> Any:
+    joblib, torch = sys.modules.get("joblib"), sys.modules.get("torch")
+    readers = [pickle.loads if joblib is None else lambda d: joblib.load(io.BytesIO(d))]
+    if torch is not None:  # its files of before 1.6
+        readers.append(lambda d: torch.load(io.BytesIO(d), map_location="cpu", weights_only=False))
+    for read in readers:
+        try:
+            return read(data)
+        except Exception:  # noqa: BLE001 - the next one may
+            continue
+    raise _Opaque
+
+
+def _of_safetensors(data: bytes) -> Any:
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    tensors = {name: about for name, about in header.items() if name != "__metadata__"}
+    found = {"__metadata__": header.get("__metadata__")}
+    for name, about in tensors.items():
+        start, stop = about["data_offsets"]
+        raw = np.frombuffer(data[end + start : end + stop], np.uint8)
+        found[name] = {"shape": str((about["dtype"], about["shape"])), "values": raw}
+    return found
+
+
+_READERS: dict[bytes, Callable[[bytes], Any]] = {
+    b"PK": _of_zip,
+    b"\x1f\x8b": lambda data: _parsed(gzip.decompress(data)),
+    b"\x93NUMPY": lambda data: np.load(io.BytesIO(data), allow_pickle=True),
+    b"\x89HDF": _of_hdf5,
+    b"\x80": _of_pickle,
+}
+
+
+def _leaves(value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, str, bool]]:
+    array = _as_array(value)
+    if array is not None:
+        kind = f"{array.dtype} {array.shape}".encode()
+        yield name, sha256(kind + np.ascontiguousarray(array).tobytes()).hexdigest(), array.size > 1
+    elif value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        yield name, repr(value), False
+    elif isinstance(value, (type, FunctionType, BuiltinFunctionType)):
+        yield name, value.__qualname__, False
+    elif depth < _DEEPEST:
+        for key, inner in _inner(value):
+            yield from _leaves(inner, f"{name}:{key}" if key else name, depth + 1)
+
+
+def _inner(value: Any) -> Iterable[tuple[str, Any]]:
+    """Return what a container holds, or what pickle takes for the state of an object."""
+    if isinstance(value, Mapping):
+        return ((str(key), inner) for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return ((str(i), inner) for i, inner in enumerate(value))
+    if isinstance(value, (set, frozenset)):
+        return [("", repr(sorted(map(repr, value))))]
+    _, arguments, *state = value.__reduce_ex__(2)
+    iterators = (part if part is None or hasattr(part, "__len__") else list(part) for part in state)
+    return [("", arguments), *(("", part) for part in iterators)]
+
+
+def _as_array(value: Any) -> Any:
+    """Return an array or tensor of any library, or a list of numbers, as one of NumPy; or None."""
+    if isinstance(value, np.ndarray):
+        return value if value.dtype != object else np.array(list(map(repr, value.flat)))
+    if isinstance(value, list) and len(value) > 1 and all(isinstance(x, Real) for x in value):
+        return np.array([repr(x) for x in value])
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        return flat.view(torch.uint8).numpy() if flat.numel() else np.empty(0)
+    if hasattr(value, "__array__") and hasattr(value, "shape"):
+        return np.asarray(value)
+    return None
