@@ -31,6 +31,7 @@ _HOMES = {
     "evolvent.store": "open_store",
     "evolvent.studies": "create_study import_study list_studies load_study",
     "evolvent.study": "Study",
+    "evolvent.testing.check": "check",
 }
 _MODULES = ("keras", "mlflow", "optax", "tensorboard", "torch", "wandb")
 """Of `evolvent.integrations`, each of which needs its library."""
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from evolvent.studies import list_studies as list_studies
     from evolvent.studies import load_study as load_study
     from evolvent.study import Study as Study
+    from evolvent.testing.check import check as check
 
 
 def __getattr__(name: str) -> Any:

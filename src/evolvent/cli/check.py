@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolvent.cli.options import DEFAULT_STORE, EXIT_ERROR, AsJson, StoreUrl, StudyChoice
+from evolvent.cli.options import (
+    DEFAULT_STORE,
+    EXIT_ERROR,
+    AsJson,
+    StoreUrl,
+    StudyChoice,
+    split_names,
+)
 from evolvent.cli.render.output import print_json, print_prose
-from evolvent.cli.train import trainable_path
+from evolvent.cli.train import (
+    PARAM,
+    TrainablePath,
+    give_arguments,
+    parsed_params,
+    trainable_path,
+)
 from evolvent.errors import ConfigError
 
 if TYPE_CHECKING:
     from evolvent.core.algorithms import Algorithm
+    from evolvent.testing.check_proofs import CheckProgress
+    from evolvent.testing.check_report import Proof
 
 
 def check(
-    trainable: Annotated[
-        str | None, typer.Argument(metavar="TRAINABLE", help="Import path package.module:name.")
-    ] = None,
+    ctx: typer.Context,
+    trainable: TrainablePath = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", metavar="STUDY.toml", help="A study file.")
     ] = None,
@@ -34,6 +49,24 @@ def check(
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Of seeds and hyperparameters.")
     ] = 0,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="Proofs to try, such as lr or 'goes on'."),
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(metavar="NAMES", help="Proofs to leave out.")
+    ] = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Begin no proof that would end later."),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers", "-w", min=0, max=1, metavar="N", help="0: train in this process."
+        ),
+    ] = 1,
+    param: Annotated[list[str] | None, PARAM] = None,
     store: StoreUrl = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
@@ -43,20 +76,29 @@ def check(
       evolvent check --file study.toml
       evolvent check package.module:train --file study.toml
       evolvent check package.module:train --study digits
+      evolvent check train.py:train --file study.toml -- --epochs 1
       evolvent check                             what the newest study trains with
+      evolvent check --only lr,momentum --max-seconds 60
 
     The space comes from a study file or from a study, and so does explore:
     a proof fails where that would change what shapes the model.
-    Exit code 1 if a proof fails.
+    It trains in a worker process, with EVOLVENT_CHECK=1 in the environment, by
+    which training code may shorten its rounds. What comes after -- is its
+    sys.argv. Exit code 1 if a proof fails.
     """
-    from evolvent.testing.check import check_trainable
+    from evolvent.engines.trainable import with_params
+    from evolvent.testing.check import check_anywhere
 
     path, space, metric, algorithm = _subject(trainable, file, study, store)
-    report = check_trainable(
-        path, space, metric=metric, algorithm=algorithm, rounds=rounds, seed=seed,
-        toml=file is not None,
-        on_proof=None if as_json else lambda p: print_prose(str(p).splitlines(), indent=6),
+    give_arguments(ctx, path)
+    shown = _Shown(quiet=as_json)
+    report = check_anywhere(
+        with_params(path, parsed_params(param)), space, metric=metric, algorithm=algorithm,
+        rounds=rounds, seed=seed, only=_names(only), skip=_names(skip), max_seconds=max_seconds,
+        toml=file is not None, workers=workers,
+        on_proof=shown.proof, on_progress=shown.progress, on_line=shown.line,
     )  # fmt: skip
+    shown.clear()
     if as_json:
         proofs = [asdict(proof) for proof in report.proofs]
         print_json({"trainable": path, "ok": report.ok, "proofs": proofs})
@@ -64,6 +106,39 @@ def check(
         print(f"{path}: {report.summary}")
     if not report.ok:
         raise typer.Exit(EXIT_ERROR)
+
+
+class _Shown:
+    """Shows proofs as they come and, in a terminal, how far the next one is."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet, self._there = quiet, False
+        self._live = sys.stderr.isatty()
+
+    def proof(self, proof: Proof) -> None:
+        self.clear()
+        if not self._quiet:
+            print_prose(str(proof).splitlines(), indent=6)
+
+    def progress(self, at: CheckProgress) -> None:
+        if self._live:
+            left = "" if at.seconds_left is None else f", about {at.seconds_left:.0f} s left"
+            text = f"{at.doing}: round {at.trained + 1} of {at.planned}{left}"
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            self._there = True
+
+    def line(self, text: str) -> None:
+        self.clear()
+        print(text, file=sys.stderr)
+
+    def clear(self) -> None:
+        if self._there:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._there = False
+
+
+def _names(given: list[str] | None) -> list[str]:
+    return [name for names in given or () for name in split_names(names)]
 
 
 def _subject(

@@ -112,7 +112,9 @@ def _broken(message: str) -> str:
     return "\n".join(lines)
 
 
-_TRAINING = (exec.exec_, train.run, train.resume, train.worker, replay.replay, compare.control)
+_TRAINING = (
+    exec.exec_, train.run, train.resume, train.worker, replay.replay, compare.control, check.check
+)  # fmt: skip
 _PARSERS = dict.fromkeys(_TRAINING, CommandParser)
 _PANELS = {
     "Train": (train, exec, replay),

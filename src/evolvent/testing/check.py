@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
+import sys
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +17,105 @@ from evolvent.core.rng import stream
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
 from evolvent.engines import trainable as trainables
+from evolvent.engines.place.rerun import refuse_in_rerun
 from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import ConfigError
 from evolvent.testing.check_advice import Form
 from evolvent.testing.check_lab import Lab, ProbeValues
-from evolvent.testing.check_proofs import Progress, Proofs, Wanted
+from evolvent.testing.check_process import CHECKING, check_in_process
+from evolvent.testing.check_proofs import CheckProgress, Proofs, Wanted
 from evolvent.testing.check_report import CheckReport, Proof
 
 _DRAWS = 500
+
+
+def check(  # noqa: PLR0913 - what is to be proven, all by name
+    trainable: AnyTrainable | str,
+    space: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    *,
+    metric: str | None = None,
+    algorithm: Algorithm | None = None,
+    params: Mapping[str, Any] | None = None,
+    rounds: int = 1,
+    seed: int = 0,
+    only: Collection[str] = (),
+    skip: Collection[str] = (),
+    max_seconds: float | None = None,
+    workers: int = 1,
+    on_proof: Callable[[Proof], None] | None = None,
+) -> CheckReport:
+    """Prove on training code what a study relies on: `print(ev.check(Net, space))`.
+
+    That is: rounds repeat exactly, a save leaves nothing out, a load is where training goes on,
+    every hyperparameter takes effect, in round 0 and after a load, and an object that is moved to
+    another member trains as one of its own. It trains about 21 + 4 n times `rounds` rounds for n
+    hyperparameters (a function: 6 + 4 n), and more where something is in doubt. Meanwhile the
+    environment has `EVOLVENT_CHECK=1`, by which training code may shorten its rounds.
+
+    Args:
+        trainable: what a study would be given: a function, a class, or `"module:name"` of either.
+        space: that of the study, from which two sets of hyperparameters are drawn; or two sets.
+        metric: the objective, if it is known already.
+        algorithm: of the study, which says what a copy may change; `PBT()` by default.
+        params: keyword arguments for training code, as `study.run` takes them.
+        rounds: how many rounds to train before comparing; more when effects are late.
+        seed: of the seeds and sets of hyperparameters.
+        only: names of proofs, such as `"lr"` or `"goes on"`, without the others.
+        skip: names of proofs to be left out.
+        max_seconds: begin no proof that would end later; those are listed as not done.
+        workers: 1: in a worker process, as in a run; 0: in this process, for debuggers.
+        on_proof: called with every proof as soon as it is there, such as `print`.
+
+    Returns:
+        The proofs; `report.ok` says whether all went well, `print(report)` says the rest.
+
+    Raises:
+        ConfigError: an argument is not usable, or the trainable cannot be found.
+    """
+    refuse_in_rerun("ev.check")
+    if algorithm is None and isinstance(space, Mapping):
+        algorithm = PBT()
+    code = trainables.with_params(trainable, params)
+    return check_anywhere(
+        code, space, metric=metric, algorithm=algorithm, rounds=rounds, seed=seed, only=only,
+        skip=skip, max_seconds=max_seconds, workers=workers, on_proof=on_proof,
+    )  # fmt: skip
+
+
+def check_anywhere(
+    trainable: Any,
+    space_or_sets: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    *,
+    workers: int,
+    on_proof: Callable[[Proof], None] | None = None,
+    on_progress: Callable[[CheckProgress], None] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    **options: Any,
+) -> CheckReport:
+    """Run `check_trainable` in a worker process, or with `workers=0` in this one.
+
+    `on_line` is called with what training prints there.
+    """
+    if workers not in (0, 1):
+        raise ConfigError(f"workers: got {workers!r}, wanted 1, or 0 for this process")
+    told: dict[str, Any] = {
+        "on_proof": on_proof or _ignore,
+        "on_progress": on_progress or _ignore,
+    }
+    if workers == 0:
+        code = trainables.load_trainable(trainable)
+        with _checking():
+            return check_trainable(code, space_or_sets, **told, **options)
+    path = getattr(trainable, "path", trainable)
+    if isinstance(path, str):
+        trainables.check_importable(path)
+    else:
+        trainables.check_trainable(trainable)
+    values = ProbeValues.of(space_or_sets, seed=options.get("seed", 0))
+    proofs = check_in_process(
+        trainable, space_or_sets, on_line=on_line or _to_stderr, **told, **options
+    )
+    return CheckReport(_name(trainable), values.a, values.b, proofs)
 
 
 def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
@@ -37,7 +132,7 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
     form: Form | None = None,
     toml: bool = False,
     on_proof: Callable[[Proof], None] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[CheckProgress], None] | None = None,
 ) -> CheckReport:
     """Train a little, in many ways, and prove that training code can be bred.
 
@@ -90,8 +185,35 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
             proofs.append(proof)
             if on_proof is not None:
                 on_proof(proof)
-    name = getattr(trainable, "__qualname__", repr(trainable))
-    return CheckReport(name, values.a, values.b, tuple(proofs))
+    return CheckReport(_name(trainable), values.a, values.b, tuple(proofs))
+
+
+def _name(trainable: Any) -> str:
+    while isinstance(trainable, functools.partial):
+        trainable = trainable.func
+    path = getattr(trainable, "path", trainable)
+    return path if isinstance(path, str) else getattr(path, "__qualname__", repr(path))
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+@contextlib.contextmanager
+def _checking() -> Iterator[None]:
+    before = os.environ.get(CHECKING)
+    os.environ[CHECKING] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[CHECKING]
+        else:
+            os.environ[CHECKING] = before
 
 
 def _record(algorithm: Algorithm, space: Any, metric: str | None) -> StudyRecord:

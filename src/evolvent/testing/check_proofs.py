@@ -44,7 +44,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class CheckProgress:
     """How far a check is.
 
     Attributes:
@@ -80,7 +80,7 @@ class Proofs:
         *,
         form: Form | None = None,
         toml: bool = False,
-        on_progress: Callable[[Progress], None] = lambda _: None,
+        on_progress: Callable[[CheckProgress], None] = lambda _: None,
     ) -> None:
         self._lab, self._metric, self._moved, self._wanted = lab, metric, moved, wanted
         self._kind, _ = class_of(lab.trainable)
@@ -182,7 +182,7 @@ class Proofs:
         left = max(0, self._planned - self._lab.trained)
         seconds = left * self._lab.round_s if self._lab.trained else None
         planned = max(self._planned, self._lab.trained + 1)
-        self._on_progress(Progress(self._doing, self._lab.trained, planned, seconds))
+        self._on_progress(CheckProgress(self._doing, self._lab.trained, planned, seconds))
 
     def _hint(self) -> Iterator[Proof]:
         rounds = (

@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 import traceback
+from importlib import import_module
 from typing import Any, NoReturn
 
 from evolvent import errors
@@ -59,7 +60,7 @@ def main() -> int:
         task = _read_task(control)
         threading.Thread(target=_read_commands, args=(control, drain), daemon=True).start()
         threading.Thread(target=_send_signs_of_life, args=(status,), daemon=True).start()
-        _work(task, drain)
+        _work(task, drain, status)
     except errors.EvolventError as e:
         field = {} if e.field is None else {"field": e.field}
         _send(status, {"error": type(e).__name__, "message": str(e), **field})
@@ -104,7 +105,7 @@ def _send_signs_of_life(status: io.FileIO) -> None:
         time.sleep(1.0)
 
 
-def _send(status: io.FileIO, message: dict[str, str]) -> None:
+def _send(status: io.FileIO, message: dict[str, Any]) -> None:
     try:
         with _status_lock:
             status.write(json.dumps(message).encode() + b"\n")
@@ -112,13 +113,18 @@ def _send(status: io.FileIO, message: dict[str, str]) -> None:
         os._exit(EXIT_ERROR)
 
 
-def _work(task: dict[str, Any], drain: Drain) -> None:
+def _work(task: dict[str, Any], drain: Drain, status: io.FileIO) -> None:
     # Before anything else is imported, for the user's script may be what says how; and from now on
     # modules are found where the driver would.
     task["place"].enter()
     trainable, algorithm = _unpickle(task)
     task["place"].settle()
     catch_interrupts(drain.set)  # again: the top level of a script may have put its own in place
+
+    if "run" in task:  # something else than jobs of a study is to be done in this place
+        run = import_module(task["run"]).run
+        run(trainable, algorithm, task, lambda said: _send(status, {"said": said}))
+        return
 
     from evolvent.engines.worker import Worker, WorkerOptions  # noqa: PLC0415 - see above
     from evolvent.store import open_store  # noqa: PLC0415

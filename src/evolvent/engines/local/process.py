@@ -44,6 +44,7 @@ class WorkerProcess:
         name: how the log calls it.
         error: what it said went wrong; None while nothing did.
         seen: when it last gave a sign of life, on the monotonic clock.
+        said: what a task that is none of a study has sent.
         work_ended: when it said that its work has ended, on that clock; None before.
         at_end: those of its pipes on which nothing can come any more.
     """
@@ -77,6 +78,7 @@ class WorkerProcess:
         self.name = worker_name(str(slot), pid=self._process.pid)
         self.error: errors.EvolventError | None = None
         self.seen = time.monotonic()
+        self.said: deque[dict[str, Any]] = deque()
         self.work_ended: float | None = None
         assert self._process.stdout is not None  # opened as a pipe above
         self.pipes = (self._process.stdout.fileno(), status)
@@ -201,6 +203,9 @@ class WorkerProcess:
             content = json.loads(message)
         except ValueError:
             return  # torn: it was killed while it wrote
+        if "said" in content:
+            self.said.append(content["said"])
+            return
         if content and self.work_ended is None:  # else it is no more than a sign of life
             self.work_ended = time.monotonic()
         self._said_over = self._said_over or "over" in content

@@ -1,0 +1,102 @@
+"""The check in a worker process: the same place, threads and `__main__` as rounds of a study have.
+
+This is the driver's end; `check_child.py` is what the process does.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+from collections.abc import Callable
+from typing import Any
+
+from evolvent.engines.local.options import LocalOptions
+from evolvent.engines.local.pickling import pack_code
+from evolvent.engines.local.process import WorkerProcess
+from evolvent.engines.place.carried import Place
+from evolvent.testing.check_proofs import CheckProgress
+from evolvent.testing.check_report import Proof, Verdict, failed
+
+CHECKING = "EVOLVENT_CHECK"
+"""This variable of the environment is 1 while the check trains."""
+
+_CHILD = "evolvent.testing.check_child"
+_TICK_S = 0.1
+
+
+def check_in_process(
+    trainable: Any,
+    space_or_sets: Any,
+    *,
+    algorithm: Any,
+    on_proof: Callable[[Proof], None],
+    on_progress: Callable[[CheckProgress], None],
+    on_line: Callable[[str], None],
+    **options: Any,
+) -> tuple[Proof, ...]:
+    """Check training code in a process of its own; return the proofs.
+
+    Args:
+        trainable: as a study takes it; a class or function of a script, too.
+        space_or_sets: as `check_trainable` takes it.
+        algorithm: of the study.
+        on_proof: called with every proof as soon as it is there.
+        on_progress: called before every round.
+        on_line: called with what training prints.
+        options: the other arguments of `check_trainable`.
+
+    Raises:
+        EvolventError: what `check_trainable` has raised there.
+    """
+    place = Place.of(trainable)
+    code = (algorithm, space_or_sets)
+    task = {
+        "run": _CHILD,
+        "place": place,
+        "pickled": pack_code(trainable, code, known=place.names, rebound=place.rebound),
+        "check": options,
+        "hashes": None,
+        "options": {},
+    }
+    variables = LocalOptions(workers=1).thread_variables()
+    worker = WorkerProcess(0, task, env={**os.environ, **variables, CHECKING: "1"})
+    proofs: list[Proof] = []
+    doing = "contract"
+    try:
+        for said in _messages(worker, on_line):
+            if "proof" in said:
+                proofs.append(
+                    Proof(**{**said["proof"], "verdict": Verdict(said["proof"]["verdict"])})
+                )
+                on_proof(proofs[-1])
+            else:
+                progress = CheckProgress(**said["progress"])
+                doing = progress.doing
+                on_progress(progress)
+        if worker.error is not None:
+            raise worker.error
+        if not worker.clean:
+            proofs.append(failed(doing, f"the process that trains: {worker.describe_exit()}"))
+            on_proof(proofs[-1])
+    finally:
+        worker.kill()
+        worker.close()
+    return tuple(proofs)
+
+
+def _messages(worker: WorkerProcess, on_line: Callable[[str], None]) -> Any:
+    """Yield what the process sends, until it has ended."""
+    with selectors.DefaultSelector() as selector:
+        for fd in worker.pipes:
+            selector.register(fd, selectors.EVENT_READ)
+        over = False
+        while not over:
+            selector.select(_TICK_S)
+            over = worker.has_ended()  # before what is read last
+            for line in worker.read():
+                on_line(line)
+            for fd in worker.at_end & selector.get_map().keys():
+                selector.unregister(fd)  # its end would wake us again and again
+            while worker.said:
+                yield worker.said.popleft()
+            worker.kill_if_overdue()
