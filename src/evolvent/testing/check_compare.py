@@ -92,8 +92,8 @@ class Comparer:
 
     def difference(self, one: Run, two: Run) -> str:
         """Say what differs between two runs: the objective, another metric, or the files only."""
-        differing = _differing(one.metrics, two.metrics)
-        files = "" if differing or not one.differs(two) else ", other files"
+        differing = [n for n in _differing(one.metrics, two.metrics) if n not in self.unsteady]
+        files = "" if differing or not self.apart(one, two) else ", other files"
         other = bool(differing) and self.metric not in differing
         name = differing[0] if other else self._objective(one)
         if name is None:

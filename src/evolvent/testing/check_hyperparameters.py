@@ -227,14 +227,14 @@ class HyperparameterProofs:
                 name,
                 f"{words}; no effect at all: training ignores it, the optimizer has {wanted} {has} "
                 "whatever is given",
-                self._advice.apply(name),
+                f"{self._advice.read(name)} Does the optimizer get it?",
             )
         tried = ", ".join(s.change for s in seen)
         rounds = self._lab.rounds * _MORE_ROUNDS if len(seen) > 2 else self._lab.rounds
         return note(
             name,
             f"not seen to act within {rounds} round(s): {tried}: {self._comparer.nothing}",
-            f"{self._advice.read(name)} If it acts only later, check with more --rounds",
+            f"{self._advice.read(name)} If it acts only later, check more rounds",
         )
 
     def _cannot_change(self, name: str, seen: str) -> Proof:
