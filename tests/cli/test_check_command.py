@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from tests.cli.commands import STUDY_FILE, evolvent, fine, new_study, study_file
@@ -40,6 +41,69 @@ def test_number_of_layers_must_not_be_explored(tmp_path: Path) -> None:
     assert 'explore = {"step" = …}' in " ".join(result.stdout.split())  # as it goes into the file
     named = text + '[algorithm]\ntype = "PBT"\nexplore = {step = "Perturb"}\n'
     fine("check", "tests.trainables:Layered", "--file", study_file(tmp_path, named))
+
+
+LOOP = """
+import json, sys
+import evolvent as ev
+study = ev.create_study("loop", metric="height", mode="max", population=2, rounds=2,
+                        space={"step": ev.Uniform(0.1, 0.9), "unread": ev.Uniform(0, 1)})
+while job := study.next_job(wait=True):
+    with job:
+        print("args", sys.argv[1:], file=sys.stderr)
+        LOAD
+        height = [h + job.hyperparameters["step"] for h in height]
+        (job.directory / "height.json").write_text(json.dumps(height))
+        job.metrics = {"height": height[0]}
+study.result().best
+"""
+LOADS = """height = [0.0, 0.0]
+        if job.checkpoint is not None:
+            height = json.loads((job.checkpoint / "height.json").read_text())"""
+
+
+def test_a_loop_of_ones_own_is_checked_against_a_private_study(tmp_path: Path) -> None:
+    script = tmp_path / "loop.py"
+    script.write_text(LOOP.replace("LOAD", LOADS))
+    result = evolvent("check", "--ask", str(script), "--skip", "step", "--", "--fast")
+    assert result.exit_code == 1
+    assert [line for line in result.stdout.splitlines() if line.startswith("FAIL")] == [
+        next(line for line in result.stdout.splitlines() if line.startswith("FAIL  unread: "))
+    ]
+    assert set(result.stderr.splitlines()) == {"args ['--fast']"}
+    assert not Path("evolvent.db").exists()
+
+
+def test_advice_for_a_loop_speaks_of_its_job_and_an_early_end_is_told(tmp_path: Path) -> None:
+    script = tmp_path / "loop.py"
+    text = LOOP.replace("LOAD", "height = [1.0, 1.0]")
+    script.write_text(text)
+    result = evolvent("check", "--ask", str(script), "--only", "goes on")
+    assert "load job.checkpoint when it is not None" in " ".join(result.stdout.split())
+    script.write_text(text.replace("while job", "if job"))
+    result = evolvent("check", "--ask", str(script))
+    assert "FAIL contract: the loop has ended before" in " ".join(result.stdout.split())
+    script.write_text(text.replace("    with job:", "    if job:"))
+    result = evolvent("check", "--ask", str(script))
+    assert "was not used in a `with` block" in " ".join(result.stdout.split())
+
+
+def test_a_command_is_checked_where_no_training_code_is_known(tmp_path: Path) -> None:
+    text = STUDY_FILE.replace('trainable = "tests.trainables:climb"\n', "")
+    file = study_file(tmp_path, text)
+    program = """
+import json, pathlib, sys
+step, load, save = float(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
+height = json.loads(pathlib.Path(load, "h").read_text()) if load else 0.0
+(save / "h").write_text(json.dumps(height + step))
+print(json.dumps({"height": height + step}))
+"""
+    (tmp_path / "train.py").write_text(program)
+    words = [sys.executable, str(tmp_path / "train.py"), "{step}", "{checkpoint}", "{directory}"]
+    assert "none failed" in fine("check", "--file", file, "--", *words)
+    (tmp_path / "train.py").write_text(program.replace(" if load else", " if 0 else"))
+    result = evolvent("check", "--file", file, "--only", "goes on", "--", *words)
+    assert "load {checkpoint} when it is given" in " ".join(result.stdout.split())
 
 
 def test_code_that_cannot_be_imported_is_an_error(tmp_path: Path) -> None:

@@ -558,7 +558,7 @@ def test_a_sound_function_passes_and_is_told_what_could_not_be_seen():
     report = check_trainable(sound, SETS, metric="loss")
     assert report.ok
     assert report["goes on"].verdict is Verdict.OK
-    assert "a function keeps nothing alive" in report["saves all"].seen
+    assert "a function loads in every round" in report["saves all"].seen
 
 
 def starts_anew(job: ev.Job):
@@ -570,6 +570,35 @@ def test_a_function_that_never_loads_is_found():
     report = check_trainable(starts_anew, SETS)
     assert "goes on" in failed(report)
     assert "every round starts from nothing" in report["goes on"].advice
+
+
+def starts_anew_alike(job: ev.Job):
+    """Without a draw, every round comes to the same: nothing moves, for nothing is loaded."""
+    (job.directory / "w.json").write_text(json.dumps([job.hyperparameters["lr"]] * 2))
+    return {"loss": 1 - job.hyperparameters["lr"] * job.hyperparameters["momentum"]}
+
+
+def at_its_limit(job: ev.Job):
+    sound(job)
+    (job.directory / "state.json").rename(job.directory / "state.bin")
+    with open(job.directory / "state.bin", "a") as file:
+        file.write(f" at {time.perf_counter_ns()}")
+    return {"accuracy": 1.0}
+
+
+def test_a_round_that_comes_to_the_same_is_no_fault_only_where_the_state_cannot_be_seen():
+    assert failed(check_trainable(starts_anew_alike, SETS, only=["goes on"])) == ["goes on"]
+    limit = check_trainable(forgives(at_its_limit), SETS, only=["goes on"])
+    assert limit.ok
+    assert "nothing can be seen" in limit["goes on"].seen
+
+
+def forgives(function):
+    def without_a_checkpoint(job):
+        job.checkpoint = None
+        return function(job)
+
+    return without_a_checkpoint
 
 
 def insists(job: ev.Job):

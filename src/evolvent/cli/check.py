@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 from evolvent.cli.options import (
     DEFAULT_STORE,
     EXIT_ERROR,
+    WORDS,
     AsJson,
     StoreUrl,
     StudyChoice,
@@ -30,7 +31,7 @@ from evolvent.errors import ConfigError
 if TYPE_CHECKING:
     from evolvent.core.algorithms import Algorithm
     from evolvent.testing.check_proofs import CheckProgress
-    from evolvent.testing.check_report import Proof
+    from evolvent.testing.check_report import CheckReport, Proof
 
 
 def check(
@@ -42,6 +43,10 @@ def check(
     study: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="A study in the store. \\[default: the newest]"),
+    ] = None,
+    ask: Annotated[
+        Path | None,
+        typer.Option(metavar="SCRIPT.py", help="A script with a loop of its own, next_job()."),
     ] = None,
     rounds: Annotated[
         int, typer.Option(min=1, metavar="N", help="Train longer when effects are late.")
@@ -70,7 +75,7 @@ def check(
     store: StoreUrl = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Prove that training code saves all, loads all, and obeys new hyperparameters.
+    r"""Prove that training code saves all, loads all, and obeys new hyperparameters.
 
     [bold]Examples[/bold]
       evolvent check --file study.toml
@@ -78,32 +83,62 @@ def check(
       evolvent check package.module:train --study digits
       evolvent check train.py:train --file study.toml -- --epochs 1
       evolvent check                             what the newest study trains with
+      evolvent check --ask loop.py               a loop of your own, next_job()
+      evolvent check --study digits -- ./train --lr {lr} --load {checkpoint} \
+          --save {directory}                     as evolvent exec runs it
       evolvent check --only lr,momentum --max-seconds 60
 
     The space comes from a study file or from a study, and so does explore:
     a proof fails where that would change what shapes the model.
     It trains in a worker process, with EVOLVENT_CHECK=1 in the environment, by
     which training code may shorten its rounds. What comes after -- is its
-    sys.argv. Exit code 1 if a proof fails.
+    sys.argv, or a command where the study knows no training code.
+    Exit code 1 if a proof fails.
     """
-    from evolvent.engines.trainable import with_params
-    from evolvent.testing.check import check_anywhere
-
-    path, space, metric, algorithm = _subject(trainable, file, study, store)
-    give_arguments(ctx, path)
     shown = _Shown(quiet=as_json)
-    report = check_anywhere(
-        with_params(path, parsed_params(param)), space, metric=metric, algorithm=algorithm,
-        rounds=rounds, seed=seed, only=_names(only), skip=_names(skip), max_seconds=max_seconds,
-        toml=file is not None, workers=workers,
-        on_proof=shown.proof, on_progress=shown.progress, on_line=shown.line,
-    )  # fmt: skip
+    options = {
+        "rounds": rounds, "seed": seed, "only": _names(only), "skip": _names(skip),
+        "max_seconds": max_seconds,
+    }  # fmt: skip
+    if ask is not None:
+        path, proofs = str(ask), _check_loop(ctx, ask, shown, options)
+    else:
+        from evolvent.engines.trainable import with_params
+        from evolvent.testing.check import check_anywhere
+
+        subject = _subject(ctx, trainable, file, study, store)
+        path = subject.name
+        if not subject.is_command:
+            give_arguments(ctx, path)
+        proofs = check_anywhere(
+            with_params(subject.trainable, parsed_params(param)), subject.space,
+            metric=subject.metric, algorithm=subject.algorithm, workers=workers,
+            form="command" if subject.is_command else None, toml=file is not None,
+            on_proof=shown.proof, on_progress=shown.progress, on_line=shown.line, **options,
+        ).proofs  # fmt: skip
     shown.clear()
+    from evolvent.testing.check_report import CheckReport
+
+    _conclude(CheckReport(path, {}, {}, proofs), as_json=as_json)
+
+
+def _check_loop(
+    ctx: typer.Context, script: Path, shown: _Shown, options: dict[str, Any]
+) -> tuple[Proof, ...]:
+    from evolvent.testing.check_process import Audience, check_loop
+
+    if not script.is_file():
+        raise ConfigError(f"--ask: no file {script}") from FileNotFoundError()
+    sys.argv[:] = [str(script), *ctx.meta.get(WORDS, ())]
+    return check_loop(script, Audience(shown.proof, shown.progress, shown.line), **options)
+
+
+def _conclude(report: CheckReport, *, as_json: bool) -> None:
     if as_json:
         proofs = [asdict(proof) for proof in report.proofs]
-        print_json({"trainable": path, "ok": report.ok, "proofs": proofs})
+        print_json({"trainable": report.subject, "ok": report.ok, "proofs": proofs})
     else:
-        print(f"{path}: {report.summary}")
+        print(f"{report.subject}: {report.summary}")
     if not report.ok:
         raise typer.Exit(EXIT_ERROR)
 
@@ -141,23 +176,55 @@ def _names(given: list[str] | None) -> list[str]:
     return [name for names in given or () for name in split_names(names)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is to be checked, and how the output calls it."""
+
+    trainable: Any
+    name: str
+    space: Any
+    metric: str
+    algorithm: Algorithm
+
+    @property
+    def is_command(self) -> bool:
+        return not isinstance(self.trainable, str)
+
+
 def _subject(
-    trainable: str | None, file: Path | None, name: str | None, store: str
-) -> tuple[str, Any, str, Algorithm]:
-    """Return the training code, the space, the metric and the algorithm that are meant."""
+    ctx: typer.Context, trainable: str | None, file: Path | None, name: str | None, store: str
+) -> _Subject:
+    """Return the training code, the space, the metric and the algorithm that are meant.
+
+    Where no training code is known, what comes after `--` is a command.
+    """
     from evolvent.cli.study_file import read_study_file
     from evolvent.core.algorithms import PBT
+    from evolvent.core.study import StudyRecord
 
+    words: list[str] = ctx.meta.get(WORDS, [])
     if file is not None:
-        study_file = read_study_file(file)
-        path = trainable or study_file.trainable
-        if path is None:
-            raise ConfigError(f'{file}: [study] lacks trainable, such as "package.module:name"')
-        settings = study_file.settings
-        return path, settings["space"], settings["metric"], settings.get("algorithm", PBT())
-    study = StudyChoice(name, store).open()
-    record = study.record
-    return trainable_path(study, trainable), record.space, record.metric, record.algorithm
+        settings = dict(read_study_file(file).settings)
+        path = trainable or settings.pop("trainable", None)
+        settings.setdefault("algorithm", PBT())
+        settings["initial"] = tuple(settings.get("initial", ()))
+        record = StudyRecord(**settings)
+        if path is None and not words:
+            raise ConfigError(
+                f'{file}: [study] lacks trainable, such as "package.module:name"; of a command of '
+                "any language: evolvent check --file … -- COMMAND"
+            )
+    else:
+        study = StudyChoice(name, store).open()
+        record = study.record
+        is_command = trainable is None and record.trainable is None and words
+        path = None if is_command else trainable_path(study, trainable)
+    if path is not None:
+        return _Subject(path, path, record.space, record.metric, record.algorithm)
+    from evolvent.engines.command.trainable import Command
+
+    command = Command(words, record, ignore_errors=True)
+    return _Subject(command, words[0], record.space, record.metric, record.algorithm)
 
 
 COMMANDS = (check,)

@@ -22,7 +22,7 @@ from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import ConfigError
 from evolvent.testing.check_advice import Form
 from evolvent.testing.check_lab import Lab, ProbeValues
-from evolvent.testing.check_process import CHECKING, check_in_process
+from evolvent.testing.check_process import CHECKING, Audience, check_in_process
 from evolvent.testing.check_proofs import CheckProgress, Proofs, Wanted
 from evolvent.testing.check_report import CheckReport, Proof
 
@@ -98,23 +98,21 @@ def check_anywhere(
     """
     if workers not in (0, 1):
         raise ConfigError(f"workers: got {workers!r}, wanted 1, or 0 for this process")
-    told: dict[str, Any] = {
-        "on_proof": on_proof or _ignore,
-        "on_progress": on_progress or _ignore,
-    }
+    audience = Audience(on_proof or _ignore, on_progress or _ignore, on_line or to_stderr)
     if workers == 0:
         code = trainables.load_trainable(trainable)
         with _checking():
-            return check_trainable(code, space_or_sets, **told, **options)
+            return check_trainable(
+                code, space_or_sets, on_proof=audience.on_proof,
+                on_progress=audience.on_progress, **options,
+            )  # fmt: skip
     path = getattr(trainable, "path", trainable)
     if isinstance(path, str):
         trainables.check_importable(path)
     else:
         trainables.check_trainable(trainable)
     values = ProbeValues.of(space_or_sets, seed=options.get("seed", 0))
-    proofs = check_in_process(
-        trainable, space_or_sets, on_line=on_line or _to_stderr, **told, **options
-    )
+    proofs = check_in_process(trainable, space_or_sets, audience, **options)
     return CheckReport(_name(trainable), values.a, values.b, proofs)
 
 
@@ -199,7 +197,8 @@ def _ignore(_: object) -> None:
     pass
 
 
-def _to_stderr(line: str) -> None:
+def to_stderr(line: str) -> None:
+    """Pass on what training prints."""
     sys.stderr.write(f"{line}\n")
 
 

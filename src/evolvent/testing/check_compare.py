@@ -85,6 +85,10 @@ class Comparer:
             return any(values[n] and n not in self.unsteady for n in values)
         return bool(self.apart(one, two))
 
+    def sees_state(self, run: Run) -> bool:
+        """Whether what was saved can be compared, and not the metrics only."""
+        return run.has_arrays or not self.unsteady - run.metrics.keys()
+
     @property
     def nothing(self) -> str:
         """What is equal when nothing differs."""

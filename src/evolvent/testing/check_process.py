@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import selectors
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from evolvent.engines.local.options import LocalOptions
@@ -20,29 +22,34 @@ from evolvent.testing.check_report import Proof, Verdict, failed
 CHECKING = "EVOLVENT_CHECK"
 """This variable of the environment is 1 while the check trains."""
 
-_CHILD = "evolvent.testing.check_child"
 _TICK_S = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who is told what while a check is under way.
+
+    Attributes:
+        on_proof: called with every proof as soon as it is there.
+        on_progress: called before every round.
+        on_line: called with what training prints.
+    """
+
+    on_proof: Callable[[Proof], None]
+    on_progress: Callable[[CheckProgress], None]
+    on_line: Callable[[str], None]
+
+
 def check_in_process(
-    trainable: Any,
-    space_or_sets: Any,
-    *,
-    algorithm: Any,
-    on_proof: Callable[[Proof], None],
-    on_progress: Callable[[CheckProgress], None],
-    on_line: Callable[[str], None],
-    **options: Any,
+    trainable: Any, space_or_sets: Any, audience: Audience, *, algorithm: Any, **options: Any
 ) -> tuple[Proof, ...]:
     """Check training code in a process of its own; return the proofs.
 
     Args:
         trainable: as a study takes it; a class or function of a script, too.
         space_or_sets: as `check_trainable` takes it.
+        audience: is told.
         algorithm: of the study.
-        on_proof: called with every proof as soon as it is there.
-        on_progress: called before every round.
-        on_line: called with what training prints.
         options: the other arguments of `check_trainable`.
 
     Raises:
@@ -50,34 +57,53 @@ def check_in_process(
     """
     place = Place.of(trainable)
     code = (algorithm, space_or_sets)
+    packed = pack_code(trainable, code, known=place.names, rebound=place.rebound)
+    return _in_process("evolvent.testing.check_child", place, packed, audience, options)
+
+
+def check_loop(script: Path, audience: Audience, **options: Any) -> tuple[Proof, ...]:
+    """Check a script that asks a study for jobs, in a process of its own; return the proofs.
+
+    Args:
+        script: run from its first line on; `sys.argv` is that of this process.
+        audience: is told.
+        options: as `check_in_process`.
+
+    Raises:
+        ConfigError: it cannot be read.
+        EvolventError: what it has raised, other than in a job.
+    """
+    place = replace(Place.of(None), script=None, reruns=False)
+    given = {**options, "script": str(script)}
+    return _in_process("evolvent.testing.check_loop", place, pack_code(None, None), audience, given)
+
+
+def _in_process(
+    run: str, place: Place, packed: bytes, audience: Audience, options: dict[str, Any]
+) -> tuple[Proof, ...]:
     task = {
-        "run": _CHILD,
-        "place": place,
-        "pickled": pack_code(trainable, code, known=place.names, rebound=place.rebound),
-        "check": options,
-        "hashes": None,
+        "run": run, "place": place, "pickled": packed, "check": options, "hashes": None,
         "options": {},
-    }
+    }  # fmt: skip
     variables = LocalOptions(workers=1).thread_variables()
     worker = WorkerProcess(0, task, env={**os.environ, **variables, CHECKING: "1"})
     proofs: list[Proof] = []
     doing = "contract"
     try:
-        for said in _messages(worker, on_line):
-            if "proof" in said:
-                proofs.append(
-                    Proof(**{**said["proof"], "verdict": Verdict(said["proof"]["verdict"])})
-                )
-                on_proof(proofs[-1])
-            else:
+        for said in _messages(worker, audience.on_line):
+            if "progress" in said:
                 progress = CheckProgress(**said["progress"])
                 doing = progress.doing
-                on_progress(progress)
+                audience.on_progress(progress)
+            else:
+                verdict = Verdict(said["proof"]["verdict"])
+                proofs.append(Proof(**{**said["proof"], "verdict": verdict}))
+                audience.on_proof(proofs[-1])
         if worker.error is not None:
             raise worker.error
         if not worker.clean:
             proofs.append(failed(doing, f"the process that trains: {worker.describe_exit()}"))
-            on_proof(proofs[-1])
+            audience.on_proof(proofs[-1])
     finally:
         worker.kill()
         worker.close()

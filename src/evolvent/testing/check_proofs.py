@@ -157,7 +157,7 @@ class Proofs:
         untouched = _Step("checkpoints", 0, self._untouched)
         if self._kind is None:
             goes_on = _Step("goes on", 1, self._continues)
-            return [goes_on, *hyperparameters, _Step("saves all", 0, _unseen), untouched]
+            return [goes_on, *hyperparameters, _Step("saves all", 0, self._unseen), untouched]
         steps = [_Step("goes on", 3, partial(self._with_a_load, "goes on")), *hyperparameters]
         if a != b:
             steps += [
@@ -243,6 +243,14 @@ class Proofs:
             seen = f"training wrote into the checkpoint it started from: {', '.join(altered)}"
             return failed("checkpoints", seen, self._advice.own_directory)
         return ok("checkpoints", "left as they were saved")
+
+    def _unseen(self) -> Proof:
+        form = self._advice.form
+        return note(
+            "saves all",
+            f"cannot be seen from outside: a {form} loads in every round, so there is no training "
+            "without a break to compare with; ev.Trainable classes are checked",
+        )
 
     def _with_a_load(
         self, name: str, *, with_b: tuple[bool, bool] = (False, False)
@@ -330,17 +338,10 @@ class Proofs:
         seen = f"from the checkpoint: {describe(then)}; from nothing: {describe(anew)}"
         if not self._comparer.equal(then, anew):
             return ok("goes on", seen)
-        if not self._comparer.moves(base, then):
+        # To train on to the very same state is as good as impossible, to be at a limit is not.
+        if not self._comparer.moves(base, then) and not self._comparer.sees_state(then):
             return note("goes on", f"{seen}; nothing moves in a round, so nothing can be seen")
         return failed("goes on", seen, self._advice.load)
-
-
-def _unseen() -> Proof:
-    return note(
-        "saves all",
-        "cannot be seen from outside: a function keeps nothing alive between rounds, so there "
-        "is no training without a break to compare with; ev.Trainable classes are checked",
-    )
 
 
 def _named(names: Collection[str], most: int = 6) -> str:
