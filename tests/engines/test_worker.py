@@ -9,6 +9,7 @@ import pytest
 
 import evolvent as ev
 from evolvent.engines.worker import Worker, WorkerOptions
+from tests.engines import trainables
 from tests.engines.local.test_driver import new_study
 
 MAIN = threading.main_thread().name
@@ -63,3 +64,21 @@ def test_what_breaks_once_the_worker_is_to_end_is_handed_back(tmp_path: Path) ->
     Worker(study.store, study.id, breaks, options).work()
     assert [failed.failure.kind for failed in study.failures()] == ["returned"]
     assert {str(job.state) for job in study.jobs()} == {"queued"}
+
+
+def test_a_round_that_saves_nothing_where_its_parent_did_fails_and_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    study = new_study(tmp_path, synchronous=True)
+    study.run(trainables.forgets_to_save_once, workers=0, progress=False)
+    assert study.status().state == "finished"
+    assert study.job("m0r1").attempt == 2
+    (failed,) = study.failures()
+    assert failed.job == "m0r1"
+    assert "m0r1 has saved nothing in its directory, although" in failed.failure.message
+
+
+def test_code_that_never_saves_fails_no_round(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    study.run(trainables.saves_nothing, workers=0, progress=False)
+    assert study.failures() == []

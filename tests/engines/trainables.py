@@ -166,3 +166,15 @@ def look_at_hashes(job: ev.Job) -> dict[str, float]:
     (job.directory / "pid").write_text(f"{os.getpid()} {job.id}")
     time.sleep(0.01)  # so that both get jobs
     return {"at": float(job.member), "foreign": foreign, "read": foreign and hashed_here}
+
+
+def forgets_to_save_once(job: ev.Job) -> dict[str, float]:
+    """Save nothing in the first attempt at the second round of member 0."""
+    result = climb(job)
+    if str(job.id) == "m0r1" and job.attempt == 1:
+        (job.directory / "at.json").unlink()
+    return result
+
+
+def saves_nothing(job: ev.Job) -> dict[str, float]:
+    return {"at": 1.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +26,7 @@ from evolvent.errors import (
     StoreError,
 )
 from evolvent.store.checkpoints.hashes import HASHES
+from evolvent.store.checkpoints.manifest import address_of
 from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.records import Failure, FailureKind, Lease, Point, Report
 
@@ -33,6 +35,11 @@ _logger = logging.getLogger("evolvent")
 _SAVED_NOTHING = (
     "has saved nothing in its directory: its next round will begin anew, and a copy copies nothing"
 )
+_LOST_ALL = (
+    "{} has saved nothing in its directory, although {}, from which it started, had: its weights "
+    "would be lost; save into job.directory in every round"
+)
+_EMPTY = address_of(())
 _GRACE_S = 60.0
 
 
@@ -113,11 +120,15 @@ class Attempt:
             self.keeper.drop(job, flush=True)
             self.fail(verdict)
             return
-        # Asked of one job of a study: it is said once, and code that saves does so in every job.
-        if self._id == JobId(0, 0) and self.study.rounds > 1:
-            with contextlib.suppress(FileNotFoundError):  # the lease was lost, and it was swept
-                if not any(self.directory.iterdir()):
-                    _logger.warning("job %s %s", self._id, _SAVED_NOTHING)
+        if self._has_saved_nothing():
+            start = self.lease.job
+            if start.parent is not None and start.parent_checkpoint not in {None, _EMPTY}:
+                self.keeper.drop(job, flush=True)
+                self.fail(Failure(FailureKind.RAISED, _LOST_ALL.format(start.id, start.parent)))
+                return
+            # Said once: code that saves does so in every job.
+            if self._id == JobId(0, 0) and self.study.rounds > 1:
+                _logger.warning("job %s %s", self._id, _SAVED_NOTHING)
         address = self._seal()  # may take minutes, through which the lease is prolonged
 
         def send(points: Sequence[Point], offset: int) -> None:
@@ -176,6 +187,13 @@ class Attempt:
                 trained = self._store.job(self.lease.study, job.parent).hyperparameters
                 return with_cure(failure, self.study, job, trained)
         return failure
+
+    def _has_saved_nothing(self) -> bool:
+        try:
+            with os.scandir(self.directory) as found:
+                return not any(found)
+        except OSError:  # the lease was lost, and it was swept; or the disk fails: sealing says so
+            return False
 
     def _seal(self) -> str:
         try:
