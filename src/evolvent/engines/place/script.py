@@ -256,7 +256,7 @@ def is_installed(path: str | None) -> bool:
     """Whether a file belongs to Python, a library or a program: no script of the user's."""
     if path is None:
         return False
-    package = str(Path(__file__).parents[1])
+    package = str(Path(__file__).parents[2])
     places = {
         package,
         *sysconfig.get_paths().values(),
