@@ -38,7 +38,7 @@ def run_script(tmp_path: Path, text: str, *arguments: str, **environment: str) -
         [sys.executable, path, *arguments],
         check=False,
         cwd=tmp_path,
-        env={n: v for n, v in os.environ.items() if n != "PYTHONUNBUFFERED"} | environment,
+        env={n: v for n, v in os.environ.items() if n not in SET_BY_OTHERS} | environment,
         capture_output=True,
         text=True,
         timeout=120,
