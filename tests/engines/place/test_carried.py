@@ -26,6 +26,7 @@ def run(train, *, workers=(0, 2), rounds=3):
     assert all(log == logs[0] for log in logs), logs
     print(len(logs[0]), "jobs are the same")
 """
+SET_BY_OTHERS = {"PYTHONUNBUFFERED", "OMP_NUM_THREADS", "MKL_NUM_THREADS"}
 TOP = (
     "import os, pickle, sys\nfrom pathlib import Path\nimport evolvent as ev\nHERE = os.getcwd()\n"
 )
