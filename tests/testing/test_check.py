@@ -273,6 +273,28 @@ def test_times_in_files_are_named_and_the_rest_is_compared_by_value(trainable, n
     assert report["goes on"].verdict is report["lr"].verdict is Verdict.OK
 
 
+class NumbersItsObjects(Sound):
+    """As Keras does: beside the weights it saves how many objects the process has made."""
+
+    def setup(self, hyperparameters, context):
+        super().setup(hyperparameters, context)
+        self.number = 1
+
+    def state(self):
+        return super().state() | {"number": self.number}
+
+    def load(self, directory):
+        super().load(directory)
+        self.number = 2
+
+
+def test_what_differs_beside_the_same_arrays_is_a_note():
+    report = check_trainable(NumbersItsObjects, SETS)
+    assert report.ok
+    assert report["goes on"].verdict is Verdict.NOTE
+    assert report["goes on"].seen.endswith("not the same: state.json:number")
+
+
 class SavesNoise(Sound):
     def state(self):
         return super().state() | {"noise": np.random.default_rng().normal(size=2)}

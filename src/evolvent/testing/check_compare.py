@@ -9,6 +9,7 @@ from typing import Any
 
 from evolvent.testing.check_lab import Run
 from evolvent.testing.check_report import apart, short
+from evolvent.testing.check_values import INSIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +66,36 @@ class Comparer:
         return not self.apart(one, two)
 
     def apart(self, one: Run, two: Run) -> list[str]:
-        """Return which metrics and which values in files differ."""
-        return [
-            name
-            for name in [*_differing(one.metrics, two.metrics), *one.differs(two)]
-            if name not in self.unsteady
-        ]
+        """Return which metrics differ, and which of the state that was saved.
+
+        Where there are arrays, they are the state, and files that cannot be read: what libraries
+        write beside them, such as numbers of objects, is another in a process that has loaded.
+        """
+        return [*self._metrics(one, two), *self._values(one, two, state=True)]
+
+    def beside(self, one: Run, two: Run) -> list[str]:
+        """Return what differs in files beside the state."""
+        return self._values(one, two, state=False)
 
     def moves(self, one: Run, two: Run) -> bool:
-        """Whether training went on between two runs: the arrays that were saved are others.
-
-        Where none are saved, anything else, or the objective.
-        """
+        """Whether training went on between two runs: another state, or without any, objective."""
         name = self._objective(two)
         if name is not None and not math.isfinite(two.metrics.get(name, 0.0)):
             return False
-        if two.has_arrays:
-            values = one.differs(two)
-            return any(values[n] and n not in self.unsteady for n in values)
-        return bool(self.apart(one, two))
+        values = self._values(one, two, state=True)
+        return bool(values if two.has_arrays else [*values, *self._metrics(one, two)])
+
+    def _metrics(self, one: Run, two: Run) -> list[str]:
+        return [n for n in _differing(one.metrics, two.metrics) if n not in self.unsteady]
+
+    def _values(self, one: Run, two: Run, *, state: bool) -> list[str]:
+        values = one.differs(two)
+        arrays = bool(values) and two.has_arrays
+        return [
+            name
+            for name, is_array in values.items()
+            if name not in self.unsteady and (is_array or not arrays or INSIDE not in name) == state
+        ]
 
     def sees_state(self, run: Run) -> bool:
         """Whether what was saved can be compared, and not the metrics only."""
@@ -96,7 +108,7 @@ class Comparer:
 
     def difference(self, one: Run, two: Run) -> str:
         """Say what differs between two runs: the objective, another metric, or the files only."""
-        differing = [n for n in _differing(one.metrics, two.metrics) if n not in self.unsteady]
+        differing = self._metrics(one, two)
         files = "" if differing or not self.apart(one, two) else ", other files"
         other = bool(differing) and self.metric not in differing
         name = differing[0] if other else self._objective(one)

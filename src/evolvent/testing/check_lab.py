@@ -133,6 +133,7 @@ class Lab:
     read: set[str] = field(default_factory=set, init=False)
     trained: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
+    _first_s: float = field(default=0.0, init=False)
     _runs: list[Run] = field(default_factory=list, init=False)
 
     def runner(self) -> Runner:
@@ -141,8 +142,10 @@ class Lab:
 
     @property
     def round_s(self) -> float:
-        """Seconds that one round takes."""
-        return self.seconds / max(1, self.trained)
+        """Seconds that one round takes; the first, which imports and compiles, apart."""
+        if self.trained < 2:
+            return self.seconds
+        return (self.seconds - self._first_s) / (self.trained - 1)
 
     def train(
         self,
@@ -178,6 +181,8 @@ class Lab:
             run = self._round(own, JobId(member, round_), hyperparameters, run, seed_)
             self.trained += 1
             self.seconds += time.monotonic() - begun
+            if self.trained == 1:
+                self._first_s = self.seconds
         if runner is None:
             own.close()
         assert run is not None  # there is at least one round

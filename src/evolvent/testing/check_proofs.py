@@ -19,7 +19,7 @@ from evolvent.testing.check_lab import Lab, Run, TrainingRaised
 from evolvent.testing.check_report import Proof, Verdict, failed, listed, note, ok, skipped
 
 _PREREQUISITES = ("contract", "repeats")
-_LONG_S = 60.0
+_LONG_S = 10.0
 _WITH_B = {"goes on with b": (True, True), "changes alive": (False, True)}
 """Whether the second set is in force, before the load and after it."""
 _AFTER_LOADS = 4  # stretches that a hyperparameter takes, if nothing is in doubt
@@ -189,11 +189,11 @@ class Proofs:
             4 + sum(s.cost for s in self._plan() if s.name in self._wanted)
         ) * self._lab.rounds
         self._planned = 1 + rounds
-        if (seconds := rounds * self._lab.round_s) > _LONG_S:
+        if (seconds := self._lab.round_s) > _LONG_S:
             yield note(
                 "time",
-                f"one round takes {self._lab.round_s:.3g} s, all proofs about "
-                f"{seconds / 60:.0f} min",
+                f"one round takes {seconds:.3g} s, all proofs about "
+                f"{rounds * seconds / 60:.0f} min",
                 "shorten it where the environment has EVOLVENT_CHECK=1, such as to a few batches; "
                 "or name what to prove (only, skip), or give it a time (max_seconds)",
             )
@@ -326,6 +326,9 @@ class Proofs:
         seen = f"{one[0]}: {describe(one[1])}; {two[0]}: {describe(two[1])}"
         if apart := self._comparer.apart(one[1], two[1]):
             return failed(name, f"{seen}; not the same: {_named(apart)}", advice)
+        if beside := self._comparer.beside(one[1], two[1]):
+            self._comparer.unsteady.update(beside)  # said once
+            return note(name, f"{seen}; the same arrays, but not the same: {_named(beside)}")
         return ok(name, seen)
 
     def _continues(self) -> Proof:
@@ -344,6 +347,6 @@ class Proofs:
         return failed("goes on", seen, self._advice.load)
 
 
-def _named(names: Collection[str], most: int = 6) -> str:
+def _named(names: Collection[str], most: int = 4) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join([*names][:most])}{more}"

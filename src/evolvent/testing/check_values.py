@@ -25,6 +25,9 @@ from typing import Any
 
 import numpy as np
 
+INSIDE = ":"
+"""Stands between the name of a file and that of a value in it."""
+
 _DEEPEST = 16
 _LONGEST_HEADER = 100_000_000
 _NUMBERED = re.compile(r"\d{4,}")
@@ -164,7 +167,7 @@ def _leaves(value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, str, b
         yield name, value.__qualname__, False
     elif depth < _DEEPEST:
         for key, inner in _inner(value):
-            yield from _leaves(inner, f"{name}:{key}" if key else name, depth + 1)
+            yield from _leaves(inner, f"{name}{INSIDE}{key}" if key else name, depth + 1)
 
 
 def _inner(value: Any) -> Iterable[tuple[str, Any]]:
