@@ -144,6 +144,18 @@ def test_a_hyperparameter_that_is_never_read_is_ignored():
     assert report["momentum"].advice == "does training read hyperparameters['momentum']?"
 
 
+def strict(job: ev.Job):
+    assert type(job.hyperparameters) is dict  # as YAML, JAX and a safe `torch.load` want it
+    return sound(job)
+
+
+def test_training_gets_a_plain_dict_as_in_a_study():
+    assert check_trainable(strict, SETS).ok
+    report = check_trainable(strict, tuple(values | {"other": i} for i, values in enumerate(SETS)))
+    assert report.ok
+    assert "not seen to act" in report["other"].seen
+
+
 class OnlySavesMomentum(IgnoresMomentum):
     def state(self):
         # a saved copy of the value is not an effect

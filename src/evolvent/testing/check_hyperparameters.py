@@ -211,7 +211,8 @@ class HyperparameterProofs:
         )
 
     def _no_effect(self, name: str, words: str, seen: list[_Seen]) -> Proof:
-        if not any(read == name or read.startswith(f"{name}.") for read in self._lab.read):
+        read = self._lab.reads(self._lab.values.a, start=self._baseline.base)
+        if read is not None and not any(n == name or n.startswith(f"{name}.") for n in read):
             return failed(
                 name, f"{words}; no effect at all: training ignores it, it reads others only",
                 self._advice.read(name),

@@ -117,7 +117,6 @@ class Lab:
     """Trains members in stretches of `rounds` rounds, in directories of its own below `root`.
 
     Attributes:
-        read: names of the hyperparameters that training code has read.
         trained: how many rounds it has trained.
         seconds: how long they took.
         on_round: called before each.
@@ -130,7 +129,7 @@ class Lab:
     seed: int
     record: StudyRecord | None = None
     on_round: Callable[[], None] = lambda: None
-    read: set[str] = field(default_factory=set, init=False)
+    _read: set[str] | None = field(default=None, init=False)
     trained: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
     _first_s: float = field(default=0.0, init=False)
@@ -188,6 +187,21 @@ class Lab:
         assert run is not None  # there is at least one round
         return run
 
+    def reads(self, hyperparameters: Mapping[str, Any], *, start: Run) -> set[str] | None:
+        """Return the names of the hyperparameters that training reads, afresh and after a load.
+
+        None if that cannot be seen: what notes it is no plain dict, which some libraries want.
+        """
+        self._read = set()
+        try:
+            self.train(hyperparameters)
+            self.train(hyperparameters, start=start)
+            return self._read
+        except TrainingRaised:
+            return None
+        finally:
+            self._read = None
+
     def altered(self) -> list[str]:
         """Return the files of checkpoints that are not as they were saved."""
         altered: set[str] = set()
@@ -205,11 +219,12 @@ class Lab:
     ) -> Run:
         directory = Path(tempfile.mkdtemp(dir=self.root, prefix=f"{job_id}-"))
         parent = None if start is None else start.job
+        values = self.values.given(hyperparameters)
         job = Job(
             id=job_id,
             study="check",
             attempt=1,
-            hyperparameters=RecordedReads(self.values.given(hyperparameters), self.read),
+            hyperparameters=values if self._read is None else RecordedReads(values, self._read),
             checkpoint=None if start is None or runner.holds(parent) else start.directory,
             directory=directory,
             seed=training_seed(seed, job_id.member, job_id.round),
