@@ -17,9 +17,11 @@ from evolvent.testing.check_advice import Advice
 from evolvent.testing.check_compare import BaselineRuns, Comparer
 from evolvent.testing.check_lab import Lab, Run, TrainingRaised
 from evolvent.testing.check_optimizers import Settings, setting_of
-from evolvent.testing.check_report import Proof, failed, note, ok, short
+from evolvent.testing.check_report import Proof, failed, note, ok, short, skipped
 
-_MORE_ROUNDS = 2
+_LONGER = 2
+"""So many stretches the last attempt trains before it compares."""
+
 _ALIASES = {"learning_rate": "lr", "wd": "weight_decay"}
 
 
@@ -68,20 +70,25 @@ class HyperparameterProofs:
         a, b = self._lab.values.a, self._lab.values.b
         if a[name] == b[name]:
             return note(name, f"always {short(a[name])}: nothing to compare")
-        seen: list[_Seen] = []
         try:
-            for attempt in self._attempts(name):
-                seen.append(attempt)
-                if attempt.rescheduled or (attempt.at_setup and attempt.after_load):
-                    break
-                if not self._changes(name) and attempt.at_setup and attempt.conclusive:
-                    break
+            return self._conclusion(name, list(self._seen(name)))
+        except _OutOfTime as e:
+            return skipped(name, f"not done: {e}; in doubt, and no time to look closer")
         except _Raised as e:
             if e.in_round_0:
                 return failed(name, str(e))
             self.static.add(name)
             return self._cannot_change(name, str(e))
-        return self._conclusion(name, seen)
+
+    def _seen(self, name: str) -> Iterator[_Seen]:
+        """Yield what attempts show, until one settles it."""
+        for seen in self._attempts(name):
+            yield seen
+            brought_back = seen.brought_back is not None and not seen.after_load
+            if seen.rescheduled or brought_back or (seen.at_setup and seen.after_load):
+                return
+            if not self._changes(name) and seen.at_setup and seen.conclusive:
+                return
 
     def _changes(self, name: str) -> bool:
         return self._moved is None or name in self._moved
@@ -89,9 +96,12 @@ class HyperparameterProofs:
     def _attempts(self, name: str) -> Iterator[_Seen]:
         """Yield attempts: near the middle; with a larger step, another seed; both ways, longer."""
         values, baseline = self._lab.values, self._baseline
-        yield self._attempt(name, values.a, values.b[name], baseline, seed=None)
+        first = self._attempt(name, values.a, values.b[name], baseline, seed=None)
+        yield first
         low, high = (side[name] for side in values.wider)
-        for i, (old, new, stretches) in enumerate([(low, high, 1), (high, low, _MORE_ROUNDS)], 1):
+        for i, (old, new, stretches) in enumerate([(low, high, 1), (high, low, _LONGER)], 1):
+            if not self._lab.has_time(5 + 2 * stretches):
+                raise _OutOfTime(first.in_words)
             seed = self._lab.seed + i
             try:
                 there = self._baseline_of({**values.a, name: old}, seed, stretches)
@@ -231,7 +241,7 @@ class HyperparameterProofs:
                 f"{self._advice.read(name)} Does the optimizer get it?",
             )
         tried = ", ".join(s.change for s in seen)
-        rounds = self._lab.rounds * _MORE_ROUNDS if len(seen) > 2 else self._lab.rounds
+        rounds = self._lab.rounds * _LONGER if len(seen) > 2 else self._lab.rounds
         return note(
             name,
             f"not seen to act within {rounds} round(s): {tried}: {self._comparer.nothing}",
@@ -251,6 +261,10 @@ class HyperparameterProofs:
             f"{seen}; and the study explores it: the first copy that changes it fails like this",
             f"if it shapes the model, {leave_out(others, toml=self._toml)}",
         )
+
+
+class _OutOfTime(Exception):
+    """A doubt cannot be followed up."""
 
 
 class _Raised(Exception):

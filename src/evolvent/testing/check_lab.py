@@ -120,6 +120,7 @@ class Lab:
         trained: how many rounds it has trained.
         seconds: how long they took.
         on_round: called before each.
+        max_seconds: what all may take in all; None: no limit.
     """
 
     trainable: AnyTrainable
@@ -129,10 +130,12 @@ class Lab:
     seed: int
     record: StudyRecord | None = None
     on_round: Callable[[], None] = lambda: None
+    max_seconds: float | None = None
     _read: set[str] | None = field(default=None, init=False)
     trained: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
     _first_s: float = field(default=0.0, init=False)
+    _begun: float = field(default_factory=time.monotonic, init=False)
     _runs: list[Run] = field(default_factory=list, init=False)
 
     def runner(self) -> Runner:
@@ -145,6 +148,15 @@ class Lab:
         if self.trained < 2:
             return self.seconds
         return (self.seconds - self._first_s) / (self.trained - 1)
+
+    def has_time(self, stretches: int) -> bool:
+        """Whether so many stretches may still be trained."""
+        needed = stretches * self.rounds * self.round_s
+        return self.max_seconds is None or not needed or self._spent_s + needed <= self.max_seconds
+
+    @property
+    def _spent_s(self) -> float:
+        return time.monotonic() - self._begun
 
     def train(
         self,

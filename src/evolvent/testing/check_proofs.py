@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -91,10 +90,9 @@ class Proofs:
         self._goes_on = True
         self._baseline: BaselineRuns
         self._hyperparameters: HyperparameterProofs
-        self._begun = time.monotonic()
         self._doing, self._planned = "contract", 5 * lab.rounds
         self._on_progress = on_progress
-        lab.on_round = self._tell
+        lab.on_round, lab.max_seconds = self._tell, wanted.max_seconds
         self._check_names()
 
     def all(self) -> Iterator[Proof]:
@@ -102,18 +100,22 @@ class Proofs:
         a = self._lab.values.a
         try:
             base = self._lab.train(a)
-            yield from self._hint()
-            pairs = [(base, self._lab.train(a, start=base)), self._pair()]
-            after = self._lab.train(a, start=pairs[1][1])
         except TrainingRaised as e:
             yield failed("contract", f"training with a: {e}")
             return
-        # The later pair: before, PyTorch may not have been there to be watched.
-        self._baseline = BaselineRuns(*pairs[1], after)
+        yield from self._hint()
         contract = self._contract(base)
         yield contract
         if contract.verdict is Verdict.FAILED:
             return
+        try:
+            pairs = [(base, self._lab.train(a, start=base)), self._pair()]
+            after = self._lab.train(a, start=pairs[1][1])
+        except TrainingRaised as e:
+            yield failed("goes on", f"training with a, from what was saved: {e}")
+            return
+        # The later pair: before, PyTorch may not have been there to be watched.
+        self._baseline = BaselineRuns(*pairs[1], after)
         repeats = self._repeats(*pairs)
         yield repeats
         objective = self._metric or next(iter(base.metrics), None)
@@ -133,19 +135,10 @@ class Proofs:
             self._doing = step.name
             left = sum(later.cost for later in plan[i:]) * self._lab.rounds
             self._planned = self._lab.trained + left
-            if self._is_too_late(step):
+            if not self._lab.has_time(step.cost):
                 yield skipped(step.name, f"not done: it would pass {self._wanted.max_seconds:g} s")
             elif (proof := step.prove()) is not None:
                 yield proof
-
-    def _is_too_late(self, step: _Step) -> bool:
-        most = self._wanted.max_seconds
-        needed = step.cost * self._lab.rounds * self._lab.round_s
-        return most is not None and step.cost > 0 and self._spent_s + needed > most
-
-    @property
-    def _spent_s(self) -> float:
-        return time.monotonic() - self._begun
 
     def _plan(self) -> list[_Step]:
         """Return the proofs: those that take least and find most come first."""
