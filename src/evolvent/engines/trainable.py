@@ -58,13 +58,12 @@ class Trainable(abc.ABC):
         With `study.run(…, params={"data_dir": …})` it takes `data_dir`, too.
         """
 
-    def reset(self, hyperparameters: Mapping[str, Any]) -> None:
+    def reset(self, hyperparameters: Mapping[str, Any]) -> None:  # noqa: B027 - optional
         """Make the weights fresh, of `self.job.seed`, as `setup` would have done for this job.
 
         Optional: without it a member that begins gets a new object. The static hyperparameters
         are those of the set-up.
         """
-        raise NotImplementedError
 
     @abc.abstractmethod
     def apply(self, hyperparameters: Mapping[str, Any]) -> None:

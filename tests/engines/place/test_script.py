@@ -93,7 +93,7 @@ def test_a_run_beside_the_guard_would_be_reached_again() -> None:
         "np.random.seed(3)",
         "setup()",
         "with torch.device('cuda'):\n    torch.manual_seed(1)",
-        "@torch.library.register('x')\ndef op(): ...",
+        "@torch.ops.register('x')\ndef op(): ...",
         "setattr(torch, 'x', 1)",
     ],
 )
