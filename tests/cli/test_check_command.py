@@ -66,10 +66,8 @@ def test_a_loop_of_ones_own_is_checked_against_a_private_study(tmp_path: Path) -
     script = tmp_path / "loop.py"
     script.write_text(LOOP.replace("LOAD", LOADS))
     result = evolvent("check", "--ask", str(script), "--skip", "step", "--", "--fast")
-    assert result.exit_code == 1
-    assert [line for line in result.stdout.splitlines() if line.startswith("FAIL")] == [
-        next(line for line in result.stdout.splitlines() if line.startswith("FAIL  unread: "))
-    ]
+    assert result.exit_code == 0
+    assert "note  unread: not seen to act within 2 round(s), nor to be read" in result.stdout
     assert set(result.stderr.splitlines()) == {"args ['--fast']"}
     assert not Path("evolvent.db").exists()
 

@@ -132,16 +132,45 @@ def test_a_save_that_forgets_a_random_generator_is_found():
     assert "goes on" in failed(check_trainable(SavesNoGenerator, SETS))
 
 
+NOISY = tuple(values | {"noise": i} for i, values in enumerate(SETS))
+
+
+class ReadsByName(Sound):
+    """Names what it reads, so that it is known what it does not."""
+
+    def apply(self, hyperparameters):
+        self.settings = {name: hyperparameters[name] for name in ("lr", "momentum")}
+
+
+def by_name(job: ev.Job):
+    trained = Sound()
+    trained.job = job
+    trained.setup({}, ev.Context(study="", member=0, seed=job.seed))
+    if job.checkpoint is not None:
+        trained.load(job.checkpoint)
+    trained.settings = {"lr": job.hyperparameters["lr"], "momentum": 0.5 * momentum_later(job)}
+    metrics = trained.train()
+    trained.save(job.directory)
+    return metrics
+
+
+def momentum_later(job):
+    return 0 if job.round < 50 else job.hyperparameters["momentum"]
+
+
+@pytest.mark.parametrize("form", ["class", "function"])
+def test_a_hyperparameter_that_nothing_has_a_name_for_is_ignored(form):
+    sets = NOISY if form == "class" else [values | {"momentum": 0.5} for values in NOISY]
+    report = check_trainable(ReadsByName if form == "class" else by_name, sets)
+    assert failed(report) == ["noise"]
+    assert report["noise"].seen.endswith("no effect at all: training ignores it")
+    of = "" if form == "class" else "job."
+    assert report["noise"].advice == f"does training read {of}hyperparameters['noise']?"
+
+
 class IgnoresMomentum(Sound):
     def apply(self, hyperparameters):
-        self.settings = {"lr": hyperparameters["lr"], "momentum": 0.5}
-
-
-def test_a_hyperparameter_that_is_never_read_is_ignored():
-    report = check_trainable(IgnoresMomentum, SETS)
-    assert failed(report) == ["momentum"]
-    assert "training ignores it" in report["momentum"].seen
-    assert report["momentum"].advice == "does training read hyperparameters['momentum']?"
+        self.settings = dict(hyperparameters) | {"momentum": 0.5}
 
 
 def strict(job: ev.Job):
@@ -171,12 +200,12 @@ class ActsLater(Sound):
         return super().train()
 
 
-@pytest.mark.parametrize("trainable", [OnlySavesMomentum, ActsLater])
+@pytest.mark.parametrize("trainable", [OnlySavesMomentum, ActsLater, by_name])
 def test_what_is_read_and_not_seen_to_act_may_act_later(trainable):
     report = check_trainable(trainable, SPACE)
     assert report.ok
     assert report["momentum"].verdict is Verdict.NOTE
-    assert report["momentum"].seen.startswith("not seen to act within 2 round(s): ")
+    assert report["momentum"].seen.startswith("not seen to act within 2 round(s)")
 
 
 class Clipped(Sound):
@@ -725,8 +754,16 @@ class ResetsHalf(Sound):
 EXPLORES = ev.PBT(explore=ev.Perturb())
 
 
+class Kinds(Sound):
+    def apply(self, hyperparameters):
+        slower = 0.5 if hyperparameters["kind"] == "slow" else 1.0
+        self.settings = {**hyperparameters, "lr": slower * hyperparameters["lr"]}
+
+
 def test_an_object_that_is_moved_to_another_member_trains_as_one_of_its_own():
     assert check_trainable(Counts, SPACE, algorithm=EXPLORES)["moves"].verdict is Verdict.OK
+    space = SPACE | {"kind": ev.Choice(["slow", "fast"])}  # stays with the weights
+    assert check_trainable(Kinds, space, algorithm=EXPLORES)["moves"].verdict is Verdict.OK
     report = check_trainable(CountsOn, SPACE, algorithm=EXPLORES, rounds=2)
     assert "moves" in failed(report)
     assert "load() must bring back all" in report["moves"].advice
@@ -817,6 +854,20 @@ class TestPyTorch:
         report = check_trainable(Classic, SETS, metric="loss")
         assert failed(report) == ["lr", "momentum"]
         assert all("brought the old value back" in proof.seen for proof in report.failed)
+
+    def test_where_rounds_do_not_repeat_the_optimizer_still_tells(self, net):
+        class Unsteady(net):
+            def apply(self, hyperparameters):
+                ev.torch.apply(self.optimizer, hyperparameters, ("momentum",))
+
+            def train(self):
+                self.job.seed = next(Unseeded.counter)
+                return super().train()
+
+        report = check_trainable(Unsteady, SETS, metric="loss")
+        assert failed(report) == ["repeats", "lr"]
+        assert "the optimizer has the lr of before" in report["lr"].seen
+        assert report["momentum"].verdict is Verdict.OK
 
     def test_a_save_that_forgets_the_optimizer_is_found(self, net):
         class Forgets(net):

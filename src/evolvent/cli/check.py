@@ -101,6 +101,8 @@ def check(
         "max_seconds": max_seconds,
     }  # fmt: skip
     if ask is not None:
+        if trainable or file or study or param:
+            raise typer.BadParameter("--ask: the script says itself what is trained")
         path, proofs = str(ask), _check_loop(ctx, ask, shown, options)
     else:
         from evolvent.engines.trainable import with_params

@@ -104,6 +104,7 @@ def exec_(
       --ignore-errors the member fails instead, and lives on as a copy.
 
     Ctrl-C once finishes the running jobs, twice stops at once.
+    Before a long run: evolvent check --study digits -- COMMAND
     """
     from evolvent.engines.command.trainable import Command
     from evolvent.engines.local.options import LocalOptions

@@ -173,7 +173,7 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
     wanted = Wanted(tuple(only), tuple(skip), max_seconds)
     record = None if algorithm is None else _record(algorithm, space_or_sets, metric)
     proofs = []
-    with tempfile.TemporaryDirectory(prefix="evolvent-check-") as root:
+    with tempfile.TemporaryDirectory(prefix="evolvent-check-", ignore_cleanup_errors=True) as root:
         lab = Lab(trainable, values, Path(root), rounds, seed, record)
         tried = Proofs(
             lab, metric, moved, wanted,

@@ -26,6 +26,10 @@ class BaselineRuns:
     after: Run
     stretches: int = 1
 
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return self.base, self.then, self.after
+
 
 @dataclass(slots=True)
 class Comparer:
@@ -100,11 +104,6 @@ class Comparer:
     def sees_state(self, run: Run) -> bool:
         """Whether what was saved can be compared, and not the metrics only."""
         return run.has_arrays or not self.unsteady - run.metrics.keys()
-
-    @property
-    def nothing(self) -> str:
-        """What is equal when nothing differs."""
-        return "the same metrics and the same files"
 
     def difference(self, one: Run, two: Run) -> str:
         """Say what differs between two runs: the objective, another metric, or the files only."""

@@ -17,12 +17,17 @@ from evolvent.testing.check_advice import Advice
 from evolvent.testing.check_compare import BaselineRuns, Comparer
 from evolvent.testing.check_lab import Lab, Run, TrainingRaised
 from evolvent.testing.check_optimizers import Settings, setting_of
+from evolvent.testing.check_reads import mentions
 from evolvent.testing.check_report import Proof, failed, note, ok, short, skipped
 
 _LONGER = 2
 """So many stretches the last attempt trains before it compares."""
 
-_ALIASES = {"learning_rate": "lr", "wd": "weight_decay"}
+_SETTINGS = {
+    "lr": "lr", "learning_rate": "lr", "momentum": "momentum", "weight_decay": "weight_decay",
+    "wd": "weight_decay", "betas": "betas",
+}  # fmt: skip
+"""Names that mean a setting of the optimizer, and which; `eps` or `alpha` may be anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,20 @@ class HyperparameterProofs:
             self.static.add(name)
             return self._cannot_change(name, str(e))
 
+    def prove_by_settings(self, name: str) -> Proof | None:
+        """Prove it by the optimizers alone, where equal runs cannot be told from others.
+
+        None where they do not show it.
+        """
+        a, b = self._lab.values.a, self._lab.values.b
+        if a[name] == b[name] or not self._baseline.then.settings:
+            return None
+        try:
+            seen = self._attempt(name, a, b[name], self._baseline, seed=None, effects=False)
+        except _Raised:
+            return None
+        return self._conclusion(name, [seen]) if seen.at_setup else None
+
     def _seen(self, name: str) -> Iterator[_Seen]:
         """Yield what attempts show, until one settles it."""
         for seen in self._attempts(name):
@@ -117,7 +136,14 @@ class HyperparameterProofs:
         return BaselineRuns(base, then, self._lab.train(a, start=then, seed=seed), stretches)
 
     def _attempt(
-        self, name: str, a: dict[str, Any], new: Any, baseline: BaselineRuns, *, seed: int | None
+        self,
+        name: str,
+        a: dict[str, Any],
+        new: Any,
+        baseline: BaselineRuns,
+        *,
+        seed: int | None,
+        effects: bool = True,
     ) -> _Seen:
         changed, change = {**a, name: new}, f"{short(a[name])} -> {short(new)}"
         try:
@@ -144,8 +170,10 @@ class HyperparameterProofs:
         return _Seen(
             change,
             words,
-            at_setup=bool(by_setup) or self._effect(fresh, base, a, then=then, seed=seed),
-            after_load=bool(by_load) or self._effect(loaded, then, a, then=after, seed=seed),
+            at_setup=bool(by_setup)
+            or (effects and self._effect(fresh, base, a, then=then, seed=seed)),
+            after_load=bool(by_load)
+            or (effects and self._effect(loaded, then, a, then=after, seed=seed)),
             conclusive=comparer.moves(base, then),
             brought_back=next((k for k in by_setup if k in then.settings), None)
             if by_setup and not by_load
@@ -221,30 +249,28 @@ class HyperparameterProofs:
         )
 
     def _no_effect(self, name: str, words: str, seen: list[_Seen]) -> Proof:
+        last = name.rpartition(".")[2]
         read = self._lab.reads(self._lab.values.a, start=self._baseline.base)
-        if read is not None and not any(n == name or n.startswith(f"{name}.") for n in read):
+        unread = read is not None and not any(n == name or n.startswith(f"{name}.") for n in read)
+        if unread and not mentions(self._lab.trainable, last):
             return failed(
-                name, f"{words}; no effect at all: training ignores it, it reads others only",
-                self._advice.read(name),
-            )  # fmt: skip
-        wanted = name.rpartition(".")[2]
-        wanted = _ALIASES.get(wanted, wanted)
-        settings = {
-            _ALIASES.get(s, s): k for k in self._baseline.then.settings for s in [setting_of(k)]
-        }
-        if wanted in settings:
-            has = self._baseline.then.settings[settings[wanted]][1]
-            return failed(
-                name,
-                f"{words}; no effect at all: training ignores it, the optimizer has {wanted} {has} "
-                "whatever is given",
-                f"{self._advice.read(name)} Does the optimizer get it?",
+                name, f"{words}; no effect at all: training ignores it", self._advice.read(name)
             )
+        setting = _SETTINGS.get(last)
+        for key, (_, has) in self._baseline.then.settings.items():
+            if setting == setting_of(key):
+                return failed(
+                    name,
+                    f"{words}; no effect at all: training ignores it, the optimizer has {setting} "
+                    f"{has} whatever is given",
+                    f"{self._advice.read(name)} Does the optimizer get it?",
+                )
         tried = ", ".join(s.change for s in seen)
-        rounds = self._lab.rounds * _LONGER if len(seen) > 2 else self._lab.rounds
+        rounds = self._lab.rounds * (_LONGER if len(seen) > 2 else 1)
         return note(
             name,
-            f"not seen to act within {rounds} round(s): {tried}: {self._comparer.nothing}",
+            f"not seen to act within {rounds} round(s){', nor to be read' if unread else ''}: "
+            f"{tried}: the same metrics and the same files",
             f"{self._advice.read(name)} If it acts only later, check more rounds",
         )
 

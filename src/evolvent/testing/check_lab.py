@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,7 @@ class Lab:
     _first_s: float = field(default=0.0, init=False)
     _begun: float = field(default_factory=time.monotonic, init=False)
     _runs: list[Run] = field(default_factory=list, init=False)
+    _altered: set[str] = field(default_factory=set, init=False)
 
     def runner(self) -> Runner:
         """Return one that moves its live object from member to member, if the study is known."""
@@ -216,10 +218,18 @@ class Lab:
 
     def altered(self) -> list[str]:
         """Return the files of checkpoints that are not as they were saved."""
-        altered: set[str] = set()
+        self.discard()
+        return sorted(self._altered)
+
+    def discard(self, *, but: Collection[Run] = ()) -> None:
+        """Remove what the runs have saved, but for some: a model may be large."""
         for run in self._runs:
-            altered.update(name for name, _ in run.files.items() ^ hashes(run.directory).items())
-        return sorted(altered)
+            if run in but:
+                continue
+            now = hashes(run.directory)
+            self._altered.update(name for name, _ in run.files.items() ^ now.items())
+            shutil.rmtree(run.directory, ignore_errors=True)
+        self._runs = list(but)
 
     def _round(
         self,
@@ -275,11 +285,14 @@ class Lab:
 
 def hashes(directory: Path) -> dict[str, str]:
     """Return the SHA-256 of every file by relative name."""
-    return {
-        path.relative_to(directory).as_posix(): sha256(path.read_bytes()).hexdigest()
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-    }
+    found: dict[str, str] = {}
+    for path in sorted(directory.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                found[path.relative_to(directory).as_posix()] = file_digest(
+                    file, "sha256"
+                ).hexdigest()
+    return found
 
 
 def _describe(e: Exception) -> str:

@@ -86,7 +86,6 @@ class Proofs:
         self._advice = Advice(form or ("function" if self._kind is None else "class"))
         self._toml = toml
         self._comparer = Comparer(metric)
-        self._static: set[str] = set()
         self._goes_on = True
         self._baseline: BaselineRuns
         self._hyperparameters: HyperparameterProofs
@@ -118,16 +117,22 @@ class Proofs:
         self._baseline = BaselineRuns(*pairs[1], after)
         repeats = self._repeats(*pairs)
         yield repeats
-        objective = self._metric or next(iter(base.metrics), None)
-        if objective in self._comparer.unsteady or (
-            repeats.verdict is Verdict.FAILED and not objective
-        ):
-            yield note("the rest", "not tried: equal runs cannot be told from others")
-            return
         self._hyperparameters = HyperparameterProofs(
             self._lab, self._comparer, self._baseline, self._advice, self._moved, toml=self._toml
         )
-        yield from self._steps()
+        objective = self._metric or next(iter(base.metrics), None)
+        blind = objective is None and repeats.verdict is Verdict.FAILED
+        yield from self._blind() if blind or objective in self._comparer.unsteady else self._steps()
+
+    def _blind(self) -> Iterator[Proof]:
+        """Prove what can be proven where equal runs cannot be told from others."""
+        for name in self._lab.values.a:
+            if name in self._wanted and self._lab.has_time(2):
+                yield from filter(None, [self._hyperparameters.prove_by_settings(name)])
+        yield note(
+            "the rest",
+            "not tried: equal runs cannot be told from others, but for what optimizers show",
+        )
 
     def _steps(self) -> Iterator[Proof]:
         plan = [step for step in self._plan() if step.name in self._wanted]
@@ -139,6 +144,7 @@ class Proofs:
                 yield skipped(step.name, f"not done: it would pass {self._wanted.max_seconds:g} s")
             elif (proof := step.prove()) is not None:
                 yield proof
+            self._lab.discard(but=self._baseline.runs)
 
     def _plan(self) -> list[_Step]:
         """Return the proofs: those that take least and find most come first."""
@@ -292,9 +298,11 @@ class Proofs:
             advice: if they differ.
             start: the other member goes on from a checkpoint, and does not begin.
         """
-        a, b = self._lab.values.a, self._b
         if not self._goes_on:
             return None
+        a = self._lab.values.a
+        explored = a.keys() if self._moved is None else self._moved  # the others stay with objects
+        b = {name: value if name in explored else a[name] for name, value in self._b.items()}
         try:
             other = self._lab.train(b, member=1) if start else None
             own = self._lab.train(b, start=other, member=1)

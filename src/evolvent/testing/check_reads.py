@@ -1,15 +1,21 @@
-"""Hyperparameters that note which of them training code reads."""
+"""Which hyperparameters training code reads, and which ones its code has a name for."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import sys
 from collections.abc import Iterator, Mapping
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
+
+from evolvent.engines.place.script import globals_of, is_installed
 
 _OURS = ("evolvent.core", "evolvent.testing.check_reads")
 _NO_READER = "evolvent.engines.live"
 _NONE = object()
+_WRAPPERS = (staticmethod, classmethod, property, functools._lru_cache_wrapper)
+_INNER: dict[type, str] = {functools.partial: "func", property: "fget"}
 
 
 class RecordedReads(dict[str, Any]):
@@ -91,3 +97,66 @@ def _reader() -> str:
     while (name := frame.f_globals.get("__name__", "")).startswith(_OURS) and frame.f_back:
         frame = frame.f_back
     return str(name)
+
+
+def mentions(trainable: Any, name: str) -> bool:
+    """Whether a trainable, or what it calls of the user's own code, has a name for something.
+
+    As a text, an attribute, a variable or an argument: it may be read later than now. True as well
+    if that cannot be seen.
+    """
+    functions = list(_functions(trainable))
+    codes: dict[CodeType, None] = {}
+    while functions:
+        function = functions.pop()
+        if function.__code__ in codes or is_installed(function.__code__.co_filename):
+            continue
+        codes[function.__code__] = None
+        scope = function.__globals__
+        for used in globals_of(function.__code__):
+            functions += _functions(scope.get(used))
+    return not codes or any(_has(code, name) for code in codes)
+
+
+def _functions(thing: Any) -> list[FunctionType]:
+    """Return the functions of a function, a class, or a module of the user's; without wrappers."""
+    thing = _unwrapped(thing)
+    if isinstance(thing, FunctionType):
+        cells = [cell.cell_contents for cell in thing.__closure__ or () if _is_bound(cell)]
+        return [thing, *(inner for inner in cells if isinstance(inner, FunctionType))]
+    if isinstance(thing, ModuleType):
+        if is_installed(getattr(thing, "__file__", None)):
+            return []
+        parts = [part for part in vars(thing).values() if not isinstance(part, ModuleType)]
+        return [function for part in parts for function in _functions(part)]
+    kinds = thing.__mro__ if isinstance(thing, type) else ()
+    parts = [_unwrapped(part) for kind in kinds for part in vars(kind).values()]
+    return [part for part in parts if isinstance(part, FunctionType)]
+
+
+def _unwrapped(thing: Any) -> Any:
+    while isinstance(thing, (functools.partial, FunctionType, *_WRAPPERS)):
+        inner = getattr(thing, _INNER.get(type(thing), "__wrapped__"), None)
+        if inner is None:
+            break
+        thing = inner
+    return thing
+
+
+def _is_bound(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - to see whether it has any
+    except ValueError:
+        return False
+    return True
+
+
+def _has(code: CodeType, name: str) -> bool:
+    names = {*code.co_names, *code.co_varnames, *code.co_freevars}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            if _has(constant, name):
+                return True
+        elif isinstance(constant, (str, tuple)):
+            names.update([constant] if isinstance(constant, str) else constant)
+    return name in names

@@ -16,7 +16,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from numbers import Real
 from pathlib import Path
@@ -124,14 +124,17 @@ def _of_hdf5(data: bytes) -> Any:
 
 def _of_pickle(data: bytes) -> Any:
     joblib, torch = sys.modules.get("joblib"), sys.modules.get("torch")
-    readers = [pickle.loads if joblib is None else lambda d: joblib.load(io.BytesIO(d))]
+    readers: list[Callable[[io.BytesIO], Any]] = [pickle.load if joblib is None else joblib.load]
     if torch is not None:  # its files of before 1.6
-        readers.append(lambda d: torch.load(io.BytesIO(d), map_location="cpu", weights_only=False))
+        readers.append(partial(torch.load, map_location="cpu", weights_only=False))
     for read in readers:
+        file = io.BytesIO(data)
         try:
-            return read(data)
+            content = read(file)
         except Exception:  # noqa: BLE001 - the next one may
             continue
+        if not file.read(1):  # else it was the first of several
+            return content
     raise _Opaque
 
 
