@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from evolvent.store.connect import open_store
 from evolvent.store.protocol import Store
 from evolvent.store.records import Report
 from evolvent.store.sqlite import connections as sqlite_connections
+from evolvent.store.sqlite.connections import Connections
 from evolvent.store.sqlite.database import SqliteDatabase
 from tests.contract.crew import Crew
 from tests.settings import study_record, there_are
@@ -96,9 +98,6 @@ def test_another_program_that_keeps_the_file_locked_is_told_apart(
 def test_what_another_program_keeps_locked_is_said_and_waited_for(
     use: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = logging.handlers.QueueHandler(queue.Queue())
-    monkeypatch.setattr(sqlite_connections, "SAYS_AFTER_S", 0.01)
-    monkeypatch.setattr(sqlite_connections._logger, "handlers", [said])
     crew = Crew(open_store(f"sqlite:///{path}"))
     foreign = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     foreign.execute("BEGIN IMMEDIATE")
@@ -107,20 +106,50 @@ def test_what_another_program_keeps_locked_is_said_and_waited_for(
         "stop": lambda: crew.store.stop(crew.id, reason="by hand"),
         "open": lambda: open_store(f"sqlite:///{path}").close(),
     }
-    waiting = threading.Thread(target=do[use])
-    waiting.start()
-    message = said.queue.get(timeout=30).getMessage()
-    assert message == (
+    assert said_while_waiting(do[use], foreign, monkeypatch) == (
         f"{path} is locked by another program, such as a database browser: waiting for it for up to"
         " 30 s more"
     )
-    assert waiting.is_alive()
-    foreign.execute("ROLLBACK")
-    waiting.join(30)
-    assert not waiting.is_alive()
-    assert said.queue.empty()
-    foreign.close()
     crew.store.close()
+
+
+def test_readers_say_that_another_program_has_the_file_to_itself_and_wait_for_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(f"sqlite:///{path}")
+    Crew(store)
+    store.close()
+    foreign = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    foreign.execute("PRAGMA locking_mode = EXCLUSIVE")
+    foreign.execute("BEGIN EXCLUSIVE")
+    reading = Connections(path, url=f"sqlite:///{path}")
+
+    def read() -> None:
+        connection = reading.reader()
+        assert connection.execute("SELECT count(*) FROM study").fetchone() == (1,)
+        reading.give_back(connection)
+
+    message = said_while_waiting(read, foreign, monkeypatch)
+    assert message.startswith(f"{path} is locked by another program, such as a database browser:")
+    reading.close()
+
+
+def said_while_waiting(
+    do: Callable[[], object], foreign: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Do it while a connection has the file locked, which lets go once that is told in a line."""
+    said = logging.handlers.QueueHandler(queue.Queue())
+    monkeypatch.setattr(sqlite_connections, "SAYS_AFTER_S", 0.01)
+    monkeypatch.setattr(sqlite_connections._logger, "handlers", [said])
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(do)
+        message = said.queue.get(timeout=30).getMessage()
+        assert not waiting.done()
+        foreign.execute("ROLLBACK")
+        foreign.close()
+        waiting.result(timeout=30)
+    assert said.queue.empty()
+    return str(message)
 
 
 # --- commits that fail ---------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class Connections:
             if self._durable:
                 _note_old_sqlite()
         # All in one transaction: whoever is killed in the middle leaves a file as it was, or empty.
-        self.wait_for("BEGIN IMMEDIATE")
+        self.wait_for(connection, "BEGIN IMMEDIATE")
         try:
             check_size(connection, self.path)
             migrate(connection)
@@ -76,7 +76,7 @@ class Connections:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-        self.wait_for("PRAGMA journal_mode = WAL")  # in case a tool has changed it
+        self.wait_for(connection, "PRAGMA journal_mode = WAL")  # in case a tool has changed it
 
     def exclusive(self) -> sqlite3.Connection:
         """Take the lock and return the connection for writing; the caller holds the mutex."""
@@ -89,7 +89,7 @@ class Connections:
         """Take the lock and begin a transaction; the caller holds the mutex."""
         connection = self.exclusive()
         try:
-            self.wait_for("BEGIN IMMEDIATE")
+            self.wait_for(connection, "BEGIN IMMEDIATE")
             # For `sync`: SQLite tells nobody its own descriptor. It stays the same file while a
             # connection is open, since only the last one to close removes it.
             if self._log is None:
@@ -99,20 +99,21 @@ class Connections:
             raise
         return connection
 
-    def wait_for(self, sql: str, values: Any = ()) -> sqlite3.Cursor:
+    def wait_for(
+        self, connection: sqlite3.Connection, sql: str, values: Any = ()
+    ) -> sqlite3.Cursor:
         """Run a statement that another program may hold up, by a lock of its own on the file.
 
-        On the connection for writing, and outside a transaction: as long as the statement waits it
-        has done nothing. What it waits for is said after a while.
+        Outside a transaction: as long as the statement waits it has done nothing. What it waits for
+        is said after a while.
         """
-        assert self._writer is not None  # `exclusive` came first
-        execute = self._writer.execute
+        execute = connection.execute
         left_s = _WAITS_S - _first_wait_s()
         try:
             return execute(sql, values)
         except sqlite3.OperationalError as e:
             busy = e.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or left_s <= 0 or self._writer.in_transaction:
+            if not busy or left_s <= 0 or connection.in_transaction:
                 raise
         _logger.warning(
             "%s is locked by another program, such as a database browser: waiting for it for up to"
@@ -135,7 +136,7 @@ class Connections:
         _sync(self._log)
 
     def _connect(self) -> sqlite3.Connection:
-        self._writer = self._new(wait_s=_first_wait_s())
+        self._writer = self._new()
         return self._writer
 
     def reader(self) -> sqlite3.Connection:
@@ -144,24 +145,27 @@ class Connections:
         try:
             return self._idle.pop()
         except IndexError:
-            connection = self._new(wait_s=_WAITS_S)
+            connection = self._new()
             connection.execute("PRAGMA query_only = ON")
             return connection
 
     def give_back(self, connection: sqlite3.Connection) -> None:
         self._idle.append(connection)
 
-    def _new(self, *, wait_s: float) -> sqlite3.Connection:
+    def _new(self) -> sqlite3.Connection:
         self._check_open()
         connection = sqlite3.connect(
             self.path,
-            timeout=wait_s,
+            timeout=_first_wait_s(),
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,
         )
         try:
-            connection.execute(f"PRAGMA synchronous = {'NORMAL' if self._durable else 'OFF'}")
+            # Reads the file, which nobody may who comes while another program has it to itself.
+            # Later nobody can have: each connection keeps its share of it until it is closed.
+            synchronous = "NORMAL" if self._durable else "OFF"
+            self.wait_for(connection, f"PRAGMA synchronous = {synchronous}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         except BaseException:
             connection.close()  # of a file that is no database; nobody else knows of it yet

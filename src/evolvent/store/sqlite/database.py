@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ class ExclusiveLock:
             raise
         self._tx = SqliteTransaction(self._connection)
         if not self._connection.in_transaction:  # then each statement takes SQLite's own lock
-            self._tx.execute = connections.wait_for
+            self._tx.execute = partial(connections.wait_for, self._connection)
         return self._tx
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
