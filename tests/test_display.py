@@ -23,6 +23,7 @@ from evolvent.display.progress import Progress, progress_line
 from evolvent.display.table import study_table
 from evolvent.display.words import compact, duration, settings, size
 from evolvent.engines.observer import Observer
+from evolvent.errors import StoreBusy
 from evolvent.store.records import MemberView, StudyState, StudyStatus
 from evolvent.studies import create_study
 from evolvent.study import Study
@@ -317,6 +318,40 @@ def test_reading_all_members_takes_a_small_share_of_the_time() -> None:
     assert reads == 2
 
 
+def test_table_stays_as_it_was_while_the_store_is_away() -> None:
+    clock = Clock()
+    progress, out = in_terminal(clock)
+
+    def away() -> list[MemberView]:
+        raise StoreBusy("it stayed locked by another program")
+
+    progress.start(status())
+    progress.update(status(), away)  # before it was ever read
+    progress.update(status(done=3), lambda: [member(0, 0.125)])
+    shown = len(out.getvalue())
+    clock.now = 3600.0
+    progress.update(status(done=4), away)
+    assert "0.1250" in out.getvalue()[shown:]
+    progress.finish(status(done=5), "finished after 5 jobs")
+    assert out.getvalue().rstrip().endswith("finished after 5 jobs")
+
+
+def test_who_has_waited_long_for_the_store_is_shown_the_members_again_within_a_minute() -> None:
+    clock, reads = Clock(), []
+
+    def locked_members() -> list[MemberView]:
+        reads.append(clock.now)
+        clock.now += 30.0
+        return [member(0, 0.5)]
+
+    progress, _ = in_terminal(clock)
+    progress.start(status())
+    progress.update(status(), locked_members)
+    clock.now += 60.0
+    progress.update(status(), locked_members)
+    assert reads == [0.0, 90.0]
+
+
 def test_nothing_overflows_a_small_terminal() -> None:
     clock = Clock()
     progress, out = in_terminal(clock, height=10)
@@ -356,6 +391,27 @@ def test_every_attempt_that_fails_during_a_run_is_told_in_one_line(tmp_path: Pat
     ]
     observer.finish(study.status(), "over")
     assert len(lines) == 2
+
+
+def test_failures_are_told_once_the_store_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, clock, lines = created(tmp_path), Clock(), Lines()
+    observer = FailuresObserver(lines, study.store, study.id, clock=clock)
+    observer.start(study.status())
+    study.run(trainables.stumble, workers=0, progress=False)
+
+    def away(study: int, *, limit: int) -> Any:
+        raise StoreBusy("it stayed locked by another program")
+
+    clock.now = 1.0
+    with monkeypatch.context() as locked:
+        locked.setattr(study.store, "failures", away)
+        observer.update(study.status(), study.members)
+        observer.finish(study.status(), "over")
+    assert lines == []
+    observer.update(study.status(), study.members)
+    assert len(lines) == 4
 
 
 def test_where_nothing_new_has_failed_no_tracebacks_are_fetched(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from evolvent.core.records import JobState
@@ -12,7 +13,7 @@ from evolvent.engines.local.output import lasting_output
 from evolvent.engines.observer import NullObserver, Observer, guarded
 from evolvent.engines.place.rerun import refuse_in_rerun
 from evolvent.engines.trainable import PathWithParams, check_trainable
-from evolvent.errors import AllMembersFailed, ConfigError
+from evolvent.errors import AllMembersFailed, ConfigError, StoreError
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyState, StudyStatus
 from evolvent.validation import DEFAULT_STORE
@@ -92,7 +93,8 @@ def train(
             for line in last_warnings(store, status):
                 observer.line(line)
     except KeyboardInterrupt:  # the second one: all jobs are back in the queue
-        observer.finish(store.status(study), "stopped at once; run or resume it to go on")
+        with suppress(StoreError):  # what was asked for is to stop
+            observer.finish(store.status(study), "stopped at once; run or resume it to go on")
         raise
     finally:
         observer.close()

@@ -13,7 +13,7 @@ import pytest
 import evolvent as ev
 from evolvent.engines.local.output import lasting_output
 from evolvent.engines.observer import Observer, guarded
-from evolvent.errors import ConfigError
+from evolvent.errors import ConfigError, StoreBusy
 
 METHODS = {
     "start": (None,),
@@ -60,6 +60,20 @@ def test_one_that_raises_is_closed_and_not_asked_again(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("evolvent: progress: Broken: ValueError: no such colour (")
     assert "test_observer.py:" in line
+
+
+def test_one_that_finds_the_store_away_is_asked_again_and_told_of_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    watcher = Broken("update", StoreBusy("log.db stayed locked by another program"))
+    observer = guarded(watcher)
+    for _ in range(3):
+        observer.update(None, list)  # type: ignore[arg-type]  # it looks at neither
+    observer.finish(None, "over")  # type: ignore[arg-type]
+    assert watcher.calls == ["update", "update", "update", "finish"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "stayed locked by another program" in line
+    assert line.endswith(": nothing is shown until that is over")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])

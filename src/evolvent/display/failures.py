@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from evolvent.analysis.explain.tracebacks import failure_line
 from evolvent.engines.observer import Observer
+from evolvent.errors import StoreError
 from evolvent.store.protocol import Store
 from evolvent.store.records import FailedAttempt, FailureKind, MemberView, StudyStatus
 
@@ -37,14 +39,14 @@ class FailuresObserver(Observer):
 
     def update(self, status: StudyStatus, members: Callable[[], list[MemberView]]) -> None:
         if self._clock() >= self._looked_at + _LOOK_EVERY_S:
-            self._show()
+            self._try_to_show()
         self._inner.update(status, members)
 
     def line(self, text: str) -> None:
         self._inner.line(text)
 
     def finish(self, status: StudyStatus, summary: str) -> None:
-        self._show()
+        self._try_to_show()
         self._inner.finish(status, summary)
 
     def close(self) -> None:
@@ -52,6 +54,10 @@ class FailuresObserver(Observer):
 
     def _newest(self) -> FailedAttempt | None:
         return next(iter(self._store.failures(self._study, limit=1)), None)
+
+    def _try_to_show(self) -> None:
+        with suppress(StoreError):  # it is away for a moment: the next look shows what has failed
+            self._show()
 
     def _show(self) -> None:
         # Mostly there is nothing new, and each has its whole traceback.

@@ -14,11 +14,13 @@ from rich.text import Text
 from evolvent.display.stream import SafeConsole
 from evolvent.display.table import SCORE_DIGITS, study_table
 from evolvent.display.words import compact, duration
+from evolvent.errors import StoreError
 from evolvent.store.records import MemberView, StudyStatus
 
 _LINE_AFTER_S, _LINE_AT_LEAST_EVERY_S = 1.0, 10.0
 _SHARE_OF_READING = 0.02
 """Reading all members takes at most this share of the time, however many there are."""
+_READ_AT_LEAST_EVERY_S = 60.0
 
 _ECHO = len("^C^C")
 """Columns left free at the end of the last line: what the terminal echoes there must not wrap."""
@@ -93,9 +95,13 @@ class Progress:
     def _read(self, members: Members) -> None:
         # The longer reading takes, the longer it is put off: a large population slows nothing down.
         before = self._clock()
-        self._views = members()
+        try:
+            self._views = members()
+        except StoreError:  # the store is away for a moment: the table stays as it was
+            return
         now = self._clock()
-        self._read_at = now + (now - before) / _SHARE_OF_READING
+        # Not for longer than that: it may have taken long because somebody had locked the store.
+        self._read_at = now + min((now - before) / _SHARE_OF_READING, _READ_AT_LEAST_EVERY_S)
 
     def _renderable(self, status: StudyStatus) -> RenderableType:
         around = 4  # the headline, the bar, the line of the prompt, and one to spare

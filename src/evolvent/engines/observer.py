@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+from evolvent.errors import StoreError
 from evolvent.store.records import MemberView, StudyStatus
 from evolvent.validation import invalid
 
@@ -43,11 +44,13 @@ class NullObserver(Observer):
 class _GuardedObserver(Observer):
     """Passes all on to an observer for as long as that works: no observer ends training.
 
-    Once it has raised it is closed and asked nothing more, which standard error is told.
+    Once it has raised it is closed and asked nothing more, which standard error is told. Only what
+    the store has raised, which it reads, is no fault of its own: it is asked again the next time.
     """
 
     def __init__(self, inner: Observer) -> None:
         self._inner = inner
+        self._store_is_away = False
 
     def start(self, status: StudyStatus) -> None:
         self._call("start", status)
@@ -68,6 +71,11 @@ class _GuardedObserver(Observer):
         inner = self._inner
         try:
             getattr(inner, method)(*values)
+            self._store_is_away = False
+        except StoreError as e:
+            if not self._store_is_away:  # told once, not several times a second
+                tell_stderr(f"{_described(inner, e)}: nothing is shown until that is over")
+            self._store_is_away = True
         except Exception as e:  # noqa: BLE001 - whatever it does, training goes on
             self._switch_off(inner, e)
         except SystemExit as e:

@@ -16,6 +16,7 @@ from evolvent.engines.observer import Observer
 from evolvent.engines.signals import Drain, handle_interrupts
 from evolvent.engines.trainable import AnyTrainable, load_trainable
 from evolvent.engines.worker import Worker, WorkerOptions
+from evolvent.errors import StoreError
 from evolvent.store.protocol import Store
 
 _UPDATE_EVERY_S = 0.25
@@ -41,7 +42,8 @@ def run_inline(
             drain.set()
         if time.monotonic() - updated_at > _UPDATE_EVERY_S:
             updated_at = time.monotonic()
-            observer.update(store.status(study), lambda: store.members(study))
+            with contextlib.suppress(StoreError):  # it is shown the next time
+                observer.update(store.status(study), lambda: store.members(study))
 
     def on_interrupt() -> None:
         nonlocal outcome
