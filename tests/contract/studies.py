@@ -56,6 +56,20 @@ class StudiesContract:
             assert handle.status(number).record == record
             assert handle.find_study(record.name).id == number
 
+    def test_values_that_look_like_our_json_are_the_users(
+        self, store: Store, reopen: Reopen
+    ) -> None:
+        alike = {"$tuple": [1, {"$$tuple": 2}], "type": "Choice"}, {"$tuple": [1]}, [1]
+        space = Space({"one": Constant(alike[0]), "two": Choice(alike, initial=alike[1])})
+        crew = Crew(store, space=space, population=1)
+        lease = crew.claim()
+        store.report(lease, Report(0.5, {"accuracy": 0.5, "seen": alike[1]}, crew.save()))
+        for handle in (store, reopen()):
+            assert handle.status(crew.id).record.space == space
+            (job,) = handle.jobs(crew.id, states=[JobState.DONE])
+            assert dict(job.hyperparameters) == {"one": alike[0], "two": alike[1]}
+            assert job.metrics["seen"] == alike[1]
+
     def test_first_hyperparameters_are_given_by_hand_or_drawn_by_the_seed(
         self, store: Store
     ) -> None:

@@ -202,6 +202,39 @@ def test_a_space_of_nested_values_comes_back_from_json_with_its_tuples() -> None
     assert repr(back) == repr(space)
 
 
+TAGS = st.sampled_from(["$tuple", "$$tuple", "$value", "type", "value", "values", "initial"])
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | TAGS | st.sampled_from(["Constant", "NaN"]),
+    lambda x: (
+        st.lists(x, max_size=3)
+        | st.lists(x, max_size=3).map(tuple)
+        | st.dictionaries(TAGS, x, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(ANY_JSON)
+def test_no_value_of_the_user_means_something_to_us(value: Any) -> None:
+    space = Space(
+        {"type": Constant(value), "x": Choice([value, "another"], initial=value)}
+        | {name: Ordinal([value, "another"]) for name in ("$tuple", "values")}
+    )
+    back = Space.from_json(json.loads(json.dumps(space.to_json())))
+    assert back == space
+    assert repr(back) == repr(space)
+    values = dict.fromkeys(space, value)
+    assert repr(back.nest(back.given(back.check(values)))) == repr(space.nest(values))
+
+
+def test_a_value_that_looks_like_a_distribution_is_a_start_as_well() -> None:
+    cosine = {"type": "Constant", "value": 1}
+    space = Space({"schedule": Choice([cosine, {"type": "Cosine"}], initial=cosine)})
+    back = Space.from_json(json.loads(json.dumps(space.to_json())))
+    assert back == space
+    assert back.sample_initial(rng=seeded(1)) == {"schedule": cosine}
+
+
 def test_scalars_of_numpy_are_constants() -> None:
     space = Space.of({"a": np.float32(0.5), "b": np.int64(3), "c": np.bool_(True)})
     assert space == Space.of({"a": 0.5, "b": 3, "c": True})

@@ -13,7 +13,7 @@ import numpy as np
 from evolvent.core.codec import decode, encode
 from evolvent.core.distributions import DISTRIBUTIONS, Constant, Distribution, Listed
 from evolvent.core.records import Hyperparameters, Value
-from evolvent.core.values import copied, is_number, text_of, to_json
+from evolvent.core.values import copied, from_json, is_number, text_of, to_json
 from evolvent.errors import ConfigError, OutOfSpace
 from evolvent.validation import invalid, warn
 
@@ -294,6 +294,8 @@ def _to_json(name: str, distribution: Distribution) -> dict[str, Any]:
     elif isinstance(distribution, Listed):
         data["values"] = list(map(to_json, distribution.values))
     initial = distribution.initial
+    if _names_a_distribution(initial):
+        initial = Constant(initial)  # else it would be read as that distribution
     if isinstance(initial, _KINDS):
         data["initial"] = _to_json(name, initial)
     elif initial is not None:
@@ -304,11 +306,15 @@ def _to_json(name: str, distribution: Distribution) -> dict[str, Any]:
 
 
 def _from_json(name: str, data: Mapping[str, Any]) -> Distribution:
-    initial = data.get("initial")
-    if isinstance(initial, Mapping) and initial.get("type") in DISTRIBUTIONS:
-        kept = decode(initial, DISTRIBUTIONS, what=f"{name}.initial", within="space: ")
-        data = {**data, "initial": kept}
-    return decode(data, DISTRIBUTIONS, what=name, within="space: ")
+    values = {field: from_json(value) for field, value in data.items()}
+    if _names_a_distribution(data.get("initial")):
+        values["initial"] = _from_json(f"{name}.initial", data["initial"])
+    return decode(values, DISTRIBUTIONS, what=name, within="space: ")
+
+
+def _names_a_distribution(value: Any) -> bool:
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    return isinstance(kind, str) and kind in DISTRIBUTIONS
 
 
 def _check_name(name: Any, fields: Mapping[str, Any]) -> None:

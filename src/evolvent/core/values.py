@@ -6,6 +6,7 @@ Space and training code know tuples; the log, files and the wire have lists, as 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from numbers import Integral, Real
@@ -21,6 +22,7 @@ MOST = 10_000
 
 _DEEPEST = 10
 _TUPLE = "$tuple"
+_LIKE_TUPLE = re.compile(r"\$+tuple")
 
 
 def checked_value(owner: str, given: Any) -> Value:
@@ -63,8 +65,6 @@ def identity(value: Any) -> Hashable:
     """Return what equal values share: 2 and 2.0, tuple and list; not 1 and True, nor 1 and "1"."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
-    if isinstance(value, Mapping) and [*value] == [_TUPLE]:  # as `to_json` writes it
-        value = value[_TUPLE]
     if isinstance(value, (list, tuple)):
         return list, tuple(map(identity, value))
     if isinstance(value, Mapping):
@@ -75,14 +75,34 @@ def identity(value: Any) -> Hashable:
 
 
 def to_json(value: Any) -> Any:
-    """Return a value as JSON that tells tuples from lists; `checked_value` reads it."""
+    """Return a value as JSON that tells tuples from lists; `from_json` undoes it.
+
+    A tuple is `{"$tuple": […]}`; where that is a name of the user's, it gets one more "$".
+    """
     if isinstance(value, tuple):
         return {_TUPLE: [to_json(inner) for inner in value]}
     if isinstance(value, list):
         return [to_json(inner) for inner in value]
     if isinstance(value, dict):
-        return {name: to_json(inner) for name, inner in value.items()}
+        return {
+            f"${name}" if _LIKE_TUPLE.fullmatch(name) else name: to_json(inner)
+            for name, inner in value.items()
+        }
     return value
+
+
+def from_json(data: Any) -> Any:
+    """Return the value that `to_json` has written as `data`; other JSON as it is."""
+    if isinstance(data, list):
+        return [from_json(inner) for inner in data]
+    if not isinstance(data, dict):
+        return data
+    if [*data] == [_TUPLE] and isinstance(data[_TUPLE], list):
+        return tuple(from_json(inner) for inner in data[_TUPLE])
+    return {
+        name[1:] if name != _TUPLE and _LIKE_TUPLE.fullmatch(name) else name: from_json(inner)
+        for name, inner in data.items()
+    }
 
 
 def text_of(value: Any) -> str:
@@ -134,9 +154,7 @@ def _checked(owner: str, given: Any, *, depth: int) -> Any:
         inner = [_checked(owner, x, depth=depth + 1) for x in given]
         return tuple(inner) if isinstance(given, tuple) else inner
     if isinstance(given, Mapping):
-        if [*given] == [_TUPLE] and isinstance(given[_TUPLE], list):  # as `to_json` writes them
-            return tuple(_checked(owner, x, depth=depth + 1) for x in given[_TUPLE])
-        if not all(isinstance(name, str) for name in given) or _TUPLE in given:
+        if not all(isinstance(name, str) for name in given):
             raise invalid(owner, f"got {given!r:.80}, wanted names that are strings")
         return {str(name): _checked(owner, x, depth=depth + 1) for name, x in given.items()}
     raise invalid(owner, f"got {given!r:.80}, {_remedy(given)}")

@@ -45,6 +45,8 @@ class _Listed(_Exact):
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", _listed(type(self).__name__, self.values))
         self._check_initial()
+        if isinstance(self.initial, Constant):  # in JSON, so is a value that looks like another
+            object.__setattr__(self, "initial", self.check(self.initial.value))
 
     def extremes(self) -> Sequence[Value]:
         """Return all values."""
