@@ -39,6 +39,18 @@ def cut(value: Any, longest: int = 80) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
+def cut_middle(text: str, longest: int) -> str:
+    """Return a text of at most so many characters: a longer one without its middle, which says so.
+
+    Start and end stay: what was raised stands at one of them, and what called it at the other.
+    """
+    if len(text) <= longest:
+        return text
+    gap = " … [{} characters cut] … "
+    half = (longest - len(gap.format(len(text)))) // 2
+    return text[:half] + gap.format(len(text) - 2 * half) + text[-half:]
+
+
 def utf8_text(text: str) -> str:
     """Return a text as UTF-8 can hold it: of file names and outputs that are not, backslashes."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -7,9 +7,9 @@ import pytest
 
 import evolvent as ev
 from evolvent.core.records import JobId
-from evolvent.engines.runner import Runner, judge
+from evolvent.engines.runner import Runner, failure_of, judge
 from evolvent.errors import TrainableError
-from evolvent.store.records import Failure, FailureKind
+from evolvent.store.records import MOST_MESSAGE, MOST_TRACEBACK, Failure, FailureKind
 from tests.engines.trainables import Climb, climb
 from tests.settings import study_record
 
@@ -168,3 +168,48 @@ def test_another_attempt_has_all_values_again(tmp_path: Path) -> None:
     study.run(train, workers=0)
     assert seen == [{"net": {"size": 4}}] * 4
     assert [job.hyperparameters for job in study.jobs()] == [{"net": {"size": 4}}] * 2
+
+
+def test_a_failure_of_any_length_keeps_its_start_and_its_end() -> None:
+    try:
+        raise ValueError("a" * 5_000_000 + "z")
+    except ValueError as e:
+        failure = failure_of(e)
+    assert MOST_MESSAGE - 1 <= len(failure.message) <= MOST_MESSAGE
+    start, gap, end = failure.message.replace("] …", "[").split("[")
+    assert start.startswith("ValueError: aaaa")
+    assert gap == f"{5_000_013 - len(start + end) + 4} characters cut"
+    assert end.endswith("aaaz")
+    assert failure.traceback is not None
+    assert len(failure.traceback) <= MOST_TRACEBACK
+    assert failure.traceback.startswith("Traceback (most recent call last):")
+    assert failure.traceback.endswith("aaaz\n")
+
+
+def test_a_traceback_of_very_many_calls_keeps_the_first_and_the_last() -> None:
+    def down(n: int) -> float:
+        return up(n - 1) if n else 1 / 0
+
+    def up(n: int) -> float:
+        return down(n - 1) if n else 1 / 0
+
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(60_000)
+    try:
+        down(50_000)
+    except ZeroDivisionError as e:
+        failure = failure_of(e)
+    finally:
+        sys.setrecursionlimit(before)
+    assert failure.message == "ZeroDivisionError: division by zero"
+    lines = (failure.traceback or "").splitlines()
+    assert len(lines) < 5000
+    assert "in test_a_traceback_of_very_many_calls_keeps" in lines[1]
+    assert "  … [48982 calls cut] …" in lines
+    assert lines[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_training_that_returns_very_many_names_is_told_of_some() -> None:
+    with pytest.raises(TrainableError) as caught:
+        judge({f"name {i}": 0.5 for i in range(100_000)}, study_record())
+    assert len(str(caught.value)) < 1000

@@ -178,3 +178,7 @@ def forgets_to_save_once(job: ev.Job) -> dict[str, float]:
 
 def saves_nothing(job: ev.Job) -> dict[str, float]:
     return {"at": 1.0}
+
+
+def endless_error(job: ev.Job) -> dict[str, float]:
+    raise ev.TrainableError("begin" + "\N{SNOWMAN}" * 2_000_000 + "end")

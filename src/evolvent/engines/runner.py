@@ -18,6 +18,11 @@ from evolvent.engines.place.working_directory import WorkingDirectory
 from evolvent.engines.trainable import AnyTrainable, class_of
 from evolvent.errors import EvolventError, TrainableError
 from evolvent.store.records import Failure, FailureKind
+from evolvent.validation import cut_middle
+
+_MOST_CALLS, _FIRST_CALLS = 1000, 20
+_MOST_NAMES = 500
+_HEADER = "Traceback (most recent call last):\n"
 
 Verdict: TypeAlias = tuple[float, dict[str, Any]] | Failure
 """What a job came to: its score and metrics, or how it failed."""
@@ -94,7 +99,7 @@ def judge(returned: Any, study: StudyRecord) -> Verdict:
         raise TrainableError(f"training returned {got}: {wanted}")
     metrics = kept_metrics(returned, study=study.name, objective=study.metric)
     if study.metric not in metrics:
-        names = ", ".join(map(repr, metrics)) or "an empty dict"
+        names = cut_middle(", ".join(map(repr, metrics)), _MOST_NAMES) or "an empty dict"
         raise TrainableError(f"training returned {names}: {wanted}")
     value = float(metrics[study.metric])
     if not math.isfinite(value):
@@ -104,8 +109,16 @@ def judge(returned: Any, study: StudyRecord) -> Verdict:
 
 def failure_of(error: BaseException) -> Failure:
     """Return what the log says of an exception that came out of training."""
-    # Formats also an exception whose own `__str__` raises.
-    formatted = traceback.TracebackException.from_exception(error)
+    # Formats also an exception whose own `__str__` raises. Of each one the last calls only, since
+    # looking up the lines of a hundred thousand takes ten seconds.
+    formatted = traceback.TracebackException.from_exception(error, limit=-_MOST_CALLS)
+    text = "".join(formatted.format())
+    n_cut = sum(1 for _ in traceback.walk_tb(error.__traceback__)) - _MOST_CALLS
+    if n_cut > 0:
+        first = "".join(traceback.format_tb(error.__traceback__, min(n_cut, _FIRST_CALLS)))
+        gap = f"  … [{n_cut - min(n_cut, _FIRST_CALLS)} calls cut] …\n"
+        before, header, after = text.rpartition(_HEADER)
+        text = f"{before}{header}{first}{gap}{after}"
     returned = isinstance(error, EvolventError) or not isinstance(error, Exception)
     kind = FailureKind.RETURNED if returned else FailureKind.RAISED
-    return Failure(kind, f"{type(error).__name__}: {formatted}", "".join(formatted.format()))
+    return Failure(kind, f"{type(error).__name__}: {formatted}", text)

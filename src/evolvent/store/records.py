@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, get_args
 from evolvent.core.records import JobId, JobRecord, JobState, Metrics
 from evolvent.core.study import StudyRecord
 from evolvent.errors import DecisionError, UnknownStudy
-from evolvent.validation import check_choice
+from evolvent.validation import check_choice, cut_middle
 
 MAX_LOSSES = 25
 """A job that lost its worker so often (killed, hung, out of memory) counts as failed."""
@@ -106,6 +106,10 @@ class Report:
     offset: int | None = None
 
 
+MOST_MESSAGE, MOST_TRACEBACK = 10_000, 100_000
+"""So many characters of a `Failure` are kept."""
+
+
 class FailureKind(StrEnum):
     """Why an attempt came to nothing, and so what happens next."""
 
@@ -120,14 +124,22 @@ class FailureKind(StrEnum):
 class Failure:
     """An attempt that came to nothing.
 
+    Training code raises what it likes, and all of it goes into the log, through pipes and onto
+    pages: so a long text loses its middle, whoever has made it.
+
     Attributes:
-        message: one line: what happened.
-        traceback: of the exception, if there was one.
+        message: one line: what happened; at most `MOST_MESSAGE` characters.
+        traceback: of the exception, if there was one; at most `MOST_TRACEBACK` characters.
     """
 
     kind: FailureKind
     message: str
     traceback: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", cut_middle(self.message, MOST_MESSAGE))
+        if self.traceback is not None:
+            object.__setattr__(self, "traceback", cut_middle(self.traceback, MOST_TRACEBACK))
 
 
 @dataclass(frozen=True, slots=True)

@@ -356,3 +356,9 @@ def test_memory_cannot_be_shared_with_processes(tmp_path: Path) -> None:
     study = new_study(tmp_path, store="memory://")
     with pytest.raises(ev.ConfigError, match="workers=0"):
         study.run(trainables.climb, workers=2, progress=False)
+
+
+def test_an_error_of_any_length_reaches_the_driver(tmp_path: Path) -> None:
+    with pytest.raises(ev.TrainableError, match=r"^begin.* characters cut\] … .*end$") as caught:
+        new_study(tmp_path).run(trainables.endless_error, workers=1, progress=False)
+    assert len(str(caught.value)) <= 50_000

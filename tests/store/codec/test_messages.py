@@ -18,6 +18,8 @@ from evolvent.store.codec.strict_json import encode, strict_json
 from evolvent.store.codec.study import SETTINGS, StudySettings
 from evolvent.store.dump import JobPoint, MemberDump
 from evolvent.store.records import (
+    MOST_MESSAGE,
+    MOST_TRACEBACK,
     FailedAttempt,
     Failure,
     FailureKind,
@@ -230,3 +232,10 @@ def test_metrics_that_no_json_can_hold_are_words() -> None:
     back = m.METRICS.from_json(plain, "metrics")
     assert math.isnan(back.pop("a"))  # type: ignore[attr-defined]  # a dict, as it is read
     assert back == {"b": math.inf, "c": -math.inf, "d": 0.1, "e": 10**400}
+
+
+def test_a_failure_of_any_length_that_somebody_sends_is_cut() -> None:
+    sent = {"kind": "raised", "message": "m" * 10**6, "traceback": "t" * 10**6}
+    failure = m.FAILURE.from_json(sent, "failure")
+    assert MOST_MESSAGE - 1 <= len(failure.message) <= MOST_MESSAGE
+    assert MOST_TRACEBACK - 1 <= len(failure.traceback or "") <= MOST_TRACEBACK

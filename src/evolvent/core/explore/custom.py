@@ -16,8 +16,9 @@ from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.rng import realised, stream
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError, DecisionError
-from evolvent.validation import invalid, warn
+from evolvent.validation import cut_middle, invalid, warn
 
+_MOST = 10_000  # characters of what a function raises, and of its traceback
 _TRIALS = 16
 """So many draws a function is tried on."""
 _REPEATED = 4
@@ -176,7 +177,8 @@ def _describe(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - its own `__str__` may fail, too
         text = "it cannot be printed"
-    return f"{type(error).__name__}: {text}\n{lines}"
+    described = f"{type(error).__name__}: {cut_middle(text, _MOST)}"
+    return f"{described}\n{cut_middle(lines, _MOST)}"
 
 
 def _plain(value: Any) -> Any:

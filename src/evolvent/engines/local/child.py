@@ -30,11 +30,13 @@ from typing import Any, NoReturn
 from evolvent import errors
 from evolvent.engines.job import Job
 from evolvent.engines.signals import Drain, catch_interrupts, release_interrupts
+from evolvent.validation import cut_middle
 
 EXIT_ERROR = 3
 EXIT_HUNG = 75
 DRAIN = b"drain\n"
 _KEPT_BYTES = 1 << 24
+_MOST_MESSAGE = 50_000  # characters, of which JSON may make twelve each
 _LONGEST_JOIN_S = 3.0
 
 # Two threads write to the driver: a line must not come in the middle of another.
@@ -63,7 +65,9 @@ def main() -> int:
         _work(task, drain, status)
     except errors.EvolventError as e:
         field = {} if e.field is None else {"field": e.field}
-        _send(status, {"error": type(e).__name__, "message": str(e), **field})
+        # Of training code too, so of any length; a line that is too long would be torn.
+        message = cut_middle(str(e), _MOST_MESSAGE)
+        _send(status, {"error": type(e).__name__, "message": message, **field})
         return EXIT_ERROR
     except BaseException:  # noqa: BLE001 - shown; the exit code says that it was not foreseen
         _send(status, {"broken": ""})
