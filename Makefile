@@ -37,6 +37,7 @@ bench: $(VENV)/.dev  ## Print the figures of the README; add Ray with: pip insta
 	$(BIN)/python benchmarks/decide.py
 	$(BIN)/python benchmarks/store.py --quick
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/jobs.py
 	$(BIN)/python benchmarks/checkpoints.py
 	$(BIN)/python benchmarks/analysis.py
 

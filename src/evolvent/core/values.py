@@ -61,6 +61,11 @@ def copied(value: Value) -> Value:
     return value
 
 
+def copied_all(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return `copied` of each."""
+    return {name: copied(value) for name, value in values.items()}
+
+
 def identity(value: Any) -> Hashable:
     """Return what equal values share: 2 and 2.0, tuple and list; not 1 and True, nor 1 and "1"."""
     if isinstance(value, (np.ndarray, np.generic)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -120,7 +119,8 @@ class Attempt:
             self.keeper.drop(job, flush=True)
             self.fail(verdict)
             return
-        if self._has_saved_nothing():
+        address = self._seal()  # may take minutes, through which the lease is prolonged
+        if address == _EMPTY:
             start = self.lease.job
             if start.parent is not None and start.parent_checkpoint not in {None, _EMPTY}:
                 self.keeper.drop(job, flush=True)
@@ -129,7 +129,6 @@ class Attempt:
             # Said once: code that saves does so in every job.
             if self._id == JobId(0, 0) and self.study.rounds > 1:
                 _logger.warning("job %s %s", self._id, _SAVED_NOTHING)
-        address = self._seal()  # may take minutes, through which the lease is prolonged
 
         def send(points: Sequence[Point], offset: int) -> None:
             self._store.heartbeat(self.lease, lease_s=_GRACE_S, points=points, offset=offset)
@@ -187,13 +186,6 @@ class Attempt:
                 trained = self._store.job(self.lease.study, job.parent).hyperparameters
                 return with_cure(failure, self.study, job, trained)
         return failure
-
-    def _has_saved_nothing(self) -> bool:
-        try:
-            with os.scandir(self.directory) as found:
-                return not any(found)
-        except OSError:  # the lease was lost, and it was swept; or the disk fails: sealing says so
-            return False
 
     def _seal(self) -> str:
         try:

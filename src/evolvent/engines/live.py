@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import copy
+import functools
 import inspect
 import logging
 import textwrap
@@ -16,6 +16,7 @@ from evolvent.core.explore import explored_names
 from evolvent.core.records import JobId
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
+from evolvent.core.values import copied_all
 from evolvent.engines.job import Context, Job, WorkerContext
 from evolvent.engines.place.forks import forked_children_end
 from evolvent.engines.place.working_directory import WorkingDirectory
@@ -92,7 +93,7 @@ class LiveObjects:
         """
         self.distrust(job.id)  # of an earlier attempt, whose report was refused
         # Copied before `setup` and `job` let anybody at them: who pops one there still applies it.
-        values = copy.deepcopy(job.hyperparameters)
+        values = copied_all(job.hyperparameters)
         self._in_use = None
         try:
             with forked_children_end():
@@ -140,7 +141,7 @@ class LiveObjects:
             if job.checkpoint is not None:
                 live.object.load(job.checkpoint)
             else:
-                live.object.reset(copy.deepcopy(job.hyperparameters))
+                live.object.reset(copied_all(job.hyperparameters))
         except EvolventError:  # such as a lost lease: no fault of the object
             raise
         except Exception:
@@ -177,7 +178,7 @@ class LiveObjects:
         self._in_use = live
         live.object.job = job
         live.object.setup(
-            copy.deepcopy(job.hyperparameters),
+            copied_all(job.hyperparameters),
             Context(study=job.study, member=job.member, seed=job.seed, device=job.device),
             **self._params,
         )
@@ -219,6 +220,7 @@ def _static_names(kind: type[Trainable], record: StudyRecord | None) -> Callable
     if not applied and not whole:  # an `apply` that applies nothing leaves all to `setup`
         explored = frozenset()
 
+    @functools.cache
     def is_static(name: str) -> bool:
         first = name.split(".", maxsplit=1)[0]
         # Of what `setup` hands on, it may use any name that `apply` does not.

@@ -41,6 +41,7 @@ class Runner:
         """Run a trainable; `record` and `keep_alive` are those of `LiveObjects`."""
         kind, params = class_of(trainable)
         self._function = trainable
+        self._place = WorkingDirectory()
         self._live = (
             None if kind is None else LiveObjects(kind, params, record, keep_alive=keep_alive)
         )
@@ -70,7 +71,7 @@ class Runner:
         The working directory is the same afterwards.
         """
         try:
-            with WorkingDirectory(), WritableCopies(job.directory):
+            with self._place, WritableCopies(job.directory):
                 if self._live is not None:
                     return self._live.run(job, parent=parent)
                 with forked_children_end():

@@ -130,3 +130,13 @@ def test_where_there_is_no_way_back_it_is_said(
     home.rmdir()
     place.restore()
     assert "the working directory cannot be put back" in caplog.text
+
+
+def test_each_round_ends_where_it_began_itself(home: Path, tmp_path: Path) -> None:
+    place = WorkingDirectory()
+    os.close(place._descriptor)  # by training code, of a round before
+    for folder in (home, tmp_path, home):
+        os.chdir(folder)
+        with place:
+            os.chdir("/")
+        assert Path.cwd() == folder

@@ -44,7 +44,7 @@ class WritableCopies:
     def __init__(self, directory: Path) -> None:
         self._is_open = os.geteuid() != 0
         if self._is_open:
-            self._directory = os.path.realpath(directory)
+            self._directory = str(directory)
             with _lock:
                 _open.append(self._directory)
                 _stand_in(_copystat_writable, _copymode_writable)
@@ -109,5 +109,6 @@ def _allow_writing(copied: Any) -> None:
     with suppress(OSError, TypeError, ValueError):  # a descriptor; it is gone
         # Where it really is: a link may lead to what is nobody's copy.
         place = os.path.realpath(os.fsdecode(copied))
-        if any(place == folder or place.startswith(f"{folder}/") for folder in list(_open)):
+        folders = map(os.path.realpath, list(_open))
+        if any(place == folder or place.startswith(f"{folder}/") for folder in folders):
             os.chmod(place, stat.S_IMODE(os.stat(place).st_mode) | stat.S_IWUSR)

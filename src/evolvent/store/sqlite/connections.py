@@ -108,10 +108,10 @@ class Connections:
         is said after a while.
         """
         execute = connection.execute
-        left_s = _WAITS_S - _first_wait_s()
         try:
             return execute(sql, values)
         except sqlite3.OperationalError as e:
+            left_s = _WAITS_S - _first_wait_s()
             busy = e.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
             if not busy or left_s <= 0 or connection.in_transaction:
                 raise
