@@ -12,7 +12,7 @@ import pytest
 
 from evolvent.errors import ConfigError, Unauthenticated
 from evolvent.store.connect import open_store
-from evolvent.store.tokens import Tokens, tokens_of
+from evolvent.store.tokens import Tokens, hash_of, tokens_of
 from tests.store import servers
 
 LONG_S = 3600.0
@@ -45,6 +45,12 @@ def tokens(url: str) -> Iterator[Tokens]:
     store = open_store(url)
     yield tokens_of(store)
     store.close()
+
+
+def opens_nothing(tokens: Tokens, browser: str) -> bool:
+    with pytest.raises(Unauthenticated, match="signed in no longer"):
+        tokens.authenticate_session(browser)
+    return True
 
 
 def test_a_token_is_256_random_bits_and_recognised(tokens: Tokens) -> None:
@@ -172,7 +178,7 @@ def test_a_browser_stands_for_its_token_until_it_signs_out(tokens: Tokens) -> No
     browser, other = (tokens.sign_in(token, lifetime_s=LONG_S) for _ in range(2))
     assert tokens.authenticate_session(browser) == token
     tokens.sign_out(browser)
-    assert tokens.authenticate_session(browser) is None
+    assert opens_nothing(tokens, browser)
     assert tokens.authenticate_session(other) == token
 
 
@@ -184,15 +190,26 @@ def test_a_browser_counts_no_longer_than_its_time_nor_its_token(tokens: Tokens) 
     outlived = tokens.sign_in(expired, lifetime_s=LONG_S)
     shut_out = tokens.sign_in(revoked, lifetime_s=LONG_S)
     tokens.revoke(revoked.id)
-    assert [tokens.authenticate_session(browser) for browser in (late, outlived, shut_out)] == [
-        None
-    ] * 3
+    assert [opens_nothing(tokens, browser) for browser in (late, outlived, shut_out)] == [True] * 3
+
+
+def test_active_hashes_are_those_of_all_that_opens_something_now(tokens: Tokens) -> None:
+    secret, token = tokens.create("admin")
+    lasting, _ = tokens.create("viewer", lifetime_s=LONG_S)
+    _, expired = tokens.create("viewer", lifetime_s=OVER_S)
+    _, revoked = tokens.create("viewer")
+    browser = tokens.sign_in(token, lifetime_s=LONG_S)
+    tokens.sign_in(expired, lifetime_s=LONG_S)
+    tokens.sign_in(revoked, lifetime_s=LONG_S)
+    tokens.revoke(revoked.id)
+    tokens.sign_out(tokens.sign_in(token, lifetime_s=LONG_S))
+    assert tokens.active_hashes() == {hash_of(each) for each in (secret, lasting, browser)}
 
 
 def test_a_token_is_no_cookie_and_a_cookie_no_token(tokens: Tokens) -> None:
     secret, token = tokens.create("admin")
     browser = tokens.sign_in(token, lifetime_s=LONG_S)
-    assert tokens.authenticate_session(secret) is None
+    assert opens_nothing(tokens, secret)
     with pytest.raises(Unauthenticated):
         tokens.authenticate(browser)
 

@@ -95,6 +95,12 @@ SELECT {", ".join(f"s.{name}" for name in _SESSION_FIELDS)}, {_COLUMNS}
 FROM session s JOIN token t ON t.id = s.token WHERE s.id = :id
 """
 _SIGN_OUT = "DELETE FROM session WHERE id = :id"
+_ACTIVE = "t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > :now)"
+_ACTIVE_HASHES = f"""
+SELECT t.hash FROM token t WHERE {_ACTIVE}
+UNION ALL
+SELECT s.hash FROM session s JOIN token t ON t.id = s.token WHERE s.expires_at > :now AND {_ACTIVE}
+"""
 
 
 class Tokens:
@@ -139,7 +145,7 @@ class Tokens:
         lasts = None if lifetime_s is None else check_number("expires", lifetime_s, above=0)
         token = Token(
             id=id,
-            hash=_hash(secret),
+            hash=hash_of(secret),
             name=id if name is None else check_name("name", name),
             role=checked,
             study=None if study is None else check_name("study", study),
@@ -159,6 +165,12 @@ class Tokens:
         """Return every token there ever was, the newest last."""
         with self._database.read() as tx:
             return [Token(*row) for row in tx.execute(_ALL).fetchall()]
+
+    @retry
+    def active_hashes(self) -> frozenset[str]:
+        """Return `hash_of` every secret, of a token or a browser, that opens something now."""
+        with self._database.read() as tx:
+            return frozenset(row[0] for row in tx.execute(_ACTIVE_HASHES, {"now": tx.now()}))
 
     @retry
     def now(self) -> float:
@@ -191,7 +203,7 @@ class Tokens:
         Raises:
             Unauthenticated: it is none, or none that opens anything (any more); says which.
         """
-        hashed = _hash(secret)
+        hashed = hash_of(secret)
         found = self._find(hashed[:_ID_LENGTH]) if _SECRET.fullmatch(secret) else None
         if found is None or not hmac.compare_digest(found[0].hash, hashed):
             raise Unauthenticated(f"the token is not known here: {_ANOTHER}")
@@ -205,7 +217,7 @@ class Tokens:
         secret, now = _SESSION + secrets.token_urlsafe(_RANDOM_BYTES), self.now()
         session = Session(
             id=id_of(secret),
-            hash=_hash(secret),
+            hash=hash_of(secret),
             token=token.id,
             created_at=now,
             expires_at=now + lifetime_s,
@@ -214,15 +226,20 @@ class Tokens:
         self._write((_DELETE_EXPIRED, {}), (_SIGN_IN, asdict(session)), synced=False)
         return secret
 
-    def authenticate_session(self, secret: str) -> Token | None:
-        """Return the token that a browser signed in with, if both still count."""
-        hashed = _hash(secret)
+    def authenticate_session(self, secret: str) -> Token:
+        """Return the token that a browser signed in with.
+
+        Raises:
+            Unauthenticated: it has signed out, or its time or that of its token is up.
+        """
+        hashed = hash_of(secret)
         found = self._find_session(hashed[:_ID_LENGTH]) if _SECRET.fullmatch(secret) else None
-        if found is None:
-            return None
-        session, token, now = found
-        counts = session.expires_at > now and token.state(now) == "active"
-        return token if counts and hmac.compare_digest(session.hash, hashed) else None
+        if found is not None:
+            session, token, now = found
+            counts = session.expires_at > now and token.state(now) == "active"
+            if counts and hmac.compare_digest(session.hash, hashed):
+                return token
+        raise Unauthenticated("this browser is signed in no longer: sign in again")
 
     def sign_out(self, secret: str) -> None:
         """Forget that a browser signed in."""
@@ -268,7 +285,8 @@ def tokens_of(store: Any) -> Tokens:
     return Tokens(database)
 
 
-def _hash(secret: str) -> str:
+def hash_of(secret: str) -> str:
+    """Return what is kept of a secret: SHA-256, hexadecimal."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -279,4 +297,4 @@ def looks_like_token(text: str) -> bool:
 
 def id_of(secret: str) -> str:
     """Return the id of a token, known or not."""
-    return _hash(secret)[:_ID_LENGTH]
+    return hash_of(secret)[:_ID_LENGTH]

@@ -217,14 +217,45 @@ def test_other_addresses_are_not_held_back(place: Place) -> None:
     assert place.client(address="10.0.0.2").get("/who", headers=headers).status_code == 200
 
 
-def test_a_worker_that_was_known_goes_on_beside_one_with_a_wrong_token(place: Place) -> None:
+def test_right_tokens_pass_whatever_their_neighbours_send(place: Place) -> None:
     client, known = place.client(), place.bearer()
     assert client.get("/who", headers=known).status_code == 200
-    fail(client, times=20)
-    assert client.get("/who", headers=known).status_code == 200
-    place.tokens.revoke(place.tokens.list()[0].id)
-    assert client.get("/who", headers=known).status_code == 401
-    assert client.get("/who", headers=known).status_code == 429
+    fail(client, times=12)
+    never_seen = place.bearer()
+    for right in (known, never_seen):
+        assert client.get("/who", headers=right).status_code == 200
+
+
+@pytest.mark.parametrize("end", ["expired", "revoked"])
+def test_a_token_that_is_over_is_held_back_with_the_wrong_ones(end: str, place: Place) -> None:
+    client = place.client()
+    headers = place.bearer(lifetime_s=1e-9 if end == "expired" else None)
+    fail(client, times=10)
+    if end == "revoked":
+        assert client.get("/who", headers=headers).status_code == 200
+        place.tokens.revoke(place.tokens.list()[0].id)
+        assert client.get("/who", headers=headers).status_code == 401  # it was right till now
+    held = client.get("/who", headers=headers)
+    assert held.status_code == 429
+    assert "expired or revoked" in held.json()["error"]["message"]
+
+
+def test_wrong_tokens_that_are_held_back_are_not_looked_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(place.client(), times=10)
+    looked: list[str] = []
+    monkeypatch.setattr(place.tokens, "_find", looked.append)
+    assert fail(place.client(), times=3) == [429] * 3
+    assert looked == []
+
+
+def test_addresses_that_fail_a_little_each_are_held_back_together(place: Place) -> None:
+    failed = [fail(place.client(address=f"10.0.1.{n}"), times=5) for n in range(41)]
+    assert failed == [[401] * 5] * 40 + [[429] * 5]
+    assert place.client().get("/who", headers=place.bearer()).status_code == 200
+    place.clock.now += 0.1
+    assert fail(place.client(), times=3) == [401] * 2 + [429]
 
 
 def test_the_addresses_of_one_ipv6_customer_count_as_one(place: Place) -> None:
@@ -233,16 +264,16 @@ def test_the_addresses_of_one_ipv6_customer_count_as_one(place: Place) -> None:
     assert fail(place.client(address="2001:db8:0:2::1"), times=1) == [401]
 
 
-def test_sign_ins_are_held_back_whatever_the_token_and_leave_programs_alone(place: Place) -> None:
-    client, known = place.client(), place.bearer()
-    right = {"token": known["Authorization"].removeprefix("Bearer ")}
+def test_wrong_sign_ins_are_held_back_and_right_ones_never(place: Place) -> None:
+    client = place.client()
     answers = [client.post("/sign-in", data={"token": UNKNOWN}).status_code for _ in range(11)]
     assert answers == [401] * 10 + [429]
-    held = client.post("/sign-in", data=right)
-    assert (held.status_code, held.headers["retry-after"]) == (429, "6")
-    assert client.get("/who", headers=known).status_code == 200
-    place.clock.now += 6.1
-    assert client.post("/sign-in", data=right).status_code == 303
+    held = client.post("/sign-in", data={"token": UNKNOWN})
+    assert held.headers["retry-after"] == "6"
+    assert "wait 6 s" in held.text
+    right, _ = place.tokens.create("viewer")
+    assert client.post("/sign-in", data={"token": right}).status_code == 303
+    assert client.get("/who").json()["role"] == "VIEWER"
 
 
 # --- browsers ----------------------------------------------------------------------------------
@@ -333,10 +364,20 @@ def test_a_wrong_token_beats_a_good_cookie(place: Place) -> None:
     assert client.get("/who", headers=headers).status_code == 401
 
 
-def test_cookies_that_are_over_do_not_count_as_guesses(place: Place) -> None:
+def test_cookies_that_are_over_are_led_to_the_sign_in_and_not_looked_up_for_ever(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = place.client()
     client.cookies.set("evolvent-8080", "evs_" + "A" * 43)
-    assert {client.get("/who").status_code for _ in range(30)} == {401}
+    assert [client.get("/who").status_code for _ in range(12)] == [401] * 12
+    right, _ = place.signed_in()
+    assert right.get("/who").status_code == 200
+    looked: list[str] = []
+    monkeypatch.setattr(place.tokens, "_find_session", looked.append)
+    led = client.get("/who", headers=BROWSER)
+    assert (led.status_code, led.headers["location"]) == (303, "/sign-in?next=%2Fwho")
+    assert client.get("/sign-in").status_code == 200
+    assert looked == []
 
 
 # --- writes with a cookie ----------------------------------------------------------------------

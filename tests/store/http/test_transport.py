@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from evolvent.errors import StoreError, StoreUnavailable
+from evolvent.errors import StoreError, StoreUnavailable, Unauthenticated
 from evolvent.store.connect import open_store
 from evolvent.store.http import transport
 from evolvent.store.http.store import HttpStore
@@ -138,22 +138,23 @@ def test_service_that_is_away_holds_nobody_who_gives_up(early: bool) -> None:
         assert waiting.result(AT_ONCE_S) is None
 
 
-def test_good_token_outlasts_the_wrong_ones_of_its_neighbours(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_wrong_token_is_told_at_once_after_many_and_a_good_one_passes(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("evolvent.service.auth.authenticator._SECONDS_EACH", 2.0)
     caplog.set_level(logging.WARNING, "evolvent")
     behind = open_store("memory://")
     with contextlib.closing(behind), service(behind) as running:
-        store = HttpStore(running.url, running.token("worker"))
         wrong = {"Authorization": "Bearer evt_x"}
         while httpx.get(f"{running.url}/api/v1/studies", headers=wrong).status_code != 429:
             pass
+        store = HttpStore(running.url, running.token("worker"))
         assert store.studies() == []
         store.close()
-    busy, back = (r.getMessage() for r in caplog.records if r.name == "evolvent")
-    assert busy.startswith(f"{running.url} is busy (too many wrong tokens")
-    assert back.startswith(f"{running.url} answers again, after")
+        store = HttpStore(running.url, "evt_x")
+        with pytest.raises(Unauthenticated, match="too many such tokens have come"):
+            store.studies()
+        store.close()
+    assert "is busy" not in caplog.text
 
 
 def test_client_is_told_that_the_database_behind_the_service_is_away(

@@ -17,7 +17,7 @@ from threading import Event
 from typing import IO, TypeAlias, TypeVar
 
 from evolvent import errors
-from evolvent.errors import EvolventError, StoreError, StoreUnavailable
+from evolvent.errors import EvolventError, StoreError, StoreUnavailable, Unauthenticated
 from evolvent.store.backoff import Backoff
 from evolvent.store.codec.fields import Field
 from evolvent.store.codec.strict_json import strict_json
@@ -196,7 +196,9 @@ class Transport:
             return connection, response, data
         self._give_back(connection, response)
         error = error_of(response.status, data, url=self.origin.url)
-        if response.status not in _AGAIN or not send.repeat:
+        # Too many tokens were as wrong as ours: waiting would not make it right.
+        hopeless = response.status not in _AGAIN or isinstance(error, Unauthenticated)
+        if hopeless or not send.repeat:
             raise error
         self._pause(send, backoff, error, retry_after(response.getheader("retry-after", "")))
         return None
