@@ -6,8 +6,10 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.browser.sites import Site, Watched, make_tokens, store_in
+from tests.browser.training import climb
 from tests.needs import needs
 from tests.service.served import served
 
@@ -39,6 +41,38 @@ def test_page_follows_a_study_that_trains_over_the_service(site: Site, visit: Vi
     )
     best = site.store_best(study.id)
     expect(page.locator("#best")).to_have_text(f"{best:#.4g}")
+
+
+def test_end_of_a_study_is_shown_though_it_is_selected_and_an_answer_is_lost(
+    site: Site, visit: Visit
+) -> None:
+    study = site.create("end", rounds=2)
+    watched = visit("viewer")
+    watched.expected = ["status of 503"]
+    page = watched.open(f"/studies/{study.id}")
+    page.locator("#figure-scores svg").wait_for(timeout=PATIENCE_MS)
+    lost: list[str] = []
+
+    def lose_once(route: Any) -> None:
+        if lost:
+            route.continue_()
+            return
+        lost.append(route.request.url)
+        route.fulfill(status=503)
+
+    page.route("**/figures/scores?*", lose_once)
+    page.evaluate("getSelection().selectAllChildren(document.getElementById('standing'))")
+    study.run(climb, workers=0, progress=False)
+    # The page was asked for, with the end in it, and what is selected was left as it is.
+    expect(page.locator("#state")).to_have_text("finished", timeout=PATIENCE_MS)
+    expect(page.locator("#best")).to_have_text(NOTHING)
+    page.evaluate("getSelection().removeAllRanges()")
+    best = site.store_best(study.id)
+    expect(page.locator("#best")).to_have_text(f"{best:#.4g}", timeout=PATIENCE_MS)
+    expect(page.locator("#figure-scores .drawn")).to_have_attribute(
+        "aria-label", re.compile(f"job {study.status().best},"), timeout=PATIENCE_MS
+    )
+    assert lost
 
 
 def test_running_job_shows_its_points_and_updates_can_be_switched_off(

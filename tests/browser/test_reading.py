@@ -9,7 +9,7 @@ import pytest
 
 import evolvent as ev
 from tests.browser.sites import Site, Watched
-from tests.browser.training import HOSTILE
+from tests.browser.training import HOSTILE, gamble
 from tests.needs import needs
 
 expect = needs("playwright.sync_api").expect
@@ -62,6 +62,20 @@ def test_error_of_a_job_is_said_once_before_the_decision_and_its_end_is_readable
         "#decision"
     ).evaluate("e => e.getBoundingClientRect().top")
     expect(page.locator(".attempts summary")).to_contain_text("the error above")
+
+
+def test_page_warns_where_noise_decides_as_a_terminal_does(
+    site: Site, study: ev.Study, visit: Visit
+) -> None:
+    noisy = site.create("noisy", rounds=12, population=8)
+    noisy.run(gamble, workers=0, progress=False)
+    watched = visit("viewer")
+    page = watched.open(f"/studies/{noisy.id}")
+    page.locator("#figure-scores svg").wait_for()
+    expect(page.locator("#warning")).to_contain_text("Much of what ranks members is noise")
+    page = watched.open(f"/studies/{study.id}")
+    page.locator("#figure-scores svg").wait_for()
+    expect(page.locator("#warning")).to_be_hidden()
 
 
 def test_titles_of_columns_stand_over_their_values_and_dates_in_one_line(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import time
 
 from evolvent.engines.job import Job
@@ -38,6 +39,12 @@ def climb_slowly(job: Job) -> dict[str, float]:
     """As `climb`, at a pace that people can watch."""
     time.sleep(0.25)
     return climb(job)
+
+
+def gamble(job: Job) -> dict[str, float]:
+    """Report nothing but noise."""
+    _keep(job, 0.0)
+    return {"accuracy": random.Random(job.seed).random()}
 
 
 def fall(job: Job) -> dict[str, float]:

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib.util import find_spec
-from threading import Lock
 from typing import Any
 
+from evolvent.analysis.lineage.diversity import Diversity
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.figure import FigureRequest, Options
 from evolvent.analysis.plots.theme import DARK, LIGHT
@@ -29,6 +29,7 @@ SHOWN: Mapping[str, str] = {
 }  # fmt: skip
 """The figures of a study, with their titles."""
 
+_WARNS = "scores"
 WIDTHS = (240, 2000)
 _MOST_LOGS, _MOST_SPECS = 2, 64
 _MOST_POINTS = 2000
@@ -60,7 +61,6 @@ class Figures:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._lock = Lock()  # one figure at a time: the machine has other things to do
         self._log = lru_cache(_MOST_LOGS)(lambda version: Log.read(store, version[0]))
         self._drawn = lru_cache(_MOST_SPECS)(self._draw)
 
@@ -75,15 +75,18 @@ class Figures:
             raise invalid("figure", f"got {cut(kind)}, wanted one of {', '.join(SHOWN)}")
         counts = tuple(sorted(status.counts.items()))
         version = (status.id, status.created_at, status.changed_at, status.record.rounds, counts)
-        with self._lock:
-            return self._drawn(version, status.record.name, kind, dark, width)
+        return self._drawn(version, status.record.name, kind, dark, width)
 
     def _draw(
         self, version: tuple[Any, ...], study: str, kind: str, dark: bool, width: int
     ) -> bytes:
+        log = self._log(version)
         request = FigureRequest(kind=kind, options=Options(dark=dark, width=width))
-        spec = request.draw({study: [self._log(version)]}).to_dict()
-        return encode(_for_page(spec, width)).encode()
+        spec = _for_page(request.draw({study: [log]}).to_dict(), width)
+        # As in a terminal; here, because here the log has been read.
+        if kind == _WARNS and (warning := Diversity.of(log).warning):
+            spec["usermeta"]["warning"] = warning
+        return encode(spec).encode()
 
     def points(self, status: StudyStatus, job: JobId, *, dark: bool, width: int) -> bytes:
         """Return what a job logged within its round, as one panel a name."""

@@ -40,13 +40,14 @@ class StoreThreads:
         write: runs what changes a store.
         read: runs what only looks.
         slow: runs what may go through a whole study and its checkpoints.
+        draw: runs what makes figures, one at a time: the machine has other things to do.
     """
 
     def __init__(self) -> None:
-        names = ("evolvent-write", "evolvent-read", "evolvent-slow")
-        self._pools = [WorkerThreads(_THREADS_EACH, name=name) for name in names]
+        sizes = {"write": _THREADS_EACH, "read": _THREADS_EACH, "slow": _THREADS_EACH, "draw": 1}
+        self._pools = [WorkerThreads(n, name=f"evolvent-{name}") for name, n in sizes.items()]
         # The pools' own methods, for they are called with every request.
-        self.write, self.read, self.slow = (pool.run for pool in self._pools)
+        self.write, self.read, self.slow, self.draw = (pool.run for pool in self._pools)
         self._by_kind: dict[ThreadKind, Callable[[Callable[[], Any]], Awaitable[Any]]] = {
             ThreadKind.READ: self.read,
             ThreadKind.WRITE: self.write,

@@ -1,42 +1,57 @@
 // Draws the figures of a page from their specs, without eval, and again when they have changed.
 
 const LIBRARY = "/static/figures.lib.js";
-const PAUSE_MS = 2500;
-const SHARE = 4; // drawing may take a fifth of the time, however slow the machine is
-const LONGEST_PAUSE_MS = 20000; // or one slow drawing leaves the end of a study unseen for minutes
+const SHARE = 3; // the service may work on our figures for a quarter of the time, however long they take
+const LONGEST_PAUSE_MS = 15000;
+const AFTER_FAILURE_MS = 5000;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const shown = new Map();
 const loadOnce = () => import(LIBRARY).then(() => window.vegaEmbed);
 let library = null;
 let busy = false;
 let again = false;
+let pausing = 0;
 let leaving = new AbortController();
 
-/** Draw all figures that have changed, one after the other. */
+/** Draw all figures that have changed, one after the other; later if they were drawn just now. */
 async function drawAll() {
-  if (busy) {
-    again = true;
-    return;
-  }
+  again = true;
+  if (busy) return;
   busy = true;
   again = false;
-  let began = performance.now();
+  pausing = setTimeout(goOn, await drawOnce());
+}
+
+function goOn() {
+  clearTimeout(pausing);
+  pausing = 0;
+  busy = false;
+  if (again) drawAll();
+}
+
+/** Cut a pause short: somebody has come to look, or nothing newer will come. */
+function hurry() {
+  if (pausing) goOn();
+}
+
+/** Draw once; return how many milliseconds to let the service and the reader rest. */
+async function drawOnce() {
   try {
     const embed = await (library ??= loadOnce());
-    began = performance.now(); // loading is done once: no reason to draw seldom
     const figures = [...document.querySelectorAll("[data-figure]")];
     const specs = await Promise.all(figures.map(ask)); // together, so that all show the same log
+    const began = performance.now();
     for (const [i, figure] of figures.entries()) await draw(embed, figure, specs[i]);
+    const worked = specs.reduce((sum, { worked }) => sum + worked, 0);
+    return Math.min(LONGEST_PAUSE_MS, Math.max(performance.now() - began, SHARE * worked));
   } catch (error) {
     library = null;
-    if (leaving.signal.aborted) return;
-    if (/fetch|load failed/i.test(error.message)) return; // the connection: the banner says so
-    document.querySelectorAll("[data-figure]").forEach((figure) => complain(figure, error.message));
-  } finally {
-    setTimeout(() => {
-      busy = false;
-      if (again) drawAll();
-    }, Math.min(LONGEST_PAUSE_MS, Math.max(PAUSE_MS, SHARE * (performance.now() - began))));
+    if (leaving.signal.aborted) return 0;
+    again = true; // or the end of a study would stay unseen for want of one answer
+    // Of the connection the banner speaks.
+    if (!/fetch|load failed|service/i.test(error.message))
+      document.querySelectorAll("[data-figure]").forEach((figure) => complain(figure, error.message));
+    return AFTER_FAILURE_MS;
   }
 }
 
@@ -47,13 +62,15 @@ async function ask(figure) {
   const before = shown.get(figure);
   if (before?.query === query) headers["If-None-Match"] = before.version;
   const response = await fetch(figure.dataset.figure + query, { headers, signal: leaving.signal });
-  if (response.ok) return { query, version: response.headers.get("ETag") ?? "", text: await response.text() };
-  if (response.status >= 400 && response.status < 500) complain(figure, (await response.json()).error.message);
-  return null;
+  if (response.status >= 500) throw new Error(`the service answers ${response.status}`);
+  const worked = Number(response.headers.get("Server-Timing")?.split("dur=")[1] ?? 0);
+  if (response.ok) return { query, worked, version: response.headers.get("ETag") ?? "", text: await response.text() };
+  if (response.status >= 400) complain(figure, (await response.json()).error.message);
+  return { worked };
 }
 
 async function draw(embed, figure, asked) {
-  if (asked === null) return; // nothing new
+  if (asked.text === undefined) return; // nothing new
   const box = figure.querySelector(".drawn");
   if (shown.get(figure)?.text === asked.text) return;
   const spec = JSON.parse(asked.text);
@@ -73,6 +90,7 @@ async function draw(embed, figure, asked) {
     });
     const words = figure.querySelector(".words");
     if (words) words.textContent = spec.usermeta?.words ?? "";
+    if (figure.id === "figure-scores") warn(spec.usermeta.warning ?? "");
     shown.get(figure)?.result.finalize();
     shown.set(figure, { ...asked, result });
     place.classList.remove("next");
@@ -82,6 +100,13 @@ async function draw(embed, figure, asked) {
     place.remove();
     throw error;
   }
+}
+
+/** Say what is wrong with the whole population, as a terminal does. */
+function warn(text) {
+  const note = document.getElementById("warning");
+  note.hidden = !text;
+  if (note.textContent !== text) note.textContent = text; // it is read out whenever it is set
 }
 
 const placeOf = (figure) => `evolvent.height ${innerWidth} ${figure.dataset.figure}`;
@@ -137,7 +162,11 @@ addEventListener("resize", () => {
   resized = setTimeout(drawAll, 250);
 });
 dark.addEventListener("change", drawAll);
-document.addEventListener("evolvent:changed", drawAll);
+document.addEventListener("evolvent:changed", ({ detail }) => {
+  drawAll();
+  if (detail?.over) hurry();
+});
+document.addEventListener("visibilitychange", () => document.hidden || hurry());
 // Another page comes, and who signs out may be refused what is asked for meanwhile.
 document.addEventListener("submit", (event) => event.target.matches("form[data-table]") || leaving.abort());
 addEventListener("pageshow", (event) => event.persisted && (leaving = new AbortController()));

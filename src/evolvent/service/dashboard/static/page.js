@@ -55,7 +55,10 @@ async function take(response, back) {
   version = response.headers.get("ETag") ?? "";
   const next = new DOMParser().parseFromString(html, "text/html");
   const before = current();
-  if (swap(next)) document.dispatchEvent(new Event("evolvent:changed"));
+  const { changed, whole } = swap(next);
+  if (!whole) version = ""; // what is being selected is put in the next time
+  const over = before.state !== current().state;
+  if (changed) document.dispatchEvent(new CustomEvent("evolvent:changed", { detail: { over } }));
   if (back) restoreForm(next);
   watchEdges();
   announce(before, current());

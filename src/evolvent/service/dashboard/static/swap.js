@@ -9,14 +9,18 @@ export function current() {
   return { now: told?.dataset.words ?? "", state: told?.dataset.state ?? "" };
 }
 
-/** Take over every live part; return whether anything but the choice of jobs was different. */
+/** Take over every live part; tell whether anything but the choice of jobs was different, and whether none was left out. */
 export function swap(next) {
   let changed = false;
+  let whole = true;
   for (const old of document.querySelectorAll("[data-live]")) {
     const fresh = next.getElementById(old.id);
-    if (!fresh || selecting(old)) continue;
-    const html = fresh.outerHTML;
-    if (put.get(old) === html) continue;
+    const html = fresh?.outerHTML;
+    if (!fresh || put.get(old) === html) continue;
+    if (selecting(old)) {
+      whole = false;
+      continue;
+    }
     const focused = old.contains(document.activeElement) ? place(document.activeElement) : null;
     const open = [...old.querySelectorAll("details")].map((details) => details.open);
     const part = document.importNode(fresh, true);
@@ -27,7 +31,7 @@ export function swap(next) {
     changed ||= !part.closest("#jobs");
   }
   follow(next);
-  return changed;
+  return { changed, whole };
 }
 
 /** What stands outside of live parts and depends on the address: hidden fields, the CSV link. */
