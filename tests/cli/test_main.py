@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.text import Text
@@ -103,6 +104,17 @@ def test_a_reader_that_is_gone_ends_a_command_silently(arguments: str) -> None:
     ran = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60)
     os.close(writer)
     assert (ran.returncode, ran.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="a full disk of Linux")
+@pytest.mark.parametrize("arguments", ["--version", "show", "jobs --json", "jobs --csv"])
+def test_a_full_disk_below_the_output_is_one_line_on_stderr(arguments: str) -> None:
+    trained_study(rounds=40)  # more than Python keeps back until it ends
+    command = [sys.executable, "-m", "evolvent", *arguments.split()]
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert ran.returncode == 1
+    assert ran.stderr == b"error: standard output: No space left on device\n"
 
 
 @pytest.mark.parametrize("arguments", ["show", "best --json", "jobs"])

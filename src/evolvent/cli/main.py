@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import warnings
+from errno import EBADF, EFBIG, EIO, EPIPE
 from shutil import get_terminal_size
 from textwrap import TextWrapper
 from typing import Annotated, Any
@@ -31,7 +32,7 @@ from evolvent.cli import (
     train,
 )
 from evolvent.cli.options import EXIT_ERROR, EXIT_UNKNOWN, CommandParser, add_command
-from evolvent.errors import ArchiveError, ConfigError, EvolventError, UnknownName
+from evolvent.errors import NO_SPACE, ArchiveError, ConfigError, EvolventError, UnknownName
 
 _EPILOG = """
 [bold]Examples[/bold]
@@ -68,6 +69,8 @@ def _is_unknown(error: EvolventError) -> bool:
     missing = given and isinstance(error.__cause__, (FileNotFoundError, UnknownName))
     return missing or isinstance(error, LookupError)
 
+
+_CANNOT_BE_WRITTEN = {*NO_SPACE, EBADF, EFBIG, EIO, EPIPE}
 
 app = typer.Typer(
     name="evolvent",
@@ -136,23 +139,21 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # what its encoding lacks ends nothing
     try:
-        app()
-    finally:
-        _flush()
-
-
-def _flush() -> None:
-    """Write what is still to be written: Python would complain in words of its own that it failed.
-
-    Raises:
-        SystemExit: it could not be written; silent where nobody reads any more.
-    """
-    if sys.stdout is None or sys.stdout.closed:
-        return
-    try:
-        sys.stdout.flush()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None and not sys.stdout.closed:
+                sys.stdout.flush()  # else Python complains in words of its own when it ends
     except OSError as e:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush
-        if not isinstance(e, BrokenPipeError):
-            _print_error(f"error: standard output: {e.strerror}")
+        if e.filename is not None or e.errno not in _CANNOT_BE_WRITTEN:
+            raise
+        # Of all that commands write to, standard output alone is no file that has a name.
+        _give_up_output(e)
         raise SystemExit(EXIT_ERROR) from None
+
+
+def _give_up_output(error: OSError) -> None:
+    """Say that it cannot be written; nothing where nobody reads any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush
+    if not isinstance(error, BrokenPipeError):
+        _print_error(f"error: standard output: {error.strerror}")

@@ -100,6 +100,12 @@ def test_only_an_archive_is_replaced(tmp_path: Path, study: ev.Study) -> None:
     assert len(packed(path)) == 1
 
 
+def test_a_pipe_or_a_device_is_neither_read_nor_replaced(tmp_path: Path, study: ev.Study) -> None:
+    os.mkfifo(tmp_path / "pipe.zip")  # nobody writes to it: who would read it waits for ever
+    with pytest.raises(ev.ArchiveError, match="is no archive of ours"):
+        study.export(tmp_path / "pipe.zip")
+
+
 @pytest.mark.parametrize("name", [".", "no/such/place.zip"])
 def test_place_that_cannot_be_written_is_told(tmp_path: Path, study: ev.Study, name: str) -> None:
     with pytest.raises(ev.ArchiveError, match=str(tmp_path / name)):

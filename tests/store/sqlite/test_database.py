@@ -4,7 +4,6 @@ import gc
 import logging.handlers
 import queue
 import sqlite3
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -44,7 +44,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         ArchiveError: it cannot be written there, or would replace something that is no archive.
     """
-    if path.exists() and not is_archive(path):
+    if path.exists() and not (path.is_file() and is_archive(path)):
         raise ArchiveError(f"{path} is there and is no archive of ours: choose another name")
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
