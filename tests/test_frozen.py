@@ -131,6 +131,7 @@ def test_a_file_of_older_code_holds_what_is_beside_the_log(stored: ev.Study) -> 
     assert stored.status().state == "finished"
     assert stored.record.trainable == "tests.frozen.training:train"
     assert stored.store.pins(stored.id) == ["m1r0"]
+    assert stored.interventions() == []
     tokens = tokens_of(stored.store).list()
     assert [(t.name, t.role, t.study) for t in tokens] == [("frozen worker", "worker", "frozen")]
     assert "ranks below all others" in stored.explain("m2r2").why[1]
@@ -171,6 +172,7 @@ def as_older_code_wrote(name: str, data: bytes) -> Any:
     if name == "study.json":
         study = json.loads(data)
         study["record"].pop("best", None)
+        assert study.pop("interventions", []) == []
         return study
     if not name.endswith(".jsonl"):
         return data

@@ -14,6 +14,7 @@ from evolvent.engines.observer import Observer
 from evolvent.engines.trainable import AnyTrainable, check_importable, import_path, with_params
 from evolvent.errors import ConfigError, UnknownJob
 from evolvent.store.checkpoints.transfer import require
+from evolvent.store.interventions import Intervention
 from evolvent.store.protocol import Store
 from evolvent.store.records import (
     FailedAttempt,
@@ -98,6 +99,13 @@ class Study:
     def failures(self) -> list[FailedAttempt]:
         """Return the newest failed attempts, the newest last."""
         return self.store.failures(self.id)
+
+    def interventions(self) -> list[Intervention]:
+        """Return what people did to the study, the newest last: each with when, and by whom.
+
+        Stops and resumes, new rounds and targets, pushes. `print(*(i.words for i in …))` says them.
+        """
+        return self.store.interventions(self.id)
 
     def checkpoint(self, id: str) -> Path:
         """Return the directory of a job's checkpoint after checking every byte of it.

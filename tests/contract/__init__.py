@@ -36,6 +36,7 @@ from tests.contract.control import ControlContract
 from tests.contract.crew import Reopen
 from tests.contract.failures import FailuresContract
 from tests.contract.histories import HistoriesContract
+from tests.contract.interventions import InterventionsContract
 from tests.contract.reading import ReadingContract
 from tests.contract.reports import ReportsContract
 from tests.contract.rounds import RoundsContract
@@ -49,6 +50,7 @@ class StoreContract(
     FailuresContract,
     RoundsContract,
     ControlContract,
+    InterventionsContract,
     BestContract,
     CollectionContract,
     ReadingContract,

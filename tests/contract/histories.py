@@ -236,6 +236,7 @@ class Histories(RuleBasedStateMachine):
         self.both(_status)
         self.both(lambda side: side.store.pins(side.study))
         self.both(_failures)
+        self.both(_interventions)
 
     @invariant()
     def same_checkpoints(self) -> None:
@@ -304,3 +305,7 @@ def _status(side: Side) -> object:
 def _failures(side: Side) -> object:
     failures = side.store.failures(side.study)
     return [(f.job, f.attempt, f.failure.kind, f.worker) for f in failures]
+
+
+def _interventions(side: Side) -> object:
+    return [(i.kind, {**i.facts, "reason": ""}) for i in side.store.interventions(side.study)]

@@ -58,7 +58,14 @@ def eventful(store: Store) -> Crew:
     crew.fail(crew.claim_of(1))
     crew.fail(crew.claim_of(2), RAISED)
     crew.fail(crew.claim_of(2), RAISED)
-    store.push(crew.id, {"lr": 0.25})
+    store.push(crew.id, {"lr": 0.25}, by="ada@lab")
+    for reason in ("lunch", "für die Nacht"):
+        store.stop(crew.id, reason=reason)
+    store.resume(crew.id)
+    for rounds in (9, 5):
+        store.extend(crew.id, rounds=rounds)
+    for target in (0.1 + 0.2 + 1e300, None):
+        store.retarget(crew.id, target=target)
     crew.train(-1e300, member=3)
     for _ in range(4):
         crew.train(0.5)
@@ -84,6 +91,7 @@ def assert_same(twin: Crew, crew: Crew) -> None:
     """Check that two studies are told apart by nothing but name and number."""
     assert_same_log(twin, crew)
     assert twin.store.pins(twin.id) == crew.store.pins(crew.id)
+    assert twin.store.interventions(twin.id) == crew.store.interventions(crew.id)
     here, there = twin.status(), crew.status()
     assert replace(here.record, name="") == replace(there.record, name="")
     assert replace(here, id=0, record=crew.record) == replace(there, id=0, record=crew.record)

@@ -1,7 +1,8 @@
-"""Die at every step of a worker's loop: `python -m tests.crash.sweep HOME TEMPLATE`.
+"""Die at every step of something: `python -m tests.crash.sweep HOME TEMPLATE [work|extend]`.
 
 From one template (a study that stands somewhere in its middle) it runs a worker again and again for
-one job each, and kills it with signal 9 at its first, second, third, … step, until it gets through.
+one job each, and kills it with signal 9 at its first, second, third, … step, until it gets through;
+or, likewise, somebody who extends the study.
 Steps are the calls into C that matter to what is on disk: the interpreter's profiler counts them as
 they return, and product code knows nothing of it. Each run leaves its store in HOME/<step>.
 """
@@ -13,6 +14,7 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -20,9 +22,11 @@ from typing import Any
 
 import evolvent as ev
 from evolvent.engines.worker import Worker, WorkerOptions
+from evolvent.study import Study
 from tests.crash.processes import url_in
 from tests.crash.programs import Quick
 
+EXTENDED_TO = 9
 STEPS = {
     *("execute", "executemany", "commit", "rollback", "flock"),
     *("open", "write", "fsync", "fdatasync", "close", "chmod", "truncate"),
@@ -45,33 +49,43 @@ class Killer:
                     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def work_once(home: Path, *, killer: Killer) -> None:
-    """Let a worker in this process claim, train and report one job, watched by `killer`."""
+def worker_of(study: Study) -> Callable[[], object]:
+    """Return what claims, trains and reports one job."""
     drain = threading.Event()
     options = WorkerOptions(drain=drain, on_job=lambda _: drain.set(), overlap=False)
-    study = ev.load_study(store=url_in(home))
-    worker = Worker(study.store, study.id, Quick, options)
+    return Worker(study.store, study.id, Quick, options).work
+
+
+WATCHED: dict[str, Callable[[Study], Callable[[], object]]] = {
+    "work": worker_of,
+    "extend": lambda study: lambda: study.extend(EXTENDED_TO),
+}
+
+
+def do_once(what: str, home: Path, *, killer: Killer) -> None:
+    """Do it in this process, watched by `killer`."""
+    watched = WATCHED[what](ev.load_study(store=url_in(home)))
     threading.setprofile(killer)
     sys.setprofile(killer)
-    worker.work()
+    watched()
     sys.setprofile(None)
     os._exit(0)
 
 
 def main() -> None:
-    home, template = Path(sys.argv[1]), Path(sys.argv[2])
+    home, template, what = Path(sys.argv[1]), Path(sys.argv[2]), "".join(sys.argv[3:]) or "work"
     for step in count(1):
         copied = home / f"{step:04d}"
         shutil.copytree(template, copied)
         child = os.fork()
         if child == 0:
-            work_once(copied, killer=Killer(step))
+            do_once(what, copied, killer=Killer(step))
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) == 0:
             shutil.rmtree(copied)
             break
         if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
-            raise SystemExit(f"the worker of step {step} ended with status {status}")
+            raise SystemExit(f"the process of step {step} ended with status {status}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from evolvent.core.records import JobState
 from evolvent.study import Study
 from tests.crash.processes import ROOT, assert_complete, create, log_of, url_in
 from tests.crash.programs import Quick
+from tests.crash.sweep import EXTENDED_TO
 
 POPULATION, ROUNDS = 3, 3
 
@@ -35,17 +36,18 @@ def study_after(home: Path, jobs: int, *, synchronous: bool) -> Study:
     return study
 
 
-def swept_homes(home: Path, jobs: int, *, synchronous: bool) -> list[Path]:
-    """Return the stores that workers have left behind which died at their 1st, 2nd, … step."""
+def swept_homes(
+    home: Path, jobs: int, *, synchronous: bool, what: str = "work", least: int = 40
+) -> list[Path]:
+    """Return the stores that processes have left behind which died at their 1st, 2nd, … step."""
     template, swept = home / "template", home / "swept"
     template.mkdir()
     swept.mkdir()
     study_after(template, jobs, synchronous=synchronous).store.close()
-    subprocess.run(
-        [sys.executable, "-m", "tests.crash.sweep", str(swept), str(template)], check=True, cwd=ROOT
-    )
+    command = [sys.executable, "-m", "tests.crash.sweep", str(swept), str(template), what]
+    subprocess.run(command, check=True, cwd=ROOT)
     homes = sorted(swept.iterdir())
-    assert len(homes) > 40, "the sweep saw next to nothing of the worker's work"
+    assert len(homes) > least, "the sweep saw next to nothing of the work"
     return homes
 
 
@@ -68,6 +70,19 @@ def test_killed_at_every_step_an_asynchronous_study_ends_whole(jobs: int, tmp_pa
         assert_complete(study, population=POPULATION, rounds=ROUNDS)
         assert_nothing_else_is_there(study, home)
         study.store.close()
+
+
+def test_killed_at_every_step_an_extension_is_told_if_it_was_made_and_once(tmp_path: Path):
+    seen = set()
+    for home in swept_homes(tmp_path, 4, synchronous=True, what="extend", least=5):
+        study = ev.load_study(store=url_in(home))
+        rounds, told = study.record.rounds, len(study.interventions())
+        assert (rounds, told) in [(ROUNDS, 0), (EXTENDED_TO, 1)], home
+        seen.add(told)
+        study.extend(EXTENDED_TO)
+        assert [i.words for i in study.interventions()] == ["extended from 3 to 9 rounds"], home
+        study.store.close()
+    assert seen == {0, 1}
 
 
 def resumed(home: Path, jobs: int) -> Study:

@@ -44,6 +44,7 @@ TABLE = {
     "GET /api/v1/studies/{study}/checkpoints/{address}/files/{index}": "viewer",
     "GET /api/v1/studies/{study}/dump": "viewer",
     "GET /api/v1/studies/{study}/failures": "viewer",
+    "GET /api/v1/studies/{study}/interventions": "viewer",
     "GET /api/v1/studies/{study}/jobs": "viewer",
     "GET /api/v1/studies/{study}/jobs/{job}": "viewer",
     "GET /api/v1/studies/{study}/lineage/{job}": "viewer",

@@ -10,6 +10,7 @@ from evolvent.core.heads import Head
 from evolvent.core.records import JobId, JobRecord
 from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, UnknownJob
+from evolvent.store.interventions import Intervention
 from evolvent.store.records import FailedAttempt, Point, StoppedBy
 
 Chosen: TypeAlias = Literal["best", "kept", "pinned", "none"] | Sequence[JobId]
@@ -60,6 +61,7 @@ class StudyDump:
         created_at, started_at: seconds since 1970 on the clock of the store it comes from.
         stopped: why it was stopped; None when it was not.
         pins: done jobs whose checkpoints the user wants to keep.
+        interventions: what people did to it, in that order.
         members: by number, none left out.
         jobs: the finished ones, in the order of their reports.
         points: job after job, each in the order in which they were logged.
@@ -72,6 +74,7 @@ class StudyDump:
     stopped: str | None
     stopped_by: StoppedBy | None
     pins: Sequence[JobId]
+    interventions: Sequence[Intervention]
     members: Iterable[MemberDump]
     jobs: Iterable[JobRecord]
     points: Iterable[JobPoint]

@@ -32,6 +32,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.store.checkpoints.protocol import CheckpointStore
 from evolvent.store.checkpoints.transfer import CheckpointWriter, HeldCheckpoints
 from evolvent.store.dump import Chosen, StudyDump
+from evolvent.store.interventions import Intervention
 from evolvent.store.records import (
     FailedAttempt,
     Failure,
@@ -179,16 +180,19 @@ class Store(Protocol):
 
     # --- control -------------------------------------------------------------------------------
 
-    def stop(self, study: int, *, reason: str) -> None:
+    # What changes something is noted with it (see `interventions`), as done by the user of this
+    # process unless `by` names another. A service names the token that it was asked with.
+
+    def stop(self, study: int, *, reason: str, by: str | None = None) -> None:
         """Give out no more jobs; running ones may still report."""
 
-    def resume(self, study: int) -> None:
+    def resume(self, study: int, *, by: str | None = None) -> None:
         """Undo `stop`.
 
         In a FAILED study every member starts again from its last usable checkpoint.
         """
 
-    def extend(self, study: int, *, rounds: int) -> None:
+    def extend(self, study: int, *, rounds: int, by: str | None = None) -> None:
         """Set the number of rounds, not below what has been trained.
 
         Members that had ended for want of rounds go on. A synchronous study that is
@@ -196,7 +200,7 @@ class Store(Protocol):
         A study that had stopped at its target stays stopped until `resume`.
         """
 
-    def retarget(self, study: int, *, target: float | None) -> None:
+    def retarget(self, study: int, *, target: float | None, by: str | None = None) -> None:
         """Set or remove the target.
 
         A study stopped at a target that is not reached any more is open again.
@@ -212,6 +216,7 @@ class Store(Protocol):
         *,
         done: Report | None = None,
         key: str | None = None,
+        by: str | None = None,
     ) -> JobId:
         """Add a member, in round 0, with flat hyperparameters given by hand; the rest is drawn.
 
@@ -287,6 +292,13 @@ class Store(Protocol):
 
     def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
         """Return failed attempts, the newest last."""
+
+    def interventions(self, study: int, *, limit: int | None = None) -> list[Intervention]:
+        """Return what people did to the study, the newest last: at most so many, the newest.
+
+        Stops and resumes, new rounds and targets, pushes; each once, in the transaction that did
+        it, and none that changed nothing. What workers and the algorithm do is in the log.
+        """
 
     # --- whole studies -------------------------------------------------------------------------
 

@@ -86,6 +86,7 @@ def _dump(study: ReferenceStudy) -> StudyDump:
         stopped=study.stopped,
         stopped_by=study.stopped_by,
         pins=sorted(study.pins, key=lambda job: (job.member, job.round)),
+        interventions=study.interventions,
         members=map(_member, study.slots),
         jobs=iter(study.log.values()),
         points=_points(study),
@@ -140,6 +141,7 @@ def _restored(dump: StudyDump, checkpoints: LocalCheckpoints) -> ReferenceStudy:
         job_points.append(logged.point)
     study.failed = list(dump.failures)
     study.pins = set(dump.pins)
+    study.interventions = list(dump.interventions)
     study.best = study.best_of(job for job in study.log.values() if job.score is not None)
     return study
 

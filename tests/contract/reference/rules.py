@@ -23,6 +23,7 @@ from evolvent.core.population import Population
 from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
 from evolvent.errors import CheckpointMissing, DecisionError, LeaseLost, UnknownJob
 from evolvent.store.dump import cannot_go_on
+from evolvent.store.interventions import InterventionKind
 from evolvent.store.records import (
     MAX_LOSSES,
     PUSHED_BY,
@@ -87,7 +88,9 @@ def report(study: ReferenceStudy, lease: Lease, result: Report) -> None:
     _finish(study, slot, row, parent=row.id)
 
 
-def push(study: ReferenceStudy, hyperparameters: Hyperparameters, done: Report | None) -> JobId:
+def push(
+    study: ReferenceStudy, hyperparameters: Hyperparameters, done: Report | None, by: str | None
+) -> JobId:
     """Add a member; with `done`, one whose round 0 was trained elsewhere."""
     head = first_head(study.record, len(study.slots), dict(hyperparameters))
     slot = Slot(head)
@@ -95,7 +98,9 @@ def push(study: ReferenceStudy, hyperparameters: Hyperparameters, done: Report |
     if done is not None:
         slot.head = replace(head, reason=PUSHED_REASON, cause=Cause.PUSHED)
         report(study, _hand_out(study, slot, worker=PUSHED_BY, lease_s=0.0), done)
-    return JobId(head.member, 0)
+    job = JobId(head.member, 0)
+    study.note(InterventionKind.PUSHED, by, job=job)
+    return job
 
 
 def fail(study: ReferenceStudy, slot: Slot, failure: Failure) -> None:
@@ -155,8 +160,10 @@ def release(study: ReferenceStudy, worker: str, failure: Failure) -> int:
     return len(held) or sum(it.worker == worker for it in _noted(study, failure))
 
 
-def resume(study: ReferenceStudy) -> None:
+def resume(study: ReferenceStudy, by: str | None) -> None:
     """Undo a stop, and the failure of all members."""
+    reason, stopped_by = study.stopped, study.stopped_by
+    restarted = False
     if study.incomplete:
         if study.state is StudyState.FINISHED:
             return
@@ -166,17 +173,20 @@ def resume(study: ReferenceStudy) -> None:
     if study.state is StudyState.FAILED:
         for slot in study.slots:
             if slot.head.round < study.record.rounds:
+                restarted = True
                 slot.head = replace(
                     slot.head,
                     state=HeadState.QUEUED,
                     reason=RESTARTED_REASON,
                     cause=Cause.RESTARTED,
                 )
+    if reason is not None or restarted:
+        study.note(InterventionKind.RESUMED, by, reason=reason, stopped_by=stopped_by)
     study.stopped, study.at_target, study.undecided = None, False, False
     _settle(study)
 
 
-def extend(study: ReferenceStudy, rounds: int) -> None:
+def extend(study: ReferenceStudy, rounds: int, by: str | None) -> None:
     """Change the number of rounds; members that have now more, or fewer, to do are told so."""
     least = max(slot.head.round + slot.active for slot in study.slots)
     if rounds < max(least, 1):
@@ -186,6 +196,8 @@ def extend(study: ReferenceStudy, rounds: int) -> None:
             "out already",
         )
     before, study.record = study.record.rounds, replace(study.record, rounds=rounds)
+    if rounds != before:
+        study.note(InterventionKind.EXTENDED, by, before=before, after=rounds)
     for slot in study.slots:
         if slot.head.state is HeadState.WAITING or slot.ended_at(before):
             _go_on(study, slot)

@@ -18,6 +18,7 @@ from evolvent.core.records import Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, LeaseLost, StoreError, UnknownJob, UnknownStudy
 from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.interventions import Intervention, InterventionKind
 from evolvent.store.records import (
     FailedAttempt,
     Failure,
@@ -141,20 +142,25 @@ class ReferenceStore(ReferenceArchive):
 
     # --- control -------------------------------------------------------------------------------
 
-    def stop(self, study: int, *, reason: str) -> None:
+    def stop(self, study: int, *, reason: str, by: str | None = None) -> None:
+        reason = utf8_text(reason)
         with self._open.change(study) as it:
-            it.stopped, it.at_target = utf8_text(reason), False
+            if it.stopped != reason or it.at_target:
+                it.note(InterventionKind.STOPPED, by, reason=reason)
+            it.stopped, it.at_target = reason, False
 
-    def resume(self, study: int) -> None:
+    def resume(self, study: int, *, by: str | None = None) -> None:
         with self._open.change(study) as it:
-            rules.resume(it)
+            rules.resume(it, by)
 
-    def extend(self, study: int, *, rounds: int) -> None:
+    def extend(self, study: int, *, rounds: int, by: str | None = None) -> None:
         with self._open.change(study) as it:
-            rules.extend(it, rounds)
+            rules.extend(it, rounds, by)
 
-    def retarget(self, study: int, *, target: float | None) -> None:
+    def retarget(self, study: int, *, target: float | None, by: str | None = None) -> None:
         with self._open.change(study) as it:
+            if (before := it.record.target) != target:
+                it.note(InterventionKind.RETARGETED, by, before=before, after=target)
             it.record = replace(it.record, target=target)
             if it.at_target and not it.reached(*it.best_score):
                 it.stopped, it.at_target = None, False
@@ -170,11 +176,12 @@ class ReferenceStore(ReferenceArchive):
         *,
         done: Report | None = None,
         key: str | None = None,
+        by: str | None = None,
     ) -> JobId:
         with self._open.change(study) as it:
             call = fingerprint("push", study, hyperparameters, done)
             return self._contents.answers.run(
-                key, call, lambda: rules.push(it, hyperparameters, done)
+                key, call, lambda: rules.push(it, hyperparameters, done, by)
             )
 
     def pin(self, study: int, job: JobId) -> None:
@@ -259,6 +266,11 @@ class ReferenceStore(ReferenceArchive):
     def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
         with self._open.read(study) as it:
             return it.failed[max(0, len(it.failed) - limit) :]
+
+    def interventions(self, study: int, *, limit: int | None = None) -> list[Intervention]:
+        with self._open.read(study) as it:
+            done = it.interventions
+            return done[0 if limit is None else max(0, len(done) - limit) :]
 
     @property
     def _open(self) -> Studies:

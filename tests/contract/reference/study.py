@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +19,9 @@ from evolvent.core.records import JobId, JobRecord, JobState, Member
 from evolvent.core.study import StudyRecord
 from evolvent.errors import LeaseLost, UnknownJob
 from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.store.interventions import Intervention, InterventionKind
 from evolvent.store.records import FailedAttempt, JobColumn, Lease, Point, StoppedBy, StudyState
+from evolvent.store.sql.interventions import this_user
 
 _ACTIVE = {HeadState.QUEUED, HeadState.RUNNING}
 _CELLS: Mapping[JobColumn, Callable[[JobRecord], Any]] = {
@@ -85,6 +88,7 @@ class ReferenceStudy:
     points: dict[JobId, list[Point]] = field(default_factory=dict)
     n_points: dict[tuple[JobId, int], int] = field(default_factory=dict)  # of each attempt
     failed: list[FailedAttempt] = field(default_factory=list)
+    interventions: list[Intervention] = field(default_factory=list)
     pins: set[JobId] = field(default_factory=set)
     on_disk: set[str] = field(default_factory=set)
 
@@ -97,9 +101,14 @@ class ReferenceStudy:
             points=dict(self.points),
             n_points=dict(self.n_points),
             failed=list(self.failed),
+            interventions=list(self.interventions),
             pins=set(self.pins),
             on_disk=set(self.on_disk),
         )
+
+    def note(self, kind: InterventionKind, by: str | None, **facts: Any) -> None:
+        """Note what was done to it."""
+        self.interventions.append(Intervention(time.time(), kind, facts, by or this_user()))
 
     @property
     def state(self) -> StudyState:

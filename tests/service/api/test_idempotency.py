@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from evolvent.errors import StoreUnavailable
 from evolvent.store.connect import open_store
 from evolvent.store.http.store import HttpStore
 from evolvent.store.records import Failure, FailureKind, Point, Report
+from evolvent.store.tokens import tokens_of
 from tests.service.deaf import Deaf, deaf
 from tests.service.threaded import Service, service
 from tests.settings import study_record
@@ -118,6 +119,26 @@ def test_pushed_member_is_added_once(line: Line) -> None:
     line.lose()
     assert line.store.push(line.study, {"lr": 0.25}) == "m3r0"
     assert line.behind.status(line.study).members == 4
+    assert [i.words for i in line.behind.interventions(line.study)] == ["pushed m3r0"]
+
+
+def test_what_was_done_to_a_study_is_told_once_with_the_name_of_the_token(line: Line) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: line.store.stop(line.study, reason="lunch"),
+        lambda: line.store.resume(line.study),
+        lambda: line.store.extend(line.study, rounds=20),
+        lambda: line.store.retarget(line.study, target=0.9),
+    ]
+    for call in calls:
+        line.lose()
+        call()
+    [token] = tokens_of(line.behind).list()
+    assert [(i.words, i.by) for i in line.behind.interventions(line.study)] == [
+        ("stopped: lunch", token.name),
+        ("resumed", token.name),
+        ("extended from 9 to 20 rounds", token.name),
+        ("target set to 0.9", token.name),
+    ]
 
 
 def test_released_jobs_are_counted_as_the_first_time(line: Line) -> None:

@@ -210,6 +210,7 @@ def read(client: Client, address: str) -> None:
         client.ask("GET /studies/{study}/members", accept=accept)
         client.ask("GET /studies/{study}/points/{job}", job="m0r0", accept=accept)
         client.ask("GET /studies/{study}/failures", accept=accept)
+        client.ask("GET /studies/{study}/interventions", query="?limit=9", accept=accept)
     client.ask("GET /studies/{study}/jobs/{job}", job="m0r0")
     client.ask("GET /studies/{study}/lineage/{job}", job="m0r0")
     client.ask("GET /studies/{study}/members/{member}/points", member=0)

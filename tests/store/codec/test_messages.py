@@ -17,6 +17,7 @@ from evolvent.store.codec.fields import Field, Malformed, number
 from evolvent.store.codec.strict_json import encode, strict_json
 from evolvent.store.codec.study import SETTINGS, StudySettings
 from evolvent.store.dump import JobPoint, MemberDump
+from evolvent.store.interventions import Intervention, InterventionKind
 from evolvent.store.records import (
     MOST_MESSAGE,
     MOST_TRACEBACK,
@@ -88,9 +89,21 @@ HEADS = st.builds(
     ),
     COUNTS, COUNTS, COUNTS, TIMES, st.none() | TEXTS,
 )  # fmt: skip
+FACTS = {
+    InterventionKind.EXTENDED: st.fixed_dictionaries({"before": COUNTS, "after": COUNTS}),
+    InterventionKind.RETARGETED: st.fixed_dictionaries({"before": TIMES, "after": TIMES}),
+    InterventionKind.STOPPED: st.fixed_dictionaries({"reason": TEXTS}),
+    InterventionKind.RESUMED: st.fixed_dictionaries(
+        {"reason": st.none() | TEXTS, "stopped_by": st.sampled_from(["hand", "target", None])}
+    ),
+    InterventionKind.PUSHED: st.fixed_dictionaries({"job": JOB_IDS}),
+}
+INTERVENTIONS = st.sampled_from(InterventionKind).flatmap(
+    lambda kind: st.builds(Intervention, NUMBERS, st.just(kind), FACTS[kind], TEXTS)
+)
 SETTING = st.builds(
     StudySettings, st.just(study_record()), NUMBERS, TIMES, st.just("by hand"), st.just("hand"),
-    st.lists(JOB_IDS, max_size=3),
+    st.lists(JOB_IDS, max_size=3), st.lists(INTERVENTIONS, max_size=2),
 )  # fmt: skip
 UPLOADS = st.builds(
     m.UploadProgress, ADDRESSES, st.booleans(), st.none() | TEXTS,
@@ -106,6 +119,7 @@ KINDS: dict[str, tuple[Field[Any], st.SearchStrategy[Any]]] = {
     "point": (m.POINT, POINTS),
     "failure": (m.FAILURE, FAILURES),
     "failed": (m.FAILED, FAILED),
+    "intervention": (m.INTERVENTION, INTERVENTIONS),
     "member": (m.MEMBER, MEMBERS),
     "lease": (m.LEASE, st.builds(Lease, COUNTS, JOBS, TEXTS)),
     "status": (m.STATUS, STATUSES),

@@ -244,6 +244,15 @@ def test_a_push_whose_answer_is_lost_adds_one_member(far: Store, wire: Wire) -> 
     assert far.push(crew.id, {}) == JobId(3, 0)
     assert wire.cut_at is None
     assert crew.status().members == 4
+    assert [i.facts["job"] for i in far.interventions(crew.id)] == ["m2r0", "m3r0"]
+
+
+def test_an_extension_whose_answer_is_lost_is_told_once(far: Store, wire: Wire) -> None:
+    crew = Crew(far, study_record(rounds=3))
+    wire.cut_at = b"COMMIT\0"
+    far.extend(crew.id, rounds=9)
+    assert wire.cut_at is None
+    assert [dict(i.facts) for i in far.interventions(crew.id)] == [{"before": 3, "after": 9}]
 
 
 def test_a_study_whose_answer_is_lost_is_created_once(far: Store, wire: Wire) -> None:

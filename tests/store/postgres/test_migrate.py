@@ -176,7 +176,7 @@ def test_a_user_who_may_make_nothing_is_told_so(postgres: str, postgres_url: str
 def test_every_table_is_named_with_its_schema() -> None:
     texts = statements.StatementCache("mine")
     made = re.findall(r"CREATE TABLE (\w+)", (migrate.FOLDER / "schema.postgres.sql").read_text())
-    assert len(made) == 11
+    assert len(made) == 12
     for name in made:
         assert texts[f"SELECT 1 FROM {name} x"] == f'SELECT 1 FROM "mine".{name} x'.encode()
     assert b"%(worker)s" in texts[FAST_CLAIM]

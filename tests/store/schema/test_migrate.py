@@ -13,6 +13,7 @@ from evolvent.errors import SchemaTooNew, StoreDamaged, StoreError, StoreUnavail
 from evolvent.store.codec import records
 from evolvent.store.connect import open_store
 from evolvent.store.schema import migrate
+from tests.settings import study_record
 
 VERSION_3 = Path(__file__).with_name("version_3.sqlite.sql")
 FROZEN = Path(__file__).parents[2] / "frozen" / "study.sqlite"
@@ -161,6 +162,23 @@ def test_the_best_of_an_older_study_is_of_one_score_and_its_settings_stay() -> N
     connection.execute("INSERT INTO study (name, epoch, created_at, record) VALUES ('y', 0, 0, '')")
     assert connection.execute("SELECT id FROM study WHERE name = 'y'").fetchall() == [(4,)]
     connection.close()
+
+
+def test_a_store_of_version_7_tells_what_is_done_from_now_on(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    store = open_store(f"sqlite:///{path}")
+    study = store.create_study(study_record(name="digits", rounds=3))
+    store.extend(study, rounds=4)
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE intervention")
+        connection.execute("UPDATE schema_version SET version = 7")
+    connection.close()
+    store = open_store(f"sqlite:///{path}")
+    assert store.interventions(study) == []
+    store.extend(study, rounds=9)
+    assert [i.words for i in store.interventions(study)] == ["extended from 4 to 9 rounds"]
+    store.close()
 
 
 def test_an_older_store_gets_the_steps_it_lacks_each_once(

@@ -211,6 +211,13 @@ OPERATIONS: tuple[JsonCall | LinesCall, ...] = (
         summary="The newest failed attempts, the newest last.",
         query={"limit": _LIMIT}, reply=m.FAILURES, line=m.FAILED,
     ),
+    LinesCall(
+        method="GET", path=f"{_STUDY}/interventions", role=Role.VIEWER,
+        records=lambda r: r.store.interventions(r.study, limit=r.count("limit", MOST)),
+        page=lambda r: r.store.interventions(r.study, limit=_page_limit(r)),
+        summary="What people did to a study, the newest last.",
+        query={"limit": _LIMIT}, reply=m.INTERVENTIONS, line=m.INTERVENTION,
+    ),
     JsonCall(
         method="GET", path=f"{_STUDY}/pins", role=Role.VIEWER, reply=m.JOB_IDS,
         run=lambda r: r.store.pins(r.study), summary="The jobs whose checkpoints are pinned.",

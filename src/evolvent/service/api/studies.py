@@ -46,7 +46,9 @@ def _push(request: ApiRequest) -> JobId:
     body: m.PushBody = request.body
     space = request.store.status(request.study).record.space
     values = space.check(body.hyperparameters, partial=True)
-    return request.store.push(request.study, values, done=body.done, key=body.key)
+    return request.store.push(
+        request.study, values, done=body.done, key=body.key, by=request.identity.name
+    )
 
 
 def refuse_foreign(algorithm: Algorithm) -> None:
@@ -102,22 +104,24 @@ OPERATIONS: tuple[JsonCall, ...] = (
     ),
     JsonCall(
         method="POST", path=f"{_STUDY}/stop", role=Role.ADMIN, body=m.STOP, changes=True,
-        run=lambda r: r.store.stop(r.study, reason=r.body.reason),
+        run=lambda r: r.store.stop(r.study, reason=r.body.reason, by=r.identity.name),
         summary="Give out no more jobs; running ones may still report.",
     ),
     JsonCall(
         method="POST", path=f"{_STUDY}/resume", role=Role.ADMIN, body=m.NOTHING,
-        run=lambda r: r.store.resume(r.study), changes=True, decides=True, errors=(409,),
+        run=lambda r: r.store.resume(r.study, by=r.identity.name), errors=(409,),
+        changes=True, decides=True,
         summary="Undo stop; in a failed study every member starts again.",
     ),
     JsonCall(
         method="POST", path=f"{_STUDY}/extend", role=Role.ADMIN, body=m.EXTEND,
-        run=lambda r: r.store.extend(r.study, rounds=r.body), changes=True, decides=True,
+        run=lambda r: r.store.extend(r.study, rounds=r.body, by=r.identity.name),
+        changes=True, decides=True,
         summary="Set the total number of rounds.",
     ),
     JsonCall(
         method="POST", path=f"{_STUDY}/retarget", role=Role.ADMIN, body=m.RETARGET, changes=True,
-        run=lambda r: r.store.retarget(r.study, target=r.body),
+        run=lambda r: r.store.retarget(r.study, target=r.body, by=r.identity.name),
         summary="Set or remove the value of the metric at which the study stops.",
     ),
     JsonCall(

@@ -88,6 +88,7 @@ class PackedStudy:
             stopped=settings.stopped,
             stopped_by=settings.stopped_by,
             pins=settings.pins,
+            interventions=settings.interventions,
             members=read(layout.MEMBERS, records.member),
             jobs=read(layout.JOBS, records.finished),
             points=read(layout.POINTS, _point),

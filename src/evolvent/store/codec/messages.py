@@ -89,6 +89,7 @@ _SERVED_RECORD = replace(
 # --- the log and how a study stands ------------------------------------------------------------
 
 JOB, POINT, FAILURE, FAILED = records.JOB, records.POINT, records.FAILURE, records.FAILED
+INTERVENTION = records.INTERVENTION
 LEASE = message(Lease, {"study": COUNT, "worker": TEXT, "job": JOB})
 MEMBER = message(MemberView, {"newest": nullable(JOB), "open": nullable(JOB)})
 STATUS = message(
@@ -165,6 +166,7 @@ JOBS = only("jobs", list_of(JOB))
 JOBS_PAGE, MEMBERS_PAGE = _page("jobs", JOB), _page("members", MEMBER)
 POINTS_PAGE = _page("points", POINT)
 FAILURES = only("failures", list_of(FAILED))
+INTERVENTIONS = only("interventions", list_of(INTERVENTION))
 JOB_IDS = only("jobs", list_of(JOB_NAME))
 JOB_ID = only("job", JOB_NAME)
 RELEASED = only("released", COUNT)

@@ -21,13 +21,21 @@ from evolvent.store.codec.fields import (
     NUMBER,
     NUMBERS,
     TEXT,
+    Field,
     check,
     choice,
     message,
     nullable,
+    object_,
 )
 from evolvent.store.dump import JobPoint, MemberDump
-from evolvent.store.records import FailedAttempt, Failure, FailureKind, Point
+from evolvent.store.interventions import Intervention, InterventionKind
+from evolvent.store.records import (
+    FailedAttempt,
+    Failure,
+    FailureKind,
+    Point,
+)
 
 _WORDS = {
     re.compile(words, re.DOTALL): cause
@@ -120,6 +128,32 @@ FAILED = message(
     at={name: f"failure.{name}" for name in ("kind", "message", "traceback")},
 )
 """An attempt that came to nothing, as the log has it."""
+
+
+_MAYBE_NUMBER, _MAYBE_TEXT = nullable(NUMBER), nullable(TEXT)
+_FACTS: Mapping[InterventionKind, Field[dict[str, Any]]] = {
+    InterventionKind.EXTENDED: message(dict, {"before": COUNT, "after": COUNT}),
+    InterventionKind.RETARGETED: message(dict, {"before": _MAYBE_NUMBER, "after": _MAYBE_NUMBER}),
+    InterventionKind.STOPPED: message(dict, {"reason": TEXT}),
+    InterventionKind.RESUMED: message(dict, {"reason": _MAYBE_TEXT, "stopped_by": _MAYBE_TEXT}),
+    InterventionKind.PUSHED: message(dict, {"job": JOB_NAME}),
+}
+
+
+def _intervention(kind: InterventionKind, facts: dict[str, Any], **rest: Any) -> Intervention:
+    return Intervention(kind=kind, facts=_FACTS[kind].from_json(facts, "facts"), **rest)
+
+
+INTERVENTION = message(
+    _intervention,
+    {
+        "at": NUMBER,
+        "kind": choice(InterventionKind),
+        "facts": Field({"anyOf": [kind.schema for kind in _FACTS.values()]}, object_),
+        "by": TEXT,
+    },
+)
+"""What somebody did to a study."""
 
 
 def finished(data: Any) -> JobRecord:

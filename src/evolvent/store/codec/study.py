@@ -24,7 +24,9 @@ from evolvent.store.codec.fields import (
     object_,
     text,
 )
+from evolvent.store.codec.records import INTERVENTION
 from evolvent.store.dump import StudyDump
+from evolvent.store.interventions import Intervention
 from evolvent.store.records import StoppedBy
 
 _KNOWN = {field.name: field for field in fields(StudyRecord)}
@@ -100,6 +102,7 @@ class StudySettings:
     stopped: Annotated[str | None, nullable(TEXT)]
     stopped_by: Annotated[StoppedBy | None, nullable(STOPPER)]
     pins: Annotated[Sequence[JobId], list_of(JOB_NAME)]
+    interventions: Annotated[Sequence[Intervention], list_of(INTERVENTION)] = ()
 
     def __post_init__(self) -> None:
         both = (self.stopped is None) == (self.stopped_by is None)

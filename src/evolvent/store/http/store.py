@@ -31,6 +31,7 @@ from evolvent.store.http.checkpoints import HttpCheckpoints
 from evolvent.store.http.connection import Cancelled
 from evolvent.store.http.credentials import read_token
 from evolvent.store.http.transport import ANSWER_S, Transport
+from evolvent.store.interventions import Intervention
 from evolvent.store.records import (
     FailedAttempt,
     Failure,
@@ -161,16 +162,18 @@ class HttpStore:
         data = self._send_fenced(lease, "reparent", m.REPARENT, body)
         return self._transport.read(m.LEASE, data)
 
-    def stop(self, study: int, *, reason: str) -> None:
+    # `by` stays here: the service notes the name of the token.
+
+    def stop(self, study: int, *, reason: str, by: str | None = None) -> None:  # noqa: ARG002
         self._send(f"/studies/{study}/stop", m.STOP, m.StopBody(utf8_text(reason)))
 
-    def resume(self, study: int) -> None:
+    def resume(self, study: int, *, by: str | None = None) -> None:  # noqa: ARG002
         self._send(f"/studies/{study}/resume", m.NOTHING, {})
 
-    def extend(self, study: int, *, rounds: int) -> None:
+    def extend(self, study: int, *, rounds: int, by: str | None = None) -> None:  # noqa: ARG002
         self._send(f"/studies/{study}/extend", m.EXTEND, rounds)
 
-    def retarget(self, study: int, *, target: float | None) -> None:
+    def retarget(self, study: int, *, target: float | None, by: str | None = None) -> None:  # noqa: ARG002
         self._send(f"/studies/{study}/retarget", m.RETARGET, target)
 
     def remember(self, study: int, *, trainable: str) -> None:
@@ -183,6 +186,7 @@ class HttpStore:
         *,
         done: Report | None = None,
         key: str | None = None,
+        by: str | None = None,  # noqa: ARG002
     ) -> JobId:
         body = m.PushBody(dict(hyperparameters), done, key or uuid4().hex)
         return self._post(f"/studies/{study}/push", m.PUSH, body, m.JOB_ID)
@@ -232,6 +236,9 @@ class HttpStore:
 
     def failures(self, study: int, *, limit: int = 100) -> list[FailedAttempt]:
         return list(self._lines(f"/studies/{study}/failures", m.FAILED, limit=limit))
+
+    def interventions(self, study: int, *, limit: int | None = None) -> list[Intervention]:
+        return list(self._lines(f"/studies/{study}/interventions", m.INTERVENTION, limit=limit))
 
     def pins(self, study: int) -> list[JobId]:
         return self._get(f"/studies/{study}/pins", m.JOB_IDS)

@@ -54,7 +54,8 @@ _LOCK_TIMEOUT_S = 660.0  # longer than anybody may stay in the middle of somethi
 
 _TABLE = re.compile(
     r"\b(FROM|JOIN|INTO|UPDATE)\s+"
-    r"(study|member|job|point|failure|pin|place|answer|token|session|schema_version)\b"
+    r"(study|member|job|point|failure|intervention|pin|place|answer|token|session"
+    r"|schema_version)\b"
 )
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 

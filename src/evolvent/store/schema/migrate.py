@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
 
-VERSION = 7
+VERSION = 8
 """The newest version: that of the two schema files, and of the last step if there is one."""
 
 OLDEST = 3

@@ -158,6 +158,21 @@ CREATE TABLE failure (
 -- The newest of a study.
 CREATE INDEX failure_by_study ON failure (study, id);
 
+-- What people did to a study, beside its log. Added by version 8.
+CREATE TABLE intervention (
+    id INTEGER NOT NULL PRIMARY KEY,
+    study INTEGER NOT NULL,
+    at DOUBLE NOT NULL,
+    -- extended, retargeted, stopped, resumed or pushed: see InterventionKind.
+    kind TEXT NOT NULL,
+    -- JSON: what it was and what it is now, why, or which job.
+    facts TEXT NOT NULL,
+    -- Who: user@host, or the name of a token.
+    by TEXT NOT NULL
+);
+-- The newest of a study.
+CREATE INDEX intervention_by_study ON intervention (study, id);
+
 -- Jobs whose checkpoints the user wants kept.
 CREATE TABLE pin (
     study INTEGER NOT NULL,

@@ -11,6 +11,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.errors import CheckpointMissing, StoreUnavailable, StudyExists, UnknownJob
 from evolvent.store.checkpoints.local import LocalCheckpoints
 from evolvent.store.dump import cannot_go_on
+from evolvent.store.interventions import InterventionKind
 from evolvent.store.records import (
     PUSHED_BY,
     PUSHED_REASON,
@@ -25,6 +26,7 @@ from evolvent.store.sql.advance import decide_waiting, resume_members
 from evolvent.store.sql.database import ConnectionLost, Transaction
 from evolvent.store.sql.dump import PARENTS, missing
 from evolvent.store.sql.idempotency import fingerprint, run_idempotent
+from evolvent.store.sql.interventions import note
 from evolvent.store.sql.read import study_state
 from evolvent.store.sql.report import report
 from evolvent.store.sql.retry import retry, retry_idempotent
@@ -42,7 +44,7 @@ _INSERT_HEAD = f"""
 INSERT INTO member (id, study, member, {", ".join(rows.HEAD_COLUMNS)}, attempt, losses, failures)
 VALUES (:id, :study, :member, {", ".join(f":{column}" for column in rows.HEAD_COLUMNS)}, 0, 0, 0)
 """
-_TABLES = ("member", "job", "point", "failure", "pin")
+_TABLES = ("member", "job", "point", "failure", "intervention", "pin")
 _STOP = """
 UPDATE study
 SET stopped = :reason,
@@ -134,29 +136,37 @@ class SqlControl:
         *,
         done: Report | None = None,
         key: str | None = None,
+        by: str | None = None,
     ) -> JobId:
         metrics = "" if done is None else rows.encode(done.metrics)
 
         def push() -> str:
             if done is None:
-                return _push(work, hyperparameters)
-            return _push_done(work, hyperparameters, done, metrics=metrics)
+                job = _push(work, hyperparameters)
+            else:
+                job = _push_done(work, hyperparameters, done, metrics=metrics)
+            note(work, study, InterventionKind.PUSHED, by=by, job=job)
+            return job
 
         call = fingerprint("push", study, hyperparameters, done)
         with self._session.loaded(study) as work:
             return JobId.parse(run_idempotent(work, key, call, push))
 
     @retry
-    def stop(self, study: int, *, reason: str) -> None:
+    def stop(self, study: int, *, reason: str, by: str | None = None) -> None:
+        reason = rows.storable_text(reason)
         with self._session.loaded(study) as work:
-            work.execute(_STOP, {"study": study, "reason": rows.storable_text(reason)})
+            if work.row.stopped == reason and work.row.stopped_by != "target":
+                return
+            work.execute(_STOP, {"study": study, "reason": reason})
+            note(work, study, InterventionKind.STOPPED, by=by, reason=reason)
 
     @retry
-    def resume(self, study: int) -> None:
+    def resume(self, study: int, *, by: str | None = None) -> None:
         with self._session.loaded(study) as work:
             values = {"study": study, "rounds": work.record.rounds}
-            state = study_state(work, study, work.row)
-            if work.row.stopped_by == "import":
+            state, row, restarted = study_state(work, study, work.row), work.row, 0
+            if row.stopped_by == "import":
                 if state is StudyState.FINISHED:
                     return
                 parents = work.execute(PARENTS, values).fetchall()
@@ -164,26 +174,34 @@ class SqlControl:
                     raise cannot_go_on(work.record.name, lacking)
             if state is StudyState.FAILED:
                 why = {"reason": RESTARTED_REASON, "cause": Cause.RESTARTED.value}
-                work.execute(_RESTART, {**values, **why})
+                restarted = work.execute(_RESTART, {**values, **why}).rowcount
+            if row.stopped is not None or restarted:
+                stop = {"reason": row.stopped, "stopped_by": row.stopped_by}
+                note(work, study, InterventionKind.RESUMED, by=by, **stop)
             work.execute(_REOPEN, values)
             decide_waiting(work)
 
     @retry
-    def extend(self, study: int, *, rounds: int) -> None:
+    def extend(self, study: int, *, rounds: int, by: str | None = None) -> None:
         with self._session.loaded(study) as work:
             before = work.record.rounds
             least = max(work.execute(_MIN_ROUNDS, {"study": study}).fetchone()[0], 1)
             if rounds < least:
                 wanted = f"wanted {least} or more: so many are trained or given out already"
                 raise invalid("rounds", f"got {rounds}, {wanted}")
+            if rounds != before:
+                note(work, study, InterventionKind.EXTENDED, by=by, before=before, after=rounds)
             _change_record(work, rounds=rounds)
             # Members that had ended for want of rounds go on.
             idle = work.execute(_IDLE, {"study": study, "rounds": before}).fetchall()
             resume_members(work, [HeadRow._make(row) for row in idle])
 
     @retry
-    def retarget(self, study: int, *, target: float | None) -> None:
+    def retarget(self, study: int, *, target: float | None, by: str | None = None) -> None:
         with self._session.loaded(study) as work:
+            before = work.record.target
+            if target != before:
+                note(work, study, InterventionKind.RETARGETED, by=by, before=before, after=target)
             _change_record(work, target=target)
             row = work.row
             if row.stopped_by == "target" and not row.at_target(work.record):

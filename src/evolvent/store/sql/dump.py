@@ -26,6 +26,7 @@ WHERE p.study = :study AND (
 ORDER BY p.member, p.round, p.id
 """
 _FAILURES = f"SELECT {rows.FAILURE} FROM failure WHERE study = :study ORDER BY id"
+_INTERVENTIONS = f"SELECT {rows.INTERVENTION} FROM intervention WHERE study = :study ORDER BY id"
 _PINS = "SELECT member, round, checkpoint FROM pin WHERE study = :study ORDER BY member, round"
 _BEST = "SELECT best_member, best_round, best_checkpoint FROM study WHERE id = :study"
 PARENTS = """
@@ -53,6 +54,7 @@ def dump(tx: Reading, study: int, record: StudyRecord) -> StudyDump:
         stopped=stopped,
         stopped_by=stopped_by,
         pins=[JobId(member, round_) for member, round_, _ in tx.execute(_PINS, values)],
+        interventions=list(map(rows.intervention, tx.execute(_INTERVENTIONS, values))),
         members=(_member(HeadRow._make(row)) for row in tx.each(rows.HEADS, values)),
         jobs=map(rows.finished_job, tx.each(rows.LOG, values)),
         points=(

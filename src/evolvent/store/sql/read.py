@@ -10,6 +10,7 @@ from evolvent.core.heads import HeadState
 from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
 from evolvent.errors import UnknownJob
+from evolvent.store.interventions import Intervention
 from evolvent.store.records import (
     JOB_COLUMNS,
     FailedAttempt,
@@ -91,6 +92,9 @@ _FINAL = frozenset({JobState.DONE, JobState.FAILED})
 _AT_WORK = frozenset({HeadState.QUEUED, HeadState.RUNNING})
 _COLUMN_SQL = {column: f"j.{column}" for column in JOB_COLUMNS}
 _FAILURES = f"SELECT {rows.FAILURE} FROM failure WHERE study = :study ORDER BY id DESC LIMIT :limit"
+_INTERVENTIONS = f"""
+SELECT {rows.INTERVENTION} FROM intervention WHERE study = :study ORDER BY id DESC LIMIT :limit
+"""
 _PINS = "SELECT member, round FROM pin WHERE study = :study ORDER BY member, round"
 
 
@@ -188,6 +192,13 @@ class SqlReader:
         with self._session.read(study) as (tx, _):
             found = tx.execute(_FAILURES, {"study": study, "limit": max(0, limit)}).fetchall()
         return list(map(rows.failed_attempt, reversed(found)))
+
+    @retry
+    def interventions(self, study: int, *, limit: int | None = None) -> list[Intervention]:
+        most = NO_LIMIT if limit is None else max(0, limit)
+        with self._session.read(study) as (tx, _):
+            found = tx.execute(_INTERVENTIONS, {"study": study, "limit": most}).fetchall()
+        return list(map(rows.intervention, reversed(found)))
 
     @retry
     def pins(self, study: int) -> list[JobId]:

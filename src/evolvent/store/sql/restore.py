@@ -36,6 +36,7 @@ _READ_STAGED = {
         JOIN member m ON m.member = p.member ORDER BY p.line
     """,
     "failure": f"SELECT :study AS study, {rows.FAILURE} FROM failure ORDER BY line",
+    "intervention": f"SELECT :study AS study, {rows.INTERVENTION} FROM intervention ORDER BY line",
     "pin": """
         SELECT :study AS study, p.member AS member, p.round AS round, j.checkpoint AS checkpoint
         FROM pin p JOIN job j ON j.member = p.member AND j.round = p.round
@@ -71,6 +72,7 @@ _TABLES = (
     "CREATE UNIQUE INDEX job_by_member ON job (member, round)",
     "CREATE TABLE point (line INTEGER PRIMARY KEY, member, round, step, metrics)",
     f"CREATE TABLE failure (line INTEGER PRIMARY KEY, {rows.FAILURE})",
+    f"CREATE TABLE intervention (line INTEGER PRIMARY KEY, {rows.INTERVENTION})",
     "CREATE TABLE pin (member, round)",
 )
 _SOURCE = """
@@ -220,6 +222,8 @@ def _fill(staged: sqlite3.Connection, dump: StudyDump) -> None:
     fill("job", JOB_COLUMNS, map(rows.job_row, dump.jobs))
     fill("point", ("member", "round", "step", "metrics"), map(_point, dump.points))
     fill("failure", rows.FAILURE_COLUMNS, map(rows.failure_row, dump.failures))
+    done = map(rows.intervention_row, dump.interventions)
+    fill("intervention", rows.INTERVENTION_COLUMNS, done)
     fill("pin", ("member", "round"), ((job.member, job.round) for job in dump.pins))
 
 

@@ -10,7 +10,14 @@ from typing import Any, NamedTuple, TypeAlias
 from evolvent.core.heads import Head, HeadState
 from evolvent.core.records import Cause, JobId, JobRecord, JobState, Value
 from evolvent.core.study import StudyRecord
-from evolvent.store.records import JOB_COLUMNS, FailedAttempt, Failure, FailureKind, StoppedBy
+from evolvent.store.interventions import Intervention, InterventionKind
+from evolvent.store.records import (
+    JOB_COLUMNS,
+    FailedAttempt,
+    Failure,
+    FailureKind,
+    StoppedBy,
+)
 from evolvent.validation import utf8_text
 
 Row: TypeAlias = tuple[Any, ...]
@@ -97,6 +104,7 @@ ID_STRIDE = 2**32
 FAILURE_COLUMNS = (
     "member", "round", "attempt", "kind", "message", "traceback", "worker", "at",
 )  # fmt: skip
+INTERVENTION_COLUMNS = ("at", "kind", "facts", "by")
 HEAD = ", ".join(f"m.{column}" for column in HeadRow._fields)
 STUDY_WITHOUT_LOG = ", ".join(f"s.{column}" for column in StudyRow._fields[:-2])
 STUDY = f"""
@@ -106,6 +114,7 @@ EXISTS (SELECT 1 FROM member WHERE study = s.id AND state = 'waiting')
 """
 JOB = ", ".join(f"j.{column}" for column in JOB_COLUMNS)
 FAILURE = ", ".join(FAILURE_COLUMNS)
+INTERVENTION = ", ".join(INTERVENTION_COLUMNS)
 HEADS = f"SELECT {HEAD} FROM member m WHERE m.study = :study ORDER BY m.member"
 LOG = f"SELECT {JOB} FROM job j WHERE j.id > :begin AND j.id < :end ORDER BY j.id"
 CHECKPOINT_OF = """
@@ -182,6 +191,17 @@ def failure_row(failed: FailedAttempt) -> Row:
         storable_text(failed.worker),
         failed.at,
     )
+
+
+def intervention(row: Row) -> Intervention:
+    """Read a row of `INTERVENTION`."""
+    at, kind, facts, by = row
+    return Intervention(at, InterventionKind(kind), decode(facts), by)
+
+
+def intervention_row(done: Intervention) -> Row:
+    """Undo `intervention`; the text is fit for a database."""
+    return done.at, done.kind.value, encode(dict(done.facts)), storable_text(done.by)
 
 
 def open_job(head: HeadRow, *, rounds: int) -> JobRecord | None:
