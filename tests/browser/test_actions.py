@@ -35,6 +35,14 @@ def test_admin_stops_resumes_extends_and_pushes(site: Site, visit: Visit) -> Non
     expect(page.locator("#standing")).to_contain_text("5 members")
     assert study.job("m4r0").hyperparameters["lr"] == 0.25
     assert study.record.rounds == 9
+    done = page.locator("#interventions")
+    expect(done.locator("summary")).to_contain_text("Last done to it: pushed m4r0")
+    done.locator("summary").click()
+    expect(done.locator("li").nth(1)).to_contain_text("extended from 3 to 9 rounds")
+    expect(done.locator("li").nth(3)).to_contain_text("stopped by hand")
+    assert done.locator("li").count() == 4
+    [by] = {one.by for one in study.interventions()}
+    expect(done.locator("summary")).to_contain_text(f"by {by}")
 
 
 def test_what_cannot_be_done_is_said_and_changes_nothing(site: Site, visit: Visit) -> None:

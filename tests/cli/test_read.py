@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,39 @@ def test_show_warns_where_noise_decides() -> None:
     assert f"\nwarning: {said}" in fine("show")
     assert f"\nwarning: {said}" in fine("show", "--watch")
     assert said in json.loads(fine("show", "--json"))["warning"]
+
+
+def test_show_tells_what_was_last_done_to_the_study() -> None:
+    trained_study()
+    assert ", by " not in fine("show")
+    fine("extend", "4")
+    fine("stop", "--reason", "for the night\x1b[31m [red]")
+    fine("push", "step=0.5")
+    told = [line for line in fine("show").splitlines() if ", by " in line]
+    who = rf"\d+ s ago, by {getuser()}@{re.escape(os.uname().nodename)}"
+    assert re.fullmatch(f"extended from 2 to 4 rounds, {who}", told[0])
+    assert told[1].startswith("stopped: for the night")
+    assert "[red]" in told[1]
+    assert re.fullmatch(f"pushed m3r0, {who}", told[2])
+    for rounds in "5678":
+        fine("extend", rounds)
+    said = [line for line in fine("show").splitlines() if "--json" in line or ", by " in line]
+    assert "--json" in said[0]
+    assert [line.split(",")[0] for line in said[1:]] == [
+        "pushed m3r0",
+        *(f"extended from {n} to {n + 1} rounds" for n in (4, 5, 6, 7)),
+    ]
+
+
+def test_show_of_a_program_has_all_that_was_done_to_the_study() -> None:
+    trained_study()
+    assert json.loads(fine("show", "--json"))["interventions"] == []
+    for rounds in "345678":
+        fine("extend", rounds)
+    done = json.loads(fine("show", "--json"))["interventions"]
+    assert [set(one) for one in done] == [{"at", "kind", "facts", "by"}] * 6
+    assert done[0]["kind"] == "extended"
+    assert done[0]["facts"] == {"before": 2, "after": 3}
 
 
 def test_show_of_a_program_has_settings_and_members() -> None:

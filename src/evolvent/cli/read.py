@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ from evolvent.cli.render.output import (
     print_rows,
 )
 from evolvent.core.records import JobRecord, JobState
-from evolvent.display.words import local_time
+from evolvent.display.words import ago, local_time
 from evolvent.errors import CheckpointMissing, UnknownJob
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from evolvent.result import Result
     from evolvent.store.records import FailedAttempt, MemberView, StudyStatus
     from evolvent.study import Study
+
+_INTERVENTIONS = 5
 
 
 def studies(store: StoreUrl = DEFAULT_STORE, form: Format = Format.TABLE) -> None:
@@ -69,6 +72,9 @@ def show(
     form: Format = Format.TABLE,
 ) -> None:
     """Show one study: its members, what they train with and whom they copied.
+
+    Below them stands what was done to it last (extended, stopped, pushed, …), when and by whom; all
+    of it is in --json.
 
     [bold]Examples[/bold]
       evolvent show                    the newest study
@@ -121,10 +127,19 @@ def _print_study(study: Study) -> None:
     print_prose([f"algorithm: {settings(record.algorithm)}{how}"], style="dim")
     if pinned := study.store.pins(study.id):
         console.print(f"pinned: {', '.join(pinned)}", markup=False, soft_wrap=True)
+    _print_interventions(study)
     _print_warning(study, status)
     failures = [f for f in study.failures() if f.failure.kind is not FailureKind.RETURNED]
     if failures:
         _print_failure(failures[-1])
+
+
+def _print_interventions(study: Study) -> None:
+    newest = study.store.interventions(study.id, limit=_INTERVENTIONS + 1)
+    if len(newest) > _INTERVENTIONS:
+        print_prose(["… what was done to it before is in --json"], style="dim")
+    now, shown = time.time(), newest[-_INTERVENTIONS:]
+    print_prose([f"{done.words}, {ago(now - done.at)}, by {done.by}" for done in shown])
 
 
 def _print_failure(last: FailedAttempt) -> None:
@@ -158,8 +173,9 @@ def _print_members(study: Study, form: Format) -> None:
         views = [_member_as_json(view, status) for view in members]
         settings, pinned = status.record.to_json(), study.store.pins(study.id)
         warning = read_warning(study.store, status)
-        told = {"warning": warning, "settings": settings, "pinned": pinned, "members": views}
-        print_json({**_study_row(status), **told})
+        done = [asdict(done) for done in study.interventions()]
+        told = {"warning": warning, "settings": settings, "pinned": pinned, "interventions": done}
+        print_json({**_study_row(status), **told, "members": views})
         return
     current = [job for view in members if (job := view.current) is not None]
     seen = [job for view in members for job in (view.newest, view.open) if job is not None]

@@ -66,6 +66,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {s:02} s" if minutes else f"{s} s"
 
 
+def ago(seconds: float) -> str:
+    """Return how long something is ago; another clock may have seen it a little ahead of ours."""
+    return f"{duration(max(seconds, 1.0))} ago"
+
+
 def local_time(seconds: float) -> str:
     """Return a time, in seconds since 1970, as that of the clock on the wall here."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))

@@ -512,9 +512,9 @@ def test_round_0_tells_where_the_hyperparameters_come_from(initial: Any, sentenc
 @pytest.mark.parametrize("values", [{}, {"lr": 0.25}, {"lr": 0.25, "momentum": 0.5}])
 def test_a_pushed_member_says_so(values: dict[str, float]) -> None:
     busy = Crew(open_store("memory://"))
-    busy.store.push(busy.id, values)
+    busy.store.push(busy.id, values, by="ada@lab")
     explanation = why(busy, "m3r0")
-    assert explanation.why[0] == "Member 3 was pushed by hand when the study was under way."
+    assert explanation.why[0] == "Member 3 was pushed by ada@lab when the study was under way."
     assert explanation.agrees
 
 

@@ -32,6 +32,24 @@ def test_open_study_is_running_while_something_is_trained() -> None:
     assert after.words.startswith("finished: 2 of 2 jobs")
 
 
+def test_what_was_done_to_a_study_comes_with_the_newest_first() -> None:
+    study = ev.create_study(
+        "steered",
+        metric="loss",
+        mode="min",
+        population=1,
+        rounds=1,
+        space={"lr": 0.5},
+        store="memory://",
+    )
+    for rounds in range(2, 25):
+        study.extend(rounds)
+    done = summarize(study.store, study.status()).interventions
+    study.store.close()
+    assert done[0].words == "extended from 23 to 24 rounds"
+    assert len(done) == 20
+
+
 def test_best_by_a_mean_is_told_as_such() -> None:
     study = ev.create_study(
         "noisy",

@@ -232,6 +232,7 @@ def test_overlapping_entries_are_refused(archive: Path, tmp_path: Path, refused:
 # --- contents ----------------------------------------------------------------------------------
 
 
+EXTENDED = {"at": 1.0, "kind": "extended", "facts": {"before": 3, "after": 4}, "by": "ada"}
 LAST_LINE = {"study.json": 1, "members.jsonl": 4, "jobs.jsonl": 10, "points.jsonl": 10}
 
 
@@ -300,6 +301,8 @@ def test_setting_that_cannot_be_is_named(
         ("study.json>jobs.jsonl", "pins", ["m9r9"], "pin"),
         ("study.json, line 1", "pins", [["m0r0"]], "pin"),
         ("study.json, line 1", "stopped_by", "magic", "stopped_by"),
+        ("study.json, line 1", "interventions", [{**EXTENDED, "kind": "eaten"}], "kind"),
+        ("study.json, line 1", "interventions", [{**EXTENDED, "facts": {"before": 3}}], "after"),
         ("members.jsonl, line 1", "member", 3, "member"),
         ("members.jsonl>jobs.jsonl, line 5", "round", 1, "m0r1"),
         ("members.jsonl, line 1", "state", "running", "state"),

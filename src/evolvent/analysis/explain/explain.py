@@ -171,7 +171,9 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
         checkpoint=aftermath.checkpoint,
     )
     if found.round == 0:
-        why = tuple(sentences.of_first_job(record, found))
+        why = tuple(
+            sentences.of_first_job(record, found, pushed_by=_pushed_by(store, status, found))
+        )
         agrees = sentences.first_job_matches(record, found)
         outcome = "the same" if agrees else "something else"
         check = f"Begun again from the seed, {outcome} comes out."
@@ -235,6 +237,14 @@ def _change_line(change: Change) -> str:
     detail = " ".join(filter(None, [*parts, change.how]))
     how = f" ({detail})" if detail else ""
     return f"  {change.name} {short(change.before)} -> {short(change.after)}{how}"
+
+
+def _pushed_by(store: Store, status: StudyStatus, job: JobRecord) -> str:
+    """Return who has pushed the member of a job; "hand" of one that an older evolvent pushed."""
+    if job.member < status.record.population:  # one of the first: nobody has
+        return "hand"
+    done = store.interventions(status.id)
+    return next((one.by for one in done if one.facts.get("job") == job.id), "hand")
 
 
 def _find_aftermath(job: JobRecord, lines: LogLines) -> _Aftermath:

@@ -17,12 +17,12 @@ _GIVEN = "given by hand: "
 _DRAWN = "; the rest drawn from the space"
 
 
-def of_first_job(record: StudyRecord, job: JobRecord) -> list[str]:
+def of_first_job(record: StudyRecord, job: JobRecord, *, pushed_by: str) -> list[str]:
     """Say why a job of round 0 exists."""
     if job.member < record.population:
         who = f"Member {job.member} is one of the {record.population} the study began with."
     else:
-        who = f"Member {job.member} was pushed by hand when the study was under way."
+        who = f"Member {job.member} was pushed by {pushed_by} when the study was under way."
     match job.cause:
         case Cause.PUSHED:
             what = "It had been trained elsewhere: model and hyperparameters came by hand."

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from evolvent.core.records import JobState
+from evolvent.store.interventions import Intervention
 from evolvent.store.protocol import Store
 from evolvent.store.records import FailedAttempt, StudyState, StudyStatus
 
 _PACE_OF = 60  # jobs: the pace of the last ones says more than that since the start
 _FAILURES = 5
+_INTERVENTIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +22,13 @@ class StudySummary:
 
     Attributes:
         left_s: seconds to the end at the pace of the last jobs; None while that cannot be told.
+        failures, interventions: the newest ones, the newest first.
     """
 
     status: StudyStatus
     left_s: float | None = None
     failures: Sequence[FailedAttempt] = ()
+    interventions: Sequence[Intervention] = ()
 
     @property
     def total(self) -> int:
@@ -49,9 +53,10 @@ class StudySummary:
 
 
 def summarize(store: Store, status: StudyStatus) -> StudySummary:
-    """Return how a study stands, with its pace and its last failures."""
+    """Return how a study stands, with its pace, its last failures and what was last done to it."""
     failures = store.failures(status.id, limit=_FAILURES)[::-1]
-    return StudySummary(status, _left_s(store, status), failures)
+    done = store.interventions(status.id, limit=_INTERVENTIONS)[::-1]
+    return StudySummary(status, _left_s(store, status), failures, done)
 
 
 def _left_s(store: Store, status: StudyStatus) -> float | None:
