@@ -19,6 +19,7 @@ from evolvent.core.records import JobId, JobRecord, JobState
 from evolvent.core.space import Space
 from evolvent.core.study import StudyRecord
 from evolvent.display.failures import FailuresObserver
+from evolvent.display.lost import lost_lines
 from evolvent.display.progress import Progress, progress_line
 from evolvent.display.table import study_table
 from evolvent.display.words import compact, duration, settings, size
@@ -370,6 +371,51 @@ def test_best_by_a_mean_is_told_as_such() -> None:
     assert progress_line(there).endswith("  best accuracy 0.2500, mean of the last 2 (member 1)")
     there = replace(there, best_scores=1)
     assert progress_line(there).endswith("  best accuracy 0.2500, one score (member 1)")
+
+
+def lost_member(number: int, *, lease_until: float) -> MemberView:
+    running = JobRecord(
+        number, 5, JobState.RUNNING, {"lr": 0.1}, worker=f"w{number}", lease_until=lease_until
+    )
+    return MemberView(member(number, 0.5).newest, running)
+
+
+def test_lost_workers_are_told_by_the_clock_of_the_store() -> None:
+    there = replace(status(), lost=1, read_at=1000.0)
+    views = [lost_member(0, lease_until=1000.5), lost_member(1, lease_until=900.0), member(2, 0.5)]
+    table = text_of(study_table(there, views, width=100), width=100)
+    assert [line.split()[2] for line in table[2:]] == ["running", "lost", "queued"]
+    assert " 1 lost" in progress_line(there)
+    (line,) = lost_lines(there, [view.open for view in views if view.open is not None])
+    given = "the job will be given to the next worker that asks"
+    assert line == f"m1r5: worker w1 was lost 1 min ago; {given}"
+    older_service = replace(there, read_at=None, lost=0)
+    assert lost_lines(older_service, [view.open for view in views if view.open is not None]) == []
+
+
+def test_of_many_lost_workers_the_newest_are_told_and_the_rest_counted() -> None:
+    there = replace(status(), lost=5, read_at=1e6)
+    views = [lost_member(n, lease_until=1e6 - 4000.0 * (n + 1)) for n in range(5)]
+    lines = lost_lines(there, [view.open for view in views if view.open is not None])
+    assert [line[:4] for line in lines[:3]] == ["m0r5", "m1r5", "m2r5"]
+    assert " lost 1 h ago; " in lines[0]
+    assert lines[3:] == ["and 2 more"]
+
+
+def test_members_that_were_read_a_while_ago_are_not_shown_as_lost_by_that() -> None:
+    clock = Clock()
+    progress, out = in_terminal(clock)
+    progress.start(status())
+
+    def slowly() -> list[MemberView]:
+        clock.now += 1.0  # so that they are not read again for a while
+        return [lost_member(0, lease_until=1010.0)]
+
+    for read_at in (1000.0, 1020.0):
+        progress.update(replace(status(), read_at=read_at), slowly)
+    progress.close()
+    assert "running" in out.getvalue()
+    assert "lost" not in out.getvalue()
 
 
 def test_every_attempt_that_fails_during_a_run_is_told_in_one_line(tmp_path: Path) -> None:

@@ -174,8 +174,9 @@ class Result:
         Finished jobs come in the order in which they finished, then the open ones by member. The
         columns: id, member, round, state, score (higher is better), every metric, every
         hyperparameter by its dotted name, parent, donor, attempt, checkpoint, reason, error,
-        worker, started_at, finished_at (UTC), seconds. A hyperparameter or metric whose name is
-        taken is called `hyperparameters.NAME` or `metrics.NAME`. For records see `Study.jobs`.
+        worker, started_at, finished_at (UTC), seconds, lease_until (UTC). A hyperparameter or
+        metric whose name is taken is called `hyperparameters.NAME` or `metrics.NAME`. For records
+        see `Study.jobs`.
 
         Args:
             state: only jobs in this state; None for all. The columns are always the same.

@@ -62,7 +62,11 @@ class Study:
         return self._result(self.status())
 
     def jobs(self, state: JobState | str | None = None) -> list[JobRecord]:
-        """Return the jobs in the order in which they finished, then the open ones by member."""
+        """Return the jobs in the order in which they finished, then the open ones by member.
+
+        One whose worker is lost is still running: `study.status().lost_s(job)` tells. Read the
+        status first.
+        """
         status, wanted = self.status(), check_state(state)
         states = None if wanted is None else [wanted]
         return [nested(job, status) for job in self.store.jobs(self.id, states=states)]

@@ -75,6 +75,28 @@ def test_end_of_a_study_is_shown_though_it_is_selected_and_an_answer_is_lost(
     assert lost
 
 
+def test_page_tells_of_a_lost_worker_when_its_lease_ends_and_when_it_is_back(
+    site: Site, visit: Visit
+) -> None:
+    study = site.create("lost")
+    lease = study.store.claim(study.id, worker="far/away", lease_s=3600.0)
+    assert lease is not None
+    page = visit("viewer").open(f"/studies/{study.id}")
+    pill = page.locator("#table tbody tr").first.locator(".state")
+    expect(pill).to_have_text("running")
+    study.store.heartbeat(lease, lease_s=-1.0)
+    expect(pill).to_have_text("lost", timeout=PATIENCE_MS)
+    expect(page.locator("#lost")).to_contain_text("m0r0: worker far/away was lost")
+    expect(page.locator("#standing")).to_contain_text("1 running (1 lost), 3 queued")
+    expect(page.locator("#state")).to_have_text("open")
+    page.locator("#in-state").select_option("lost")
+    expect(page.locator("#table tbody tr")).to_have_count(1)
+    study.store.heartbeat(lease, lease_s=3600.0)
+    expect(page.locator("#state")).to_have_text("running", timeout=PATIENCE_MS)
+    expect(page.locator("#lost")).to_have_text("")
+    expect(page.locator("#table")).to_contain_text("No job matches.")
+
+
 def test_running_job_shows_its_points_and_updates_can_be_switched_off(
     site: Site, visit: Visit
 ) -> None:

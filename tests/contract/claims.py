@@ -12,7 +12,7 @@ from evolvent.core.records import JobId, JobState
 from evolvent.errors import LeaseLost
 from evolvent.store.protocol import Store
 from evolvent.store.records import MAX_LOSSES, FailureKind, Lease, Point, Report, StudyState
-from tests.contract.crew import INVALID, LONG, OVER, Crew
+from tests.contract.crew import INVALID, LONG, OVER, RETURNED, Crew
 
 PATIENCE_S = 20.0
 
@@ -151,6 +151,46 @@ class ClaimsContract:
         assert crew.nothing_to_claim()
         store.heartbeat(alive, lease_s=OVER)
         assert crew.claim().job.id == "m0r0"
+
+    def test_running_job_tells_until_when_its_worker_has_it(self, store: Store) -> None:
+        crew = Crew(store, population=2)
+        lease = crew.claim(lease_s=LONG)
+        job, began = crew.open(0), lease.job.started_at
+        assert job.lease_until is not None
+        assert began is not None
+        assert job.lease_until - began == pytest.approx(LONG, abs=1.0)
+        assert lease.job.lease_until == job.lease_until
+        store.heartbeat(lease, lease_s=3 * LONG)
+        prolonged = store.job(crew.id, job.id).lease_until
+        assert prolonged is not None
+        assert prolonged > began + 2 * LONG
+        crew.fail(crew.claim(), RETURNED)
+        assert crew.open(1).lease_until is None
+        crew.report(lease, 0.5)
+        assert {found.lease_until for found in store.jobs(crew.id)} == {None}
+
+    def test_worker_is_lost_when_its_lease_ends_whether_others_ask_or_not(
+        self, store: Store
+    ) -> None:
+        crew = Crew(store, population=3)
+        crew.claim("alive")
+        silent = crew.claim("silent", lease_s=OVER)
+        status = crew.status()
+        shown = [status.shown_state(job) for job in store.jobs(crew.id)]
+        assert shown == ["running", "lost", "queued"]
+        assert (status.counts[JobState.RUNNING], status.lost) == (2, 1)
+        assert [it.lost for it in store.studies() if it.id == crew.id] == [1]
+        assert status.read_at is not None
+        assert silent.job.started_at is not None
+        assert status.read_at >= silent.job.started_at
+        assert store.job(crew.id, silent.job.id).state is JobState.RUNNING
+        store.heartbeat(silent, lease_s=LONG)  # it was slow only
+        status = crew.status()
+        assert (status.lost, status.shown_state(crew.open(1))) == (0, "running")
+        store.heartbeat(silent, lease_s=OVER)
+        assert crew.claim("other").job.id == silent.job.id
+        status = crew.status()
+        assert (status.counts[JobState.RUNNING], status.lost) == (2, 0)
 
     def test_expired_lease_is_good_until_another_has_it(self, store: Store) -> None:
         crew = Crew(store, population=1)

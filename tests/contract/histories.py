@@ -285,7 +285,7 @@ def _outcome(call: Callable[[Side], object], side: Side) -> object:
 
 
 def _timeless(job: JobRecord) -> JobRecord:
-    return replace(job, started_at=None, finished_at=None)
+    return replace(job, started_at=None, finished_at=None, lease_until=None)
 
 
 def _members(side: Side) -> object:
@@ -299,7 +299,8 @@ def _status(side: Side) -> object:
     status = side.store.status(side.study)
     counts = {state: n for state, n in status.counts.items() if n}
     best = (status.best, status.best_score, status.best_scores)
-    return status.state, counts, status.members, best, status.record, status.stopped is None
+    members = status.members, status.lost
+    return status.state, counts, members, best, status.record, status.stopped is None
 
 
 def _failures(side: Side) -> object:

@@ -85,13 +85,14 @@ def study_facts(status: StudyStatus) -> dict[str, Any]:
     if status.best_value is not None:
         best = f"{_short(status.best_value)}{status.best_note} ({status.best})"
     others = [f"{counts[s]} {s}" for s in JobState if s not in _FINISHED and counts[s]]
+    lost = [f"{status.lost} of them lost"] if status.lost else []
     failed = [f"{status.n_failed} of them failed"] if status.n_failed else []
     jobs = f"{status.n_finished} of {status.n_total} finished"
     return {
         f"best {record.metric}": best,
         "metric": f"{record.metric} ({record.mode})",
         "members": status.members,
-        "jobs": ", ".join([jobs, *failed, *others]),
+        "jobs": ", ".join([jobs, *failed, *others, *lost]),
         "algorithm": str(record.algorithm),
     }
 
@@ -122,7 +123,7 @@ def _row(
     value = None if score is None else status.record.score(score)
     copied = "" if job.donor is None else f"from {job.parent}"
     values = [job.hyperparameters.get(name) for name in names]
-    return [job.member, job.round, str(job.state), value, *values, copied]
+    return [job.member, job.round, status.shown_state(job), value, *values, copied]
 
 
 def _rank(begun: tuple[JobRecord, JobRecord | None]) -> tuple[bool, float, int]:

@@ -46,7 +46,7 @@ def studies(store: StoreUrl = DEFAULT_STORE, form: Format = Format.TABLE) -> Non
 
 _STUDY_TITLES = (
     "name", "state", "done", "jobs", "best", "metric", "created_at", "best_job", "stopped",
-    "mode", "best_by", "members", "rounds", "synchronous", "seed",
+    "mode", "best_by", "members", "rounds", "synchronous", "seed", "lost",
 )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def _study_row(status: StudyStatus) -> dict[str, Any]:
         record.name, str(status.state), status.n_finished, status.n_total, status.best_value,
         record.metric, local_time(status.created_at),
         None if status.best is None else str(status.best), status.stopped, record.mode,
-        record.best, status.members, record.rounds, record.synchronous, record.seed,
+        record.best, status.members, record.rounds, record.synchronous, record.seed, status.lost,
     )  # fmt: skip
     return dict(zip(_STUDY_TITLES, values, strict=True))
 
@@ -113,21 +113,24 @@ def _watch(study: Study, *, every_s: float) -> None:
 
 
 def _print_study(study: Study) -> None:
+    from evolvent.display.lost import lost_lines
     from evolvent.display.progress import headline, progress_line
     from evolvent.display.table import study_table
     from evolvent.display.words import settings
     from evolvent.store.records import FailureKind
 
-    console, status = output_console(), study.status()
+    console, status, members = output_console(), study.status(), study.members()
     console.print(headline(status), soft_wrap=True)
     console.print(f"{status.state}{_stop_note(status)}  {progress_line(status)}", soft_wrap=True)
-    console.print(study_table(status, study.members(), width=console.width))
+    console.print(study_table(status, members, width=console.width))
     record = status.record
     how = ", synchronous" if record.synchronous else ""
     print_prose([f"algorithm: {settings(record.algorithm)}{how}"], style="dim")
     if pinned := study.store.pins(study.id):
         console.print(f"pinned: {', '.join(pinned)}", markup=False, soft_wrap=True)
     _print_interventions(study)
+    running = (view.open for view in members if view.open is not None)
+    print_prose(lost_lines(status, running), style="yellow")
     _print_warning(study, status)
     failures = [f for f in study.failures() if f.failure.kind is not FailureKind.RETURNED]
     if failures:
@@ -175,7 +178,8 @@ def _print_members(study: Study, form: Format) -> None:
         warning = read_warning(study.store, status)
         done = [asdict(done) for done in study.interventions()]
         told = {"warning": warning, "settings": settings, "pinned": pinned, "interventions": done}
-        print_json({**_study_row(status), **told, "members": views})
+        row = {**_study_row(status), "read_at": status.read_at}
+        print_json({**row, **told, "members": views})
         return
     current = [job for view in members if (job := view.current) is not None]
     seen = [job for view in members for job in (view.newest, view.open) if job is not None]
@@ -199,7 +203,7 @@ def jobs(
     study: StudyChoice,
     state: Annotated[
         str | None,
-        typer.Option(metavar="STATE", help="queued, running, done, failed or cancelled."),
+        typer.Option(metavar="STATE", help="queued, running, lost, done, failed or cancelled."),
     ] = None,
     member: Annotated[int | None, typer.Option(help="Only of this member.")] = None,
     where: Annotated[
@@ -225,18 +229,20 @@ def jobs(
 
     [bold]Fields[/bold]
       id, member, round, state, score, parent, donor, attempt, checkpoint, reason,
-      cause, error, worker, started_at, finished_at, seconds; every hyperparameter
-      and every metric by its name. A higher score is better: it is the metric,
-      negated where the study minimises it.
+      cause, error, worker, started_at, finished_at, seconds, lease_until; every
+      hyperparameter and every metric by its name. A higher score is better: it is
+      the metric, negated where the study minimises it. In the table a running job
+      whose worker has been silent beyond its lease is "lost".
     """
     from evolvent.cli.render.fields import Fields, human_readable
 
     opened = study.open()
+    status = opened.status()
     everything = opened.jobs()
-    if member is not None and not 0 <= member < (n := opened.status().members):
+    if member is not None and not 0 <= member < (n := status.members):
         raise UnknownJob(f"study {opened.name!r} has no member {member}: it has 0 to {n - 1}")
     known = Fields.of(opened.record.space, everything)
-    chosen = _filtered(everything, known, state=state, member=member, where=where or [])
+    chosen = _filtered(everything, known, status, state=state, member=member, where=where or [])
     if sort is not None:
         chosen = known.sorted(chosen, sort)
     chosen = chosen[:limit]
@@ -247,22 +253,25 @@ def jobs(
     getters = [known.getter(name) for name in names]
     rows = [[get(job) for get in getters] for job in chosen]
     if form is Format.TABLE:
-        rows = [human_readable(names, row) for row in rows]
+        told = zip(chosen, rows, strict=True)
+        rows = [human_readable(names, row, state=status.shown_state(job)) for job, row in told]
     print_rows(names, rows, form)
 
 
 def _filtered(
-    everything: list[JobRecord], known: Fields, *, state: str | None, member: int | None,
-    where: list[str],
+    everything: list[JobRecord], known: Fields, status: StudyStatus, *,
+    state: str | None, member: int | None, where: list[str],
 ) -> list[JobRecord]:  # fmt: skip
-    states = [str(s) for s in JobState]
+    from evolvent.store.records import LOST
+
+    states = [*map(str, JobState), LOST]
     if state is not None and state not in states:
         raise typer.BadParameter(f"--state: got {state!r}, wanted one of {', '.join(states)}")
     conditions = [known.condition(text) for text in where]
     return [
         job
         for job in everything
-        if (state is None or job.state == state)
+        if (state is None or state in (job.state, status.shown_state(job)))
         and (member is None or job.member == member)
         and all(holds(job) for holds in conditions)
     ]

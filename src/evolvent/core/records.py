@@ -99,6 +99,8 @@ class JobRecord:
         cause: the same as one of a few facts; `reason` may be reworded at any time.
         error: the last traceback, or what was wrong; None when nothing was.
         started_at, finished_at: seconds since 1970 on the store's clock.
+        lease_until: likewise, until when its worker has the job unless it prolongs; None unless the
+            job runs. A worker whose lease has ended is lost: see `StudyStatus.lost_s`.
     """
 
     member: int
@@ -117,6 +119,7 @@ class JobRecord:
     started_at: float | None = None
     finished_at: float | None = None
     cause: Cause = Cause.UNKNOWN
+    lease_until: float | None = None
 
     @property
     def id(self) -> JobId:

@@ -44,6 +44,7 @@ class Progress:
         self._live: Live | None = None
         self._members: Members | None = None
         self._views: list[MemberView] = []
+        self._status: StudyStatus | None = None  # as of `_views`
         self._read_at = self._line_at = self._started_at = float("-inf")
         self._finished_before = 0
         self._line_shown = (0, 0)
@@ -66,7 +67,7 @@ class Progress:
             self._maybe_line(status)
             return
         if self._clock() >= self._read_at:
-            self._read(members)
+            self._read(status, members)
         self._live.update(self._renderable(status), refresh=True)
 
     def line(self, text: str) -> None:
@@ -77,7 +78,7 @@ class Progress:
     def finish(self, status: StudyStatus, summary: str) -> None:
         """Show the end of a run and let go of the terminal."""
         if self._live is not None and self._members is not None:
-            self._read(self._members)
+            self._read(status, self._members)
             self._live.update(self._renderable(status), refresh=True)
         self.close()
         self._print(Text(f"{summary}{_best(status)}"))
@@ -92,11 +93,11 @@ class Progress:
     def _print(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True, highlight=False)
 
-    def _read(self, members: Members) -> None:
+    def _read(self, status: StudyStatus, members: Members) -> None:
         # The longer reading takes, the longer it is put off: a large population slows nothing down.
         before = self._clock()
         try:
-            self._views = members()
+            self._status, self._views = status, members()
         except StoreError:  # the store is away for a moment: the table stays as it was
             return
         now = self._clock()
@@ -106,7 +107,8 @@ class Progress:
     def _renderable(self, status: StudyStatus) -> RenderableType:
         around = 4  # the headline, the bar, the line of the prompt, and one to spare
         table = study_table(
-            status, self._views,
+            # By a clock that has gone on since they were read, workers might seem lost.
+            self._status or status, self._views,
             width=self._console.width, height=self._console.height - around,
         )  # fmt: skip
         return Group(table, self._bar(status))
@@ -134,7 +136,7 @@ class Progress:
             left_s = self._left_s(status)
             eta = "" if left_s is None else f"  eta {duration(left_s)}"
             rounds = f"round {_round(status)}/{status.record.rounds}"
-            self._print(Text(f"{rounds}{_best(status)}{_failed(status)}{eta}"))
+            self._print(Text(f"{rounds}{_best(status)}{_failed(status)}{_lost(status)}{eta}"))
 
     def _left_s(self, status: StudyStatus) -> float | None:
         """Estimate the seconds left from the pace since the start; None while there is no pace."""
@@ -154,7 +156,9 @@ def headline(status: StudyStatus) -> Text:
 
 def progress_line(status: StudyStatus) -> str:
     """Return how far a study is and what its best is, in one line."""
-    return f"{status.n_finished}/{status.n_total} jobs{_failed(status)}{_best(status)}"
+    return (
+        f"{status.n_finished}/{status.n_total} jobs{_failed(status)}{_lost(status)}{_best(status)}"
+    )
 
 
 def _round(status: StudyStatus) -> int:
@@ -171,3 +175,7 @@ def _best(status: StudyStatus) -> str:
 
 def _failed(status: StudyStatus) -> str:
     return f"  {status.n_failed} failed" if status.n_failed else ""
+
+
+def _lost(status: StudyStatus) -> str:
+    return f"  {status.lost} lost" if status.lost else ""

@@ -10,11 +10,12 @@ from rich.table import Table
 from evolvent.core.records import JobRecord, JobState
 from evolvent.display.columns import LONGEST_NAME, Column, as_table, fitting, short_names
 from evolvent.display.words import NOTHING, compact, shortened
-from evolvent.store.records import MemberView, StudyState, StudyStatus
+from evolvent.store.records import LOST, MemberView, StudyState, StudyStatus
 
 SCORE_DIGITS = 4
 STATE_STYLES = {
     "running": "cyan",
+    LOST: "yellow",
     "failed": "red",
     "cancelled": "yellow",
     "queued": "dim",
@@ -48,7 +49,7 @@ def study_table(
     """Return the members of a study as a table; the one with the best score stands out.
 
     Args:
-        status: how the study stands.
+        status: how the study stands, read before the members.
         members: its members; hyperparameters flat.
         width: characters there are; hyperparameters that do not fit are counted, not squeezed.
         height: lines there are; when the members need more, the best come first and the rest are
@@ -75,7 +76,8 @@ def _row(view: MemberView, status: StudyStatus) -> _Row | None:
     if current is None:
         return None
     if view.open is not None:
-        return _Row(current.member, current.round, str(current.state), view.newest, current)
+        state = status.shown_state(current)
+        return _Row(current.member, current.round, state, view.newest, current)
     next_round = current.round + 1
     waits = next_round < status.record.rounds and status.state is StudyState.OPEN
     return _Row(current.member, next_round, "waiting" if waits else "ended", view.newest, current)

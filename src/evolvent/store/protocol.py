@@ -9,8 +9,9 @@ and raise `EvolventError`s only. Everything that changes the log is one transact
 whole or not at all.
 
 **Who owns a running job.** The worker with its newest lease, until that has expired and another
-claim has given the job out again. From then on whatever the first worker says of it is refused
-(LeaseLost), by the number of its attempt and by its name; it may stop at once.
+claim has given the job out again. In between its worker is lost: `StudyStatus.lost` counts such
+jobs, `StudyStatus.lost_s` tells them. From that claim on whatever the first worker says of it is
+refused (LeaseLost), by the number of its attempt and by its name; it may stop at once.
 
 **Calls made again**, when an answer was lost, also while the first one is still under way, change
 nothing more and return what they returned before. What a worker says of its lease is known by the

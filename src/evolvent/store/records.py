@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from threading import Event
@@ -16,6 +16,9 @@ from evolvent.validation import check_choice, cut_middle
 
 MAX_LOSSES = 25
 """A job that lost its worker so often (killed, hung, out of memory) counts as failed."""
+
+LOST = "lost"
+"""How people are shown the state of a job that runs, but whose worker is lost."""
 
 PUSHED_BY, PUSHED_REASON = "by hand", "given by hand, trained already"
 """The worker and the reason of a job that was pushed with its metrics and its checkpoint."""
@@ -170,7 +173,8 @@ class StudyStatus:
         id: number of the study in this store.
         record: its settings, with `rounds` as they are now.
         counts: jobs by state, all states, in their order; queued and running are heads, cancelled
-            are heads of stopped members.
+            are heads of stopped members. A job whose worker is lost counts as running until it is
+            given to another.
         members: how many members there are, pushed ones included.
         best: the job with the best score, or mean of its last scores, as the setting `best` says;
             of equal ones the lowest round, then the lowest member.
@@ -181,6 +185,11 @@ class StudyStatus:
         stopped_by: who did; None when nobody did, or the service is an older one.
         best_scores: how many scores `best_score` is the mean of: fewer than wanted where no lineage
             has more; 1 where the best is that of the highest score.
+        lost: how many of the running jobs have lost their worker: its lease has ended. Should it
+            only be slow, and prolong, it is not lost any more.
+        read_at: when this was read, on the same clock; where nobody can write (an archive on a
+            read-only medium), when it was last changed, so that it shows what was true then. None
+            when the service is an older one.
     """
 
     id: int
@@ -196,6 +205,8 @@ class StudyStatus:
     changed_at: float | None
     best_scores: int = 1
     stopped_by: StoppedBy | None = None
+    lost: int = 0
+    read_at: float | None = field(default=None, compare=False)
 
     @property
     def stop_line(self) -> str:
@@ -246,6 +257,31 @@ class StudyStatus:
             return ""
         return f", mean of the last {self.best_scores}" if self.best_scores > 1 else ", one score"
 
+    def lost_s(self, job: JobRecord) -> float | None:
+        """Return for how long the worker of a job has been lost; None: it is not, or none has it.
+
+        By the store's clock as of `read_at`, whatever the clock says here. Read the status before
+        the job: else a worker that prolonged in between might seem lost.
+        """
+        if self.read_at is None or job.lease_until is None or job.lease_until > self.read_at:
+            return None
+        return self.read_at - job.lease_until
+
+    def shown_state(self, job: JobRecord) -> str:
+        """Return the state of a job for people: "lost" for one that runs, but lost its worker."""
+        return str(job.state) if self.lost_s(job) is None else LOST
+
+    def lost_note(self, job: JobRecord) -> str:
+        """Say that the worker of a job is lost and what comes next; "" if it is not."""
+        lost_s = self.lost_s(job)
+        if lost_s is None:
+            return ""
+        when = "" if self.state is StudyState.OPEN else " once the study is resumed"
+        return (
+            f"worker {job.worker} was lost {_ago(lost_s)}; the job will be given"
+            f"{when} to the next worker that asks"
+        )
+
     @property
     def at_target(self) -> bool:
         """Whether the best reaches the target."""
@@ -263,6 +299,14 @@ class MemberView:
     def current(self) -> JobRecord | None:
         """What the member is at, or was at last; None before its first job."""
         return self.open if self.open is not None else self.newest
+
+
+def _ago(seconds: float) -> str:
+    """Return how long ago something was, in one unit: pages that say it need not change often."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return "less than a minute ago"
 
 
 def nested(job: JobRecord, status: StudyStatus) -> JobRecord:

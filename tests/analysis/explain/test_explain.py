@@ -673,6 +673,16 @@ def test_study_and_result_explain_and_nest_the_hyperparameters() -> None:
     assert list(job.hyperparameters) == ["a"]
 
 
+def test_a_job_whose_worker_is_lost_says_so_and_what_comes_next() -> None:
+    busy = crew()
+    busy.claim("w1", lease_s=-150.0)
+    said = "It is at attempt 1, but worker w1 was lost 2 min ago; the job will be given"
+    assert why(busy, "m0r0").after[0] == f"{said} to the next worker that asks."
+    busy.store.stop(busy.id, reason="enough")
+    resumed = f"{said} once the study is resumed to the next worker that asks."
+    assert why(busy, "m0r0").after[0] == resumed
+
+
 def test_a_lease_that_ran_out_counts_as_a_failed_attempt() -> None:
     busy = crew()
     busy.claim("w1", lease_s=OVER)

@@ -145,6 +145,7 @@ OWN_TYPES = {
     "started_at": "datetime64[us, UTC]",
     "finished_at": "datetime64[us, UTC]",
     "seconds": "float64",
+    "lease_until": "datetime64[us, UTC]",
 }
 
 

@@ -48,7 +48,7 @@ def claim(
     if (given := _given(study, worker, key)) is not None:
         return given
     while study.state is StudyState.OPEN:
-        free = [slot for slot in study.slots if slot.claimable(time.monotonic())]
+        free = [slot for slot in study.slots if slot.claimable(time.time())]
         if not free:
             return None
         slot = min(free, key=lambda s: (s.head.round, s.head.member != prefer, s.head.member))
@@ -140,7 +140,7 @@ def beat(
         if points and offset is not None and offset + len(points) <= n_kept and not of_another:
             return
         raise
-    slot.lease_until = time.monotonic() + lease_s
+    slot.lease_until = time.time() + lease_s
     _keep_points(study, slot, points, offset)
 
 
@@ -274,7 +274,7 @@ def _hand_out(study: ReferenceStudy, slot: Slot, *, worker: str, lease_s: float)
     slot.head = replace(slot.head, state=HeadState.RUNNING)
     slot.attempt += 1
     slot.worker, slot.points = worker, []
-    slot.lease_until = time.monotonic() + lease_s
+    slot.lease_until = time.time() + lease_s
     slot.started_at = time.time()
     if study.started_at is None:
         study.started_at = slot.started_at

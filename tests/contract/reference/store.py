@@ -291,6 +291,7 @@ def _status(study: ReferenceStudy) -> StudyStatus:
     jobs = [*study.log.values(), *filter(None, map(study.open_job, study.slots))]
     best = study.best
     n_scores, best_score = study.best_score
+    now = time.time()
     return StudyStatus(
         id=study.id,
         record=study.record,
@@ -305,6 +306,8 @@ def _status(study: ReferenceStudy) -> StudyStatus:
         changed_at=study.changed_at,
         best_scores=n_scores or 1,
         stopped_by=study.stopped_by,
+        lost=sum(job.lease_until is not None and job.lease_until <= now for job in jobs),
+        read_at=now,
     )
 
 

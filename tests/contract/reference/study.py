@@ -263,6 +263,7 @@ class ReferenceStudy:
             worker=slot.worker,
             started_at=slot.started_at,
             cause=head.cause,
+            lease_until=slot.lease_until if state is JobState.RUNNING else None,
         )
 
 

@@ -28,8 +28,8 @@ JOB = JobRecord(
 )
 
 
-def test_the_columns_of_a_job_are_the_fields_of_its_record_in_their_order() -> None:
-    names = [field.name for field in fields(JobRecord)]
+def test_the_columns_of_a_finished_job_are_the_fields_of_its_record_in_their_order() -> None:
+    names = [field.name for field in fields(JobRecord) if field.name != "lease_until"]
     at = names.index("parent")
     assert [*names[:at], "parent_member", "parent_round", *names[at + 1 :]] == list(JOB_COLUMNS)
 

@@ -168,6 +168,33 @@ def test_a_study_that_another_user_trains_is_seen_as_it_grows(place: Path) -> No
     study.store.close()
 
 
+def test_only_where_nobody_can_write_a_lease_ends_no_more(place: Path) -> None:
+    study = new_study(place / "log.db")
+    study.extend(4)
+    lease = study.store.claim(study.id, worker="w0", lease_s=-1.0)
+    assert lease is not None
+    study.store.close()
+    written_at = lease.job.lease_until - 60.0  # type: ignore[operator]  # it runs
+    os.utime(place / "log.db", (written_at, written_at))
+
+    def seen() -> tuple[int, str, float | None]:
+        study = ev.load_study(store=f"sqlite:///{place}/log.db")
+        status = study.status()
+        state = status.shown_state(study.job(lease.job.id))
+        study.store.close()
+        return status.lost, state, status.read_at
+
+    with ordinary_user(place, place / "log.db"):  # an archive: its worker was at work then
+        assert seen() == (0, "running", written_at)
+    place.chmod(0o755)
+    (place / "log.db").chmod(0o644)
+    with ordinary_user():  # another user's, who may be anywhere now
+        lost, state, read_at = seen()
+    assert (lost, state) == (1, "lost")
+    assert read_at is not None
+    assert read_at > written_at + 60.0
+
+
 def test_a_log_without_its_index_is_not_passed_over(place: Path) -> None:
     study = new_study(place / "log.db")
     copy = place / "copy"

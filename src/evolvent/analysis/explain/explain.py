@@ -157,7 +157,7 @@ def explain(store: Store, status: StudyStatus, job: str) -> Explanation:
     aftermath = _find_aftermath(found, lines)
     parent = None if found.parent is None else store.job(status.id, found.parent)
     failures = [f for f in store.failures(status.id, limit=_FAILURES) if f.job == found.id]
-    after = list(sentences.of_outcome(record, found, parent, failures))
+    after = list(sentences.of_outcome(status, found, parent, failures))
     if found.cause is not Cause.UNDECIDED:  # else nobody knows whose weights it will go on from
         after.extend(sentences.of_descent(store.lineage(status.id, found.id)))
     if found.state is JobState.DONE:

@@ -11,7 +11,7 @@ from evolvent.core.exploit import NoExploit
 from evolvent.core.heads import first_head
 from evolvent.core.records import Cause, Hyperparameters, JobId, JobRecord, JobState
 from evolvent.core.study import StudyRecord
-from evolvent.store.records import FailedAttempt
+from evolvent.store.records import FailedAttempt, StudyStatus
 
 _GIVEN = "given by hand: "
 _DRAWN = "; the rest drawn from the space"
@@ -110,7 +110,7 @@ def of_check(decision: Redecision) -> str:
 
 
 def of_outcome(
-    record: StudyRecord, job: JobRecord, parent: JobRecord | None, failures: list[FailedAttempt]
+    status: StudyStatus, job: JobRecord, parent: JobRecord | None, failures: list[FailedAttempt]
 ) -> Iterator[str]:
     """Say what became of a job, its failed attempts first."""
     for failed in failures:
@@ -120,12 +120,14 @@ def of_outcome(
         yield f"Attempt {failed.attempt} by {by} ({how}): {failed.failure.message}"
     match job.state:
         case JobState.DONE:
-            yield f"{_trained(record, job, parent)}."
+            yield f"{_trained(status.record, job, parent)}."
         case JobState.FAILED:
             if all(failed.attempt != job.attempt for failed in failures):  # or it has been told
                 yield f"It failed at attempt {job.attempt}: {last_line(job.error)}"
         case JobState.RUNNING:
-            yield f"It is being trained by {job.worker}, attempt {job.attempt}."
+            lost = status.lost_note(job)
+            by = f"It is being trained by {job.worker}, attempt {job.attempt}."
+            yield f"It is at attempt {job.attempt}, but {lost}." if lost else by
         case JobState.QUEUED:
             yield "It waits for a worker."
         case JobState.CANCELLED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -21,7 +22,7 @@ _ENGINES: tuple[Engine, ...] = ("pandas", "polars")
 
 JOB_FIELDS = (
     "id", "member", "round", "state", "score", "parent", "donor", "attempt", "checkpoint",
-    "reason", "cause", "error", "worker", "started_at", "finished_at", "seconds",
+    "reason", "cause", "error", "worker", "started_at", "finished_at", "seconds", "lease_until",
 )  # fmt: skip
 """The fields every job has; a hyperparameter or metric of such a name gets a longer one."""
 
@@ -108,7 +109,13 @@ def _table(log: Log, heads: Log, jobs: Sequence[JobRecord], texts: Mapping[str, 
         "started_at": table.time(started),
         "finished_at": table.time(ended),
         "seconds": table.number(ended - started, np.isnan(ended - started)),
+        "lease_until": table.time(_lease_until(jobs, n_finished=len(log))),
     }
+
+
+def _lease_until(heads: Sequence[JobRecord], *, n_finished: int) -> Column:
+    of_open = [math.nan if job.lease_until is None else job.lease_until for job in heads]
+    return np.concatenate([np.full(n_finished, np.nan), np.array(of_open, np.float64)])
 
 
 def _metrics(log: Log) -> list[str]:

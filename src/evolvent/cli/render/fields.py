@@ -44,7 +44,10 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
 }
 _CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(>=|<=|!=|==|=|>|<)\s*((?![<>=!]).*?)\s*")
-_NUMBERS = ("member", "round", "score", "donor", "attempt", "started_at", "finished_at", "seconds")
+_NUMBERS = (
+    "member", "round", "score", "donor", "attempt", "started_at", "finished_at", "seconds",
+    "lease_until",
+)  # fmt: skip
 _WORDS = {"true": True, "false": False, "none": None, "null": None, "-": None, "": None}
 
 
@@ -164,10 +167,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float))
 
 
-def human_readable(names: Sequence[str], values: Sequence[Any]) -> list[Any]:
-    """Return the values of named fields as a table shows them: of a traceback its last line."""
+def human_readable(names: Sequence[str], values: Sequence[Any], *, state: str) -> list[Any]:
+    """Return the values of named fields as a table shows them: of a traceback its last line.
+
+    `state` is how people are shown that of the job.
+    """
+    shown: dict[str, Callable[[Any], str]] = {**_SHOWN, "state": lambda _: state}
     return [
-        value if value is None or name not in _SHOWN else _SHOWN[name](value)
+        value if value is None or name not in shown else shown[name](value)
         for name, value in zip(names, values, strict=True)
     ]
 
@@ -176,4 +183,5 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
     "error": last_line,
     "started_at": local_time,
     "finished_at": local_time,
+    "lease_until": local_time,
 }

@@ -11,11 +11,13 @@ from starlette.datastructures import QueryParams
 
 from evolvent.core.records import JobState
 from evolvent.service.api.operations import is_whole
+from evolvent.store.records import LOST
 from evolvent.validation import cut, invalid
 
 Order: TypeAlias = Literal["ascending", "descending"]
 
 MOST_TEXT = 200
+_STATES = (*map(str, JobState), LOST)
 _MOST_PAGE = 10**7
 
 PLAIN: Mapping[str, str] = {
@@ -47,7 +49,7 @@ class Query:
 
     Attributes:
         search: only jobs in which this text occurs, whatever the case.
-        state: only jobs in this state.
+        state: only jobs in this state; "lost" for running ones that have lost their worker.
         sort: key of a column; "" for the newest first.
         page: from 1.
         columns: keys; none for those that suit.
@@ -68,8 +70,8 @@ class Query:
             ConfigError: names the parameter, what came and what was wanted.
         """
         state, page = query.get("state", ""), query.get("page") or "1"
-        if state and state not in list(JobState):
-            raise invalid("state", f"got {cut(state)}, wanted one of {', '.join(JobState)}")
+        if state and state not in _STATES:
+            raise invalid("state", f"got {cut(state)}, wanted one of {', '.join(_STATES)}")
         if not is_whole(page) or not 1 <= int(page) <= _MOST_PAGE:
             raise invalid("page", f"got {cut(page)}, wanted a whole number from 1")
         return cls(

@@ -37,7 +37,8 @@ class StudySummary:
     @property
     def state(self) -> str:
         """What people call it: an open study in which something is trained is running."""
-        training = self.status.state is StudyState.OPEN and self.count("running")
+        at_work = self.count("running") > self.status.lost
+        training = self.status.state is StudyState.OPEN and at_work
         return "running" if training else self.status.state.value
 
     def count(self, state: str) -> int:
@@ -49,7 +50,8 @@ class StudySummary:
         value = self.status.best_value
         metric, note = self.status.record.metric, self.status.best_note
         best = "" if value is None else f", best {metric} {value:.4g}{note}"
-        return f"{self.state}: {self.status.n_finished} of {self.total} jobs finished{best}"
+        lost = f", {self.status.lost} running ones lost" if self.status.lost else ""
+        return f"{self.state}: {self.status.n_finished} of {self.total} jobs finished{lost}{best}"
 
 
 def summarize(store: Store, status: StudyStatus) -> StudySummary:

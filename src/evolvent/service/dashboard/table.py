@@ -150,7 +150,8 @@ class Table:
 
     def _in_state(self, state: str) -> NDArray[np.bool_]:
         matches = np.zeros(self.finished + len(self.open), np.bool_)
-        matches[self.finished :] = [job.state == state for job in self.open]
+        shown = self.status.shown_state
+        matches[self.finished :] = [state in (job.state, shown(job)) for job in self.open]
         if state in _FINISHED:
             column = self.columns.plain("state", self.finished)
             matches[: len(column)] = [value == state for value in column]

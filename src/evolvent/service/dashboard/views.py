@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from evolvent.core.records import JobId
+from evolvent.display.lost import lost_lines
 from evolvent.errors import EvolventError
 from evolvent.service.access import guarded
 from evolvent.service.api.endpoint import ApiContext
@@ -90,13 +91,14 @@ class DashboardViews:
         """One study: how it stands, its figures, its jobs."""
         self._warm_up()
         found = self._status(request)
-        table = self._table(found).page(Query.of(request.query_params))
+        table = self._table(found)
         values = {
             **_about(found, request, error),
             "summary": summarize(self._store, found),
             "facts": facts(found),
             "figures": SHOWN,
-            "table": table,
+            "lost": lost_lines(found, table.open),
+            "table": table.page(Query.of(request.query_params)),
             "cell": lambda job, key: cell(job, key, found.record),
             "pins": self._store.pins(found.id),
         }

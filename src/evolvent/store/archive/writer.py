@@ -95,7 +95,7 @@ class _ArchiveWriter:
         texts: dict[str, Iterable[str]] = {
             layout.STUDY: [encode(SETTINGS.to_json(StudySettings.of(dump)))],
             layout.MEMBERS: (encode(records.HEAD.to_json(member)) for member in dump.members),
-            layout.JOBS: (encode(records.JOB.to_json(job)) for job in dump.jobs),
+            layout.JOBS: (encode(records.FINISHED.to_json(job)) for job in dump.jobs),
             layout.POINTS: (encode(records.JOB_POINT.to_json(logged)) for logged in dump.points),
             layout.FAILURES: (encode(records.FAILED.to_json(failed)) for failed in dump.failures),
         }

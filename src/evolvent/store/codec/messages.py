@@ -111,7 +111,12 @@ STATUS = message(
         "started_at": nullable(NUMBER),
         "changed_at": nullable(NUMBER),
     },
-    optional={"best_scores": COUNT, "stopped_by": nullable(STOPPER)},
+    optional={
+        "best_scores": COUNT,
+        "stopped_by": nullable(STOPPER),
+        "lost": COUNT,
+        "read_at": nullable(NUMBER),
+    },
 )
 
 

@@ -58,27 +58,32 @@ def _failed(job: JobId, attempt: int, worker: str, at: float, **failure: Any) ->
     return FailedAttempt(job, attempt, Failure(**failure), worker, at)
 
 
+_FIELDS: dict[str, Field[Any]] = {
+    "job": JOB_NAME,
+    "member": COUNT,
+    "round": COUNT,
+    "state": choice(JobState),
+    "hyperparameters": HYPERPARAMETERS,
+    "parent": nullable(JOB_NAME),
+    "score": nullable(NUMBER),
+    "metrics": METRICS,
+    "checkpoint": nullable(ADDRESS),
+    "parent_checkpoint": nullable(ADDRESS),
+    "attempt": COUNT,
+    "reason": TEXT,
+    "cause": choice(Cause),
+    "error": nullable(TEXT),
+    "worker": nullable(TEXT),
+    "started_at": nullable(NUMBER),
+    "finished_at": nullable(NUMBER),
+}
+FINISHED = message(_job, _FIELDS, derived=("member", "round"), at={"job": "id"})
+"""A job as archives have it."""
+
 JOB = message(
     _job,
-    {
-        "job": JOB_NAME,
-        "member": COUNT,
-        "round": COUNT,
-        "state": choice(JobState),
-        "hyperparameters": HYPERPARAMETERS,
-        "parent": nullable(JOB_NAME),
-        "score": nullable(NUMBER),
-        "metrics": METRICS,
-        "checkpoint": nullable(ADDRESS),
-        "parent_checkpoint": nullable(ADDRESS),
-        "attempt": COUNT,
-        "reason": TEXT,
-        "cause": choice(Cause),
-        "error": nullable(TEXT),
-        "worker": nullable(TEXT),
-        "started_at": nullable(NUMBER),
-        "finished_at": nullable(NUMBER),
-    },
+    _FIELDS,
+    optional={"lease_until": nullable(NUMBER)},  # an older service does not tell
     derived=("member", "round"),
     at={"job": "id"},
 )
@@ -162,7 +167,7 @@ def finished(data: Any) -> JobRecord:
     Raises:
         Malformed: it is none, or not finished.
     """
-    job = JOB.from_json(_with_cause(data), "job")
+    job = FINISHED.from_json(_with_cause(data), "job")
     done = job.state is JobState.DONE
     check(done or job.state is JobState.FAILED, "state", job.state.value, "'done' or 'failed'")
     check(job.finished_at is not None, "finished_at", None, "a finite number")

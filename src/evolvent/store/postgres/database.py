@@ -75,6 +75,9 @@ class PostgresDatabase:
     def observe_server_time(self, at: float) -> None:
         self._server_ahead_s = at - time.time()
 
+    def frozen_at(self) -> None:
+        """Others may always write."""
+
     def ensure_checkpoint_root(self) -> None:
         self._root.ensure(self)
 

@@ -205,7 +205,10 @@ def _hand_out(work: UnitOfWork, values: dict[str, Any], head: HeadRow) -> HeadRo
     stays = start == (head.parent_member, head.parent_round)
     work.execute(_HAND_OUT_KEPT if stays else _HAND_OUT_COPIED, {**values, **decided})
     decided |= {"state": HeadState.RUNNING.value, "attempt": head.attempt + 1}
-    return head._replace(**decided, worker=values["worker"], started_at=values["now"])
+    now, lease_s = values["now"], values["lease_s"]
+    return head._replace(
+        **decided, worker=values["worker"], started_at=now, lease_until=now + lease_s
+    )
 
 
 def _lease(head: HeadRow, request: ClaimRequest) -> Lease:

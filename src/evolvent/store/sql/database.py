@@ -89,6 +89,9 @@ class Database(Protocol):
     def read_only(self) -> bool:
         """Whether it can only be read here: `write`, `exclusive` and `autocommit` raise."""
 
+    def frozen_at(self) -> float | None:
+        """Return when it was last changed, where nobody can change it; None where somebody can."""
+
     @property
     def durable(self) -> bool:
         """Whether it outlives this process; else it is not worth syncing, nor are checkpoints."""

@@ -29,7 +29,9 @@ from evolvent.store.sql.session import DatabaseSession, unknown_study
 
 _STUDIES = f"SELECT s.id, s.record, s.created_at, {rows.STUDY_WITHOUT_LOG} FROM study s"
 _COUNT = """
-SELECT state, round < :rounds, count(*) FROM member WHERE study = :study
+SELECT state, round < :rounds, count(*),
+       sum(CASE WHEN state = 'running' AND lease_until <= :now THEN 1 ELSE 0 END)
+FROM member WHERE study = :study
 GROUP BY state, round < :rounds
 """
 _FINISHED = """
@@ -206,10 +208,13 @@ class SqlReader:
             return [JobId(member, round_) for member, round_ in tx.execute(_PINS, {"study": study})]
 
     def _statuses(self, where: str, study: int | None = None) -> list[StudyStatus]:
-        with self._session.database.read() as tx:
+        database = self._session.database
+        with database.read() as tx:
+            # Before all else: a lease that is prolonged meanwhile must not seem to have ended.
+            at = tx.now() if (frozen_at := database.frozen_at()) is None else frozen_at
             found = tx.execute(_STUDIES + where, {"study": study}).fetchall()
             decoded = self._session.decode_record
-            return [_status(tx, row, decoded(row[0], row[1])) for row in found]
+            return [_status(tx, row, decoded(row[0], row[1]), at) for row in found]
 
 
 def study_state(tx: Transaction, study: int, row: StudyRow) -> StudyState:
@@ -235,10 +240,10 @@ def _job(tx: Transaction, study: int, wanted: JobId, *, rounds: int) -> JobRecor
     return found
 
 
-def _status(tx: Transaction, row: Row, record: StudyRecord) -> StudyStatus:
+def _status(tx: Transaction, row: Row, record: StudyRecord, at: float) -> StudyStatus:
     study, _, created_at = row[:3]
     current = StudyRow(*row[3:])
-    counts, n_members = _counts(tx, study, record)
+    counts, n_members, n_lost = _counts(tx, study, record, at)
     last = tx.execute(_FINISHED, rows.id_range(study)).fetchone()
     n_finished, changed_at, n_failed = (0, None, 0) if last is None else last
     finished = {JobState.DONE: n_finished - n_failed, JobState.FAILED: n_failed}
@@ -256,19 +261,26 @@ def _status(tx: Transaction, row: Row, record: StudyRecord) -> StudyStatus:
         started_at=current.started_at,
         changed_at=changed_at,
         best_scores=current.best_scores or 1,
+        lost=n_lost,
+        read_at=at,
     )
 
 
-def _counts(tx: Transaction, study: int, record: StudyRecord) -> tuple[Counter[JobState], int]:
+def _counts(
+    tx: Transaction, study: int, record: StudyRecord, at: float
+) -> tuple[Counter[JobState], int, int]:
+    """Return how many open jobs there are by state, how many members, and how many are lost."""
     counts: Counter[JobState] = Counter()
-    n_members = 0
-    for state, unfinished, n in tx.execute(_COUNT, {"study": study, "rounds": record.rounds}):
+    n_members = n_lost = 0
+    values = {"study": study, "rounds": record.rounds, "now": at}
+    for state, unfinished, n, n_expired in tx.execute(_COUNT, values):
         n_members += n
+        n_lost += n_expired
         if state in _AT_WORK:
             counts[JobState(state)] += n
         elif state == HeadState.ENDED and unfinished:
             counts[JobState.CANCELLED] += n
-    return counts, n_members
+    return counts, n_members, n_lost
 
 
 def _finished(

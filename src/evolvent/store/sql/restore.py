@@ -238,6 +238,7 @@ def _head_row(member: MemberDump) -> HeadRow:
         failures=member.failures,
         worker=None,
         started_at=member.started_at,
+        lease_until=None,
         error=rows.storable(member.error),
     )
 

@@ -64,6 +64,7 @@ class HeadRow(NamedTuple):
     started_at: float | None
     error: str | None
     cause: str
+    lease_until: float | None
 
     @property
     def parent(self) -> JobId | None:
@@ -230,6 +231,7 @@ def head_job(head: HeadRow, state: JobState = JobState.RUNNING) -> JobRecord:
         worker=head.worker,
         started_at=head.started_at,
         cause=Cause(head.cause),
+        lease_until=head.lease_until,
     )
 
 

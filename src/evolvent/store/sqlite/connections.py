@@ -78,6 +78,10 @@ class Connections:
                 connection.execute("ROLLBACK")
         self.wait_for(connection, "PRAGMA journal_mode = WAL")  # in case a tool has changed it
 
+    def frozen_at(self) -> float | None:
+        """See `Database.frozen_at`: a file that we may write is not frozen."""
+        return None
+
     def exclusive(self) -> sqlite3.Connection:
         """Take the lock and return the connection for writing; the caller holds the mutex."""
         # Connect first: others need not wait for it.

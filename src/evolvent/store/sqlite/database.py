@@ -66,6 +66,9 @@ class SqliteDatabase:
     def read_only(self) -> bool:
         return self._read_only is not None
 
+    def frozen_at(self) -> float | None:
+        return self.connections.frozen_at()
+
     @property
     def secret_url(self) -> str:
         return self.url

@@ -18,6 +18,7 @@ from evolvent.errors import (
     StoreUnavailable,
 )
 
+_ANYBODY_WRITES = 0o222
 _ALLOW = "EVOLVENT_ALLOW_NETWORK_FS"
 # Those on which one kernel, and no other, sees every lock and every shared page of a file: disks,
 # memory, and layers over them. Shared folders of virtual machines (9p, virtiofs, drvfs, vboxsf, …)
@@ -85,6 +86,13 @@ def why_read_only(path: Path) -> str | None:
     if not os.access(path.parent, os.W_OK):  # where the log and the lock lie
         return _read_only_directory(path)
     return None if os.access(path, os.W_OK) else f"{path}: {_ADVICE[sqlite3.SQLITE_READONLY]}"
+
+
+def is_unwritable(path: Path) -> bool:
+    """Return whether nobody may write to the store in this file, whoever they are: an archive."""
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return True
+    return not all(place.stat().st_mode & _ANYBODY_WRITES for place in (path, path.parent))
 
 
 def _read_only_directory(path: Path) -> str:

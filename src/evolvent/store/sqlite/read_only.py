@@ -10,6 +10,7 @@ from urllib.parse import quote
 from evolvent.errors import StoreBusy, StoreUnavailable
 from evolvent.store.schema.migrate import check_newest
 from evolvent.store.sqlite.connections import Connections, check_size, has_content
+from evolvent.store.sqlite.location import is_unwritable
 
 
 class ReadOnlyConnections(Connections):
@@ -33,7 +34,7 @@ class ReadOnlyConnections(Connections):
         log = Path(f"{self.path}-wal")
         # Where nobody writes there is no log. Then SQLite would still have to make one, so it is
         # told to take the file as it is, and `give_back` looks whether that was true.
-        settled = not has_content(log) and not has_content(Path(f"{self.path}-journal"))
+        settled = self._is_settled()
         if not settled and log.exists() and not self._has_index():
             raise StoreUnavailable(
                 f"its newest changes are still in {log}, and to read those something must be"
@@ -61,6 +62,14 @@ class ReadOnlyConnections(Connections):
         connection.close()
         if connection.before is not None and connection.before != self._look():
             raise StoreBusy(f"{self.path} was changed while it was read: read it again")
+
+    def frozen_at(self) -> float | None:
+        """See `Database.frozen_at`: where it is only we who may not write, others may."""
+        unwritable = is_unwritable(self.path) and self._is_settled()
+        return self.path.stat().st_mtime if unwritable else None
+
+    def _is_settled(self) -> bool:
+        return not any(has_content(Path(f"{self.path}-{log}")) for log in ("wal", "journal"))
 
     def _has_index(self) -> bool:
         return os.path.exists(f"{self.path}-shm") or os.access(self.path.parent, os.W_OK)
