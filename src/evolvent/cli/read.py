@@ -128,7 +128,7 @@ def _print_study(study: Study) -> None:
     print_prose([f"algorithm: {settings(record.algorithm)}{how}"], style="dim")
     if pinned := study.store.pins(study.id):
         console.print(f"pinned: {', '.join(pinned)}", markup=False, soft_wrap=True)
-    _print_interventions(study)
+    _print_interventions(study, status)
     running = (view.open for view in members if view.open is not None)
     print_prose(lost_lines(status, running), style="yellow")
     _print_warning(study, status)
@@ -137,12 +137,13 @@ def _print_study(study: Study) -> None:
         _print_failure(failures[-1])
 
 
-def _print_interventions(study: Study) -> None:
+def _print_interventions(study: Study, status: StudyStatus) -> None:
     newest = study.store.interventions(study.id, limit=_INTERVENTIONS + 1)
     if len(newest) > _INTERVENTIONS:
         print_prose(["… what was done to it before is in --json"], style="dim")
-    now, shown = time.time(), newest[-_INTERVENTIONS:]
-    print_prose([f"{done.words}, {ago(now - done.at)}, by {done.by}" for done in shown])
+    now = time.time() if status.read_at is None else status.read_at
+    shown = newest[-_INTERVENTIONS:]
+    print_prose(f"{done.words}, {ago(now - done.at)}, by {done.by}" for done in shown)
 
 
 def _print_failure(last: FailedAttempt) -> None:
