@@ -67,7 +67,7 @@ def test_a_loop_of_ones_own_is_checked_against_a_private_study(tmp_path: Path) -
     script.write_text(LOOP.replace("LOAD", LOADS))
     result = evolvent("check", "--ask", str(script), "--skip", "step", "--", "--fast")
     assert result.exit_code == 0
-    assert "note  unread: not seen to act within 2 round(s), nor to be read" in result.stdout
+    assert "note  unread: not seen to act within 2 rounds, nor to be read" in result.stdout
     assert set(result.stderr.splitlines()) == {"args ['--fast']"}
     assert not Path("evolvent.db").exists()
 

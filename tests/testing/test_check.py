@@ -205,7 +205,7 @@ def test_what_is_read_and_not_seen_to_act_may_act_later(trainable):
     report = check_trainable(trainable, SPACE)
     assert report.ok
     assert report["momentum"].verdict is Verdict.NOTE
-    assert report["momentum"].seen.startswith("not seen to act within 2 round(s)")
+    assert report["momentum"].seen.startswith("not seen to act within 2 rounds")
 
 
 class Clipped(Sound):
@@ -586,7 +586,7 @@ class Diverges(Sound):
 @pytest.mark.parametrize(
     ("trainable", "seen"),
     [
-        (SavesNothing, "saved 0 file(s)"),
+        (SavesNothing, "saved 0 files"),
         (Raises, "RuntimeError: out of luck (test_check.py:"),
         (TellsNothing, "training returned NoneType None: wanted a dict of numbers"),
         (TellsText, "metric 'loss' must be a number, got str 'low'"),

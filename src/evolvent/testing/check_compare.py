@@ -101,10 +101,6 @@ class Comparer:
             if name not in self.unsteady and (is_array or not arrays or INSIDE not in name) == state
         ]
 
-    def sees_state(self, run: Run) -> bool:
-        """Whether what was saved can be compared, and not the metrics only."""
-        return run.has_arrays or not self.unsteady - run.metrics.keys()
-
     def difference(self, one: Run, two: Run) -> str:
         """Say what differs between two runs: the objective, another metric, or the files only."""
         differing = self._metrics(one, two)

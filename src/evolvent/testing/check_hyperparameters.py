@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from evolvent.engines.shape_mismatch import leave_out
 from evolvent.testing.check_advice import Advice
 from evolvent.testing.check_compare import BaselineRuns, Comparer
 from evolvent.testing.check_lab import Lab, Run, TrainingRaised
 from evolvent.testing.check_optimizers import Settings, setting_of
 from evolvent.testing.check_reads import mentions
-from evolvent.testing.check_report import Proof, failed, note, ok, short, skipped
+from evolvent.testing.check_report import Proof, counted, failed, note, ok, short, skipped
 
 _LONGER = 2
 """So many stretches the last attempt trains before it compares."""
@@ -40,7 +42,7 @@ class _Seen:
         at_setup, after_load: whether there was an effect, by either way of seeing.
         conclusive: whether an effect after the load could have been seen: something moved.
         brought_back: the setting that a fresh optimizer takes over and a loaded one does not.
-        rescheduled: the one that is in force at the first step after a load, and not at the last.
+        rescheduled: the one that is in force at the first step after a load, and not later.
     """
 
     change: str
@@ -103,8 +105,7 @@ class HyperparameterProofs:
         """Yield what attempts show, until one settles it."""
         for seen in self._attempts(name):
             yield seen
-            brought_back = seen.brought_back is not None and not seen.after_load
-            if seen.rescheduled or brought_back or (seen.at_setup and seen.after_load):
+            if seen.rescheduled or seen.brought_back or (seen.at_setup and seen.after_load):
                 return
             if not self._changes(name) and seen.at_setup and seen.conclusive:
                 return
@@ -158,12 +159,9 @@ class HyperparameterProofs:
             raise _Raised(f"{change} after a load: {e}", in_round_0=False) from e
         base, then, after = baseline.base, baseline.then, baseline.after
         by_setup, by_load = _apart(fresh, base), _apart(loaded, then)
-        lasting = [key for key in by_setup if fresh.settings[key][1] != base.settings[key][1]]
-        first_only = [
-            key for key in by_load
-            if key in lasting and loaded.settings[key][1] == then.settings[key][1]
-            and then.settings[key][1] == base.settings[key][1]
-        ]  # fmt: skip
+        kept = [key for key in by_setup if key in loaded.settings and key not in by_load]
+        mine = [key for key in kept if _is(key, name, fresh.settings[key], new)]
+        back = [key for key in by_load if _comes_back(key, fresh, base, loaded, then)]
         comparer = self._comparer
         words = f"{change} in round 0: {comparer.difference(base, fresh)}"
         words += f"; after a load: {comparer.difference(then, loaded)}"
@@ -175,10 +173,8 @@ class HyperparameterProofs:
             after_load=bool(by_load)
             or (effects and self._effect(loaded, then, a, then=after, seed=seed)),
             conclusive=comparer.moves(base, then),
-            brought_back=next((k for k in by_setup if k in then.settings), None)
-            if by_setup and not by_load
-            else None,
-            rescheduled=next(iter(first_only), None) if by_load == first_only else None,
+            brought_back=next(iter(mine), None),
+            rescheduled=next(iter(back), None) if by_load == back else None,
         )
 
     def _effect(
@@ -210,14 +206,15 @@ class HyperparameterProofs:
         if again := next((s.rescheduled for s in seen if s.rescheduled), None):
             return failed(
                 name,
-                f"{words}; in force at the first step after a load, but at the last one the "
+                f"{words}; in force at the first step after a load, but then the "
                 f"optimizer had the {setting_of(again)} of before: a scheduler brought it back",
                 f"give the scheduler the new {name!r} too (for PyTorch its base_lrs, and "
                 "initial_lr of every group), or build it anew after every load",
             )
-        if at_setup and after_load:
+        brought_back = any(s.brought_back for s in seen)
+        if at_setup and after_load and not brought_back:
             return ok(name, words)
-        if after_load:
+        if after_load and not brought_back:
             return note(name, f"{words}; no effect in round 0, but after a load")
         if at_setup:
             return self._not_after_load(name, words, seen)
@@ -257,8 +254,9 @@ class HyperparameterProofs:
                 name, f"{words}; no effect at all: training ignores it", self._advice.read(name)
             )
         setting = _SETTINGS.get(last)
-        for key, (_, has) in self._baseline.then.settings.items():
-            if setting == setting_of(key):
+        for key, (*_, has) in self._baseline.then.settings.items():
+            # A rate of 0 is one that a warm-up has yet to raise.
+            if setting == setting_of(key) and not (setting == "lr" and float(has) == 0):
                 return failed(
                     name,
                     f"{words}; no effect at all: training ignores it, the optimizer has {setting} "
@@ -269,7 +267,8 @@ class HyperparameterProofs:
         rounds = self._lab.rounds * (_LONGER if len(seen) > 2 else 1)
         return note(
             name,
-            f"not seen to act within {rounds} round(s){', nor to be read' if unread else ''}: "
+            f"not seen to act within {counted(rounds, 'round')}"
+            f"{', nor to be read' if unread else ''}: "
             f"{tried}: the same metrics and the same files",
             f"{self._advice.read(name)} If it acts only later, check more rounds",
         )
@@ -303,3 +302,23 @@ def _apart(one: Run, two: Run) -> list[str]:
     """Return the settings of optimizers which both runs have, with other values."""
     there: Settings = two.settings
     return [key for key, values in one.settings.items() if there.get(key, values) != values]
+
+
+def _is(key: str, name: str, values: tuple[str, ...], value: Any) -> bool:
+    """Whether a setting is the hyperparameter itself: a warm-up, say, shows in the rate as well."""
+    single = float(np.float32(value)) if isinstance(value, float) else value
+    named = _SETTINGS.get(name.rpartition(".")[2]) == setting_of(key)
+    return named or not {repr(value), repr(single)}.isdisjoint(values)
+
+
+def _comes_back(key: str, fresh: Run, base: Run, loaded: Run, then: Run) -> bool:
+    """Whether a new value is in force at the first step after a load, and from then on the old one.
+
+    One that would be the same in any case, such as at the end of a schedule, is no old value.
+    """
+    new, old = loaded.settings[key], then.settings[key]
+    if len(new) < 2 or new[1:] != old[1 - len(new) :] or key not in base.settings:
+        return False
+    constant = old[-1] == base.settings[key][-1]
+    lasts = key in fresh.settings and fresh.settings[key][-1] != base.settings[key][-1]
+    return lasts and (constant or len(new) > 2)

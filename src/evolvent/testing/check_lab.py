@@ -253,7 +253,7 @@ class Lab:
         )
         with OptimizerWatch() as watch:
             metrics = self._metrics(runner, job, parent)
-            watch.look_into(runner.live_object)
+            watch.look_into(getattr(runner.live_object or self.trainable, "__dict__", {}))
         # Hashed at once, before anybody can go on from there: `altered` compares with this.
         run = Run(metrics, directory, hashes(directory), job_id, watch.settings)
         for name in run.files:

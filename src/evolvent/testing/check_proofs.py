@@ -15,7 +15,16 @@ from evolvent.testing.check_advice import Advice, Form
 from evolvent.testing.check_compare import BaselineRuns, Comparer
 from evolvent.testing.check_hyperparameters import HyperparameterProofs
 from evolvent.testing.check_lab import Lab, Run, TrainingRaised
-from evolvent.testing.check_report import Proof, Verdict, failed, listed, note, ok, skipped
+from evolvent.testing.check_report import (
+    Proof,
+    Verdict,
+    counted,
+    failed,
+    listed,
+    note,
+    ok,
+    skipped,
+)
 
 _PREREQUISITES = ("contract", "repeats")
 _LONG_S = 10.0
@@ -210,7 +219,7 @@ class Proofs:
 
     def _contract(self, run: Run) -> Proof:
         names = ", ".join(run.metrics) or "no metrics"
-        seen = f"training returned {names}; saved {len(run.files)} file(s)"
+        seen = f"training returned {names}; saved {counted(len(run.files), 'file')}"
         if self._metric is not None and self._metric not in run.metrics:
             return failed("contract", f"{seen}; the objective {self._metric!r} is not among them")
         objectives = run.metrics if self._metric is None else [self._metric]
@@ -334,17 +343,26 @@ class Proofs:
 
     def _continues(self) -> Proof:
         base, then = self._baseline.base, self._baseline.then
+        values = self._lab.values
+        first = base.job.round + 1
         try:
-            anew = self._lab.train(self._lab.values.a, first=base.job.round + 1)
+            anew = self._lab.train(values.a, first=first)
         except TrainingRaised as e:
             return ok("goes on", f"without its checkpoint: {e}")
-        describe = self._comparer.describe
+        describe, equal = self._comparer.describe, self._comparer.equal
         seen = f"from the checkpoint: {describe(then)}; from nothing: {describe(anew)}"
-        if not self._comparer.equal(then, anew):
+        if not equal(then, anew):
             return ok("goes on", seen)
-        # To train on to the very same state is as good as impossible, to be at a limit is not.
-        if not self._comparer.moves(base, then) and not self._comparer.sees_state(then):
-            return note("goes on", f"{seen}; nothing moves in a round, so nothing can be seen")
+        # To train on to the very same state is as good as impossible, to be at a limit is not: but
+        # there, rounds under other values come to the same as well.
+        if not self._comparer.moves(base, then):
+            try:
+                there = self._lab.train(values.b, start=base)
+                anew = self._lab.train(values.b, first=first)
+            except TrainingRaised:
+                there = then
+            if equal(there, then) or not equal(there, anew):
+                return note("goes on", f"{seen}; nothing moves in a round, so nothing can be seen")
         return failed("goes on", seen, self._advice.load)
 
 

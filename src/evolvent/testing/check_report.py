@@ -77,7 +77,7 @@ class CheckReport:
         skipped = sum(proof.verdict is Verdict.SKIPPED for proof in self.proofs)
         not_done = f", {skipped} not done" if skipped else ""
         tried = len(self.proofs) - skipped
-        return f"{tried} proofs, {len(self.failed) or 'none'} failed{not_done}"
+        return f"{counted(tried, 'proof')}, {len(self.failed) or 'none'} failed{not_done}"
 
     def __str__(self) -> str:
         sets = f"a: {listed(self.first)}\nb: {listed(self.second)}"
@@ -88,6 +88,11 @@ ok = partial(Proof, verdict=Verdict.OK)
 note = partial(Proof, verdict=Verdict.NOTE)
 failed = partial(Proof, verdict=Verdict.FAILED)
 skipped = partial(Proof, verdict=Verdict.SKIPPED)
+
+
+def counted(n: int, what: str) -> str:
+    """Return a number of things, such as `1 round` or `2 rounds`."""
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def listed(values: Mapping[str, Any]) -> str:
