@@ -191,9 +191,9 @@ def test_a_script_without_a_guard_is_told_what_workers_lack(tmp_path: Path) -> N
     said = run_script(
         tmp_path,
         """
-        import decimal
+        import codecs, decimal
         decimal.getcontext().prec = 5
-        decimal.setcontext(decimal.Context(prec=4))
+        codecs.register(lambda name: None)
 
         class Net:
             pass
@@ -207,7 +207,7 @@ def test_a_script_without_a_guard_is_told_what_workers_lack(tmp_path: Path) -> N
     )
     assert "18 jobs are the same" in said
     (line,) = [line for line in said.splitlines() if "workers will not see" in line]
-    assert "decimal.setcontext(decimal.Context(prec=4)) (line " in line
+    assert "workers will not see what train.py does at its top: codecs.register(" in line
     assert 'put the run under `if __name__ == "__main__":`' in line
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from evolvent.engines.place.script import Script, is_installed, running_cells, running_script
+from evolvent.engines.place.settings import CARRIED
 
 GUARDED = """
 import torch
@@ -125,6 +126,24 @@ def test_what_is_carried_or_changes_nothing_is_not_named(line: str) -> None:
         "import argparse, dataclasses, logging, os, sys\nimport evolvent as ev\nSETTINGS, K = {}, 1"
     )
     assert script(f"{top}\n{line}\nstudy.run(train)\n").unseen(99) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        ("torch.set_default_dtype(torch.float64)", True),
+        ("set_default_dtype(torch.float64)", True),
+        ("torch.backends.cudnn.benchmark = True", True),
+        ("np.seterr(all='ignore')", True),
+        ("decimal.getcontext().prec = 3", True),
+        ("torch.set_default_tensor(3)", False),
+        ("np.errstate.K = decimal.K = 3", False),
+    ],
+)
+def test_settings_that_are_carried_are_told_from_what_is_not(line: str, seen: bool) -> None:
+    top = "import torch, decimal, numpy as np\nfrom torch import set_default_dtype"
+    found = script(f"{top}\n{line}\nstudy.run(train)\n").unseen(99, carried=CARRIED)
+    assert (found == []) is seen
 
 
 def test_a_program_that_is_installed_is_no_script(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def _unpickle(task: dict[str, Any]) -> tuple[Any, Any]:
     from evolvent.engines.trainable import load_trainable  # noqa: PLC0415
 
     try:
-        trainable, algorithm = unpack_code(task["pickled"])
+        trainable, algorithm = unpack_code(task["pickled"], warns=task["warns"])
     except Exception as e:
         message = f"the trainable cannot be loaded in a worker: {type(e).__name__}: {e}"
         raise errors.WorkerError(message) from e

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import abc
-import argparse
+import copy
 import functools
 import io
 import logging
@@ -11,28 +10,40 @@ import pickle
 import sys
 import types
 import weakref
-from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
+from collections import ChainMap
 from collections.abc import Collection, Mapping
-from dataclasses import is_dataclass
-from enum import Enum
-from pathlib import PurePath
+from functools import partial
 from typing import Any, ClassVar
 
 import cloudpickle
-import numpy as np
 
-from evolvent.engines.place.script import globals_of
+from evolvent.engines.place.containers import (
+    ReceivedContainers,
+    SharedContainer,
+    shared_containers,
+)
+from evolvent.engines.place.modules import (
+    ModuleState,
+    Outline,
+    module_states,
+    outline_of,
+    warn_of_missing,
+)
+from evolvent.engines.place.on_import import when_imported
+from evolvent.engines.place.plain_data import (
+    attributes_of,
+    data_in,
+    is_data,
+    set_attributes,
+    updated,
+)
+from evolvent.engines.place.script import globals_of, running_functions
+from evolvent.engines.place.settings import apply_settings, settings_of_process
 from evolvent.errors import ConfigError
 
 _MAIN = "__main__"
 _LARGE_BYTES = 100_000_000
 _MOST_ITEMS = 10_000
-_SCALARS = (bool, int, float, complex, str, bytes)
-_MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
-_SEQUENCES = (list, tuple, set, frozenset, deque)
-_NAMESPACES = (argparse.Namespace, types.SimpleNamespace)
-_ATOMS = (Enum, PurePath, np.generic)
-_CODE = (type, types.FunctionType, types.BuiltinFunctionType)
 _Cached = functools._lru_cache_wrapper
 
 
@@ -50,7 +61,7 @@ def pack_code(
     known: Collection[str] = (),
     rebound: Collection[str] = (),
 ) -> bytes:
-    """Pickle user code, and what it uses of the names of `__main__`.
+    """Pickle user code, what it uses of the names of `__main__`, and the state of modules.
 
     Args:
         trainable: a function, a class or an import path.
@@ -63,25 +74,37 @@ def pack_code(
     """
     main = vars(sys.modules[_MAIN])
     with io.BytesIO() as file:
-        pickler = _Pickler(file, main, known)
+        makers = running_functions()
+        pickler = _Pickler(file, main, known, shared_containers(main, known, makers))
         _dump(pickler, (trainable, algorithm), "trainable", "inside the function")
         sizes = {"the trainable itself": file.tell()}
+        states = module_states(known, makers)
+        modules = {name: _packed_module(state, pickler) for name, state in states.items()}
+        outlines: dict[str, Outline] = {}
         # Values may have been changed since the top level has set them, and as cheaply as this we
         # cannot know which of them are used: by a function in a registry, for instance.
-        pickler.wanted += [name for name in _data_in(main, known) if name in known]
+        pickler.wanted += [name for name in data_in(main, known, makers) if name in known]
         for name in pickler.wanted:  # grows meanwhile: what is sent may use others
+            value = main[name]
             ours = name in rebound or name in known
-            if ours and not _can_be_sent(main[name], main, known):
-                _logger.warning("workers begin with another value of the global %r", name)
+            if ours and not pickler.can_send(value):
+                if name in rebound or is_data(value, known):
+                    _logger.warning("workers begin with another value of the global %r", name)
+                else:
+                    outlines[name] = outline_of(value)
                 continue
             start = file.tell()
             what = f"trainable: its global {name!r}"
-            _dump(pickler, (name, main[name]), what, "inside the function")
+            _dump(pickler, (name, *pickler.with_content(value)), what, "inside the function")
             sizes[f"the global {name!r}"] = file.tell() - start
         for name in known:
-            if attributes := _attributes(main.get(name), known):
-                pickler.dump((name, _Attributes(attributes)))
+            if attributes := attributes_of(main.get(name), _MAIN, known):
+                pickler.dump((name, _Attributes(attributes), None))
         pickler.dump(None)
+        settings = {
+            name: pickler.dumps(values) for name, values in settings_of_process(known).items()
+        }
+        pickler.dump((settings, modules, outlines))
         for what, size in sizes.items():
             if size > _LARGE_BYTES:
                 _logger.warning(
@@ -91,24 +114,78 @@ def pack_code(
         return file.getvalue()
 
 
-def unpack_code(packed: bytes) -> tuple[Any, Any]:
-    """Return what `pack_code` was given, and put what came with it into `__main__`."""
-    unpickler = pickle.Unpickler(io.BytesIO(packed))  # from our own driver
+def unpack_code(packed: bytes, *, warns: bool = True) -> tuple[Any, Any]:
+    """Return what `pack_code` was given, and put what came with it in its place.
+
+    The state of a module that is not imported yet is put there as soon as it is.
+
+    Args:
+        packed: what it returned.
+        warns: name what modules have not here, and could not be sent.
+    """
+    containers = ReceivedContainers()
+    unpickler = _Unpickler(packed, containers)
     code: tuple[Any, Any] = unpickler.load()
     main = vars(sys.modules[_MAIN])
     while (entry := unpickler.load()) is not None:
-        name, value = entry
-        if isinstance(value, _Attributes):
-            owner = main[name]
-            for attribute, sent in value.items():
-                setattr(owner, attribute, _updated(getattr(owner, attribute, None), sent))
+        name, *value = entry
+        if isinstance(value[0], _Attributes):
+            set_attributes(main[name], value[0])
         else:
-            main[name] = _updated(main.get(name), value)
+            main[name] = _received(*value)
+    # What follows is not unpickled before its module is there: it may need, and import, that.
+    settings, modules, outlines = unpickler.load()
+    for name, values in settings.items():
+        when_imported(name, partial(_apply_settings, packed=values))
+    for name, state in modules.items():
+        set_it = partial(_set_module, packed=state, containers=containers, warns=warns)
+        when_imported(name, set_it)
+    if warns:
+        warn_of_missing(sys.modules[_MAIN], outlines)
     return code
+
+
+def _packed_module(state: ModuleState, like: _Pickler) -> bytes:
+    """Pickle the state of a module, but for what cannot be."""
+    sent = {name: value for name, value in state.values.items() if like.can_send(value)}
+    missing = {n: outline_of(x) for n, x in state.values.items() if n not in sent}
+    values = {name: like.with_content(value) for name, value in sent.items()}
+    attributes = {n: a for n, a in state.attributes.items() if like.can_send(a)}
+    return like.dumps((values, attributes, {**state.outlines, **missing}))
+
+
+def _apply_settings(module: types.ModuleType, packed: bytes) -> None:
+    apply_settings(module, pickle.loads(packed))
+
+
+def _set_module(
+    module: types.ModuleType, packed: bytes, containers: ReceivedContainers, *, warns: bool
+) -> None:
+    values, attributes, outlines = _Unpickler(packed, containers).load()
+    for name, value in values.items():
+        setattr(module, name, _received(*value))
+    for name, sent in attributes.items():
+        if (owner := getattr(module, name, None)) is not None:
+            set_attributes(owner, sent)
+    if warns:
+        warn_of_missing(module, outlines)
+
+
+def _received(value: Any, content: Any) -> Any:
+    return value if content is None else updated(value, content)
 
 
 class _Attributes(dict[str, Any]):
     """Attributes of a class or function that the worker has by itself, as they are now."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, packed: bytes, containers: ReceivedContainers) -> None:
+        super().__init__(io.BytesIO(packed))  # from our own driver
+        self._containers = containers
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._containers.find(pid)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
@@ -127,11 +204,47 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
         cloudpickle.Pickler.dispatch_table,
     )
 
-    def __init__(self, file: io.BytesIO, main: dict[str, Any], known: Collection[str]) -> None:
+    def __init__(
+        self,
+        file: io.BytesIO,
+        main: dict[str, Any],
+        known: Collection[str],
+        shared: Mapping[int, SharedContainer],
+    ) -> None:
         super().__init__(file)
-        self._main, self._known = main, known
+        self._main, self._known, self._shared = main, known, shared
         self._followed: set[int] = set()
         self.wanted: list[str] = []
+
+    def dumps(self, value: Any) -> bytes:
+        """Pickle a value by itself, with the names of `__main__` that it uses wanted here."""
+        with io.BytesIO() as file:
+            other = _Pickler(file, self._main, self._known, self._shared)
+            other.wanted = self.wanted
+            other.dump(value)
+            return file.getvalue()
+
+    def can_send(self, value: Any) -> bool:
+        """Whether a value can be pickled, with all that it uses."""
+        trial = _Pickler(io.BytesIO(), self._main, self._known, self._shared)
+        try:
+            trial.dump(self.with_content(value))
+        except Exception:  # noqa: BLE001 - whatever it raises, it cannot
+            return False
+        return True
+
+    def with_content(self, value: Any) -> tuple[Any, Any]:
+        """Return a value and, where it is pickled as the name that it has, what is in it."""
+        return value, copy.copy(value) if id(value) in self._shared else None
+
+    def persistent_id(self, obj: Any) -> Any:
+        shared = self._shared.get(id(obj))
+        if shared is None:
+            return None
+        for module, name in shared.homes:
+            if module == _MAIN:
+                self._want(name)  # its content comes with it
+        return shared
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, (type, types.FunctionType, _Cached)) and obj.__module__ == _MAIN:
@@ -194,14 +307,6 @@ def _dump(pickler: _Pickler, thing: Any, what: str, where: str) -> None:
             f"{what}: cannot be sent to a worker process ({type(e).__name__}: {e}): "
             f"open files, locks and connections {where}, or use workers=0"
         ) from e
-
-
-def _can_be_sent(value: Any, main: dict[str, Any], known: Collection[str]) -> bool:
-    try:
-        _Pickler(io.BytesIO(), main, known).dump(value)
-    except Exception:  # noqa: BLE001 - whatever it raises, it cannot
-        return False
-    return True
 
 
 def _with_qualname(kind: type, *reduced: Any) -> tuple[Any, ...]:
@@ -268,88 +373,3 @@ def _find(scope: dict[str, Any], qualname: str) -> Any:
     for name in rest:
         found = getattr(found, name, None)
     return found
-
-
-def _data_in(scope: Mapping[str, Any], known: Collection[str]) -> list[str]:
-    """Return the names of data in a scope, but for functions and classes themselves."""
-    named = ((name, value) for name, value in scope.items() if not name.startswith("__"))
-    return [n for n, x in named if not isinstance(x, _CODE) and _is_data(x, known)]
-
-
-def _attributes(owner: Any, known: Collection[str]) -> dict[str, Any]:
-    """Return the data among the attributes of a class or function of `__main__`."""
-    if not isinstance(owner, (type, types.FunctionType)) or owner.__module__ != _MAIN:
-        return {}
-    # Members of an enumeration, fields with slots and the like are the business of their class.
-    plain = isinstance(owner, types.FunctionType) or type(owner) in (type, abc.ABCMeta)
-    return {name: vars(owner)[name] for name in _data_in(vars(owner), known)} if plain else {}
-
-
-def _is_data(value: Any, known: Collection[str]) -> bool:
-    """Whether a value is made of numbers, text, arrays and containers of them, and is not large.
-
-    Objects of the script's own classes and of dataclasses are such containers, if they have
-    nothing to say about how they are pickled; functions and classes count where the worker has
-    them, too.
-    """
-    left, n_seen = [value], 0
-    while left and n_seen <= _MOST_ITEMS:
-        one, n_seen = left.pop(), n_seen + 1
-        if _is_atom(one, known):
-            continue
-        inner = _parts(one)
-        if inner is None:
-            return False
-        left += inner
-    return not left  # else it is too large, or contains itself
-
-
-def _is_atom(value: Any, known: Collection[str]) -> bool:
-    if isinstance(value, _CODE):
-        shared = value.__module__ != _MAIN or value.__qualname__.split(".")[0] in known
-        return shared and "<" not in value.__qualname__  # of a lambda, or within a function
-    if isinstance(value, np.ndarray):
-        return not value.dtype.hasobject and value.size <= _MOST_ITEMS
-    return value is None or type(value) in _SCALARS or isinstance(value, _ATOMS)
-
-
-def _parts(value: Any) -> list[Any] | None:
-    """Return what a container consists of; None if it is none."""
-    kind = type(value)
-    if kind in _SEQUENCES:
-        return list(value)
-    if kind in _MAPPINGS:
-        return [getattr(value, "default_factory", None), *value, *value.values()]
-    simple = _holds_attributes(value) and not _pickles_itself(kind)
-    return [*vars(value).values()] if simple else None
-
-
-def _holds_attributes(value: Any) -> bool:
-    kind = type(value)
-    ours = kind in _NAMESPACES or kind.__module__ == _MAIN or is_dataclass(value)
-    return ours and hasattr(value, "__dict__")
-
-
-def _pickles_itself(kind: type) -> bool:
-    return any(
-        getattr(kind, name, None) is not getattr(object, name, None)
-        for name in ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
-    )
-
-
-def _updated(mine: Any, value: Any) -> Any:
-    """Return `value`, in the object that others may refer to already, if there is one."""
-    if type(mine) is not type(value):
-        return value
-    if isinstance(mine, (dict, set)):
-        mine.clear()
-        mine.update(value)
-    elif isinstance(mine, (list, deque)):
-        mine.clear()
-        mine.extend(value)
-    elif _holds_attributes(mine):
-        vars(mine).clear()
-        vars(mine).update(vars(value))
-    else:
-        return value
-    return mine

@@ -89,7 +89,9 @@ class WorkerProcess:
         self._said_over = self._overdue = False
         self._partial = dict.fromkeys(self.pipes, b"")
         self._lines: deque[str] = deque(maxlen=_LAST_LINES)
-        packed = pickle.dumps({**task, "options": {**task["options"], "name": self.name}})
+        # What concerns all workers one of them says.
+        task = {**task, "options": {**task["options"], "name": self.name}, "warns": slot == 0}
+        packed = pickle.dumps(task)
         self._send(len(packed).to_bytes(8, "little") + packed)
 
     def read(self) -> list[str]:

@@ -218,13 +218,28 @@ def _rerun(script: Script) -> None:
         ) from e
 
 
+def _carried() -> frozenset[str]:
+    """Return what is carried when a script calls or sets it."""
+    # Not in a worker: numpy comes with it, before the script has said how.
+    from evolvent.engines.place.modules import users_modules  # noqa: PLC0415
+    from evolvent.engines.place.settings import CARRIED  # noqa: PLC0415
+
+    attributes = {
+        f"{name}.{attribute}"
+        for name, module in users_modules().items()
+        for attribute, value in vars(module).items()
+        if not callable(value)
+    }
+    return CARRIED | attributes
+
+
 def _warn_of_unseen(script: Script | None, line: int | None) -> None:
     cells = running_cells() if script is None else None
     if cells is not None:
-        unseen = cells.unseen(sys.maxsize)
+        unseen = cells.unseen(sys.maxsize, carried=_carried())
         cure = "do it in the training code, too"
     else:
-        unseen = [] if script is None or line is None else script.unseen(line)
+        unseen = [] if script is None or line is None else script.unseen(line, carried=_carried())
         cure = 'put the run under `if __name__ == "__main__":`, and they do it too'
     if unseen:
         did = "the notebook has done" if script is None else f"{Path(script.path).name} does"

@@ -19,7 +19,7 @@ import sysconfig
 import tokenize
 import types
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,12 +68,18 @@ class Script:
         """The names that are bound by its top level only: a worker that runs it has them."""
         return frozenset(self._parts.bound - self._parts.bound_again)
 
-    def unseen(self, before: int) -> list[str]:
+    def unseen(self, before: int, *, carried: Collection[str] = ()) -> list[str]:
         """Return what top-level statements before a line do beyond import, define and set.
 
         Each as its source and line. It is what workers lack that do not run the top level.
+
+        Args:
+            before: the line.
+            carried: names of what is carried to workers when it is called or set, and of what is
+                before a dot of such, as `torch.set_default_dtype`, `decimal.getcontext()`.
         """
         tree = ast.parse(self.source)
+        origins = _origins(tree)
         functions = {s.name for s in tree.body if isinstance(s, ast.FunctionDef)}
         imported = {*_imported(tree), *vars(builtins)} - _evolvents(tree)
         return [
@@ -81,6 +87,7 @@ class Script:
             for statement in _statements(tree.body)
             if (statement.end_lineno or 0) < before
             and _changes_others(statement, imported, functions)
+            and not _is_carried(statement, origins, carried)
         ]
 
     def reruns(self, line: int | None) -> bool:
@@ -217,6 +224,17 @@ def main_line() -> int | None:
     return None
 
 
+def running_functions() -> frozenset[str]:
+    """Return the names of the functions of `__main__` in which this thread is, such as `main`."""
+    names: set[str] = set()
+    frame: types.FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_globals is vars(sys.modules[_MAIN]):
+            names.add(frame.f_code.co_qualname.split(".")[0])
+        frame = frame.f_back
+    return frozenset(names)
+
+
 class _Guard(ast.NodeTransformer):
     """Makes the guard false wherever the top level asks; in functions it stays as it is."""
 
@@ -265,6 +283,8 @@ def is_installed(path: str | None) -> bool:
     }
     places.discard(sysconfig.get_path("data"))  # the prefix: a user may work below it
     found = Path(path).resolve()
+    if not {"site-packages", "dist-packages"}.isdisjoint(found.parts):  # of another environment
+        return True
     return any(found.is_relative_to(Path(place).resolve()) for place in places)
 
 
@@ -301,6 +321,38 @@ def _root(node: ast.expr) -> str | None:
     while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else None
+
+
+def _is_carried(statement: ast.stmt, origins: Mapping[str, str], carried: Collection[str]) -> bool:
+    """Whether all that a statement calls or sets is among what is carried."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        changed = [statement.value.func]
+    elif isinstance(statement, ast.Assign):
+        changed = statement.targets
+    else:
+        return False
+    return all(
+        any(name == one or name.startswith((f"{one}.", f"{one}[")) for one in carried)
+        for name in (_whole_name(node, origins) for node in changed)
+    )
+
+
+def _whole_name(node: ast.expr, origins: Mapping[str, str]) -> str:
+    """Return `np.random.seed` as `numpy.random.seed`."""
+    first, dot, rest = ast.unparse(node).partition(".")
+    call = first.endswith("()") * "()"
+    return f"{origins.get(first.removesuffix('()'), first.removesuffix('()'))}{call}{dot}{rest}"
+
+
+def _origins(tree: ast.Module) -> dict[str, str]:
+    """Return what the names are that a script imports."""
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {a.asname: a.name for a in node.names if a.asname}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {a.asname or a.name: f"{node.module or ''}.{a.name}" for a in node.names}
+    return names
 
 
 def _imported(tree: ast.Module) -> set[str]:
