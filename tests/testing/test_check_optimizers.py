@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,6 +66,33 @@ def test_groups_that_all_take_the_new_value_pass() -> None:
         lambda job: torch_round(job, groups=2, applied=2), SPACE, metric="accuracy"
     )
     assert report["lr"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("budget", "verdicts"),
+    [
+        (1.5, {"contract": "ok", "repeats": "skip", "goes on": "skip", "lr": "skip"}),
+        (4.5, {"contract": "ok", "repeats": "skip", "goes on": "skip", "lr": "FAIL"}),
+        (7.5, {"contract": "ok", "repeats": "skip", "goes on": "skip", "lr": "FAIL"}),
+        (9.5, {"contract": "ok", "repeats": "ok", "goes on": "note", "lr": "skip"}),
+        (20.0, {"contract": "ok", "repeats": "ok", "goes on": "note", "lr": "FAIL"}),
+    ],
+)
+def test_the_most_useful_proofs_are_tried_within_a_budget(monkeypatch, budget, verdicts) -> None:
+    pytest.importorskip("torch")
+    rounds = []
+    clock = SimpleNamespace(monotonic=lambda: float(len(rounds)))  # a round takes a second
+    monkeypatch.setattr("evolvent.testing.check_lab.time", clock)
+
+    def timed(job: ev.Job):
+        rounds.append(job.id)
+        return torch_round(job, applied=0)
+
+    report = check_trainable(timed, SPACE, metric="accuracy", max_seconds=budget, only=[*verdicts])
+    assert {proof.name: proof.verdict for proof in report.proofs} == verdicts
+    assert len(rounds) <= budget
+    if report["lr"].verdict is Verdict.SKIPPED:
+        assert "; in round 0 the optimizer had lr 0.0" in report["lr"].seen
 
 
 def optax_round(job: ev.Job, *, applies: bool):

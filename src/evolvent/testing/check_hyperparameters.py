@@ -101,6 +101,15 @@ class HyperparameterProofs:
             return None
         return self._conclusion(name, [seen]) if seen.at_setup else None
 
+    def in_round_0(self, name: str) -> str:
+        """Return what the optimizers had in round 0, if they have such a setting, as a clause."""
+        given = self._lab.values.a.get(name)
+        for key, values in self._baseline.base.settings.items():
+            if _is(key, name, values, given):
+                setting = f"{setting_of(key)} {values[0]}"
+                return f"; in round 0 the optimizer had {setting}, given was {short(given)}"
+        return ""
+
     def _seen(self, name: str) -> Iterator[_Seen]:
         """Yield what attempts show, until one settles it."""
         for seen in self._attempts(name):

@@ -136,9 +136,12 @@ class Lab:
     trained: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
     _first_s: float = field(default=0.0, init=False)
-    _begun: float = field(default_factory=time.monotonic, init=False)
+    _begun: float = field(init=False)
     _runs: list[Run] = field(default_factory=list, init=False)
     _altered: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self._begun = time.monotonic()
 
     def runner(self) -> Runner:
         """Return one that moves its live object from member to member, if the study is known."""

@@ -116,41 +116,77 @@ class Proofs:
         yield contract
         if contract.verdict is Verdict.FAILED:
             return
+        self._draw_from(BaselineRuns(base, base, base))
+        if not self._lab.has_time(1):
+            yield from map(self._no_time, ["repeats", *(step.name for step in self._steps)])
+            return
         try:
-            pairs = [(base, self._lab.train(a, start=base)), self._pair()]
-            after = self._lab.train(a, start=pairs[1][1])
+            then = self._lab.train(a, start=base)
+            self._draw_from(BaselineRuns(base, then, then))
+            # Worth more than that rounds repeat is what can be read of hyperparameters without it.
+            reads = bool(then.settings) and any(step.name in a for step in self._steps)
+            if not self._lab.has_time(3 + _AFTER_LOADS * reads):
+                yield from self._read_only()
+                return
+            again = self._pair()
+            after = self._lab.train(a, start=again[1])
         except TrainingRaised as e:
             yield failed("goes on", f"training with a, from what was saved: {e}")
             return
         # The later pair: before, PyTorch may not have been there to be watched.
-        self._baseline = BaselineRuns(*pairs[1], after)
-        repeats = self._repeats(*pairs)
+        self._draw_from(BaselineRuns(*again, after))
+        repeats = self._repeats((base, then), again)
         yield repeats
-        self._hyperparameters = HyperparameterProofs(
-            self._lab, self._comparer, self._baseline, self._advice, self._moved, toml=self._toml
-        )
         objective = self._metric or next(iter(base.metrics), None)
         blind = objective is None and repeats.verdict is Verdict.FAILED
-        yield from self._blind() if blind or objective in self._comparer.unsteady else self._steps()
+        yield from self._blind() if blind or objective in self._comparer.unsteady else self._all()
+
+    def _draw_from(self, baseline: BaselineRuns) -> None:
+        self._baseline = baseline
+        self._hyperparameters = HyperparameterProofs(
+            self._lab, self._comparer, baseline, self._advice, self._moved, toml=self._toml
+        )
+
+    @property
+    def _steps(self) -> list[_Step]:
+        return [step for step in self._plan() if step.name in self._wanted]
+
+    def _no_time(self, name: str) -> Proof:
+        seen = self._hyperparameters.in_round_0(name)
+        return skipped(name, f"not done: it would pass {self._wanted.max_seconds:g} s{seen}")
+
+    def _read_only(self) -> Iterator[Proof]:
+        """Prove what optimizers show: nothing has to repeat for that, so it takes least."""
+        yield self._no_time("repeats")
+        for step in self._steps:
+            proof = None
+            if step.cost == 0:
+                proof = step.prove()
+            elif step.name in self._lab.values.a and self._lab.has_time(2):
+                proof = self._hyperparameters.prove_by_settings(step.name)
+            yield proof or self._no_time(step.name)
 
     def _blind(self) -> Iterator[Proof]:
         """Prove what can be proven where equal runs cannot be told from others."""
         for name in self._lab.values.a:
-            if name in self._wanted and self._lab.has_time(2):
-                yield from filter(None, [self._hyperparameters.prove_by_settings(name)])
+            if name in self._wanted:
+                if not self._lab.has_time(2):
+                    yield self._no_time(name)
+                elif proof := self._hyperparameters.prove_by_settings(name):
+                    yield proof
         yield note(
             "the rest",
             "not tried: equal runs cannot be told from others, but for what optimizers show",
         )
 
-    def _steps(self) -> Iterator[Proof]:
-        plan = [step for step in self._plan() if step.name in self._wanted]
+    def _all(self) -> Iterator[Proof]:
+        plan = self._steps
         for i, step in enumerate(plan):
             self._doing = step.name
             left = sum(later.cost for later in plan[i:]) * self._lab.rounds
             self._planned = self._lab.trained + left
             if not self._lab.has_time(step.cost):
-                yield skipped(step.name, f"not done: it would pass {self._wanted.max_seconds:g} s")
+                yield self._no_time(step.name)
             elif (proof := step.prove()) is not None:
                 yield proof
             self._lab.discard(but=self._baseline.runs)
@@ -193,15 +229,13 @@ class Proofs:
         self._on_progress(CheckProgress(self._doing, self._lab.trained, planned, seconds))
 
     def _hint(self) -> Iterator[Proof]:
-        rounds = (
-            4 + sum(s.cost for s in self._plan() if s.name in self._wanted)
-        ) * self._lab.rounds
+        rounds = (4 + sum(step.cost for step in self._steps)) * self._lab.rounds
         self._planned = 1 + rounds
         if (seconds := self._lab.round_s) > _LONG_S:
             yield note(
                 "time",
-                f"one round takes {seconds:.3g} s, all proofs about "
-                f"{rounds * seconds / 60:.0f} min",
+                f"the first round took {seconds:.3g} s, with all that it imported and compiled; if "
+                f"the others take as long, all proofs take {rounds * seconds / 60:.0f} min",
                 "shorten it where the environment has EVOLVENT_CHECK=1, such as to a few batches; "
                 "or name what to prove (only, skip), or give it a time (max_seconds)",
             )
