@@ -266,6 +266,7 @@ def test_another_target_replaces_the_old_one(tmp_path: Path) -> None:
         ({"lease_s": 0}, "lease_s: got 0"),
         ({"hang_s": -1.0}, "hang_s: got -1.0"),
         ({"wall_time_s": "1h"}, "wall_time_s: got '1h'"),
+        ({"grace_s": 0}, "grace_s: got 0"),
         ({"trainable": 3}, "wanted a function"),
         ({"trainable": object}, "must derive from ev.Trainable"),
         ({"trainable": ev.Trainable}, "lacks apply, load, save, setup, train"),

@@ -161,6 +161,7 @@ class Study:
         lease_s: float = 30.0,
         hang_s: float | None = 600.0,
         wall_time_s: float | None = None,
+        grace_s: float | None = None,
         params: Mapping[str, Any] | None = None,
         keep_alive: int = 1,
         log_dir: str | Path | None = None,
@@ -171,9 +172,9 @@ class Study:
         """Start the study or go on with it, until it is over; return what it has come to.
 
         Ctrl-C once (or SIGTERM, to this process or to all) finishes the running jobs and returns;
-        twice stops at once. Both, and kill -9, can be followed by another `run`. A worker ends as
-        any program does, with its `atexit` hooks, for up to ten seconds. A study that has reached
-        its target is over.
+        twice stops at once, and so does the end of `grace_s`. All three, and kill -9, can be
+        followed by another `run`. A worker ends as any program does, with its `atexit` hooks, for
+        up to ten seconds. A study that has reached its target is over.
 
         Args:
             trainable: a function of a `Job`, a `Trainable` class, or `"module:name"` of either.
@@ -189,6 +190,9 @@ class Study:
             hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang.
             wall_time_s: hand out no more jobs after so many seconds; with a worker's token, none to
                 this run.
+            grace_s: seconds that Ctrl-C or SIGTERM leaves to the running jobs; then they go back to
+                the queue, and count as no failure. Give less than a scheduler waits until it kills.
+                None: as long as they take.
             params: arguments by name for the training code: of its function, or of `setup` of its
                 class. They go to every worker: give the path of data and not the data.
             keep_alive: how many objects of a class a worker keeps, each with a model. With one it
@@ -225,6 +229,7 @@ class Study:
             lease_s=lease_s,
             hang_s=hang_s,
             wall_time_s=wall_time_s,
+            grace_s=grace_s,
             keep_alive=keep_alive,
             log_dir=log_dir,
             isolate_devices=isolate_devices,

@@ -13,8 +13,10 @@ from evolvent.cli.options import (
     EXIT_ERROR,
     EXIT_INTERRUPTED,
     WORDS,
+    Grace,
     StoreUrl,
     StudyChoice,
+    check_seconds,
 )
 from evolvent.cli.train import observer
 
@@ -59,6 +61,7 @@ def exec_(
         float | None,
         typer.Option(metavar="SECONDS", help="Kill a command that prints nothing for so long."),
     ] = None,
+    grace: Grace = None,
     once: Annotated[bool, typer.Option("--once", help="Run one job, in this process.")] = False,
     ignore_errors: Annotated[
         bool, typer.Option("--ignore-errors", help="Go on when members fail.")
@@ -114,8 +117,9 @@ def exec_(
         raise typer.BadParameter("wanted a command after --, such as: -- python train.py --lr {lr}")
     if once and workers > 1:
         raise typer.BadParameter(f"--once runs one job, and --workers asks for {workers} at a time")
-    _check_seconds("--lease", lease)
-    _check_seconds("--hang", hang)
+    check_seconds("--lease", lease)
+    check_seconds("--hang", hang)
+    check_seconds("--grace", grace)
     source = ctx.get_parameter_source("store")
     given = None if source is not None and source.name == "DEFAULT" else store
     study = _study(names or [], given, words, latest=latest)
@@ -128,6 +132,7 @@ def exec_(
         devices=tuple(device or ()),
         lease_s=lease,
         hang_s=None,
+        grace_s=grace,
         threads=threads or 1,
         threads_given=threads is not None,
     )
@@ -176,11 +181,6 @@ def _run_one(
     show_line(f"{id} is {job.state}: {job.error}")
     if not forgiving:
         raise typer.Exit(EXIT_ERROR)
-
-
-def _check_seconds(option: str, value: float | None) -> None:
-    if value is not None and not value > 0:
-        raise typer.BadParameter(f"{option}: got {value:g}, wanted seconds above 0")
 
 
 COMMANDS = (exec_,)

@@ -122,3 +122,24 @@ class StudyChoice:
 def split_names(names: str) -> list[str]:
     """Return names that stand in one text, with commas between them."""
     return [name.strip() for name in names.split(",") if name.strip()]
+
+
+Grace: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--grace", metavar="SECONDS", envvar="EVOLVENT_GRACE",
+        help="After SIGTERM or Ctrl-C, hand running jobs back after so long. "
+        "\\[default: finish them]",
+    ),
+]  # fmt: skip
+
+
+def check_seconds(option: str, value: float | None) -> float | None:
+    """Return the value of an option, if it is one.
+
+    Raises:
+        BadParameter: it is not above 0.
+    """
+    if value is not None and not value > 0:
+        raise typer.BadParameter(f"{option}: got {value:g}, wanted seconds above 0")
+    return value

@@ -23,8 +23,8 @@ _SETTINGS = (
     "name", "metric", "mode", "population", "rounds", "seed", "synchronous", "durability",
     "target", "max_failures", "trainable", "best",
 )  # fmt: skip
-_RUNNING = ("workers", "devices", "per_device", "threads", "wall_time_s", "keep_alive",
-    "log_dir", "isolate_devices",
+_RUNNING = ("workers", "devices", "per_device", "threads", "wall_time_s", "grace_s",
+    "keep_alive", "log_dir", "isolate_devices",
 )  # fmt: skip
 _TABLES = ("study", "space", "algorithm", "initial", "params")
 

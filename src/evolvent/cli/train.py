@@ -14,9 +14,11 @@ from evolvent.cli.options import (
     EXIT_INTERRUPTED,
     WORDS,
     AsJson,
+    Grace,
     StoreUrl,
     StudyChoice,
     StudyName,
+    check_seconds,
 )
 from evolvent.cli.render.output import print_json
 from evolvent.errors import ConfigError
@@ -84,6 +86,7 @@ class RunOptions(dict[str, Any]):
             float | None,
             typer.Option(metavar="SECONDS", help="Start no more jobs after so long."),
         ] = None,
+        grace: Grace = None,
         keep_alive: Annotated[
             int | None,
             typer.Option(min=0, metavar="N", help="Objects of a class that a worker keeps alive."),
@@ -104,6 +107,7 @@ class RunOptions(dict[str, Any]):
             "per_device": per_device,
             "threads": threads,
             "wall_time_s": wall_time,
+            "grace_s": grace,
             "keep_alive": keep_alive,
             "params": parsed_params(param),
             "log_dir": log_dir,
@@ -165,7 +169,7 @@ def run(
       trainable = "package.module:name"   # a function or class; or "file.py:name"
       # and, if you like: seed, synchronous, target, max_failures, durability,
       # best (such as "mean of 3", of a noisy metric),
-      # store, workers, devices, per_device, threads, wall_time_s
+      # store, workers, devices, per_device, threads, wall_time_s, grace_s
 
       \[space]
       lr = {type = "LogUniform", low = 1e-5, high = 1.0}
@@ -254,6 +258,7 @@ def worker(
     keep_alive: Annotated[
         int, typer.Option(min=0, metavar="N", help="Objects of a class that it keeps alive.")
     ] = 1,
+    grace: Grace = None,
     param: Annotated[list[str] | None, PARAM] = None,
 ) -> None:
     """Join a study that exists, train what is to be trained, and end with it.
@@ -277,6 +282,7 @@ def worker(
     options = LocalOptions(
         workers=1, devices=(device,) if device else (), lease_s=lease,
         threads=threads or 1, threads_given=threads is not None, keep_alive=keep_alive,
+        grace_s=check_seconds("--grace", grace),
     )  # fmt: skip
     params = parsed_params(param)
     result = opened.join(path, options=options, params=params, progress=observer(False))

@@ -48,6 +48,37 @@ class Drain(threading.Event):
         return self._asked
 
 
+class Grace:
+    """The time that a signal leaves to the main thread; then it is interrupted as by another one.
+
+    What runs there in code of another language is interrupted when that comes back to Python.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        """Args: seconds: as long; None: for ever."""
+        self._timer = None if seconds is None else threading.Timer(seconds, self._end)
+        self.is_over = False
+
+    def begin(self) -> None:
+        """Let it begin; once."""
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
+
+    def __enter__(self) -> Grace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None and self._timer.is_alive():
+            self._timer.cancel()
+            self._timer.join()  # or it would interrupt what comes later
+
+    def _end(self) -> None:
+        self.is_over = True
+        # To that thread, which may sleep: to the process, any might take it.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
 class _Handler:
     """Ours for one signal, and the one that was there before."""
 

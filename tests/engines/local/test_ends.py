@@ -138,14 +138,15 @@ def test_a_thread_that_goes_on_holds_up_no_hook(tmp_path: Path, home: Path) -> N
 class Script:
     """A driver and its workers in a session of their own, as a queue starts a job."""
 
-    def __init__(self, home: Path, trainable: str, *, workers: int) -> None:
+    def __init__(self, home: Path, trainable: str, *, workers: int, options: str = "") -> None:
         self._home = home
         script = f"""
             import os
             import evolvent as ev
             from tests.engines import ends
             study = ev.load_study(store=os.environ["EVOLVENT_TEST_STORE"])
-            print("interrupted", study.run(ends.{trainable}, workers={workers}).interrupted)
+            result = study.run(ends.{trainable}, workers={workers}, {options})
+            print("interrupted", result.interrupted)
         """
         self.process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(script)],
@@ -161,6 +162,12 @@ class Script:
 
     def wait_for_jobs(self, n: int) -> None:
         wait_until(lambda: len(list(self._home.glob("at-*"))) >= n)
+
+    def wait_until_it_finishes(self) -> None:
+        """Wait until it has said that it finishes the running jobs."""
+        assert self.process.stdout is not None  # opened as a pipe above
+        printed = iter(self.process.stdout.readline, "")
+        assert any("once more stops at once" in line for line in printed)
 
     def go(self) -> str:
         """Let training go on; return what the run printed to its end."""
@@ -215,3 +222,72 @@ def test_a_worker_that_alone_gets_a_signal_finishes_its_job_and_is_replaced(
     assert len(study.jobs("done")) == 12
     assert study.failures() == []
     assert_orderly(home, study)
+
+
+def assert_handed_back(study: ev.Study, reason: str, n: int) -> None:
+    """All jobs wait to be done, and the log says why `n` attempts came to nothing."""
+    assert {str(job.state) for job in study.jobs()} == {"queued"}
+    failures = [f.failure for f in study.failures()]
+    assert [str(failure.kind) for failure in failures] == ["returned"] * n
+    assert all(reason in failure.message for failure in failures)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_jobs_that_outlast_the_grace_go_back_to_the_queue(
+    tmp_path: Path, home: Path, workers: int
+) -> None:
+    study = new_study(tmp_path, max_failures=0)
+    script = Script(home, "waits_for_go", workers=workers, options="grace_s=0.2")
+    script.wait_for_jobs(max(1, workers))
+    for one in reversed(script.all()):  # to every process, as a scheduler sends it
+        one.send_signal(signal.SIGTERM)
+    printed, _ = script.process.communicate(timeout=30)
+    assert script.process.returncode == 0, printed
+    assert "once more stops at once, as do 0.2 s" in printed
+    assert "interrupted True" in printed
+    reason = "not finished within 0.2 s" if workers else "KeyboardInterrupt"
+    assert_handed_back(study, reason, max(1, workers))
+    assert study.run(ends.leaves_a_file_and_a_hook, workers=1, progress=False).best.score
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_jobs_that_end_within_the_grace_are_kept(tmp_path: Path, home: Path, workers: int) -> None:
+    study = new_study(tmp_path)
+    script = Script(home, "waits_for_go", workers=workers, options="grace_s=600")
+    script.wait_for_jobs(1)
+    script.process.send_signal(signal.SIGTERM)
+    script.wait_until_it_finishes()
+    assert "interrupted True" in script.go(), "and it waits for no more than the job"
+    assert len(study.jobs("done")) == 1
+    assert study.failures() == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_second_signal_ends_a_run_at_once(tmp_path: Path, home: Path, workers: int) -> None:
+    study = new_study(tmp_path, max_failures=0)
+    script = Script(home, "waits_for_go", workers=workers)
+    script.wait_for_jobs(max(1, workers))
+    script.process.send_signal(signal.SIGTERM)
+    script.wait_until_it_finishes()
+    script.process.send_signal(signal.SIGINT)  # of another kind: no repetition of the first
+    script.process.communicate(timeout=30)
+    assert script.process.returncode != 0
+    assert_handed_back(study, "" if workers else "KeyboardInterrupt", max(1, workers))
+
+
+def test_a_worker_that_joined_hands_its_job_back_after_the_grace(
+    tmp_path: Path, home: Path
+) -> None:
+    study = new_study(tmp_path, max_failures=0)
+    worker = subprocess.Popen(
+        [
+            sys.executable, "-m", "evolvent", "worker", f"sqlite:///{tmp_path}/e.db", "s",
+            "tests.engines.ends:waits_for_go", "--grace", "0.2",
+        ],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        start_new_session=True,
+    )  # fmt: skip
+    wait_until(lambda: list(home.glob("at-*")))
+    os.killpg(worker.pid, signal.SIGTERM)
+    assert worker.wait(timeout=30) == 130, "as of a command that was interrupted"
+    assert_handed_back(study, "not finished within 0.2 s", 1)

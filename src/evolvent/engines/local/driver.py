@@ -13,7 +13,14 @@ from typing import Any
 
 from evolvent.engines.local.inline import run_inline
 from evolvent.engines.local.lifecycle import collect_leftovers, release_dead, try_stop
-from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
+from evolvent.engines.local.options import (
+    LocalOptions,
+    RunOutcome,
+    deadline,
+    finishing,
+    out_of_grace,
+    out_of_time,
+)
 from evolvent.engines.local.pickling import pack_code
 from evolvent.engines.local.process import WorkerProcess
 from evolvent.engines.observer import Observer
@@ -27,6 +34,7 @@ from evolvent.store.connect import secret_url
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, StudyState
 
+_STOPPED = "the run was stopped"
 _TICK_S, _CHECK_EVERY_S = 0.05, 0.25
 _LEAST_SILENCE_S = 10.0  # at least so long without a sign of life, which comes once a second
 _EXTRA_CRASHES, _MAX_KILLS = 5, 25  # in a row, with no job finished in between
@@ -80,6 +88,7 @@ class _Driver:
         self._error: EvolventError | None = None
         self._interrupts = 0
         self._draining = False
+        self._grace_ends: float | None = None
         self._outcome = RunOutcome.OVER
         self._deaths = 0
         # The jobs at hand may use up all their attempts before the code is to blame.
@@ -99,7 +108,8 @@ class _Driver:
             for worker in self._workers:
                 worker.kill()
                 self._close(worker)
-            failure = Failure(FailureKind.RETURNED, "the run was stopped")
+            reason = out_of_grace(self._options.grace_s) if self._is_grace_over else _STOPPED
+            failure = Failure(FailureKind.RETURNED, reason)
             for worker in self._workers:
                 self._store.release(self._study, worker=worker.name, failure=failure)
         if self._error is not None:
@@ -129,6 +139,11 @@ class _Driver:
             self._selector.select(_TICK_S)
             if self._interrupts and self._outcome is not RunOutcome.INTERRUPTED:
                 self._drain_on_interrupt()
+            if self._is_grace_over:
+                self._observer.line(
+                    f"the running jobs go back: {out_of_grace(self._options.grace_s)}"
+                )
+                return
             for worker in list(self._workers):
                 self._check_worker(worker)
             if time.monotonic() - checked_at >= _CHECK_EVERY_S:
@@ -207,8 +222,13 @@ class _Driver:
 
     def _drain_on_interrupt(self) -> None:
         self._outcome = RunOutcome.INTERRUPTED
-        self._observer.line("finishing the running jobs; once more stops at once")
+        self._grace_ends = deadline(self._options.grace_s)
+        self._observer.line(finishing("jobs", self._options.grace_s))
         self._drain()
+
+    @property
+    def _is_grace_over(self) -> bool:
+        return self._grace_ends is not None and time.monotonic() > self._grace_ends
 
     def _drain(self) -> None:
         self._draining = True

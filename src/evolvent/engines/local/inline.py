@@ -10,10 +10,17 @@ from typing import Any
 
 from evolvent.core.records import JobId
 from evolvent.engines.local.lifecycle import release_dead, try_stop
-from evolvent.engines.local.options import LocalOptions, RunOutcome, deadline, out_of_time
+from evolvent.engines.local.options import (
+    LocalOptions,
+    RunOutcome,
+    deadline,
+    finishing,
+    out_of_grace,
+    out_of_time,
+)
 from evolvent.engines.local.output import lasting_output
 from evolvent.engines.observer import Observer
-from evolvent.engines.signals import Drain, handle_interrupts
+from evolvent.engines.signals import Drain, Grace, handle_interrupts
 from evolvent.engines.trainable import AnyTrainable, load_trainable
 from evolvent.engines.worker import Worker, WorkerOptions
 from evolvent.errors import StoreError
@@ -33,6 +40,7 @@ def run_inline(
     drain = Drain()
     until = deadline(options.wall_time_s)
     outcome, updated_at = RunOutcome.OVER, 0.0
+    grace = Grace(options.grace_s)
 
     # Looked at between jobs only: nobody else is here to watch the clock while one trains.
     def on_job(_: object) -> None:
@@ -51,11 +59,9 @@ def run_inline(
             raise KeyboardInterrupt
         outcome = RunOutcome.INTERRUPTED
         drain.set()
+        grace.begin()
         with contextlib.suppress(RuntimeError):  # the signal came amid a print of training code
-            observer.line("finishing the running job; once more stops at once")
-
-    def on_hang(job: object) -> None:
-        observer.line(f"{job} has not called heartbeat() for {options.hang_s} s")
+            observer.line(finishing("job", options.grace_s))
 
     worker_options = WorkerOptions(
         device=options.device(0),
@@ -64,15 +70,34 @@ def run_inline(
         keep_alive=options.keep_alive,
         overlap=False,  # all in this thread: `on_job` shows, and a debugger sees one thing
         on_job=on_job,
-        on_hang=on_hang,
+        on_hang=lambda job: observer.line(
+            f"{job} has not called heartbeat() for {options.hang_s} s"
+        ),
         drain=drain,
     )
     code = load_trainable(trainable)
-    with handle_interrupts(on_interrupt), _torch_threads(options), lasting_output():
+    with (
+        handle_interrupts(on_interrupt),
+        _torch_threads(options),
+        lasting_output(),
+        _within(grace, options.grace_s, observer),
+    ):
         Worker(store, study, code, worker_options).work()
     if outcome is RunOutcome.TIME:
         try_stop(store, study, reason=out_of_time(options.wall_time_s))
     return outcome
+
+
+@contextlib.contextmanager
+def _within(grace: Grace, grace_s: float | None, observer: Observer) -> Iterator[None]:
+    """Let the run end when the time is over that a signal has left to it."""
+    try:
+        with grace:
+            yield
+    except KeyboardInterrupt:
+        if not grace.is_over:  # the user's
+            raise
+        observer.line(f"the running job goes back: {out_of_grace(grace_s)}")
 
 
 @contextlib.contextmanager
@@ -130,7 +155,7 @@ def run_one_job(
         interrupted = True
         drain.set()
         with contextlib.suppress(RuntimeError):  # the signal came amid a print
-            show_line("finishing the running job; once more stops at once")
+            show_line(finishing("job", None))
 
     options = WorkerOptions(
         device=device, lease_s=lease_s, hang_s=None, overlap=False, on_job=on_job, drain=drain

@@ -43,6 +43,8 @@ class LocalOptions:
         lease_s: seconds after which the job of a silent worker is given to another.
         hang_s: seconds of silence after a first `job.heartbeat()` that count as a hang; None: any.
         wall_time_s: hand out no more jobs after so many seconds; None: no limit.
+        grace_s: so many seconds after Ctrl-C or SIGTERM running jobs go back to the queue; None:
+            they are finished, however long they take.
         keep_alive: live objects of a class that each worker keeps.
         log_dir: where what each worker prints goes into a file; None: it is shown.
         isolate_devices: let a worker see no CUDA device but its own, which is `cuda:0` for it.
@@ -55,6 +57,7 @@ class LocalOptions:
     lease_s: float = 30.0
     hang_s: float | None = 600.0
     wall_time_s: float | None = None
+    grace_s: float | None = None
     keep_alive: int = 1
     log_dir: Path | None = None
     isolate_devices: bool = False
@@ -113,7 +116,7 @@ def local_options(  # noqa: PLR0913 - what a user may ask of a run, by name
         keep_alive: as above.
         log_dir: as above; made if it is not there.
         isolate_devices: as above.
-        seconds: `lease_s`, `hang_s`, `wall_time_s`.
+        seconds: `lease_s`, `hang_s`, `wall_time_s`, `grace_s`.
 
     Raises:
         ConfigError: names the argument, what came and what was wanted.
@@ -182,9 +185,20 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def deadline(wall_time_s: float | None) -> float | None:
-    """Return when, on the monotonic clock, a wall time that starts now is used up."""
-    return None if wall_time_s is None else time.monotonic() + wall_time_s
+def deadline(seconds: float | None) -> float | None:
+    """Return when, on the monotonic clock, a time that starts now is used up; None: never."""
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def finishing(jobs: str, grace_s: float | None) -> str:
+    """Return what a run says when it has been asked to end."""
+    text = f"finishing the running {jobs}; once more stops at once"
+    return text if grace_s is None else f"{text}, as do {grace_s:g} s"
+
+
+def out_of_grace(grace_s: float | None) -> str:
+    """Return the reason for which running jobs are handed back."""
+    return f"not finished within {grace_s:g} s of the signal to end"
 
 
 def out_of_time(wall_time_s: float | None) -> str:
