@@ -292,6 +292,7 @@ def test_a_population_of_one_is_warned_of_unless_it_explores_by_itself() -> None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         PBT(NoExploit()).validate(SPACE_WITHOUT_ZERO, 1)
+        PBT(BinaryTournament(), explore_all=True).validate(SPACE_WITHOUT_ZERO, 1)
 
 
 def test_most_decisions_of_truncation_draw_nothing() -> None:

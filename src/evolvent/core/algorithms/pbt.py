@@ -202,7 +202,7 @@ class PBT:
         warn_of_zero_traps(self.explore_strategy, space)
         warn_of_large_steps(self.explore_strategy, space)
         warn_of_nothing_explored(self.explore_strategy, space)
-        warn_of_small_population(self.exploit_strategy, population)
+        warn_of_small_population(self.exploit_strategy, population, explore_all=self.explore_all)
 
     def _explore_own(self, why: str, me: Member, space: Space, rng: np.random.Generator) -> Keep:
         new = {**me.hyperparameters, **self.explore_strategy(me.hyperparameters, space, rng=rng)}
