@@ -15,12 +15,14 @@ from evolvent.errors import EvolventError
 
 def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "kept.csv").write_text("before")
-    with (
-        pytest.raises(EvolventError, match=r"kept\.csv: no room"),
-        replacing(tmp_path / "kept.csv") as aside,
-    ):
-        aside.write_text("half")
-        raise OSError("no room")
+
+    def break_off() -> None:
+        with replacing(tmp_path / "kept.csv") as aside:
+            aside.write_text("half")
+            raise OSError("no room")
+
+    with pytest.raises(EvolventError, match=r"kept\.csv: no room"):
+        break_off()
     assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
 
 

@@ -26,7 +26,7 @@ class WorkingDirectory:
         self._note()
 
     def __enter__(self) -> WorkingDirectory:
-        if not (self._is_here() and self._is_open()):
+        if not (self._is_current() and self._is_open()):
             self._close()
             self._note()
         return self
@@ -36,7 +36,7 @@ class WorkingDirectory:
 
     def restore(self) -> None:
         """Go back there."""
-        if self._is_here():
+        if self._is_current():
             return
         try:
             if self._is_open():
@@ -67,7 +67,7 @@ class WorkingDirectory:
         # Training code may close all that is open, and open something else of that number.
         return self._descriptor >= 0 and _identity(self._descriptor) == self._identity
 
-    def _is_here(self) -> bool:
+    def _is_current(self) -> bool:
         return self._identity is not None and _identity(".") == self._identity
 
 
