@@ -1,6 +1,8 @@
 """What the SQL store promises beyond the contract: speed that does not depend on size, caches."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from evolvent.store.sql import report as sql_work
 from evolvent.store.sql.rows import ID_STRIDE, LazyHyperparameters
 from evolvent.store.sqlite.database import SqliteDatabase
 from tests.contract.crew import RAISED, Crew
+from tests.contract.moving import eventful
 from tests.settings import study_record, there_are
 
 PER_REPORT = {
@@ -173,6 +176,20 @@ def test_studies_in_one_file_keep_their_logs_apart(store: Store) -> None:
         crew.train(0.5)
     assert [job.id for job in store.jobs(one.id, states=[JobState.DONE])] == ["m0r0", "m1r0"]
     assert [job.id for job in store.jobs(other.id, states=[JobState.DONE])] == ["m0r0"]
+
+
+def test_a_removed_study_leaves_no_row_in_any_table(store: Store, tmp_path: Path) -> None:
+    crew = eventful(store)
+    tables = ("member", "job", "point", "failure", "intervention", "pin")
+
+    def rows_left() -> dict[str, int]:
+        with closing(sqlite3.connect(tmp_path / "log.db")) as raw:
+            count = "SELECT count(*) FROM"
+            return {name: raw.execute(f"{count} {name}").fetchone()[0] for name in tables}
+
+    assert all(rows_left().values())
+    store.delete_study(crew.id)
+    assert rows_left() == dict.fromkeys(tables, 0)
 
 
 def test_a_removed_study_is_unknown_to_those_who_were_idle_on_it(store: Store) -> None:
