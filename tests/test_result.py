@@ -197,6 +197,15 @@ def test_a_study_in_a_notebook_shows_its_members_the_best_first():
     assert ["jobs", "3 of 6 finished, 1 of them failed, 2 queued, 1 cancelled"] in page.rows
 
 
+def test_a_study_in_a_notebook_says_whose_worker_is_lost():
+    made = crew(population=2, rounds=2)
+    made.claim("w0")
+    made.claim("w1", lease_s=-1.0)
+    page = Page(Study(made.store, made.id)._repr_html_())
+    assert sorted(row[2] for row in page.rows[-2:]) == ["lost", "running"]
+    assert ["jobs", "0 of 4 finished, 2 running (1 lost)"] in page.rows
+
+
 def test_a_result_in_a_notebook_shows_the_best_and_its_schedule():
     made = crew(population=1, rounds=2)
     made.train(0.25)

@@ -168,6 +168,10 @@ class ClaimsContract:
         assert crew.open(1).lease_until is None
         crew.report(lease, 0.5)
         assert {found.lease_until for found in store.jobs(crew.id)} == {None}
+        crew.train(0.5)
+        decided = crew.claim().job  # in this claim, as its round begins
+        assert decided.lease_until is not None
+        assert store.job(crew.id, decided.id) == decided
 
     def test_worker_is_lost_when_its_lease_ends_whether_others_ask_or_not(
         self, store: Store

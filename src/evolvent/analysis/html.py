@@ -84,15 +84,16 @@ def study_facts(status: StudyStatus) -> dict[str, Any]:
     best = None
     if status.best_value is not None:
         best = f"{_short(status.best_value)}{status.best_note} ({status.best})"
-    others = [f"{counts[s]} {s}" for s in JobState if s not in _FINISHED and counts[s]]
-    lost = [f"{status.lost} of them lost"] if status.lost else []
+    lost = {JobState.RUNNING: f" ({status.lost} lost)" if status.lost else ""}
+    unfinished = [s for s in JobState if s not in _FINISHED and counts[s]]
+    others = [f"{counts[s]} {s}{lost.get(s, '')}" for s in unfinished]
     failed = [f"{status.n_failed} of them failed"] if status.n_failed else []
     jobs = f"{status.n_finished} of {status.n_total} finished"
     return {
         f"best {record.metric}": best,
         "metric": f"{record.metric} ({record.mode})",
         "members": status.members,
-        "jobs": ", ".join([jobs, *failed, *others, *lost]),
+        "jobs": ", ".join([jobs, *failed, *others]),
         "algorithm": str(record.algorithm),
     }
 

@@ -66,6 +66,7 @@ JOBS = st.builds(
     JobRecord, st.integers(0, 10**9 - 1), st.integers(0, 10**9 - 1), st.sampled_from(JobState),
     VALUES, st.none() | JOB_IDS, TIMES, METRICS, st.none() | ADDRESSES, st.none() | ADDRESSES,
     COUNTS, TEXTS, st.none() | TEXTS, st.none() | TEXTS, TIMES, TIMES, st.sampled_from(Cause),
+    TIMES,
 )  # fmt: skip
 POINTS = st.builds(Point, NUMBERS, POINT_VALUES)
 SOME_POINTS = st.lists(POINTS, max_size=3)
@@ -237,6 +238,22 @@ def test_null_or_nothing_stands_for_the_default() -> None:
     lean = m.CLAIM.from_json({"worker": "w"}, "body")
     assert lean == m.CLAIM.from_json({"worker": "w", "lease_s": None, "wait_s": None}, "body")
     assert (lean.lease_s, lean.wait_s, lean.prefer, lean.key) == (m.LEASE_S, 0.0, None, None)
+
+
+def test_an_older_service_does_not_tell_of_leases_so_nobody_seems_lost() -> None:
+    job = JobRecord(0, 0, JobState.RUNNING, {}, worker="w", lease_until=5.0)
+    status = StudyStatus(
+        id=1, record=study_record(), state=StudyState.OPEN, counts={JobState.RUNNING: 1},
+        members=1, best=None, best_score=None, stopped=None, created_at=0.0, started_at=1.0,
+        changed_at=None, lost=1, read_at=9.0,
+    )  # fmt: skip
+    told_job, told = m.JOB.to_json(job), m.STATUS.to_json(status)
+    same = m.STATUS.from_json(told, "status")
+    assert (same.lost, same.lost_s(m.JOB.from_json(told_job, "job"))) == (1, 4.0)
+    del told_job["lease_until"], told["lost"], told["read_at"]
+    older = m.STATUS.from_json(told, "status")
+    assert (older.lost, older.lost_s(m.JOB.from_json(told_job, "job"))) == (0, None)
+    assert older.lost_s(job) is None
 
 
 def test_metrics_that_no_json_can_hold_are_words() -> None:
