@@ -2,8 +2,10 @@
 
 import gc
 import logging.handlers
+import os
 import queue
 import sqlite3
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -149,6 +151,23 @@ def said_while_waiting(
         waiting.result(timeout=30)
     assert said.queue.empty()
     return str(message)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o077, 0o600)])
+def test_who_may_write_is_for_the_umask_to_say(path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        store = open_store(f"sqlite:///{path}")
+        Crew(store).train(0.5)
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+        store.close()
+    finally:
+        os.umask(before)
+    directory = 0o777 & ~umask
+    names = ["log.db", "log.db-shm", "log.db-wal", "log.db.lock"]
+    assert modes == {**dict.fromkeys(names, mode), "log.checkpoints": directory}
+    made = [place for place in path.parent.glob("log.checkpoints/*/*") if place.is_dir()]
+    assert {stat.S_IMODE(place.stat().st_mode) for place in made} == {directory}
 
 
 # --- commits that fail ---------------------------------------------------------------------------

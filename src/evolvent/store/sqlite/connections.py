@@ -8,6 +8,7 @@ import os
 import sqlite3
 import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ _WAITS_S = 30.0
 _PAGE_BYTES = 2048  # a change rewrites, and all others read again, pages of which little differs
 _LOG_PAGES = 4000  # 8 MB: a page that changes often is written back once for many changes
 _SOUND = (3, 51, 3)
+_MODE = 0o666  # less what the umask takes
 
 _logger = logging.getLogger("evolvent")
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
@@ -61,6 +63,8 @@ class Connections:
                 self.lock.unlock()
 
     def _prepare(self, *, new: bool) -> None:
+        if new:
+            _make_file(self.path)
         connection = self._connect()
         if new:  # the page size counts only before the first write, which the next line is
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
@@ -247,6 +251,16 @@ os.register_at_fork(after_in_child=_abandon_all)
 
 def _first_wait_s() -> float:
     return min(SAYS_AFTER_S, _WAITS_S)
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty file unless it is there, with the rights that the umask leaves to others.
+
+    SQLite would leave the group none to write, whatever the umask; its log and the index of that
+    take theirs from the file.
+    """
+    with suppress(FileExistsError):  # not to be opened then: to close it would drop SQLite's locks
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE))
 
 
 def has_content(path: Path) -> bool:
