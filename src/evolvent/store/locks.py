@@ -151,8 +151,13 @@ def _said(path: Path) -> Iterator[None]:
 
 
 def _say(path: Path) -> None:
+    say_waiting(str(path), _holder(path))
+
+
+def say_waiting(what: str, holder: str) -> None:
+    """Say what is waited for, and who has it."""
     _logger.warning(
-        "waiting for %s, which %s holds: until that lets go of it, or ends", path, _holder(path)
+        "waiting for %s, which %s holds: until that lets go of it, or ends", what, holder
     )
 
 

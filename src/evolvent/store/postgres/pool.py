@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from evolvent.errors import StoreBusy, StoreError, StoreUnavailable
 from evolvent.store.postgres.errors import connection_lost, is_lost, translate_error
+from evolvent.store.postgres.lock_watch import LockWatch
 from evolvent.store.postgres.url import PostgresUrl
 
 _MAX_CONNECTIONS = 16
@@ -41,6 +42,7 @@ class Pool:
         self._lock = threading.Lock()
         self._pool: ConnectionPool[Connection] | None = None
         self._closed = False
+        self._watch = LockWatch(address)
         _ALIVE.add(self)
 
     def take(self) -> Connection:
@@ -54,7 +56,9 @@ class Pool:
         pool = self._opened()
         for _ in range(_TRIES):
             try:
-                return pool.getconn(timeout=_WAIT_S)
+                connection = pool.getconn(timeout=_WAIT_S)
+                self._watch.begin(connection)
+                return connection
             except PoolTimeout:
                 self._raise_cause()
             except PoolClosed:
@@ -66,6 +70,7 @@ class Pool:
 
     def give(self, connection: Connection) -> None:
         """Give a connection back, whatever is under way on it."""
+        self._watch.end(connection)
         try:
             _roll_back(connection)
         finally:
@@ -84,6 +89,7 @@ class Pool:
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
+        self._watch.close()
         if pool is not None:
             pool.close()
 
@@ -92,6 +98,7 @@ class Pool:
         # Neither used nor closed: to close one would end the session of the parent.
         _INHERITED.append(self._pool)
         self._pool, self._lock = None, threading.Lock()
+        self._watch = LockWatch(self._address)  # of the old one the thread is not here
         self._on_fork()
 
     def _opened(self) -> ConnectionPool[Connection]:

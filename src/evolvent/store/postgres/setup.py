@@ -15,6 +15,7 @@ from psycopg import Connection, Cursor, sql
 
 from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
 from evolvent.store.postgres.errors import translate_error
+from evolvent.store.postgres.lock_watch import LockWatch
 from evolvent.store.postgres.pool import connect, refused
 from evolvent.store.postgres.statements import StatementCache
 from evolvent.store.postgres.url import PLACE_VARIABLE, PostgresUrl
@@ -45,8 +46,10 @@ def prepare(address: PostgresUrl, *, create: bool) -> CheckpointRoot:
         connection = connect(address)
     except psycopg.Error as e:
         raise refused(e, address.url) from e
+    watch = LockWatch(address)
     try:
-        with closing(connection):
+        with closing(connection), closing(watch):
+            watch.begin(connection)
             _check_server(connection)
             bootstrap = Bootstrap(connection, address.schema)
             bootstrap.bring_up_to_date(create=create)
