@@ -32,7 +32,7 @@ class OutOfSpace(ConfigError):
 
 
 class UnknownName(ConfigError, LookupError):
-    """There is no field, metric, hyperparameter or file of that name."""
+    """There is no field, metric, hyperparameter, module, program or file of that name."""
 
 
 class UnknownStudy(EvolventError, LookupError):

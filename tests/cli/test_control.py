@@ -30,7 +30,7 @@ def test_push_goes_to_the_newest_study_when_none_is_named() -> None:
         (("step=fast",), 1, "fast"),
         (("step=nan",), 1, "nan"),
         (("optimizer.lr=2",), 1, "optimizer.lr"),
-        (('optimizer={"pace": 1}',), 1, "optimizer.pace"),
+        (('optimizer={"pace": 1}',), 3, "optimizer.pace"),
         (("hill", "step"), 2, "NAME=VALUE"),
         (("=1",), 2, "NAME=VALUE"),
         (("step=0.5", "step=0.6"), 2, "given twice"),
@@ -98,7 +98,7 @@ def test_model_that_was_trained_elsewhere_is_pushed_with_its_metrics(tmp_path: P
         ((*ALL, "--metrics", "height=high", "--checkpoint", "."), 2, "height"),
         ((*ALL, "--metrics", "height", "--checkpoint", "."), 2, "NAME=VALUE"),
         (("step=0.5", "--metrics", "height=1", "--checkpoint", "."), 1, "optimizer.lr: missing"),
-        ((*ALL, "--metrics", "height=1", "--checkpoint", "nowhere"), 1, "nowhere"),
+        ((*ALL, "--metrics", "height=1", "--checkpoint", "nowhere"), 3, "nowhere"),
     ],
 )
 def test_push_of_a_model_says_what_it_lacks(given: tuple[str, ...], code: int, told: str) -> None:

@@ -67,7 +67,7 @@ def test_option_goes_before_the_store_of_a_study_file(tmp_path: Path) -> None:
 
 def test_study_file_with_a_faulty_command_writes_nothing(tmp_path: Path) -> None:
     result = evolvent("exec", study_file(tmp_path, BY_COMMAND), "--", "sh", "{stride}")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "{stride}" in result.stderr
     assert "hyperparameters are step" in result.stderr
     assert not (tmp_path / "evolvent.db").exists()
@@ -89,8 +89,8 @@ def test_study_file_without_training_code_cannot_be_run(tmp_path: Path) -> None:
         (("a", "b", "--", "sh"), 2, "[STORE] STUDY"),
         (("hill", "--once", "--workers", "2", "--", "sh"), 2, "--once"),
         (("hill", "--hang", "0", "--", "sh"), 2, "--hang"),
-        (("hill", "--", "no-such-program"), 1, "no-such-program"),
-        (("hill", "--", "sh", "{stride}"), 1, "{stride}"),
+        (("hill", "--", "no-such-program"), 3, "no-such-program"),
+        (("hill", "--", "sh", "{stride}"), 3, "{stride}"),
         (("dale", "--", "sh"), 3, "dale"),
     ],
 )

@@ -147,6 +147,15 @@ def test_names_are_printed_on_a_terminal_that_lacks_their_letters(arguments: str
         ("best --store sqlite:///none.db", "there is no such file"),
         ("best --store sqlite:///none/none.db", "there is no directory"),
         ("token revoke nobody", "none is active"),
+        ('push hill optimizer={"pace":1}', "not in the space, wanted step, optimizer.lr"),
+        ("push hill step=0.5 optimizer.lr=0.1 --metrics height=1 --checkpoint none", "a directory"),
+        ("resume hill none:train", "no module 'none'"),
+        ("check tests.trainables:none --study hill", "has no attribute 'none'"),
+        ("replay hill none.py:train", "none.py is not there"),
+        ("worker sqlite:///evolvent.db hill none:train", "no module 'none'"),
+        ("check none:train --study hill", "no module 'none'"),
+        ("exec hill -- none.sh", "no program 'none.sh'"),
+        ("exec hill -- echo {speed}", "hyperparameters are step, optimizer.lr"),
     ],
 )
 def test_a_name_of_what_is_not_there_has_one_exit_code_and_one_line(

@@ -47,7 +47,8 @@ _EPILOG = """
   0    fine
   1    an error, told on stderr
   2    wrong usage
-  3    no such study, job, member, field, metric, token, store or file
+  3    no such study, job, member, hyperparameter, field, metric,
+       module, script, program, token, store or file
   130  interrupted"""
 
 

@@ -14,7 +14,7 @@ from evolvent.core.codec import decode, encode
 from evolvent.core.distributions import DISTRIBUTIONS, Constant, Distribution, Listed
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.values import copied, from_json, is_number, text_of, to_json
-from evolvent.errors import ConfigError, OutOfSpace
+from evolvent.errors import ConfigError, OutOfSpace, UnknownName
 from evolvent.validation import invalid, warn
 
 _KINDS = tuple(DISTRIBUTIONS.values())
@@ -211,7 +211,8 @@ class Space(Mapping[str, Distribution]):
         unknown = [name for name in flat if name not in self._fields]
         if unknown:
             names = ", ".join(self._fields)
-            raise _outside(unknown[0], f"not in the space, wanted {names}")
+            problem = f"not in the space, wanted {names}"
+            raise _outside(unknown[0], problem) from UnknownName(unknown[0])
         result: dict[str, Value] = {}
         for name, distribution in self._fields.items():
             if name in flat:

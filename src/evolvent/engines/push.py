@@ -9,7 +9,7 @@ from typing import Any
 
 from evolvent.core.records import JobId
 from evolvent.engines.runner import judge
-from evolvent.errors import CheckpointMissing, ConfigError, TrainableError
+from evolvent.errors import CheckpointMissing, ConfigError, TrainableError, UnknownName
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, Report
@@ -77,7 +77,8 @@ def _push(
 
 def _check_directory(directory: Path) -> None:
     if not directory.is_dir():
-        raise ConfigError(f"checkpoint: got {directory}, wanted a directory with the model's files")
+        kind = ConfigError if directory.exists() else UnknownName
+        raise kind(f"checkpoint: got {directory}, wanted a directory with the model's files")
     try:
         found = tree.listing(directory)  # refuses links that lead out, by the user's names
     except OSError as e:

@@ -23,7 +23,7 @@ from evolvent.engines.place.script import (
     running_script,
     script_of,
 )
-from evolvent.errors import ConfigError
+from evolvent.errors import ConfigError, UnknownName
 from evolvent.store.records import Failure
 from evolvent.validation import check_path, cut
 
@@ -150,11 +150,11 @@ def _import(path: str) -> Any:
     try:
         return attrgetter(name)(importlib.import_module(module_name))
     except ModuleNotFoundError as e:
-        raise ConfigError(
+        raise UnknownName(
             f"trainable {path!r}: no module {e.name!r}: run where it lies, or install it"
         ) from e
     except AttributeError as e:
-        raise ConfigError(f"trainable {path!r}: {e}") from e
+        raise UnknownName(f"trainable {path!r}: {e}") from e
 
 
 def import_path(trainable: Any) -> str | None:
@@ -191,7 +191,7 @@ def check_importable(path: str) -> None:
     except (ImportError, ValueError):
         found = None
     if found is None:
-        raise ConfigError(
+        raise UnknownName(
             f"trainable {path!r}: no module {module!r}: run where it lies, or install it"
         )
 

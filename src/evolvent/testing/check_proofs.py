@@ -10,7 +10,7 @@ from typing import Any
 
 from evolvent.engines.runner import Runner
 from evolvent.engines.trainable import Trainable, class_of
-from evolvent.errors import ConfigError
+from evolvent.errors import UnknownName
 from evolvent.testing.check_advice import Advice, Form
 from evolvent.testing.check_compare import BaselineRuns, Comparer
 from evolvent.testing.check_hyperparameters import HyperparameterProofs
@@ -220,7 +220,7 @@ class Proofs:
         names = [*_PREREQUISITES, *(step.name for step in self._plan())]
         for name in (*self._wanted.only, *self._wanted.skip):
             if name not in names:
-                raise ConfigError(f"no proof {name!r}: there are {', '.join(names)}")
+                raise UnknownName(f"no proof {name!r}: there are {', '.join(names)}")
 
     def _tell(self) -> None:
         left = max(0, self._planned - self._lab.trained)

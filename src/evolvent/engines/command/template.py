@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.values import text_of
-from evolvent.errors import ConfigError
+from evolvent.errors import ConfigError, UnknownName
 from evolvent.validation import cut
 
 JOB_VALUES = (
@@ -144,7 +144,7 @@ def _resolve(name: str, word: str, names: Collection[str]) -> str:
         return f"{ALL}.{full}"
     if name == ALL or name in JOB_VALUES:
         return name
-    raise ConfigError(
+    raise UnknownName(
         f"command: {cut(word)}: unknown placeholder {{{name}}}: hyperparameters are "
         f"{', '.join(names)}; {ALL} is all of them; a job has {', '.join(JOB_VALUES)}; "
         "write {{ and }} for braces"

@@ -20,7 +20,7 @@ from evolvent.engines.command.template import JOB_VALUES, Template, variable
 from evolvent.engines.job import Job
 from evolvent.engines.place import copies
 from evolvent.engines.signals import asked_to_end, killed_from_outside, signal_name
-from evolvent.errors import ConfigError, TrainableError
+from evolvent.errors import ConfigError, TrainableError, UnknownName
 from evolvent.store.records import Failure, FailureKind
 
 METRICS_FILE = "metrics.json"
@@ -164,7 +164,7 @@ def check_command(words: Sequence[str], space: Space) -> Template:
     if os.path.isfile(program):
         raise ConfigError(f"command: {program!r} may not be executed: chmod +x it")
     hint = ": for a line of shell, say: -- sh -c '…'" if any(map(str.isspace, program)) else ""
-    raise ConfigError(f"command: no program {program!r} here or on the PATH{hint}")
+    raise UnknownName(f"command: no program {program!r} here or on the PATH{hint}")
 
 
 @contextmanager

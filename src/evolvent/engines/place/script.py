@@ -25,7 +25,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evolvent.errors import ConfigError
+from evolvent.errors import ConfigError, UnknownName
 
 _MAIN = "__main__"
 _GLOBAL_OPS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"})
@@ -193,8 +193,10 @@ def script_of(path: str) -> Script:
     file = path.rpartition(":")[0]
     script = read_script(file)
     if script is None:
-        what = "cannot be read as Python" if os.path.exists(file) else "is not there"
-        raise ConfigError(f"trainable {path!r}: the script {os.path.abspath(file)} {what}")
+        there = os.path.exists(file)
+        what = "cannot be read as Python" if there else "is not there"
+        kind = ConfigError if there else UnknownName
+        raise kind(f"trainable {path!r}: the script {os.path.abspath(file)} {what}")
     return script
 
 
