@@ -22,6 +22,7 @@ from evolvent.cli.options import (
 )
 from evolvent.cli.render.output import print_json
 from evolvent.errors import ConfigError
+from evolvent.validation import cut
 
 if TYPE_CHECKING:
     from evolvent.display.progress import Progress
@@ -48,7 +49,7 @@ def parsed_params(given: list[str] | None) -> dict[str, Any] | None:
     for item in given or ():
         name, equals, text = item.partition("=")
         if not equals or not name.isidentifier():
-            raise typer.BadParameter(f"--param: got {item!r:.80}, wanted NAME=VALUE")
+            raise typer.BadParameter(f"--param: got {cut(item)}, wanted NAME=VALUE")
         try:
             params[name] = json.loads(text)
         except ValueError:  # a path, a word

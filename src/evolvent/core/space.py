@@ -15,7 +15,7 @@ from evolvent.core.distributions import DISTRIBUTIONS, Constant, Distribution, L
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.values import copied, from_json, is_number, text_of, to_json
 from evolvent.errors import ConfigError, OutOfSpace, UnknownName
-from evolvent.validation import invalid, warn
+from evolvent.validation import cut, invalid, warn
 
 _KINDS = tuple(DISTRIBUTIONS.values())
 _EMPTY_GROUP = Constant({})
@@ -41,7 +41,7 @@ class Space(Mapping[str, Distribution]):
         for name, distribution in fields.items():
             _check_name(name, fields)
             if not isinstance(distribution, _KINDS):
-                problem = f"got {distribution!r:.80}, {_remedy(distribution)}"
+                problem = f"got {cut(distribution)}, {_remedy(distribution)}"
                 raise invalid(name, problem, within="space: ")
         self._fields = dict(fields)
 
@@ -57,7 +57,7 @@ class Space(Mapping[str, Distribution]):
         if isinstance(nested, Space):
             return nested
         if not isinstance(nested, Mapping):
-            raise invalid("space", f"got {nested!r:.80}, wanted a dict of names")
+            raise invalid("space", f"got {cut(nested)}, wanted a dict of names")
         fields = {name: _distribution(name, value) for name, value in _walk(nested, whole=True)}
         there = any(type(d) is not Constant or d != _EMPTY_GROUP for d in fields.values())
         return cls(fields if there else {})
@@ -150,7 +150,7 @@ class Space(Mapping[str, Distribution]):
         """
         if not isinstance(nested, Mapping):
             raise OutOfSpace(
-                f"hyperparameters: got {nested!r:.80}, wanted a dict of names",
+                f"hyperparameters: got {cut(nested)}, wanted a dict of names",
                 field="hyperparameters",
             )
         flat: dict[str, Any] = {}
@@ -168,7 +168,7 @@ class Space(Mapping[str, Distribution]):
     def from_json(cls, data: Mapping[str, Any]) -> Space:
         """Undo `to_json`; groups and constants may also be written plainly, as in a TOML file."""
         if not isinstance(data, Mapping):
-            raise invalid("space", f"got {data!r:.80}, wanted names with distributions")
+            raise invalid("space", f"got {cut(data)}, wanted names with distributions")
         fields: dict[str, Any] = {}
         for name, value in _walk_json(data):
             if isinstance(value, Mapping) and value:
@@ -259,9 +259,9 @@ def _warn_of_range(name: str, value: Any) -> None:
     low, high = value
     if low < high and (low <= 0 or high / low >= _WIDE):
         warn(
-            f"space: {name}: the tuple {value!r:.80} is one value, which every member gets: if a "
+            f"space: {name}: the tuple {cut(value)} is one value, which every member gets: if a "
             "range is meant, write ev.Uniform(low, high) or ev.LogUniform(low, high); if not, "
-            f"ev.Constant({value!r:.80})",
+            f"ev.Constant({cut(value)})",
             LooksLikeRange,
         )
 
@@ -321,7 +321,7 @@ def _names_a_distribution(value: Any) -> bool:
 def _check_name(name: Any, fields: Mapping[str, Any]) -> None:
     parts = name.split(".") if isinstance(name, str) else [""]
     if not all(part.strip() for part in parts):
-        raise invalid("space", f"got the name {name!r:.80}, wanted a string that is not empty")
+        raise invalid("space", f"got the name {cut(name)}, wanted a string that is not empty")
     for end in range(1, len(parts)):
         group = ".".join(parts[:end])
         if group in fields:
@@ -339,7 +339,7 @@ def _walk(
         if not isinstance(name, str) or not name or (whole and "." in name):
             raise invalid(
                 "space",
-                f"got the name {name!r:.80}, wanted a string that is not empty and has no "
+                f"got the name {cut(name)}, wanted a string that is not empty and has no "
                 "dots (nest dicts instead)",
             )
         if isinstance(value, Mapping) and value and prefix + name not in leaves:

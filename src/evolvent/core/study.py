@@ -18,6 +18,7 @@ from evolvent.validation import (
     check_name,
     check_number,
     check_path,
+    cut,
     invalid,
 )
 
@@ -171,4 +172,4 @@ def _check_best(best: Any) -> str:
     if isinstance(best, str) and re.fullmatch(BEST_PATTERN, best):
         return best
     wanted = 'wanted "score", or "mean of N" with N from 2 to 100, such as "mean of 3"'
-    raise invalid("best", f"got {best!r:.80}, {wanted}")
+    raise invalid("best", f"got {cut(best)}, {wanted}")

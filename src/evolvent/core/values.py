@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from evolvent.core.records import Value
-from evolvent.validation import check_number, invalid
+from evolvent.validation import check_number, cut, invalid
 
 MOST = 10_000
 """So many characters of JSON one value may have: every job of a study is stored with it."""
@@ -152,7 +152,7 @@ def _checked(owner: str, given: Any, *, depth: int) -> Any:
     if _is_scalar(given):
         return _scalar(owner, given)
     if depth > _DEEPEST:
-        raise invalid(owner, f"got {given!r:.80}, wanted at most {_DEEPEST} levels")
+        raise invalid(owner, f"got {cut(given)}, wanted at most {_DEEPEST} levels")
     if isinstance(given, (np.ndarray, np.generic)):
         return _checked(owner, given.tolist(), depth=depth)
     if isinstance(given, (list, tuple)):
@@ -160,9 +160,9 @@ def _checked(owner: str, given: Any, *, depth: int) -> Any:
         return tuple(inner) if isinstance(given, tuple) else inner
     if isinstance(given, Mapping):
         if not all(isinstance(name, str) for name in given):
-            raise invalid(owner, f"got {given!r:.80}, wanted names that are strings")
+            raise invalid(owner, f"got {cut(given)}, wanted names that are strings")
         return {str(name): _checked(owner, x, depth=depth + 1) for name, x in given.items()}
-    raise invalid(owner, f"got {given!r:.80}, {_remedy(given)}")
+    raise invalid(owner, f"got {cut(given)}, {_remedy(given)}")
 
 
 def _remedy(given: Any) -> str:

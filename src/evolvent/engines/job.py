@@ -14,6 +14,7 @@ from evolvent.engines.metrics import kept_numbers, plain_number
 from evolvent.errors import LeaseLost, TrainableError
 from evolvent.store.checkpoints.files import copy_tree
 from evolvent.store.records import Point
+from evolvent.validation import cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +127,7 @@ class Job:
         """
         at = plain_number(step)
         if at is None or not math.isfinite(at):
-            raise TrainableError(f"job.log(step={step!r:.80}): the step must be a finite number")
+            raise TrainableError(f"job.log(step={cut(step)}): the step must be a finite number")
         self._points.append(Point(float(at), kept_numbers(values, study=self.study)))
         self.heartbeat()
 

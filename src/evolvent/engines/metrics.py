@@ -15,7 +15,7 @@ import numpy as np
 
 from evolvent.errors import TrainableError
 from evolvent.store.codec.fields import DEEPEST, NOT_FINITE
-from evolvent.validation import utf8_text
+from evolvent.validation import cut, utf8_text
 
 MOST = 2**16
 """So many characters of JSON one report may hold beside its numbers."""
@@ -75,7 +75,7 @@ def kept_numbers(values: Mapping[Any, Any], *, study: str) -> dict[str, float]:
         if isinstance(value, (float, int)):
             found[name] = value
         else:
-            _warn(study, name, f"a point takes numbers, got {value!r:.80}")
+            _warn(study, name, f"a point takes numbers, got {cut(value)}")
     return found
 
 
@@ -92,7 +92,7 @@ def _flat(values: Mapping[Any, Any], *, study: str, prefix: str = "") -> Iterato
         text = _key(key)
         name = f"{prefix}{text}"
         if text is None:
-            _warn(study, f"{prefix}{key!r:.80}", "a name must be a text or a number")
+            _warn(study, f"{prefix}{cut(key)}", "a name must be a text or a number")
         elif not isinstance(value, Mapping) or not value:
             yield name, value
         elif name.count(".") >= DEEPEST:
@@ -145,7 +145,7 @@ def _number(value: Any) -> float:
     try:
         return _number(_item(value) if hasattr(value, "item") else float(value))
     except (ArithmeticError, ValueError, TypeError) as e:
-        raise _Unfit(f"got {type(value).__name__} {value!r:.80}") from e
+        raise _Unfit(f"got {type(value).__name__} {cut(value)}") from e
 
 
 def _of_array(value: Any) -> Any:
@@ -182,7 +182,7 @@ def _known(value: Any) -> Any:
 
 
 def _described(value: Any, plain: Any) -> str:
-    got = f"got {type(value).__name__} {value!r:.80}"
+    got = f"got {type(value).__name__} {cut(value)}"
     if plain is None:
         return f"{got}: where there is none, return NaN, and only this member has failed"
     return got if isinstance(value, (str, list, tuple, dict)) else f"{got}, more than one element"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from evolvent.errors import StoreError
 from evolvent.store.records import MemberView, StudyStatus
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 _METHODS = ("start", "update", "line", "finish", "close")
 
@@ -100,7 +100,7 @@ def guarded(observer: Observer) -> Observer:
     if any(not callable(getattr(observer, method, None)) for method in _METHODS):
         raise invalid(
             "progress",
-            f"got {observer!r:.80}, wanted True, False, or an observer with the methods "
+            f"got {cut(observer)}, wanted True, False, or an observer with the methods "
             f"{', '.join(_METHODS)}",
         )
     return _GuardedObserver(observer)

@@ -18,7 +18,7 @@ from evolvent.engines.place.working_directory import WorkingDirectory
 from evolvent.engines.trainable import AnyTrainable, class_of
 from evolvent.errors import EvolventError, TrainableError
 from evolvent.store.records import Failure, FailureKind
-from evolvent.validation import cut_middle
+from evolvent.validation import cut, cut_middle
 
 _MOST_CALLS, _FIRST_CALLS = 1000, 20
 _MOST_NAMES = 500
@@ -96,7 +96,7 @@ def judge(returned: Any, study: StudyRecord) -> Verdict:
     wanted = f"wanted a dict with the metric of study {study.name!r}: {{{study.metric!r}: value}}"
     if not isinstance(returned, Mapping):
         kind = type(returned).__name__
-        got = "nothing (None)" if returned is None else f"{kind} {returned!r:.80}"
+        got = "nothing (None)" if returned is None else f"{kind} {cut(returned)}"
         raise TrainableError(f"training returned {got}: {wanted}")
     metrics = kept_metrics(returned, study=study.name, objective=study.metric)
     if study.metric not in metrics:

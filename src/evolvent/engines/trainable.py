@@ -106,7 +106,7 @@ def with_params(trainable: Any, params: Mapping[str, Any] | None) -> Any:
     if params is None:
         return trainable
     if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
-        raise ConfigError(f"params: got {params!r:.80}, wanted a dict of arguments by name")
+        raise ConfigError(f"params: got {cut(params)}, wanted a dict of arguments by name")
     if isinstance(trainable, str):
         return PathWithParams(trainable, dict(params))
     return functools.partial(trainable, **params)

@@ -85,5 +85,5 @@ def as_number(value: Any, expected: str) -> float:
     plain = unboxed(value)
     number = float(plain) if is_number(plain) else float("nan")
     if number != number:  # noqa: PLR0124 - that is how one asks for NaN
-        raise OutOfSpace(f"got {value!r:.80}, wanted {expected}")
+        raise OutOfSpace(f"got {cut(value)}, wanted {expected}")
     return number

@@ -15,7 +15,7 @@ from evolvent.core.records import Value
 from evolvent.core.rng import draw_index
 from evolvent.core.values import checked_value, copied, identity, stored
 from evolvent.errors import OutOfSpace
-from evolvent.validation import check_number, invalid
+from evolvent.validation import check_number, cut, invalid
 
 
 class _Exact(Checked):
@@ -70,7 +70,7 @@ class _Listed(_Exact):
         for place, there in enumerate(self.values):
             if identity(there) == wanted:
                 return place
-        raise OutOfSpace(f"got {value!r:.80}, wanted {self.expected}")
+        raise OutOfSpace(f"got {cut(value)}, wanted {self.expected}")
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -161,12 +161,12 @@ class Constant(_Exact):
     def given(self, value: Any) -> Value:
         """Return a copy of the constant as it was given: a list or a tuple; likewise."""
         if identity(value) != identity(self.value):
-            raise OutOfSpace(f"got {value!r:.80}, wanted {self.expected}")
+            raise OutOfSpace(f"got {cut(value)}, wanted {self.expected}")
         return copied(self.value)
 
     @property
     def expected(self) -> str:
-        return f"the constant {self.value!r:.80}"
+        return f"the constant {cut(self.value)}"
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not Constant:
@@ -183,9 +183,9 @@ def _listed(owner: str, values: Any) -> tuple[Value, ...]:
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         order = ", which has no order" if isinstance(values, (set, frozenset)) else ""
         raise invalid(
-            f"{owner}.values", f"got {values!r:.80}{order}, wanted a list of one or more values"
+            f"{owner}.values", f"got {cut(values)}{order}, wanted a list of one or more values"
         )
     plain = tuple(checked_value(owner, value) for value in values)
     if len(set(map(identity, plain))) < len(plain):
-        raise invalid(f"{owner}.values", f"got {values!r:.80}, wanted each value once")
+        raise invalid(f"{owner}.values", f"got {cut(values)}, wanted each value once")
     return plain

@@ -15,7 +15,7 @@ from evolvent.core.explore.protocol import Explore
 from evolvent.core.explore.resample import Resample
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.space import Space
-from evolvent.validation import invalid
+from evolvent.validation import cut, invalid
 
 ExploreLike: TypeAlias = Explore | Sequence["ExploreLike"] | Mapping[str, "ExploreLike"]
 """A strategy; a sequence of them, applied in turn; or strategies by name of hyperparameter."""
@@ -97,7 +97,7 @@ def as_explore(given: ExploreLike, name: str | None = None) -> Explore:
     if isinstance(given, type) or not callable(given) or not hasattr(given, "validate"):
         wanted = "a strategy such as Perturb(), a list of them, or a dict by hyperparameter"
         whose = "" if name is None else f" for {name}"
-        raise invalid("explore", f"got {given!r:.80}{whose}, wanted {wanted}")
+        raise invalid("explore", f"got {cut(given)}{whose}, wanted {wanted}")
     return given
 
 

@@ -16,7 +16,7 @@ from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.rng import realised, stream
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError, DecisionError
-from evolvent.validation import cut_middle, invalid, warn
+from evolvent.validation import cut, cut_middle, invalid, warn
 
 _MOST = 10_000  # characters of what a function raises, and of its traceback
 _TRIALS = 16
@@ -65,12 +65,12 @@ class CustomExplore:
         if isinstance(fn, str):
             if not all(fn.partition(":")):
                 raise invalid(
-                    "CustomExplore.fn", f"got {fn!r:.120}, wanted a path 'module:function'"
+                    "CustomExplore.fn", f"got {cut(fn, 120)}, wanted a path 'module:function'"
                 )
             stored = fn
         elif not callable(fn):
             raise invalid(
-                "CustomExplore.fn", f"got {fn!r:.80}, wanted a function or its import path"
+                "CustomExplore.fn", f"got {cut(fn)}, wanted a function or its import path"
             )
         else:
             stored = _stored_name(fn)
@@ -140,7 +140,7 @@ class CustomExplore:
             new = _plain(new)
             moved = {**mine, **space.clip(new)}
         except ConfigError as e:
-            raise DecisionError(f"{self!r} returned {new!r:.200}: {e}", field=e.field) from e
+            raise DecisionError(f"{self!r} returned {cut(new, 200)}: {e}", field=e.field) from e
         except Exception as e:  # whatever reading it comes to, no finished round may be lost
             kind = type(returned).__name__
             problem = f"{self!r} returned a {kind} that cannot be read: {_describe(e)}"
@@ -153,7 +153,7 @@ class CustomExplore:
         try:
             return self._move(mine, space, rng)
         except DecisionError as e:
-            problem = f"tried on {space.nest(mine)!r:.300}: {e}"
+            problem = f"tried on {cut(space.nest(mine), 300)}: {e}"
             raise invalid("explore", problem) from e.__cause__
 
     def _check_arguments(self) -> None:
@@ -230,5 +230,5 @@ def _resolve(path: str) -> _Function:
             )
         raise invalid("CustomExplore.fn", f"cannot import {path!r} ({e}){advice}") from e
     if not callable(found):
-        raise invalid("CustomExplore.fn", f"{path!r} is {found!r:.80}, wanted a function")
+        raise invalid("CustomExplore.fn", f"{path!r} is {cut(found)}, wanted a function")
     return found  # type: ignore[no-any-return]  # what users write has no types we could know

@@ -21,7 +21,7 @@ from evolvent.core.explore.protocol import BOUNDS, SCALES, Bounds, Scale
 from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.rng import draw_index
 from evolvent.core.space import Space
-from evolvent.validation import check_choice, check_flag, check_number, invalid
+from evolvent.validation import check_choice, check_flag, check_number, cut, invalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -156,7 +156,7 @@ def _numbers(given: Sequence[object]) -> Sequence[object]:
 
 def _checked(factors: Any) -> tuple[float, ...]:
     if isinstance(factors, str) or not isinstance(factors, Sequence) or not factors:
-        raise invalid("Perturb.factors", f"got {factors!r:.80}, wanted one or more factors")
+        raise invalid("Perturb.factors", f"got {cut(factors)}, wanted one or more factors")
     return tuple(_factor("factors", factor) for factor in factors)
 
 

@@ -25,6 +25,7 @@ from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.checkpoints.local import LocalCheckpoints
+from evolvent.validation import cut
 
 PLACE, LIMIT = "EVOLVENT_CACHE", "EVOLVENT_CACHE_GB"
 
@@ -286,7 +287,7 @@ def cache_of_this_machine() -> CheckpointCache:
     except ValueError:
         limit = math.nan
     if not limit >= 0:
-        raise ConfigError(f"{LIMIT}: got {text!r:.80}, wanted gigabytes, such as {_DEFAULT_GB}")
+        raise ConfigError(f"{LIMIT}: got {cut(text)}, wanted gigabytes, such as {_DEFAULT_GB}")
     return cache_at(root.absolute() / "checkpoints", limit)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from evolvent.errors import NO_SPACE, CheckpointError, StorageFull
 from evolvent.store.checkpoints.hashes import HASHES
+from evolvent.validation import cut
 
 _READ_ONLY = ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
 _THREADS = 8
@@ -345,7 +346,7 @@ def _inner_link(path: str, name: str) -> str:
     link = os.readlink(path)
     if leads_out(name, link):
         raise CheckpointError(
-            f"{path} is a symbolic link to {link!r:.200}, which may lead out of the checkpoint: "
+            f"{path} is a symbolic link to {cut(link, 200)}, which may lead out of the checkpoint: "
             "link to what is in there by a relative path with .. at its beginning only, or save "
             "a copy of the file"
         )

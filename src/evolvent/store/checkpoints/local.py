@@ -16,6 +16,7 @@ from evolvent.errors import CheckpointDamaged, CheckpointError, CheckpointMissin
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints import manifest
 from evolvent.store.checkpoints.files import FileEntry
+from evolvent.validation import cut
 
 _ADDRESS = re.compile(r"[0-9a-f]{64}")
 _STAGED_AT = re.compile(r".*-([0-9a-f]{16})-[0-9a-f]{8}")
@@ -118,7 +119,9 @@ class LocalCheckpoints:
 
     def _location(self, address: str) -> str:
         if not _ADDRESS.fullmatch(address):
-            raise CheckpointError(f"checkpoint: got {address!r:.100}, wanted 64 hexadecimal digits")
+            raise CheckpointError(
+                f"checkpoint: got {cut(address, 100)}, wanted 64 hexadecimal digits"
+            )
         return f"{self._objects}/{address[:2]}/{address}"
 
     def verify(self, address: str) -> Path:
