@@ -31,7 +31,7 @@ from evolvent.store.protocol import Store
 from evolvent.store.records import Failure, FailureKind, Lease, Point, Report, StudyStatus
 from tests.contract.crew import LONG, OVER
 from tests.contract.reference.store import ReferenceStore
-from tests.settings import study_record
+from tests.settings import study_record, there_are
 
 ALGORITHMS: list[Algorithm] = [
     PBT(exploit=Truncation(0.5), explore=Perturb()),
@@ -297,10 +297,9 @@ def _members(side: Side) -> object:
 
 def _status(side: Side) -> object:
     status = side.store.status(side.study)
-    counts = {state: n for state, n in status.counts.items() if n}
     best = (status.best, status.best_score, status.best_scores)
-    members = status.members, status.lost
-    return status.state, counts, members, best, status.record, status.stopped is None
+    members, stopped = (status.members, status.lost), status.stopped is not None
+    return status.state, there_are(status), members, best, status.record, stopped
 
 
 def _failures(side: Side) -> object:
