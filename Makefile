@@ -38,6 +38,7 @@ bench: $(VENV)/.dev  ## Print the figures of the README; add Ray with: pip insta
 	$(BIN)/python benchmarks/store.py --quick
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/jobs.py
+	$(BIN)/python benchmarks/live_objects.py
 	$(BIN)/python benchmarks/checkpoints.py
 	$(BIN)/python benchmarks/analysis.py
 
