@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from evolvent.engines.place import started as _started  # noqa: F401 - keeps the script's text
+
 __version__ = "0.1.0"
 
 _HOMES = {

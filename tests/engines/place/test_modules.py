@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import shutil
 import sys
 import textwrap
 from importlib import import_module
@@ -11,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from evolvent.engines.place.on_import import when_imported
+from evolvent.engines.place.on_import import keep_texts, when_imported
 from evolvent.engines.place.settings import apply_settings, settings_of_process
+from evolvent.engines.place.sources import texts_of_modules
 from tests.engines.place.test_carried import run_script
 
 
@@ -284,3 +287,74 @@ def test_a_module_is_met_at_the_end_of_its_import_and_not_imported_for_that(
     del sys.modules["met_late"]
     import_module("met_late")
     assert met == [1, 1, 2], "once"
+
+
+def test_all_workers_run_the_text_with_which_the_script_has_started(tmp_path: Path) -> None:
+    write_modules(tmp_path, config="value = 1\n")
+    said = run_script(
+        tmp_path,
+        """
+        import signal
+        import config
+
+        def train(job):
+            if os.getpid() != RUNNER and not Path("killed").exists():
+                Path("killed").touch()
+                Path("config.py").write_text("value = 2\\n")  # while it trains
+                os.kill(os.getpid(), signal.SIGKILL)
+            return {"Q": job.hyperparameters["lr"], "value": value(), "config": config.value}
+
+        def value():
+            return 1
+
+        if __name__ == "__main__":
+            RUNNER = os.getpid()
+            text = Path(__file__).read_text()
+            Path(__file__).write_text(text.replace("return 1", "return 2"))
+            run(train, workers=(0, 1), rounds=1)
+            (job, *_) = ev.load_study("w1", store="sqlite:///s.db").jobs()
+            print(f"seen: {job.metrics['value']} {job.metrics['config']}")
+        """,
+    )
+    assert "6 jobs are the same" in said
+    assert "killed by SIGKILL (out of memory, or by hand): replacing it" in said
+    assert "seen: 1 1" in said
+
+
+def test_a_module_that_was_edited_before_the_run_is_named(tmp_path: Path) -> None:
+    write_modules(tmp_path, config="value = 1\n", other="value = 1\n")
+    os.utime(tmp_path / "other.py", (1, 1))
+    os.utime(tmp_path / "config.py", (1, 1))
+    said = run_script(
+        tmp_path,
+        """
+        import config, other
+
+        def train(job):
+            return {"Q": job.hyperparameters["lr"]}
+
+        if __name__ == "__main__":
+            Path("config.py").write_text("value = 2")
+            run(train, workers=(1,), rounds=1)
+        """,
+    )
+    (line,) = [line for line in said.splitlines() if "edited since" in line]
+    assert line.endswith("workers have the new text: " + str(tmp_path / "config.py"))
+
+
+def test_the_text_of_a_module_is_kept_though_its_file_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept_package").mkdir()
+    write_modules(tmp_path / "kept_package", __init__="x = 1\n", inner="from . import x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import_module("kept_package.inner")
+    texts = {n: text for n, text in texts_of_modules().items() if n.startswith("kept_package")}
+    for name in texts:
+        monkeypatch.delitem(sys.modules, name)
+    shutil.rmtree(tmp_path / "kept_package")
+    keep_texts(texts)
+    inner = import_module("kept_package.inner")
+    assert inner.x == 1
+    assert inspect.getsource(inner) == "from . import x\n"
+    assert sorted(texts) == ["kept_package", "kept_package.inner"]

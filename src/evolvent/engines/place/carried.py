@@ -16,6 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from evolvent.engines.place.on_import import keep_texts
 from evolvent.engines.place.rerun import rerunning
 from evolvent.engines.place.script import (
     Script,
@@ -25,6 +26,8 @@ from evolvent.engines.place.script import (
     running_script,
     script_of,
 )
+from evolvent.engines.place.sources import ModuleText, texts_of_modules, users_modules
+from evolvent.engines.place.started import STARTED_AT
 from evolvent.errors import WorkerError
 
 _logger = logging.getLogger("evolvent")
@@ -46,6 +49,7 @@ class Place:
         script: None in a notebook, a shell, or a program that is installed.
         reruns: whether workers run the top level of the script, as its guard allows.
         sources: text of code that is in no file, such as that of a notebook's cells, by its name.
+        modules: text of the user's own modules, by name.
         filters: of warnings.
         log: levels of loggers, and what shows the records.
     """
@@ -57,6 +61,7 @@ class Place:
     script: Script | None
     reruns: bool
     sources: dict[str, str]
+    modules: dict[str, ModuleText]
     filters: list[_Filter]
     log: LogSetup
 
@@ -83,6 +88,7 @@ class Place:
             script=script,
             reruns=reruns,
             sources=_sources(script),
+            modules=_texts(),
             filters=_warning_filters(),
             log=LogSetup.of_process(),
         )
@@ -107,6 +113,7 @@ class Place:
         sys.argv[:] = self.argv
         for name, text in self.sources.items():  # for tracebacks, and who reads source at run time
             linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        keep_texts(self.modules)
         if self.script is not None and self.reruns:
             # From where the script began: its top level may go elsewhere, by a relative path.
             with contextlib.suppress(OSError):
@@ -192,6 +199,17 @@ def _sources(script: Script | None) -> dict[str, str]:
     return found if script is None else found | {script.path: script.source}
 
 
+def _texts() -> dict[str, ModuleText]:
+    texts = texts_of_modules()
+    edited = [text.path for text in texts.values() if text.changed_ns > STARTED_AT * 1e9]
+    if edited:
+        _logger.warning(
+            "edited since the script has started, and workers have the new text: %s",
+            ", ".join(edited[:_MOST_NAMED]),
+        )
+    return texts
+
+
 def _warning_filters() -> list[_Filter]:
     found: list[_Filter] = []
     for action, message, category, module, line in warnings.filters:
@@ -221,7 +239,6 @@ def _rerun(script: Script) -> None:
 def _carried() -> frozenset[str]:
     """Return what is carried when a script calls or sets it."""
     # Not in a worker: numpy comes with it, before the script has said how.
-    from evolvent.engines.place.modules import users_modules  # noqa: PLC0415
     from evolvent.engines.place.settings import CARRIED  # noqa: PLC0415
 
     attributes = {

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from evolvent.engines.place.modules import users_modules
 from evolvent.engines.place.plain_data import data_in, is_container
+from evolvent.engines.place.sources import users_modules
 
 _MAIN = "__main__"
 

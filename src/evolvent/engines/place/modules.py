@@ -20,7 +20,7 @@ from evolvent.engines.place.plain_data import (
     is_users_class,
     parts_of,
 )
-from evolvent.engines.place.script import is_installed
+from evolvent.engines.place.sources import users_modules
 
 _MAIN = "__main__"
 _MOST_NAMED, _MOST_PARTS = 3, 1000
@@ -43,19 +43,6 @@ class ModuleState:
     values: dict[str, Any]
     attributes: dict[str, dict[str, Any]]
     outlines: dict[str, Outline]
-
-
-def users_modules() -> dict[str, types.ModuleType]:
-    """Return the imported modules that are the user's own, by name."""
-    return {
-        name: module
-        for name, module in list(sys.modules.items())
-        if name not in (_MAIN, "__mp_main__")
-        and isinstance(module, types.ModuleType)
-        and module.__name__ == name
-        and (file := getattr(module, "__file__", None)) is not None
-        and not is_installed(file)
-    }
 
 
 def module_states(known: Collection[str], makers: Collection[str]) -> dict[str, ModuleState]:

@@ -12,6 +12,7 @@ import builtins
 import dis
 import functools
 import importlib.util
+import io
 import os
 import site
 import sys
@@ -25,6 +26,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evolvent.engines.place import started
 from evolvent.errors import ConfigError, UnknownName
 
 _MAIN = "__main__"
@@ -37,7 +39,7 @@ _CARRIED = frozenset({"evolvent", "logging", "print", "sys", "os", "warnings", "
 
 @dataclass(frozen=True)
 class Script:
-    """A script as it was when the study was run; workers do not see what is edited later.
+    """A script as it was when it has started; workers do not see what is edited later.
 
     Attributes:
         path: of its file.
@@ -153,6 +155,8 @@ def running_script() -> Script | None:
     module = getattr(spec, "name", None)
     if path is None or is_installed(path):
         return None
+    if path == started.PATH and started.TEXT is not None:
+        return _parsed(path, started.TEXT, module)
     return read_script(path, module=module)
 
 
@@ -176,10 +180,18 @@ def _is_python(text: str) -> bool:
 def read_script(path: str, *, module: str | None = None) -> Script | None:
     """Return the script in a file; None when it cannot be read as Python."""
     try:
-        with tokenize.open(path) as file:
+        return _parsed(path, Path(path).read_bytes(), module)
+    except (OSError, ValueError):
+        return None
+
+
+def _parsed(path: str, text: bytes, module: str | None) -> Script | None:
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(text).readline)
+        with io.TextIOWrapper(io.BytesIO(text), encoding) as file:
             script = Script(str(Path(path).resolve()), file.read(), module)
         script.guarded  # noqa: B018 - parses it
-    except (OSError, SyntaxError, ValueError):
+    except (SyntaxError, ValueError):
         return None
     return script
 
