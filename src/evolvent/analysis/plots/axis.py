@@ -1,7 +1,10 @@
-"""A column of the log as it lies along an axis: plain, logarithmic, or one place a category."""
+"""A column of the log as it lies along an axis: plain, logarithmic, by its distance from one, or
+one place a category.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +15,14 @@ import numpy as np
 from evolvent.analysis.columns import Column, Numbers, Rows
 from evolvent.analysis.log import Log
 from evolvent.analysis.plots.drawing import alt
-from evolvent.core.distributions import Choice, Constant, Distribution, Logarithmic, Ordinal
+from evolvent.core.distributions import (
+    Choice,
+    Constant,
+    Distribution,
+    Logarithmic,
+    Ordinal,
+    ReverseLogUniform,
+)
 from evolvent.core.space import short
 from evolvent.core.values import identity, texts_of
 
@@ -23,6 +33,8 @@ NUMBERS = (
     "(abs(datum.value) < 0.001 || abs(datum.value) >= 1e6) "
     "? format(datum.value, '~e') : format(datum.value, '~')"
 )
+_ONE_MINUS = "format(1 - datum.value, '~')"
+_HALVES_BELOW = 4  # decades
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,13 +43,14 @@ class Axis:
 
     Attributes:
         name: of the hyperparameter or metric, with its dots: also the title.
-        scale: how the numbers are spread.
+        scale: how the numbers are spread; "one_minus" by the logarithm of their distance from 1,
+            which is what charts are given then.
         places: float64 [n]: the numbers, or the index of the category; NaN is not drawn.
         categories: their texts, in the order of the space; empty on a scale of numbers.
     """
 
     name: str
-    scale: Literal["linear", "log", "ordinal"]
+    scale: Literal["linear", "log", "one_minus", "ordinal"]
     places: Numbers
     categories: tuple[str, ...] = ()
 
@@ -52,9 +65,11 @@ class Axis:
             texts = tuple(texts_of(listed, partial(short, digits=8)))
             return cls(name, "ordinal", np.array(found, np.float64), texts)
         numbers = _numbers(column)
-        wanted = isinstance(distribution, Logarithmic)
-        log_scale = wanted and bool(np.all(numbers[np.isfinite(numbers)] > 0))
-        return cls(name, "log" if log_scale else "linear", numbers)
+        seen = numbers[np.isfinite(numbers)]
+        if isinstance(distribution, Logarithmic) and np.all(seen > 0):
+            return cls(name, "log", numbers)
+        near_one = isinstance(distribution, ReverseLogUniform) and bool(np.all(seen < 1))
+        return cls(name, "one_minus" if near_one else "linear", numbers)
 
     @property
     def varies(self) -> bool:
@@ -65,11 +80,23 @@ class Axis:
     @property
     def scaled(self) -> Numbers:
         """The places as they are spread on the paper: float64 [n]."""
+        if self.scale == "one_minus":
+            return -np.log10(1 - self.places)
         return np.log10(self.places) if self.scale == "log" else self.places
 
+    def unscaled(self, scaled: Numbers) -> Numbers:
+        """Undo `scaled`."""
+        if self.scale == "one_minus":
+            return 1 - 10.0**-scaled
+        return 10.0**scaled if self.scale == "log" else scaled
+
+    def charted(self, places: Numbers) -> Numbers:
+        """Return the numbers that a chart is given for places."""
+        return 1 - places if self.scale == "one_minus" else places
+
     def ends(self, rows: Rows) -> list[float] | None:
-        """Return the range of some rows; None on an axis of categories, or without a range."""
-        seen = self.places[self.drawn(rows)]
+        """Return the range of some rows as charts have it; None for categories, or without one."""
+        seen = self.charted(self.places[self.drawn(rows)])
         if self.scale == "ordinal" or not len(seen) or seen.min() == seen.max():
             return None
         return [float(seen.min()), float(seen.max())]
@@ -79,7 +106,7 @@ class Axis:
         places = self.places[rows]
         if self.scale == "ordinal":
             return [self.categories[int(place)] for place in places]
-        return rounded(places)
+        return rounded(self.charted(places))
 
     def drawn(self, rows: Rows) -> Rows:
         """Return those of the rows that have a place on the axis."""
@@ -97,7 +124,8 @@ class Axis:
     def tooltip(self, field: str) -> alt.Tooltip:
         """Return the encoding of a field as a line of the tooltip."""
         kind = "nominal" if self.scale == "ordinal" else "quantitative"
-        return alt.Tooltip(field, type=kind, title=self.name)
+        title = f"1 - {self.name}" if self.scale == "one_minus" else self.name
+        return alt.Tooltip(field, type=kind, title=title)
 
     def _encoding(self, domain: Sequence[float] | None) -> dict[str, Any]:
         if self.scale == "ordinal":
@@ -106,21 +134,38 @@ class Axis:
             return {"type": "ordinal", "sort": None, "scale": scale, "axis": axis}
         # what lies beyond the ends is drawn on them: to clip every mark takes seconds
         ends = {} if domain is None else {"domain": list(domain), "clamp": True}
-        scale = alt.Scale(type=self.scale, zero=False, nice=False, padding=8, **ends)
-        decades = self._decades(self.places if domain is None else np.array(domain))
+        near_one = self.scale == "one_minus"
+        kind = {"type": "log", "reverse": True} if near_one else {"type": self.scale}
+        scale = alt.Scale(**kind, zero=False, nice=False, padding=8, **ends)
+        decades = self._decades(self.charted(self.places) if domain is None else np.array(domain))
         ticks = {"values": decades} if len(decades) > 1 else {"tickCount": 5}
-        axis = alt.Axis(title=self.name, labelExpr=NUMBERS, **ticks)
+        label = _ONE_MINUS if near_one else NUMBERS
+        axis = alt.Axis(title=self.name, labelExpr=label, **ticks)
         return {"type": "quantitative", "scale": scale, "axis": axis}
 
-    def _decades(self, places: Numbers) -> list[float]:
+    def _decades(self, charted: Numbers) -> list[float]:
         """Return the powers of ten on a log axis: the lines between them would only be clutter."""
-        seen = places[np.isfinite(places)]
-        if self.scale != "log" or not len(seen):
+        seen = charted[np.isfinite(charted)]
+        if self.scale not in {"log", "one_minus"} or not len(seen):
             return []
+        if self.scale == "one_minus":
+            return distances_from_one(float(seen.min()), float(seen.max()))
         low, high = np.log10(seen.min()), np.log10(seen.max())
         every = max(1, int((high - low) // 6))
         powers = range(int(np.ceil(low - 0.05)), int(np.floor(high + 0.05)) + 1, every)
         return [float(f"1e{power}") for power in powers]
+
+
+def distances_from_one(low: float, high: float) -> list[float]:
+    """Return those of 0.9, 0.99, 0.999, …, and between them, where there is room, of 0.95, ….
+
+    Args:
+        low, high: least and greatest distance, above 0.
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = (1, 5) if last - first < _HALVES_BELOW else (1,)
+    found = [float(f"{n}e{power}") for power in range(first, last + 1) for n in steps]
+    return [x for x in found if 0.98 * low <= x <= 1.02 * high]
 
 
 def round_axis(

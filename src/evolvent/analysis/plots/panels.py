@@ -114,7 +114,7 @@ class Panel:
         if bands is None or self.axis.scale == "ordinal":
             return []
         at = rounded(bands.round)
-        levels = 10.0**bands.levels if self.axis.scale == "log" else bands.levels
+        levels = self.axis.charted(self.axis.unscaled(bands.levels))
         return [
             self._mark(what, round=at, y=rounded(levels[:, low]), y2=rounded(levels[:, high]))
             .mark_area()

@@ -10,7 +10,7 @@ import numpy as np
 from evolvent.analysis.columns import Rows, evenly
 from evolvent.analysis.lineage.family_tree import newest_rows, population_rows
 from evolvent.analysis.log import Log
-from evolvent.analysis.plots.axis import Axis, rounded
+from evolvent.analysis.plots.axis import Axis, distances_from_one, rounded
 from evolvent.analysis.plots.common import count, empty, finish, fitted, ids
 from evolvent.analysis.plots.downsample import drawn_range
 from evolvent.analysis.plots.drawing import ChartType, alt, table
@@ -21,6 +21,7 @@ from evolvent.analysis.plots.theme import Theme
 
 _MOST, _CROWD = 200, 60  # lines
 _BESIDE = 130  # pixels that the legend takes
+_EXACT_TICKS = 12
 _EXACT = 17  # digits that tell any two floats apart
 
 
@@ -94,6 +95,10 @@ class _Pillar:
             return [(self.height(i), text) for i, text in enumerate(self.axis.categories)]
         if self.low == self.high:
             return [(0.5, _short(self._value(self.low)))]
+        if self.axis.scale == "one_minus":
+            far = distances_from_one(10.0**-self.high, 10.0**-self.low)
+            if len(far) > 1:
+                return [(self.height(-math.log10(x)), _short(1 - x, _EXACT_TICKS)) for x in far]
         marks = _round_numbers(self.low, self.high)
         if self.axis.scale == "log" and self.high - self.low < 2:  # too few powers of ten
             marks = [np.log10(x) for x in _round_numbers(10.0**self.low, 10.0**self.high)]
@@ -101,7 +106,7 @@ class _Pillar:
         return list(zip(heights, _distinct(list(values)), strict=True))
 
     def _value(self, scaled: float) -> float:
-        return float(10.0**scaled) if self.axis.scale == "log" else scaled
+        return float(self.axis.unscaled(np.array(scaled)))
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
