@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VERSUS = "vs"
 _VERDICTS = {
-    "better": "bold green", "worse": "bold red", "noise": "yellow",
+    "better": "bold green", "worse": "bold red",
     "as good": "green", "undecided": "yellow",
 }  # fmt: skip
 
@@ -49,7 +49,7 @@ def compare(
     ] = None,
     form: Format = Format.TABLE,
 ) -> None:  # fmt: skip
-    """Compare studies, or groups of seeds, at equal compute; say when it is noise.
+    """Compare studies, or groups of seeds, at equal compute; say what the seeds tell.
 
     [bold]Examples[/bold]
       evolvent compare digits digits-control --test test_accuracy
@@ -68,7 +68,8 @@ def compare(
     which differ by their seeds; differences are the first group minus
     every other, seed by seed where the seeds are the same. Below six seeds the
     intervals are Student's t, from six on a percentile bootstrap, widened for so
-    few seeds; a difference whose interval holds 0 is called noise.
+    few seeds. A difference is as good as none where the interval lies within the
+    spread of seeds, else undecided where it holds 0, with the seeds that would do.
     """
     from evolvent.analysis.comparison.comparison import ROW
     from evolvent.comparing import compare as compare_studies

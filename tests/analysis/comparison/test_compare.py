@@ -177,7 +177,7 @@ def test_equal_seeds_are_paired_and_others_are_not() -> None:
     assert paired.verdict == "better"
     apart = compare_logs({"a": a, "b": seeds("b", [[0.9], [4.8], [8.9]], first=3)}).differences[0]
     assert not apart.estimate.paired
-    assert apart.verdict == "noise"
+    assert (apart.verdict, apart.needed is not None) == ("undecided", True)
 
 
 def test_pairs_are_matched_by_seed_whatever_their_order() -> None:
@@ -252,7 +252,7 @@ def test_pbt_is_found_better_than_grid_and_random_search_no_better_than_itself()
     assert won.arms[0].values("best") > [0.9, 0.9, 0.9]
     assert won.arms[1].values("best") == pytest.approx([0.3897] * 3, abs=1e-3)
     drawn = compare_logs({"one": one, "other": other})
-    assert [d.verdict for d in drawn.differences] == ["noise", "noise"]
+    assert [d.verdict for d in drawn.differences] == ["undecided", "undecided"]
     assert {d.estimate.method for d in drawn.differences} == {"bootstrap"}
 
 
@@ -271,7 +271,7 @@ def test_the_table_is_at_most_eighty_characters_wide() -> None:
     lines = str(compare_logs(three_arms())).splitlines()
     assert max(map(len, lines)) <= 80
     assert any(line.startswith("  minus b") and line.endswith("better") for line in lines)
-    assert any(line.startswith("  minus c") and line.endswith("noise") for line in lines)
+    assert any(line.startswith("  minus c") and line.endswith("undecided") for line in lines)
 
 
 def test_rows_and_json_hold_every_figure() -> None:

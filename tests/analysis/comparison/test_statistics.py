@@ -29,12 +29,12 @@ def test_a_difference_of_unlike_spreads_is_welchs() -> None:
     found = difference([5.0, 6.0, 7.0, 8.0], [1.0, 5.0, 9.0], paired=False)
     assert found.value == 1.5
     assert (found.low, found.high) == pytest.approx((-7.58136, 10.58136), abs=1e-4)
-    assert found.verdict("max") == "noise"
+    assert found.verdict("max") == "undecided"
 
 
 def test_pairs_see_what_the_seeds_hide() -> None:
     a, b = [0.1, 0.5, 0.9], [0.0, 0.41, 0.8]
-    assert difference(a, b, paired=False).verdict("max") == "noise"
+    assert difference(a, b, paired=False).verdict("max") == "undecided"
     assert difference(a, b, paired=True).verdict("max") == "better"
     assert difference(a, b, paired=True).verdict("min") == "worse"
 
@@ -56,7 +56,7 @@ def test_seeds_that_all_agree_tell_nothing_about_noise(paired: bool) -> None:
 
 def test_pairs_that_differ_alike_leave_no_doubt_and_no_difference_is_noise() -> None:
     assert difference([2.0, 3.0], [1.0, 2.0], paired=True).verdict("max") == "better"
-    assert difference([1.0, 2.0], [1.0, 2.0], paired=True).verdict("max") == "noise"
+    assert difference([1.0, 2.0], [1.0, 2.0], paired=True).verdict("max") == "undecided"
 
 
 def test_from_six_seeds_on_it_is_a_bootstrap_the_same_every_time() -> None:
@@ -88,7 +88,9 @@ def test_a_bootstrap_follows_a_skew_that_t_does_not_see() -> None:
     ],
 )
 def test_a_verdict_needs_an_interval_that_can_carry_it(apart, verdict, needed) -> None:
-    found = SeedComparison.of(mean_of(apart), apart, between=spread(apart), mode="max")
+    found = SeedComparison.of(
+        mean_of(apart), error=spread(apart) or 0.0, between=spread(apart), mode="max"
+    )
     assert (found.verdict, found.needed) == (verdict, needed)
 
 

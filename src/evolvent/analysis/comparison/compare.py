@@ -1,4 +1,4 @@
-"""Studies beside each other at equal compute, and whether what lies between them is noise."""
+"""Studies beside each other at equal compute, and what their seeds can tell of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evolvent.analysis.columns import Numbers
 from evolvent.analysis.comparison.comparison import Arm, Comparison, Difference, Seed
-from evolvent.analysis.comparison.statistics import difference
+from evolvent.analysis.comparison.statistics import compare_seeds
 from evolvent.analysis.log import Log
 from evolvent.core.algorithms import Replay
 from evolvent.core.study import Mode, StudyRecord
@@ -199,8 +199,8 @@ def _difference(arm: Arm, other: Arm, figure: str, mode: Mode) -> Difference | N
     a, b, paired = _matched(arm, other, figure)
     if not a or not b:
         return None
-    estimate = difference(a, b, paired=paired)
-    return Difference(figure, arm.name, other.name, estimate, estimate.verdict(mode))
+    found = compare_seeds(a, b, paired=paired, mode=mode)
+    return Difference(figure, arm.name, other.name, found.estimate, found.verdict, found.needed)
 
 
 def _matched(arm: Arm, other: Arm, figure: str) -> tuple[list[float], list[float], bool]:

@@ -57,8 +57,8 @@ class Difference:
     """One arm minus another, by one figure.
 
     Attributes:
-        verdict: whether `arm` is better; `"noise"`: the interval holds 0; `"unknown"`: there are
-            not enough seeds to tell, or they all gave the same value.
+        verdict: whether `arm` is better, as good, or that is undecided or unknown; and how many
+            seeds would decide: see `SeedComparison`.
     """
 
     figure: str
@@ -66,6 +66,7 @@ class Difference:
     other: str
     estimate: Estimate
     verdict: Verdict
+    needed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Comparison:
             for d in self.differences:
                 if d.figure == figure:
                     row = {"figure": figure, "arm": d.arm, "minus": d.other, "verdict": d.verdict}
-                    rows.append(row | _numbers(d.estimate))
+                    rows.append(row | {"seeds_needed": d.needed} | _numbers(d.estimate))
         return [{title: row.get(title) for title in ROW} for row in rows]
 
     def to_json(self) -> dict[str, Any]:
@@ -137,7 +138,8 @@ class Comparison:
         }
 
 
-ROW = ("figure", "arm", "minus", "value", "sd", "low", "high", "n", "paired", "method", "verdict")
+ROW = ("figure", "arm", "minus", "value", "sd", "low", "high", "n", "paired", "method", "verdict",
+       "seeds_needed")  # fmt: skip
 
 
 def _numbers(estimate: Estimate | None) -> dict[str, Any]:
@@ -190,9 +192,17 @@ def _title(c: Comparison, figure: str) -> str:
 def _sentences(c: Comparison) -> Iterator[str]:
     for other in c.arms[1:]:
         between = [d for d in c.differences if d.other == other.name]
-        for verdict in ("better", "worse", "noise"):
+        for verdict in ("better", "worse", "as good"):
             if found := [_title(c, d.figure) for d in between if d.verdict == verdict]:
-                yield _sentence(c.arms[0].name, other.name, verdict, found)
+                than = "as" if verdict == "as good" else "than"
+                why = ", closer than two seeds" if verdict == "as good" else ""
+                yield f"{c.arms[0].name} is {verdict} {than} {other.name} in {_listed(found)}{why}."
+        for d in between:
+            if d.verdict == "undecided":
+                yield (
+                    f"{text.counted(d.estimate.n, 'seed')} cannot tell which of {d.arm} and "
+                    f"{d.other} is better in {_title(c, d.figure)}: about {d.needed} would."
+                )
     unknown = [d for d in c.differences if d.verdict == "unknown"]
     if alike := [_title(c, d.figure) for d in unknown if d.estimate.n > 1]:
         yield (
@@ -205,14 +215,6 @@ def _sentences(c: Comparison) -> Iterator[str]:
             "the groups."
         )
     yield from _methods(c)
-
-
-def _sentence(arm: str, other: str, verdict: str, titles: list[str]) -> str:
-    listed = _listed(titles)
-    if verdict == "noise":
-        interval = "the intervals hold" if len(titles) > 1 else "its interval holds"
-        return f"What lies between {arm} and {other} in {listed} is noise: {interval} 0."
-    return f"{arm} is {verdict} than {other} in {listed}."
 
 
 def _listed(titles: list[str]) -> str:

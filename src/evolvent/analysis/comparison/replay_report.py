@@ -10,7 +10,7 @@ from evolvent.analysis.comparison import text
 from evolvent.analysis.comparison.statistics import (
     Estimate,
     SeedComparison,
-    SeedVerdict,
+    Verdict,
     difference,
     mean_of,
     spread,
@@ -110,7 +110,9 @@ class ReplayReport:
             "last": (self.against_last, apart),
         }
         return {
-            name: SeedComparison.of(estimate, each, between=self.replay.sd, mode=self.mode)
+            name: SeedComparison.of(
+                estimate, error=spread(each) or 0.0, between=self.replay.sd, mode=self.mode
+            )
             for name, (estimate, each) in found.items()
             if estimate is not None
         }
@@ -218,7 +220,7 @@ def _cautions(r: ReplayReport, differences: list[Estimate]) -> Iterator[str]:
         yield "Interrupted: the same command goes on."
 
 
-_BESIDE_ORIGINAL: Mapping[SeedVerdict, str] = {
+_BESIDE_ORIGINAL: Mapping[Verdict, str] = {
     "as good": "The replay is as good as the original: they lie closer together than two seeds do.",
     "better": "The replay is better than the original.",
     "worse": "The replay is worse than the original, the best of {jobs} jobs: such a score is "
@@ -226,7 +228,7 @@ _BESIDE_ORIGINAL: Mapping[SeedVerdict, str] = {
     "undecided": "{seeds} cannot tell whether the replay is as good as the original: about "
     "{needed} would (under another name).",
 }
-_BESIDE_LAST: Mapping[SeedVerdict, str] = {
+_BESIDE_LAST: Mapping[Verdict, str] = {
     "as good": "What the schedule adds to its last hyperparameters is less than what lies between "
     "two seeds.",
     "better": "The schedule is better than its last hyperparameters alone.",
@@ -236,7 +238,7 @@ _BESIDE_LAST: Mapping[SeedVerdict, str] = {
 }
 
 
-def _verdict(words: Mapping[SeedVerdict, str], d: SeedComparison, r: ReplayReport) -> Iterator[str]:
+def _verdict(words: Mapping[Verdict, str], d: SeedComparison, r: ReplayReport) -> Iterator[str]:
     """Say what a difference means, if that is known."""
     if sentence := words.get(d.verdict):
         seeds = text.counted(d.estimate.n, "seed")

@@ -22,8 +22,7 @@ LEAST_TO_RESAMPLE = 6
 _RESAMPLES = 10_000
 _SEED = 0
 
-Verdict: TypeAlias = Literal["better", "worse", "noise", "unknown"]
-SeedVerdict: TypeAlias = Literal["better", "worse", "as good", "undecided", "unknown"]
+Verdict: TypeAlias = Literal["better", "worse", "as good", "undecided", "unknown"]
 Method: TypeAlias = Literal["bootstrap", "t", "none"]
 
 
@@ -53,7 +52,7 @@ class Estimate:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
     def verdict(self, mode: Mode) -> Verdict:
-        """Return what a difference means: `"noise"` when the interval holds 0, `"unknown"` without.
+        """Return what its sign is known to mean: `"undecided"` when the interval holds 0.
 
         Args:
             mode: whether more or less is better.
@@ -61,7 +60,7 @@ class Estimate:
         if self.low is None:
             return "unknown"
         if not self.sure:
-            return "noise"
+            return "undecided"
         return "better" if (self.value > 0) == (mode == "max") else "worse"
 
 
@@ -79,24 +78,23 @@ class SeedComparison:
     """
 
     estimate: Estimate
-    verdict: SeedVerdict
+    verdict: Verdict
     needed: int | None = None
 
     @classmethod
     def of(
-        cls, estimate: Estimate, differences: Sequence[float], *, between: float | None, mode: Mode
+        cls, estimate: Estimate, *, error: float, between: float | None, mode: Mode
     ) -> SeedComparison:
         """Judge a difference.
 
         Args:
             estimate: it.
-            differences: that of each seed.
+            error: the standard deviation of the difference of one seed.
             between: the standard deviation between seeds that are trained alike.
             mode: whether more or less is better.
         """
         if estimate.low is None or estimate.high is None:
             return cls(estimate, "unknown")
-        error = spread(differences) or 0.0
         between = between or error
         furthest = max(abs(estimate.low), abs(estimate.high))
         if estimate.n >= LEAST_FOR_VERDICT and (estimate.sure or furthest < between):
@@ -134,6 +132,18 @@ def difference(a: Sequence[float], b: Sequence[float], *, paired: bool) -> Estim
         return Estimate(value, None, None, len(first), paired)
     samples = [first - second] if paired else [first, second]
     return _estimate(value, samples, paired=paired)
+
+
+def compare_seeds(
+    a: Sequence[float], b: Sequence[float], *, paired: bool, mode: Mode
+) -> SeedComparison:
+    """Judge the difference of the means of two arms; arguments as those of `difference`."""
+    sds = [spread(a) or 0.0, spread(b) or 0.0]
+    apart = spread([x - y for x, y in zip(a, b, strict=True)]) if paired else math.hypot(*sds)
+    return SeedComparison.of(
+        difference(a, b, paired=paired), error=apart or 0.0,
+        between=math.hypot(*sds) / math.sqrt(2), mode=mode,
+    )  # fmt: skip
 
 
 def spread(values: Sequence[float]) -> float | None:
