@@ -123,6 +123,9 @@ def test_unknown_paths_have_a_page_too_and_the_api_keeps_its_own_answer(
     page = watched.open("/nosuch")
     expect(page.get_by_role("alert").first).to_contain_text("there is nothing at '/nosuch'")
     expect(page.get_by_role("link", name="All studies")).to_be_visible()
+    watched.expected.append("status of 405")
+    page = watched.open("/sign-out")  # has no page, only a button
+    expect(page.get_by_role("alert").first).to_contain_text("method: got GET, wanted POST")
     for path, accept in (("/nosuch", "*/*"), ("/api/v1/nosuch", "text/html")):
         answer = page.request.get(f"{site.url}{path}", headers={"Accept": accept})
         assert answer.json()["error"]["field"] == "path"

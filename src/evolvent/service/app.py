@@ -18,7 +18,7 @@ from evolvent.service.api import routes
 from evolvent.service.api.endpoint import ApiContext
 from evolvent.service.auth import sign_in
 from evolvent.service.auth.authenticator import Authenticator
-from evolvent.service.auth.middleware import AuthMiddleware, is_navigation
+from evolvent.service.auth.middleware import AuthMiddleware, wants_page
 from evolvent.service.dashboard import views
 from evolvent.service.dashboard.render import error_page
 from evolvent.service.settings import ServiceSettings
@@ -81,15 +81,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     status, headers = error.status_code, dict(error.headers or {})
     if status != 404:
         message = f"method: got {request.method}, wanted {headers.get('Allow', 'another')}"
-        return to_response(HttpError(status, message, field="method", headers=headers))
-    missing = HttpError(404, f"there is nothing at {cut(request.url.path, 200)}", field="path")
-    return error_page(request, missing) if _wants_page(request) else to_response(missing)
-
-
-def _wants_page(request: Request) -> bool:
-    """Whether a person who has signed in waits for a page."""
-    is_api = request.url.path.startswith(routes.PREFIX)
-    return not is_api and is_navigation(request) and hasattr(request.state, "identity")
+        return _refusal(request, HttpError(status, message, field="method", headers=headers))
+    message = f"there is nothing at {cut(request.url.path, 200)}"
+    return _refusal(request, HttpError(404, message, field="path"))
 
 
 async def _error(request: Request, error: Exception) -> Response:
@@ -97,9 +91,8 @@ async def _error(request: Request, error: Exception) -> Response:
 
 
 def _refusal(request: Request, error: Exception) -> Response:
-    """Return an error as a page where a browser has sent a form, of somebody who has signed in."""
-    is_form = request.method == "POST" and "text/html" in request.headers.get("accept", "")
-    is_page = is_form and not request.url.path.startswith(routes.PREFIX)
+    """Return an error: as a page where a person who has signed in waits for one."""
+    is_page = wants_page(request) and not request.url.path.startswith(routes.PREFIX)
     known = hasattr(request.state, "identity")
     return error_page(request, error) if is_page and known else to_response(error)
 

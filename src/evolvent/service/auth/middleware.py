@@ -88,12 +88,15 @@ class AuthMiddleware:
 
 def _sign_in(error: EvolventError, request: Request) -> Response | None:
     """Return the way to the page to sign in, for who may still do so."""
-    if not isinstance(error, Unauthenticated) or not is_navigation(request):
+    if not isinstance(error, Unauthenticated) or not wants_page(request):
         return None
     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if request.method not in SAFE:  # a form of a page that was open for too long
+        target = "/"
     return RedirectResponse(f"{SIGN_IN}?next={quote(target, safe='')}", status_code=303)
 
 
-def is_navigation(request: Request) -> bool:
-    """Whether a person waits for a page."""
-    return request.method in SAFE and "text/html" in request.headers.get("accept", "")
+def wants_page(request: Request) -> bool:
+    """Whether a person waits for a page: by a link, or by a form."""
+    by_browser = request.method in SAFE or request.method == "POST"
+    return by_browser and "text/html" in request.headers.get("accept", "")

@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from evolvent.errors import EvolventError, Unauthenticated
+from evolvent.errors import EvolventError
 from evolvent.service.auth.authenticator import Authenticator
 from evolvent.service.auth.csrf import check_origin, form_fields, read_form
 from evolvent.service.auth.middleware import SIGN_IN
-from evolvent.service.web.errors import HttpError
+from evolvent.service.web.errors import to_response
 from evolvent.service.web.security_headers import content_security_policy
 
 SIGN_OUT = "/sign-out"
@@ -43,13 +43,14 @@ def routes(authenticator: Authenticator) -> list[Route]:
         return _page(target, reload=from_elsewhere)
 
     async def sign_in(request: Request) -> Response:
-        check_origin(request.headers)
-        form = form_fields(await read_form(request.headers, request.receive))
-        target = _local_path(form.get("next"))
-        response = RedirectResponse(target, status_code=303)
+        target = "/"
         try:
+            check_origin(request.headers)
+            form = form_fields(await read_form(request.headers, request.receive))
+            target = _local_path(form.get("next"))
+            response = RedirectResponse(target, status_code=303)
             await authenticator.sign_in(request, form.get("token", "").strip(), response)
-        except Unauthenticated as e:
+        except EvolventError as e:
             return _page(target, error=e)
         return response
 
@@ -74,9 +75,11 @@ def _page(target: str, *, error: EvolventError | None = None, reload: bool = Fal
         alert=f'<p role="alert">{_as_html(str(error))}</p>\n' if error else "",
         reload=f'\n<meta http-equiv="refresh" content="0;url={escape(itself)}">' if reload else "",
     )
-    if isinstance(error, HttpError):  # too many have failed from there
-        return HTMLResponse(html, error.status, _HEADERS | (error.headers or {}))
-    return HTMLResponse(html, 200 if error is None else 401, _HEADERS)
+    if error is None:
+        return HTMLResponse(html, 200, _HEADERS)
+    refusal = to_response(error)
+    wait = {name: value for name, value in refusal.headers.items() if name == "retry-after"}
+    return HTMLResponse(html, refusal.status_code, _HEADERS | wait)
 
 
 def _as_html(message: str) -> str:

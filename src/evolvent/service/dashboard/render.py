@@ -85,7 +85,11 @@ def error_page(request: Request, error: Exception) -> Response:
         return response
     message = json.loads(bytes(response.body))["error"]["message"]
     values = {"status": response.status_code, "message": message}
-    return page(request, "error.html", values, status=response.status_code)
+    answer = page(request, "error.html", values, status=response.status_code)
+    # What else the answer says, such as when to come again: all but what describes its JSON.
+    of_body = ("content-type", "content-length")
+    answer.headers.update({k: v for k, v in response.headers.items() if k not in of_body})
+    return answer
 
 
 def static_url(name: str) -> str:
