@@ -1,6 +1,4 @@
-"""A column of the log as it lies along an axis: plain, logarithmic, by its distance from one, or
-one place a category.
-"""
+"""A column of the log along an axis: plain, logarithmic, by distance from 1, or in categories."""
 
 from __future__ import annotations
 
@@ -159,8 +157,11 @@ class Axis:
 def distances_from_one(low: float, high: float) -> list[float]:
     """Return those of 0.9, 0.99, 0.999, …, and between them, where there is room, of 0.95, ….
 
+    They are returned as distances: 0.1, 0.01, …
+
     Args:
-        low, high: least and greatest distance, above 0.
+        low: least distance, above 0.
+        high: greatest distance.
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = (1, 5) if last - first < _HALVES_BELOW else (1,)
