@@ -32,7 +32,7 @@ fix: $(VENV)/.dev  ## Format, and mend what the linter can mend
 	$(BIN)/ruff format $(RUFF_PATHS)
 	$(BIN)/ruff check --fix $(RUFF_PATHS)
 
-bench: $(VENV)/.dev  ## Print the figures of the README; add Ray with: pip install -e '.[bench]'
+bench: $(VENV)/.dev  ## Print the figures of docs/speed.md; add Ray with: pip install -e '.[bench]'
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/decide.py
 	$(BIN)/python benchmarks/store.py --quick

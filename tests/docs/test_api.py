@@ -193,8 +193,3 @@ def started(running: Served, env: dict[str, str]) -> Iterator[subprocess.Popen[s
             yield worker
         finally:
             worker.kill()
-
-
-def test_what_the_page_links_to_is_there() -> None:
-    for target in re.findall(r"\]\(((?!http)[^)#]+)", PAGE.read_text()):
-        assert (DOCS / target).exists(), target
