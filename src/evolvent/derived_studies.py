@@ -10,7 +10,7 @@ from typing import Any
 from evolvent.core.algorithms import RandomSearch
 from evolvent.core.records import JobId
 from evolvent.core.study import StudyRecord
-from evolvent.core.values import identity
+from evolvent.core.values import from_json, identity
 from evolvent.errors import StudyExists, UnknownStudy
 from evolvent.store.protocol import Store
 from evolvent.store.records import StudyState, StudyStatus
@@ -37,7 +37,7 @@ def check_same(existing: StudyRecord, wanted: StudyRecord) -> None:
     Raises:
         StudyExists: names the setting that differs.
     """
-    old, new = existing.to_json(), wanted.to_json()
+    old, new = from_json(existing.to_json()), from_json(wanted.to_json())
     for field in old:
         same = identity(old[field]) == identity(new[field])  # tuples as lists; True is not 1
         if not same and field not in ("rounds", "target", "trainable"):

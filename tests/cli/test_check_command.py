@@ -106,5 +106,5 @@ print(json.dumps({"height": height + step}))
 
 def test_code_that_cannot_be_imported_is_an_error(tmp_path: Path) -> None:
     result = evolvent("check", "tests.trainables:fly", "--file", study_file(tmp_path))
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "fly" in result.stderr

@@ -97,6 +97,6 @@ def test_control_can_be_named() -> None:
 def test_code_that_is_nowhere_leaves_no_control_arm_behind() -> None:
     new_study()
     result = evolvent("control", "hill", "nomod:x")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "no module 'nomod'" in result.stderr
     assert [s.record.name for s in ev.list_studies()] == ["hill"]

@@ -56,7 +56,7 @@ def test_a_schedule_that_does_not_fit_is_refused_with_its_place() -> None:
 @pytest.mark.usefixtures("hill")
 def test_code_that_is_nowhere_leaves_no_study_behind() -> None:
     result = evolvent("replay", "hill", "nomod:x", "--name", "zzz")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "no module 'nomod'" in result.stderr
     assert [s.record.name for s in ev.list_studies()] == ["hill"]
 

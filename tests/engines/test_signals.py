@@ -103,6 +103,8 @@ FORKS = """
     import multiprocessing, os, signal, sys, time
     from evolvent.engines.signals import handle_interrupts
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background has none
+
     def ends_by(process):
         process.start()
         process.terminate()

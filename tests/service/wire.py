@@ -69,10 +69,11 @@ class Wire:
         source, target = ends if up else reversed(ends)
         with contextlib.suppress(OSError):
             while block := source.recv(_BLOCK):
-                target.sendall(block)
-                with self._lock:
+                with self._lock:  # before: who has got all of it may look at once how much it was
                     self.sent += len(block) if up else 0
                     self.heard += 0 if up else len(block)
+                target.sendall(block)
+                with self._lock:
                     if self.breaks and self.sent + self.heard >= self.breaks[0]:
                         self.breaks.pop(0)
                         self._cut()

@@ -68,8 +68,9 @@ def compare(
     which differ by their seeds; differences are the first group minus
     every other, seed by seed where the seeds are the same. Below six seeds the
     intervals are Student's t, from six on a percentile bootstrap, widened for so
-    few seeds. A difference is as good as none where the interval lies within the
-    spread of seeds, else undecided where it holds 0, with the seeds that would do.
+    few seeds. A difference is as good as none where the interval lies within
+    the spread of seeds, else undecided where it holds 0, with the seeds that
+    would do.
     """
     from evolvent.analysis.comparison.comparison import ROW
     from evolvent.comparing import compare as compare_studies
