@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -109,6 +112,20 @@ def test_what_was_there_stays_when_a_file_cannot_be_written(tmp_path: Path, form
     with pytest.raises(ev.EvolventError, match="cannot write"):
         getattr(result(reported()), f"to_{form}")(tmp_path / "nowhere" / "jobs")
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_a_pipe_that_nobody_reads_any_more_stays(tmp_path: Path, form: str):
+    if form == "parquet":
+        needs("pyarrow")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = threading.Thread(target=lambda: os.close(os.open(pipe, os.O_RDONLY)))
+    reading.start()
+    with contextlib.suppress(ev.EvolventError):  # unless all was written before it was closed
+        getattr(result(reported()), f"to_{form}")(pipe)
+    reading.join(30)
+    assert pipe.is_fifo()
 
 
 def test_nothing_is_left_behind_when_reading_fails_half_way(tmp_path: Path):

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evolvent.analysis.atomic_write import replacing
 from evolvent.core.records import Value
 from evolvent.engines.loggers import protocol
 from evolvent.engines.loggers.protocol import By, Entry, SettingValues, StepAxis, StudyProgress
 from evolvent.errors import ConfigError, MissingExtra
+from evolvent.store.atomic_write import replacing
 from evolvent.store.locks import Lock
 from evolvent.store.records import StudyState, StudyStatus
 

@@ -104,6 +104,16 @@ def test_a_pipe_or_a_device_is_neither_read_nor_replaced(tmp_path: Path, study: 
     os.mkfifo(tmp_path / "pipe.zip")  # nobody writes to it: who would read it waits for ever
     with pytest.raises(ev.ArchiveError, match="is no archive of ours"):
         study.export(tmp_path / "pipe.zip")
+    with pytest.raises(ev.ArchiveError, match=r"pipe\.zip is a pipe, a socket or a device"):
+        ev.import_study(tmp_path / "pipe.zip", store="memory://")
+
+
+def test_of_a_link_the_archive_is_replaced(tmp_path: Path, study: ev.Study) -> None:
+    (tmp_path / "newest.zip").symlink_to("a.zip")
+    for _ in range(2):  # first the link leads nowhere
+        study.export(tmp_path / "newest.zip", checkpoints="none")
+        assert (tmp_path / "newest.zip").is_symlink()
+        assert packed(tmp_path / "a.zip") == {}
 
 
 @pytest.mark.parametrize("name", [".", "no/such/place.zip"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -86,3 +87,25 @@ def test_only_a_token_is_written() -> None:
     with pytest.raises(ConfigError, match="token: holds no token"):
         write_token("hunter2")
     assert not token_file().exists()
+
+
+def test_what_is_no_file_is_not_replaced_by_a_token(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(home / "pipe")
+    (home / "directory").mkdir()
+    for name, why in [("pipe", "it is no file"), ("directory", "it is a directory")]:
+        monkeypatch.setenv("EVOLVENT_TOKEN_FILE", str(home / name))
+        with pytest.raises(ConfigError, match=f"{name}: {why}"):
+            write_token(ONE)
+    assert (home / "pipe").is_fifo()
+    assert {path.name for path in home.iterdir()} == {"pipe", "directory"}
+
+
+def test_of_a_link_the_file_gets_the_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "link").symlink_to("token")
+    monkeypatch.setenv("EVOLVENT_TOKEN_FILE", str(home / "link"))
+    write_token(ONE)
+    assert (home / "link").is_symlink()
+    assert read_token() == ONE
+    assert stat.S_IMODE((home / "token").stat().st_mode) == 0o600

@@ -36,6 +36,16 @@ def test_a_path_that_is_a_directory_is_refused(tmp_path: Path) -> None:
         open_store(f"sqlite:///{tmp_path}")
 
 
+def test_what_is_no_file_is_refused_and_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, why in [("pipe", "is a pipe, a socket or a device"), ("loop", "leads to itself")]:
+        with pytest.raises(StoreUnavailable, match=f"{name} .*{why}"):
+            open_store(f"sqlite:///{tmp_path}/{name}")
+    assert (tmp_path / "pipe").is_fifo()
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "loop"}
+
+
 def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnavailable, match="no directory"):

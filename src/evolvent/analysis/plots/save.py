@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from evolvent.analysis.atomic_write import replacing
 from evolvent.analysis.plots.drawing import ChartType, alt
 from evolvent.errors import ConfigError, MissingExtra
+from evolvent.store.atomic_write import replacing
 from evolvent.store.codec.strict_json import encode
 
 try:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evolvent.analysis.atomic_write import replacing
 from evolvent.analysis.schedule.segments import UNITS, Segment, Unit, check_segments
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError
+from evolvent.store.atomic_write import replacing
 from evolvent.validation import check_choice, check_count, cut
 
 _FORMAT, _VERSION = "evolvent schedule", 1

@@ -17,7 +17,10 @@ except ImportError as e:
 
 def write_parquet(table: Table, path: Path) -> None:
     """Write a table: int64, double, bool, string, dictionary, timestamp[us, UTC]; gaps are null."""
-    pq.write_table(pa.table({name: _column(cells) for name, cells in table.items()}), path)
+    columns = pa.table({name: _column(cells) for name, cells in table.items()})
+    # Opened here: of a write that fails pyarrow removes the path, be it a device.
+    with path.open("wb") as file:
+        pq.write_table(columns, file)
 
 
 def _column(cells: Cells) -> Any:

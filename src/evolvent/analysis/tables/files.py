@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from evolvent.analysis.atomic_write import replacing
 from evolvent.analysis.tables.table import Cells, ColumnKind, Table
+from evolvent.store.atomic_write import replacing
 
 ReadTable: TypeAlias = Callable[[], Table]
 """Reads a table; called when it is known that the file can be written."""

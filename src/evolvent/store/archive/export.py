@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, get_args
 
@@ -14,6 +13,7 @@ from evolvent.errors import ArchiveError, UnknownJob
 from evolvent.store.archive.manifest import Manifest
 from evolvent.store.archive.reader import is_archive
 from evolvent.store.archive.writer import write_archive
+from evolvent.store.atomic_write import replacing
 from evolvent.store.checkpoints import files
 from evolvent.store.dump import Chosen
 from evolvent.store.protocol import Store
@@ -46,21 +46,13 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     if path.exists() and not (path.is_file() and is_archive(path)):
         raise ArchiveError(f"{path} is there and is no archive of ours: choose another name")
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with aside.open("xb") as file:
-            yield file
-            # Synced before it gets its name, and the name after: a power cut leaves the old archive
-            # or the new one, never a name for half of one.
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-        files.sync_path(path.parent)
-    except OSError as e:
-        raise ArchiveError(f"{path} cannot be written: {e.strerror or e}") from e
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+    with replacing(path, error=ArchiveError) as aside, aside.open("xb") as file:
+        yield file
+        # Synced before it gets its name, and the name after: a power cut leaves the old archive
+        # or the new one, never a name for half of one.
+        file.flush()
+        os.fsync(file.fileno())
+    files.sync_path(path.resolve().parent)
 
 
 def parse_choice(choice: str | Iterable[str]) -> Chosen:

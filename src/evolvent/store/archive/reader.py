@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 from evolvent.errors import NO_SPACE, ArchiveError, StorageFull
 from evolvent.store.archive.manifest import MANIFEST, Manifest, as_packed, entry_name
+from evolvent.store.atomic_write import is_special
 from evolvent.store.checkpoints import files as tree
 from evolvent.store.checkpoints.files import FileEntry
 from evolvent.store.codec.fields import Malformed, check
@@ -52,6 +53,8 @@ class ArchiveReader:
         self._path = path
         self._most_text = _LARGEST_MANIFEST if most_text is None else most_text
         self._called = called
+        if is_special(path):  # to open a pipe is to wait for whoever writes to it
+            raise self._error(" is a pipe, a socket or a device: wanted a file")
         with ExitStack() as opened:
             with self._as_archive_error():
                 # Opened here, since a zip file leaves its own open while one reads an entry.

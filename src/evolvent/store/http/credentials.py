@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from errno import EINVAL
 from pathlib import Path
 
 from evolvent.errors import ConfigError
+from evolvent.store.atomic_write import is_special, replacing
 from evolvent.store.tokens import looks_like_token
 
 TOKEN = "EVOLVENT_TOKEN"
@@ -53,13 +55,15 @@ def write_token(token: str) -> Path:
     path = token_file()
     _checked(token, "token")
     try:
+        if is_special(path):
+            raise OSError(EINVAL, "it is no file, and keeps nothing")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = path.with_name(f"{path.name}.new")
-        aside.unlink(missing_ok=True)
         # Made with its final permissions: there is no moment at which others could read it.
-        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with (
+            replacing(path, error=ConfigError) as aside,
+            open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file,
+        ):
             file.write(f"{token}\n")
-        aside.replace(path)
     except OSError as e:
         raise ConfigError(f"token file {path}: {e.strerror}") from e
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 import weakref
@@ -40,7 +41,7 @@ class SqliteDatabase:
             SchemaTooNew: it was written by a newer evolvent.
         """
         # Of a link, the file that it leads to: beside that are the log and the lock of all others.
-        self.path = path.resolve() if path.is_symlink() else path.absolute()
+        self.path = Path(os.path.realpath(path)) if path.is_symlink() else path.absolute()
         if sqlite3.sqlite_version_info < _OLDEST:
             raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
         if self.durable:  # else its directory has just been made for it, and may be anywhere

@@ -17,6 +17,7 @@ from evolvent.errors import (
     StoreMissing,
     StoreUnavailable,
 )
+from evolvent.store.atomic_write import is_special
 
 _ANYBODY_WRITES = 0o222
 _ALLOW = "EVOLVENT_ALLOW_NETWORK_FS"
@@ -60,8 +61,7 @@ def check_place(path: Path, *, create: bool, mounts: Path = Path("/proc/self/mou
         StoreUnavailable: names the path, what is wrong and what to do.
     """
     directory = path.parent
-    if path.is_dir():
-        raise StoreUnavailable(f"{path} is a directory: name a file in it, such as evolvent.db")
+    _check_kind(path)
     if not directory.is_dir():
         missing = StoreUnavailable if create else StoreMissing
         raise missing(f"{path}: there is no directory {directory}: make it first")
@@ -74,6 +74,15 @@ def check_place(path: Path, *, create: bool, mounts: Path = Path("/proc/self/mou
     kind = filesystem(directory, mounts)
     if kind and kind not in _LOCAL:
         _refuse(path, kind)
+
+
+def _check_kind(path: Path) -> None:
+    if path.is_dir():
+        raise StoreUnavailable(f"{path} is a directory: name a file in it, such as evolvent.db")
+    if path.is_symlink():  # it has been followed
+        raise StoreUnavailable(f"{path} is a link that leads to itself: name a file")
+    if is_special(path):
+        raise StoreUnavailable(f"{path} is a pipe, a socket or a device: name a file")
 
 
 def why_read_only(path: Path) -> str | None:

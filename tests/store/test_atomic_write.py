@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import threading
 from pathlib import Path
 
 import pytest
 
-from evolvent.analysis.atomic_write import replacing
 from evolvent.errors import EvolventError
+from evolvent.store.atomic_write import replacing
 
 
 def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
@@ -49,3 +50,28 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     writing.join(30)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_link_that_leads_to_itself_stays(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with (
+        pytest.raises(EvolventError, match="loop: it is a link that leads to itself"),
+        replacing(tmp_path / "loop"),
+    ):
+        pass
+    assert (tmp_path / "loop").is_symlink()
+
+
+def test_a_socket_and_a_directory_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket has a short name
+    (tmp_path / "directory").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+    for name, why in [("directory", "it is a directory"), ("socket", "No such device")]:
+        with (
+            pytest.raises(EvolventError, match=f"cannot write {name}: {why}"),
+            replacing(name) as path,
+        ):
+            path.write_text("lost")
+    assert stat.S_ISSOCK((tmp_path / "socket").stat().st_mode)
+    assert {file.name for file in tmp_path.iterdir()} == {"directory", "socket"}
