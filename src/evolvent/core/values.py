@@ -6,6 +6,7 @@ Space and training code know tuples; the log, files and the wire have lists, as 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -113,12 +114,21 @@ def from_json(data: Any) -> Any:
 def text_of(value: Any) -> str:
     """Return a value as text: `str` of a scalar, JSON of a list or a dict."""
     nested = isinstance(value, (list, tuple, dict))
-    return json.dumps(value, ensure_ascii=False) if nested else str(value)
+    return json.dumps(finite(value), ensure_ascii=False) if nested else str(value)
 
 
 def as_cell(value: Any) -> Any:
     """Return `text_of` a list or a dict, and any other value as it is."""
     return text_of(value) if isinstance(value, (list, tuple, dict)) else value
+
+
+def finite(value: Any) -> Any:
+    """Return a value with None for what JSON has no number for: NaN and infinities."""
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def texts_of(values: Sequence[Any], text: Callable[[Any], str] = text_of) -> list[str]:

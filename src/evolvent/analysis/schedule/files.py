@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evolvent.analysis.csv_rows import row_writer
 from evolvent.analysis.schedule.segments import UNITS, Segment, Unit, check_segments
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError
@@ -79,12 +80,12 @@ def to_csv(segments: Sequence[Segment], unit: Unit) -> str:
         if Space.nest(row) != segment.hyperparameters or {} in row.values():
             raise ConfigError("a CSV holds no names with dots and no empty groups: save as .json")
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["start", unit, "member", *names])
+    write = row_writer(text)
+    write(["start", unit, "member", *names])
     for segment, row in zip(segments, rows, strict=True):
         member = "" if segment.member is None else segment.member
         cells = [_cell(row[name]) if name in row else "" for name in names]
-        writer.writerow([segment.start, segment.length, member, *cells])
+        write([segment.start, segment.length, member, *cells])
     return text.getvalue()
 
 

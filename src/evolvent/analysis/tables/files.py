@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from evolvent.analysis.csv_rows import row_writer
 from evolvent.analysis.tables.table import Cells, ColumnKind, Table
 from evolvent.store.atomic_write import replacing
 
@@ -25,10 +25,11 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 def to_csv(read: ReadTable, path: str | os.PathLike[str]) -> Path:
     """Write a table as CSV with a line of titles; what is missing is empty, times are ISO 8601."""
     with replacing(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
-        table, writer = read(), csv.writer(file, lineterminator="\n")
-        writer.writerow(table)
+        table, write = read(), row_writer(file)
+        write(list(table))
         for rows in _pages(table, _plain_values):
-            writer.writerows(rows)
+            for row in rows:
+                write(row)
     return Path(path)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from evolvent.analysis.csv_rows import row_writer
 from evolvent.cli.options import Format
 from evolvent.core.records import JobRecord
 from evolvent.display.words import compact, shortened
@@ -26,18 +25,20 @@ _WIDEST = 88  # prose is no easier to read on a wider screen
 
 def print_json(value: Any) -> None:
     """Print strict JSON: what JSON has no number for (NaN, infinities) becomes null."""
+    from evolvent.core.values import finite  # NumPy, which `--help` does without
+
     unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
-    print(json.dumps(_strict(value), indent=2, ensure_ascii=not unicode))
+    print(json.dumps(finite(value), indent=2, ensure_ascii=not unicode))
 
 
 def print_csv(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print CSV with a line of titles; what is missing is empty."""
     from evolvent.core.values import as_cell  # NumPy, which `--help` does without
 
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(titles)
+    write = row_writer(sys.stdout)
+    write(titles)
     for row in rows:
-        writer.writerow(map(as_cell, row))
+        write([as_cell(cell) for cell in row])
 
 
 def print_rows(titles: Sequence[str], rows: Sequence[Sequence[Any]], form: Format) -> None:
@@ -130,16 +131,6 @@ def output_console() -> Console:
 
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_UNLIMITED)
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _strict(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def job_as_json(job: JobRecord) -> dict[str, Any]:
