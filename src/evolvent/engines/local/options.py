@@ -192,8 +192,8 @@ def deadline(seconds: float | None) -> float | None:
 
 def finishing(jobs: str, grace_s: float | None) -> str:
     """Return what a run says when it has been asked to end."""
-    text = f"finishing the running {jobs}; once more stops at once"
-    return text if grace_s is None else f"{text}, as do {grace_s:g} s"
+    limit = "" if grace_s is None else f" for {grace_s:g} s at most"
+    return f"finishing the running {jobs}{limit}; once more stops at once"
 
 
 def out_of_grace(grace_s: float | None) -> str:
