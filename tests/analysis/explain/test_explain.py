@@ -176,7 +176,7 @@ def test_a_copy_by_truncation_is_told_with_ranks_scores_and_the_factor() -> None
     assert (change.how, change.after) in (("x1.2", 0.12), ("x0.8", pytest.approx(0.08)))
     assert explanation.after == (
         "It is being trained by w0, attempt 1.",
-        "Its weights began as m1r0 and have been trained for 2 rounds, copied once, as m3r1 from "
+        "Its weights began as m1r0 and have been trained for 1 round, copied once, as m3r1 from "
         "m1r0.",
     )
     assert "m3r1 of study 'digits': running" in str(explanation)

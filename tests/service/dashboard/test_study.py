@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import evolvent as ev
 from evolvent.service.dashboard.study import facts, summarize
 
@@ -71,3 +73,25 @@ def test_best_by_a_mean_is_told_as_such() -> None:
     assert summarize(study.store, status).words.endswith("best loss 0.5, mean of the last 2")
     assert facts(status)["best by"] == "mean of 2"
     study.store.close()
+
+
+def test_time_left_is_told_while_something_is_trained_and_grows_with_silence() -> None:
+    study = ev.create_study(
+        "paced",
+        metric="loss",
+        mode="min",
+        population=1,
+        rounds=10,
+        space={"lr": 0.5},
+        store="memory://",
+    )
+    for _ in range(2):
+        with study.next_job() as job:
+            job.metrics = {"loss": 1.0}
+    assert summarize(study.store, study.status()).left_s is None  # nobody trains
+    study.next_job()
+    status = study.status()
+    soon = summarize(study.store, status).left_s
+    late = summarize(study.store, replace(status, read_at=status.read_at + 60)).left_s
+    study.store.close()
+    assert soon < 8 * 30 <= late  # 8 jobs to go, of which the running one has not come for 60 s

@@ -139,7 +139,8 @@ def of_descent(line: Sequence[JobRecord]) -> Iterator[str]:
     if len(line) == 1:
         return
     copies = [job for job in line if job.donor is not None]
-    rounds = f"{len(line)} rounds" if copies else f"{len(line)} rounds without a copy"
+    n = sum(job.state is JobState.DONE for job in line)  # the last may fail, or be trained just now
+    rounds = f"{n} round{'' if n == 1 else 's'}{'' if copies else ' without a copy'}"
     sentence = f"Its weights began as {line[0].id} and have been trained for {rounds}"
     if copies:
         times = "once, as" if len(copies) == 1 else f"{len(copies)} times, last as"

@@ -21,7 +21,8 @@ class StudySummary:
     """How a study stands, for people.
 
     Attributes:
-        left_s: seconds to the end at the pace of the last jobs; None while that cannot be told.
+        left_s: seconds to the end at the pace of the last jobs; None while nothing is trained, and
+            while that cannot be told.
         failures, interventions: the newest ones, the newest first.
     """
 
@@ -37,9 +38,7 @@ class StudySummary:
     @property
     def state(self) -> str:
         """What people call it: an open study in which something is trained is running."""
-        at_work = self.count("running") > self.status.lost
-        training = self.status.state is StudyState.OPEN and at_work
-        return "running" if training else self.status.state.value
+        return "running" if _is_training(self.status) else self.status.state.value
 
     def count(self, state: str) -> int:
         return self.status.counts[JobState(state)]
@@ -62,13 +61,20 @@ def summarize(store: Store, status: StudyStatus) -> StudySummary:
 
 
 def _left_s(store: Store, status: StudyStatus) -> float | None:
-    if status.state is not StudyState.OPEN:
+    if not _is_training(status):
         return None
     after = max(0, status.n_finished - _PACE_OF)
     times: list[float] = [row[0] for row in store.scan(status.id, ["finished_at"], after=after)]
     if len(times) < 2 or max(times) == min(times):
         return None
-    return status.left_s((max(times) - min(times)) / (len(times) - 1))
+    pace_s = (max(times) - min(times)) / (len(times) - 1)
+    # Jobs that take longer than those before, or of which many are lost: the silence counts, too.
+    now = status.read_at or max(times)
+    return status.left_s(max(pace_s, (now - min(times)) / len(times)))
+
+
+def _is_training(status: StudyStatus) -> bool:
+    return status.state is StudyState.OPEN and status.counts[JobState.RUNNING] > status.lost
 
 
 def facts(status: StudyStatus) -> dict[str, Any]:
