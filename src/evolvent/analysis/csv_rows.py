@@ -11,7 +11,7 @@ class _Text(Protocol):
     def write(self, text: str, /) -> object: ...
 
 
-class _Lines:
+class _LineFeeds:
     """Ends by a line feed what `csv` ends by both: else it puts no quotes round a lone return.
 
     Readers, pandas too, take that for the end of a row.
@@ -26,4 +26,4 @@ class _Lines:
 
 def row_writer(file: _Text) -> Callable[[Sequence[Any]], object]:
     """Return what writes a row of cells as one line of CSV; None is empty."""
-    return csv.writer(_Lines(file)).writerow
+    return csv.writer(_LineFeeds(file)).writerow

@@ -28,12 +28,16 @@ _BEGIN_WRITING = 2  # SYNC_FILE_RANGE_WRITE of Linux
 _LIBC = ctypes.CDLL(None)
 _OF_NOTHING = hashlib.sha256().hexdigest()
 
+_FORBIDDEN = (
+    "no permission: choose a directory that you may write to, or, where a group trains together, "
+    "have its owner let the group write: chmod g+w, and umask 002 for all"
+)
 _HINTS = {
     errno.ENOSPC: "the disk is full: free some space, then resume",
     errno.EDQUOT: "the disk quota is used up: free some space, then resume",
     errno.EROFS: "the file system is read-only: choose a store on a writable one",
-    errno.EACCES: "no permission: choose a directory that you may write to",
-    errno.EPERM: "no permission: choose a directory that you may write to",
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
     errno.ENOTDIR: "a part of the path is a file: move it out of the way",
 }
 
