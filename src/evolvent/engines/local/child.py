@@ -122,7 +122,7 @@ def _work(task: dict[str, Any], drain: Drain, status: io.FileIO) -> None:
     # modules are found where the driver would.
     task["place"].enter()
     trainable, algorithm = _unpickle(task)
-    task["place"].settle()
+    task["place"].settle(warns=task["warns"])
     catch_interrupts(drain.set)  # again: the top level of a script may have put its own in place
 
     if "run" in task:  # something else than jobs of a study is to be done in this place

@@ -16,6 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from evolvent.engines.place.logging_setup import LogSetup
 from evolvent.engines.place.on_import import keep_texts
 from evolvent.engines.place.rerun import rerunning
 from evolvent.engines.place.script import (
@@ -51,7 +52,7 @@ class Place:
         sources: text of code that is in no file, such as that of a notebook's cells, by its name.
         modules: text of the user's own modules, by name.
         filters: of warnings.
-        log: levels of loggers, and what shows the records.
+        log: how records are logged.
     """
 
     argv: list[str]
@@ -124,69 +125,18 @@ class Place:
         with contextlib.suppress(OSError):  # it has been removed: training will say so
             os.chdir(self.directory)
 
-    def settle(self) -> None:
-        """Let warnings and logging be as they are there; after all that imports or sets them."""
+    def settle(self, *, warns: bool = True) -> None:
+        """Let warnings and logging be as they are there; after all that imports or sets them.
+
+        Args:
+            warns: name what of logging cannot be had here.
+        """
         warnings.resetwarnings()
         for action, message, category, module, line in self.filters:
             with contextlib.suppress(ImportError, AttributeError):
                 kind = attrgetter(category[1])(import_module(category[0]))
                 warnings.filterwarnings(action, message, kind, module, line, append=True)  # type: ignore[arg-type]
-        self.log.apply()
-
-
-@dataclass(frozen=True, slots=True)
-class LogSetup:
-    """How a process logs.
-
-    Attributes:
-        levels: of the loggers that have one, by name; the root's is "".
-        disabled: all up to this level are silent.
-        handlers: of the root logger: a file, or None for the terminal; level; format, format of
-            times, style.
-    """
-
-    levels: dict[str, int]
-    disabled: int
-    handlers: tuple[tuple[str | None, int, tuple[Any, ...] | None], ...]
-
-    @classmethod
-    def of_process(cls) -> LogSetup:
-        loggers = {
-            name: logger
-            for name, logger in logging.Logger.manager.loggerDict.items()
-            if isinstance(logger, logging.Logger)
-        }
-        levels = {name: logger.level for name, logger in loggers.items() if logger.level}
-        handlers: list[tuple[str | None, int, tuple[Any, ...] | None]] = []
-        for handler in logging.root.handlers:
-            # Handlers of other kinds (of a queue, of a network) are this process's own.
-            file = handler.baseFilename if type(handler) is logging.FileHandler else None
-            if file is not None or isinstance(handler, logging.StreamHandler):
-                handlers.append((file, handler.level, _format(handler.formatter)))
-        return cls(
-            {"": logging.root.level, **levels}, logging.root.manager.disable, tuple(handlers)
-        )
-
-    def apply(self) -> None:
-        """Log so from now on; handlers which the script's top level has made stay."""
-        for name, level in self.levels.items():
-            logging.getLogger(name).setLevel(level)
-        logging.disable(self.disabled)
-        if logging.root.handlers:
-            return
-        for file, level, form in self.handlers:
-            handler = logging.FileHandler(file) if file else logging.StreamHandler()
-            handler.setLevel(level)
-            if form is not None:
-                handler.setFormatter(logging.Formatter(*form))
-            logging.root.addHandler(handler)
-
-
-def _format(formatter: logging.Formatter | None) -> tuple[Any, ...] | None:
-    if formatter is None:
-        return None
-    style = {logging.StrFormatStyle: "{", logging.StringTemplateStyle: "$"}
-    return formatter._fmt, formatter.datefmt, style.get(type(formatter._style), "%")
+        self.log.apply(warns=warns)
 
 
 def _sources(script: Script | None) -> dict[str, str]:
