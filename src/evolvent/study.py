@@ -183,7 +183,8 @@ class Study:
             devices: such as `["cuda:0", "cuda:1"]`, dealt to the workers as `job.device`.
             per_device: how many workers share a device.
             engine: `"local"`.
-            threads: of each worker's numeric libraries. By default what the environment says
+            threads: of each worker's numeric libraries, where the script has not told them itself
+                (`torch.set_num_threads`). By default what the environment says
                 (`OMP_NUM_THREADS`), or the cores shared out; a synchronous study takes 1, because
                 results may depend on it in the last bit.
             lease_s: seconds after which the job of a silent worker is given to another.

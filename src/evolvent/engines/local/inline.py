@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from evolvent.core.records import JobId
 from evolvent.engines.local.lifecycle import release_dead, try_stop
@@ -19,6 +17,7 @@ from evolvent.engines.local.options import (
     out_of_time,
 )
 from evolvent.engines.local.output import lasting_output
+from evolvent.engines.local.threads import threads_of_workers
 from evolvent.engines.observer import Observer
 from evolvent.engines.signals import Drain, Grace, handle_interrupts
 from evolvent.engines.trainable import AnyTrainable, load_trainable
@@ -78,7 +77,7 @@ def run_inline(
     code = load_trainable(trainable)
     with (
         handle_interrupts(on_interrupt),
-        _torch_threads(options),
+        threads_of_workers(options.thread_variables()),
         lasting_output(),
         _within(grace, options.grace_s, observer),
     ):
@@ -98,21 +97,6 @@ def _within(grace: Grace, grace_s: float | None, observer: Observer) -> Iterator
         if not grace.is_over:  # the user's
             raise
         observer.line(f"the running job goes back: {out_of_grace(grace_s)}")
-
-
-@contextlib.contextmanager
-def _torch_threads(options: LocalOptions) -> Iterator[None]:
-    """Give PyTorch, if the user has loaded it, the threads that a worker process would have."""
-    torch: Any = sys.modules.get("torch")
-    if torch is None or options.leaves_threads:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(options.threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def run_one_job(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.core.study import StudyRecord
+from evolvent.engines.place.settings import usable_cores
 from evolvent.errors import ConfigError
 from evolvent.validation import check_count, check_flag, check_number, cut
 
@@ -79,11 +80,6 @@ class LocalOptions:
             variables["CUDA_VISIBLE_DEVICES"] = names[number] if names else str(number)
         return variables
 
-    @property
-    def leaves_threads(self) -> bool:
-        """Whether the environment says how many threads there are to be."""
-        return not self.threads_given and "OMP_NUM_THREADS" in os.environ
-
     def thread_variables(self) -> dict[str, str]:
         """Return the environment variables of numeric libraries, as workers are to have them."""
         environment = {} if self.threads_given else os.environ
@@ -126,7 +122,7 @@ def local_options(  # noqa: PLR0913 - what a user may ask of a run, by name
     check_count("per_device", per_device, least=1)
     # Device by device in turn: with few workers each gets a device of its own.
     slots = tuple(d for _ in range(per_device) for d in devices or ())
-    cores = _cores()
+    cores = usable_cores()
     n = workers if workers is not None else min(len(slots) or cores, record.population)
     check_count("workers", n, least=0)
     if slots and n > len(slots):
@@ -177,12 +173,6 @@ def _checked_isolation(given: Any, slots: Sequence[str], *, workers: int) -> boo
     if not slots or workers == 0:
         raise ConfigError("isolate_devices: wanted devices, and workers that are processes")
     return True
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # a container or a queue may grant fewer than there are
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def deadline(seconds: float | None) -> float | None:

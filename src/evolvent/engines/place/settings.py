@@ -7,18 +7,23 @@ random generators is none of them: training draws from `job.seed`.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import types
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from operator import attrgetter
 from typing import Any
 
 from evolvent.engines.place.plain_data import is_data, is_users_class
+from evolvent.engines.place.script import running_cells, running_script
+from evolvent.engines.place.sources import texts_of_modules
 
 _DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 _UNKNOWN = object()
+_POOL_LIMITS = ("threadpool_limits", "ThreadpoolController")
 _logger = logging.getLogger("evolvent")
 
 
@@ -108,7 +113,11 @@ _SETTINGS: dict[str, tuple[_Setting, ...]] = {
         _pair("torch", "get_float32_matmul_precision", "set_float32_matmul_precision"),
         _pair("torch", "is_grad_enabled", "set_grad_enabled"),
         _pair("torch", "is_anomaly_enabled", "autograd.set_detect_anomaly"),
-        _pair("torch", "get_num_threads", "set_num_threads"),
+        _Setting(
+            "torch.set_num_threads",
+            lambda torch: threads_of_torch(torch) or _UNKNOWN,
+            lambda torch, n: torch.set_num_threads(n),
+        ),
         _pair("torch", "hub.get_dir", "hub.set_dir"),
         _pair("torch", "multiprocessing.get_sharing_strategy",
               "multiprocessing.set_sharing_strategy"),
@@ -146,6 +155,13 @@ _SETTINGS: dict[str, tuple[_Setting, ...]] = {
     "numpy": (
         _keywords("numpy", "geterr", "seterr"),
         _keywords("numpy", "get_printoptions", "set_printoptions"),
+        # Beside numpy, with which BLAS comes: who limits threads may import the other where it is
+        # used.
+        _Setting(
+            "threadpoolctl.threadpool_limits",
+            lambda _: limits_of_pools(),
+            lambda _, limits: import_module("threadpoolctl").threadpool_limits(limits),
+        ),
     ),
     "pandas": (_Setting("pandas.set_option", _pandas_options, _set_pandas_options),),
     "sklearn": (_keywords("sklearn", "get_config", "set_config"),),
@@ -183,6 +199,40 @@ _SETTINGS: dict[str, tuple[_Setting, ...]] = {
     "socket": (_pair("socket", "getdefaulttimeout", "setdefaulttimeout"),),
     "tempfile": (_attribute("tempfile", "tempdir"),),
 }  # fmt: skip
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # a container or a queue may grant fewer than there are
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads_of_torch(torch: Any) -> int | None:
+    """Return the number of PyTorch's threads if the user has set it; None: it is its own choice."""
+    # Its own choice, all cores, may be what the user sets, too: only the text tells which it is.
+    n: int = torch.get_num_threads()
+    is_limited = n < usable_cores() and _users_text_has(*_POOL_LIMITS)
+    return n if is_limited or _users_text_has("set_num_threads") else None
+
+
+def limits_of_pools() -> dict[str, int]:
+    """Return to how many threads the user has limited BLAS and OpenMP by `threadpoolctl`."""
+    if not _users_text_has(*_POOL_LIMITS):
+        return {}
+    pools = import_module("threadpoolctl").threadpool_info()
+    cores = usable_cores()  # of whoever limits only a part of what training does
+    return {pool["prefix"]: n for pool in pools if (n := pool["num_threads"]) < cores}
+
+
+def _users_text_has(*words: str) -> bool:
+    """Whether a word is in the script, in the notebook's cells or in the user's own modules."""
+    code = running_script() or running_cells()
+    texts = [text.text for text in texts_of_modules().values()]
+    if code is not None:
+        texts.append(code.source.encode())
+    return any(word.encode() in text for word in words for text in texts)
+
 
 CARRIED = frozenset(
     {setting.name for settings in _SETTINGS.values() for setting in settings}
