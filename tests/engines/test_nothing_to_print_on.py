@@ -93,6 +93,25 @@ def test_a_full_disk_below_it_ends_nothing(command: list[str], tmp_path: Path) -
     assert finished(tmp_path) == 4
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="Linux only")
+@pytest.mark.parametrize("stream", ["stderr", "__stderr__"])
+def test_standard_error_on_a_full_disk_is_no_fault_of_a_checkpoint(
+    command: list[str], tmp_path: Path, stream: str
+) -> None:
+    script = SCRIPT.replace("job.id, flush=True", f"job.id, file=sys.{stream}")
+    (tmp_path / "train.py").write_text(script, encoding="utf-8")
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=full,
+            timeout=120, check=False, text=True,
+        )  # fmt: skip
+    assert "CheckpointError" not in ran.stdout
+    if (stream, command[-1]) == ("__stderr__", "0"):  # past us: as any error of training code
+        assert "m0r0 failed: OSError: [Errno 28]" in ran.stdout
+    else:
+        assert finished(tmp_path) == 4
+
+
 def test_none_at_all_ends_nothing(command: list[str], tmp_path: Path) -> None:
     ran = subprocess.run(
         ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command], cwd=tmp_path, env=environment(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from pathlib import Path
 
@@ -82,3 +84,22 @@ def test_code_that_never_saves_fails_no_round(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     study.run(trainables.saves_nothing, workers=0, progress=False)
     assert study.failures() == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="a full disk of Linux")
+def test_a_full_disk_ends_the_run_if_it_is_that_of_the_checkpoints(tmp_path: Path) -> None:
+    def saves_nothing(job: ev.Job) -> dict[str, float]:
+        (job.directory / ".evolvent-probe").symlink_to("/dev/full")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(ev.errors.CheckpointError, match="could not be saved"):
+        new_study(tmp_path).run(saves_nothing, workers=0, progress=False)
+
+
+def test_another_disk_that_is_full_is_an_error_of_training(tmp_path: Path) -> None:
+    def logs_elsewhere(job: ev.Job) -> dict[str, float]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    study = new_study(tmp_path)
+    with pytest.raises(ev.errors.AllMembersFailed, match="No space left"):
+        study.run(logs_elsewhere, workers=0, progress=False)

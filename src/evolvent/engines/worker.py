@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Event
 
 from evolvent.core.records import JobId
@@ -30,6 +31,7 @@ _OVERLAP_FROM_S = 0.005
 _OVERLAP_FROM_MEMBERS = 4
 _worker_numbers = itertools.count()
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_PROBE_BYTES = 1 << 20  # a full disk may have room for a few more
 _OPEN = StudyState.OPEN
 
 
@@ -166,7 +168,9 @@ class Worker:
         try:
             returned = self._runner.run(job, parent=parent)
         except OSError as e:
-            if e.errno in _DISK_ERRORS:  # every job would end so: no fault of this member
+            # Every job would end so: no fault of this member. Unless it was another disk, such as
+            # that of a log, or of what standard error goes to: that is training's own affair.
+            if e.errno in _DISK_ERRORS and _takes_no_more(job.directory):
                 raise CheckpointError(f"job {job.id} could not be saved: {e}") from e
             raise
         return judge(returned, self._record)
@@ -216,3 +220,16 @@ class Worker:
         failure = Failure(FailureKind.RETURNED, f"worker ended: {failure_of(error).message}")
         with contextlib.suppress(EvolventError):  # the store is what broke: the leases will run out
             self._store.release(self._study, worker=self._options.name, failure=failure)
+
+
+def _takes_no_more(directory: Path) -> bool:
+    """Whether nothing can be written into a directory, because of its disk."""
+    probe = directory / ".evolvent-probe"
+    try:
+        probe.write_bytes(bytes(_PROBE_BYTES))
+    except OSError as e:
+        return e.errno in _DISK_ERRORS
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return False
