@@ -10,7 +10,7 @@ from evolvent.core.study import StudyRecord
 from evolvent.engines.local.driver import run_local
 from evolvent.engines.local.options import LocalOptions, RunOutcome
 from evolvent.engines.local.output import lasting_output
-from evolvent.engines.observer import NullObserver, Observer, guarded
+from evolvent.engines.observer import LineObserver, Observer, guarded
 from evolvent.engines.place.rerun import refuse_in_rerun
 from evolvent.engines.trainable import PathWithParams, check_trainable
 from evolvent.errors import AllMembersFailed, ConfigError, StoreError
@@ -41,13 +41,13 @@ def check_run(store: Store, record: StudyRecord, trainable: Any, options: LocalO
 
 
 def observer_of(store: Store, study: int, progress: bool | Observer) -> Observer:
-    """Return what shows a run: nothing, the table of a terminal, or the user's own observer.
+    """Return what shows a run: lines alone, the table of a terminal, or the user's own observer.
 
     Raises:
         ConfigError: it lacks a method.
     """
     if progress is False:
-        return NullObserver()
+        return guarded(LineObserver())
     from evolvent.display.failures import FailuresObserver
 
     if progress is True:

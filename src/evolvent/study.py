@@ -206,7 +206,8 @@ class Study:
                 take all that they see.
             progress: show a table and a bar (plain lines when piped), and at the end what the log
                 warns of (see `Result.diversity`); or an observer of your own. Neither stops
-                training: where nothing can be shown any more, it is switched off.
+                training: where nothing can be shown any more, it is switched off. False: show what
+                workers print, and no more.
             loggers: such as `[ev.tensorboard.Logger("runs")]`; they follow the log and never stop
                 training.
 

@@ -41,6 +41,15 @@ class NullObserver(Observer):
     """Watches nothing."""
 
 
+class LineObserver(NullObserver):
+    """Shows nothing but lines: what workers print is seen as what this process prints is."""
+
+    def line(self, text: str) -> None:
+        if sys.stdout is not None:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+
+
 class _GuardedObserver(Observer):
     """Passes all on to an observer for as long as that works: no observer ends training.
 

@@ -67,6 +67,16 @@ def test_a_bar_of_a_worker_keeps_its_prefix(tmp_path: Path) -> None:
     assert "worker 0 | done m0r0" in watcher.lines
 
 
+def test_without_a_display_what_workers_print_is_all_that_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_study(tmp_path, rounds=1).run(prints_a_bar, workers=1, progress=False)
+    lines = capsys.readouterr().out.splitlines()
+    warnings = [line for line in lines if "done m" not in line]
+    assert sorted(set(lines) - set(warnings)) == [f"worker 0 | done m{i}r0" for i in range(4)]
+    assert all(line.startswith("worker 0 | ") for line in warnings), "evolvent's own are seen, too"
+
+
 def test_what_a_worker_prints_goes_into_its_file(tmp_path: Path) -> None:
     watcher = Watcher()
     study = new_study(tmp_path, rounds=1)
