@@ -56,6 +56,11 @@ def utf8_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def plain_text(text: str) -> str:
+    """Return a text as Python's own `str`: `"sgd"` for a member of a `str` Enum with that value."""
+    return str.__str__(text)  # a class of the user's may have a `__str__` of its own
+
+
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line outside evolvent that led here, however many calls lie between."""
     level = 1
@@ -75,14 +80,14 @@ def check_name(argument: str, value: Any) -> str:
             f"got {cut(value, 120)}, wanted 1 to {_MAX_NAME} printable characters "
             "without blanks around them",
         )
-    return value
+    return plain_text(value)
 
 
 def check_path(argument: str, value: Any) -> str:
     """Return an import path `package.module:name`."""
     if not isinstance(value, str) or not all(value.partition(":")):
         raise invalid(argument, f"got {cut(value)}, wanted 'package.module:name'")
-    return value
+    return plain_text(value)
 
 
 def check_choice(argument: str, value: Any, choices: tuple[_Text, ...]) -> _Text:

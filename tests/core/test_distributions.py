@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,19 @@ from evolvent.core.distributions import (
 )
 from evolvent.errors import ConfigError, OutOfSpace
 from tests.core.builders import distributions, number_distributions, seeded
+
+
+class _Optimizer(str, Enum):  # noqa: UP042 - a StrEnum is its value as a text, this one is not
+    SGD = "sgd"
+
+
+class _Depth(int, Enum):
+    TWO = 2
+
+
+class _Loud(str):
+    def __str__(self) -> str:
+        return self.upper()
 
 
 @given(distributions(), st.integers(0, 2**32))
@@ -201,6 +216,11 @@ def test_normal_has_no_bounds_but_those_of_floats() -> None:
         (np.bool_(True), True),
         (np.array([[16, 32]]), [[16, 32]]),
         ((64, (1.5, None)), (64, (1.5, None))),
+        (np.str_("sgd"), "sgd"),
+        (_Optimizer.SGD, "sgd"),
+        (_Depth.TWO, 2),
+        (_Loud("sgd"), "sgd"),
+        ({_Optimizer.SGD: (_Optimizer.SGD,)}, {"sgd": ("sgd",)}),
         ({"name": "sgd", "nesterov": np.bool_(False)}, {"name": "sgd", "nesterov": False}),
     ],
     ids=repr,
@@ -209,6 +229,29 @@ def test_a_value_keeps_its_form_and_has_types_of_python(given: Any, value: Any) 
     kept = Constant(given).value
     assert kept == value
     assert repr(kept) == repr(value)
+
+
+@pytest.mark.parametrize("kind", [Choice, Ordinal])
+def test_members_of_an_enumeration_are_values_like_those_they_have(kind: type[Choice]) -> None:
+    assert repr(kind([_Optimizer.SGD, _Depth.TWO, "adam"]).values) == "('sgd', 2, 'adam')"
+    assert repr(kind(["adam", "sgd"]).check(_Optimizer.SGD)) == "'sgd'"
+    assert repr(kind(["adam", "sgd"], initial=_Optimizer.SGD).initial) == "'sgd'"
+    assert repr(IntUniform(0, 4).check(_Depth.TWO)) == "2"
+
+
+@pytest.mark.parametrize("kind", [Choice, Ordinal])
+def test_what_holds_no_values_as_it_is_is_told_what_to_write(kind: type[Choice]) -> None:
+    with pytest.raises(ConfigError, match=r"\.values: got .*ev\.Choice\(\[member\.value for"):
+        kind(_Optimizer)
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [(Enum("Size", "SMALL").SMALL, r"Size\.SMALL\.value"), (Path("data"), r"str\(path\)")],
+)
+def test_a_value_that_no_log_can_hold_is_told_its_plain_one(value: Any, remedy: str) -> None:
+    with pytest.raises(ConfigError, match=f"got .*, wanted its .*{remedy}"):
+        Choice(["a", {"inner": [value]}])
 
 
 @pytest.mark.parametrize("kind", [Choice, Ordinal])

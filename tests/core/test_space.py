@@ -4,6 +4,8 @@ import json
 import pickle
 import tomllib
 import warnings
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -248,12 +250,23 @@ def test_scalars_of_numpy_are_constants() -> None:
         (lambda: 0.1, "computed in the training code"),
         (dict, r"ev\.Choice\(\['sgd', 'adam'\]\)"),
         (Uniform, r"such as ev\.Uniform\("),
+        (Enum("Size", "SMALL").SMALL, r"its value, Size\.SMALL\.value"),
+        (Enum("Size", "SMALL"), r"ev\.Choice\(\[member\.value for member in Size\]\)"),
+        (Path("data"), r"its text, str\(path\)"),
         (object(), "or a single value"),
     ],
 )
 def test_what_is_no_value_is_told_what_to_write(value: Any, remedy: str) -> None:
     with pytest.raises(ConfigError, match=f"space: x: got .*{remedy}"):
         Space.of({"x": value})
+
+
+def test_names_that_are_members_of_an_enumeration_are_plain_text() -> None:
+    name = Enum("Name", {"GROUP": "group", "LR": "lr"}, type=str)
+    space = Space.of({name.GROUP: {name.LR: Uniform(0, 1)}, name.LR: 1})
+    assert repr([*space]) == "['group.lr', 'lr']"
+    assert repr([*space.check({name.GROUP: {name.LR: 0}, name.LR: 1})]) == "['group.lr', 'lr']"
+    assert repr([*Space({name.LR: Constant(1)})]) == "['lr']"
 
 
 def test_a_tuple_that_looks_like_a_range_is_named() -> None:

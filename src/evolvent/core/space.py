@@ -13,9 +13,9 @@ import numpy as np
 from evolvent.core.codec import decode, encode
 from evolvent.core.distributions import DISTRIBUTIONS, Constant, Distribution, Listed
 from evolvent.core.records import Hyperparameters, Value
-from evolvent.core.values import copied, from_json, is_number, text_of, to_json
+from evolvent.core.values import copied, from_json, is_number, plainer, text_of, to_json
 from evolvent.errors import ConfigError, OutOfSpace, UnknownName
-from evolvent.validation import cut, invalid, warn
+from evolvent.validation import cut, invalid, plain_text, warn
 
 _KINDS = tuple(DISTRIBUTIONS.values())
 _EMPTY_GROUP = Constant({})
@@ -43,7 +43,7 @@ class Space(Mapping[str, Distribution]):
             if not isinstance(distribution, _KINDS):
                 problem = f"got {cut(distribution)}, {_remedy(distribution)}"
                 raise invalid(name, problem, within="space: ")
-        self._fields = dict(fields)
+        self._fields = {plain_text(name): d for name, d in fields.items()}
 
     @classmethod
     def of(cls, nested: Mapping[str, Any]) -> Space:
@@ -268,6 +268,8 @@ def _warn_of_range(name: str, value: Any) -> None:
 
 def _remedy(value: Any) -> str:
     """Return what to write for what is no distribution and no single value."""
+    if (remedy := plainer(value)) is not None:
+        return remedy
     if isinstance(value, (list, np.ndarray)):
         return (
             "wanted a distribution, for a list may mean several: ev.Choice(values) or, if they "
@@ -342,10 +344,11 @@ def _walk(
                 f"got the name {cut(name)}, wanted a string that is not empty and has no "
                 "dots (nest dicts instead)",
             )
-        if isinstance(value, Mapping) and value and prefix + name not in leaves:
-            yield from _walk(value, whole=whole, prefix=f"{prefix}{name}.", leaves=leaves)
+        full = prefix + plain_text(name)
+        if isinstance(value, Mapping) and value and full not in leaves:
+            yield from _walk(value, whole=whole, prefix=f"{full}.", leaves=leaves)
         else:
-            yield prefix + name, value
+            yield full, value
 
 
 def _walk_json(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,13 +10,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from enum import Enum, EnumType
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from evolvent.core.records import Value
-from evolvent.validation import check_number, cut, invalid
+from evolvent.validation import check_number, cut, invalid, plain_text
 
 MOST = 10_000
 """So many characters of JSON one value may have: every job of a study is stored with it."""
@@ -28,6 +29,8 @@ _LIKE_TUPLE = re.compile(r"\$+tuple")
 
 def checked_value(owner: str, given: Any) -> Value:
     """Return a value of types of Python alone: arrays as lists, tuples as they are.
+
+    Of what is a string or a number by its class, such as a member of a StrEnum, its value.
 
     Raises:
         ConfigError: it has what JSON cannot hold, or is too large; says what to do instead.
@@ -141,6 +144,17 @@ def texts_of(values: Sequence[Any], text: Callable[[Any], str] = text_of) -> lis
     ]
 
 
+def plainer(value: Any) -> str | None:
+    """Return what to write for a value that has a plain one; None if it has none."""
+    if isinstance(value, EnumType):
+        return f"wanted its values: ev.Choice([member.value for member in {value.__name__}])"
+    if isinstance(value, Enum):
+        return f"wanted its value, {type(value).__name__}.{value.name}.value"
+    if hasattr(value, "__fspath__") and not isinstance(value, type):
+        return "wanted its text, str(path)"
+    return None
+
+
 def is_number(value: Any) -> bool:
     """Return whether the value is a real number, of NumPy or not; a bool is none."""
     return isinstance(value, Real) and not isinstance(value, bool)
@@ -154,7 +168,7 @@ def _scalar(owner: str, given: Any) -> Value:
     if given is None or isinstance(given, bool):
         return given
     if isinstance(given, str):
-        return str(given)
+        return plain_text(given)
     return int(given) if isinstance(given, Integral) else check_number(owner, float(given))
 
 
@@ -171,12 +185,14 @@ def _checked(owner: str, given: Any, *, depth: int) -> Any:
     if isinstance(given, Mapping):
         if not all(isinstance(name, str) for name in given):
             raise invalid(owner, f"got {cut(given)}, wanted names that are strings")
-        return {str(name): _checked(owner, x, depth=depth + 1) for name, x in given.items()}
+        return {plain_text(name): _checked(owner, x, depth=depth + 1) for name, x in given.items()}
     raise invalid(owner, f"got {cut(given)}, {_remedy(given)}")
 
 
 def _remedy(given: Any) -> str:
     """Return what to do instead of a value that no log can hold."""
+    if (remedy := plainer(given)) is not None:
+        return remedy
     if isinstance(given, (set, frozenset)):
         return "which has no order, wanted a list"
     if callable(given):

@@ -13,7 +13,7 @@ import numpy as np
 from evolvent.core.distributions.checks import Checked
 from evolvent.core.records import Value
 from evolvent.core.rng import draw_index
-from evolvent.core.values import checked_value, copied, identity, stored
+from evolvent.core.values import checked_value, copied, identity, plainer, stored
 from evolvent.errors import OutOfSpace
 from evolvent.validation import check_number, cut, invalid
 
@@ -182,9 +182,8 @@ def _listed(owner: str, values: Any) -> tuple[Value, ...]:
         values = values.tolist()
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         order = ", which has no order" if isinstance(values, (set, frozenset)) else ""
-        raise invalid(
-            f"{owner}.values", f"got {cut(values)}{order}, wanted a list of one or more values"
-        )
+        wanted = plainer(values) or "wanted a list of one or more values"
+        raise invalid(f"{owner}.values", f"got {cut(values)}{order}, {wanted}")
     plain = tuple(checked_value(owner, value) for value in values)
     if len(set(map(identity, plain))) < len(plain):
         raise invalid(f"{owner}.values", f"got {cut(values)}, wanted each value once")
