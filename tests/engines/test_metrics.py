@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,28 @@ import pytest
 
 import evolvent as ev
 from evolvent.engines.metrics import MOST, kept_metrics, kept_numbers
+from evolvent.errors import TrainableError
 from tests.settings import study_record
+
+
+class Lazy(Mapping[str, Any]):
+    """Computes its values when asked for them, and cannot for some: all, where it has no others."""
+
+    def __init__(self, **values: Any) -> None:
+        self._values = values
+
+    def __iter__(self) -> Iterator[str]:
+        if not self._values:
+            raise OSError("no names")
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return max(1, len(self._values))
+
+    def __getitem__(self, name: str) -> Any:
+        if isinstance(value := self._values[name], Exception):
+            raise value
+        return value
 
 
 def kept(study: str, **values: Any) -> dict[str, Any]:
@@ -86,6 +107,40 @@ def test_what_json_cannot_hold_is_left_out_with_one_warning(
         assert kept(name, at=0.5, figure=given) == {"at": 0.5}
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "metric 'figure" in caplog.text
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no batch"), KeyError("batch")], ids=repr)
+def test_an_entry_of_which_reading_raises_is_left_out(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = f"lazy {error!r}"
+    inner = {"group": Lazy(x=error, y=2), "listed": [Lazy(x=error)], "none": Lazy()}
+    for _ in range(2):
+        found = kept_metrics(Lazy(at=0.5, val=error, **inner), study=study, objective="at")
+        assert found == {"at": 0.5, "group.y": 2}
+    left_out = [record.args[1] for record in caplog.records]  # type: ignore[index]
+    assert left_out == ["val", "group.x", "listed", "none"]
+    assert f"'val' is left out: reading 'val' raised {type(error).__name__}: " in caplog.text
+
+
+def test_an_objective_of_which_reading_raises_fails_the_job() -> None:
+    with pytest.raises(TrainableError, match=r"metric 'at' .*reading 'at' raised OSError: gone"):
+        kept_metrics(Lazy(at=OSError("gone"), val=1), study="gone", objective="at")
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        (np.zeros((0, 3)), r"ndarray array\(\[\], .*, an empty array$"),
+        (np.zeros(2), r"ndarray array\(\[0., 0.\]\), more than one element$"),
+        ([], r"list \[\]$"),
+        (np.array("high"), r"ndarray array\('high', .*\)$"),
+    ],
+    ids=repr,
+)
+def test_an_objective_that_is_no_number_is_named_as_what_it_is(given: Any, what: str) -> None:
+    with pytest.raises(TrainableError, match=f"metric 'at' must be a number, got {what}"):
+        kept_metrics({"at": given}, study="what", objective="at")
 
 
 def test_what_would_fill_the_log_is_left_out(caplog: pytest.LogCaptureFixture) -> None:

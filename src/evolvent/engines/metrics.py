@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -15,10 +16,11 @@ import numpy as np
 
 from evolvent.errors import TrainableError
 from evolvent.store.codec.fields import DEEPEST, NOT_FINITE
-from evolvent.validation import cut, utf8_text
+from evolvent.validation import cut, cut_middle, utf8_text
 
 MOST = 2**16
 """So many characters of JSON one report may hold beside its numbers."""
+_LONGEST = 300  # characters of what reading a metric raised
 
 _warned: set[tuple[str, str]] = set()
 _logger = logging.getLogger("evolvent")
@@ -33,9 +35,10 @@ def kept_metrics(
 ) -> dict[str, Any]:
     """Return metrics as the log keeps them; what it cannot keep is left out, with one warning.
 
-    Nested dicts become names with dots. Numbers are those of Python, of NumPy, and arrays and
-    tensors of one element. None, texts, lists, and larger arrays as lists are kept as they are, up
-    to `MOST` characters a report.
+    So is an entry of which reading raises, such as one of a mapping that computes its values when
+    they are asked for. Nested dicts become names with dots. Numbers are those of Python, of NumPy,
+    and arrays and tensors of one element. None, texts, lists, and larger arrays as lists are kept
+    as they are, up to `MOST` characters a report.
 
     Args:
         values: what training returned.
@@ -43,7 +46,7 @@ def kept_metrics(
         objective: a name whose value has to be a number.
 
     Raises:
-        TrainableError: that value is none.
+        TrainableError: that value is none, or reading it raises.
     """
     found: dict[str, Any] = {}
     room = MOST
@@ -88,17 +91,23 @@ def plain_number(value: Any) -> float | None:
 
 
 def _flat(values: Mapping[Any, Any], *, study: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
+    """Yield names with dots, and their values; for one of which reading raises, an `_Unfit`."""
+    for key in values:
         text = _key(key)
         name = f"{prefix}{text}"
         if text is None:
             _warn(study, f"{prefix}{cut(key)}", "a name must be a text or a number")
-        elif not isinstance(value, Mapping) or not value:
-            yield name, value
-        elif name.count(".") >= DEEPEST:
-            _warn(study, name, "nested too deep")
-        else:
-            yield from _flat(value, study=study, prefix=f"{name}.")
+            continue
+        try:
+            value = values[key]
+            if not isinstance(value, Mapping) or not value:
+                yield name, value
+            elif name.count(".") >= DEEPEST:
+                _warn(study, name, "nested too deep")
+            else:
+                yield from _flat(value, study=study, prefix=f"{name}.")
+        except Exception as e:  # noqa: BLE001 - whatever it raises: the others are there
+            yield name, _raised(f"reading {name!r}", e)
 
 
 def _key(key: Any) -> str | None:
@@ -108,8 +117,19 @@ def _key(key: Any) -> str | None:
     return str(_item(key)) if number else None
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
+def _plain(value: Any) -> Any:
     """Return a value as JSON holds it, but for NaN and infinities, which stay what they are."""
+    if isinstance(value, _Unfit):
+        raise value
+    try:
+        return _jsonable(value, depth=0)
+    except _Unfit:
+        raise
+    except Exception as e:  # whatever it raises
+        raise _raised(f"reading {type(value).__name__}", e) from e
+
+
+def _jsonable(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -118,7 +138,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
         return _number(value)
     if isinstance(value, (Mapping, list, tuple)):
         return _nested(value, depth)
-    return _plain(_of_array(value), depth + 1)
+    return _jsonable(_of_array(value), depth + 1)
 
 
 def _nested(value: Any, depth: int) -> Any:
@@ -127,10 +147,10 @@ def _nested(value: Any, depth: int) -> Any:
     if len(value) > MOST:
         raise _Unfit(f"too large: {len(value)} elements")
     if not isinstance(value, Mapping):
-        return [_plain(inner, depth + 1) for inner in value]
+        return [_jsonable(inner, depth + 1) for inner in value]
     if None in map(_key, value):
         raise _Unfit("a name in it is neither a text nor a number")
-    return {_key(key): _plain(inner, depth + 1) for key, inner in value.items()}
+    return {_key(key): _jsonable(inner, depth + 1) for key, inner in value.items()}
 
 
 def _number(value: Any) -> float:
@@ -153,20 +173,17 @@ def _of_array(value: Any) -> Any:
     kind = type(value)
     if isinstance(value, (bytes, bytearray, memoryview, type)):
         raise _Unfit(f"got {kind.__name__}")
-    try:
-        shape = getattr(value, "shape", None)
-        n = math.prod(map(int, shape)) if shape is not None else 1
-        if n > MOST:
-            raise _Unfit(f"too large: {kind.__name__} with {n} elements")
-        if n == 1 and hasattr(value, "item"):
-            return _known(value.item())
-        if hasattr(value, "tolist"):
-            return _known(value.tolist())
-        if hasattr(value, "__array__"):
-            array = np.asarray(value)
-            return _known(array.item() if array.size == 1 else array.tolist())
-    except (RuntimeError, ValueError, TypeError, AttributeError) as e:
-        raise _Unfit(f"{kind.__name__} cannot be read: {e}") from e
+    shape = getattr(value, "shape", None)
+    n = math.prod(map(int, shape)) if shape is not None else 1
+    if n > MOST:
+        raise _Unfit(f"too large: {kind.__name__} with {n} elements")
+    if n == 1 and hasattr(value, "item"):
+        return _known(value.item())
+    if hasattr(value, "tolist"):
+        return _known(value.tolist())
+    if hasattr(value, "__array__"):
+        array = np.asarray(value)
+        return _known(array.item() if array.size == 1 else array.tolist())
     raise _Unfit(f"got {kind.__name__}")
 
 
@@ -185,7 +202,17 @@ def _described(value: Any, plain: Any) -> str:
     got = f"got {type(value).__name__} {cut(value)}"
     if plain is None:
         return f"{got}: where there is none, return NaN, and only this member has failed"
-    return got if isinstance(value, (str, list, tuple, dict)) else f"{got}, more than one element"
+    if not isinstance(plain, list) or isinstance(value, (list, tuple)):
+        return got
+    return f"{got}, {'more than one element' if plain else 'an empty array'}"
+
+
+def _raised(doing: str, error: Exception) -> _Unfit:
+    # Formats also an exception whose own `__str__` raises.
+    text = "".join(traceback.format_exception_only(error)).strip()
+    unfit = _Unfit(f"{doing} raised {cut_middle(text, _LONGEST)}")
+    unfit.__cause__ = error
+    return unfit
 
 
 def _warn(study: str, name: str, why: str) -> None:
