@@ -19,10 +19,12 @@ def train(job: ev.Job) -> dict[str, float]:
     return {"Q": job.hyperparameters["lr"]}
 
 
-def slips_once(broken: Path) -> Explore:
+def slips_once(broken: Path, error: type[BaseException] | None = None) -> Explore:
     """Return a function that fails while a file is there."""
 
     def step(h: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        if error is not None and broken.exists():
+            raise error
         return {"lr": h["learning_rate" if broken.exists() else "lr"] * 0.5}
 
     return step
@@ -71,6 +73,26 @@ def test_no_round_is_lost_when_a_function_fails_later(
     assert len(done) == 12
     assert {job.attempt for job in done} == {1}
     assert kept.items() <= {job.id: job.checkpoint for job in done}.items()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_function_that_raises_what_ends_programs_only_stops_the_study(
+    tmp_path: Path, workers: int
+) -> None:
+    broken = tmp_path / "broken"
+
+    def breaking(job: ev.Job) -> dict[str, float]:
+        broken.touch()
+        return train(job)
+
+    study = new_study(tmp_path, slips_once(broken, KeyboardInterrupt))
+    with pytest.raises(ev.DecisionError, match="raised KeyboardInterrupt"):
+        study.run(breaking, workers=workers, progress=False)
+    assert study.status().stopped_by == "decision"
+    broken.unlink()
+    again = new_study(tmp_path, slips_once(broken, KeyboardInterrupt), resume=True)
+    again.run(train, workers=workers, progress=False)
+    assert [job.attempt for job in study.jobs("done")] == [1] * 12
 
 
 def test_a_loop_of_ones_own_is_told(tmp_path: Path) -> None:

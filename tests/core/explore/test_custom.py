@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import random
+import signal
 from functools import partial, reduce
 from typing import Any
 
@@ -65,6 +66,15 @@ class Lazy(dict[str, float]):
         raise KeyError("lost")
 
 
+class Own(BaseException):
+    pass
+
+
+class Interrupting(dict[str, float]):
+    def items(self) -> Any:
+        raise KeyboardInterrupt
+
+
 class Mute(Exception):
     def __str__(self) -> str:
         raise AttributeError("no text")
@@ -90,6 +100,9 @@ def nested(depth: int) -> dict[str, Any]:
         (lambda h, rng: nested(5000), "returned a dict that cannot be read: RecursionError"),
         (raises(Mute()), "raised Mute: it cannot be printed"),
         (raises(SystemExit(3)), "raised SystemExit: 3"),
+        (raises(KeyboardInterrupt()), "raised KeyboardInterrupt: "),
+        (raises(Own("mine")), "raised Own: mine"),
+        (lambda h, rng: Interrupting(lr=1.0), "returned a Interrupting .*KeyboardInterrupt"),
     ],
 )
 def test_whatever_goes_wrong_is_one_kind_of_error_so_that_the_round_is_kept(
@@ -97,6 +110,36 @@ def test_whatever_goes_wrong_is_one_kind_of_error_so_that_the_round_is_kept(
 ) -> None:
     with pytest.raises(DecisionError, match=f"(?s)CustomExplore.*{message}"):
         explored(function)
+
+
+def raises_itself(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+class Handler:
+    def __call__(self, *_: object) -> None:
+        raises_itself()
+
+
+@pytest.mark.parametrize(
+    "handler", [signal.default_int_handler, raises_itself, Handler(), Handler().__call__]
+)
+def test_ctrl_c_in_a_function_is_ctrl_c(handler: Any) -> None:
+    def interrupted(h: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        try:
+            signal.raise_signal(signal.SIGINT)
+            return h
+        finally:
+            h["lr"] = 0.5
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            explored(interrupted)
+        with pytest.raises(DecisionError, match="raised KeyboardInterrupt"):
+            explored(raises(KeyboardInterrupt()))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_set_within_a_dict_is_none_of_a_list() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import signal
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from dis import opmap
 from functools import partial, reduce
 from typing import Any, TypeAlias
 
@@ -23,6 +25,7 @@ _TRIALS = 16
 """So many draws a function is tried on."""
 _REPEATED = 4
 """On so many of them twice."""
+_RAISE = bytes([opmap["RAISE_VARARGS"]])  # what a `raise` is compiled to
 
 _Function: TypeAlias = Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any] | None]
 
@@ -45,8 +48,8 @@ class CustomExplore:
     of its own does not give the same study for the same seed, and is warned of.
 
     It is tried on a few draws from the space when a study is created and when a run begins. Where
-    it fails later, no finished round is lost: the study stops, `run` raises a DecisionError with
-    the traceback, and goes on with the next `run` once the function is mended.
+    it fails later, whatever it raises, no finished round is lost: the study stops, `run` raises a
+    DecisionError with the traceback, and goes on with the next `run` once the function is mended.
 
     Functions, lambdas, closures, `functools.partial` and objects that can be called reach the
     workers that a script starts. With the study only a name is stored: whoever goes on with it
@@ -133,7 +136,9 @@ class CustomExplore:
         function, given = self._function(), space.given(mine)
         try:
             returned = function(given, realised(rng))
-        except (Exception, SystemExit) as e:
+        except BaseException as e:
+            if _is_interrupt(e):
+                raise
             raise DecisionError(f"{self!r} raised {_describe(e)}") from e
         new: Any = given if returned is None else returned
         try:
@@ -141,7 +146,9 @@ class CustomExplore:
             moved = {**mine, **space.clip(new)}
         except ConfigError as e:
             raise DecisionError(f"{self!r} returned {cut(new, 200)}: {e}", field=e.field) from e
-        except Exception as e:  # whatever reading it comes to, no finished round may be lost
+        except BaseException as e:  # whatever reading it comes to, no finished round may be lost
+            if _is_interrupt(e):
+                raise
             kind = type(returned).__name__
             problem = f"{self!r} returned a {kind} that cannot be read: {_describe(e)}"
             raise DecisionError(problem) from e
@@ -166,6 +173,24 @@ class CustomExplore:
         except TypeError as e:
             wanted = "wanted a function that is called with (hyperparameters, rng)"
             raise invalid("explore", f"{self!r} takes {signature}: {e}; {wanted}") from None
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Return whether an error is a KeyboardInterrupt that a signal has raised, not the function."""
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    # In a worker process our handler of Ctrl-C only sets a flag, but in the user's own process one
+    # may raise: a handler in Python has a place in the traceback, and Python's own, in C, raises
+    # amid anything but a `raise`. What is neither is the function's own.
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    codes = [getattr(h, "__code__", getattr(type(h).__call__, "__code__", None)) for h in handlers]
+    place, instruction = error.__traceback__, b""
+    while place is not None:
+        code, last = place.tb_frame.f_code, place.tb_lasti
+        if code in codes:
+            return True
+        place, instruction = place.tb_next, code.co_code[last : last + 1]
+    return instruction != _RAISE
 
 
 def _describe(error: BaseException) -> str:
