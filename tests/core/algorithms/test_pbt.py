@@ -63,6 +63,18 @@ def test_what_explores_already_takes_no_note_of_rounds() -> None:
         PBT().for_rounds(0)
 
 
+def test_the_rule_for_one_hyperparameter_is_that_for_its_interval() -> None:
+    space = {"net": {"decay": Uniform(0.5, 0.6)}, "lr": LogUniform(1e-5, 1), "opt": Choice([1, 2])}
+    rule = PBT().for_rounds(20, space).explore
+    assert PBT(explore={"net": {"decay": rule}}) == PBT(
+        explore={"net.decay": [Gaussian(0.112, relative_to="width"), Resample(0.125)]}
+    )
+    usual = [Perturb(factors=(0.715, 1.399)), Resample(0.125)]
+    assert PBT(explore={"lr": [rule]}) == PBT(explore={"lr": [usual]})
+    with pytest.raises(ConfigError, match=r"got for opt a strategy for lr, net\.decay only"):
+        PBT(explore={"opt": rule})
+
+
 def test_two_that_are_alike_are_led_apart() -> None:
     people = population([0.5, 0.5], hyperparameters=lambda i: {"lr": 0.0, "width": 10})
     found = [decide(PBT(), 1, people, seed=seed) for seed in range(40)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -111,7 +111,7 @@ class PBT:
         check_choice("copies", self.copies, tuple(_ACTIONS))
         check_flag("explore_all", self.explore_all)
 
-    def for_rounds(self, rounds: int, space: Space | None = None) -> PBT:
+    def for_rounds(self, rounds: int, space: Mapping[str, Any] | None = None) -> PBT:
         """Return the same with `exploit` and `explore` written out, as far as they are None.
 
         A new study does so with its number of rounds, stores what comes out, and keeps it when it
@@ -138,14 +138,16 @@ class PBT:
         An interval of the space out of which most of these steps would lead takes others: from 0.9
         to 0.999 the factors multiply the distance from 1, `Perturb(scale="one_minus")`; from 0.5 to
         0.6 noise is added, `Gaussian(0.5 / sqrt(rounds), relative_to="width")`. Then `explore` is a
-        dict, in which all else has its usual steps.
+        dict, in which all else has its usual steps; `explore={"lr": PBT().for_rounds(20,
+        space).explore}` takes those of `lr` alone.
 
         Args:
             rounds: how many rounds the study has, 1 or more.
-            space: its space, whose narrow intervals take steps that fit them.
+            space: its space, nested as for a study, whose narrow intervals take steps that fit
+                them; without it none does.
 
         Raises:
-            ConfigError: it is no such number.
+            ConfigError: it is no such number, or no space.
 
         Source: measured, see docs/zoo.md.
         """
@@ -153,6 +155,7 @@ class PBT:
             return self
         rounds = check_count("rounds", rounds, least=1, most=MOST)
         exploit = default_exploit(rounds) if self.exploit is None else self.exploit
+        space = None if space is None else Space.of(space)
         explore = default_explore(rounds, space) if self.explore is None else self.explore
         return replace(self, exploit=exploit, explore=explore)
 

@@ -82,6 +82,8 @@ class PerName:
 def as_explore(given: ExploreLike, name: str | None = None) -> Explore:
     """Return one strategy for what may be one, a sequence of them, or a mapping by name.
 
+    Within a dict, a strategy by name stands for what it has for that name.
+
     Args:
         given: what may be one.
         name: the hyperparameter that it is for, if it is for one.
@@ -92,6 +94,12 @@ def as_explore(given: ExploreLike, name: str | None = None) -> Explore:
     if isinstance(given, Mapping):
         by_name = sorted(Space.flatten(given).items())
         return PerName(tuple((n, as_explore(one, n)) for n, one in by_name))
+    if isinstance(given, PerName) and name is not None:  # such as what PBT.for_rounds wrote out
+        found = dict(given.strategies)
+        if name not in found:
+            names = ", ".join(found)
+            raise invalid("explore", f"got for {name} a strategy for {names} only")
+        return found[name]
     if isinstance(given, Sequence) and not isinstance(given, str) and given:
         return Chain(tuple(as_explore(step, name) for step in given))
     if isinstance(given, type) or not callable(given) or not hasattr(given, "validate"):
