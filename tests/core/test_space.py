@@ -4,6 +4,7 @@ import json
 import pickle
 import tomllib
 import warnings
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolvent.core.distributions import Choice, Constant, IntUniform, LogUniform, Ordinal, Uniform
+from evolvent.core.distributions import (
+    Choice,
+    Constant,
+    IntUniform,
+    LogUniform,
+    Normal,
+    Ordinal,
+    Uniform,
+)
 from evolvent.core.space import LooksLikeRange, Space
 from evolvent.errors import ConfigError, OutOfSpace
 from tests.core.builders import seeded, spaces
@@ -275,6 +284,49 @@ def test_a_tuple_that_looks_like_a_range_is_named() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Space.of({"betas": (0.9, 0.999), "lr": Constant((1e-4, 1e-1)), "size": (224, 224)})
+
+
+@pytest.mark.parametrize(
+    ("distribution", "kind"),
+    [
+        (LogUniform(1e-4, 1e-1), "Uniform"),
+        (Uniform(0, 1, initial=Uniform(0.1, 0.2)), "Uniform"),
+        (Normal(0, 1), "Normal"),
+        (Choice(["a", "b"]), "Choice"),
+        (Ordinal([1, 2]), "Ordinal"),
+    ],
+)
+def test_a_distribution_that_asdict_took_apart_is_refused(distribution: Any, kind: str) -> None:
+    taken_apart = asdict(distribution)
+    cure = rf"such as ev\.{kind}: keep it by {{f\.name: getattr\(config, f\.name\)"
+    for read in (Space.of, Space.from_json):
+        with pytest.raises(ConfigError, match=f"space: net.x: got .*{cure}"):
+            read({"net": {"x": taken_apart}})
+    assert Space.of({"x": Constant(taken_apart)})["x"] == Constant(taken_apart)
+
+
+@pytest.mark.parametrize("group", [{"low": 1e-4, "high": 1}, {"low": 0, "high": 1, "initial": 0.5}])
+def test_a_group_that_looks_like_a_range_is_named(group: Any) -> None:
+    for read in (Space.of, Space.from_json):
+        with pytest.warns(LooksLikeRange, match=r"lr: the dict .* is a group of constants"):
+            assert [*read({"lr": group})] == [f"lr.{name}" for name in group]
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        {"low": 1, "high": 0},
+        {"low": Uniform(0, 1), "high": 2},
+        {"low": 0, "high": 1, "step": 0.1},
+        {"mean": 0.5, "sd": 0.2},
+        {"mean": 0.5, "sd": Uniform(0, 1), "initial": None},
+        {"values": ("a", "b")},
+        {"value": 3},
+    ],
+    ids=repr,
+)
+def test_a_group_of_the_users_own_is_one(group: Any) -> None:
+    assert len(Space.of({"x": group})) == len(group)  # warnings are errors here
 
 
 def test_a_space_with_initial_distributions_is_stored_and_may_be_written_by_hand() -> None:

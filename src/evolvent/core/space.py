@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from numbers import Real
 from typing import Any
 
@@ -19,12 +20,14 @@ from evolvent.validation import cut, invalid, plain_text, warn
 
 _KINDS = tuple(DISTRIBUTIONS.values())
 _EMPTY_GROUP = Constant({})
+_FIELDS = {frozenset(f.name for f in fields(kind)): kind for kind in reversed(_KINDS)}
+_RANGE = {"low", "high"}
 _WIDE = 5.0
 """From this ratio on two numbers are rather a range than a pair such as Adam's betas."""
 
 
 class LooksLikeRange(UserWarning):
-    """A tuple of two numbers in a space is one value, and may have been meant as a range."""
+    """Two numbers in a space, a tuple or named low and high, may have been meant as a range."""
 
 
 class Space(Mapping[str, Distribution]):
@@ -266,6 +269,39 @@ def _warn_of_range(name: str, value: Any) -> None:
         )
 
 
+def _check_group(name: str, group: Mapping[str, Any]) -> None:
+    """Refuse what has been a distribution, and warn of what may have been meant as one.
+
+    Raises:
+        ConfigError: it is what `dataclasses.asdict` makes of a distribution.
+    """
+    if _was_distribution(group):
+        raise invalid(
+            name,
+            f"got the dict {cut(group)}, which dataclasses.asdict makes of a distribution such as "
+            f"ev.{_FIELDS[frozenset(group)].__name__}: keep it by {{f.name: getattr(config, f.name) for f in "
+            "dataclasses.fields(config)}; if the dict is meant: ev.Constant(dict)",
+            within="space: ",
+        )
+    plain = all(map(is_number, (group.get("low"), group.get("high"))))
+    if group.keys() - {"initial"} == _RANGE and plain and group["low"] < group["high"]:
+        warn(
+            f"space: {name}: the dict {cut(group)} is a group of constants, which every member "
+            "gets: if a range is meant, write ev.Uniform(low, high) or ev.LogUniform(low, high), "
+            'or give its type in a file, type = "Uniform"; if not, ev.Constant(dict)',
+            LooksLikeRange,
+        )
+
+
+def _was_distribution(value: Any) -> bool:
+    """Return whether a value is what `dataclasses.asdict` makes of a distribution, surely."""
+    if not isinstance(value, Mapping) or frozenset(value) not in _FIELDS or "initial" not in value:
+        return False
+    initial = value["initial"]  # few write a None that says nothing
+    plain = not any(isinstance(inner, _KINDS) for inner in value.values())
+    return plain and (initial is None or _was_distribution(initial))
+
+
 def _remedy(value: Any) -> str:
     """Return what to write for what is no distribution and no single value."""
     if (remedy := plainer(value)) is not None:
@@ -346,6 +382,8 @@ def _walk(
             )
         full = prefix + plain_text(name)
         if isinstance(value, Mapping) and value and full not in leaves:
+            if whole:
+                _check_group(full, value)
             yield from _walk(value, whole=whole, prefix=f"{full}.", leaves=leaves)
         else:
             yield full, value
@@ -354,6 +392,7 @@ def _walk(
 def _walk_json(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in data.items():
         if isinstance(value, Mapping) and value and not isinstance(value.get("type"), str):
+            _check_group(f"{prefix}{name}", value)
             yield from _walk_json(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
