@@ -276,10 +276,11 @@ def _check_group(name: str, group: Mapping[str, Any]) -> None:
         ConfigError: it is what `dataclasses.asdict` makes of a distribution.
     """
     if _was_distribution(group):
+        kind = _FIELDS[frozenset(group)].__name__
         raise invalid(
             name,
             f"got the dict {cut(group)}, which dataclasses.asdict makes of a distribution such as "
-            f"ev.{_FIELDS[frozenset(group)].__name__}: keep it by {{f.name: getattr(config, f.name) for f in "
+            f"ev.{kind}: keep it by {{f.name: getattr(config, f.name) for f in "
             "dataclasses.fields(config)}; if the dict is meant: ev.Constant(dict)",
             within="space: ",
         )
