@@ -150,6 +150,11 @@ def test_a_program_that_is_installed_is_no_script(tmp_path: Path) -> None:
     assert is_installed(pytest.__file__)
     assert is_installed(types.__file__)
     assert not is_installed(str(tmp_path / "train.py"))
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "site-packages" / "linked").symlink_to(tmp_path / "mine")
+    assert is_installed(str(tmp_path / "site-packages" / "library.py"))
+    assert not is_installed(str(tmp_path / "site-packages" / "linked" / "model.py"))
     assert running_script() is None, "this is pytest"
 
 

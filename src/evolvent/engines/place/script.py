@@ -288,18 +288,30 @@ def is_installed(path: str | None) -> bool:
     """Whether a file belongs to Python, a library or a program: no script of the user's."""
     if path is None:
         return False
-    package = str(Path(__file__).parents[2])
+    # A process has thousands of modules, of few folders.
+    return _is_in_places(_real_path(os.path.dirname(path))) or _is_in_places(os.path.realpath(path))
+
+
+@functools.cache
+def _real_path(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def _is_in_places(path: str) -> bool:
+    other_environment = not {"site-packages", "dist-packages"}.isdisjoint(path.split(os.sep))
+    return other_environment or f"{path}{os.sep}".startswith(_places_of_installed())
+
+
+@functools.cache
+def _places_of_installed() -> tuple[str, ...]:
     places = {
-        package,
+        str(Path(__file__).parents[2]),  # evolvent
         *sysconfig.get_paths().values(),
         *site.getsitepackages(),
         site.getusersitepackages(),
     }
     places.discard(sysconfig.get_path("data"))  # the prefix: a user may work below it
-    found = Path(path).resolve()
-    if not {"site-packages", "dist-packages"}.isdisjoint(found.parts):  # of another environment
-        return True
-    return any(found.is_relative_to(Path(place).resolve()) for place in places)
+    return tuple(f"{os.path.realpath(place)}{os.sep}" for place in places)
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
