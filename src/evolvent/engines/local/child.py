@@ -87,8 +87,7 @@ def _take_pipes(status: int) -> tuple[io.BufferedReader, io.FileIO]:
 
 
 def _read_task(control: io.BufferedReader) -> dict[str, Any]:
-    size = int.from_bytes(control.read(8), "little")
-    task: dict[str, Any] = pickle.loads(control.read(size))  # from our own driver
+    task: dict[str, Any] = pickle.load(control)  # from our own driver
     return task
 
 
@@ -149,7 +148,8 @@ def _unpickle(task: dict[str, Any]) -> tuple[Any, Any]:
     from evolvent.engines.trainable import load_trainable  # noqa: PLC0415
 
     try:
-        trainable, algorithm = unpack_code(task["pickled"], warns=task["warns"])
+        # Not kept, as it may be large.
+        trainable, algorithm = unpack_code(task.pop("pickled"), warns=task["warns"])
     except Exception as e:
         message = f"the trainable cannot be loaded in a worker: {type(e).__name__}: {e}"
         raise errors.WorkerError(message) from e

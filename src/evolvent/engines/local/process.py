@@ -91,8 +91,10 @@ class WorkerProcess:
         self._lines: deque[str] = deque(maxlen=_LAST_LINES)
         # What concerns all workers one of them says.
         task = {**task, "options": {**task["options"], "name": self.name}, "warns": slot == 0}
-        packed = pickle.dumps(task)
-        self._send(len(packed).to_bytes(8, "little") + packed)
+        assert self._process.stdin is not None  # opened as a pipe above
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the driver sees that next
+            pickle.dump(task, self._process.stdin)  # as it goes: what is large is not copied
+            self._process.stdin.flush()
 
     def read(self) -> list[str]:
         """Read what has come on both pipes; return the lines that the worker printed."""
