@@ -26,7 +26,7 @@ def write_modules(tmp_path: Path, **modules: str) -> None:
 
 # The modules that training alone imports are imported in `train` and in `main` only.
 SETTINGS = """
-    import decimal
+    import decimal, gc
     import numpy as np
 
     def train(job):
@@ -39,6 +39,7 @@ SETTINGS = """
             multiprocessing.get_start_method(allow_none=True), sys.getrecursionlimit(),
             pandas.get_option("display.max_columns"), sklearn.get_config()["assume_finite"],
             locale.setlocale(locale.LC_ALL), Net in torch.serialization.get_safe_globals(),
+            gc.isenabled(), gc.get_threshold(),
         ]
         return {"Q": x.item(), "bits": torch.finfo(x.dtype).bits, "seen": str(seen)}
 
@@ -56,6 +57,8 @@ SETTINGS = """
         np.seterr(all="raise")
         np.set_printoptions(precision=3)
         multiprocessing.set_start_method("spawn")
+        gc.disable()
+        gc.set_threshold(5000, 5, 5)
         sys.setrecursionlimit(4321)
         pandas.set_option("display.max_columns", 77)
         sklearn.set_config(assume_finite=True)
@@ -75,7 +78,7 @@ def test_settings_of_libraries_are_as_main_has_left_them(tmp_path: Path) -> None
     assert "6 jobs are the same" in said
     assert "[True, 'medium', True, True, False, Decimal('0.33333'), {'divide': 'raise'" in said
     assert "array([0.333]), 'spawn', 4321, 77, True, " in said
-    assert "'C.UTF-8', True]" in said
+    assert "'C.UTF-8', True, False, (5000, 5, 5)]" in said
     assert "workers " not in said.replace("job m0r0", "")
 
 
@@ -214,7 +217,7 @@ def test_what_cannot_be_carried_is_named_once_and_what_makes_itself_is_not(tmp_p
         """,
     )
     (line,) = [line for line in said.splitlines() if "workers have not" in line]
-    assert "what the script has set in module parts: client (Client), STEPS['step']: " in line
+    assert "in module parts: client (Client), SIZES (dict), STEPS['step']: " in line
     assert "set it at the top level of the script" in line
 
 

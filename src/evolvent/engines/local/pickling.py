@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import io
 import logging
@@ -12,6 +11,7 @@ import types
 import weakref
 from collections import ChainMap
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
 
@@ -25,17 +25,24 @@ from evolvent.engines.place.containers import (
 from evolvent.engines.place.modules import (
     ModuleState,
     Outline,
+    found_in,
     module_states,
     outline_of,
+    outlines_of,
     warn_of_missing,
+    with_inner_classes,
 )
 from evolvent.engines.place.on_import import when_imported
 from evolvent.engines.place.plain_data import (
+    Content,
     attributes_of,
+    content_of,
     data_in,
+    fill,
     is_data,
+    is_plain_object,
+    make_empty,
     set_attributes,
-    updated,
 )
 from evolvent.engines.place.script import globals_of, running_functions
 from evolvent.engines.place.settings import apply_settings, settings_of_process
@@ -80,26 +87,15 @@ def pack_code(
         sizes = {"the trainable itself": file.tell()}
         states = module_states(known, makers)
         modules = {name: _packed_module(state, pickler) for name, state in states.items()}
-        outlines: dict[str, Outline] = {}
         # Values may have been changed since the top level has set them, and as cheaply as this we
         # cannot know which of them are used: by a function in a registry, for instance.
         pickler.wanted += [name for name in data_in(main, known, makers) if name in known]
-        for name in pickler.wanted:  # grows meanwhile: what is sent may use others
-            value = main[name]
-            ours = name in rebound or name in known
-            if ours and not pickler.can_send(value):
-                if name in rebound or is_data(value, known):
-                    _logger.warning("workers begin with another value of the global %r", name)
-                else:
-                    outlines[name] = outline_of(value)
-                continue
-            start = file.tell()
-            what = f"trainable: its global {name!r}"
-            _dump(pickler, (name, *pickler.with_content(value)), what, "inside the function")
-            sizes[f"the global {name!r}"] = file.tell() - start
+        outlines = _dump_globals(pickler, rebound, sizes)
         for name in known:
-            if attributes := attributes_of(main.get(name), _MAIN, known):
-                pickler.dump((name, _Attributes(attributes), None))
+            for path, owner in with_inner_classes(name, main.get(name)):
+                attributes = attributes_of(owner, _MAIN, known)
+                if attributes and pickler.can_send(attributes):
+                    pickler.dump((path, _Attributes(attributes), None))
         pickler.dump(None)
         settings = {
             name: pickler.dumps(values) for name, values in settings_of_process(known).items()
@@ -112,6 +108,27 @@ def pack_code(
                     "for each worker", what, size // 1_000_000,
                 )  # fmt: skip
         return file.getvalue()
+
+
+def _dump_globals(
+    pickler: _Pickler, rebound: Collection[str], sizes: dict[str, int]
+) -> dict[str, Outline]:
+    """Pickle the globals that are wanted, and note their sizes; return what others are like."""
+    main, known, file = pickler.main, pickler.known, pickler.file
+    left = {name: main[name] for name in known if name in main}
+    for name in pickler.wanted:  # grows meanwhile: what is sent may use others
+        value = main[name]
+        if (name in rebound or name in known) and not pickler.can_send(value):
+            if name in rebound or is_data(value, known):
+                _logger.warning("workers begin with another value of the global %r", name)
+                left.pop(name, None)
+            continue
+        left.pop(name, None)
+        start = file.tell()
+        what = f"trainable: its global {name!r}"
+        _dump(pickler, (name, *pickler.with_content(value)), what, "inside the function")
+        sizes[f"the global {name!r}"] = file.tell() - start
+    return outlines_of(left)
 
 
 def unpack_code(packed: bytes, *, warns: bool = True) -> tuple[Any, Any]:
@@ -129,8 +146,8 @@ def unpack_code(packed: bytes, *, warns: bool = True) -> tuple[Any, Any]:
     main = vars(sys.modules[_MAIN])
     while (entry := unpickler.load()) is not None:
         name, *value = entry
-        if isinstance(value[0], _Attributes):
-            set_attributes(main[name], value[0])
+        if type(value[0]) is _Attributes:
+            set_attributes(found_in(sys.modules[_MAIN], name), value[0])
         else:
             main[name] = _received(*value)
     # What follows is not unpickled before its module is there: it may need, and import, that.
@@ -147,11 +164,17 @@ def unpack_code(packed: bytes, *, warns: bool = True) -> tuple[Any, Any]:
 
 def _packed_module(state: ModuleState, like: _Pickler) -> bytes:
     """Pickle the state of a module, but for what cannot be."""
+    with suppress(Exception):  # one look for all, as a rule
+        return _pack_state(state, like)
     sent = {name: value for name, value in state.values.items() if like.can_send(value)}
     missing = {n: outline_of(x) for n, x in state.values.items() if n not in sent}
-    values = {name: like.with_content(value) for name, value in sent.items()}
     attributes = {n: a for n, a in state.attributes.items() if like.can_send(a)}
-    return like.dumps((values, attributes, {**state.outlines, **missing}))
+    return _pack_state(ModuleState(sent, attributes, {**state.outlines, **missing}), like)
+
+
+def _pack_state(state: ModuleState, like: _Pickler) -> bytes:
+    values = {name: like.with_content(value) for name, value in state.values.items()}
+    return like.dumps((values, state.attributes, state.outlines))
 
 
 def _apply_settings(module: types.ModuleType, packed: bytes) -> None:
@@ -161,18 +184,28 @@ def _apply_settings(module: types.ModuleType, packed: bytes) -> None:
 def _set_module(
     module: types.ModuleType, packed: bytes, containers: ReceivedContainers, *, warns: bool
 ) -> None:
-    values, attributes, outlines = _Unpickler(packed, containers).load()
-    for name, value in values.items():
-        setattr(module, name, _received(*value))
-    for name, sent in attributes.items():
-        if (owner := getattr(module, name, None)) is not None:
-            set_attributes(owner, sent)
+    try:
+        values, attributes, outlines = _Unpickler(packed, containers).load()
+        for name, value in values.items():
+            setattr(module, name, _received(*value))
+        for path, sent in attributes.items():
+            if (owner := found_in(module, path)) is not None:
+                set_attributes(owner, sent)
+    except Exception as e:  # noqa: BLE001 - whatever the user's classes raise: training can go on
+        if warns:
+            _logger.warning(
+                "workers go without what the script has set in module %s: %s: %s",
+                module.__name__, type(e).__name__, e,
+            )  # fmt: skip
+        return
     if warns:
         warn_of_missing(module, outlines)
 
 
-def _received(value: Any, content: Any) -> Any:
-    return value if content is None else updated(value, content)
+def _received(value: Any, content: Content | None) -> Any:
+    if content is not None:
+        fill(value, content)
+    return value
 
 
 class _Attributes(dict[str, Any]):
@@ -188,11 +221,21 @@ class _Unpickler(pickle.Unpickler):
         return self._containers.find(pid)
 
 
+class _Nowhere(io.BytesIO):
+    """What is written to it is not kept."""
+
+    def write(self, data: Any) -> int:
+        return memoryview(data).nbytes
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
     """Sends functions of `__main__` such that they run in the worker's `__main__`.
 
     Attributes:
-        wanted: names of `__main__` to be sent too, in the order in which they were met.
+        file: what it writes to.
+        main: the names of `__main__`.
+        known: those that the worker has by itself.
+        wanted: those to be sent too, in the order in which they were met.
     """
 
     dispatch_table: ClassVar[ChainMap[type, Any]] = ChainMap(
@@ -212,30 +255,30 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
         shared: Mapping[int, SharedContainer],
     ) -> None:
         super().__init__(file)
-        self._main, self._known, self._shared = main, known, shared
+        self.file, self.main, self.known, self._shared = file, main, known, shared
         self._followed: set[int] = set()
         self.wanted: list[str] = []
 
     def dumps(self, value: Any) -> bytes:
         """Pickle a value by itself, with the names of `__main__` that it uses wanted here."""
         with io.BytesIO() as file:
-            other = _Pickler(file, self._main, self._known, self._shared)
+            other = _Pickler(file, self.main, self.known, self._shared)
             other.wanted = self.wanted
             other.dump(value)
             return file.getvalue()
 
     def can_send(self, value: Any) -> bool:
         """Whether a value can be pickled, with all that it uses."""
-        trial = _Pickler(io.BytesIO(), self._main, self._known, self._shared)
+        trial = _Pickler(_Nowhere(), self.main, self.known, self._shared)
         try:
             trial.dump(self.with_content(value))
         except Exception:  # noqa: BLE001 - whatever it raises, it cannot
             return False
         return True
 
-    def with_content(self, value: Any) -> tuple[Any, Any]:
+    def with_content(self, value: Any) -> tuple[Any, Content | None]:
         """Return a value and, where it is pickled as the name that it has, what is in it."""
-        return value, copy.copy(value) if id(value) in self._shared else None
+        return value, content_of(value) if id(value) in self._shared else None
 
     def persistent_id(self, obj: Any) -> Any:
         shared = self._shared.get(id(obj))
@@ -249,16 +292,18 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, (type, types.FunctionType, _Cached)) and obj.__module__ == _MAIN:
             name = obj.__qualname__.partition(".")[0]
-            if _find(self._main, obj.__qualname__) is obj:
-                if name in self._known:
+            if _find(self.main, obj.__qualname__) is obj:
+                if name in self.known:
                     self._follow(obj)
                     return obj.__qualname__
                 self._want(name)  # what training pickles of it is looked up there
             if isinstance(obj, _Cached):
                 return _make_cached, (obj.__wrapped__, obj.cache_parameters())
-            if isinstance(obj, types.FunctionType) and obj.__globals__ is self._main:
+            if isinstance(obj, types.FunctionType) and obj.__globals__ is self.main:
                 self._need_globals(obj.__code__)
                 return _reduce_function(obj)
+        if is_plain_object(obj):  # not by its own methods: they may refuse, or do more
+            return make_empty, (type(obj),), content_of(obj), None, None, fill
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and isinstance(reduced, tuple) and "." in obj.__qualname__:
             return _with_qualname(obj, *reduced)  # or what pickles it in a worker looks elsewhere
@@ -270,33 +315,44 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
 
     def _need_globals(self, code: types.CodeType) -> None:
         for name in globals_of(code):
-            if name not in self._main:
+            if name not in self.main:
                 continue
-            if name not in self._known:
+            if name not in self.known:
                 self._want(name)
             else:
-                self._follow(self._main[name])
+                self._follow(self.main[name])
 
     def _follow(self, obj: Any) -> None:
         """Look for what is needed by a thing that the worker has by itself."""
-        contains = isinstance(obj, (dict, list, tuple, set)) and len(obj) <= _MOST_ITEMS
-        ours = getattr(obj, "__module__", None) == _MAIN
-        if id(obj) in self._followed or not (contains or ours):
+        # By its type: an object of the user's may raise whatever it is asked for.
+        kind = type(obj)
+        contains = issubclass(kind, (dict, list, tuple, set)) and len(obj) <= _MOST_ITEMS
+        holds_code = issubclass(kind, (type, types.FunctionType, _Cached))
+        ours = holds_code and obj.__module__ == _MAIN
+        if id(obj) in self._followed or not (contains or ours or kind is property):
             return
         self._followed.add(id(obj))
-        inner: list[Any] = [getattr(obj, "__wrapped__", None)]
+        inner: list[Any] = []
         if contains:
-            inner += obj.values() if isinstance(obj, dict) else obj
-        elif isinstance(obj, type):
-            inner += [*obj.__bases__, *vars(obj).values()]
-        elif isinstance(obj, types.FunctionType):
-            inner += [c for c in map(_content, obj.__closure__ or ()) if callable(c)]
-            if obj.__globals__ is self._main:
-                self._need_globals(obj.__code__)
-        elif isinstance(obj, property):
+            inner += obj.values() if issubclass(kind, dict) else obj
+        elif kind is property:
             inner += [obj.fget, obj.fset, obj.fdel]
+        elif issubclass(kind, type):
+            inner += [*obj.__bases__, *vars(obj).values()]
+        else:
+            inner += [getattr(obj, "__wrapped__", None)]
+            if issubclass(kind, types.FunctionType):
+                inner += [c for c in map(_content, obj.__closure__ or ()) if callable(c)]
+                if obj.__globals__ is self.main:
+                    self._need_globals(obj.__code__)
         for part in inner:
-            self._follow(getattr(part, "__func__", getattr(part, "func", part)))
+            self._follow(_function_in(part))
+
+
+def _function_in(part: Any) -> Any:
+    if isinstance(part, (staticmethod, classmethod, types.MethodType)):
+        return part.__func__
+    return part.func if isinstance(part, (partial, functools.cached_property)) else part
 
 
 def _dump(pickler: _Pickler, thing: Any, what: str, where: str) -> None:

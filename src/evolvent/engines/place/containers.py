@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 import types
+from collections import deque
 from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from evolvent.engines.place.plain_data import data_in, is_container
+from evolvent.engines.place.plain_data import data_in, is_container, make_empty
 from evolvent.engines.place.sources import users_modules
 
 _MAIN = "__main__"
@@ -52,7 +53,8 @@ def shared_containers(
         for name in data_in(scope, known, makers):
             value = scope[name]
             if is_container(value):
-                first = SharedContainer(len(found), type(value), (), getattr(value, "maxlen", None))
+                maxlen = value.maxlen if type(value) is deque else None
+                first = SharedContainer(len(found), type(value), (), maxlen)
                 shared = found.get(id(value), first)
                 found[id(value)] = shared._replace(homes=(*shared.homes, (module, name)))
     return found
@@ -68,17 +70,23 @@ class ReceivedContainers:
         """Return the one of this process; an empty one if it has none of that type."""
         number, kind, homes, maxlen = shared
         if number not in self._found:
-            self._found[number] = _own(kind, homes, maxlen)
+            own = _own(kind, homes)
+            # The script may have given a name another object, and this one another name.
+            taken = own is None or any(own is other for other in self._found.values())
+            self._found[number] = _made(kind, maxlen) if taken else own
         return self._found[number]
 
 
-def _own(kind: type, homes: tuple[tuple[str, str], ...], maxlen: int | None) -> Any:
+def _own(kind: type, homes: tuple[tuple[str, str], ...]) -> Any:
     for module, name in homes:
         own = vars(_module(module)).get(name)
         if type(own) is kind:
             return own
-    make: Any = kind
-    return make.__new__(make) if maxlen is None else make([], maxlen)
+    return None
+
+
+def _made(kind: type, maxlen: int | None) -> Any:
+    return deque(maxlen=maxlen) if maxlen is not None else make_empty(kind)
 
 
 def _module(name: str) -> types.ModuleType:

@@ -95,6 +95,15 @@ def _set_decimal(decimal: Any, values: Mapping[str, Any]) -> None:
         setattr(decimal.getcontext(), name, value)
 
 
+def _set_gc(gc: Any, enabled: bool) -> None:
+    (gc.enable if enabled else gc.disable)()
+
+
+def _set_traceback_filtering(keras: Any, enabled: bool) -> None:
+    name = "enable" if enabled else "disable"
+    getattr(keras.config, f"{name}_traceback_filtering")()
+
+
 def _safe_globals(torch: Any) -> list[type]:
     kinds = [kind for kind in torch.serialization.get_safe_globals() if isinstance(kind, type)]
     return sorted(filter(is_users_class, kinds), key=str)  # libraries add theirs themselves
@@ -118,6 +127,7 @@ _SETTINGS: dict[str, tuple[_Setting, ...]] = {
             lambda torch: threads_of_torch(torch) or _UNKNOWN,
             lambda torch, n: torch.set_num_threads(n),
         ),
+        _pair("torch", "is_warn_always_enabled", "set_warn_always"),
         _pair("torch", "hub.get_dir", "hub.set_dir"),
         _pair("torch", "multiprocessing.get_sharing_strategy",
               "multiprocessing.set_sharing_strategy"),
@@ -150,6 +160,11 @@ _SETTINGS: dict[str, tuple[_Setting, ...]] = {
             "keras.config.set_dtype_policy",
             lambda keras: keras.config.dtype_policy().name,
             lambda keras, name: keras.config.set_dtype_policy(name),
+        ),
+        _Setting(
+            "keras.config.disable_traceback_filtering",
+            lambda keras: keras.config.is_traceback_filtering_enabled(),
+            _set_traceback_filtering,
         ),
     ),
     "numpy": (
@@ -195,7 +210,17 @@ _SETTINGS: dict[str, tuple[_Setting, ...]] = {
     "sys": (
         _pair("sys", "getrecursionlimit", "setrecursionlimit"),
         _pair("sys", "get_int_max_str_digits", "set_int_max_str_digits"),
+        _pair("sys", "getswitchinterval", "setswitchinterval"),
     ),
+    "gc": (
+        _Setting("gc.disable", lambda gc: gc.isenabled(), _set_gc),
+        _Setting(
+            "gc.set_threshold",
+            lambda gc: gc.get_threshold(),
+            lambda gc, thresholds: gc.set_threshold(*thresholds),
+        ),
+    ),
+    "threading": (_pair("threading", "stack_size", "stack_size"),),
     "socket": (_pair("socket", "getdefaulttimeout", "setdefaulttimeout"),),
     "tempfile": (_attribute("tempfile", "tempdir"),),
 }  # fmt: skip
@@ -261,12 +286,12 @@ def apply_settings(module: types.ModuleType, values: Mapping[str, Any]) -> None:
         if setting.name not in values:
             continue
         value = values[setting.name]
-        mine = _value(setting, module)  # now: one that is set may set others
-        if isinstance(value, dict) and isinstance(mine, dict):
-            value = {n: x for n, x in value.items() if n not in mine or mine[n] != x}
-        if value in (mine, {}):
-            continue
         try:
+            mine = _value(setting, module)  # now: one that is set may set others
+            if isinstance(value, dict) and isinstance(mine, dict):
+                value = {n: x for n, x in value.items() if n not in mine or mine[n] != x}
+            if value in (mine, {}):
+                continue
             setting.set(module, value)
         except Exception as e:  # noqa: BLE001 - whatever a library raises: training can go on
             _logger.warning("workers go without what %s has set: %s", setting.name, e)

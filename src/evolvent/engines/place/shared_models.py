@@ -39,7 +39,8 @@ def shared_models(trainable: Any) -> dict[str, str]:
             seen.add(id(function))
             for name in globals_of(function.__code__):
                 value = function.__globals__.get(name)
-                if isinstance(value, (types.FunctionType, type)):
+                # By its type: an object may raise whatever it is asked for, its class too.
+                if issubclass(type(value), (types.FunctionType, type)):
                     left.append(value)
                 elif kind := _trained_kind(value):
                     found[name] = kind
@@ -48,17 +49,18 @@ def shared_models(trainable: Any) -> dict[str, str]:
 
 def _trained_kind(value: Any) -> str | None:
     """Return the type of what has weights: the value, or what is in it."""
-    inner = [value]
-    if isinstance(value, dict):
+    inner, container = [value], type(value)
+    if issubclass(container, dict):
         inner += value.values()
-    elif isinstance(value, (list, tuple)):
+    elif issubclass(container, (list, tuple)):
         inner += value
-    elif type(value).__module__ == "__main__":
-        inner += vars(value).values() if hasattr(value, "__dict__") else ()
+    elif container.__module__ == "__main__" and container.__dictoffset__:
+        inner += object.__getattribute__(value, "__dict__").values()
     for one in inner[:_MOST]:
-        methods = {name for name in _METHODS if callable(getattr(one, name, None))}
-        if not isinstance(one, type) and (methods & _WEIGHTS or methods >= _ESTIMATOR):
-            return type(one).__name__
+        kind = type(one)
+        methods = {name for name in _METHODS if callable(getattr(kind, name, None))}
+        if not issubclass(kind, type) and (methods & _WEIGHTS or methods >= _ESTIMATOR):
+            return kind.__name__
     return None
 
 

@@ -65,9 +65,10 @@ def users_modules() -> dict[str, types.ModuleType]:
         name: module
         for name, module in list(sys.modules.items())
         if name not in ("__main__", "__mp_main__")
-        and isinstance(module, types.ModuleType)
-        and module.__name__ == name
-        and (file := getattr(module, "__file__", None)) is not None
+        # Of its own variables: what else it is asked for may be imported then, or fail to be.
+        and issubclass(type(module), types.ModuleType)
+        and vars(module).get("__name__") == name
+        and isinstance(file := vars(module).get("__file__"), str)
         and not is_installed(file)
     }
 
@@ -76,7 +77,7 @@ def texts_of_modules() -> dict[str, ModuleText]:
     """Return the text of the user's own modules, by name."""
     found: dict[str, ModuleText] = {}
     for name, module in users_modules().items():
-        path = os.path.abspath(module.__file__ or "")
+        path = os.path.abspath(vars(module)["__file__"])
         if path.endswith(".py"):
             try:
                 changed_ns = os.stat(path).st_mtime_ns  # first: a change meanwhile is seen then
