@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import textwrap
+import threading
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -265,6 +266,15 @@ def test_a_setting_that_sets_another_is_not_mixed_with_it() -> None:
         assert torch.get_float32_matmul_precision() == "medium", "PyTorch refuses to say it if so"
     finally:
         apply_settings(torch, before)
+
+
+def test_settings_are_read_and_not_changed() -> None:
+    before = threading.stack_size(1 << 20)  # which sets it, even when it is asked without a size
+    try:
+        assert settings_of_process() == settings_of_process()
+        assert threading.stack_size(before) == 1 << 20
+    finally:
+        threading.stack_size(before)
 
 
 def test_a_setting_that_this_release_refuses_is_named(caplog: pytest.LogCaptureFixture) -> None:

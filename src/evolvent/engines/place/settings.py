@@ -220,7 +220,6 @@ _SETTINGS: dict[str, tuple[_Setting, ...]] = {
             lambda gc, thresholds: gc.set_threshold(*thresholds),
         ),
     ),
-    "threading": (_pair("threading", "stack_size", "stack_size"),),
     "socket": (_pair("socket", "getdefaulttimeout", "setdefaulttimeout"),),
     "tempfile": (_attribute("tempfile", "tempdir"),),
 }  # fmt: skip
