@@ -52,6 +52,16 @@ def test_a_stream_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(rng)).random() == rng.random()
 
 
+def test_a_stream_has_children_that_are_the_same_each_time() -> None:
+    parent, again = stream(1, "decide", 3, 12), stream(1, "decide", 3, 12)
+    first, second = parent.spawn(2)
+    (third,) = pickle.loads(pickle.dumps(parent)).spawn(1)
+    drawn = [child.random() for child in (first, second, third)]
+    assert [child.random() for child in again.spawn(3)] == drawn
+    assert len({*drawn, parent.random()}) == 4
+    assert first.spawn(1)[0].random() not in drawn
+
+
 def test_training_seeds_fit_every_library() -> None:
     seeds = {training_seed(s, m, r) for s in range(5) for m in range(20) for r in range(20)}
     assert len(seeds) == 2000

@@ -55,14 +55,21 @@ def _digest(seed: int, purpose: str, member: int, round: int) -> bytes:
     return blake2b(f"{seed}/{purpose}/{member}/{round}".encode(), digest_size=32).digest()
 
 
-class _Hash(np.random.bit_generator.ISeedSequence):
+class _Hash(np.random.bit_generator.ISpawnableSeedSequence):
     """Hands a hash to a bit generator as it is; the usual way takes six times as long."""
 
     def __init__(self, digest: bytes) -> None:
         self._digest = digest
+        self._spawned = 0
 
     def generate_state(self, n_words: int, dtype: Any = np.uint64) -> Any:  # noqa: ARG002
         return np.frombuffer(self._digest, _WORDS)  # PCG64 asks for four words of 64 bits
+
+    def spawn(self, n_children: int) -> list[_Hash]:
+        """Return the next children: code that is not ours may want several generators."""
+        first, self._spawned = self._spawned, self._spawned + n_children
+        names = (f"{i}".encode() for i in range(first, self._spawned))
+        return [_Hash(blake2b(name, key=self._digest, digest_size=32).digest()) for name in names]
 
 
 class _Deferred:
