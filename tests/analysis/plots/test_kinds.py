@@ -60,6 +60,7 @@ LOGS = {
     "a loss": population(mode="min"),
     "every kind of hyperparameter": population(space=MIXED, rounds=4),
     "one hyperparameter": population(space={"lr": ev.LogUniform(1e-4, 1.0)}),
+    "near one": population(space={"gamma": ev.ReverseLogUniform(0.9, 0.9999), "lr": SPACE["lr"]}),
     "nothing varies": population(space={"lr": 0.1, "act": "relu"}),
     "hostile names": population(name=HOSTILE, space={HOSTILE[:20].replace(".", ""): SPACE["lr"]}),
     "some failed": population(failing=0.3),
@@ -161,6 +162,12 @@ def test_hyperparameters_lie_on_the_scale_of_their_space():
     assert '"type": "log"' in spec
     assert '"domain": ["relu", "tanh"]' in spec
     assert '"domain": ["true", "false", "None"]' in spec
+
+
+@pytest.mark.parametrize("kind", ["hyperparameters", "scatter", "improvement"])
+def test_what_is_spread_near_one_has_its_values_as_labels(kind):
+    shown = texts(drawn(kind, LOGS["near one"]))
+    assert {"0.99", "0.999"} <= set(shown.split("\n"))
 
 
 @pytest.mark.parametrize("kind", ["hyperparameters", "schedule"])
