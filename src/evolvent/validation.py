@@ -70,6 +70,18 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
+def where_to_put_modules() -> str:
+    """Say, of a module that is nowhere, where Python has looked beside its own folders."""
+    own = (sys.prefix, sys.base_prefix)
+    users = [
+        entry or "the current directory"
+        for entry in dict.fromkeys(sys.path)
+        if not entry.startswith(own) and "-packages" not in entry and not entry.endswith(".zip")
+    ]
+    looked = f"looked in {', '.join(users)}" if users else "looked in installed packages only"
+    return f"{looked}: run where it lies, add its folder to PYTHONPATH, or install it"
+
+
 def check_name(argument: str, value: Any) -> str:
     """Return a name of 1 to 100 printable characters, without blanks around it."""
     if not isinstance(value, str):

@@ -136,6 +136,8 @@ app.add_typer(token.tokens, name="token", rich_help_panel="Serve")
 
 def main() -> None:
     """Run the command line."""
+    if "" not in sys.path and not sys.flags.safe_path:
+        sys.path.append("")  # as `python -m` looks there, but after all that is installed
     warnings.formatwarning = lambda message, *_, **__: _broken(f"warning: {message}") + "\n"
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # what its encoding lacks ends nothing

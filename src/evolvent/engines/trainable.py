@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from evolvent.engines.job import Context, Job, WorkerContext
 from evolvent.engines.place.rerun import rerunning
 from evolvent.engines.place.script import (
+    Script,
     is_installed,
     is_script_path,
     main_line,
@@ -25,7 +26,7 @@ from evolvent.engines.place.script import (
 )
 from evolvent.errors import ConfigError, UnknownName
 from evolvent.store.records import Failure
-from evolvent.validation import check_path, cut
+from evolvent.validation import check_path, cut, where_to_put_modules
 
 
 class Trainable(abc.ABC):
@@ -150,9 +151,7 @@ def _import(path: str) -> Any:
     try:
         return attrgetter(name)(importlib.import_module(module_name))
     except ModuleNotFoundError as e:
-        raise UnknownName(
-            f"trainable {path!r}: no module {e.name!r}: run where it lies, or install it"
-        ) from e
+        raise _no_module(path, e.name) from e
     except AttributeError as e:
         raise UnknownName(f"trainable {path!r}: {e}") from e
 
@@ -183,7 +182,9 @@ def check_importable(path: str) -> None:
         ConfigError: no such module, or the path is not of that form.
     """
     if is_script_path(path):
-        script_of(path)
+        script = script_of(path)
+        if _is_program():
+            _look_beside(script)  # for what else the user names, such as an explore function
         return
     module, _ = _split_path(path)
     try:
@@ -191,9 +192,11 @@ def check_importable(path: str) -> None:
     except (ImportError, ValueError):
         found = None
     if found is None:
-        raise UnknownName(
-            f"trainable {path!r}: no module {module!r}: run where it lies, or install it"
-        )
+        raise _no_module(path, module)
+
+
+def _no_module(path: str, module: str | None) -> UnknownName:
+    return UnknownName(f"trainable {path!r}: no module {module!r}: {where_to_put_modules()}")
 
 
 def check_trainable(trainable: Any, name: str = "trainable") -> AnyTrainable:
@@ -244,24 +247,35 @@ def _split_path(path: str) -> tuple[str, str]:
     module, _, name = check_path("trainable", path).rpartition(":")
     if is_script_path(path):
         return _main_of(path), name
-    if "" not in sys.path:
+    if sys.path[0] != "":
         sys.path.insert(0, "")
     return module, name
 
 
 def _main_of(path: str) -> str:
     """Return `__main__` if it is the script of a path; a program of ours becomes that script."""
-    running, wanted = running_script(), script_of(path)
-    main = sys.modules["__main__"]
-    if running is None and is_installed(getattr(main, "__file__", None)):
+    wanted = script_of(path)
+    if _is_program():
+        _look_beside(wanted)
         with rerunning(wanted.path):
             wanted.run()
-    elif getattr(main, "__file__", None) != wanted.path:
+    elif getattr(sys.modules["__main__"], "__file__", None) != wanted.path:
         raise ConfigError(
             f"trainable {path!r}: this process is another script already: let worker processes "
             "run it (workers=1), or import it as a module"
         )
     return "__main__"
+
+
+def _is_program() -> bool:
+    """Whether this process is an installed program, such as `evolvent`, and no user's script."""
+    return is_installed(getattr(sys.modules["__main__"], "__file__", None))
+
+
+def _look_beside(script: Script) -> None:
+    """Look for modules in the folder of a script first, as Python does when it runs it."""
+    if sys.path[0] != script.folder:
+        sys.path.insert(0, script.folder)
 
 
 def _accepts(code: Any, *arguments: object, **named: object) -> bool:

@@ -18,7 +18,7 @@ from evolvent.core.records import Hyperparameters, Value
 from evolvent.core.rng import realised, stream
 from evolvent.core.space import Space
 from evolvent.errors import ConfigError, DecisionError
-from evolvent.validation import cut, cut_middle, invalid, warn
+from evolvent.validation import cut, cut_middle, invalid, warn, where_to_put_modules
 
 _MOST = 10_000  # characters of what a function raises, and of its traceback
 _TRIALS = 16
@@ -248,7 +248,9 @@ def _resolve(path: str) -> _Function:
         found: Any = reduce(getattr, name.split("."), importlib.import_module(module))
     except (ImportError, AttributeError, ValueError) as e:
         advice = ""
-        if module == "__main__":
+        if isinstance(e, ModuleNotFoundError):
+            advice = f": {where_to_put_modules()}"
+        elif module == "__main__":
             advice = (
                 ": it was defined in a script; give it again by create_study(..., resume=True), or "
                 "move it to a module that workers can import"

@@ -73,17 +73,20 @@ class Place:
         Of a trainable that is the path of another script, workers run that one.
         """
         script: Script | None
+        look_in, running = list(sys.path), running_script()
         path = getattr(trainable, "path", trainable)  # of one with params
         if is_script_path(path):
             script, reruns = script_of(path), True
+            if running is None or running.path != script.path:
+                look_in.insert(0, script.folder)
         else:
-            script, line = running_script(), main_line()
+            script, line = running, main_line()
             reruns = script is not None and script.reruns(line)
             if not reruns:
                 _warn_of_unseen(script, line)
         return cls(
             argv=list(sys.argv),
-            path=[os.path.abspath(p) for p in sys.path],
+            path=[os.path.abspath(p) for p in look_in],
             started_in=getattr(process, "ORIGINAL_DIR", None) or os.getcwd(),
             directory=os.getcwd(),
             script=script,

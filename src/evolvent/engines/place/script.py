@@ -52,6 +52,11 @@ class Script:
     module: str | None = None
 
     @property
+    def folder(self) -> str:
+        """The folder it lies in, where Python looks for modules first when it runs the script."""
+        return os.path.dirname(self.path)
+
+    @property
     def guarded(self) -> bool:
         """Whether something in it stands under the guard."""
         return bool(self._parts.guards)
