@@ -10,9 +10,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from evolvent.errors import StoreUnavailable
 
 SAYS_AFTER_S = 5.0
 """So long a lock is waited for in silence; then a line says for which one."""
@@ -21,6 +23,40 @@ _PAUSES_S = (0.002, 0.004, 0.008, 0.016, 0.032)
 _MODE = 0o666  # less what the umask takes
 
 _logger = logging.getLogger("evolvent")
+
+
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        self.held: set[Hashable] = set()
+
+
+_mine = _OfThread()
+
+
+os.register_at_fork(after_in_child=_mine.held.clear)  # a child has no transaction of its parent's
+
+
+def check_not_mine(key: Hashable, what: str) -> None:
+    """Refuse to wait for what this very thread has: it would do so for ever.
+
+    Raises:
+        StoreUnavailable: it has.
+    """
+    if key in _mine.held:
+        raise StoreUnavailable(
+            f"{what}: wanted to open or to change it while it is being changed: code that decides, "
+            "such as a custom explore, cannot; it may read with a study that is open already"
+        )
+
+
+def note_mine(key: Hashable) -> None:
+    """Note that this thread has a lock."""
+    _mine.held.add(key)
+
+
+def forget_mine(key: Hashable) -> None:
+    """Note that this thread has let go of it, or never got it."""
+    _mine.held.discard(key)
 
 
 class Lock:

@@ -7,13 +7,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import psycopg
 from psycopg import Connection, Cursor, sql
 
+from evolvent.store.locks import check_not_mine, forget_mine, note_mine
 from evolvent.store.postgres.errors import ROLLED_BACK, connection_lost, is_lost, translate_error
 from evolvent.store.postgres.pool import Pool
 from evolvent.store.postgres.setup import prepare
@@ -96,7 +97,7 @@ class PostgresDatabase:
         begin = begin_writing(lock, synced=synced, max_idle_s=max_idle_s)
         # Threads of one process queue here: waiting for the advisory lock would take a connection
         # each, and they would use up the pool.
-        with nullcontext() if study is None else self._mutexes.setdefault(study, threading.Lock()):
+        with self._alone(study):
             connection, (now,) = self.begin(begin)
             maybe_committed = False
             try:
@@ -113,6 +114,20 @@ class PostgresDatabase:
                     self.pool.give(connection)
             except psycopg.Error as e:
                 self.fail(e, connection, maybe_committed=maybe_committed)
+
+    @contextmanager
+    def _alone(self, study: int | None) -> Iterator[None]:
+        if study is None:
+            yield
+            return
+        key = (self._address.url, study)
+        check_not_mine(key, self._address.url)
+        with self._mutexes.setdefault(study, threading.Lock()):
+            note_mine(key)
+            try:
+                yield
+            finally:
+                forget_mine(key)
 
     def exclusive(
         self, study: int | None = None, *, max_wait_s: float = _MAX_IDLE_S

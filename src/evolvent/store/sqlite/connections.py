@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.errors import StoreDamaged, StoreUnavailable
-from evolvent.store.locks import SAYS_AFTER_S, Lock
+from evolvent.store.locks import SAYS_AFTER_S, Lock, check_not_mine
 from evolvent.store.schema.migrate import migrate
 
 _WAITS_S = 30.0
@@ -52,6 +52,7 @@ class Connections:
 
     def open(self, *, create: bool) -> None:
         """Make the file if need be and bring its tables to the newest version."""
+        self.check_not_mine()
         _close_retired()
         with self.mutex:
             # Also to open: the first connection may write the log of a killed process back, and of
@@ -81,6 +82,10 @@ class Connections:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         self.wait_for(connection, "PRAGMA journal_mode = WAL")  # in case a tool has changed it
+
+    def check_not_mine(self) -> None:
+        """Refuse to wait for a transaction of this very thread; raises StoreUnavailable."""
+        check_not_mine(self.lock.path, self._url)
 
     def frozen_at(self) -> float | None:
         """See `Database.frozen_at`: a file that we may write is not frozen."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evolvent.errors import SchemaTooNew, StoreDamaged, StoreUnavailable
+from evolvent.store.locks import forget_mine, note_mine
 from evolvent.store.sqlite.connections import Connections
 from evolvent.store.sqlite.location import check_place, translate_error, why_read_only
 from evolvent.store.sqlite.read_only import ReadOnlyConnections
@@ -170,9 +171,11 @@ class ExclusiveLock:
 
     def __enter__(self) -> SqliteTransaction:
         connections = self._connections
+        connections.check_not_mine()
         connections.mutex.acquire()
         try:
             self._connection = self._begin(connections)
+            note_mine(connections.lock.path)
         except BaseException as e:
             connections.mutex.release()
             if isinstance(e, (sqlite3.Error, OSError)):
@@ -186,10 +189,14 @@ class ExclusiveLock:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # In this order: the lock is on a descriptor that all threads share, so the next thread to
         # get the mutex would have it at once, and lose it to us.
-        self._connections.lock.unlock()
-        self._connections.mutex.release()
+        self._let_go()
         if isinstance(error, sqlite3.Error):
             raise translate_error(error, self._connections.path) from error
+
+    def _let_go(self) -> None:
+        forget_mine(self._connections.lock.path)
+        self._connections.lock.unlock()
+        self._connections.mutex.release()
 
 
 class WriteTransaction(ExclusiveLock):
@@ -218,8 +225,7 @@ class WriteTransaction(ExclusiveLock):
             if self._connection.in_transaction:
                 with suppress(sqlite3.Error):  # what matters is what went wrong before
                     self._connection.execute("ROLLBACK")
-            self._connections.lock.unlock()
-            self._connections.mutex.release()
+            self._let_go()
         if isinstance(error, sqlite3.Error):
             raise translate_error(error, self._connections.path) from error
         # Without the lock: others write while the disk turns, and one turn takes theirs along. So
