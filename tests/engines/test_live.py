@@ -256,3 +256,22 @@ def test_params_that_do_not_fit_are_refused_before_anything_starts(
     with pytest.raises(ConfigError, match=named):
         study.run(trainable, params=params, workers=0, progress=False)
     assert study.status().started_at is None
+
+
+class Restarts(Climb):
+    """Hands out its own statistics, and begins new ones as it saves."""
+
+    def train(self) -> dict[str, Any]:
+        self.stats = {**super().train(), "more": {"n": [1, 2]}}
+        return self.stats
+
+    def save(self, directory: Path) -> None:
+        super().save(directory)
+        self.stats["more"]["n"].clear()
+        self.stats.clear()
+
+
+def test_metrics_are_those_that_train_returned_whatever_save_does(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Restarts)
+    bench.job("m0r0")
+    assert bench.metrics["more"] == {"n": [1, 2]}

@@ -47,6 +47,7 @@ def kept(study: str, **values: Any) -> dict[str, Any]:
     ("given", "number"),
     [
         (np.float32(0.5), 0.5),
+        (np.longdouble(0.5), 0.5),
         (np.array(0.5), 0.5),
         (np.array([[0.5]]), 0.5),
         (np.bool_(True), True),

@@ -99,7 +99,9 @@ class LiveObjects:
             with forked_children_end():
                 live = self._prepare(job, parent)
                 live.object.apply(values)
-                metrics = live.object.train()
+                metrics: Mapping[str, Any] = _as_it_is(
+                    live.object.train()
+                )  # `save` may clear that very dict
                 live.object.save(job.directory)
         except BaseException:
             self._discard_in_use()
@@ -266,3 +268,10 @@ def _uses(method: Callable[..., Any]) -> tuple[frozenset[str], bool]:
 def _is_out_of_memory(error: Exception) -> bool:
     """Whether there is no more memory, of the machine or of a device (PyTorch's own class)."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _as_it_is(metrics: Any) -> Any:
+    """Return a copy of what dicts and lists hold; of anything else, itself."""
+    if isinstance(metrics, dict):
+        return {name: _as_it_is(value) for name, value in dict.items(metrics)}
+    return [*map(_as_it_is, metrics)] if type(metrics) is list else metrics

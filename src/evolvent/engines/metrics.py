@@ -163,7 +163,8 @@ def _number(value: Any) -> float:
             return math.inf if value > 0 else -math.inf
         return int(value)
     try:
-        return _number(_item(value) if hasattr(value, "item") else float(value))
+        item = _item(value)  # of a long double, one again
+        return _number(item if isinstance(item, (int, float)) else float(item))
     except (ArithmeticError, ValueError, TypeError) as e:
         raise _Unfit(f"got {type(value).__name__} {cut(value)}") from e
 

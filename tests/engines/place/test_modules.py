@@ -371,3 +371,38 @@ def test_the_text_of_a_module_is_kept_though_its_file_is_removed(
     assert inner.x == 1
     assert inspect.getsource(inner) == "from . import x\n"
     assert sorted(texts) == ["kept_package", "kept_package.inner"]
+
+
+def test_flags_of_absl_are_parsed_in_workers_and_as_main_has_set_them(tmp_path: Path) -> None:
+    pytest.importorskip("absl")
+    write_modules(
+        tmp_path, config="from absl import flags\nflags.DEFINE_float('gain', 1.0, 'help')\n"
+    )
+    said = run_script(
+        tmp_path,
+        """
+        from absl import app, flags
+        import config
+
+        FLAGS = flags.FLAGS
+        flags.DEFINE_integer("epochs", 3, "help")
+        flags.DEFINE_string("mode", "a", "help")
+
+        def train(job):
+            value = FLAGS.gain * FLAGS.epochs * job.hyperparameters["lr"]
+            return {"Q": value, "mode": FLAGS.mode}
+
+        def main(_):
+            FLAGS.mode = "b"
+            run(train)
+            (job, *_) = ev.load_study("w2", store="sqlite:///s.db").jobs()
+            print("seen", job.metrics["mode"], job.score / job.hyperparameters["lr"])
+
+        if __name__ == "__main__":
+            app.run(main)
+        """,
+        "--epochs=5",
+        "--gain=2",
+    )
+    assert "18 jobs are the same" in said
+    assert "seen b 10.0" in said

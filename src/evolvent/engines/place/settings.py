@@ -74,6 +74,12 @@ def _update_jax(jax: Any, values: Mapping[str, Any]) -> None:
         jax.config.update(name, value)
 
 
+def _set_absl_flags(flags: Any, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if name in flags.FLAGS:  # else no module that a worker has imported defines it
+            flags.FLAGS[name].value = value
+
+
 def _pandas_options(pandas: Any) -> dict[str, Any]:
     options: dict[str, Any] = {}
     left = [(name, getattr(pandas.options, name)) for name in dir(pandas.options)]
@@ -152,6 +158,19 @@ _SETTINGS: dict[str, tuple[_Setting, ...]] = {
         ),
     ),
     "jax": (_Setting("jax.config.update", lambda jax: dict(jax.config.values), _update_jax),),
+    "absl.flags": (
+        # `app.run` parses them for `main` only; and what `main` has set in them is kept.
+        _Setting(
+            "absl.flags.FLAGS.mark_as_parsed",
+            lambda flags: flags.FLAGS.is_parsed(),
+            lambda flags, parsed: flags.FLAGS.mark_as_parsed() if parsed else None,
+        ),
+        _Setting(
+            "absl.flags.FLAGS",
+            lambda flags: {name: flags.FLAGS[name].value for name in flags.FLAGS},
+            _set_absl_flags,
+        ),
+    ),
     "keras": (
         _pair("keras", "config.floatx", "config.set_floatx"),
         _pair("keras", "config.epsilon", "config.set_epsilon"),

@@ -97,7 +97,7 @@ class PostgresDatabase:
         begin = begin_writing(lock, synced=synced, max_idle_s=max_idle_s)
         # Threads of one process queue here: waiting for the advisory lock would take a connection
         # each, and they would use up the pool.
-        with self._alone(study):
+        with self._queued(study):
             connection, (now,) = self.begin(begin)
             maybe_committed = False
             try:
@@ -116,7 +116,7 @@ class PostgresDatabase:
                 self.fail(e, connection, maybe_committed=maybe_committed)
 
     @contextmanager
-    def _alone(self, study: int | None) -> Iterator[None]:
+    def _queued(self, study: int | None) -> Iterator[None]:
         if study is None:
             yield
             return
