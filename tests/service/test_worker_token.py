@@ -95,7 +95,7 @@ def test_a_run_whose_time_is_up_ends_alone_and_leaves_the_study_open(
     with contextlib.closing(open_store(running.url)) as store:
         study = ev.load_study("hill", store=store)
         result = study.run(
-            trainables.climb_slowly, workers=workers, wall_time_s=1.5, progress=Listener(told)
+            trainables.climb_slowly, workers=workers, wall_time_s=5.0, progress=Listener(told)
         )
         assert result.status.state == "open"
         counts = study.status().counts

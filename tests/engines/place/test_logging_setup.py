@@ -169,13 +169,14 @@ def logger() -> Iterator[logging.Logger]:
         handler.close()
 
 
-def test_a_file_that_cannot_be_opened_and_a_formatter_that_cannot_be_sent_are_named(
+def test_a_file_that_cannot_be_opened_and_a_filter_that_cannot_be_sent_are_named(
     tmp_path: Path, logger: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "logs").mkdir()
     logger.addHandler(logging.FileHandler(tmp_path / "logs" / "x.log"))
     logger.addHandler(logging.StreamHandler())
-    logger.handlers[1].setFormatter(type("Local", (logging.Formatter,), {})())
+    local = type("Local", (logging.Formatter,), {})
+    logger.handlers[1].setFormatter(local("{message}!", style="{"))
     logger.handlers[1].addFilter(lambda _: True)
     logger.addFilter(lambda _: True)
     setup = pickle.loads(pickle.dumps(LogSetup.of_process()))
@@ -191,4 +192,6 @@ def test_a_file_that_cannot_be_opened_and_a_formatter_that_cannot_be_sent_are_na
     setup.apply(warns=True)
     (line,) = caplog.messages
     where = "of logger 'evolvent.of_a_test'"
-    assert f"a filter {where}, FileHandler {where}, a filter {where} and 1 more: set it" in line
+    assert f"a filter {where}, FileHandler {where}, a filter {where}: set it" in line
+    (handler,) = logger.handlers
+    assert handler.format(logging.makeLogRecord({"msg": "shown"})) == "shown!", "a plain one"

@@ -126,6 +126,7 @@ class _HandlerSetup:
         level: of records that it shows.
         encoding: of a file.
         formatter: pickled, as filters are; None where that cannot be.
+        plain: one of our own with the same format, pickled: in place of one that cannot be.
         filters: its filters.
     """
 
@@ -135,6 +136,7 @@ class _HandlerSetup:
     level: int
     encoding: str | None
     formatter: bytes | None
+    plain: bytes | None
     filters: bytes | None
 
     @classmethod
@@ -159,6 +161,7 @@ class _HandlerSetup:
             handler.level,
             getattr(handler, "encoding", None),
             _pickled(handler.formatter),
+            _pickled(_plain(handler.formatter)),
             _pickled(handler.filters),
         )
 
@@ -171,7 +174,7 @@ class _HandlerSetup:
         missing = [] if _unpickled(self.filters, handler.filters.extend) else ["a filter"]
         handler.setLevel(self.level)
         if not _unpickled(self.formatter, handler.setFormatter):
-            missing.append("a formatter")
+            _unpickled(self.plain, handler.setFormatter)
         return missing
 
     def settle(self, mine: logging.Handler) -> list[str]:
@@ -211,6 +214,14 @@ def _let_others_append(handler: logging.FileHandler) -> None:
         stream: Any = handler.stream
         fd = stream.fileno()
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
+
+
+def _plain(formatter: logging.Formatter | None) -> logging.Formatter | None:
+    if formatter is None:
+        return None
+    plain = logging.Formatter()
+    plain.__dict__ |= {n: x for n, x in vars(formatter).items() if n in vars(plain)}
+    return plain
 
 
 def _pickled(value: Any) -> bytes | None:
