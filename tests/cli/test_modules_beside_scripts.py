@@ -85,3 +85,41 @@ def test_what_is_nowhere_is_told_with_the_folders_looked_in(home: Path) -> None:
     assert done.returncode == 1
     for said in ("no_such_rules", f"{home}/project, ", "the current directory", "PYTHONPATH"):
         assert said in done.stderr
+
+
+PACKAGED = """
+import evolvent as ev
+{imports}
+
+def train(job):
+    return {{"score": net.X}}
+
+if __name__ == "__main__":
+    space = {{"lr": ev.Uniform(0.1, 1.0)}}
+    study = ev.create_study("s", metric="score", mode="max", population=2, rounds=2, space=space)
+    study.run(train, workers=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "regular"),
+    [("from . import net", True), ("from . import net", False), ("from proj import net", True)],
+)
+def test_a_study_of_a_module_of_a_package_is_resumed(
+    tmp_path: Path, imports: str, regular: bool
+) -> None:
+    package = tmp_path / "proj"
+    package.mkdir()
+    (package / "train.py").write_text(PACKAGED.format(imports=imports))
+    (package / "net.py").write_text("X = 3")
+    if regular:
+        (package / "__init__.py").touch()
+    python = [sys.executable, "-m", "proj.train"]
+    subprocess.run(python, check=True, cwd=tmp_path, capture_output=True, timeout=120)
+    (tmp_path / "elsewhere").mkdir()
+    store = "--store", f"sqlite:///{tmp_path}/evolvent.db"
+    extended = run(tmp_path, "extend", "s", "3")
+    assert extended.returncode == 0, extended.stderr
+    again = run(tmp_path / "elsewhere", "resume", "s", "--workers", "1", *store)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "finished after 6 jobs" in again.stdout + again.stderr

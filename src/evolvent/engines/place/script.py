@@ -21,7 +21,7 @@ import tokenize
 import types
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,11 @@ class Script:
 
     @property
     def folder(self) -> str:
-        """The folder it lies in, where Python looks for modules first when it runs the script."""
-        return os.path.dirname(self.path)
+        """The folder in which Python looks for modules first when it runs the script.
+
+        The one it lies in; of one that is run by `python -m`, the one that its package lies in.
+        """
+        return str(Path(self.path).parents[(self.module or "").count(".")])
 
     @property
     def guarded(self) -> bool:
@@ -214,7 +217,19 @@ def script_of(path: str) -> Script:
         what = "cannot be read as Python" if there else "is not there"
         kind = ConfigError if there else UnknownName
         raise kind(f"trainable {path!r}: the script {os.path.abspath(file)} {what}")
-    return script
+    return replace(script, module=_module_of(script))
+
+
+def _module_of(script: Script) -> str | None:
+    """Return the name by which `python -m` runs a script that imports from its own package."""
+    imports = [x for x in ast.walk(ast.parse(script.source)) if isinstance(x, ast.ImportFrom)]
+    imported = {(x.module or "").partition(".")[0] for x in imports if not x.level}
+    levels = max((x.level for x in imports), default=0)
+    folder, name = Path(script.path).parent, [Path(script.path).stem]
+    while folder.name and (len(name) <= levels or (folder / "__init__.py").exists()):
+        name.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(name) if levels or (len(name) > 1 and name[0] in imported) else None
 
 
 def is_script_path(path: object) -> bool:
