@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import evolvent as ev
@@ -262,16 +263,18 @@ class Restarts(Climb):
     """Hands out its own statistics, and begins new ones as it saves."""
 
     def train(self) -> dict[str, Any]:
-        self.stats = {**super().train(), "more": {"n": [1, 2]}}
+        self.stats = {**super().train(), "more": {"n": [1, 2], "at": np.ones(2)}}
         return self.stats
 
     def save(self, directory: Path) -> None:
         super().save(directory)
         self.stats["more"]["n"].clear()
+        self.stats["more"]["at"] -= 5
         self.stats.clear()
 
 
 def test_metrics_are_those_that_train_returned_whatever_save_does(tmp_path: Path) -> None:
     bench = Bench(tmp_path, Restarts)
     bench.job("m0r0")
-    assert bench.metrics["more"] == {"n": [1, 2]}
+    assert bench.metrics["more"]["n"] == [1, 2]
+    assert bench.metrics["more"]["at"].tolist() == [1, 1]

@@ -271,7 +271,10 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _as_it_is(metrics: Any) -> Any:
-    """Return a copy of what dicts and lists hold; of anything else, itself."""
+    """Return a copy of dicts, lists and arrays in them; of anything else, itself."""
     if isinstance(metrics, dict):
         return {name: _as_it_is(value) for name, value in dict.items(metrics)}
-    return [*map(_as_it_is, metrics)] if type(metrics) is list else metrics
+    if type(metrics) is list:
+        return [*map(_as_it_is, metrics)]
+    copy = getattr(metrics, "clone", getattr(metrics, "copy", None))  # PyTorch has the former
+    return copy() if hasattr(metrics, "shape") and callable(copy) else metrics

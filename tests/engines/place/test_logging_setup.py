@@ -195,3 +195,30 @@ def test_a_file_that_cannot_be_opened_and_a_filter_that_cannot_be_sent_are_named
     assert f"a filter {where}, FileHandler {where}, a filter {where}: set it" in line
     (handler,) = logger.handlers
     assert handler.format(logging.makeLogRecord({"msg": "shown"})) == "shown!", "a plain one"
+
+
+def test_a_file_that_the_top_level_begins_anew_keeps_what_the_script_has_written(
+    tmp_path: Path,
+) -> None:
+    run_script(
+        tmp_path,
+        """
+        logging.basicConfig(filename="run.log", filemode="w", format="%(name)s %(message)s")
+        late = logging.FileHandler("late.log", "w", delay=True)
+        logging.getLogger("late").addHandler(late)
+
+        def train(job):
+            logging.getLogger("late").warning("job %s", job.id)
+            return {"Q": 1.0}
+
+        if __name__ == "__main__":
+            logging.getLogger("late").warning("begin")
+            run(train)
+            logging.getLogger("late").warning("end")
+        """,
+    )
+    jobs = ["job m0r0", "job m1r0"]
+    want = sorted(["begin", *jobs, *jobs, "end"])
+    assert lines_of(tmp_path / "late.log") == want
+    said = [line for line in lines_of(tmp_path / "run.log") if line.startswith("late")]
+    assert said == [f"late {line}" for line in want]

@@ -373,6 +373,24 @@ def test_the_text_of_a_module_is_kept_though_its_file_is_removed(
     assert sorted(texts) == ["kept_package", "kept_package.inner"]
 
 
+def test_a_namespace_that_main_changes_is_so_in_workers(tmp_path: Path) -> None:
+    said = run_script(
+        tmp_path,
+        """
+        from types import SimpleNamespace
+        SETTINGS = SimpleNamespace(gain=1.0)
+
+        def train(job):
+            return {"Q": SETTINGS.gain * job.hyperparameters["lr"]}
+
+        if __name__ == "__main__":
+            SETTINGS.gain = 2.0
+            run(train)
+        """,
+    )
+    assert "18 jobs are the same" in said
+
+
 def test_flags_of_absl_are_parsed_in_workers_and_as_main_has_set_them(tmp_path: Path) -> None:
     pytest.importorskip("absl")
     write_modules(

@@ -16,7 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from evolvent.engines.place.logging_setup import LogSetup
+from evolvent.engines.place.logging_setup import LogSetup, appended_files
 from evolvent.engines.place.on_import import keep_texts
 from evolvent.engines.place.rerun import rerunning
 from evolvent.engines.place.script import (
@@ -178,7 +178,7 @@ def _pattern(expression: Any) -> str:
 
 def _rerun(script: Script) -> None:
     try:
-        with rerunning(script.path):
+        with appended_files(), rerunning(script.path):
             script.run()
     except BaseException as e:
         e.__traceback__ = e.__traceback__ and e.__traceback__.tb_next  # begins in the script

@@ -10,7 +10,7 @@ import os
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -206,6 +206,22 @@ def _matched(
             found[theirs] = next((h for h in left if key(left[h]) == key(theirs)), None)
             left = {handler: own for handler, own in left.items() if handler != found[theirs]}
     return found
+
+
+@contextlib.contextmanager
+def appended_files() -> Iterator[None]:
+    """Let a handler that would begin its file anew append to it: the script has begun it."""
+    original: Any = logging.FileHandler.__init__
+
+    def append(self: Any, filename: Any, mode: str = "a", *rest: Any, **named: Any) -> None:
+        original(self, filename, mode.replace("w", "a").replace("x", "a"), *rest, **named)
+
+    handler: Any = logging.FileHandler
+    handler.__init__ = append
+    try:
+        yield
+    finally:
+        handler.__init__ = original
 
 
 def _let_others_append(handler: logging.FileHandler) -> None:

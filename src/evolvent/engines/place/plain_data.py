@@ -281,6 +281,8 @@ def is_container(value: Any) -> bool:
 
 
 def _pickles_itself(kind: type) -> bool:
+    if kind in _NAMESPACES:
+        return False
     methods = (
         (getattr(kind, name, None), getattr(object, name, None))
         for name in ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
