@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 import evolvent as ev
-from evolvent.analysis.plots.axis import Axis, distances_from_one
 from tests.analysis.plots.builders import simulated
+from tests.needs import needs
+
+needs("altair")
+
+from evolvent.analysis.plots.axis import (  # noqa: E402 - after what skips
+    Axis,
+    distances_from_one,
+)
 
 SPACE = {"gamma": ev.ReverseLogUniform(0.9, 0.9999), "lr": ev.LogUniform(1e-4, 1.0)}
 
