@@ -61,6 +61,7 @@ class HistoriesContract:
     """How many histories are tried, of up to 40 steps each; raise it to search deeper."""
 
     @pytest.mark.slow
+    @pytest.mark.timeout(1200)  # minutes over HTTP, on a machine that has much else to do
     def test_any_history_gives_the_log_that_the_reference_gives(self, store: Store) -> None:
         class Machine(Histories):
             under_test = store

@@ -90,10 +90,15 @@ def test_odd_output_is_shown_in_lines(tmp_path: Path) -> None:
 
 
 def test_a_driver_sleeps_when_its_workers_print_elsewhere(tmp_path: Path) -> None:
-    study = new_study(tmp_path, population=2, rounds=2)
-    before_s = time.process_time()
-    study.run(hostile.sends_its_output_elsewhere, workers=1, progress=False)
-    assert time.process_time() - before_s < 1.0
+    spent_s = []
+    for i, trainable in enumerate((climb, hostile.sends_its_output_elsewhere)):
+        (folder := tmp_path / str(i)).mkdir()
+        study = new_study(folder, population=2, rounds=2)
+        before_s = time.process_time()
+        study.run(trainable, workers=1, progress=False)
+        spent_s.append(time.process_time() - before_s)
+    # Of more than it takes to start a worker, which depends on what this process has imported.
+    assert spent_s[1] - spent_s[0] < 1.0
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -188,7 +189,9 @@ def test_one_who_stops_in_the_middle_of_a_change_holds_the_others_up_for_a_while
     session = stopped._session  # type: ignore[attr-defined]  # looks inside
     with pytest.raises(ConnectionLost), session.work(crew.id) as changing:  # noqa: PT012 - in between
         changing.execute("UPDATE study SET epoch = epoch + 1")
-        crew.train(0.5)
+        # In another thread: one that waited for itself would be refused.
+        with ThreadPoolExecutor(1) as other:
+            other.submit(crew.train, 0.5).result()
     assert crew.status().counts[JobState.DONE] == 1
     stopped.close()
 
