@@ -47,6 +47,27 @@ assert os.waitpid(child, 0)[1] == 0
 assert crew.status().stopped == "in the child"
 store.close()
 """
+BY_A_THREAD_THAT_HAS_A_LOCK = """
+import os, threading
+from evolvent.store import locks
+
+def fork():
+    locks.note_mine("study")
+    child = os.fork()
+    if child == 0:
+        try:
+            locks.check_not_mine("study", "s")
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    status.append(os.waitpid(child, 0)[1])
+
+status = []
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+assert status == [0]
+"""
 IN_A_TRANSACTION_OF_SQLITE = """
 import os, signal, sys
 from pathlib import Path
@@ -89,3 +110,7 @@ def test_a_child_forked_in_the_middle_of_a_change_can_change_the_same_study(
 
 def test_a_child_forked_in_the_middle_of_a_transaction_does_not_hold_it_up(tmp_path: Path) -> None:
     run(IN_A_TRANSACTION_OF_SQLITE, tmp_path / "log.db")
+
+
+def test_a_child_forked_by_a_thread_has_none_of_its_locks() -> None:
+    run(BY_A_THREAD_THAT_HAS_A_LOCK, "nowhere")

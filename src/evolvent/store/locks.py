@@ -33,7 +33,12 @@ class _OfThread(threading.local):
 _mine = _OfThread()
 
 
-os.register_at_fork(after_in_child=_mine.held.clear)  # a child has no transaction of its parent's
+def _forget_all() -> None:  # pragma: no cover - in a forked child, where nothing is counted
+    """Forget what the thread that has forked had: a child has no transaction of its parent's."""
+    _mine.held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def check_not_mine(key: Hashable, what: str) -> None:
