@@ -31,6 +31,7 @@ def slips_once(broken: Path, error: type[BaseException] | None = None) -> Explor
 
 
 def new_study(tmp_path: Path, explore: Any, **settings: Any) -> ev.Study:
+    settings = {"store": f"sqlite:///{tmp_path}/e.db", **settings}
     return ev.create_study(
         "own",
         metric="Q",
@@ -40,7 +41,6 @@ def new_study(tmp_path: Path, explore: Any, **settings: Any) -> ev.Study:
         seed=1,
         space={"lr": ev.Uniform(0.1, 1.0)},
         algorithm=ev.PBT(explore=ev.CustomExplore(explore)),
-        store=f"sqlite:///{tmp_path}/e.db",
         **settings,
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import evolvent as ev
+from tests.test_user_decisions import new_study, train
 
 _OPEN: list[ev.Study] = []
 
@@ -21,48 +22,33 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-def new_study(store: str, explore: Any) -> ev.Study:
+def open_study(tmp_path: Path, explore: Any, *, store: str) -> ev.Study:
     _OPEN.clear()  # what is tried before has nothing to look at
-    study = ev.create_study(
-        "own",
-        metric="Q",
-        mode="max",
-        population=4,
-        rounds=3,
-        seed=1,
-        space={"lr": ev.Uniform(0.1, 1.0)},
-        algorithm=ev.PBT(explore=ev.CustomExplore(explore)),
-        store=store,
-    )
-    _OPEN[:] = [study]
-    return study
+    _OPEN.append(new_study(tmp_path, explore, store=store))
+    return _OPEN[0]
 
 
-def train(job: ev.Job) -> dict[str, float]:
-    return {"Q": job.hyperparameters["lr"]}
-
-
-def test_it_may_read_with_a_study_that_is_open(store: str) -> None:
+def test_it_may_read_with_a_study_that_is_open(tmp_path: Path, store: str) -> None:
     seen = []
 
     def explore(h: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         seen.extend(len(study.jobs()) for study in _OPEN)
         return {"lr": h["lr"] * 0.9}
 
-    study = new_study(store, explore)
+    study = open_study(tmp_path, explore, store=store)
     study.run(train, workers=0, progress=False)
     assert len(study.jobs("done")) == 12
     assert max(seen) > 0
 
 
-def test_to_change_what_is_being_changed_is_an_error(store: str) -> None:
+def test_to_change_what_is_being_changed_is_an_error(tmp_path: Path, store: str) -> None:
     def explore(h: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         for study in _OPEN:
             if study.jobs("done"):
                 study.stop()
         return {"lr": h["lr"] * 0.9}
 
-    study = new_study(store, explore)
+    study = open_study(tmp_path, explore, store=store)
     with pytest.raises(ev.DecisionError, match="wanted to open or to change it while it is being"):
         study.run(train, workers=0, progress=False)
     assert study.status().stopped_by == "decision"
@@ -75,6 +61,6 @@ def test_to_open_a_file_again_is_an_error_too(tmp_path: Path) -> None:
         best = ev.load_study("own", store=url).status().best_score if _OPEN else None
         return {"lr": h["lr"] * (0.9 if best is None else 0.8)}
 
-    study = new_study(url, explore)
+    study = open_study(tmp_path, explore, store=url)
     with pytest.raises(ev.DecisionError, match="it may read with a study that is open already"):
         study.run(train, workers=0, progress=False)
