@@ -343,17 +343,79 @@ def test_what_differs_beside_the_same_arrays_is_a_note():
 
 
 class SavesNoise(Sound):
+    def save(self, directory):
+        super().save(directory)
+        np.save(directory / "noise.npy", np.random.default_rng().normal(size=2))
+
+
+class KeepsTimes(Sound):
+    """Run times of all rounds so far, as a list and one by one, beside the state."""
+
+    def setup(self, hyperparameters, context):
+        super().setup(hyperparameters, context)
+        self.took, self.rounds = [], []
+
+    def train(self):
+        self.took = [*self.took, time.perf_counter()]
+        self.rounds = [*self.rounds, {"at": time.perf_counter(), "kind": "train"}]
+        return super().train()
+
     def state(self):
-        return super().state() | {"noise": np.random.default_rng().normal(size=2)}
+        return super().state() | {"took": self.took, "rounds": self.rounds}
+
+
+class KeepsTimesOfTensors(KeepsTimes):
+    """With a metric that is at its limit: that tensors go on alike shows as much."""
+
+    def train(self):
+        super().train()
+        return {"loss": 1.0}
+
+    def state(self):
+        return super().state() | {"theta": np.asarray(self.theta)}
+
+    def save(self, directory):
+        (directory / "state.pkl").write_bytes(pickle.dumps(self.state()))
 
     def load(self, directory):
-        super().load(directory)
+        vars(self).update(pickle.loads((directory / "state.pkl").read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("trainable", "file"), [(KeepsTimes, "state.json"), (KeepsTimesOfTensors, "state.pkl")]
+)
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_run_times_in_a_list_are_a_note(trainable, file, rounds):
+    report = check_trainable(trainable, SETS, rounds=rounds)
+    assert report.ok
+    assert report["repeats"].verdict is Verdict.NOTE
+    assert report["repeats"].seen.endswith(f"to run: {file}:rounds:at, {file}:took")
+    assert report["lr"].verdict is report["goes on"].verdict is Verdict.OK
+
+
+class DrawsWeights(Sound):
+    """What it loads, a list of weights, is not the same twice."""
+
+    def setup(self, hyperparameters, context):
+        super().setup(hyperparameters, context)
+        self.weights = list(np.random.default_rng().normal(size=3))
+
+    def state(self):
+        return super().state() | {"weights": self.weights}
+
+    def train(self):
+        return super().train() | {"loss": sum(self.weights)}
+
+
+def test_a_list_of_weights_that_does_not_repeat_is_a_fault():
+    report = check_trainable(DrawsWeights, SETS, metric="loss")
+    assert failed(report) == ["repeats"]
 
 
 def test_arrays_that_do_not_repeat_are_a_fault():
     report = check_trainable(SavesNoise, SETS)
     assert failed(report) == ["repeats"]
-    assert report["repeats"].seen.endswith("not the same: state.json:noise")
+    assert report["repeats"].seen.endswith("not the same: noise.npy")
 
 
 class TellsTheTime(Sound):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from evolvent.testing.check_lab import Run
 from evolvent.testing.check_report import apart, short
-from evolvent.testing.check_values import INSIDE
+from evolvent.testing.check_values import INSIDE, Kind
+
+_ANY = f"{INSIDE}#"
+_INDEX = re.compile(rf"{INSIDE}\d+(?={INSIDE}|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +41,58 @@ class Comparer:
 
     Attributes:
         metric: the objective, if it is known.
-        unsteady: names of metrics, and of values in files, that differ from run to run.
+        unsteady: names of metrics, and of values in files (those in a list have one for all of
+            them), that differ from run to run.
     """
 
     metric: str | None
     unsteady: set[str] = field(default_factory=set)
 
-    def note_unsteady(self, pairs: Iterable[tuple[Run, Run]]) -> tuple[list[str], list[str]]:
+    def note_unsteady(
+        self, one: tuple[Run, Run], two: tuple[Run, Run]
+    ) -> tuple[list[str], list[str]]:
         """Learn what differs between equal runs: what must not, and what does no harm.
 
-        The objective must not, nor arrays and tensors.
+        The objective must not, nor arrays and tensors. A list of numbers may hold run times as well
+        as weights: it must not either, unless training went on alike in spite of it.
+
+        Args:
+            one: a run from fresh weights, and one that went on from there.
+            two: the same again.
         """
-        matters: set[str] = set()
-        for one, two in pairs:
-            metrics = _differing(one.metrics, two.metrics)
-            values = one.differs(two)
-            self.unsteady.update(metrics, values)
-            matters.update(name for name, is_array in values.items() if is_array)
-            matters.update(m for m in metrics if m == self._objective(one))
-        return sorted(matters), sorted(self.unsteady - matters)
+        pairs = list(zip(one, two, strict=True))
+        differences = [a.differs(b) for a, b in pairs]
+        metrics = {name for a, b in pairs for name in _differing(a.metrics, b.metrics)}
+        unsteady = {name: kind for values in differences for name, kind in values.items()}
+        self.get_used_to([*metrics, *unsteady])
+        matters = {name for name, kind in unsteady.items() if kind}
+        if self._in_spite(one, two):
+            before = {_unnumbered(name) for name in differences[0]}
+            matters -= {
+                name for name, kind in unsteady.items() if kind is Kind.LIST
+                and not before.isdisjoint({_unnumbered(name), f"{_unnumbered(name)}{_ANY}"})
+            }  # fmt: skip
+        matters.update(metrics & {self._objective(one[0])})
+        harmless = (metrics | unsteady.keys()) - matters
+        return sorted(matters), sorted({_unnumbered(name).replace(_ANY, "") for name in harmless})
+
+    def get_used_to(self, names: Iterable[str]) -> None:
+        """From now on what differs there is no difference: it has been told."""
+        self.unsteady.update(map(_unnumbered, names))
+
+    def _in_spite(self, one: tuple[Run, Run], two: tuple[Run, Run]) -> bool:
+        """Whether two equal runs went on, and came to the same, whatever differed before."""
+        objective = self._objective(one[1])
+        if objective is not None:
+            values = [[run.metrics.get(objective) for run in runs] for runs in (one, two)]
+            if repr(values[0][1]) != repr(values[1][1]):
+                return False
+            if repr(values[0][0]) != repr(values[0][1]):
+                return True
+        arrays, moved = (
+            Kind.ARRAY in a.differs(b).values() for a, b in ((one[1], two[1]), one)
+        )  # fmt: skip
+        return moved and not arrays
 
     def objective_differs(self, one: Run, two: Run) -> bool:
         """Whether the objective does, where it is known and steady."""
@@ -97,8 +134,9 @@ class Comparer:
         arrays = bool(values) and two.has_arrays
         return [
             name
-            for name, is_array in values.items()
-            if name not in self.unsteady and (is_array or not arrays or INSIDE not in name) == state
+            for name, kind in values.items()
+            if _unnumbered(name) not in self.unsteady
+            and (bool(kind) or not arrays or INSIDE not in name) == state
         ]
 
     def difference(self, one: Run, two: Run) -> str:
@@ -119,6 +157,11 @@ class Comparer:
 
     def _objective(self, run: Run) -> str | None:
         return self.metric or next(iter(run.metrics), None)
+
+
+def _unnumbered(name: str) -> str:
+    """Return one name for all that a list holds: it may grow from round to round."""
+    return _INDEX.sub(_ANY, name)
 
 
 def _differing(one: dict[str, Any], two: dict[str, Any]) -> list[str]:

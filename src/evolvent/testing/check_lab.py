@@ -26,7 +26,7 @@ from evolvent.errors import ConfigError, TrainableError
 from evolvent.store.records import Failure
 from evolvent.testing.check_optimizers import OptimizerWatch, Settings
 from evolvent.testing.check_reads import RecordedReads
-from evolvent.testing.check_values import differing, has_arrays
+from evolvent.testing.check_values import Kind, differing, has_arrays
 from evolvent.validation import cut
 
 _DRAWS = 101
@@ -106,8 +106,8 @@ class Run:
         """Whether arrays or tensors were saved, as far as the files can be read."""
         return has_arrays(self.files, self.directory)
 
-    def differs(self, other: Run) -> dict[str, bool]:
-        """Return what differs in the files, each with whether it is an array or tensor."""
+    def differs(self, other: Run) -> dict[str, Kind]:
+        """Return what differs in the files, each with its kind."""
         if self.files == other.files:
             return {}
         return differing(self.files, other.files, self.directory, other.directory)

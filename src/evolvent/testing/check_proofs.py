@@ -271,7 +271,7 @@ class Proofs:
         return ok("contract", seen)
 
     def _repeats(self, first: tuple[Run, Run], second: tuple[Run, Run]) -> Proof:
-        matters, harmless = self._comparer.note_unsteady(zip(first, second, strict=True))
+        matters, harmless = self._comparer.note_unsteady(first, second)
         one, two = first[1], second[1]
         seen = f"the same job twice: {self._comparer.difference(one, two)}"
         if matters:
@@ -371,7 +371,7 @@ class Proofs:
         if apart := self._comparer.apart(one[1], two[1]):
             return failed(name, f"{seen}; not the same: {_named(apart)}", advice)
         if beside := self._comparer.beside(one[1], two[1]):
-            self._comparer.unsteady.update(beside)  # said once
+            self._comparer.get_used_to(beside)  # said once
             return note(name, f"{seen}; the same arrays, but not the same: {_named(beside)}")
         return ok(name, seen)
 

@@ -16,12 +16,13 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import IntEnum
 from functools import lru_cache, partial
 from hashlib import sha256
 from numbers import Real
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -34,52 +35,63 @@ _NUMBERED = re.compile(r"\d{4,}")
 """Times and process ids in the names of files, which are others in every run."""
 
 
+class Kind(IntEnum):
+    """What a saved value is: more than one number are state sooner than one is."""
+
+    OTHER = 0
+    LIST = 1  # Python's, of numbers: weights of a small model, or a history of run times
+    ARRAY = 2  # or tensor
+
+
+Leaf: TypeAlias = tuple[str, str, Kind]
+"""The name of a value in a file, a text or hash of it, and its kind."""
+
+
 class _Opaque(Exception):
     """The bytes say nothing to us."""
 
 
-def differing(one: Mapping[str, str], two: Mapping[str, str], *places: Path) -> dict[str, bool]:
-    """Return what differs between two directories, each with whether it is an array or tensor.
+def differing(one: Mapping[str, str], two: Mapping[str, str], *places: Path) -> dict[str, Kind]:
+    """Return what differs between two directories, each with its kind.
 
     Args:
         one: the hash of every file by relative name.
         two: likewise.
         places: where the two directories are.
     """
-    sides: list[dict[str, list[tuple[str, bool]]]] = []
+    sides: list[dict[str, list[tuple[str, Kind]]]] = []
     for files, other, place in zip((one, two), (two, one), places, strict=True):
-        side: dict[str, list[tuple[str, bool]]] = {}
+        side: dict[str, list[tuple[str, Kind]]] = {}
         for name, digest in files.items():
             if other.get(name) != digest:
-                for leaf, found, is_array in _leaves_of_file(digest, place / name):
+                for leaf, found, kind in _leaves_of_file(digest, place / name):
                     key = _NUMBERED.sub("#", f"{name}{leaf}")
-                    side.setdefault(key, []).append((found, is_array))
+                    side.setdefault(key, []).append((found, kind))
         sides.append(side)
     first, second = sides
     return {
-        name: any(is_array for _, is_array in [*first.get(name, ()), *second.get(name, ())])
+        name: max(kind for _, kind in [*first.get(name, ()), *second.get(name, ())])
         for name in sorted(first.keys() | second.keys())
         if first.get(name) != second.get(name)
     }
 
 
 def has_arrays(files: Mapping[str, str], place: Path) -> bool:
-    """Whether there are arrays in any of the files."""
+    """Whether there are arrays, or lists of numbers, in any of the files."""
     return any(
-        is_array
+        kind
         for name, digest in files.items()
-        for _, _, is_array in _leaves_of_file(digest, place / name)
+        for _, _, kind in _leaves_of_file(digest, place / name)
     )
 
 
 @lru_cache(maxsize=256)
-def _leaves_of_file(digest: str, path: Path) -> tuple[tuple[str, str, bool], ...]:
-    """Return the name of each value in a file, its hash, and whether it is an array."""
+def _leaves_of_file(digest: str, path: Path) -> tuple[Leaf, ...]:
     try:
         content = _parsed(path.read_bytes())
-        return tuple(_leaves(content, ""))
+        return tuple(leaves(content))
     except Exception:  # noqa: BLE001 - whatever its reader raises: what remains are the bytes
-        return (("", digest, False),)
+        return (("", digest, Kind.OTHER),)
 
 
 def _parsed(data: bytes) -> Any:
@@ -159,18 +171,25 @@ _READERS: dict[bytes, Callable[[bytes], Any]] = {
 }
 
 
-def _leaves(value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, str, bool]]:
+def leaves(value: Any, name: str = "", depth: int = 0) -> Iterator[Leaf]:
+    """Yield the values in a container or object.
+
+    Raises:
+        Exception: whatever an object raises that is asked for its state.
+    """
     array = _as_array(value)
     if array is not None:
-        kind = f"{array.dtype} {array.shape}".encode()
-        yield name, sha256(kind + np.ascontiguousarray(array).tobytes()).hexdigest(), array.size > 1
+        about = f"{array.dtype} {array.shape}".encode()
+        many = Kind.LIST if isinstance(value, list) else Kind.ARRAY
+        digest = sha256(about + np.ascontiguousarray(array).tobytes()).hexdigest()
+        yield name, digest, many if array.size > 1 else Kind.OTHER
     elif value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
-        yield name, repr(value), False
+        yield name, repr(value), Kind.OTHER
     elif isinstance(value, (type, FunctionType, BuiltinFunctionType)):
-        yield name, value.__qualname__, False
+        yield name, value.__qualname__, Kind.OTHER
     elif depth < _DEEPEST:
         for key, inner in _inner(value):
-            yield from _leaves(inner, f"{name}{INSIDE}{key}" if key else name, depth + 1)
+            yield from leaves(inner, f"{name}{INSIDE}{key}" if key else name, depth + 1)
 
 
 def _inner(value: Any) -> Iterable[tuple[str, Any]]:
