@@ -17,7 +17,7 @@ import numpy as np
 from evolvent.engines.shape_mismatch import leave_out
 from evolvent.testing.check_advice import Advice
 from evolvent.testing.check_compare import BaselineRuns, Comparer
-from evolvent.testing.check_lab import Lab, Run, TrainingRaised
+from evolvent.testing.check_lab import Changeable, Lab, Run, TrainingRaised
 from evolvent.testing.check_optimizers import Settings, setting_of
 from evolvent.testing.check_reads import mentions
 from evolvent.testing.check_report import Proof, counted, failed, note, ok, short, skipped
@@ -63,14 +63,13 @@ class HyperparameterProofs:
         comparer: Comparer,
         baseline: BaselineRuns,
         advice: Advice,
-        moved: frozenset[str] | None,
+        changeable: Changeable,
         *,
         toml: bool,
     ) -> None:
         self._lab, self._comparer, self._baseline = lab, comparer, baseline
         self._advice, self._toml = advice, toml
-        self._moved = moved  # what copies change; None: nobody knows
-        self.static: set[str] = set()
+        self._changeable = changeable
 
     def prove(self, name: str) -> Proof:
         """Prove that one takes effect."""
@@ -84,7 +83,7 @@ class HyperparameterProofs:
         except _Raised as e:
             if e.in_round_0:
                 return failed(name, str(e))
-            self.static.add(name)
+            self._changeable.static.add(name)
             return self._cannot_change(name, str(e))
 
     def prove_by_settings(self, name: str) -> Proof | None:
@@ -116,11 +115,8 @@ class HyperparameterProofs:
             yield seen
             if seen.rescheduled or seen.brought_back or (seen.at_setup and seen.after_load):
                 return
-            if not self._changes(name) and seen.at_setup and seen.conclusive:
+            if name not in self._changeable and seen.at_setup and seen.conclusive:
                 return
-
-    def _changes(self, name: str) -> bool:
-        return self._moved is None or name in self._moved
 
     def _attempts(self, name: str) -> Iterator[_Seen]:
         """Yield attempts: near the middle; with a larger step, another seed; both ways, longer."""
@@ -230,8 +226,8 @@ class HyperparameterProofs:
         return self._no_effect(name, words, seen)
 
     def _not_after_load(self, name: str, words: str, seen: list[_Seen]) -> Proof:
-        if not self._changes(name):
-            self.static.add(name)
+        if name not in self._changeable:
+            self._changeable.static.add(name)
             return note(name, f"static: {words}", "fine: the study never changes it after a load")
         if setting := next((s.brought_back for s in seen if s.brought_back), None):
             return failed(
@@ -284,12 +280,13 @@ class HyperparameterProofs:
 
     def _cannot_change(self, name: str, seen: str) -> Proof:
         """Return what it means that training raises after a load with another value."""
-        if self._moved is None:
+        if self._changeable.moved is None:
             advice = "fine if it shapes the model: leave it without an explore strategy"
             return note(name, f"static: {seen}", advice)
-        if name not in self._moved:
+        if name not in self._changeable:
             return note(name, f"static: {seen}", "fine: the study never changes it after a load")
-        others = [n for n in self._lab.values.a if n in self._moved and n not in self.static]
+        static = self._changeable.static
+        others = [n for n in self._lab.values.a if n in self._changeable and n not in static]
         return failed(
             name,
             f"{seen}; and the study explores it: the first copy that changes it fails like this",

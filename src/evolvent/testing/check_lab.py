@@ -83,6 +83,22 @@ class ProbeValues:
         return cls(a, b, (a, b), spaces[0].given)
 
 
+@dataclass(slots=True)
+class Changeable:
+    """Which hyperparameters may be others than those the weights were trained with.
+
+    Attributes:
+        moved: what a study changes in copies; None: nobody knows.
+        static: what a loaded model cannot change, as far as it has been found.
+    """
+
+    moved: frozenset[str] | None
+    static: set[str] = field(default_factory=set)
+
+    def __contains__(self, name: str) -> bool:
+        return self.moved is None or name in self.moved
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What a stretch of rounds came to.

@@ -6,15 +6,14 @@ import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
-from evolvent.engines.runner import Runner
 from evolvent.engines.trainable import Trainable, class_of
 from evolvent.errors import UnknownName
 from evolvent.testing.check_advice import Advice, Form
 from evolvent.testing.check_compare import BaselineRuns, Comparer
 from evolvent.testing.check_hyperparameters import HyperparameterProofs
-from evolvent.testing.check_lab import Lab, Run, TrainingRaised
+from evolvent.testing.check_lab import Changeable, Lab, Run, TrainingRaised
+from evolvent.testing.check_live import LiveProofs
 from evolvent.testing.check_report import (
     Proof,
     Verdict,
@@ -24,6 +23,7 @@ from evolvent.testing.check_report import (
     note,
     ok,
     skipped,
+    some,
 )
 
 _PREREQUISITES = ("contract", "repeats")
@@ -90,12 +90,13 @@ class Proofs:
         toml: bool = False,
         on_progress: Callable[[CheckProgress], None] = lambda _: None,
     ) -> None:
-        self._lab, self._metric, self._moved, self._wanted = lab, metric, moved, wanted
+        self._lab, self._metric, self._wanted = lab, metric, wanted
         self._kind, _ = class_of(lab.trainable)
         self._advice = Advice(form or ("function" if self._kind is None else "class"))
         self._toml = toml
         self._comparer = Comparer(metric)
-        self._goes_on = True
+        self._changeable = Changeable(moved)
+        self._live = LiveProofs(lab, self._comparer, self._advice, self._changeable)
         self._baseline: BaselineRuns
         self._hyperparameters: HyperparameterProofs
         self._doing, self._planned = "contract", 5 * lab.rounds
@@ -144,7 +145,7 @@ class Proofs:
     def _draw_from(self, baseline: BaselineRuns) -> None:
         self._baseline = baseline
         self._hyperparameters = HyperparameterProofs(
-            self._lab, self._comparer, baseline, self._advice, self._moved, toml=self._toml
+            self._lab, self._comparer, baseline, self._advice, self._changeable, toml=self._toml
         )
 
     @property
@@ -202,15 +203,16 @@ class Proofs:
         if self._kind is None:
             goes_on = _Step("goes on", 1, self._continues)
             return [goes_on, *hyperparameters, _Step("saves all", 0, self._unseen), untouched]
-        steps = [_Step("goes on", 3, partial(self._with_a_load, "goes on")), *hyperparameters]
+        live = self._live
+        steps = [_Step("goes on", 3, partial(live.with_a_load, "goes on")), *hyperparameters]
         if a != b:
             steps += [
-                _Step(name, 3, partial(self._with_a_load, name, with_b=with_b))
+                _Step(name, 3, partial(live.with_a_load, name, with_b=with_b))
                 for name, with_b in _WITH_B.items()
             ]
-        steps.append(_Step("moves", 5, self._moves))
+        steps.append(_Step("moves", 5, live.moves))
         if self._kind.reset is not Trainable.reset:
-            steps.append(_Step("resets", 4, self._resets))
+            steps.append(_Step("resets", 4, live.resets))
         return [*steps, untouched]
 
     def _prove(self, name: str) -> Proof:
@@ -239,12 +241,6 @@ class Proofs:
                 "shorten it where the environment has EVOLVENT_CHECK=1, such as to a few batches; "
                 "or name what to prove (only, skip), or give it a time (max_seconds)",
             )
-
-    @property
-    def _b(self) -> dict[str, Any]:
-        """The second set, but for what a loaded model cannot change."""
-        static = self._hyperparameters.static
-        return self._lab.values.a | {n: x for n, x in self._lab.values.b.items() if n not in static}
 
     def _pair(self) -> tuple[Run, Run]:
         a = self._lab.values.a
@@ -275,9 +271,9 @@ class Proofs:
         one, two = first[1], second[1]
         seen = f"the same job twice: {self._comparer.difference(one, two)}"
         if matters:
-            return failed("repeats", f"{seen}; not the same: {_named(matters)}", self._advice.seed)
+            return failed("repeats", f"{seen}; not the same: {some(matters)}", self._advice.seed)
         if harmless:
-            return note("repeats", f"{seen}; differs from run to run: {_named(harmless)}")
+            return note("repeats", f"{seen}; differs from run to run: {some(harmless)}")
         return ok("repeats", f"{seen}, same files")
 
     def _untouched(self) -> Proof:
@@ -293,87 +289,6 @@ class Proofs:
             f"cannot be seen from outside: a {form} loads in every round, so there is no training "
             "without a break to compare with; ev.Trainable classes are checked",
         )
-
-    def _with_a_load(
-        self, name: str, *, with_b: tuple[bool, bool] = (False, False)
-    ) -> Proof | None:
-        """Train with and without a load between, each time under the first set or the second."""
-        first, second = (self._b if b else self._lab.values.a for b in with_b)
-        if not self._goes_on:
-            return None  # it would only repeat what the first one has found
-        runner = Runner(self._lab.trainable)
-        try:
-            start = self._lab.train(first, runner=runner)
-            alive = self._lab.train(second, start=start, runner=runner)
-            loaded = self._lab.train(second, start=start)
-        except TrainingRaised as e:
-            return failed(name, str(e))
-        finally:
-            runner.close()
-        way, other_way, advice = "train, train", "train, save, load, train", self._advice.save_all
-        if first != second:
-            way, other_way = "train with a, then b", "with a load between"
-            advice = self._advice.same_live
-        proof = self._alike(name, (way, alive), (other_way, loaded), advice)
-        self._goes_on = self._goes_on and (name != "goes on" or proof.verdict is not Verdict.FAILED)
-        return proof
-
-    def _moves(self) -> Proof | None:
-        """Move an object that one member was set up for to another one's checkpoint."""
-        return self._taken_over(
-            "moves", ("an object of another member, moved", "one of its own"), self._advice.moved,
-            start=True,
-        )  # fmt: skip
-
-    def _resets(self) -> Proof | None:
-        """Make the weights of an object fresh for a member that begins."""
-        ways = ("after reset()", "after setup()")
-        return self._taken_over("resets", ways, self._advice.reset, start=False)
-
-    def _taken_over(
-        self, name: str, ways: tuple[str, str], advice: str, *, start: bool
-    ) -> Proof | None:
-        """Let an object that has trained for one member train for another; hold it to a new one.
-
-        Args:
-            name: of the proof.
-            ways: words for the object that was taken over, and for one that was set up for it.
-            advice: if they differ.
-            start: the other member goes on from a checkpoint, and does not begin.
-        """
-        if not self._goes_on:
-            return None
-        a = self._lab.values.a
-        explored = a.keys() if self._moved is None else self._moved  # the others stay with objects
-        b = {name: value if name in explored else a[name] for name, value in self._b.items()}
-        try:
-            other = self._lab.train(b, member=1) if start else None
-            own = self._lab.train(b, start=other, member=1)
-        except TrainingRaised:
-            return None  # another proof says so
-        runner = self._lab.runner()
-        try:
-            longer = self._lab.train(a, runner=runner)  # what stays of it is seen the better
-            self._lab.train(a, start=longer, runner=runner)
-            before = runner.live_object
-            taken = self._lab.train(b, start=other, runner=runner, member=1)
-            if runner.live_object is not before:
-                return note(name, "an object is set up for each member: none takes another's over")
-        except TrainingRaised as e:
-            return failed(name, str(e), advice)
-        finally:
-            runner.close()
-        return self._alike(name, (ways[0], taken), (ways[1], own), advice)
-
-    def _alike(self, name: str, one: tuple[str, Run], two: tuple[str, Run], advice: str) -> Proof:
-        describe = self._comparer.describe
-        seen = f"{one[0]}: {describe(one[1])}; {two[0]}: {describe(two[1])}"
-        if apart := self._comparer.apart(one[1], two[1]):
-            return failed(name, f"{seen}; not the same: {_named(apart)}", advice)
-        if beside := self._comparer.beside(one[1], two[1]):
-            self._comparer.get_used_to(beside)  # said once
-            return note(name, f"{seen}; the same arrays, but not the same: {_named(beside)}")
-        return ok(name, seen)
 
     def _continues(self) -> Proof:
         base, then = self._baseline.base, self._baseline.then
@@ -398,8 +313,3 @@ class Proofs:
             if equal(there, then) or not equal(there, anew):
                 return note("goes on", f"{seen}; nothing moves in a round, so nothing can be seen")
         return failed("goes on", seen, self._advice.load)
-
-
-def _named(names: Collection[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join([*names][:most])}{more}"

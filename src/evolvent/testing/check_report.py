@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -98,6 +98,12 @@ def counted(n: int, what: str) -> str:
 def listed(values: Mapping[str, Any]) -> str:
     """Return `lr 0.1, momentum 0.9`."""
     return ", ".join(f"{name} {short(value)}" for name, value in values.items())
+
+
+def some(names: Collection[str], most: int = 4) -> str:
+    """Return the first of many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join([*names][:most])}{more}"
 
 
 def short(value: Any) -> str:
