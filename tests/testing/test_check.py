@@ -63,11 +63,11 @@ def test_sound_code_passes_with_a_line_for_every_proof():
     assert report.ok
     assert [p.name for p in report.proofs] == [
         "contract", "repeats", "goes on", "lr", "momentum", "goes on with b", "changes alive",
-        "moves", "checkpoints",
+        "moves", "in turns", "checkpoints",
     ]  # fmt: skip
     assert {p.verdict for p in report.proofs if p.name != "moves"} == {Verdict.OK}
     assert "lr: 0.1 -> 0.01 in round 0: loss " in str(report)
-    assert str(report).endswith("9 proofs, none failed")
+    assert str(report).endswith("10 proofs, none failed")
 
 
 def test_two_sets_of_values_are_drawn_from_a_space():
@@ -856,7 +856,7 @@ def test_proofs_can_be_chosen_by_name():
 def test_proofs_for_which_there_is_no_time_are_listed():
     report = check_trainable(Sound, SETS, max_seconds=1e-9)
     assert report["goes on"].verdict is report["lr"].verdict is Verdict.SKIPPED
-    assert report.summary == "1 proof, none failed, 8 not done"
+    assert report.summary == "1 proof, none failed, 9 not done"
 
 
 def test_how_far_it_is_is_told_before_every_round():

@@ -75,6 +75,10 @@ class LiveObjects:
             return live is not None
         return self._can_go_on(live, self._static_of(hyperparameters))
 
+    def sets_up_anew(self, name: str) -> bool:
+        """Whether another value of a hyperparameter, by flat name, takes an object set up anew."""
+        return self._checks_static and self._is_static(name)
+
     @property
     def newest(self) -> Trainable | None:
         """The object that has trained last."""

@@ -53,6 +53,10 @@ class Runner:
         """
         return self._live is not None and self._live.holds(job, hyperparameters)
 
+    def sets_up_anew(self, name: str) -> bool:
+        """Whether a live trainable is no use to another value of a hyperparameter."""
+        return self._live is not None and self._live.sets_up_anew(name)
+
     @property
     def live_object(self) -> object:
         """The object of a class that has trained last; None where none is kept."""

@@ -69,6 +69,21 @@ class Advice:
     def reset(self) -> str:
         return "reset() must leave nothing of the member before: weights, optimizer, counters"
 
+    @property
+    def own(self) -> str:
+        """Where what training changes is to be kept."""
+        if self.form == "class":
+            return "keep in self, from setup() on, all that training changes"
+        return "make all that training changes anew in every round, from job.checkpoint"
+
+    @property
+    def shared(self) -> str:
+        return f"fine where every round first puts back all of it; safer: {self.own}"
+
+    @property
+    def in_turns(self) -> str:
+        return f"no fault as long as keep_alive is 1, which is the default; for more: {self.own}"
+
     def apply(self, name: str) -> str:
         """How a hyperparameter gets in force after a load."""
         where = ", in apply()" if self.form == "class" else ""

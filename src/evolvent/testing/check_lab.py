@@ -159,9 +159,9 @@ class Lab:
     def __post_init__(self) -> None:
         self._begun = time.monotonic()
 
-    def runner(self) -> Runner:
-        """Return one that moves its live object from member to member, if the study is known."""
-        return Runner(self.trainable, self.record)
+    def runner(self, *, keep_alive: int = 1) -> Runner:
+        """Return one whose live objects go on, and are moved, as in the study, if it is known."""
+        return Runner(self.trainable, self.record, keep_alive=keep_alive)
 
     @property
     def round_s(self) -> float:
@@ -266,7 +266,7 @@ class Lab:
             study="check",
             attempt=1,
             hyperparameters=values if self._read is None else RecordedReads(values, self._read),
-            checkpoint=None if start is None or runner.holds(parent) else start.directory,
+            checkpoint=None if start is None or runner.holds(parent, values) else start.directory,
             directory=directory,
             seed=training_seed(seed, job_id.member, job_id.round),
         )

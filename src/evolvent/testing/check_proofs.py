@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
+from evolvent.engines.place.shared_models import shared_models
 from evolvent.engines.trainable import Trainable, class_of
 from evolvent.errors import UnknownName
 from evolvent.testing.check_advice import Advice, Form
 from evolvent.testing.check_compare import BaselineRuns, Comparer
+from evolvent.testing.check_globals import ChangedGlobal, GlobalsWatch
 from evolvent.testing.check_hyperparameters import HyperparameterProofs
 from evolvent.testing.check_lab import Changeable, Lab, Run, TrainingRaised
 from evolvent.testing.check_live import LiveProofs
@@ -28,8 +30,6 @@ from evolvent.testing.check_report import (
 
 _PREREQUISITES = ("contract", "repeats")
 _LONG_S = 10.0
-_WITH_B = {"goes on with b": (True, True), "changes alive": (False, True)}
-"""Whether the second set is in force, before the load and after it."""
 _AFTER_LOADS = 4  # stretches that a hyperparameter takes, if nothing is in doubt
 
 
@@ -199,21 +199,26 @@ class Proofs:
             _Step(n, _AFTER_LOADS if a[n] != b[n] else 0, partial(self._prove, n))
             for n in a
         ]  # fmt: skip
+        shared = [_Step("globals", 1, self._globals)] * bool(shared_models(self._lab.trainable))
         untouched = _Step("checkpoints", 0, self._untouched)
         if self._kind is None:
             goes_on = _Step("goes on", 1, self._continues)
-            return [goes_on, *hyperparameters, _Step("saves all", 0, self._unseen), untouched]
+            unseen = _Step("saves all", 0, self._unseen)
+            return [goes_on, *hyperparameters, *shared, unseen, untouched]
         live = self._live
         steps = [_Step("goes on", 3, partial(live.with_a_load, "goes on")), *hyperparameters]
         if a != b:
-            steps += [
-                _Step(name, 3, partial(live.with_a_load, name, with_b=with_b))
-                for name, with_b in _WITH_B.items()
-            ]
+            with_b = partial(live.with_a_load, "goes on with b", with_b=True)
+            changes = partial(live.changes_alive, "changes alive")
+            steps += [_Step("goes on with b", 3, with_b), _Step("changes alive", 3, changes)]
         steps.append(_Step("moves", 5, live.moves))
         if self._kind.reset is not Trainable.reset:
             steps.append(_Step("resets", 4, live.resets))
-        return [*steps, untouched]
+        steps.append(_Step("in turns", 3, self._in_turns))
+        return [*steps, *shared, untouched]
+
+    def _in_turns(self) -> Proof | None:
+        return self._live.in_turns("in turns", self._baseline.then)
 
     def _prove(self, name: str) -> Proof:
         return self._hyperparameters.prove(name)
@@ -271,10 +276,34 @@ class Proofs:
         one, two = first[1], second[1]
         seen = f"the same job twice: {self._comparer.difference(one, two)}"
         if matters:
-            return failed("repeats", f"{seen}; not the same: {some(matters)}", self._advice.seed)
+            seen = f"{seen}; not the same: {some(matters)}"
+            if changed := self._changed_globals():
+                seen = f"{seen}; training changes {some(changed)}, which stays from round to round"
+                return failed("repeats", seen, f"{self._advice.own}. Else {self._advice.seed}")
+            return failed("repeats", seen, self._advice.seed)
         if harmless:
             return note("repeats", f"{seen}; differs from run to run: {some(harmless)}")
         return ok("repeats", f"{seen}, same files")
+
+    def _globals(self) -> Proof | None:
+        """Look at the models in globals: whether training changes any."""
+        models = shared_models(self._lab.trainable)
+        changed = [g for g in self._changed_globals() if g.name in models]
+        if not changed:
+            return None
+        seen = f"training changes {some(changed)}, one for all members that train in a process"
+        return note("globals", seen, self._advice.shared)
+
+    def _changed_globals(self) -> list[ChangedGlobal]:
+        """Train another stretch, and see which globals are others then."""
+        if not self._lab.has_time(1):
+            return []
+        watch = GlobalsWatch(self._lab.trainable)
+        try:
+            self._lab.train(self._lab.values.a, start=self._baseline.base)
+        except TrainingRaised:
+            return []
+        return watch.changed()
 
     def _untouched(self) -> Proof:
         if altered := self._lab.altered():

@@ -100,10 +100,10 @@ def listed(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {short(value)}" for name, value in values.items())
 
 
-def some(names: Collection[str], most: int = 4) -> str:
+def some(names: Collection[object], most: int = 4) -> str:
     """Return the first of many names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join([*names][:most])}{more}"
+    return f"{', '.join([*map(str, names)][:most])}{more}"
 
 
 def short(value: Any) -> str:

@@ -29,21 +29,35 @@ def warn_of_shared_models(trainable: Any) -> None:
 
 def shared_models(trainable: Any) -> dict[str, str]:
     """Return the globals with weights which the user's code uses, each with its type."""
-    found: dict[str, str] = {}
+    kinds = {name: _trained_kind(value) for name, value in used_globals(trainable).items()}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
+
+
+def used_globals(trainable: Any) -> dict[str, Any]:
+    """Return the globals which the user's code uses, and the attributes of its classes.
+
+    But for functions and classes: it is looked into those. An attribute has the name of its class
+    before it.
+    """
+    found: dict[str, Any] = {}
     seen: set[int] = set()
     left = [trainable]
     while left:
-        for function in _functions(left.pop()):
+        code = left.pop()
+        found.update(_attributes(code))
+        for function in _functions(code):
             if id(function) in seen or is_installed(function.__code__.co_filename):
                 continue
             seen.add(id(function))
             for name in globals_of(function.__code__):
-                value = function.__globals__.get(name)
+                if name not in function.__globals__:
+                    continue
+                value = function.__globals__[name]
                 # By its type: an object may raise whatever it is asked for, its class too.
                 if issubclass(type(value), (types.FunctionType, type)):
                     left.append(value)
-                elif kind := _trained_kind(value):
-                    found[name] = kind
+                elif not issubclass(type(value), types.ModuleType):
+                    found[name] = value
     return found
 
 
@@ -70,14 +84,26 @@ def _functions(code: Any) -> Iterator[types.FunctionType]:
         return
     while isinstance(code, functools.partial):
         code = code.func
-    if isinstance(code, type):
-        home = sys.modules.get(code.__module__)
-        if is_installed(getattr(home, "__file__", None)):
-            return
-        parts = [part for kind in code.__mro__ for part in vars(kind).values()]
-    else:
+    if not isinstance(code, type):
         parts = [code]
+    else:
+        parts = [part for kind in code.__mro__ if _is_users(kind) for part in vars(kind).values()]
     for part in parts:
         inner = getattr(part, "__wrapped__", getattr(part, "__func__", part))
         if isinstance(inner, types.FunctionType):
             yield inner
+
+
+def _attributes(code: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what the user's classes hold beside methods, properties and other classes."""
+    while isinstance(code, functools.partial):
+        code = code.func
+    for kind in code.__mro__ if isinstance(code, type) else ():
+        for name, value in vars(kind).items() if _is_users(kind) else ():
+            if not (name.startswith("__") or hasattr(type(value), "__get__")):
+                yield f"{kind.__name__}.{name}", value
+
+
+def _is_users(kind: type) -> bool:
+    home = sys.modules.get(kind.__module__)
+    return not is_installed(getattr(home, "__file__", None))
