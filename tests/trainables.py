@@ -85,14 +85,14 @@ class Layered(Climber):
 
 
 class Stubborn(Climber):
-    """Ignores new values on a live model."""
+    """Reads new values on a live model, and ignores them."""
 
     def setup(self, hyperparameters: Mapping[str, Any], context: ev.Context) -> None:
         self.height = 0.0
         self.step = float(hyperparameters["step"])
 
     def apply(self, hyperparameters: Mapping[str, Any]) -> None:
-        return
+        self.told = hyperparameters["step"]
 
 
 def _read(checkpoint: Path | None) -> float:

@@ -98,10 +98,20 @@ print(json.dumps({"height": height + step}))
 """
     (tmp_path / "train.py").write_text(program)
     words = [sys.executable, str(tmp_path / "train.py"), "{step}", "{checkpoint}", "{directory}"]
-    assert "none failed" in fine("check", "--file", file, "--", *words)
+    last = fine("check", "--file", file, "--", *words).splitlines()[-1]
+    assert last.startswith(f"{Path(sys.executable).name} ")
+    assert last.endswith("…: 6 proofs, none failed")
     (tmp_path / "train.py").write_text(program.replace(" if load else", " if 0 else"))
     result = evolvent("check", "--file", file, "--only", "goes on", "--", *words)
     assert "load {checkpoint} when it is given" in " ".join(result.stdout.split())
+
+
+def test_a_proof_that_cannot_be_is_refused_before_anything_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("raise SystemExit('imported')\n")
+    names = ("--only", "step,lrr", "--file", study_file(tmp_path))
+    result = evolvent("check", f"{tmp_path / 'train.py'}:train", *names)
+    assert result.exit_code == 3
+    assert "no proof 'lrr': there are contract, repeats, goes on" in " ".join(result.stderr.split())
 
 
 def test_code_that_cannot_be_imported_is_an_error(tmp_path: Path) -> None:

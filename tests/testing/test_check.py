@@ -668,6 +668,19 @@ def test_code_that_breaks_its_contract_is_told_so_and_nothing_else(trainable, se
     assert seen in str(report)
 
 
+class MeasuresLater(Sound):
+    def train(self):
+        return super().train() | ({"loss": math.nan} if self.job.round == 0 else {})
+
+
+def test_a_metric_that_is_a_number_only_later_is_told_so():
+    report = check_trainable(MeasuresLater, SETS)
+    assert failed(report) == ["contract"]
+    assert "later it is 0." in report["contract"].advice
+    assert "give a number from the first round on" in report["contract"].advice
+    assert "later it is" not in check_trainable(Diverges, SETS)["contract"].advice
+
+
 def test_an_objective_that_is_not_returned_is_named():
     report = check_trainable(Sound, SETS, metric="accuracy")
     assert "the objective 'accuracy' is not among them" in report["contract"].seen

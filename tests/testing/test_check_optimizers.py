@@ -47,13 +47,54 @@ def warmed_up(job: ev.Job):
     ("trainable", "seen"),
     [
         (lambda job: torch_round(job, decay=0.9), "a scheduler brought it back"),
-        (lambda job: torch_round(job, groups=2), "the optimizer has the lr of before"),
+        (
+            lambda job: torch_round(job, groups=2),
+            "the optimizer has the lr of before in param_groups[1], what was loaded",
+        ),
     ],
 )
 def test_what_pytorch_has_at_its_steps_is_seen(trainable, seen) -> None:
     report = check_trainable(trainable, SPACE, metric="accuracy", only=["lr"])
     assert [proof.name for proof in report.failed] == ["lr"]
     assert seen in report["lr"].seen
+
+
+def rate_of_its_own(job: ev.Job):
+    """Train a second group at a constant rate."""
+    torch = pytest.importorskip("torch")
+    weights = [torch.ones(2, requires_grad=True) for _ in range(2)]
+    own = {"params": weights[1:], "lr": 0.25}
+    optimizer = torch.optim.SGD([{"params": weights[:1]}, own], lr=job.hyperparameters["lr"])
+    return steps(job, optimizer, weights)
+
+
+def unseeded(job: ev.Job):
+    """Train to another end each time, at the rate that is given."""
+    torch = pytest.importorskip("torch")
+    weights = [torch.rand(2, requires_grad=True)]
+    optimizer = torch.optim.SGD(weights, lr=job.hyperparameters["lr"])
+    return steps(job, optimizer, weights)
+
+
+def steps(job: ev.Job, optimizer, weights):
+    for weight in weights:
+        weight.grad = weight.detach().clone()
+    optimizer.step()
+    ev.torch.save(job.directory, optimizer=optimizer)
+    return {"loss": sum(float(weight.detach().sum()) for weight in weights)}
+
+
+def test_a_group_with_a_value_of_its_own_is_told_of() -> None:
+    report = check_trainable(rate_of_its_own, SPACE, metric="loss", only=["lr"])
+    assert report["lr"].verdict is Verdict.NOTE
+    seen = "but the optimizer has lr 0.25 in param_groups[1] whatever is given"
+    assert seen in report["lr"].seen
+
+
+def test_where_rounds_do_not_repeat_no_metrics_are_told_as_proof() -> None:
+    report = check_trainable(unseeded, SPACE, metric="loss")
+    assert [proof.name for proof in report.failed] == ["repeats"]
+    assert report["lr"].seen.endswith(": the optimizer has it, in round 0 and after a load")
 
 
 def test_another_effect_on_the_rate_is_not_taken_for_an_old_value() -> None:
@@ -92,7 +133,8 @@ def test_the_most_useful_proofs_are_tried_within_a_budget(monkeypatch, budget, v
     assert {proof.name: proof.verdict for proof in report.proofs} == verdicts
     assert len(rounds) <= budget
     if report["lr"].verdict is Verdict.SKIPPED:
-        assert "; in round 0 the optimizer had lr 0.0" in report["lr"].seen
+        assert report["lr"].seen.endswith("; in round 0 the optimizer had lr 0.007059, as given")
+        assert "in round 0" not in report["goes on"].seen
 
 
 def optax_round(job: ev.Job, *, applies: bool):

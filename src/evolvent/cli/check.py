@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from evolvent.core.algorithms import Algorithm
     from evolvent.testing.check_proofs import CheckProgress
     from evolvent.testing.check_report import CheckReport, Proof
+
+_LONGEST_NAME = 60
 
 
 def check(
@@ -226,7 +229,9 @@ def _subject(
     from evolvent.engines.command.trainable import Command
 
     command = Command(words, record, ignore_errors=True)
-    return _Subject(command, words[0], record.space, record.metric, record.algorithm)
+    name = shlex.join([Path(words[0]).name, *words[1:]])
+    name = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+    return _Subject(command, name, record.space, record.metric, record.algorithm)
 
 
 COMMANDS = (check,)

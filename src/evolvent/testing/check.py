@@ -23,7 +23,7 @@ from evolvent.errors import ConfigError
 from evolvent.testing.check_advice import Form
 from evolvent.testing.check_lab import Lab, ProbeValues
 from evolvent.testing.check_process import CHECKING, Audience, check_in_process
-from evolvent.testing.check_proofs import CheckProgress, Proofs, Wanted
+from evolvent.testing.check_proofs import PROOFS, CheckProgress, Proofs, Wanted
 from evolvent.testing.check_report import CheckReport, Proof
 
 _DRAWS = 500
@@ -112,6 +112,9 @@ def check_anywhere(
     else:
         trainables.check_trainable(trainable)
     values = ProbeValues.of(space_or_sets, seed=options.get("seed", 0))
+    # The process, which imports the training code first, knows better which there are.
+    wanted = Wanted(options.get("only", ()), options.get("skip", ()))
+    wanted.refuse_others([*PROOFS, *values.a])
     proofs = check_in_process(trainable, space_or_sets, audience, **options)
     return CheckReport(_name(trainable), values.a, values.b, proofs)
 

@@ -9,7 +9,7 @@ effect on training.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from evolvent.engines.shape_mismatch import leave_out
 from evolvent.testing.check_advice import Advice
 from evolvent.testing.check_compare import BaselineRuns, Comparer
 from evolvent.testing.check_lab import Changeable, Lab, Run, TrainingRaised
-from evolvent.testing.check_optimizers import Settings, setting_of
+from evolvent.testing.check_optimizers import Settings, group_of, setting_of, siblings
 from evolvent.testing.check_reads import mentions
-from evolvent.testing.check_report import Proof, counted, failed, note, ok, short, skipped
+from evolvent.testing.check_report import Proof, Verdict, counted, failed, note, ok, short, skipped
 
 _LONGER = 2
 """So many stretches the last attempt trains before it compares."""
@@ -43,6 +43,7 @@ class _Seen:
         conclusive: whether an effect after the load could have been seen: something moved.
         brought_back: the setting that a fresh optimizer takes over and a loaded one does not.
         rescheduled: the one that is in force at the first step after a load, and not later.
+        constant: the one, with its value, that only other groups of the optimizer take over.
     """
 
     change: str
@@ -52,6 +53,7 @@ class _Seen:
     conclusive: bool
     brought_back: str | None
     rescheduled: str | None
+    constant: str | None
 
 
 class HyperparameterProofs:
@@ -98,15 +100,26 @@ class HyperparameterProofs:
             seen = self._attempt(name, a, b[name], self._baseline, seed=None, effects=False)
         except _Raised:
             return None
-        return self._conclusion(name, [seen]) if seen.at_setup else None
+        if not seen.at_setup:
+            return None
+        proof = self._conclusion(name, [seen])
+        if proof.verdict is Verdict.OK:
+            # What metrics come to is no proof here, so it is not told.
+            words = f"{seen.change}: the optimizer has it, in round 0 and after a load"
+            return replace(proof, seen=words)
+        return proof
 
     def in_round_0(self, name: str) -> str:
         """Return what the optimizers had in round 0, if they have such a setting, as a clause."""
-        given = self._lab.values.a.get(name)
+        if name not in self._lab.values.a:
+            return ""
+        given = self._lab.values.a[name]
         for key, values in self._baseline.base.settings.items():
             if _is(key, name, values, given):
-                setting = f"{setting_of(key)} {values[0]}"
-                return f"; in round 0 the optimizer had {setting}, given was {short(given)}"
+                as_given = not _texts(given).isdisjoint(values[:1])
+                words = "as given" if as_given else f"given was {short(given)}"
+                had = short(given) if as_given else values[0]
+                return f"; in round 0 the optimizer had {setting_of(key)} {had}, {words}"
         return ""
 
     def _seen(self, name: str) -> Iterator[_Seen]:
@@ -165,7 +178,7 @@ class HyperparameterProofs:
         base, then, after = baseline.base, baseline.then, baseline.after
         by_setup, by_load = _apart(fresh, base), _apart(loaded, then)
         kept = [key for key in by_setup if key in loaded.settings and key not in by_load]
-        mine = [key for key in kept if _is(key, name, fresh.settings[key], new)]
+        mine = [key for key in by_setup if _is(key, name, fresh.settings[key], new)]
         back = [key for key in by_load if _comes_back(key, fresh, base, loaded, then)]
         comparer = self._comparer
         words = f"{change} in round 0: {comparer.difference(base, fresh)}"
@@ -178,8 +191,9 @@ class HyperparameterProofs:
             after_load=bool(by_load)
             or (effects and self._effect(loaded, then, a, then=after, seed=seed)),
             conclusive=comparer.moves(base, then),
-            brought_back=next(iter(mine), None),
-            rescheduled=next(iter(back), None) if by_load == back else None,
+            brought_back=_first_in_words([key for key in mine if key in kept], loaded, "of before"),
+            rescheduled=_first_in_words(back, loaded, "of before") if back == by_load else None,
+            constant=_first_in_words(_constant(mine, fresh, base), fresh),
         )
 
     def _effect(
@@ -212,12 +226,18 @@ class HyperparameterProofs:
             return failed(
                 name,
                 f"{words}; in force at the first step after a load, but then the "
-                f"optimizer had the {setting_of(again)} of before: a scheduler brought it back",
+                f"optimizer had the {again}: a scheduler brought it back",
                 f"give the scheduler the new {name!r} too (for PyTorch its base_lrs, and "
                 "initial_lr of every group), or build it anew after every load",
             )
         brought_back = any(s.brought_back for s in seen)
         if at_setup and after_load and not brought_back:
+            if constant := next((s.constant for s in seen if s.constant), None):
+                return note(
+                    name,
+                    f"{words}; but the optimizer has {constant} whatever is given",
+                    "fine if this group is to have a value of its own",
+                )
             return ok(name, words)
         if after_load and not brought_back:
             return note(name, f"{words}; no effect in round 0, but after a load")
@@ -233,7 +253,7 @@ class HyperparameterProofs:
             return failed(
                 name,
                 f"{words}; in force in round 0, but not after a load: the optimizer has the "
-                f"{setting_of(setting)} of before, what was loaded brought the old value back",
+                f"{setting}, what was loaded brought the old value back",
                 self._advice.apply(name),
             )
         if not any(s.conclusive for s in seen if s.at_setup):
@@ -275,7 +295,8 @@ class HyperparameterProofs:
             f"not seen to act within {counted(rounds, 'round')}"
             f"{', nor to be read' if unread else ''}: "
             f"{tried}: the same metrics and the same files",
-            f"{self._advice.read(name)} If it acts only later, check more rounds",
+            f"{self._advice.read(name)} If it acts only later, check more rounds: "
+            f"--rounds {2 * rounds}, or rounds={2 * rounds} in Python",
         )
 
     def _cannot_change(self, name: str, seen: str) -> Proof:
@@ -310,11 +331,34 @@ def _apart(one: Run, two: Run) -> list[str]:
     return [key for key, values in one.settings.items() if there.get(key, values) != values]
 
 
+def _first_in_words(keys: list[str], run: Run, what: str | None = None) -> str | None:
+    """Return the first of some settings, such as `lr 0.1 in param_groups[1]`; None without any.
+
+    With `what` in place of the value.
+    """
+    for key in keys:
+        value = what or run.settings[key][0]
+        return f"{setting_of(key)} {value}{group_of(key, run.settings)}"
+    return None
+
+
+def _constant(taken: list[str], one: Run, two: Run) -> list[str]:
+    """Return the settings beside those that were taken over, of other groups, which stay."""
+    others = {key for name in taken for key in siblings(name, one.settings)}
+    values = {key: {*one.settings[key], *two.settings.get(key, ())} for key in others}
+    return sorted(key for key, different in values.items() if len(different) == 1)
+
+
 def _is(key: str, name: str, values: tuple[str, ...], value: Any) -> bool:
     """Whether a setting is the hyperparameter itself: a warm-up, say, shows in the rate as well."""
-    single = float(np.float32(value)) if isinstance(value, float) else value
     named = _SETTINGS.get(name.rpartition(".")[2]) == setting_of(key)
-    return named or not {repr(value), repr(single)}.isdisjoint(values)
+    return named or not _texts(value).isdisjoint(values)
+
+
+def _texts(value: Any) -> set[str]:
+    """Return a value as `Settings` have it, in double and in single precision."""
+    single = float(np.float32(value)) if isinstance(value, float) else value
+    return {repr(value), repr(single)}
 
 
 def _comes_back(key: str, fresh: Run, base: Run, loaded: Run, then: Run) -> bool:

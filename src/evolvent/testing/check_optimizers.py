@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -23,6 +24,7 @@ _HOLDERS = ("optimizer", "opt_state")
 _DEEPEST, _WIDEST = 3, 100
 _MOST = 64  # changes of a setting in a round that are kept, and the last value
 _WORDS = (str, bool, type(None))
+_OF_GROUP = re.compile(r"(?P<optimizer>\S+ \d+) (?P<group>\d+) (?P<setting>\S+)")
 
 
 class OptimizerWatch:
@@ -88,6 +90,21 @@ class OptimizerWatch:
 def setting_of(key: str) -> str:
     """Return the name of a setting, such as `lr`."""
     return key.rpartition(" ")[2]
+
+
+def group_of(key: str, settings: Settings) -> str:
+    """Return ` in param_groups[1]` where an optimizer of PyTorch has other groups too, else ``."""
+    match = _OF_GROUP.fullmatch(key)
+    return f" in param_groups[{match['group']}]" if match and siblings(key, settings) else ""
+
+
+def siblings(key: str, settings: Settings) -> list[str]:
+    """Return the same setting of the other groups of an optimizer of PyTorch."""
+    if (match := _OF_GROUP.fullmatch(key)) is None:
+        return []
+    others = ((other, _OF_GROUP.fullmatch(other)) for other in settings if other != key)
+    same = match["optimizer"], match["setting"]
+    return [other for other, m in others if m and (m["optimizer"], m["setting"]) == same]
 
 
 _is_users = cache(lambda path: not is_installed(path))

@@ -24,11 +24,17 @@ from evolvent.testing.check_report import (
     listed,
     note,
     ok,
+    short,
     skipped,
     some,
 )
 
 _PREREQUISITES = ("contract", "repeats")
+PROOFS = (
+    *_PREREQUISITES, "goes on", "goes on with b", "changes alive", "moves", "resets", "in turns",
+    "globals", "saves all", "checkpoints",
+)  # fmt: skip
+"""All there can be, but for those of hyperparameters."""
 _LONG_S = 10.0
 _AFTER_LOADS = 4  # stretches that a hyperparameter takes, if nothing is in doubt
 
@@ -49,6 +55,16 @@ class Wanted:
 
     def __contains__(self, name: str) -> bool:
         return name not in self.skip and (not self.only or name in self.only)
+
+    def refuse_others(self, names: Collection[str]) -> None:
+        """Refuse what is wanted and is not among the names of all proofs.
+
+        Raises:
+            UnknownName: there is such a thing.
+        """
+        for name in (*self.only, *self.skip):
+            if name not in names:
+                raise UnknownName(f"no proof {name!r}: there are {', '.join(names)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +240,7 @@ class Proofs:
         return self._hyperparameters.prove(name)
 
     def _check_names(self) -> None:
-        names = [*_PREREQUISITES, *(step.name for step in self._plan())]
-        for name in (*self._wanted.only, *self._wanted.skip):
-            if name not in names:
-                raise UnknownName(f"no proof {name!r}: there are {', '.join(names)}")
+        self._wanted.refuse_others([*_PREREQUISITES, *(step.name for step in self._plan())])
 
     def _tell(self) -> None:
         left = max(0, self._planned - self._lab.trained)
@@ -264,12 +277,26 @@ class Proofs:
                 "contract",
                 f"{bad[0]} is {run.metrics[bad[0]]} after training with a: "
                 f"{listed(self._lab.values.a)}",
-                "a study would drop this member: does training diverge there, or too early to "
-                "measure? Another --seed draws other values",
+                self._not_finite(run, bad[0]),
             )
         if not run.files:
             return failed("contract", seen, self._advice.save)
         return ok("contract", seen)
+
+    def _not_finite(self, run: Run, metric: str) -> str:
+        try:
+            later = self._lab.train(self._lab.values.a, start=run).metrics.get(metric, math.nan)
+        except TrainingRaised:
+            later = math.nan
+        if math.isfinite(later):
+            return (
+                f"one stretch of training later it is {short(later)}, but a study would drop this "
+                f"member before: give a number from the first round on"
+            )
+        return (
+            "a study would drop this member: does training diverge there? Another --seed draws "
+            "other values"
+        )
 
     def _repeats(self, first: tuple[Run, Run], second: tuple[Run, Run]) -> Proof:
         matters, harmless = self._comparer.note_unsteady(first, second)
@@ -330,7 +357,8 @@ class Proofs:
         describe, equal = self._comparer.describe, self._comparer.equal
         seen = f"from the checkpoint: {describe(then)}; from nothing: {describe(anew)}"
         if not equal(then, anew):
-            return ok("goes on", seen)
+            others = ", other files" if describe(then) == describe(anew) else ""
+            return ok("goes on", f"{seen}{others}")
         # To train on to the very same state is as good as impossible, to be at a limit is not: but
         # there, rounds under other values come to the same as well.
         if not self._comparer.moves(base, then):
