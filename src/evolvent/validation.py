@@ -35,7 +35,10 @@ def invalid(field: str, problem: str, *, within: str = "") -> ConfigError:
 
 def cut(value: Any, longest: int = 80) -> str:
     """Return what came as Python writes it, at most so much of it; cut, it ends in "…"."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - of a list nested too deeply, or of a class of the user's
+        text = object.__repr__(value)
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 
+import pytest
+
+from evolvent.core.distributions import Constant
 from evolvent.core.values import as_cell
+from evolvent.errors import ConfigError
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+
+NESTED = functools.reduce(lambda inner, _: [inner], range(3000), 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (NESTED, "got <list object at 0x.*wanted at most 10 levels"),
+        (Unprintable(), "got <.*Unprintable object at 0x.*wanted strings, numbers"),
+    ],
+)
+def test_what_has_no_text_is_refused_all_the_same(value, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Constant(value)
 
 
 def test_a_list_in_a_cell_is_strict_json() -> None:

@@ -225,7 +225,8 @@ def test_a_form_that_is_refused_is_answered_with_a_page(place: Place) -> None:
     place.client.post("/sign-in", data={"token": secret})
     stale = place.client.post(path, data={"csrf": "0" * 64}, headers=HTML)
     assert (stale.status_code, stale.headers["content-type"][:9]) == (403, "text/html")
-    assert "<html" in stale.text
+    assert "<h1>Not allowed</h1>" in stale.text
+    assert "reload the page and repeat" in stale.text
     plain = place.client.post(path, data={"csrf": "0" * 64})
     assert plain.headers["content-type"] == "application/json"
     api = place.client.post(f"/api/v1{path}", headers={**place.bearer("viewer"), **HTML})
