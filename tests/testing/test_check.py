@@ -614,6 +614,7 @@ def test_a_hyperparameter_with_one_value_is_not_compared():
 class WritesIntoItsCheckpoint(Sound):
     def load(self, directory):
         super().load(directory)
+        directory.chmod(0o700)
         (directory / "seen").touch()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -91,11 +92,15 @@ def test_without_workers_it_trains_in_this_process() -> None:
         ev.check(mine, SPACE, workers=2)
 
 
-def test_a_process_that_dies_is_a_failure_and_names_the_proof() -> None:
+def test_a_process_that_dies_is_a_failure_names_the_proof_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     report = ev.check(fall, SPACE)
     assert [(p.name, p.seen) for p in report.failed] == [
         ("contract", "the process that trains: ended with exit code 7")
     ]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_wrong_with_an_argument_is_raised_here() -> None:

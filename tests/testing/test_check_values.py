@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evolvent.store.checkpoints.files import read
 from evolvent.testing.check_lab import hashes
 from evolvent.testing.check_values import differing, has_arrays
 
@@ -69,7 +70,7 @@ def test_equal_values_are_equal_and_others_are_arrays_that_differ(
     for place, weights, run in zip(places, (1.0, 1.0, 2.0), (0, 1, 1), strict=True):
         place.mkdir()
         write(place / "model_1234567", np.full(3, weights), run)
-    a, b, c = map(hashes, places)
+    a, b, c = (hashes(read(place)) for place in places)
     assert a != b
     assert differing(a, b, places[0], places[1]) == {}
     found = differing(b, c, places[1], places[2])
@@ -84,6 +85,6 @@ def test_what_cannot_be_read_differs_as_a_file(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.bin").write_bytes(b"PK" + name.encode())
         (tmp_path / name / "log.txt").write_text("the same")
-    a, b = hashes(tmp_path / "a"), hashes(tmp_path / "b")
+    a, b = hashes(read(tmp_path / "a")), hashes(read(tmp_path / "b"))
     assert differing(a, b, tmp_path / "a", tmp_path / "b") == {"x.bin": False}
     assert not has_arrays(a, tmp_path / "a")

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,12 @@ from evolvent.engines.trainable import AnyTrainable
 from evolvent.errors import ConfigError
 from evolvent.testing.check_advice import Form
 from evolvent.testing.check_lab import Lab, ProbeValues
-from evolvent.testing.check_process import CHECKING, Audience, check_in_process
+from evolvent.testing.check_process import (
+    CHECKING,
+    Audience,
+    check_in_process,
+    temporary_directory,
+)
 from evolvent.testing.check_proofs import PROOFS, CheckProgress, Proofs, Wanted
 from evolvent.testing.check_report import CheckReport, Proof
 
@@ -130,6 +134,7 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
     only: Collection[str] = (),
     skip: Collection[str] = (),
     max_seconds: float | None = None,
+    root: Path | None = None,
     form: Form | None = None,
     toml: bool = False,
     on_proof: Callable[[Proof], None] | None = None,
@@ -141,7 +146,7 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
     every hyperparameter takes effect, in round 0 and after a load.
 
     Trains `rounds` rounds about 24 + 4 n times for n hyperparameters (a function: 6 + 4 n), in this
-    process and in temporary directories, with the runner that the workers of a study use. A
+    process and in directories of its own, with the runner that the workers of a study use. A
     hyperparameter that is in doubt takes up to 18 more.
 
     Args:
@@ -155,6 +160,7 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
         only: names of proofs, such as `"lr"` or `"goes on"`, without the others.
         skip: names of proofs to be left out.
         max_seconds: begin no proof that would end later; those are listed as not done.
+        root: save below this directory; None: in a temporary one.
         form: of the training code, for advice that speaks of it.
         toml: write advice as it goes into a study file, not as Python.
         on_proof: called with every proof as soon as it is there.
@@ -176,8 +182,8 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
     wanted = Wanted(tuple(only), tuple(skip), max_seconds)
     record = None if algorithm is None else _record(algorithm, space_or_sets, metric)
     proofs = []
-    with tempfile.TemporaryDirectory(prefix="evolvent-check-", ignore_cleanup_errors=True) as root:
-        lab = Lab(trainable, values, Path(root), rounds, seed, record)
+    with temporary_directory() if root is None else contextlib.nullcontext(root) as place:
+        lab = Lab(trainable, values, Path(place), rounds, seed, record)
         tried = Proofs(
             lab, metric, moved, wanted,
             form=form, toml=toml, on_progress=on_progress or (lambda _: None),

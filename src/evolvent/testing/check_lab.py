@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,12 @@ from evolvent.core.study import StudyRecord
 from evolvent.core.values import identity
 from evolvent.engines.job import Job
 from evolvent.engines.metrics import kept_metrics
+from evolvent.engines.place.copies import explained
 from evolvent.engines.runner import Runner
 from evolvent.engines.trainable import AnyTrainable
-from evolvent.errors import ConfigError, TrainableError
-from evolvent.store.records import Failure
+from evolvent.errors import CheckpointError, ConfigError, TrainableError
+from evolvent.store.checkpoints import files as tree
+from evolvent.store.records import Failure, FailureKind
 from evolvent.testing.check_optimizers import OptimizerWatch, Settings
 from evolvent.testing.check_reads import RecordedReads
 from evolvent.testing.check_values import Kind, differing, has_arrays
@@ -206,17 +206,19 @@ class Lab:
         if first is None:
             first = 0 if start is None else start.job.round + 1
         run = start
-        for round_ in range(first, first + self.rounds):
-            self.on_round()
-            begun = time.monotonic()
-            seed_ = self.seed if seed is None else seed
-            run = self._round(own, JobId(member, round_), hyperparameters, run, seed_)
-            self.trained += 1
-            self.seconds += time.monotonic() - begun
-            if self.trained == 1:
-                self._first_s = self.seconds
-        if runner is None:
-            own.close()
+        try:
+            for round_ in range(first, first + self.rounds):
+                self.on_round()
+                begun = time.monotonic()
+                seed_ = self.seed if seed is None else seed
+                run = self._round(own, JobId(member, round_), hyperparameters, run, seed_)
+                self.trained += 1
+                self.seconds += time.monotonic() - begun
+                if self.trained == 1:
+                    self._first_s = self.seconds
+        finally:
+            if runner is None:
+                own.close()
         assert run is not None  # there is at least one round
         return run
 
@@ -235,6 +237,14 @@ class Lab:
         finally:
             self._read = None
 
+    def changed(self, run: Run) -> set[str]:
+        """Return the files of a checkpoint that are gone, new, or not as they were saved."""
+        try:
+            now = hashes(tree.read(run.directory))
+        except (CheckpointError, OSError):  # removed, or something odd was added
+            now = {}
+        return {name for name, _ in run.files.items() ^ now.items()}
+
     def altered(self) -> list[str]:
         """Return the files of checkpoints that are not as they were saved."""
         self.discard()
@@ -245,9 +255,8 @@ class Lab:
         for run in self._runs:
             if run in but:
                 continue
-            now = hashes(run.directory)
-            self._altered.update(name for name, _ in run.files.items() ^ now.items())
-            shutil.rmtree(run.directory, ignore_errors=True)
+            self._altered |= self.changed(run)
+            tree.remove(run.directory)
         self._runs = list(but)
 
     def _round(
@@ -271,20 +280,27 @@ class Lab:
             seed=training_seed(seed, job_id.member, job_id.round),
         )
         with OptimizerWatch() as watch:
-            metrics = self._metrics(runner, job, parent)
+            metrics = self._metrics(runner, job, parent, start)
             watch.look_into(getattr(runner.live_object or self.trainable, "__dict__", {}))
         # Hashed at once, before anybody can go on from there: `altered` compares with this.
-        run = Run(metrics, directory, hashes(directory), job_id, watch.settings)
-        for name in run.files:
-            (directory / name).chmod(0o444)  # as in a study
+        run = Run(metrics, directory, _sealed(directory), job_id, watch.settings)
+        if start is not None and start.files and not run.files:
+            raise TrainingRaised(
+                "nothing was saved, although there was something to start from: a study counts "
+                "this as a failure, for the weights would be lost; save in every round"
+            )
         self._runs.append(run)
         return run
 
-    def _metrics(self, runner: Runner, job: Job, parent: JobId | None) -> dict[str, float]:
+    def _metrics(
+        self, runner: Runner, job: Job, parent: JobId | None, start: Run | None
+    ) -> dict[str, float]:
         try:
             returned = runner.run(job, parent=parent)
         except Exception as e:
-            raise TrainingRaised(_describe(e)) from e
+            place = None if start is None else start.directory
+            raised = Failure(FailureKind.RAISED, _describe(e))
+            raise TrainingRaised(explained(raised, place, job.directory).message) from e
         if isinstance(returned, Failure):
             raise TrainingRaised(returned.message)
         if not isinstance(returned, Mapping):
@@ -302,16 +318,20 @@ class Lab:
             raise TrainingRaised(str(e)) from e
 
 
-def hashes(directory: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file by relative name."""
-    found: dict[str, str] = {}
-    for path in sorted(directory.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                found[path.relative_to(directory).as_posix()] = file_digest(
-                    file, "sha256"
-                ).hexdigest()
-    return found
+def hashes(entries: Iterable[tree.FileEntry]) -> dict[str, str]:
+    """Return what every file holds, as a hash, and where every link leads, by relative name."""
+    return {e.name: e.sha256 if e.link is None else f"-> {e.link}" for e in entries}
+
+
+def _sealed(directory: Path) -> dict[str, str]:
+    """Make what was saved a checkpoint, as in a study: read-only, with nothing that leads out."""
+    try:
+        entries = tree.freeze(directory, sync=False)
+    except CheckpointError as e:
+        raise TrainingRaised(str(e)) from e
+    tree.protect(directory, [entry.name for entry in entries])
+    tree.forbid_writing(directory)
+    return hashes(entries)
 
 
 def _describe(e: Exception) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,10 +82,20 @@ def check_loop(script: Path, audience: Audience, **options: Any) -> tuple[Proof,
 def _in_process(
     run: str, place: Place, packed: bytes, audience: Audience, options: dict[str, Any]
 ) -> tuple[Proof, ...]:
-    task = {
-        "run": run, "place": place, "pickled": packed, "check": options, "hashes": None,
-        "options": {},
-    }  # fmt: skip
+    with temporary_directory() as root:  # ours: the process may be killed
+        task = {
+            "run": run, "place": place, "pickled": packed, "check": {**options, "root": Path(root)},
+            "hashes": None, "options": {},
+        }  # fmt: skip
+        return _proofs(task, audience)
+
+
+def temporary_directory() -> tempfile.TemporaryDirectory[str]:
+    """Return a directory for what is saved while a check trains; closing it removes all."""
+    return tempfile.TemporaryDirectory(prefix="evolvent-check-", ignore_cleanup_errors=True)
+
+
+def _proofs(task: dict[str, Any], audience: Audience) -> tuple[Proof, ...]:
     variables = LocalOptions(workers=1).thread_variables()
     worker = WorkerProcess(0, task, env={**os.environ, **variables, CHECKING: "1"})
     proofs: list[Proof] = []

@@ -131,14 +131,21 @@ class Proofs:
         yield from self._hint()
         contract = self._contract(base)
         yield contract
-        if contract.verdict is Verdict.FAILED:
-            return
+        if contract.verdict is not Verdict.FAILED:
+            yield from self._beyond(base)
+
+    def _beyond(self, base: Run) -> Iterator[Proof]:
+        """Yield all but the first proof, for which `base` was trained."""
+        a = self._lab.values.a
         self._draw_from(BaselineRuns(base, base, base))
         if not self._lab.has_time(1):
             yield from map(self._no_time, ["repeats", *(step.name for step in self._steps)])
             return
         try:
             then = self._lab.train(a, start=base)
+            if self._lab.changed(base) & base.files.keys():  # nothing can be built on that
+                yield self._untouched()
+                return
             self._draw_from(BaselineRuns(base, then, then))
             # Worth more than that rounds repeat is what can be read of hyperparameters without it.
             reads = bool(then.settings) and any(step.name in a for step in self._steps)
@@ -334,7 +341,7 @@ class Proofs:
 
     def _untouched(self) -> Proof:
         if altered := self._lab.altered():
-            seen = f"training wrote into the checkpoint it started from: {', '.join(altered)}"
+            seen = f"training changed the checkpoint it started from: {', '.join(altered)}"
             return failed("checkpoints", seen, self._advice.own_directory)
         return ok("checkpoints", "left as they were saved")
 
