@@ -99,6 +99,7 @@ def test_every_public_module_is_called_as_it_was(modules: Any, name: str) -> Non
     assert modules[name] == frozen("public.json")["modules"][name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_study_has_the_same_log_on_every_store(url: str, workers: int) -> None:
     with closing(ev.open_store(url)) as store:

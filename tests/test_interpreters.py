@@ -28,6 +28,7 @@ SUITE = (
     "tests/test_study.py",
     "tests/test_result.py",
 )
+SLOW = ("tests/engines/local/test_driver.py",)  # real processes, which interpreters differ in
 TOOLS = ("hypothesis", "pytest", "pytest-timeout")
 
 
@@ -42,16 +43,17 @@ def test_the_core_holds_on_every_python_that_is_here(version: str, tmp_path: Pat
     python = environment(interpreter(version), kept / "interpreters" / version)
     # Without CI: what optional libraries are for is skipped there.
     variables = {k: v for k, v in os.environ.items() if k not in ("CI", "PYTHONPATH")}
-    ran = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *SUITE],
-        cwd=ROOT,
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    print(ran.stdout[-500:])  # noqa: T201 - how many tests that were
-    assert ran.returncode == 0, f"{ran.stdout[-8000:]}\n{ran.stderr[-2000:]}"
+    for which, tests in (("not slow", SUITE), ("slow", SLOW)):
+        ran = subprocess.run(
+            [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", which, *tests],
+            cwd=ROOT,
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        print(ran.stdout[-500:])  # noqa: T201 - how many tests that were
+        assert ran.returncode == 0, f"{ran.stdout[-8000:]}\n{ran.stderr[-2000:]}"
 
 
 def interpreter(version: str) -> str:

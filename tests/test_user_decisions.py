@@ -45,6 +45,7 @@ def new_study(tmp_path: Path, explore: Any, **settings: Any) -> ev.Study:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("synchronous", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_no_round_is_lost_when_a_function_fails_later(
@@ -75,6 +76,7 @@ def test_no_round_is_lost_when_a_function_fails_later(
     assert kept.items() <= {job.id: job.checkpoint for job in done}.items()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_function_that_raises_what_ends_programs_only_stops_the_study(
     tmp_path: Path, workers: int

@@ -17,6 +17,7 @@ Visit = Callable[..., Watched]
 PATIENCE_MS = 60_000
 
 
+@pytest.mark.slow
 def test_admin_stops_resumes_extends_and_pushes(site: Site, visit: Visit) -> None:
     study = site.create("steered", rounds=3)
     page = visit("admin").open(f"/studies/{study.id}")

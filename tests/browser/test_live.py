@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.browser.sites import Site, Watched, make_tokens, store_in
 from tests.browser.training import climb
 from tests.needs import needs
 from tests.service.served import served
 
 expect = needs("playwright.sync_api").expect
+pytestmark = pytest.mark.slow  # some take what a study takes to train
 NOTHING = "\N{EN DASH}"
 PATIENCE_MS = 60_000
 Visit = Callable[..., Watched]

@@ -68,6 +68,7 @@ def test_csv_has_all_jobs_in_the_order_of_the_log(digits: ev.Study, visit: Visit
     assert float(rows[7]["accuracy"]) == log[7].metrics["accuracy"]
 
 
+@pytest.mark.slow
 def test_job_page_tells_the_decision_the_parents_and_the_files(
     digits: ev.Study, visit: Visit
 ) -> None:
@@ -103,6 +104,7 @@ def test_hostile_names_appear_as_text_everywhere(
     assert "'=cmd|x" in lines.splitlines()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_overflows_a_phone_and_figures_have_the_colours_of_the_page(
     digits: ev.Study, hostile: ev.Study, visit: Visit, scheme: str

@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.cli.commands import STUDY_FILE, evolvent, fine, new_study, study_file
 
 
@@ -33,6 +35,7 @@ def test_check_takes_code_and_space_from_a_study() -> None:
     assert fine("check").startswith("ok")
 
 
+@pytest.mark.slow
 def test_number_of_layers_must_not_be_explored(tmp_path: Path) -> None:
     text = STUDY_FILE + 'layers = {type = "IntUniform", low = 1, high = 9}\n'
     result = evolvent("check", "tests.trainables:Layered", "--file", study_file(tmp_path, text))
@@ -72,6 +75,7 @@ def test_a_loop_of_ones_own_is_checked_against_a_private_study(tmp_path: Path) -
     assert not Path("evolvent.db").exists()
 
 
+@pytest.mark.slow
 def test_advice_for_a_loop_speaks_of_its_job_and_an_early_end_is_told(tmp_path: Path) -> None:
     script = tmp_path / "loop.py"
     text = LOOP.replace("LOAD", "height = [1.0, 1.0]")
@@ -86,6 +90,7 @@ def test_advice_for_a_loop_speaks_of_its_job_and_an_early_end_is_told(tmp_path: 
     assert "was not used in a `with` block" in " ".join(result.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_command_is_checked_where_no_training_code_is_known(tmp_path: Path) -> None:
     text = STUDY_FILE.replace('trainable = "tests.trainables:climb"\n', "")
     file = study_file(tmp_path, text)

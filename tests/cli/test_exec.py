@@ -29,6 +29,7 @@ def states() -> set[str]:
     return {str(job.state) for job in ev.load_study().jobs()}
 
 
+@pytest.mark.slow
 def test_exec_trains_a_study_to_its_end() -> None:
     study = new_study()
     text = fine("exec", "hill", *CLIMBING)
@@ -56,6 +57,7 @@ def test_study_file_is_enough(tmp_path: Path) -> None:
     assert "finished after 6 jobs" in fine("exec", file, *CLIMBING)
 
 
+@pytest.mark.slow
 def test_option_goes_before_the_store_of_a_study_file(tmp_path: Path) -> None:
     elsewhere = f'store = "sqlite:///{tmp_path}/other.db"'
     file = study_file(tmp_path, BY_COMMAND.replace("[study]", f"[study]\n{elsewhere}"))
@@ -137,6 +139,7 @@ def test_once_says_when_there_is_nothing_to_do() -> None:
     assert "finished" in result.stderr
 
 
+@pytest.mark.slow
 def test_failing_command_ends_the_worker_and_no_member_is_lost() -> None:
     new_study()
     result = evolvent("exec", "hill", *FAILING)

@@ -42,6 +42,7 @@ def study(running: Service) -> ev.Study:
     return new_study(store=running.store, trainable=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [PRINTED, WRITTEN], ids=["last JSON line", "metrics.json"])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_round_starts_from_what_the_round_before_it_left(

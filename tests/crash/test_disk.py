@@ -29,6 +29,7 @@ def undisturbed(home: Path) -> list[object]:
     return log_of(study)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_full_disk_stops_the_run_and_harms_nothing(workers: int, small_disk: Path, tmp_path: Path):
     study = half_done(small_disk)

@@ -42,6 +42,7 @@ def test_it_is_a_failed_attempt(tmp_path: Path, workers: int, trainable: Any, no
         raise AssertionError(failed.failure.message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trainable",
     [
@@ -59,6 +60,7 @@ def test_the_worker_is_replaced(tmp_path: Path, trainable: Any) -> None:
     assert staged(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trainable",
     [
@@ -89,6 +91,7 @@ def test_odd_output_is_shown_in_lines(tmp_path: Path) -> None:
     assert max(map(len, watcher.lines)) < 3_000_000
 
 
+@pytest.mark.slow
 def test_a_driver_sleeps_when_its_workers_print_elsewhere(tmp_path: Path) -> None:
     spent_s = []
     for i, trainable in enumerate((climb, hostile.sends_its_output_elsewhere)):
@@ -101,6 +104,7 @@ def test_a_driver_sleeps_when_its_workers_print_elsewhere(tmp_path: Path) -> Non
     assert spent_s[1] - spent_s[0] < 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
     ("trainable", "named"),

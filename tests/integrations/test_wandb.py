@@ -262,6 +262,7 @@ def test_few_runs_at_once_are_enough(
         assert without_clock(tmp_path, run) == without_clock(logged, run)
 
 
+@pytest.mark.slow
 def test_many_runs_need_no_threads_of_their_own(tmp_path: Path) -> None:
     study = bred_study(rounds=1, population=24)
     logger = ev.wandb.Logger(tmp_path, mode="offline")

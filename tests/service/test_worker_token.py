@@ -86,6 +86,7 @@ def test_run_starts_nothing_again_that_was_stopped(running: Service, study: ev.S
     assert there_are(study.status()) == {JobState.QUEUED: 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_whose_time_is_up_ends_alone_and_leaves_the_study_open(
     workers: int, running: Service

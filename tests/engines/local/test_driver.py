@@ -84,6 +84,7 @@ def test_what_one_worker_sealed_another_need_not_read_to_check_it(
     assert sum(m["read"] for m in metrics) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainable", [trainables.climb, trainables.Climb])
 def test_a_synchronous_study_is_the_same_with_any_number_of_workers(
     tmp_path: Path, trainable: Any
@@ -97,6 +98,7 @@ def test_a_synchronous_study_is_the_same_with_any_number_of_workers(
     assert len(logs[0]) == 16
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_job_done_again(tmp_path: Path) -> None:
     study, watcher = new_study(tmp_path), Watcher()
     study.run(trainables.dies_once, workers=2, progress=watcher)
@@ -106,6 +108,7 @@ def test_a_killed_worker_is_replaced_and_its_job_done_again(tmp_path: Path) -> N
     assert any("SIGKILL" in f.failure.message for f in study.failures())
 
 
+@pytest.mark.slow
 def test_a_hung_worker_is_replaced(tmp_path: Path) -> None:
     study, watcher = new_study(tmp_path), Watcher()
     study.run(trainables.hangs_once, workers=1, hang_s=1.0, lease_s=1.0, progress=watcher)
@@ -115,6 +118,7 @@ def test_a_hung_worker_is_replaced(tmp_path: Path) -> None:
     assert any("hangs_once" in line for line in watcher.lines), "shows where it hung"
 
 
+@pytest.mark.slow
 def test_a_member_whose_process_dies_fails_and_the_others_go_on(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     study.run(trainables.first_member_dies, workers=1, progress=False)
@@ -125,6 +129,7 @@ def test_a_member_whose_process_dies_fails_and_the_others_go_on(tmp_path: Path) 
     assert study.job("m0r1").donor is not None
 
 
+@pytest.mark.slow
 def test_workers_that_always_die_end_the_run_with_their_last_words(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     with pytest.raises(ev.EvolventError, match="exit code 7"):
@@ -157,6 +162,7 @@ def test_a_nan_metric_fails_the_member_at_once(tmp_path: Path) -> None:
     assert study.job("m1r1").donor is not None
 
 
+@pytest.mark.slow
 def test_when_all_have_failed_the_last_traceback_is_shown(tmp_path: Path) -> None:
     study = new_study(tmp_path, max_failures=0)
     with pytest.raises(ev.AllMembersFailed, match="no luck in m"):
@@ -166,6 +172,7 @@ def test_when_all_have_failed_the_last_traceback_is_shown(tmp_path: Path) -> Non
     assert study.status().state == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
     ("trainable", "named"),
@@ -201,6 +208,7 @@ def test_points_within_a_round_are_kept(tmp_path: Path, workers: int) -> None:
     assert [(p.step, p.values["loss"]) for p in points] == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
 
 
+@pytest.mark.slow
 def test_workers_share_the_cores_and_a_synchronous_study_takes_one_each(tmp_path: Path) -> None:
     study = new_study(tmp_path, name="shared", rounds=1)
     study.run(trainables.tells_threads, workers=2, threads=5, progress=False)
@@ -218,6 +226,7 @@ def test_devices_are_dealt_to_the_workers(tmp_path: Path, monkeypatch: pytest.Mo
     assert {j.metrics["device"] for j in study.jobs()} == {0, 1}
 
 
+@pytest.mark.slow
 def test_the_wall_time_stops_the_run_and_another_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,6 +347,7 @@ def test_ctrl_c_once_finishes_the_running_jobs(tmp_path: Path, workers: int) -> 
     assert study.failures() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c_twice_stops_at_once_and_hands_the_jobs_back(tmp_path: Path, workers: int) -> None:
     process = interrupted_script(tmp_path, workers=workers)

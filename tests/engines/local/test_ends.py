@@ -36,6 +36,7 @@ def assert_orderly(home: Path, study: ev.Study) -> None:
     assert len(list(home.glob("bye-*"))) == len(list(home.glob("rows-*"))) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trainable",
     [

@@ -66,6 +66,7 @@ def test_what_is_left_open_is_the_same_everywhere(tmp_path: Path) -> None:
     assert threads_in(tmp_path, f"{GUARDED}run()") == "omp=1 blas=1 torch=1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["torch.set_num_threads(3)\nGUARDrun()",
                                   "GUARDtorch.set_num_threads(3); run(threads=2)",
                                   "torch.set_num_threads(3)\nrun()"])  # fmt: skip

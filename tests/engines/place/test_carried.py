@@ -48,6 +48,7 @@ def run_script(tmp_path: Path, text: str, *arguments: str, **environment: str) -
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_module_state_set_at_the_top_gives_the_same_log_with_any_workers(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     assert torch.get_default_dtype() == torch.float32

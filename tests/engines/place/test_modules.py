@@ -72,6 +72,7 @@ SETTINGS = """
 """
 
 
+@pytest.mark.slow
 def test_settings_of_libraries_are_as_main_has_left_them(tmp_path: Path) -> None:
     for name in ("torch", "pandas", "sklearn"):
         pytest.importorskip(name)

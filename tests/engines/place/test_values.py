@@ -114,6 +114,7 @@ def test_values_of_every_kind_are_as_main_has_left_them(tmp_path: Path) -> None:
     assert "workers have not" not in said
 
 
+@pytest.mark.slow
 def test_tensors_of_a_module_are_as_main_has_left_them(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     write_modules(tmp_path, stats="import torch\nmean, weights = torch.zeros(2), None\n")

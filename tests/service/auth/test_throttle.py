@@ -61,6 +61,7 @@ def throttle(running: Served) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_right_tokens_and_browsers_get_in_while_their_address_is_held_back(
     store: str, tmp_path: Path
 ) -> None:

@@ -153,6 +153,7 @@ def test_a_restart_between_two_calls_passes_unnoticed(own_server: Server, tmp_pa
     store.close()
 
 
+@pytest.mark.slow
 def test_an_outage_is_told_when_it_begins_and_when_it_ends(
     own_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
