@@ -78,7 +78,7 @@ class RoundsContract:
         crew = Crew(store, name="in order", **settings)
         crew.run(scores)
         assert any(job.donor is not None for job in store.jobs(crew.id))
-        for seed in range(4):
+        for seed in range(2):
             other = Crew(store, name=f"shuffled {seed}", **settings)
             _run_shuffled(other, scores, random.Random(seed))
             assert other.log() == crew.log()
