@@ -14,10 +14,10 @@ from tests.needs import needs
 expect = needs("playwright.sync_api").expect
 Visit = Callable[..., Watched]
 
+pytestmark = pytest.mark.slow  # a browser, and one page after another
 PATIENCE_MS = 60_000
 
 
-@pytest.mark.slow
 def test_admin_stops_resumes_extends_and_pushes(site: Site, visit: Visit) -> None:
     study = site.create("steered", rounds=3)
     page = visit("admin").open(f"/studies/{study.id}")

@@ -29,6 +29,7 @@ def hostile(site: Site) -> ev.Study:
     return site.hostile()
 
 
+@pytest.mark.slow
 def test_table_sorts_searches_turns_pages_and_chooses_columns(
     digits: ev.Study, visit: Visit
 ) -> None:
@@ -83,6 +84,7 @@ def test_job_page_tells_the_decision_the_parents_and_the_files(
     assert waiting.value.path().read_bytes() == saved.read_bytes()
 
 
+@pytest.mark.slow
 def test_hostile_names_appear_as_text_everywhere(
     site: Site, hostile: ev.Study, visit: Visit
 ) -> None:

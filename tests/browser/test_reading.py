@@ -14,6 +14,7 @@ from tests.needs import needs
 
 expect = needs("playwright.sync_api").expect
 Visit = Callable[..., Watched]
+pytestmark = pytest.mark.slow  # a browser, and one page after another
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
 
@@ -43,7 +44,6 @@ def test_table_on_a_phone_fades_while_there_is_more_and_keeps_its_first_column(
     )
 
 
-@pytest.mark.slow
 def test_panels_stand_below_each_other_on_a_phone(study: ev.Study, visit: Visit) -> None:
     page = visit("viewer", **PHONE).open(f"/studies/{study.id}")
     figure = page.locator("#figure-hyperparameters svg")

@@ -39,6 +39,7 @@ def test_exec_trains_a_study_to_its_end() -> None:
     assert job.metrics["height"] == job.hyperparameters["step"]
 
 
+@pytest.mark.slow
 def test_store_may_be_named_first(tmp_path: Path) -> None:
     new_study(store=f"sqlite:///{tmp_path}/other.db")
     fine("exec", f"sqlite:///{tmp_path}/other.db", "hill", "--workers", "2", *CLIMBING)
@@ -51,6 +52,7 @@ def test_newest_study_is_joined_on_demand_only() -> None:
     assert "finished" in fine("exec", "--latest", *CLIMBING)
 
 
+@pytest.mark.slow
 def test_study_file_is_enough(tmp_path: Path) -> None:
     file = study_file(tmp_path, BY_COMMAND)
     assert "finished after 6 jobs" in fine("exec", file, *CLIMBING)
@@ -106,6 +108,7 @@ def test_wrong_usage_is_told_before_a_job_is_claimed(
     assert all(job.attempt == 0 for job in study.jobs())
 
 
+@pytest.mark.slow
 def test_options_after_the_dashes_are_the_command_s_own() -> None:
     new_study(rounds=1, population=1)
     script = 'echo "{{\\"height\\": $#}}"'

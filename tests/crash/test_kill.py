@@ -50,6 +50,7 @@ def assert_whole(study: Study, expected: list[Any]) -> None:
         checkpoints.verify(address)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["train", "save"])
 @pytest.mark.parametrize("job", ["m0r0", "m3r2"])
 def test_worker_killed_while_it_trains_or_saves(place, job, tmp_path, undisturbed):

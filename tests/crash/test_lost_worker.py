@@ -46,6 +46,7 @@ def study(tmp_path: Path) -> Iterator[Study]:
     study.store.close()
 
 
+@pytest.mark.slow
 def test_commands_show_a_killed_worker_as_lost(study: Study, tmp_path: Path) -> None:
     said = f"worker {study.job('m0r0').worker} was lost "  # however long ago: the machine is busy
     shown = evolvent(tmp_path, "show")

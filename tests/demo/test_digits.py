@@ -21,6 +21,7 @@ def test_images_are_split_without_overlap_and_scaled():
     assert max(pixels.max() for pixels, _ in parts) == 1
 
 
+@pytest.mark.slow
 def test_its_training_code_is_proven_sound():
     report = check_trainable(TRAINABLE, SPACE, metric="accuracy")
     assert report.ok, str(report)

@@ -43,6 +43,7 @@ def test_the_best_weights_are_where_it_says_and_as_good_as_it_says(store, consol
     assert str(path) in console.file.getvalue()
 
 
+@pytest.mark.slow
 def test_both_arms_start_with_the_same_members_and_train_equally_long(store, console):
     outcome = demo(store=store, workers=0, population=4, rounds=4, console=console)
     bred, control = (

@@ -202,6 +202,7 @@ class Interrupting(str):
         return str, (str(self),)
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_workers_start_reaches_all_of_them(tmp_path: Path) -> None:
     study = new_study(tmp_path, rounds=30)
     result = study.run(climb, devices=[Interrupting("cuda:0"), "cuda:1"], progress=False)

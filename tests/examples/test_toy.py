@@ -33,6 +33,7 @@ def test_trading_weights_is_enough_to_leave_the_ridge():
     assert best_q("exploit only", 0) == pytest.approx(1.1715, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_asynchronous_pbt_reaches_the_top_and_no_run_stays_on_the_ridge():
     qs = [best_q("PBT", seed, synchronous=False) for seed in range(20)]
     assert mean(qs) >= 1.10

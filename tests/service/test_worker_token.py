@@ -124,6 +124,7 @@ def test_worker_command_trains_to_the_end(running: Service) -> None:
     assert there_are(study.status()) == {JobState.DONE: 6}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["run", "exec"])
 def test_study_file_of_a_study_that_is_there_is_trained_to_the_end(
     command: str, running: Service, tmp_path: Path

@@ -72,6 +72,7 @@ def test_command_trains_a_study_from_checkpoint_to_checkpoint(study: ev.Study) -
         assert job.metrics["at"] == before + job.hyperparameters["step"]
 
 
+@pytest.mark.slow
 def test_synchronous_study_is_the_same_with_any_number_of_workers(tmp_path: Path) -> None:
     logs = []
     for workers in (0, 2):

@@ -69,6 +69,7 @@ def test_every_member_trains_every_round(tmp_path: Path) -> None:
     assert (result.best.checkpoint / "at.json").exists()
 
 
+@pytest.mark.slow
 def test_what_one_worker_sealed_another_need_not_read_to_check_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +137,7 @@ def test_workers_that_always_die_end_the_run_with_their_last_words(tmp_path: Pat
         study.run(trainables.always_dies, workers=1, progress=False)
 
 
+@pytest.mark.slow
 def test_an_exception_is_tried_again(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     study.run(trainables.raises_once, workers=2, progress=False)
@@ -193,6 +195,7 @@ def test_a_broken_contract_stops_the_run_and_loses_nothing(
     assert len(study.jobs("done")) == 12
 
 
+@pytest.mark.slow
 def test_what_workers_print_is_shown_with_their_number(tmp_path: Path) -> None:
     study, watcher = new_study(tmp_path), Watcher()
     study.run(trainables.prints, workers=1, progress=watcher)
@@ -218,6 +221,7 @@ def test_workers_share_the_cores_and_a_synchronous_study_takes_one_each(tmp_path
     assert {j.metrics["threads"] for j in study.jobs()} == {1}
 
 
+@pytest.mark.slow
 def test_devices_are_dealt_to_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "marks").mkdir()
     monkeypatch.setenv("EVOLVENT_TEST_MARKS", str(tmp_path / "marks"))
@@ -255,6 +259,7 @@ def test_a_target_ends_the_study(tmp_path: Path) -> None:
     assert "target" in (study.status().stopped or "")
 
 
+@pytest.mark.slow
 def test_a_finished_study_can_be_extended(tmp_path: Path) -> None:
     study = new_study(tmp_path)
     study.run(trainables.climb, workers=2, progress=False)
@@ -368,6 +373,7 @@ def test_memory_cannot_be_shared_with_processes(tmp_path: Path) -> None:
         study.run(trainables.climb, workers=2, progress=False)
 
 
+@pytest.mark.slow
 def test_an_error_of_any_length_reaches_the_driver(tmp_path: Path) -> None:
     with pytest.raises(ev.TrainableError, match=r"^begin.* characters cut\] … .*end$") as caught:
         new_study(tmp_path).run(trainables.endless_error, workers=1, progress=False)

@@ -90,6 +90,7 @@ def test_files_of_a_script_are_flushed(tmp_path: Path, home: Path) -> None:
     assert len((home / "rows").read_text().split()) == 4
 
 
+@pytest.mark.slow
 def test_files_are_flushed_and_hooks_called_at_the_wall_time(tmp_path: Path, home: Path) -> None:
     study = new_study(tmp_path)
 
@@ -107,6 +108,7 @@ def test_files_are_flushed_and_hooks_called_at_the_wall_time(tmp_path: Path, hom
     assert_orderly(home, study)
 
 
+@pytest.mark.slow
 def test_what_hangs_at_exit_is_ended_and_told(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +235,7 @@ def assert_handed_back(study: ev.Study, reason: str, n: int) -> None:
     assert all(reason in failure.message for failure in failures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_jobs_that_outlast_the_grace_go_back_to_the_queue(
     tmp_path: Path, home: Path, workers: int

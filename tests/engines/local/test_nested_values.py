@@ -43,6 +43,7 @@ def create(store: str, space: Any = SPACE, **settings: Any) -> ev.Study:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_workers_see_what_was_given_and_the_log_is_the_same(tmp_path: Path) -> None:
     alone, crowd = (create(f"sqlite:///{tmp_path}/{n}.db") for n in "ab")
     alone.run(nested, workers=0, progress=False)

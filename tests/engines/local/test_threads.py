@@ -62,6 +62,7 @@ def threads_in(tmp_path: Path, text: str, **environment: str) -> str:
 GUARDED = 'if __name__ == "__main__":\n    '
 
 
+@pytest.mark.slow
 def test_what_is_left_open_is_the_same_everywhere(tmp_path: Path) -> None:
     assert threads_in(tmp_path, f"{GUARDED}run()") == "omp=1 blas=1 torch=1"
 
@@ -75,11 +76,13 @@ def test_what_the_script_tells_pytorch_holds(tmp_path: Path, text: str) -> None:
     assert said.endswith("torch=3")
 
 
+@pytest.mark.slow
 def test_a_number_that_is_pytorchs_own_choice_too_holds_if_it_was_told(tmp_path: Path) -> None:
     text = f"torch.set_num_threads(torch.get_num_threads())\n{GUARDED}run(threads=7)"
     assert "torch=7" not in threads_in(tmp_path, text)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one thread is all there is")
 def test_limits_of_threadpoolctl_hold(tmp_path: Path) -> None:
     text = f"{GUARDED}threadpoolctl.threadpool_limits(1); run(threads=4)"

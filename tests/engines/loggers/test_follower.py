@@ -80,6 +80,7 @@ def run(study: ev.Study, *loggers: Notebook, workers: int = 0, trainable=train) 
     return [line for line in shown.lines if not line.startswith("m2r3 failed")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_logger_gets_every_finished_job(tmp_path: Path, workers: int) -> None:
     notebook = Notebook()

@@ -84,6 +84,7 @@ def test_settings_of_libraries_are_as_main_has_left_them(tmp_path: Path) -> None
     assert "workers " not in said.replace("job m0r0", "")
 
 
+@pytest.mark.slow
 def test_settings_of_jax_are_as_main_has_left_them(tmp_path: Path) -> None:
     pytest.importorskip("jax")
     said = run_script(

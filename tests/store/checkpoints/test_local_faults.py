@@ -125,6 +125,7 @@ print(n)
 """
 
 
+@pytest.mark.slow
 def test_crash_at_any_instant_leaves_whole_checkpoints_and_sweepable_leftovers(
     tmp_path: Path,
 ) -> None:

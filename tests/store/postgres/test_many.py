@@ -130,6 +130,7 @@ def test_nobody_claims_while_leftovers_are_removed(store: Store, postgres_url: s
     other.close()
 
 
+@pytest.mark.slow
 def test_the_same_synchronous_study_has_the_same_log_on_every_store(
     postgres_url: str, tmp_path: Path
 ) -> None:
