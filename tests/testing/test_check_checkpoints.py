@@ -63,6 +63,31 @@ def test_what_a_study_refuses_is_one_fault_and_ends_the_check(trainable, proof, 
     assert seen in report[proof].seen
 
 
+class Elsewhere:
+    """A place of its own for the weights, which every member writes to and reads from."""
+
+    def __init__(self, home: Path, *, vanishes: bool) -> None:
+        self.path, self.vanishes = home / "place.npy", vanishes
+
+    def __call__(self, job: ev.Job) -> dict[str, float]:
+        place = np.load(self.path) if job.checkpoint is not None else np.zeros(3)
+        place = place + job.hyperparameters["lr"] * np.random.default_rng(job.seed).normal(size=3)
+        np.save(self.path, place)
+        if self.vanishes and job.checkpoint is None and job.round == 1:
+            self.path.unlink()
+        (job.directory / "note").write_text("saved elsewhere")
+        return {"far": float(place @ place)}
+
+
+@pytest.mark.parametrize(("vanishes", "seen"), [(False, "not the same: far"), (True, "No such")])
+def test_a_function_that_goes_on_from_files_elsewhere_is_found(tmp_path, vanishes, seen) -> None:
+    report = check_trainable(Elsewhere(tmp_path, vanishes=vanishes), SPACE)
+    assert "goes on" in [failed.name for failed in report.failed]
+    assert "the same round once more, after others" in report["goes on"].seen
+    assert seen in report["goes on"].seen
+    assert report["goes on"].advice.startswith("save all that training goes on from in job.dir")
+
+
 def test_what_a_link_leads_to_is_left_as_it_is(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.write_text(DATA)

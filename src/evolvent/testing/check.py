@@ -53,7 +53,7 @@ def check(  # noqa: PLR0913 - what is to be proven, all by name
     That is: rounds repeat exactly, a save leaves nothing out, a load is where training goes on,
     every hyperparameter takes effect, in round 0 and after a load, and an object that is moved to
     another member trains as one of its own. It trains about 24 + 4 n times `rounds` rounds for n
-    hyperparameters (a function: 6 + 4 n), and more where something is in doubt. Meanwhile the
+    hyperparameters (a function: 7 + 4 n), and more where something is in doubt. Meanwhile the
     environment has `EVOLVENT_CHECK=1`, by which training code may shorten its rounds.
 
     Args:
@@ -145,7 +145,7 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
     That is: rounds repeat exactly, a save leaves nothing out, a load is where training goes on, and
     every hyperparameter takes effect, in round 0 and after a load.
 
-    Trains `rounds` rounds about 24 + 4 n times for n hyperparameters (a function: 6 + 4 n), in this
+    Trains `rounds` rounds about 24 + 4 n times for n hyperparameters (a function: 7 + 4 n), in this
     process and in directories of its own, with the runner that the workers of a study use. A
     hyperparameter that is in doubt takes up to 18 more.
 

@@ -27,18 +27,35 @@ class Advice:
         return f"load {checkpoint} when {there}: every round starts from nothing"
 
     @property
+    def own_state(self) -> str:
+        """Where that is to be kept from which training goes on."""
+        to, of = ("{directory}", "{checkpoint}")
+        if self.form != "command":
+            to, of = ("job.directory", "job.checkpoint")
+        return (
+            f"save all that training goes on from in {to}, and load it from {of}: files elsewhere, "
+            "and globals, are those of whichever member has trained last"
+        )
+
+    @property
     def own_directory(self) -> str:
         where = "{directory}" if self.form == "command" else "job.directory"
         return f"write into {where} only: other members start from the same checkpoint"
 
     @property
     def seed(self) -> str:
-        rest = ": without this, studies cannot be repeated and the proofs below cannot be exact"
-        if self.form == "command":
-            return f"seed everything random with {{seed}}, or $EVOLVENT_SEED{rest}"
+        is_command = self.form == "command"
+        checkpoint = "{checkpoint}" if is_command else "job.checkpoint"
+        draw = (
+            "seed everything random with {seed}, or $EVOLVENT_SEED"
+            if is_command
+            else "draw everything random from generators seeded with job.seed "
+            "(ev.torch.seed(job.seed) seeds the global ones)"
+        )
         return (
-            "draw everything random from generators seeded with job.seed (ev.torch.seed(job.seed) "
-            f"seeds the global ones){rest}"
+            f"{draw}, and read no file that another round has written elsewhere than in "
+            f"{checkpoint}: without this, studies cannot be repeated and the proofs below cannot "
+            "be exact"
         )
 
     @property

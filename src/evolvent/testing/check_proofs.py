@@ -225,7 +225,7 @@ class Proofs:
         shared = [_Step("globals", 1, self._globals)] * bool(shared_models(self._lab.trainable))
         untouched = _Step("checkpoints", 0, self._untouched)
         if self._kind is None:
-            goes_on = _Step("goes on", 1, self._continues)
+            goes_on = _Step("goes on", 2, self._continues)
             unseen = _Step("saves all", 0, self._unseen)
             return [goes_on, *hyperparameters, *shared, unseen, untouched]
         live = self._live
@@ -354,6 +354,22 @@ class Proofs:
         )
 
     def _continues(self) -> Proof:
+        """Hold a function's round to one without its checkpoint, and to the same one, later."""
+        proof = self._held_to_nothing()
+        if proof.verdict is Verdict.FAILED:
+            return proof
+        base, then = self._baseline.base, self._baseline.then
+        again, describe = "the same round once more, after others", self._comparer.describe
+        try:
+            later = self._lab.train(self._lab.values.a, start=base)
+        except TrainingRaised as e:
+            return failed("goes on", f"{again}: {e}", self._advice.own_state)
+        if not (apart := self._comparer.apart(later, then)):
+            return proof
+        seen = f"{again}: {describe(later)}; before: {describe(then)}; not the same: {some(apart)}"
+        return failed("goes on", seen, self._advice.own_state)
+
+    def _held_to_nothing(self) -> Proof:
         base, then = self._baseline.base, self._baseline.then
         values = self._lab.values
         first = base.job.round + 1
