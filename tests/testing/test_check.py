@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import pickle
+import shutil
 import sys
 import time
 import types
@@ -763,10 +764,48 @@ def silent(job: ev.Job):
     return {}
 
 
-def test_without_any_metrics_the_saved_files_are_compared():
+def test_without_any_metrics_there_is_nothing_to_breed_by():
     report = check_trainable(silent, SETS)
-    assert report["lr"].verdict is Verdict.OK
-    assert report["repeats"].seen == "the same job twice: no metrics, same files"
+    assert failed(report) == ["contract"]
+    assert "returned no metrics; saved 1 file; the objective is not among" in str(report)
+
+
+def diverges(job: ev.Job):
+    return sound(job) | ({"loss": math.nan} if job.round else {})
+
+
+def evaluates_first(job: ev.Job):
+    return {name: x for name, x in sound(job).items() if name != "loss" or job.round == 0}
+
+
+@pytest.mark.parametrize(
+    ("trainable", "metric", "seen"),
+    [(diverges, None, "loss is nan"), (evaluates_first, "loss", "loss is missing")],
+)
+def test_an_objective_that_is_none_in_the_second_round_is_found(trainable, metric, seen):
+    report = check_trainable(trainable, SETS, metric=metric)
+    assert failed(report) == ["goes on"]
+    assert report["goes on"].seen.startswith(f"{seen} after training with a: lr 0.1")
+
+
+def several(job: ev.Job):
+    return sound(job) | {"validation": math.nan}
+
+
+def test_who_has_not_named_the_objective_is_asked_to():
+    report = check_trainable(several, SETS)
+    assert report["contract"].advice.endswith('is not the objective, say which is: metric="…"')
+    assert check_trainable(several, SETS, metric="loss").ok
+
+
+def sweeps(job: ev.Job):
+    metrics = sound(job)
+    shutil.rmtree(job.directory)
+    return metrics
+
+
+def test_a_directory_that_training_has_removed_is_a_fault():
+    assert "cannot be sealed" in check_trainable(sweeps, SETS)["contract"].seen
 
 
 def test_a_proof_that_was_not_tried_is_not_in_the_report():

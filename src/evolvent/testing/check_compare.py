@@ -153,7 +153,7 @@ class Comparer:
     def describe(self, run: Run) -> str:
         """Return the objective with its value."""
         name = self._objective(run)
-        return "no metrics" if name is None else f"{name} {short(run.metrics[name])}"
+        return "no metrics" if name is None else f"{name} {short(run.metrics.get(name))}"
 
     def _objective(self, run: Run) -> str | None:
         return self.metric or next(iter(run.metrics), None)

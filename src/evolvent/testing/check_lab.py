@@ -327,8 +327,8 @@ def _sealed(directory: Path) -> dict[str, str]:
     """Make what was saved a checkpoint, as in a study: read-only, with nothing that leads out."""
     try:
         entries = tree.freeze(directory, sync=False)
-    except CheckpointError as e:
-        raise TrainingRaised(str(e)) from e
+    except (CheckpointError, OSError) as e:
+        raise TrainingRaised(f"what was saved cannot be sealed: {e}") from e
     tree.protect(directory, [entry.name for entry in entries])
     tree.forbid_writing(directory)
     return hashes(entries)

@@ -146,6 +146,9 @@ class Proofs:
             if self._lab.changed(base) & base.files.keys():  # nothing can be built on that
                 yield self._untouched()
                 return
+            if (name := self._not_finite(then)) is not None:
+                yield self._dropped("goes on", then, name)
+                return
             self._draw_from(BaselineRuns(base, then, then))
             # Worth more than that rounds repeat is what can be read of hyperparameters without it.
             reads = bool(then.settings) and any(step.name in a for step in self._steps)
@@ -161,9 +164,8 @@ class Proofs:
         self._draw_from(BaselineRuns(*again, after))
         repeats = self._repeats((base, then), again)
         yield repeats
-        objective = self._metric or next(iter(base.metrics), None)
-        blind = objective is None and repeats.verdict is Verdict.FAILED
-        yield from self._blind() if blind or objective in self._comparer.unsteady else self._all()
+        objective = self._metric or next(iter(base.metrics))
+        yield from self._blind() if objective in self._comparer.unsteady else self._all()
 
     def _draw_from(self, baseline: BaselineRuns) -> None:
         self._baseline = baseline
@@ -275,35 +277,43 @@ class Proofs:
     def _contract(self, run: Run) -> Proof:
         names = ", ".join(run.metrics) or "no metrics"
         seen = f"training returned {names}; saved {counted(len(run.files), 'file')}"
-        if self._metric is not None and self._metric not in run.metrics:
-            return failed("contract", f"{seen}; the objective {self._metric!r} is not among them")
-        objectives = run.metrics if self._metric is None else [self._metric]
-        bad = [name for name in objectives if not abs(run.metrics[name]) < math.inf]
-        if bad:
-            return failed(
-                "contract",
-                f"{bad[0]} is {run.metrics[bad[0]]} after training with a: "
-                f"{listed(self._lab.values.a)}",
-                self._not_finite(run, bad[0]),
-            )
+        if not run.metrics or self._metric not in {None, *run.metrics}:
+            objective = "" if self._metric is None else f" {self._metric!r}"
+            return failed("contract", f"{seen}; the objective{objective} is not among them")
+        if (name := self._not_finite(run)) is not None:
+            return self._dropped("contract", run, name, self._later(run, name))
         if not run.files:
             return failed("contract", seen, self._advice.save)
         return ok("contract", seen)
 
-    def _not_finite(self, run: Run, metric: str) -> str:
+    def _not_finite(self, run: Run) -> str | None:
+        """Return the first metric that may be the objective and is no finite number."""
+        names = run.metrics if self._metric is None else [self._metric]
+        return next((n for n in names if not abs(run.metrics.get(n, math.nan)) < math.inf), None)
+
+    def _later(self, run: Run, metric: str) -> float:
         try:
-            later = self._lab.train(self._lab.values.a, start=run).metrics.get(metric, math.nan)
+            return self._lab.train(self._lab.values.a, start=run).metrics.get(metric, math.nan)
         except TrainingRaised:
-            later = math.nan
+            return math.nan
+
+    def _dropped(self, proof: str, run: Run, name: str, later: float = math.nan) -> Proof:
+        """Return the failure that a metric which is no finite number is, and what it is later."""
+        values = listed(self._lab.values.a)
+        seen = f"{name} is {run.metrics.get(name, 'missing')} after training with a: {values}"
         if math.isfinite(later):
-            return (
+            advice = (
                 f"one stretch of training later it is {short(later)}, but a study would drop this "
-                f"member before: give a number from the first round on"
+                "member before: give a number from the first round on"
             )
-        return (
-            "a study would drop this member: does training diverge there? Another --seed draws "
-            "other values"
-        )
+        else:
+            advice = (
+                "a study would drop this member: does training diverge there? Another --seed draws "
+                "other values"
+            )
+        if self._metric is None and len(run.metrics) > 1:
+            advice += f'. If {name!r} is not the objective, say which is: metric="…"'
+        return failed(proof, seen, advice)
 
     def _repeats(self, first: tuple[Run, Run], second: tuple[Run, Run]) -> Proof:
         matters, harmless = self._comparer.note_unsteady(first, second)
