@@ -101,7 +101,7 @@ def check_name(argument: str, value: Any) -> str:
 def check_path(argument: str, value: Any) -> str:
     """Return an import path `package.module:name`."""
     if not isinstance(value, str) or not all(value.partition(":")):
-        raise invalid(argument, f"got {cut(value)}, wanted 'package.module:name'")
+        raise invalid(argument, f"got {cut(value)}, wanted 'package.module:name' or 'file.py:name'")
     return plain_text(value)
 
 

@@ -123,3 +123,20 @@ def test_code_that_cannot_be_imported_is_an_error(tmp_path: Path) -> None:
     result = evolvent("check", "tests.trainables:fly", "--file", study_file(tmp_path))
     assert result.exit_code == 3
     assert "fly" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["study.toml"], "a study file goes after --file: evolvent check -f study.toml"),
+        (["tests.trainables:climb"], "to check without a study: --file STUDY.toml"),
+        (["--max-seconds", "-1"], "--max-seconds"),
+    ],
+)
+def test_who_has_not_said_what_to_check_is_told_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = evolvent("check", *words)
+    assert result.exit_code > 1
+    assert said in " ".join(result.stderr.replace("│", " ").split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import json
 import math
@@ -175,6 +176,20 @@ def test_a_hyperparameter_that_nothing_has_a_name_for_is_ignored(form, optax, mo
     assert report["noise"].advice == f"does training read {of}hyperparameters['noise']?"
 
 
+def paced(job: ev.Job, *, pace: float):
+    return by_name(job) | {"pace of training": pace}
+
+
+def misspelled(job: ev.Job):
+    return paced(job, pace=job.hyperparameters.get("tempo", 0.1))
+
+
+def test_an_argument_of_the_same_name_is_no_hyperparameter_that_is_read():
+    sets = [values | {"pace": i} for i, values in enumerate(SETS)]
+    report = check_trainable(misspelled, sets, metric="loss", only="pace")
+    assert report["pace"].seen.endswith("no effect at all: training ignores it")
+
+
 class IgnoresMomentum(Sound):
     def apply(self, hyperparameters):
         self.settings = dict(hyperparameters) | {"momentum": 0.5}
@@ -341,6 +356,22 @@ def test_what_differs_beside_the_same_arrays_is_a_note():
     assert report.ok
     assert report["goes on"].verdict is Verdict.NOTE
     assert report["goes on"].seen.endswith("not the same: state.json:number")
+
+
+class SaysWhen(Sound):
+    """Saves the time, which is another later than when equal runs are compared."""
+
+    minutes = iter([10] * 5 + [11] * 1000)
+
+    def save(self, directory):
+        super().save(directory)
+        today = datetime.datetime.now(datetime.UTC).date()
+        about = {"at": f"12:{next(self.minutes)}", "day": today, "state": self.theta}
+        (directory / "about.pickle").write_bytes(pickle.dumps(about))
+
+
+def test_a_time_that_differs_later_only_is_no_state():
+    assert check_trainable(SaysWhen, SETS).ok
 
 
 class SavesNoise(Sound):
@@ -828,8 +859,14 @@ def test_what_acts_after_the_first_round_only_is_seen():
     ("changes", "message"),
     [
         ({"rounds": 0}, "rounds: got 0, wanted 1 or more"),
-        ({"space_or_sets": SETS[:1]}, "wanted a space or two sets of hyperparameters, got 1"),
+        (
+            {"space_or_sets": SETS[:1]},
+            "space: wanted a space or two sets of hyperparameters, got .{3}lr",
+        ),
         ({"space_or_sets": (SETS[0], {"lr": 1.0})}, "must name the same hyperparameters"),
+        ({"space_or_sets": None}, "space: wanted a space or two sets of .*, got None"),
+        ({"only": "lr", "skip": ["lr"]}, "skip: got lr: it leaves none of those in only"),
+        ({"max_seconds": -1.0}, "max_seconds: got -1, wanted 0 or more"),
         ({"trainable": 3}, "wanted a function or an ev.Trainable class"),
         ({"trainable": "no_such_module:f"}, "no module 'no_such_module'"),
     ],

@@ -27,7 +27,7 @@ from evolvent.cli.train import (
     parsed_params,
     trainable_path,
 )
-from evolvent.errors import ConfigError
+from evolvent.errors import ConfigError, StoreMissing
 
 if TYPE_CHECKING:
     from evolvent.core.algorithms import Algorithm
@@ -66,7 +66,7 @@ def check(
     ] = None,
     max_seconds: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Begin no proof that would end later."),
+        typer.Option(min=0.0, metavar="SECONDS", help="Begin no proof that would end later."),
     ] = None,
     workers: Annotated[
         int,
@@ -98,6 +98,8 @@ def check(
     sys.argv, or a command where the study knows no training code.
     Exit code 1 if a proof fails.
     """
+    if trainable is not None and trainable.endswith(".toml"):
+        raise typer.BadParameter(f"a study file goes after --file: evolvent check -f {trainable}")
     shown = _Shown(quiet=as_json)
     options = {
         "rounds": rounds, "seed": seed, "only": _names(only), "skip": _names(skip),
@@ -220,7 +222,10 @@ def _subject(
                 "any language: evolvent check --file … -- COMMAND"
             )
     else:
-        study = StudyChoice(name, store).open()
+        try:
+            study = StudyChoice(name, store).open()
+        except StoreMissing as e:
+            raise StoreMissing(f"{e}; to check without a study: --file STUDY.toml") from e
         record = study.record
         is_command = trainable is None and record.trainable is None and words
         path = None if is_command else trainable_path(study, trainable)

@@ -64,7 +64,7 @@ def check(  # noqa: PLR0913 - what is to be proven, all by name
         params: keyword arguments for training code, as `study.run` takes them.
         rounds: how many rounds to train before comparing; more when effects are late.
         seed: of the seeds and sets of hyperparameters.
-        only: names of proofs, such as `"lr"` or `"goes on"`, without the others.
+        only: names of proofs, such as `"lr"` or `["lr", "goes on"]`, without the others.
         skip: names of proofs to be left out.
         max_seconds: begin no proof that would end later; those are listed as not done.
         workers: 1: in a worker process, as in a run; 0: in this process, for debuggers.
@@ -117,7 +117,8 @@ def check_anywhere(
         trainables.check_trainable(trainable)
     values = ProbeValues.of(space_or_sets, seed=options.get("seed", 0))
     # The process, which imports the training code first, knows better which there are.
-    wanted = Wanted(options.get("only", ()), options.get("skip", ()))
+    options["only"], options["skip"] = (_names(options.get(name, ())) for name in ("only", "skip"))
+    wanted = Wanted(options["only"], options["skip"], options.get("max_seconds"))
     wanted.refuse_others([*PROOFS, *values.a])
     proofs = check_in_process(trainable, space_or_sets, audience, **options)
     return CheckReport(_name(trainable), values.a, values.b, proofs)
@@ -179,7 +180,7 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
         raise ConfigError(f"rounds: got {rounds}, wanted 1 or more")
     values = ProbeValues.of(space_or_sets, seed=seed)
     moved = None if algorithm is None else _moved_names(algorithm, space_or_sets, seed=seed)
-    wanted = Wanted(tuple(only), tuple(skip), max_seconds)
+    wanted = Wanted(_names(only), _names(skip), max_seconds)
     record = None if algorithm is None else _record(algorithm, space_or_sets, metric)
     proofs = []
     with temporary_directory() if root is None else contextlib.nullcontext(root) as place:
@@ -193,6 +194,10 @@ def check_trainable(  # noqa: PLR0913 - what is to be proven, all by name
             if on_proof is not None:
                 on_proof(proof)
     return CheckReport(_name(trainable), values.a, values.b, tuple(proofs))
+
+
+def _names(given: Collection[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _name(trainable: Any) -> str:

@@ -8,6 +8,9 @@ from typing import Literal, TypeAlias
 Form: TypeAlias = Literal["class", "function", "command", "loop"]
 
 
+_KEPT = {"loop": ", a model or generator made outside the loop"}
+
+
 @dataclass(frozen=True, slots=True)
 class Advice:
     """Advice for one form: a class has methods, a function, a loop and a command have a job."""
@@ -52,10 +55,10 @@ class Advice:
             else "draw everything random from generators seeded with job.seed "
             "(ev.torch.seed(job.seed) seeds the global ones)"
         )
+        elsewhere = f"a global, a file elsewhere than in {checkpoint}{_KEPT.get(self.form, '')}"
         return (
-            f"{draw}, and read no file that another round has written elsewhere than in "
-            f"{checkpoint}: without this, studies cannot be repeated and the proofs below cannot "
-            "be exact"
+            f"{draw}, and keep nothing from another round ({elsewhere}): without this, studies "
+            "cannot be repeated and the proofs below cannot be exact"
         )
 
     @property
@@ -108,8 +111,16 @@ class Advice:
         if self.form == "command":
             example = ""
         return (
-            f"set {name!r} again after every load{where}: {example}write it into the live "
-            "optimizer. If it cannot change in a loaded model, leave it without an explore strategy"
+            f"set {name!r} again after every load{where}: {example}write it into what trains. If "
+            "it cannot change in a loaded model, leave it without an explore strategy"
+        )
+
+    def reschedule(self, name: str) -> str:
+        """How a rate gets in force where a scheduler may have brought the old one back."""
+        return (
+            f"{self.apply(name)}. If a scheduler was loaded too, it goes on from the old value: "
+            "give it the new one (for PyTorch its base_lrs, and initial_lr of every group), or "
+            "build it anew after every load"
         )
 
     def read(self, name: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evolvent.testing.check_lab import Run
-from evolvent.testing.check_report import apart, short
+from evolvent.testing.check_report import apart
 from evolvent.testing.check_values import INSIDE, Kind
 
 _ANY = f"{INSIDE}#"
@@ -64,7 +64,9 @@ class Comparer:
         differences = [a.differs(b) for a, b in pairs]
         metrics = {name for a, b in pairs for name in _differing(a.metrics, b.metrics)}
         unsteady = {name: kind for values in differences for name, kind in values.items()}
-        self.get_used_to([*metrics, *unsteady])
+        self.get_used_to(
+            [*metrics, *unsteady, *(name for run in (*one, *two) for name in run.times)]
+        )
         matters = {name for name, kind in unsteady.items() if kind}
         if self._in_spite(one, two):
             before = {_unnumbered(name) for name in differences[0]}
@@ -150,10 +152,13 @@ class Comparer:
         old, new = apart(one.metrics.get(name), two.metrics.get(name))
         return f"{name} {old} vs {new}{files}"
 
-    def describe(self, run: Run) -> str:
-        """Return the objective with its value."""
-        name = self._objective(run)
-        return "no metrics" if name is None else f"{name} {short(run.metrics.get(name))}"
+    def describe(self, one: Run, two: Run) -> tuple[str, str]:
+        """Return the objective with its value, of two runs, told apart if they differ."""
+        name = self._objective(two)
+        if name is None:
+            return "no metrics", "no metrics"
+        old, new = apart(one.metrics.get(name), two.metrics.get(name))
+        return f"{name} {old}", f"{name} {new}"
 
     def _objective(self, run: Run) -> str | None:
         return self.metric or next(iter(run.metrics), None)

@@ -249,12 +249,13 @@ class HyperparameterProofs:
         if name not in self._changeable:
             self._changeable.static.add(name)
             return note(name, f"static: {words}", "fine: the study never changes it after a load")
+        advice = self._advice.apply(name)
         if setting := next((s.brought_back for s in seen if s.brought_back), None):
             return failed(
                 name,
                 f"{words}; in force in round 0, but not after a load: the optimizer has the "
                 f"{setting}, what was loaded brought the old value back",
-                self._advice.apply(name),
+                self._advice.reschedule(name) if setting.startswith("lr ") else advice,
             )
         if not any(s.conclusive for s in seen if s.at_setup):
             return note(
@@ -267,7 +268,7 @@ class HyperparameterProofs:
             name,
             f"{words}; in force in round 0, but not after a load: what was loaded brought the old "
             "value back, or only a fresh model obeys",
-            self._advice.apply(name),
+            advice,
         )
 
     def _no_effect(self, name: str, words: str, seen: list[_Seen]) -> Proof:

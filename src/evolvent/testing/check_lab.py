@@ -26,7 +26,7 @@ from evolvent.store.checkpoints import files as tree
 from evolvent.store.records import Failure, FailureKind
 from evolvent.testing.check_optimizers import OptimizerWatch, Settings
 from evolvent.testing.check_reads import RecordedReads
-from evolvent.testing.check_values import Kind, differing, has_arrays
+from evolvent.testing.check_values import Kind, differing, has_arrays, times
 from evolvent.validation import cut
 
 _DRAWS = 101
@@ -69,15 +69,15 @@ class ProbeValues:
             a, b = ({name: pair[i] for name, pair in near.items()} for i in (0, 1))
             c, d = ({name: pair[i] for name, pair in far.items()} for i in (0, 1))
             return cls(a, b, (c, d), space.given)
-        if len(given) != 2:
+        if not isinstance(given, Sequence) or len(given) != 2:
             raise ConfigError(
-                f"space_or_sets: wanted a space or two sets of hyperparameters, got {len(given)}"
+                f"space: wanted a space or two sets of hyperparameters, got {cut(given)}"
             )
         a, b = map(Space.flatten, given)
         spaces = [Space({name: Constant(x) for name, x in values.items()}) for values in (a, b)]
         if a.keys() != b.keys():
             raise ConfigError(
-                f"space_or_sets: both sets must name the same hyperparameters, got {sorted(a)} "
+                f"space: both sets must name the same hyperparameters, got {sorted(a)} "
                 f"and {sorted(b)}"
             )
         return cls(a, b, (a, b), spaces[0].given)
@@ -121,6 +121,11 @@ class Run:
     def has_arrays(self) -> bool:
         """Whether arrays or tensors were saved, as far as the files can be read."""
         return has_arrays(self.files, self.directory)
+
+    @property
+    def times(self) -> set[str]:
+        """The names of values in the files that are a time of today."""
+        return times(self.files, self.directory)
 
     def differs(self, other: Run) -> dict[str, Kind]:
         """Return what differs in the files, each with its kind."""

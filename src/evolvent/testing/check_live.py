@@ -165,8 +165,8 @@ class LiveProofs:
         return self._alike(name, (ways[0], taken), (ways[1], own), advice)
 
     def _alike(self, name: str, one: tuple[str, Run], two: tuple[str, Run], advice: str) -> Proof:
-        describe = self._comparer.describe
-        seen = f"{one[0]}: {describe(one[1])}; {two[0]}: {describe(two[1])}"
+        first, second = self._comparer.describe(one[1], two[1])
+        seen = f"{one[0]}: {first}; {two[0]}: {second}"
         if apart := self._comparer.apart(one[1], two[1]):
             return failed(name, f"{seen}; not the same: {some(apart)}", advice)
         if beside := self._comparer.beside(one[1], two[1]):

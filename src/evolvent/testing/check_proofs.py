@@ -9,7 +9,7 @@ from functools import partial
 
 from evolvent.engines.place.shared_models import shared_models
 from evolvent.engines.trainable import Trainable, class_of
-from evolvent.errors import UnknownName
+from evolvent.errors import ConfigError, UnknownName
 from evolvent.testing.check_advice import Advice, Form
 from evolvent.testing.check_compare import BaselineRuns, Comparer
 from evolvent.testing.check_globals import ChangedGlobal, GlobalsWatch
@@ -35,7 +35,7 @@ PROOFS = (
     "globals", "saves all", "checkpoints",
 )  # fmt: skip
 """All there can be, but for those of hyperparameters."""
-_LONG_S = 10.0
+_LONG_S = 120.0  # so long a check may take without a word about it
 _AFTER_LOADS = 4  # stretches that a hyperparameter takes, if nothing is in doubt
 
 
@@ -57,14 +57,19 @@ class Wanted:
         return name not in self.skip and (not self.only or name in self.only)
 
     def refuse_others(self, names: Collection[str]) -> None:
-        """Refuse what is wanted and is not among the names of all proofs.
+        """Refuse what is wanted and is not among the names of all proofs, and to prove nothing.
 
         Raises:
-            UnknownName: there is such a thing.
+            UnknownName: there is such a name.
+            ConfigError: nothing is left to be proven.
         """
         for name in (*self.only, *self.skip):
             if name not in names:
                 raise UnknownName(f"no proof {name!r}: there are {', '.join(names)}")
+        if self.only and not set(self.only) - set(self.skip):
+            raise ConfigError(f"skip: got {', '.join(self.skip)}: it leaves none of those in only")
+        if self.max_seconds is not None and not self.max_seconds >= 0:
+            raise ConfigError(f"max_seconds: got {self.max_seconds:g}, wanted 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +265,11 @@ class Proofs:
     def _hint(self) -> Iterator[Proof]:
         rounds = (4 + sum(step.cost for step in self._steps)) * self._lab.rounds
         self._planned = 1 + rounds
-        if (seconds := self._lab.round_s) > _LONG_S:
+        if (seconds := self._lab.round_s) * rounds > _LONG_S:
             yield note(
                 "time",
                 f"the first round took {seconds:.3g} s, with all that it imported and compiled; if "
-                f"the others take as long, all proofs take {rounds * seconds / 60:.0f} min",
+                f"the others take as long, all proofs take {rounds * seconds / 60:.0f} min or more",
                 "shorten it where the environment has EVOLVENT_CHECK=1, such as to a few batches; "
                 "or name what to prove (only, skip), or give it a time (max_seconds)",
             )
@@ -369,14 +374,15 @@ class Proofs:
         if proof.verdict is Verdict.FAILED:
             return proof
         base, then = self._baseline.base, self._baseline.then
-        again, describe = "the same round once more, after others", self._comparer.describe
+        again = "the same round once more, after others"
         try:
             later = self._lab.train(self._lab.values.a, start=base)
         except TrainingRaised as e:
             return failed("goes on", f"{again}: {e}", self._advice.own_state)
         if not (apart := self._comparer.apart(later, then)):
             return proof
-        seen = f"{again}: {describe(later)}; before: {describe(then)}; not the same: {some(apart)}"
+        second, first = self._comparer.describe(later, then)
+        seen = f"{again}: {second}; before: {first}; not the same: {some(apart)}"
         return failed("goes on", seen, self._advice.own_state)
 
     def _held_to_nothing(self) -> Proof:
@@ -387,10 +393,11 @@ class Proofs:
             anew = self._lab.train(values.a, first=first)
         except TrainingRaised as e:
             return ok("goes on", f"without its checkpoint: {e}")
-        describe, equal = self._comparer.describe, self._comparer.equal
-        seen = f"from the checkpoint: {describe(then)}; from nothing: {describe(anew)}"
+        equal = self._comparer.equal
+        with_it, without = self._comparer.describe(then, anew)
+        seen = f"from the checkpoint: {with_it}; from nothing: {without}"
         if not equal(then, anew):
-            others = ", other files" if describe(then) == describe(anew) else ""
+            others = ", other files" if with_it == without else ""
             return ok("goes on", f"{seen}{others}")
         # To train on to the very same state is as good as impossible, to be at a limit is not: but
         # there, rounds under other values come to the same as well.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dis
 import functools
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -102,8 +104,7 @@ def _reader() -> str:
 def mentions(trainable: Any, name: str) -> bool:
     """Whether a trainable, or what it calls of the user's own code, has a name for something.
 
-    As a text, an attribute, a variable or an argument: it may be read later than now. True as well
-    if that cannot be seen.
+    As a text or an attribute: it may be read later than now. True as well if that cannot be seen.
     """
     functions = list(_functions(trainable))
     codes: dict[CodeType, None] = {}
@@ -152,11 +153,22 @@ def _is_bound(cell: CellType) -> bool:
 
 
 def _has(code: CodeType, name: str) -> bool:
-    names = {*code.co_names, *code.co_varnames, *code.co_freevars}
+    names = set(code.co_names)
+    keywords = _keywords(code)
     for constant in code.co_consts:
+        if constant in keywords:  # SGD(lr=…) says nothing of where the value comes from
+            continue
         if isinstance(constant, CodeType):
             if _has(constant, name):
                 return True
         elif isinstance(constant, (str, tuple)):
             names.update([constant] if isinstance(constant, str) else constant)
     return name in names
+
+
+def _keywords(code: CodeType) -> list[Any]:
+    """Return the constants that are names of the arguments of calls."""
+    steps = list(dis.get_instructions(code))
+    found = [code.co_consts[step.arg or 0] for step in steps if step.opname == "KW_NAMES"]
+    # 3.13 loads them like any other constant.
+    return found + [one.argval for one, two in pairwise(steps) if two.opname == "CALL_KW"]

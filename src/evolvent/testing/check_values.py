@@ -8,14 +8,20 @@ that has not been run already.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import pickle
 import re
 import sys
+import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date
+from datetime import time as time_of_day
 from enum import IntEnum
 from functools import lru_cache, partial
 from hashlib import sha256
@@ -33,6 +39,9 @@ _DEEPEST = 16
 _LONGEST_HEADER = 100_000_000
 _NUMBERED = re.compile(r"\d{4,}")
 """Times and process ids in the names of files, which are others in every run."""
+_CLOCK = re.compile(r"\d\d:\d\d")
+_DAYS = "%Y-%m-%d", "%Y%m%d", "%Y_%m_%d"
+_DAY_S = 86_400.0
 
 
 class Kind(IntEnum):
@@ -42,6 +51,8 @@ class Kind(IntEnum):
     LIST = 1  # Python's, of numbers: weights of a small model, or a history of run times
     ARRAY = 2  # or tensor
 
+
+_GENERATORS = (np.random.RandomState, np.random.Generator, np.random.BitGenerator)
 
 Leaf: TypeAlias = tuple[str, str, Kind]
 """The name of a value in a file, a text or hash of it, and its kind."""
@@ -74,6 +85,29 @@ def differing(one: Mapping[str, str], two: Mapping[str, str], *places: Path) -> 
         for name in sorted(first.keys() | second.keys())
         if first.get(name) != second.get(name)
     }
+
+
+def times(files: Mapping[str, str], place: Path) -> set[str]:
+    """Return the names of values that hold a time of today.
+
+    They may differ between equal runs, and seldom do where they are told to the second or minute.
+    """
+    return {
+        _NUMBERED.sub("#", f"{name}{leaf}")
+        for name, digest in files.items()
+        for leaf, found, kind in _leaves_of_file(digest, place / name)
+        if not kind and _is_time(found)
+    }
+
+
+def _is_time(text: str) -> bool:
+    now = time.time()
+    try:
+        return abs(float(text) - now) < _DAY_S
+    except ValueError:
+        todays = time.localtime(now), time.gmtime(now)
+        days = [time.strftime(form, today) for form in _DAYS for today in todays]
+        return text[:1] in "'\"" and (bool(_CLOCK.search(text)) or any(day in text for day in days))
 
 
 def has_arrays(files: Mapping[str, str], place: Path) -> bool:
@@ -162,9 +196,18 @@ def _of_safetensors(data: bytes) -> Any:
     return found
 
 
+def _of_packed(unpack: Callable[[bytes], bytes]) -> Callable[[bytes], Any]:
+    return lambda data: _parsed(unpack(data))
+
+
 _READERS: dict[bytes, Callable[[bytes], Any]] = {
     b"PK": _of_zip,
-    b"\x1f\x8b": lambda data: _parsed(gzip.decompress(data)),
+    b"\x1f\x8b": _of_packed(gzip.decompress),
+    b"BZh": _of_packed(bz2.decompress),
+    b"\xfd7zXZ": _of_packed(lzma.decompress),
+    b"\x5d\x00\x00": _of_packed(lzma.decompress),
+    # of joblib, at any level
+    **dict.fromkeys((b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"), _of_packed(zlib.decompress)),
     b"\x93NUMPY": lambda data: np.load(io.BytesIO(data), allow_pickle=True),
     b"\x89HDF": _of_hdf5,
     b"\x80": _of_pickle,
@@ -185,6 +228,13 @@ def leaves(value: Any, name: str = "", depth: int = 0) -> Iterator[Leaf]:
         yield name, digest, many if array.size > 1 else Kind.OTHER
     elif value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         yield name, repr(value), Kind.OTHER
+    elif isinstance(value, _GENERATORS):
+        # Of one value: what it has yet to draw is seen in what is trained with it, and fitted
+        # estimators keep generators that nobody draws from any more.
+        state = repr(list(leaves(_state_of_generator(value))))
+        yield name, sha256(state.encode()).hexdigest(), Kind.OTHER
+    elif isinstance(value, (date, time_of_day)):
+        yield name, repr(value.isoformat()), Kind.OTHER
     elif isinstance(value, (type, FunctionType, BuiltinFunctionType)):
         yield name, value.__qualname__, Kind.OTHER
     elif depth < _DEEPEST:
@@ -196,6 +246,10 @@ def _inner(value: Any) -> Iterable[tuple[str, Any]]:
     """Return what a container holds, or what pickle takes for the state of an object."""
     if isinstance(value, Mapping):
         return ((str(key), inner) for key, inner in value.items())
+    if isinstance(value, np.ndarray):
+        if value.dtype.names:  # what lies between fields is nobody's
+            return ((name, value[name]) for name in value.dtype.names)
+        value = value.ravel().tolist()
     if isinstance(value, (list, tuple)):
         return ((str(i), inner) for i, inner in enumerate(value))
     if isinstance(value, (set, frozenset)):
@@ -205,10 +259,20 @@ def _inner(value: Any) -> Iterable[tuple[str, Any]]:
     return [("", arguments), *(("", part) for part in iterators)]
 
 
+def _state_of_generator(generator: Any) -> Any:
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state(legacy=False)
+    bits = getattr(generator, "bit_generator", generator)
+    return bits.state
+
+
 def _as_array(value: Any) -> Any:
-    """Return an array or tensor of any library, or a list of numbers, as one of NumPy; or None."""
+    """Return an array or tensor of any library, or a list of numbers, as one of NumPy; or None.
+
+    Not an array of objects, whose texts may have addresses, or one that has fields.
+    """
     if isinstance(value, np.ndarray):
-        return value if value.dtype != object else np.array(list(map(repr, value.flat)))
+        return None if value.dtype.hasobject or value.dtype.names else value
     if isinstance(value, list) and len(value) > 1 and all(isinstance(x, Real) for x in value):
         return np.array([repr(x) for x in value])
     torch: Any = sys.modules.get("torch")
