@@ -358,20 +358,32 @@ def test_what_differs_beside_the_same_arrays_is_a_note():
     assert report["goes on"].seen.endswith("not the same: state.json:number")
 
 
-class SaysWhen(Sound):
-    """Saves the time, which is another later than when equal runs are compared."""
+class SaysWhen(ev.Trainable):
+    """Saves one number, and the time, which is another later than when equal runs are compared."""
 
-    minutes = iter([10] * 5 + [11] * 1000)
+    minutes = iter([10] * 7 + [11] * 1000)
+
+    def setup(self, hyperparameters, context):
+        self.height = 0.0
+
+    def apply(self, hyperparameters):
+        self.step = hyperparameters["step"]
+
+    def train(self):
+        self.height += self.step
+        return {"height": self.height}
 
     def save(self, directory):
-        super().save(directory)
         today = datetime.datetime.now(datetime.UTC).date()
-        about = {"at": f"12:{next(self.minutes)}", "day": today, "state": self.theta}
-        (directory / "about.pickle").write_bytes(pickle.dumps(about))
+        state = {"at": f"12:{next(self.minutes)}", "day": today, "height": self.height}
+        (directory / "state.pickle").write_bytes(pickle.dumps(state))
+
+    def load(self, directory):
+        self.height = pickle.loads((directory / "state.pickle").read_bytes())["height"]
 
 
 def test_a_time_that_differs_later_only_is_no_state():
-    assert check_trainable(SaysWhen, SETS).ok
+    assert check_trainable(SaysWhen, ({"step": 1.0}, {"step": 2.0})).ok
 
 
 class SavesNoise(Sound):
