@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return _group(nodeid)
 
     return ByFixtures(config, log)
+
+
+@pytest.fixture
+def no_finalizers() -> Iterator[None]:
+    """For tests of what nests too deep: at the limit, others' finalizers would raise, too.
+
+    They run when garbage is collected, which may be at any depth.
+    """
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

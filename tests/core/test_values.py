@@ -22,6 +22,7 @@ class Unprintable:
 NESTED = functools.reduce(lambda inner, _: [inner], range(200_000), 1)
 
 
+@pytest.mark.usefixtures("no_finalizers")
 @pytest.mark.parametrize(
     ("value", "message"),
     [

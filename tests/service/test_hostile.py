@@ -224,6 +224,7 @@ BODIES = {
 }
 
 
+@pytest.mark.usefixtures("no_finalizers")
 @pytest.mark.parametrize("case", BODIES)
 def test_a_broken_body_is_refused(case: str, client: Any) -> None:
     refused(post(client, f"{STUDY}/stop", BODIES[case]))
@@ -236,6 +237,7 @@ def test_a_body_of_another_type_is_refused(kind: str, client: Any) -> None:
     assert refused(answer)["field"] == "Content-Type"
 
 
+@pytest.mark.usefixtures("no_finalizers")
 @pytest.mark.parametrize(
     "body",
     [b"", b'["settings",{}]\n', b"[" * 100_000 + b"\n", b"\xff\n"],

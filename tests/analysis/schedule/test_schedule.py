@@ -263,6 +263,7 @@ def document(**changes: Any) -> str:
 SEGMENT = {"start": 0, "length": 3, "member": None, "hyperparameters": {}}
 
 
+@pytest.mark.usefixtures("no_finalizers")
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

@@ -249,6 +249,7 @@ def test_newer_format_names_who_wrote_it(
     refused(path, f"format {version}", "evolvent 9.1", "install a newer one")
 
 
+@pytest.mark.usefixtures("no_finalizers")
 @pytest.mark.parametrize(
     "line",
     [
